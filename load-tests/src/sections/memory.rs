@@ -1,0 +1,154 @@
+//! Memory per ledger and per idempotency key, and the cold start of the server that was filled.
+//!
+//! Every write brings a key, so keys and ledgers grow together. A second fill of the same accounts
+//! adds keys alone; what it costs per key is taken off the first.
+
+use super::Bench;
+use crate::error::Error;
+use crate::files;
+use crate::ids;
+use crate::limits::{
+    EXTRA_KEYS_PER_ACCOUNT, LEDGERS_PER_ACCOUNT, LOOK_AGAIN, MEMORY_ACCOUNTS, MEMORY_LOOK_PAUSE,
+    MEMORY_LOOKS, READY_WITHIN, RESTARTS,
+};
+use crate::load::{block_on, connect, fill};
+use crate::report::MemoryResult;
+use crate::sidecar::{Launch, Running};
+use crate::stats;
+use headroom_proto::v1::entitlement_service_client::EntitlementServiceClient;
+use headroom_proto::v1::{CheckRequest, CheckResponse, GetStatusResponse, Include};
+use headroom_sdk::AdminClient;
+use std::time::{Duration, Instant};
+use tonic::transport::Channel;
+
+/// Fills a server, looks at its memory, and restarts it.
+pub(super) fn run(bench: &Bench<'_>) -> Result<MemoryResult, Error> {
+    let dir = &bench.dir.join("memory");
+    let catalog = files::four_ledgers();
+    let launch = Launch::headroom(&bench.program, dir, &bench.cores, &catalog)?;
+    let running = launch.start_ready()?;
+    let empty_bytes = resident(&running)?;
+
+    eprintln!("filling {} ledgers", MEMORY_ACCOUNTS * LEDGERS_PER_ACCOUNT);
+    block_on(fill(&running.unix, 0..MEMORY_ACCOUNTS))?;
+    let filled = status(&running)?;
+    let filled_bytes = resident(&running)?;
+    let ledgers_expected = MEMORY_ACCOUNTS * LEDGERS_PER_ACCOUNT;
+    if filled.ledgers != i64::try_from(ledgers_expected).unwrap_or(i64::MAX) {
+        let found = filled.ledgers;
+        let problem = format!("{found} ledgers are live, {ledgers_expected} were made");
+        return Err(Error::WrongAnswer(problem));
+    }
+
+    eprintln!("adding {} idempotency keys", MEMORY_ACCOUNTS * EXTRA_KEYS_PER_ACCOUNT);
+    for _ in 0..EXTRA_KEYS_PER_ACCOUNT {
+        block_on(fill(&running.unix, 0..MEMORY_ACCOUNTS))?;
+    }
+    let keyed = status(&running)?;
+    let keyed_bytes = resident(&running)?;
+
+    eprintln!("restarting after a crash, then {RESTARTS} times after an orderly end");
+    running.process.crash()?;
+    let (running, after_crash) = first_right_answer(&launch)?;
+    let mut running = running;
+    let mut restarts = Vec::new();
+    for _ in 0..RESTARTS {
+        running.process.stop()?;
+        let (again, took) = first_right_answer(&launch)?;
+        running = again;
+        restarts.push(took.as_secs_f64());
+    }
+    running.process.stop()?;
+
+    let grown = |to: u64, from: u64| to as f64 - from as f64;
+    let new_keys = keyed.idempotency_keys - filled.idempotency_keys;
+    let bytes_per_key =
+        if new_keys > 0 { grown(keyed_bytes, filled_bytes) / new_keys as f64 } else { 0.0 };
+    let bytes_with_keys = grown(filled_bytes, empty_bytes);
+    let bytes_of_keys = bytes_per_key * filled.idempotency_keys as f64;
+    Ok(MemoryResult {
+        accounts: MEMORY_ACCOUNTS,
+        ledgers: filled.ledgers,
+        keys_filled: filled.idempotency_keys,
+        keys_extra: new_keys,
+        empty_bytes,
+        filled_bytes,
+        keyed_bytes,
+        bytes_per_key,
+        bytes_per_ledger_with_keys: bytes_with_keys / filled.ledgers as f64,
+        bytes_per_ledger: (bytes_with_keys - bytes_of_keys) / filled.ledgers as f64,
+        cold_start_seconds: stats::median(&restarts).unwrap_or(f64::NAN),
+        after_crash_seconds: after_crash.as_secs_f64(),
+    })
+}
+
+/// The median of a few looks at the resident memory, over about two seconds.
+fn resident(running: &Running) -> Result<u64, Error> {
+    let mut looks = Vec::with_capacity(MEMORY_LOOKS);
+    for _ in 0..MEMORY_LOOKS {
+        looks.push(running.process.resident_bytes()?);
+        std::thread::sleep(MEMORY_LOOK_PAUSE);
+    }
+    looks.sort_unstable();
+    Ok(looks[MEMORY_LOOKS / 2])
+}
+
+fn status(running: &Running) -> Result<GetStatusResponse, Error> {
+    let admin = running.admin.as_deref().expect("Headroom has an admin listener");
+    block_on(async {
+        let admin = AdminClient::connect(admin).await.map_err(Error::call("connecting"))?;
+        admin.get_status().await.map_err(Error::call("GetStatus"))
+    })
+}
+
+/// Starts the server and asks until it answers with everything that was recorded. The time runs
+/// from the start of the process.
+fn first_right_answer(launch: &Launch) -> Result<(Running, Duration), Error> {
+    let started = Instant::now();
+    let mut running = launch.start()?;
+    block_on(async {
+        let mut client = loop {
+            match connect(&running.unix).await {
+                Ok(channel) => break EntitlementServiceClient::new(channel),
+                Err(_) => wait(&mut running, started).await?,
+            }
+        };
+        loop {
+            match used_units(&mut client).await {
+                Some(units) if units == 1 + EXTRA_KEYS_PER_ACCOUNT as i64 => break,
+                // It may say nothing or refuse while it reads; a wrong count is a fault.
+                Some(units) => {
+                    let problem = format!("{units} units are used after a restart");
+                    return Err(Error::WrongAnswer(problem));
+                }
+                None => wait(&mut running, started).await?,
+            }
+        }
+        Ok(())
+    })?;
+    Ok((running, started.elapsed()))
+}
+
+/// Gives the server another moment, if it is alive and has not had too many.
+async fn wait(running: &mut Running, started: Instant) -> Result<(), Error> {
+    running.process.check_alive()?;
+    if READY_WITHIN < started.elapsed() {
+        return Err(Error::TooSlow { what: "a right answer", within: READY_WITHIN });
+    }
+    tokio::time::sleep(LOOK_AGAIN).await;
+    Ok(())
+}
+
+/// What the last account used in its longest window. None: no answer yet.
+async fn used_units(client: &mut EntitlementServiceClient<Channel>) -> Option<i64> {
+    let request = CheckRequest {
+        account: ids::account(MEMORY_ACCOUNTS - 1),
+        feature: files::FEATURE.to_owned(),
+        include: Some(Include { all_limits: true, ..Include::default() }),
+        ..CheckRequest::default()
+    };
+    let response: CheckResponse = client.check(request).await.ok()?.into_inner();
+    let decision = response.decision?;
+    let mut limits = decision.binding.iter().chain(&decision.other_limits);
+    limits.find(|limit| limit.limit == files::LONGEST_LIMIT).map(|limit| limit.used_units)
+}

@@ -1,0 +1,3 @@
+//! Tests of the generated code, all in one binary.
+
+mod generated;

@@ -1,0 +1,189 @@
+//! The admin client: accounts, overrides, the catalog, the clock.
+//!
+//! It speaks the messages of the contract. Calls are not retried: an operator sees the error and
+//! decides.
+
+use crate::endpoint;
+use crate::error::Error;
+use crate::limits::ADMIN_DEADLINE_DEFAULT;
+use headroom_proto::v1;
+use headroom_proto::v1::admin_service_client::AdminServiceClient;
+use std::time::{Duration, SystemTime};
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+/// A connection to a sidecar's admin listener.
+#[derive(Debug, Clone)]
+pub struct AdminClient {
+    client: AdminServiceClient<Channel>,
+    deadline: Duration,
+}
+
+/// Settings of an [`AdminClient`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until connect"]
+pub struct AdminBuilder {
+    endpoint: String,
+    deadline: Duration,
+}
+
+impl AdminBuilder {
+    /// Replaces the deadline of calls, [`ADMIN_DEADLINE_DEFAULT`].
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Connects.
+    pub async fn connect(self) -> Result<AdminClient, Error> {
+        let endpoint = endpoint::parse(&self.endpoint, self.deadline)?;
+        let channel = endpoint.connect().await.map_err(Error::unreachable)?;
+        Ok(AdminClient { client: AdminServiceClient::new(channel), deadline: self.deadline })
+    }
+}
+
+impl AdminClient {
+    /// Connects to the admin listener, `http://host:port` or `unix:/path`.
+    pub async fn connect(endpoint: impl Into<String>) -> Result<AdminClient, Error> {
+        AdminClient::builder(endpoint).connect().await
+    }
+
+    /// Settings first.
+    pub fn builder(endpoint: impl Into<String>) -> AdminBuilder {
+        AdminBuilder { endpoint: endpoint.into(), deadline: ADMIN_DEADLINE_DEFAULT }
+    }
+
+    /// Puts an account on a plan; a new account is created.
+    pub async fn put_subscription(
+        &self,
+        request: v1::PutSubscriptionRequest,
+    ) -> Result<v1::Account, Error> {
+        let mut client = self.client.clone();
+        account(self.within_deadline(client.put_subscription(request)).await?.account)
+    }
+
+    /// Suspends an account or lets it go on.
+    pub async fn set_account_status(
+        &self,
+        account_id: impl Into<String>,
+        status: v1::AccountStatus,
+    ) -> Result<v1::Account, Error> {
+        let request =
+            v1::SetAccountStatusRequest { account: account_id.into(), status: status.into() };
+        let mut client = self.client.clone();
+        account(self.within_deadline(client.set_account_status(request)).await?.account)
+    }
+
+    /// Replaces what the plan says about one feature, or one limit of it, for one account.
+    pub async fn put_override(
+        &self,
+        account_id: impl Into<String>,
+        r#override: v1::Override,
+    ) -> Result<v1::Account, Error> {
+        let request =
+            v1::PutOverrideRequest { account: account_id.into(), r#override: Some(r#override) };
+        let mut client = self.client.clone();
+        account(self.within_deadline(client.put_override(request)).await?.account)
+    }
+
+    /// Takes overrides of a feature back: of one limit, or all.
+    pub async fn delete_override(
+        &self,
+        account_id: impl Into<String>,
+        feature: impl Into<String>,
+        limit: Option<&str>,
+    ) -> Result<v1::Account, Error> {
+        let request = v1::DeleteOverrideRequest {
+            account: account_id.into(),
+            feature: feature.into(),
+            limit: limit.unwrap_or_default().to_owned(),
+        };
+        let mut client = self.client.clone();
+        account(self.within_deadline(client.delete_override(request)).await?.account)
+    }
+
+    /// Sets facts of an account; a null removes a fact, facts not named stay.
+    pub async fn put_facts(
+        &self,
+        account_id: impl Into<String>,
+        facts: prost_types::Struct,
+    ) -> Result<v1::Account, Error> {
+        let request = v1::PutFactsRequest { account: account_id.into(), facts: Some(facts) };
+        let mut client = self.client.clone();
+        account(self.within_deadline(client.put_facts(request)).await?.account)
+    }
+
+    /// Shows one account.
+    pub async fn get_account(&self, account_id: impl Into<String>) -> Result<v1::Account, Error> {
+        let request = v1::GetAccountRequest { account: account_id.into() };
+        let mut client = self.client.clone();
+        account(self.within_deadline(client.get_account(request)).await?.account)
+    }
+
+    /// Lists accounts by name: the page after `page_token`, or the first.
+    pub async fn list_accounts(
+        &self,
+        page_size: u32,
+        page_token: Option<&str>,
+    ) -> Result<v1::ListAccountsResponse, Error> {
+        let request = v1::ListAccountsRequest {
+            page_size: i32::try_from(page_size).unwrap_or(i32::MAX),
+            page_token: page_token.unwrap_or_default().to_owned(),
+        };
+        self.within_deadline(self.client.clone().list_accounts(request)).await
+    }
+
+    /// Reads the catalog file again.
+    pub async fn reload_catalog(&self) -> Result<v1::ReloadCatalogResponse, Error> {
+        let request = v1::ReloadCatalogRequest {};
+        self.within_deadline(self.client.clone().reload_catalog(request)).await
+    }
+
+    /// Shows how the sidecar is.
+    pub async fn get_status(&self) -> Result<v1::GetStatusResponse, Error> {
+        let request = v1::GetStatusRequest {};
+        self.within_deadline(self.client.clone().get_status(request)).await
+    }
+
+    /// Sets the test clock. It never goes back. Returns what time it is then.
+    pub async fn set_clock(&self, at: SystemTime) -> Result<SystemTime, Error> {
+        self.move_clock(v1::set_clock_request::To::At(at.into())).await
+    }
+
+    /// Advances the test clock. Returns what time it is then.
+    pub async fn advance_clock(&self, by: Duration) -> Result<SystemTime, Error> {
+        let by = prost_types::Duration::try_from(by);
+        // More than the wire can say is more than the sidecar's clock can show.
+        let by = by.unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 });
+        self.move_clock(v1::set_clock_request::To::Advance(by)).await
+    }
+
+    /// Writes a copy of the running data directory into an empty directory of the sidecar's
+    /// machine.
+    pub async fn backup(&self, path: impl Into<String>) -> Result<v1::BackupResponse, Error> {
+        let request = v1::BackupRequest { path: path.into() };
+        self.within_deadline(self.client.clone().backup(request)).await
+    }
+
+    async fn move_clock(&self, to: v1::set_clock_request::To) -> Result<SystemTime, Error> {
+        let request = v1::SetClockRequest { to: Some(to) };
+        let response = self.within_deadline(self.client.clone().set_clock(request)).await?;
+        let now = response.now.and_then(|now| SystemTime::try_from(now).ok());
+        now.ok_or(Error::UnexpectedAnswer { problem: "without a time" })
+    }
+
+    async fn within_deadline<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(self.deadline, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(Error::from_status(status, Some(self.deadline))),
+            Err(_elapsed) => Err(Error::DeadlineExceeded { deadline: self.deadline }),
+        }
+    }
+}
+
+fn account(account: Option<v1::Account>) -> Result<v1::Account, Error> {
+    account.ok_or(Error::UnexpectedAnswer { problem: "without an account" })
+}

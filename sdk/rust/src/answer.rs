@@ -1,0 +1,277 @@
+//! Answers, typed: what the sidecar says, with times as `SystemTime` and units as `u64`.
+
+mod from_proto;
+
+pub(crate) use from_proto::FromProto;
+
+use headroom_proto::v1::{
+    Denial, Durability, FeatureKind, OriginKind, Policy, ProjectionState, Severity, Source, Verdict,
+};
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+/// The answer to one request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Whether the request may go on.
+    pub allowed: bool,
+    /// The one-word answer.
+    pub verdict: Verdict,
+    /// Why it was refused; absent when it was allowed.
+    pub denial: Option<Denial>,
+    /// The limit that decided, or, when the request was allowed, the one with the least room left.
+    pub binding: Option<LimitState>,
+    /// The feature's other limits, when asked for.
+    pub other_limits: Vec<LimitState>,
+    /// The value of a config feature, as JSON.
+    pub config_value: Option<String>,
+    /// Where the entitlement comes from; absent when nothing entitles the account.
+    pub origin: Option<Origin>,
+    /// The catalog revision that decided.
+    pub catalog_revision: i64,
+    /// The instant the decision is of.
+    pub as_of: Option<SystemTime>,
+    /// Who decided.
+    pub source: Source,
+    /// How durable the count behind it is.
+    pub durability: Durability,
+    /// A receipt: unique in the life of the data directory.
+    pub decision_id: String,
+    /// True when the idempotency key was known and this is the answer of the first write.
+    pub replayed: bool,
+    /// True when the sidecar runs on a test clock.
+    pub test_clock: bool,
+    /// When to try again, for refusals that time can lift.
+    pub retry_after: Option<Duration>,
+    /// The prompt, when asked for and there is one.
+    pub prompt: Option<Prompt>,
+    /// The projection of the binding limit, when asked for.
+    pub projection: Option<Projection>,
+}
+
+/// One limit of a feature as it stands after the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitState {
+    /// The limit's name in the catalog.
+    pub limit: String,
+    /// What happens when the included units are used up.
+    pub policy: Policy,
+    /// Included units of the window. Absent: unlimited.
+    pub included_units: Option<u64>,
+    /// Units used in the window.
+    pub used_units: u64,
+    /// Units set aside by open reservations; not yet usage.
+    pub reserved_units: u64,
+    /// Included less used: the number to show to people. Absent: unlimited.
+    pub settled_units_remaining: Option<u64>,
+    /// Units a request of this moment could still get. Absent: no bound.
+    pub drawable_units_remaining: Option<u64>,
+    /// Start of the window, included.
+    pub window_start: Option<SystemTime>,
+    /// End of the window, excluded. Absent: a lifetime window.
+    pub window_end: Option<SystemTime>,
+    /// Soft thresholds at or below the usage, in basis points of the included units, ascending.
+    pub thresholds_passed_bp: Vec<i32>,
+    /// Units of grace not yet used. Absent: the limit has no grace.
+    pub grace_units_remaining: Option<u64>,
+    /// Used units above the included ones that are billed.
+    pub overage_units: u64,
+    /// Used units that no limit allowed.
+    pub debt_units: u64,
+    /// Changes of this limit's resolved definition seen within the window, counted from 1.
+    pub limit_revision: i32,
+}
+
+/// Where an entitlement comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The kind of source.
+    pub kind: OriginKind,
+    /// The plan in force.
+    pub plan: String,
+}
+
+/// When a limit is reached if the account goes on at its pace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Projection {
+    /// The limit it speaks of.
+    pub limit: String,
+    /// What kind of answer it is.
+    pub state: ProjectionState,
+    /// When the included units are used up.
+    pub reaches_limit_at: Option<SystemTime>,
+    /// Units used at the end of the window at this pace.
+    pub units_at_window_end: Option<u64>,
+}
+
+/// What to show to the person in front of the product: data, never markup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The prompt's name in the catalog.
+    pub prompt: String,
+    /// The situation it was chosen for.
+    pub scenario: String,
+    /// How loud it should be.
+    pub severity: Severity,
+    /// One line.
+    pub title: String,
+    /// One paragraph.
+    pub message: String,
+    /// The label of the action.
+    pub call_to_action: String,
+    /// Where the action leads; absent when nowhere.
+    pub url: Option<String>,
+    /// The plan offered, if any.
+    pub offer: Option<Offer>,
+    /// The facts the texts were made from.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// What a prompt proposes to buy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The plan offered.
+    pub plan: String,
+    /// Its name for people.
+    pub plan_name: String,
+    /// Price per period, in minor units of the currency. Absent: on request.
+    pub price_minor: Option<i64>,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// The period the price is for: `month` or `year`.
+    pub per: String,
+}
+
+/// The answer to Reserve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reserved {
+    /// The decision.
+    pub decision: Decision,
+    /// The hold; absent when it was refused.
+    pub reservation: Option<Reservation>,
+}
+
+/// Units set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Names the reservation in Extend, Commit and Release.
+    pub id: String,
+    /// When the hold ends.
+    pub expires_at: Option<SystemTime>,
+}
+
+/// The answer to Extend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extended {
+    /// The decision.
+    pub decision: Decision,
+    /// When the hold ends now.
+    pub expires_at: Option<SystemTime>,
+    /// Units held now.
+    pub held_units: u64,
+}
+
+/// The answer to Commit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Committed {
+    /// The limits after the commit; always allowed.
+    pub decision: Decision,
+    /// Units booked: always what was asked.
+    pub committed_units: u64,
+    /// Units booked that the hold did not back.
+    pub surplus_units: u64,
+    /// The part of the surplus that no limit allowed.
+    pub debt_units: u64,
+    /// True when the hold had ended before.
+    pub late: bool,
+}
+
+/// The answer to Release.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Released {
+    /// The limits after the release; always allowed.
+    pub decision: Decision,
+    /// Units given back: 0 when the hold had ended before.
+    pub released_units: u64,
+}
+
+/// The answer to Record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// The limits after the record. Not allowed: nothing entitles the account, nothing was counted.
+    pub decision: Decision,
+    /// The part that no limit allowed.
+    pub debt_units: u64,
+}
+
+/// Everything an account may do now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entitlements {
+    /// Every feature of the catalog, in its order.
+    pub entitlements: Vec<Entitlement>,
+    /// The plan in force.
+    pub plan: String,
+    /// The catalog revision they come from.
+    pub catalog_revision: i64,
+    /// The instant they are of.
+    pub as_of: Option<SystemTime>,
+    /// True when the sidecar runs on a test clock.
+    pub test_clock: bool,
+}
+
+/// What an account may do with one feature now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entitlement {
+    /// The feature's name in the catalog.
+    pub feature: String,
+    /// Its name for people.
+    pub feature_name: String,
+    /// The unit it is counted in, for people.
+    pub unit: String,
+    /// What sort of thing it is.
+    pub kind: FeatureKind,
+    /// Whether a use of one unit would be allowed now.
+    pub allowed: bool,
+    /// Why not.
+    pub denial: Option<Denial>,
+    /// The value of a config feature, as JSON.
+    pub config_value: Option<String>,
+    /// The limits of a quota.
+    pub limits: Vec<LimitState>,
+    /// Where it comes from.
+    pub origin: Option<Origin>,
+}
+
+/// A page of what an account used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsagePage {
+    /// Windows: current ones first, then closed ones, oldest first.
+    pub windows: Vec<UsageWindow>,
+    /// Fetches the next page; absent on the last.
+    pub next_page_token: Option<String>,
+    /// The instant it is of.
+    pub as_of: Option<SystemTime>,
+    /// True when the sidecar runs on a test clock.
+    pub test_clock: bool,
+}
+
+/// What one ledger holds or held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageWindow {
+    /// The feature.
+    pub feature: String,
+    /// The limit.
+    pub limit: String,
+    /// Start of the window, included.
+    pub window_start: Option<SystemTime>,
+    /// End of the window, excluded. Absent: a lifetime window.
+    pub window_end: Option<SystemTime>,
+    /// Units used.
+    pub used_units: u64,
+    /// Units set aside by open reservations.
+    pub reserved_units: u64,
+    /// Used units that no limit allowed.
+    pub debt_units: u64,
+    /// True when the window is over.
+    pub closed: bool,
+}

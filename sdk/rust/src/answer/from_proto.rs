@@ -1,0 +1,222 @@
+//! From the messages of the contract to answers.
+//!
+//! What a newer sidecar says and this SDK does not know is left out or reads as `Unspecified`; an
+//! answer without its decision is an error.
+
+use super::{
+    Committed, Decision, Entitlement, Entitlements, Extended, LimitState, Offer, Origin,
+    Projection, Prompt, Recorded, Released, Reservation, Reserved, UsagePage, UsageWindow,
+};
+use crate::error::Error;
+use headroom_proto::v1;
+use std::time::{Duration, SystemTime};
+
+/// Reads an answer from the message of its kind.
+pub(crate) trait FromProto<P>: Sized {
+    fn from_proto(proto: P) -> Result<Self, Error>;
+}
+
+impl FromProto<v1::CheckResponse> for Decision {
+    fn from_proto(proto: v1::CheckResponse) -> Result<Decision, Error> {
+        decision(proto.decision)
+    }
+}
+
+impl FromProto<v1::ConsumeResponse> for Decision {
+    fn from_proto(proto: v1::ConsumeResponse) -> Result<Decision, Error> {
+        decision(proto.decision)
+    }
+}
+
+impl FromProto<v1::ReserveResponse> for Reserved {
+    fn from_proto(proto: v1::ReserveResponse) -> Result<Reserved, Error> {
+        let expires_at = time(proto.expires_at);
+        let id = text(proto.reservation_id);
+        Ok(Reserved {
+            decision: decision(proto.decision)?,
+            reservation: id.map(|id| Reservation { id, expires_at }),
+        })
+    }
+}
+
+impl FromProto<v1::ExtendResponse> for Extended {
+    fn from_proto(proto: v1::ExtendResponse) -> Result<Extended, Error> {
+        Ok(Extended {
+            decision: decision(proto.decision)?,
+            expires_at: time(proto.expires_at),
+            held_units: units(proto.held_units),
+        })
+    }
+}
+
+impl FromProto<v1::CommitResponse> for Committed {
+    fn from_proto(proto: v1::CommitResponse) -> Result<Committed, Error> {
+        Ok(Committed {
+            decision: decision(proto.decision)?,
+            committed_units: units(proto.committed_units),
+            surplus_units: units(proto.surplus_units),
+            debt_units: units(proto.debt_units),
+            late: proto.late,
+        })
+    }
+}
+
+impl FromProto<v1::ReleaseResponse> for Released {
+    fn from_proto(proto: v1::ReleaseResponse) -> Result<Released, Error> {
+        let released_units = units(proto.released_units);
+        Ok(Released { decision: decision(proto.decision)?, released_units })
+    }
+}
+
+impl FromProto<v1::RecordResponse> for Recorded {
+    fn from_proto(proto: v1::RecordResponse) -> Result<Recorded, Error> {
+        let debt_units = units(proto.debt_units);
+        Ok(Recorded { decision: decision(proto.decision)?, debt_units })
+    }
+}
+
+impl From<v1::ListEntitlementsResponse> for Entitlements {
+    fn from(proto: v1::ListEntitlementsResponse) -> Entitlements {
+        Entitlements {
+            entitlements: proto.entitlements.into_iter().map(entitlement).collect(),
+            plan: proto.plan,
+            catalog_revision: proto.catalog_revision,
+            as_of: time(proto.as_of),
+            test_clock: proto.test_clock,
+        }
+    }
+}
+
+impl From<v1::GetUsageResponse> for UsagePage {
+    fn from(proto: v1::GetUsageResponse) -> UsagePage {
+        UsagePage {
+            windows: proto.windows.into_iter().map(usage_window).collect(),
+            next_page_token: text(proto.next_page_token),
+            as_of: time(proto.as_of),
+            test_clock: proto.test_clock,
+        }
+    }
+}
+
+fn decision(proto: Option<v1::Decision>) -> Result<Decision, Error> {
+    let Some(proto) = proto else {
+        return Err(Error::UnexpectedAnswer { problem: "without a decision" });
+    };
+    Ok(Decision {
+        allowed: proto.allowed,
+        verdict: proto.verdict(),
+        denial: if proto.allowed { None } else { Some(proto.denial()) },
+        source: proto.source(),
+        durability: proto.durability(),
+        binding: proto.binding.map(limit_state),
+        other_limits: proto.other_limits.into_iter().map(limit_state).collect(),
+        config_value: text(proto.config_value),
+        origin: proto.origin.map(origin),
+        catalog_revision: proto.catalog_revision,
+        as_of: time(proto.as_of),
+        decision_id: proto.decision_id,
+        replayed: proto.replayed,
+        test_clock: proto.test_clock,
+        retry_after: proto.retry_after.and_then(|wait| Duration::try_from(wait).ok()),
+        prompt: proto.prompt.map(prompt),
+        projection: proto.projection.map(projection),
+    })
+}
+
+fn limit_state(proto: v1::LimitState) -> LimitState {
+    LimitState {
+        policy: proto.policy(),
+        limit: proto.limit,
+        included_units: proto.included_units.map(units),
+        used_units: units(proto.used_units),
+        reserved_units: units(proto.reserved_units),
+        settled_units_remaining: proto.settled_units_remaining.map(units),
+        drawable_units_remaining: proto.drawable_units_remaining.map(units),
+        window_start: time(proto.window_start),
+        window_end: time(proto.window_end),
+        thresholds_passed_bp: proto.thresholds_passed_bp,
+        grace_units_remaining: proto.grace_units_remaining.map(units),
+        overage_units: units(proto.overage_units),
+        debt_units: units(proto.debt_units),
+        limit_revision: proto.limit_revision,
+    }
+}
+
+fn origin(proto: v1::Origin) -> Origin {
+    Origin { kind: proto.kind(), plan: proto.plan }
+}
+
+fn projection(proto: v1::Projection) -> Projection {
+    Projection {
+        state: proto.state(),
+        limit: proto.limit,
+        reaches_limit_at: time(proto.reaches_limit_at),
+        units_at_window_end: proto.units_at_window_end.map(units),
+    }
+}
+
+fn prompt(proto: v1::Prompt) -> Prompt {
+    Prompt {
+        severity: proto.severity(),
+        prompt: proto.prompt,
+        scenario: proto.scenario,
+        title: proto.title,
+        message: proto.message,
+        call_to_action: proto.call_to_action,
+        url: text(proto.url),
+        offer: proto.offer.map(offer),
+        facts: proto.facts,
+    }
+}
+
+fn offer(proto: v1::Offer) -> Offer {
+    Offer {
+        plan: proto.plan,
+        plan_name: proto.plan_name,
+        price_minor: proto.price_minor,
+        currency: proto.currency,
+        per: proto.per,
+    }
+}
+
+fn entitlement(proto: v1::Entitlement) -> Entitlement {
+    Entitlement {
+        kind: proto.kind(),
+        denial: if proto.allowed { None } else { Some(proto.denial()) },
+        feature: proto.feature,
+        feature_name: proto.feature_name,
+        unit: proto.unit,
+        allowed: proto.allowed,
+        config_value: text(proto.config_value),
+        limits: proto.limits.into_iter().map(limit_state).collect(),
+        origin: proto.origin.map(origin),
+    }
+}
+
+fn usage_window(proto: v1::UsageWindow) -> UsageWindow {
+    UsageWindow {
+        feature: proto.feature,
+        limit: proto.limit,
+        window_start: time(proto.window_start),
+        window_end: time(proto.window_end),
+        used_units: units(proto.used_units),
+        reserved_units: units(proto.reserved_units),
+        debt_units: units(proto.debt_units),
+        closed: proto.closed,
+    }
+}
+
+/// Units are never negative in the contract.
+fn units(wire: i64) -> u64 {
+    u64::try_from(wire).unwrap_or(0)
+}
+
+/// On the wire an absent text is an empty one.
+fn text(wire: String) -> Option<String> {
+    if wire.is_empty() { None } else { Some(wire) }
+}
+
+/// A time that no clock can show is as good as none.
+fn time(wire: Option<prost_types::Timestamp>) -> Option<SystemTime> {
+    wire.and_then(|wire| SystemTime::try_from(wire).ok())
+}

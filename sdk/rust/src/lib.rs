@@ -1,0 +1,76 @@
+//! The Rust client of Headroom.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), headroom_sdk::Error> {
+//! use headroom_sdk::Client;
+//!
+//! let client = Client::connect("unix:/run/headroom/headroom.sock").await?;
+//!
+//! // Decide and count in one step.
+//! let decision = client.consume("acme", "api-calls", 5).await?;
+//! if !decision.allowed {
+//!     println!("refused: {:?}", decision.denial);
+//! }
+//!
+//! // Draw a screen: how much is left, and what to show.
+//! let decision = client.check("acme", "api-calls").rendering().with_prompt().await?;
+//! if let Some(limit) = decision.binding {
+//!     println!("{} of {:?} used", limit.used_units, limit.included_units);
+//! }
+//!
+//! // Work whose cost is known only afterwards.
+//! let reserved = client.reserve("acme", "tokens", 4_000).await?;
+//! if let Some(reservation) = reserved.reservation {
+//!     let tokens_used = 1_234;
+//!     client.commit("acme", reservation.id, tokens_used).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A refusal is an answer ([`Decision::allowed`] is false), never an [`Error`].
+//!
+//! A [`Client`] is cheap to clone and shared by everything in a process. Calls that overlap in time
+//! travel together in one stream: a call made while others are under way joins the next message.
+//!
+//! Every write carries an idempotency key: yours, or one the SDK makes up. The SDK repeats a call
+//! only when the sidecar was not reached or says that the outcome is unknown, with the same key, a
+//! few times, within the deadline. To repeat a write after its deadline, keep the [`Call`] and
+//! await a clone of it: a clone has the same key, so nothing is counted twice.
+//!
+//! What this crate deliberately is not: a second place that decides. When the sidecar is away a
+//! call is an error, and whether the product then lets people in is the product's choice.
+
+mod admin;
+mod answer;
+mod call;
+mod client;
+mod endpoint;
+mod error;
+mod key;
+mod limits;
+mod retry;
+mod stream;
+
+pub use admin::{AdminBuilder, AdminClient};
+pub use answer::{
+    Committed, Decision, Entitlement, Entitlements, Extended, LimitState, Offer, Origin,
+    Projection, Prompt, Recorded, Released, Reservation, Reserved, UsagePage, UsageWindow,
+};
+pub use call::{Call, Operation, Write};
+pub use client::{Client, ClientBuilder};
+pub use error::{Error, FieldViolation};
+pub use limits::{
+    ADMIN_DEADLINE_DEFAULT, ATTEMPTS_MAX, DEADLINE_DEFAULT, OPERATIONS_PER_MESSAGE_MAX,
+    OPERATIONS_QUEUED_MAX,
+};
+
+// Enums of the contract, as they are on the wire. A value this version does not know reads as
+// `Unspecified`.
+pub use headroom_proto::v1::{
+    Denial, Durability, ErrorReason, FeatureKind, OriginKind, Policy, ProjectionState, Severity,
+    Source, Verdict,
+};
+
+/// The messages of the contract, for [`AdminClient`].
+pub use headroom_proto::v1;

@@ -1,0 +1,238 @@
+//! Accounts: what is known of one paying customer, and all of its counters.
+//!
+//! State changes in one place only: [`Account::apply`]. Deciding and replaying a journal both end
+//! there, so what was decided and what is recovered cannot differ.
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use crate::effect::Effect;
+use crate::ledger::Ledger;
+use crate::names::NameId;
+use crate::reservation::Reservations;
+use crate::time::Millis;
+
+/// What replaces the plan's word for one account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OverrideValue {
+    /// A switch, on or off.
+    Switch {
+        /// Whether it is on.
+        on: bool,
+    },
+    /// A config's value as JSON text.
+    Config {
+        /// The JSON text.
+        value_json: Arc<str>,
+    },
+    /// The included units of one limit of a quota.
+    Limit {
+        /// The limit.
+        limit: NameId,
+        /// Included units. `None`: unlimited.
+        included_units: Option<u64>,
+    },
+}
+
+/// One override of one account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// The feature.
+    pub feature: NameId,
+    /// What it says.
+    pub value: OverrideValue,
+}
+
+impl Override {
+    /// Whether `other` speaks of the same thing, so that the later one replaces the earlier.
+    pub fn replaces(&self, other: &Override) -> bool {
+        self.feature == other.feature
+            && match (&self.value, &other.value) {
+                (OverrideValue::Limit { limit: a, .. }, OverrideValue::Limit { limit: b, .. }) => {
+                    a == b
+                }
+                (OverrideValue::Limit { .. }, _) | (_, OverrideValue::Limit { .. }) => false,
+                _ => true,
+            }
+    }
+}
+
+/// A time zone and the name it was given by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    name: Arc<str>,
+    zone: TimeZone,
+}
+
+impl Zone {
+    /// UTC.
+    pub fn utc() -> Zone {
+        Zone { name: "UTC".into(), zone: TimeZone::UTC }
+    }
+
+    /// The zone of an IANA name, as known to the tz database compiled in.
+    pub fn named(name: &str) -> Option<Zone> {
+        if name == "UTC" {
+            return Some(Zone::utc());
+        }
+        let zone = TimeZone::get(name).ok()?;
+        Some(Zone { name: name.into(), zone })
+    }
+
+    /// The IANA name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The rules of the zone.
+    pub fn rules(&self) -> &TimeZone {
+        &self.zone
+    }
+}
+
+/// What others say about an account: everything but its counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Its plan. Known to the catalog when it was set; a later catalog may have dropped it.
+    pub plan: NameId,
+    /// Whether it came by the catalog's default plan rather than by a subscription.
+    pub by_default: bool,
+    /// Whether everything is refused.
+    pub suspended: bool,
+    /// The instant billing windows are counted from.
+    pub anchor: Millis,
+    /// When the subscription ends; [`Millis::FOREVER`] when it is open.
+    pub ends_at: Millis,
+    /// When it was first known here.
+    pub created_at: Millis,
+    /// Where calendar windows are read off. `None`: UTC.
+    pub zone: Option<Box<Zone>>,
+    /// Overrides and facts; most accounts have none.
+    pub extra: Option<Box<ProfileExtra>>,
+}
+
+/// The part of a profile that most accounts do not have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProfileExtra {
+    /// What replaces the plan's word.
+    pub overrides: Vec<Override>,
+    /// Facts by name, ascending; values are JSON text.
+    pub facts: Vec<(String, String)>,
+}
+
+impl Profile {
+    /// A new account on a plan.
+    pub fn new(plan: NameId, by_default: bool, now: Millis) -> Profile {
+        Profile {
+            plan,
+            by_default,
+            suspended: false,
+            anchor: now,
+            ends_at: Millis::FOREVER,
+            created_at: now,
+            zone: None,
+            extra: None,
+        }
+    }
+
+    /// The overrides.
+    pub fn overrides(&self) -> &[Override] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.overrides)
+    }
+
+    /// The facts.
+    pub fn facts(&self) -> &[(String, String)] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.facts)
+    }
+
+    /// The time zone of calendar windows.
+    pub fn rules(&self) -> &TimeZone {
+        static UTC: TimeZone = TimeZone::UTC;
+        self.zone.as_ref().map_or(&UTC, |zone| zone.rules())
+    }
+}
+
+/// One paying customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// What others say about it.
+    pub profile: Profile,
+    /// Numbers accounts in the order they came; the upper half of a reservation's id.
+    pub serial: u32,
+    // Invariant: at most one ledger of a (feature, limit) contains an instant.
+    ledgers: Vec<Ledger>,
+    // Boxed because most accounts have none at any moment.
+    reservations: Option<Box<Reservations>>,
+}
+
+impl Account {
+    /// A new account without usage.
+    pub fn new(serial: u32, profile: Profile) -> Account {
+        Account { profile, serial, ledgers: Vec::new(), reservations: None }
+    }
+
+    /// All ledgers: current ones, and older ones that were not replaced or are still held.
+    pub fn ledgers(&self) -> &[Ledger] {
+        &self.ledgers
+    }
+
+    /// All reservations, open or remembered.
+    pub fn reservations(&self) -> Option<&Reservations> {
+        self.reservations.as_deref()
+    }
+
+    /// The ledger of a limit at an instant.
+    pub fn ledger_at(&self, feature: NameId, limit: NameId, at: Millis) -> Option<&Ledger> {
+        self.ledgers
+            .iter()
+            .find(|l| l.limit == limit && l.feature == feature && l.window.contains(at))
+    }
+
+    /// The ledger of a limit by the start of its window.
+    pub fn ledger(&self, feature: NameId, limit: NameId, start: Millis) -> Option<&Ledger> {
+        self.ledgers.iter().find(|l| l.is(feature, limit, start))
+    }
+
+    /// Whether a hold has ended, or one can be forgotten, so that [`crate::decide::settle`] has
+    /// something to do.
+    pub fn is_due(&self, now: Millis) -> bool {
+        self.reservations.as_ref().is_some_and(|r| r.next_event_at() <= now)
+    }
+
+    /// Carries out one effect. Effects are absolute: applying the same one again changes nothing.
+    pub fn apply(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Ledger(after) => {
+                let place =
+                    |l: &&mut Ledger| l.is(after.feature, after.limit, after.window.start());
+                match self.ledgers.iter_mut().find(place) {
+                    Some(ledger) => *ledger = *after,
+                    None => self.ledgers.push(*after),
+                }
+            }
+            Effect::LedgerClosed(last) => {
+                self.ledgers.retain(|l| !l.is(last.feature, last.limit, last.window.start()));
+            }
+            Effect::Reservation(after) => {
+                self.reservations.get_or_insert_default().put(after.clone());
+            }
+            Effect::ReservationForgotten(id) => {
+                if let Some(reservations) = &mut self.reservations {
+                    reservations.forget(*id);
+                    if reservations.is_empty() {
+                        self.reservations = None;
+                    }
+                }
+            }
+            Effect::Signal(_) => {}
+        }
+    }
+}
+
+impl Account {
+    /// Restores the counter of reservation ids when an account is read back.
+    pub fn restore_last_reservation(&mut self, last_id: u64) {
+        self.reservations.get_or_insert_default().set_last_id(last_id);
+    }
+}

@@ -1,0 +1,555 @@
+//! The catalog: what can be entitled (features), what is sold (plans), and what is said (prompts).
+//!
+//! A [`CatalogSpec`] is what somebody wrote; [`Catalog::build`] checks all of it and resolves names
+//! to indices. A `Catalog` that exists is valid. Reading files is not done here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use crate::limits;
+use crate::names::{NameId, Names};
+use crate::resolve::{self, ResolvedLimit};
+use crate::signal::SignalSwitches;
+use crate::window::WindowRule;
+
+/// What happens when the included units of a limit are used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Policy {
+    /// Refuse.
+    Block,
+    /// Allow this much more, in basis points of the included units rounded down, then refuse.
+    Grace {
+        /// 1 to 1,000,000 (0.01 % to 10,000 %).
+        grace_bp: u32,
+    },
+    /// Allow; what is above the included units is billed.
+    Overage,
+    /// Allow; soft thresholds are still watched.
+    Unlimited,
+}
+
+/// A limit as a feature defines it: its name and how its windows lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitSpec {
+    /// Its name, unique within the feature.
+    pub limit: String,
+    /// How its windows lie.
+    pub window: WindowRule,
+}
+
+/// What sort of thing a feature is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeatureKindSpec {
+    /// On or off.
+    Switch,
+    /// A value, any JSON.
+    Config,
+    /// A flow of units with at least one limit.
+    Quota {
+        /// Its limits.
+        limits: Vec<LimitSpec>,
+    },
+}
+
+/// A feature as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeatureSpec {
+    /// Its name for programs.
+    pub feature: String,
+    /// Its name for people.
+    pub name: String,
+    /// What one unit is called, for people ("tokens").
+    pub unit: String,
+    /// Decimal places for display: one unit is 10^-scale of what people count. 0 to 9.
+    pub scale: u8,
+    /// What sort of thing it is.
+    pub kind: FeatureKindSpec,
+}
+
+/// One limit of a plan as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanLimitSpec {
+    /// The limit's name in the feature.
+    pub limit: String,
+    /// Included units of each window, 0 to 2^53-1. `None`: unlimited.
+    pub included_units: Option<u64>,
+    /// Soft thresholds in basis points of the included units, 1 to 9,999 each.
+    pub soft_limits_bp: Vec<u32>,
+    /// What happens when the included units are used up.
+    pub policy: Policy,
+}
+
+/// What a plan says about one feature, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntitlementSpec {
+    /// For a switch.
+    Switch {
+        /// Whether it is on.
+        on: bool,
+    },
+    /// For a config: the value as JSON text.
+    Config {
+        /// The JSON text.
+        value_json: String,
+    },
+    /// For a quota.
+    Quota {
+        /// At least one limit.
+        limits: Vec<PlanLimitSpec>,
+    },
+}
+
+/// The period a price is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PricePeriod {
+    /// Per month.
+    Month,
+    /// Per year.
+    Year,
+}
+
+impl PricePeriod {
+    /// The word of the catalog and of the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PricePeriod::Month => "month",
+            PricePeriod::Year => "year",
+        }
+    }
+}
+
+/// What a plan costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Price {
+    /// Minor units of the currency.
+    pub minor: u64,
+    /// ISO 4217 code, three capital letters.
+    pub currency: String,
+    /// The period it is for.
+    pub per: PricePeriod,
+}
+
+/// A plan as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanSpec {
+    /// Its name for programs.
+    pub plan: String,
+    /// Its name for people.
+    pub name: String,
+    /// What it costs. `None`: on request.
+    pub price: Option<Price>,
+    /// Feature name and what the plan says about it.
+    pub entitlements: Vec<(String, EntitlementSpec)>,
+}
+
+/// The situation a prompt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scenario {
+    /// A soft threshold is passed.
+    NearLimit,
+    /// The included units are used up: refused, or billed as overage.
+    LimitHit,
+    /// Above the included units, within grace.
+    Grace,
+    /// The plan does not contain the feature.
+    LockedFeature,
+}
+
+impl Scenario {
+    /// Every scenario, in the order of the documentation.
+    pub const ALL: [Scenario; 4] =
+        [Scenario::NearLimit, Scenario::LimitHit, Scenario::Grace, Scenario::LockedFeature];
+
+    /// The word of the catalog and of the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scenario::NearLimit => "near_limit",
+            Scenario::LimitHit => "limit_hit",
+            Scenario::Grace => "grace",
+            Scenario::LockedFeature => "locked_feature",
+        }
+    }
+}
+
+/// A prompt as written. Texts are templates over the facts of the decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptSpec {
+    /// Its name for programs.
+    pub prompt: String,
+    /// The situation it is for.
+    pub scenario: Scenario,
+    /// Only for this feature. `None`: for every feature.
+    pub feature: Option<String>,
+    /// Only for accounts on one of these plans. Empty: on every plan.
+    pub plans: Vec<String>,
+    /// Template of the title.
+    pub title: String,
+    /// Template of the message.
+    pub message: String,
+    /// Template of the action's label. Empty: no action.
+    pub call_to_action: String,
+    /// Template of the action's address. Empty: none.
+    pub url: String,
+    /// The plan offered.
+    pub offer: Option<String>,
+}
+
+/// A catalog as written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CatalogSpec {
+    /// The features.
+    pub features: Vec<FeatureSpec>,
+    /// The plans.
+    pub plans: Vec<PlanSpec>,
+    /// The plan of accounts nobody told us about. `None`: they are refused.
+    pub default_plan: Option<String>,
+    /// The prompts; the first that fits is shown.
+    pub prompts: Vec<PromptSpec>,
+    /// Which signals are raised.
+    pub signals: SignalSwitches,
+}
+
+/// One thing wrong with a catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecProblem {
+    /// Where, as keys and list positions from the top: `plans`, `pro`, `entitlements`, `tokens`.
+    pub path: Vec<String>,
+    /// What is wrong, lower case, without a full stop.
+    pub message: String,
+    /// Names that would be right here, for a "did you mean".
+    pub known: Vec<String>,
+}
+
+/// A limit of a plan, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanLimit {
+    /// The limit's name.
+    pub limit: NameId,
+    /// How its windows lie.
+    pub window: WindowRule,
+    /// Included units of each window. `None`: unlimited.
+    pub included_units: Option<u64>,
+    /// Soft thresholds in basis points, ascending, without doubles.
+    pub soft_limits_bp: Vec<u32>,
+    /// What happens when the included units are used up.
+    pub policy: Policy,
+    // Invariant: the fingerprint of the fields above.
+    mark: u32,
+}
+
+impl PlanLimit {
+    /// The limit as it is in force for an account without overrides.
+    pub fn resolved(&self) -> ResolvedLimit<'_> {
+        ResolvedLimit {
+            limit: self.limit,
+            window: self.window,
+            included_units: self.included_units,
+            soft_limits_bp: &self.soft_limits_bp,
+            policy: self.policy,
+            mark: self.mark,
+        }
+    }
+}
+
+/// What a plan says about one feature, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entitlement {
+    /// A switch.
+    Switch {
+        /// Whether it is on.
+        on: bool,
+    },
+    /// A config.
+    Config {
+        /// The value as JSON text.
+        value_json: Arc<str>,
+    },
+    /// A quota.
+    Quota {
+        /// At least one limit, in the plan's order.
+        limits: Vec<PlanLimit>,
+    },
+}
+
+/// What sort of thing a feature is, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeatureKind {
+    /// On or off.
+    Switch,
+    /// A value.
+    Config,
+    /// A flow of units.
+    Quota {
+        /// Its limits: the names and how their windows lie.
+        limits: Vec<(NameId, WindowRule)>,
+    },
+}
+
+/// A feature, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    /// Its number.
+    pub id: NameId,
+    /// Its name for programs.
+    pub feature: Arc<str>,
+    /// Its name for people.
+    pub name: Arc<str>,
+    /// What one unit is called.
+    pub unit: Arc<str>,
+    /// Decimal places for display.
+    pub scale: u8,
+    /// What sort of thing it is.
+    pub kind: FeatureKind,
+}
+
+/// A plan, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Its number.
+    pub id: NameId,
+    /// Its name for programs.
+    pub plan: Arc<str>,
+    /// Its name for people.
+    pub name: Arc<str>,
+    /// What it costs.
+    pub price: Option<Price>,
+    // Invariant: one place per feature of the catalog, of the feature's kind.
+    entitlements: Vec<Option<Entitlement>>,
+}
+
+impl Plan {
+    /// What the plan says about a feature of its catalog.
+    pub fn entitlement(&self, feature: FeatureIx) -> Option<&Entitlement> {
+        self.entitlements.get(feature.0)?.as_ref()
+    }
+}
+
+/// A prompt, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// As written.
+    pub spec: PromptSpec,
+    /// The feature it is for.
+    pub feature: Option<FeatureIx>,
+    /// The plans it is for; empty for all.
+    pub plans: Vec<NameId>,
+    /// The plan offered.
+    pub offer: Option<PlanIx>,
+}
+
+/// The place of a feature in its catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FeatureIx(pub usize);
+
+/// The place of a plan in its catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlanIx(pub usize);
+
+/// A catalog that was checked.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    /// Counts the catalogs of a data directory, from 1.
+    pub revision: u64,
+    /// Which signals are raised.
+    pub signals: SignalSwitches,
+    features: Vec<Feature>,
+    plans: Vec<Plan>,
+    default_plan: Option<PlanIx>,
+    prompts: Vec<Prompt>,
+    feature_by_name: HashMap<Box<str>, FeatureIx, FixedState>,
+    names: Names,
+    // Indexed by NameId, so that a decision finds the plan of an account without hashing.
+    plan_by_id: Vec<Option<PlanIx>>,
+    feature_by_id: Vec<Option<FeatureIx>>,
+}
+
+impl Catalog {
+    /// Checks a catalog and resolves its names, numbering the new ones.
+    ///
+    /// On error `names` is unchanged, and every problem is reported, not only the first.
+    pub fn build(
+        spec: CatalogSpec,
+        revision: u64,
+        names: &mut Names,
+    ) -> Result<Catalog, Vec<SpecProblem>> {
+        let problems = crate::catalog_check::problems(&spec);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(number(spec, revision, names))
+    }
+
+    /// The text of a name's number.
+    pub fn text(&self, id: NameId) -> &str {
+        self.names.text(id)
+    }
+
+    /// All names known when this catalog was built: its own and all earlier ones.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The feature of this name.
+    pub fn feature_named(&self, feature: &str) -> Option<FeatureIx> {
+        self.feature_by_name.get(feature).copied()
+    }
+
+    /// The feature of this number.
+    pub fn feature_of(&self, id: NameId) -> Option<FeatureIx> {
+        self.feature_by_id.get(id.0 as usize).copied().flatten()
+    }
+
+    /// The plan of this number.
+    pub fn plan_of(&self, id: NameId) -> Option<PlanIx> {
+        self.plan_by_id.get(id.0 as usize).copied().flatten()
+    }
+
+    /// The plan of this name.
+    pub fn plan_named(&self, plan: &str) -> Option<PlanIx> {
+        self.plans.iter().position(|known| &*known.plan == plan).map(PlanIx)
+    }
+
+    /// A feature of this catalog.
+    pub fn feature(&self, ix: FeatureIx) -> &Feature {
+        &self.features[ix.0]
+    }
+
+    /// A plan of this catalog.
+    pub fn plan(&self, ix: PlanIx) -> &Plan {
+        &self.plans[ix.0]
+    }
+
+    /// All features, in the order written.
+    pub fn features(&self) -> &[Feature] {
+        &self.features
+    }
+
+    /// All plans, in the order written.
+    pub fn plans(&self) -> &[Plan] {
+        &self.plans
+    }
+
+    /// All prompts, in the order written.
+    pub fn prompts(&self) -> &[Prompt] {
+        &self.prompts
+    }
+
+    /// The plan of accounts nobody told us about.
+    pub fn default_plan(&self) -> Option<PlanIx> {
+        self.default_plan
+    }
+}
+
+/// Every name is known here: the check came first.
+fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
+    let features: Vec<Feature> = spec.features.into_iter().map(|f| number_feature(f, names)).collect();
+    let feature_ix = |name: &str| features.iter().position(|f| &*f.feature == name);
+    let plans: Vec<Plan> = spec
+        .plans
+        .into_iter()
+        .map(|plan| {
+            let mut entitlements = vec![None; features.len()];
+            for (name, entitlement) in plan.entitlements {
+                let ix = feature_ix(&name).expect("the check found every feature");
+                entitlements[ix] = Some(number_entitlement(entitlement, &features[ix], names));
+            }
+            Plan {
+                id: names.intern(&plan.plan),
+                plan: plan.plan.into(),
+                name: plan.name.into(),
+                price: plan.price,
+                entitlements,
+            }
+        })
+        .collect();
+    let plan_ix = |name: &str| plans.iter().position(|plan| &*plan.plan == name).map(PlanIx);
+    let prompts = spec
+        .prompts
+        .into_iter()
+        .map(|prompt| Prompt {
+            feature: prompt.feature.as_deref().and_then(feature_ix).map(FeatureIx),
+            plans: prompt.plans.iter().map(|plan| names.intern(plan)).collect(),
+            offer: prompt.offer.as_deref().and_then(plan_ix),
+            spec: prompt,
+        })
+        .collect();
+    let mut feature_by_name = HashMap::with_hasher(FixedState::default());
+    let mut feature_by_id = vec![None; names.len()];
+    for (ix, feature) in features.iter().enumerate() {
+        feature_by_name.insert(Box::from(&*feature.feature), FeatureIx(ix));
+        feature_by_id[feature.id.0 as usize] = Some(FeatureIx(ix));
+    }
+    let mut plan_by_id = vec![None; names.len()];
+    for (ix, plan) in plans.iter().enumerate() {
+        plan_by_id[plan.id.0 as usize] = Some(PlanIx(ix));
+    }
+    let default_plan = spec.default_plan.as_deref().and_then(plan_ix);
+    Catalog {
+        revision,
+        signals: spec.signals,
+        features,
+        plans,
+        default_plan,
+        prompts,
+        feature_by_name,
+        names: names.clone(),
+        plan_by_id,
+        feature_by_id,
+    }
+}
+
+fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
+    let kind = match spec.kind {
+        FeatureKindSpec::Switch => FeatureKind::Switch,
+        FeatureKindSpec::Config => FeatureKind::Config,
+        FeatureKindSpec::Quota { limits } => FeatureKind::Quota {
+            limits: limits.iter().map(|l| (names.intern(&l.limit), l.window)).collect(),
+        },
+    };
+    Feature {
+        id: names.intern(&spec.feature),
+        feature: spec.feature.into(),
+        name: spec.name.into(),
+        unit: spec.unit.into(),
+        scale: spec.scale,
+        kind,
+    }
+}
+
+fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Names) -> Entitlement {
+    match spec {
+        EntitlementSpec::Switch { on } => Entitlement::Switch { on },
+        EntitlementSpec::Config { value_json } => {
+            Entitlement::Config { value_json: value_json.into() }
+        }
+        EntitlementSpec::Quota { limits } => {
+            let FeatureKind::Quota { limits: shapes } = &feature.kind else {
+                unreachable!("the check compared the kinds");
+            };
+            let limits = limits
+                .into_iter()
+                .map(|limit| {
+                    let id = names.intern(&limit.limit);
+                    let (_, window) =
+                        shapes.iter().find(|(shape, _)| *shape == id).expect("checked");
+                    let mut soft_limits_bp = limit.soft_limits_bp;
+                    soft_limits_bp.sort_unstable();
+                    soft_limits_bp.dedup();
+                    PlanLimit {
+                        mark: resolve::mark(limit.included_units, limit.policy, &soft_limits_bp),
+                        limit: id,
+                        window: *window,
+                        included_units: limit.included_units,
+                        soft_limits_bp,
+                        policy: limit.policy,
+                    }
+                })
+                .collect();
+            Entitlement::Quota { limits }
+        }
+    }
+}
+
+const _: () = assert!(limits::THRESHOLDS_MAX <= 14);

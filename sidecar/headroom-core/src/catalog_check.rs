@@ -1,0 +1,379 @@
+//! Everything that can be wrong with a catalog, found in one pass.
+//!
+//! No rule stops at its first find, so that an operator fixes a file in one round. Where a file says
+//! something is not known here: a problem carries the path of keys, and the reader of the file turns
+//! it into a line. Templates are checked by whoever renders them.
+
+mod prompts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use crate::catalog::{
+    CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, PlanSpec,
+    Policy, Price, SpecProblem,
+};
+use crate::limits;
+use crate::window::WindowRule;
+
+/// Longest name, for programs and for people. The same bound as for account ids.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Longest template or config value. A prompt is a paragraph, a config value is not a document.
+const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// Most decimal places of a unit: nine make it a billionth, and leave whole numbers up to 9 million.
+const SCALE_MAX: u8 = 9;
+
+/// Grace of 10,000 %, in basis points.
+const GRACE_BP_MAX: u32 = 1_000_000;
+
+/// Longest billing window: ten years.
+const BILLING_MONTHS_MAX: u16 = 120;
+
+/// Problems reported of one catalog. Above it the rest is left out: whoever has so many has one.
+const PROBLEMS_MAX: usize = 500;
+
+/// Names listed with one problem. Above it there is no list, and so no "did you mean".
+const KNOWN_NAMES_MAX: usize = 1_000;
+
+/// All that is wrong with `spec`; empty when nothing is.
+pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
+    let mut report = Report { problems: Vec::new() };
+    let names = Names {
+        features: spec.features.iter().map(|f| (f.feature.as_str(), f)).collect(),
+        plans: spec.plans.iter().map(|p| p.plan.as_str()).collect(),
+    };
+    check_features(&mut report, &spec.features);
+    check_plans(&mut report, &spec.plans, &names);
+    if let Some(plan) = &spec.default_plan {
+        check_plan_name(&mut report, &["default_plan"], plan, &names);
+    }
+    prompts::check_prompts(&mut report, &spec.prompts, &names);
+    report.problems
+}
+
+/// What names may refer to.
+struct Names<'a> {
+    features: BTreeMap<&'a str, &'a FeatureSpec>,
+    plans: BTreeSet<&'a str>,
+}
+
+struct Report {
+    problems: Vec<SpecProblem>,
+}
+
+impl Report {
+    fn say(&mut self, path: &[&str], message: impl Display) {
+        self.say_known(path, message, std::iter::empty());
+    }
+
+    fn say_known<'a>(
+        &mut self,
+        path: &[&str],
+        message: impl Display,
+        known: impl Iterator<Item = &'a str>,
+    ) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            return;
+        }
+        let mut known: Vec<String> = known.take(KNOWN_NAMES_MAX + 1).map(str::to_owned).collect();
+        if known.len() > KNOWN_NAMES_MAX {
+            known.clear();
+        }
+        let path = path.iter().map(|step| (*step).to_owned()).collect();
+        self.problems.push(SpecProblem { path, message: message.to_string(), known });
+    }
+
+    fn at_most(&mut self, path: &[&str], what: &str, count: usize, max: usize) {
+        if count > max {
+            self.say(path, format_args!("{count} {what}, at most {max} are possible"));
+        }
+    }
+
+    /// A name that programs use: in requests, in metrics, in addresses.
+    fn program_name(&mut self, path: &[&str], name: &str) {
+        if name.is_empty() {
+            self.say(path, "the name is empty");
+        } else if name.len() > NAME_BYTES_MAX {
+            let bytes = name.len();
+            self.say(
+                path,
+                format_args!("the name has {bytes} bytes, at most {NAME_BYTES_MAX} fit"),
+            );
+        } else if !name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-'))
+        {
+            self.say(
+                path,
+                format_args!("the name {name:?} may have only a-z, 0-9, `_`, `.` and `-`"),
+            );
+        }
+    }
+
+    /// A name that people read.
+    fn people_name(&mut self, path: &[&str], name: &str) {
+        if name.trim().is_empty() {
+            self.say(path, "the text is empty");
+        }
+        self.people_text(path, name, NAME_BYTES_MAX);
+        if name.chars().any(char::is_control) {
+            self.say(path, format_args!("the text {name:?} has control characters"));
+        }
+    }
+
+    fn people_text(&mut self, path: &[&str], text: &str, bytes_max: usize) {
+        if text.len() > bytes_max {
+            let bytes = text.len();
+            self.say(path, format_args!("the text has {bytes} bytes, at most {bytes_max} fit"));
+        }
+    }
+}
+
+fn check_features(report: &mut Report, features: &[FeatureSpec]) {
+    report.at_most(&["features"], "features", features.len(), limits::CATALOG_ITEMS_MAX);
+    let mut seen = BTreeSet::new();
+    for feature in features {
+        let path = ["features", &feature.feature];
+        report.program_name(&path, &feature.feature);
+        if !seen.insert(&feature.feature) {
+            report.say(&path, format_args!("feature `{}` is defined twice", feature.feature));
+        }
+        report.people_name(&[&path[..], &["name"]].concat(), &feature.name);
+        if !feature.unit.is_empty() {
+            report.people_name(&[&path[..], &["unit"]].concat(), &feature.unit);
+        }
+        if feature.scale > SCALE_MAX {
+            let scale = feature.scale;
+            report.say(
+                &[&path[..], &["scale"]].concat(),
+                format_args!("the scale is {scale}, it must be 0 to {SCALE_MAX}"),
+            );
+        }
+        if let FeatureKindSpec::Quota { limits } = &feature.kind {
+            check_limits(report, &feature.feature, limits);
+        }
+    }
+}
+
+fn check_limits(report: &mut Report, feature: &str, limits: &[LimitSpec]) {
+    let path = ["features", feature, "limits"];
+    if limits.is_empty() {
+        report.say(&path, "a quota needs at least one limit");
+    }
+    report.at_most(&path, "limits", limits.len(), limits::LIMITS_PER_FEATURE_MAX);
+    let mut seen = BTreeSet::new();
+    for limit in limits {
+        let path = ["features", feature, "limits", &limit.limit];
+        report.program_name(&path, &limit.limit);
+        if !seen.insert(&limit.limit) {
+            report.say(&path, format_args!("limit `{}` is defined twice", limit.limit));
+        }
+        match limit.window {
+            WindowRule::Billing { months } if !(1..=BILLING_MONTHS_MAX).contains(&months) => report
+                .say(
+                    &[&path[..], &["window"]].concat(),
+                    format_args!(
+                        "the window is {months} months long, it must be 1 to {BILLING_MONTHS_MAX}"
+                    ),
+                ),
+            WindowRule::Billing { .. } | WindowRule::Calendar(_) | WindowRule::Lifetime => {}
+        }
+    }
+}
+
+fn check_plans(report: &mut Report, plans: &[PlanSpec], names: &Names<'_>) {
+    report.at_most(&["plans"], "plans", plans.len(), limits::CATALOG_ITEMS_MAX);
+    let mut seen = BTreeSet::new();
+    for plan in plans {
+        let path = ["plans", &plan.plan];
+        report.program_name(&path, &plan.plan);
+        if !seen.insert(&plan.plan) {
+            report.say(&path, format_args!("plan `{}` is defined twice", plan.plan));
+        }
+        report.people_name(&[&path[..], &["name"]].concat(), &plan.name);
+        if let Some(price) = &plan.price {
+            check_price(report, &plan.plan, price);
+        }
+        let mut seen = BTreeSet::new();
+        for (feature, entitlement) in &plan.entitlements {
+            let path = ["plans", &plan.plan, "entitlements", feature];
+            if !seen.insert(feature) {
+                report.say(&path, format_args!("feature `{feature}` is entitled twice"));
+            }
+            match names.features.get(feature.as_str()) {
+                Some(known) => check_entitlement(report, &plan.plan, known, entitlement),
+                None => report.say_known(
+                    &path,
+                    format_args!("unknown feature `{feature}`"),
+                    names.features.keys().copied(),
+                ),
+            }
+        }
+    }
+}
+
+fn check_price(report: &mut Report, plan: &str, price: &Price) {
+    let currency = &price.currency;
+    if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
+        report.say(
+            &["plans", plan, "price", "currency"],
+            format_args!(
+                "{currency:?} is no currency: three capital letters of ISO 4217, as `USD`"
+            ),
+        );
+    }
+    if price.minor > limits::UNITS_MAX {
+        report.say(
+            &["plans", plan, "price", "amount_minor"],
+            format_args!("the price is {}, at most {} is possible", price.minor, limits::UNITS_MAX),
+        );
+    }
+}
+
+fn check_entitlement(
+    report: &mut Report,
+    plan: &str,
+    feature: &FeatureSpec,
+    entitlement: &EntitlementSpec,
+) {
+    let path = ["plans", plan, "entitlements", &feature.feature];
+    match (&feature.kind, entitlement) {
+        (FeatureKindSpec::Switch, EntitlementSpec::Switch { .. }) => {}
+        (FeatureKindSpec::Config, EntitlementSpec::Config { value_json }) => {
+            report.people_text(&path, value_json, TEXT_BYTES_MAX);
+        }
+        (FeatureKindSpec::Quota { limits: known }, EntitlementSpec::Quota { limits }) => {
+            if limits.is_empty() {
+                report.say(&path, "the plan gives no limit of this quota, it needs at least one");
+            }
+            let mut seen = BTreeSet::new();
+            for limit in limits {
+                let path = [&path[..], &[limit.limit.as_str()]].concat();
+                if !seen.insert(&limit.limit) {
+                    report.say(&path, format_args!("limit `{}` is given twice", limit.limit));
+                }
+                if !known.iter().any(|shape| shape.limit == limit.limit) {
+                    report.say_known(
+                        &path,
+                        format_args!(
+                            "feature `{}` has no limit `{}`",
+                            feature.feature, limit.limit
+                        ),
+                        known.iter().map(|shape| shape.limit.as_str()),
+                    );
+                }
+                check_plan_limit(report, &path, limit);
+            }
+        }
+        (FeatureKindSpec::Switch | FeatureKindSpec::Config | FeatureKindSpec::Quota { .. }, _) => {
+            let feature_kind = kind_word(&feature.kind);
+            let given = entitlement_word(entitlement);
+            report.say(
+                &path,
+                format_args!(
+                    "`{}` is a {feature_kind}, but the plan gives a {given}",
+                    feature.feature
+                ),
+            );
+        }
+    }
+}
+
+fn kind_word(kind: &FeatureKindSpec) -> &'static str {
+    match kind {
+        FeatureKindSpec::Switch => "switch",
+        FeatureKindSpec::Config => "config",
+        FeatureKindSpec::Quota { .. } => "quota",
+    }
+}
+
+fn entitlement_word(entitlement: &EntitlementSpec) -> &'static str {
+    match entitlement {
+        EntitlementSpec::Switch { .. } => "switch",
+        EntitlementSpec::Config { .. } => "config",
+        EntitlementSpec::Quota { .. } => "quota",
+    }
+}
+
+fn check_plan_limit(report: &mut Report, path: &[&str], limit: &PlanLimitSpec) {
+    let included_path = [path, &["included"]].concat();
+    let soft_path = [path, &["soft_limits"]].concat();
+    let policy_path = [path, &["policy"]].concat();
+    match (limit.included_units, limit.policy) {
+        (Some(units), _) if units > limits::UNITS_MAX => report.say(
+            &included_path,
+            format_args!("{units} units are included, at most {} are possible", limits::UNITS_MAX),
+        ),
+        (Some(0), Policy::Grace { .. }) => {
+            report.say(&policy_path, "a grace on 0 included units is 0 units: use `block`");
+        }
+        (None, Policy::Block | Policy::Grace { .. } | Policy::Overage) => report.say(
+            &policy_path,
+            format_args!(
+                "the policy `{}` can never apply, because the included units are unlimited: give \
+                 a number of units, or leave the policy out",
+                policy_word(limit.policy)
+            ),
+        ),
+        (Some(_), _) | (None, Policy::Unlimited) => {}
+    }
+    if let Policy::Grace { grace_bp } = limit.policy
+        && !(1..=GRACE_BP_MAX).contains(&grace_bp)
+    {
+        let percent = Percent(grace_bp);
+        report
+            .say(&policy_path, format_args!("the grace is {percent}, it must be 0.01% to 10000%"));
+    }
+    let count = limit.soft_limits_bp.len();
+    report.at_most(&soft_path, "soft limits", count, limits::THRESHOLDS_MAX);
+    if count > 0 && matches!(limit.included_units, None | Some(0)) {
+        let units = if limit.included_units.is_none() { "unlimited" } else { "0" };
+        report.say(
+            &soft_path,
+            format_args!("a soft limit is a share of the included units, which are {units}"),
+        );
+    }
+    let mut seen = BTreeSet::new();
+    for (ix, soft_limit_bp) in limit.soft_limits_bp.iter().enumerate() {
+        let ix = ix.to_string();
+        let path = [&soft_path[..], &[ix.as_str()]].concat();
+        let percent = Percent(*soft_limit_bp);
+        if !(1..=9_999).contains(soft_limit_bp) {
+            report.say(&path, format_args!("a soft limit of {percent} must be 0.01% to 99.99%"));
+        }
+        if !seen.insert(soft_limit_bp) {
+            report.say(&path, format_args!("the soft limit {percent} is given twice"));
+        }
+    }
+}
+
+/// Basis points as people write them: `80%`, `12.5%`.
+struct Percent(u32);
+
+impl Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}%"),
+            (whole, part) if part % 10 == 0 => write!(f, "{whole}.{}%", part / 10),
+            (whole, part) => write!(f, "{whole}.{part:02}%"),
+        }
+    }
+}
+
+fn policy_word(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Block => "block",
+        Policy::Grace { .. } => "grace",
+        Policy::Overage => "overage",
+        Policy::Unlimited => "unlimited",
+    }
+}
+
+fn check_plan_name(report: &mut Report, path: &[&str], plan: &str, names: &Names<'_>) {
+    if !names.plans.contains(plan) {
+        report.say_known(path, format_args!("unknown plan `{plan}`"), names.plans.iter().copied());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+//! One good catalog, broken in one way per line.
+
+use super::*;
+use crate::catalog::{FeatureKindSpec::Quota, PricePeriod, PromptSpec, Scenario};
+
+fn feature(name: &str, kind: FeatureKindSpec) -> FeatureSpec {
+    FeatureSpec { feature: name.into(), name: "N".into(), unit: "units".into(), scale: 0, kind }
+}
+
+fn monthly() -> LimitSpec {
+    LimitSpec { limit: "monthly".into(), window: WindowRule::Billing { months: 1 } }
+}
+
+fn prompt(name: &str, scenario: Scenario) -> PromptSpec {
+    PromptSpec {
+        prompt: name.into(),
+        scenario,
+        feature: Some("tokens".into()),
+        plans: vec!["free".into()],
+        title: "T".into(),
+        message: "M".into(),
+        call_to_action: "C".into(),
+        url: "U".into(),
+        offer: Some("pro".into()),
+    }
+}
+
+fn plan(name: &str, entitlements: Vec<(String, EntitlementSpec)>) -> PlanSpec {
+    let price = Price { minor: 4_900, currency: "USD".into(), per: PricePeriod::Month };
+    PlanSpec { plan: name.into(), name: "N".into(), price: Some(price), entitlements }
+}
+
+fn good() -> CatalogSpec {
+    let limit = PlanLimitSpec {
+        limit: "monthly".into(),
+        included_units: Some(100),
+        soft_limits_bp: vec![8_000, 9_500],
+        policy: Policy::Block,
+    };
+    let entitlements = vec![
+        ("tokens".to_owned(), EntitlementSpec::Quota { limits: vec![limit] }),
+        ("sso".to_owned(), EntitlementSpec::Switch { on: true }),
+        ("models".to_owned(), EntitlementSpec::Config { value_json: "[]".into() }),
+    ];
+    CatalogSpec {
+        features: vec![
+            feature("tokens", Quota { limits: vec![monthly()] }),
+            feature("sso", FeatureKindSpec::Switch),
+            feature("models", FeatureKindSpec::Config),
+        ],
+        plans: vec![plan("free", entitlements), plan("pro", vec![])],
+        default_plan: Some("free".into()),
+        prompts: vec![prompt("near", Scenario::NearLimit), prompt("hit", Scenario::LimitHit)],
+        ..CatalogSpec::default()
+    }
+}
+
+/// Breaks the good catalog in one way and expects exactly the problems listed, one per line.
+#[track_caller]
+fn check(break_it: impl FnOnce(&mut CatalogSpec), expected: &str) {
+    let mut spec = good();
+    break_it(&mut spec);
+    let found: Vec<String> =
+        problems(&spec).iter().map(|p| format!("{}: {}", p.path.join("/"), p.message)).collect();
+    assert_eq!(found.join("\n"), expected);
+}
+
+fn limit(spec: &mut CatalogSpec) -> &mut PlanLimitSpec {
+    match &mut spec.plans[0].entitlements[0].1 {
+        EntitlementSpec::Quota { limits } => &mut limits[0],
+        EntitlementSpec::Switch { .. } | EntitlementSpec::Config { .. } => unreachable!(),
+    }
+}
+
+fn limits_of(spec: &mut CatalogSpec) -> &mut Vec<LimitSpec> {
+    match &mut spec.features[0].kind {
+        Quota { limits } => limits,
+        FeatureKindSpec::Switch | FeatureKindSpec::Config => unreachable!(),
+    }
+}
+
+#[test]
+fn a_good_catalog_and_an_empty_one_have_no_problem() {
+    check(|_| {}, "");
+    check(|s| *s = CatalogSpec::default(), "");
+}
+
+#[test]
+fn names_for_programs_are_short_and_plain() {
+    check(|s| s.prompts[0].prompt = String::new(), "prompts/0/prompt: the name is empty");
+    check(
+        |s| s.prompts[0].prompt = "x".repeat(129),
+        "prompts/0/prompt: the name has 129 bytes, at most 128 fit",
+    );
+    check(
+        |s| s.features.push(feature("a b\u{7}", FeatureKindSpec::Switch)),
+        "features/a b\u{7}: the name \"a b\\u{7}\" may have only a-z, 0-9, `_`, `.` and `-`",
+    );
+    check(
+        |s| s.plans.push(plan("Big", vec![])),
+        "plans/Big: the name \"Big\" may have only a-z, 0-9, `_`, `.` and `-`",
+    );
+    check(
+        |s| limits_of(s).push(LimitSpec { limit: "é".into(), ..monthly() }),
+        "features/tokens/limits/é: the name \"é\" may have only a-z, 0-9, `_`, `.` and `-`",
+    );
+}
+
+#[test]
+fn names_for_people_are_short_and_printable() {
+    check(|s| s.plans[0].name = " ".into(), "plans/free/name: the text is empty");
+    check(
+        |s| s.features[0].name = "x".repeat(129),
+        "features/tokens/name: the text has 129 bytes, at most 128 fit",
+    );
+    check(
+        |s| s.features[0].unit = "a\nb".into(),
+        "features/tokens/unit: the text \"a\\nb\" has control characters",
+    );
+    check(|s| s.features[0].unit = String::new(), "");
+}
+
+#[test]
+fn every_name_is_defined_once() {
+    check(
+        |s| s.features.push(feature("sso", FeatureKindSpec::Switch)),
+        "features/sso: feature `sso` is defined twice",
+    );
+    check(|s| s.plans.push(plan("pro", vec![])), "plans/pro: plan `pro` is defined twice");
+    check(
+        |s| limits_of(s).push(monthly()),
+        "features/tokens/limits/monthly: limit `monthly` is defined twice",
+    );
+    check(
+        |s| s.prompts[1].prompt = "near".into(),
+        "prompts/1/prompt: prompt `near` is defined twice",
+    );
+    check(
+        |s| s.plans[0].entitlements.push(("sso".into(), EntitlementSpec::Switch { on: false })),
+        "plans/free/entitlements/sso: feature `sso` is entitled twice",
+    );
+}
+
+#[test]
+fn quotas_have_one_to_eight_limits_with_sane_windows() {
+    check(
+        |s| s.features.push(feature("calls", Quota { limits: vec![] })),
+        "features/calls/limits: a quota needs at least one limit",
+    );
+    check(
+        |s| {
+            let more = (0..8).map(|n| LimitSpec { limit: format!("l{n}"), ..monthly() });
+            limits_of(s).extend(more);
+        },
+        "features/tokens/limits: 9 limits, at most 8 are possible",
+    );
+    for months in [0, 121] {
+        check(
+            |s| limits_of(s)[0].window = WindowRule::Billing { months },
+            &format!(
+                "features/tokens/limits/monthly/window: the window is {months} months long, it \
+                 must be 1 to 120"
+            ),
+        );
+    }
+    check(
+        |s| s.features[0].scale = 10,
+        "features/tokens/scale: the scale is 10, it must be 0 to 9",
+    );
+}
+
+#[test]
+fn catalogs_are_bounded() {
+    check(
+        |s| {
+            let more = (0..10_000).map(|n| feature(&format!("f{n}"), FeatureKindSpec::Switch));
+            s.features.extend(more);
+        },
+        "features: 10003 features, at most 10000 are possible",
+    );
+    let spec = CatalogSpec { default_plan: None, plans: vec![], ..good() };
+    assert_eq!(problems(&spec)[0].known, Vec::<String>::new());
+    let plans: Vec<PlanSpec> = (0..900).map(|_| plan("", vec![])).collect();
+    assert_eq!(problems(&CatalogSpec { plans, ..good() }).len(), PROBLEMS_MAX);
+}
+
+#[test]
+fn plans_refer_to_what_exists() {
+    check(
+        |s| s.plans[0].entitlements[1].0 = "ssso".into(),
+        "plans/free/entitlements/ssso: unknown feature `ssso`",
+    );
+    check(
+        |s| limit(s).limit = "montly".into(),
+        "plans/free/entitlements/tokens/montly: feature `tokens` has no limit `montly`",
+    );
+    check(|s| s.default_plan = Some("fre".into()), "default_plan: unknown plan `fre`");
+    let mut spec = good();
+    spec.default_plan = Some("fre".into());
+    assert_eq!(problems(&spec)[0].known, ["free", "pro"]);
+}
+
+#[test]
+fn plans_give_the_kind_that_the_feature_has() {
+    check(
+        |s| s.plans[0].entitlements[0].1 = EntitlementSpec::Switch { on: true },
+        "plans/free/entitlements/tokens: `tokens` is a quota, but the plan gives a switch",
+    );
+    check(
+        |s| s.plans[0].entitlements[1].1 = EntitlementSpec::Quota { limits: vec![] },
+        "plans/free/entitlements/sso: `sso` is a switch, but the plan gives a quota",
+    );
+    check(
+        |s| s.plans[0].entitlements[2].1 = EntitlementSpec::Switch { on: true },
+        "plans/free/entitlements/models: `models` is a config, but the plan gives a switch",
+    );
+    check(
+        |s| s.plans[0].entitlements[0].1 = EntitlementSpec::Quota { limits: vec![] },
+        "plans/free/entitlements/tokens: the plan gives no limit of this quota, it needs at \
+         least one",
+    );
+}
+
+#[test]
+fn included_units_and_policy_fit_together() {
+    let at = "plans/free/entitlements/tokens/monthly";
+    check(
+        |s| limit(s).included_units = Some(limits::UNITS_MAX + 1),
+        &format!(
+            "{at}/included: 9007199254740992 units are included, at most 9007199254740991 are \
+             possible"
+        ),
+    );
+    for policy in [Policy::Block, Policy::Grace { grace_bp: 1_000 }, Policy::Overage] {
+        check(
+            |s| {
+                *limit(s) = PlanLimitSpec {
+                    included_units: None,
+                    soft_limits_bp: vec![],
+                    policy,
+                    ..limit(s).clone()
+                };
+            },
+            &format!(
+                "{at}/policy: the policy `{}` can never apply, because the included units are \
+                 unlimited: give a number of units, or leave the policy out",
+                policy_word(policy)
+            ),
+        );
+    }
+    check(|s| limit(s).policy = Policy::Unlimited, "");
+    check(|s| limit(s).policy = Policy::Grace { grace_bp: GRACE_BP_MAX }, "");
+    for (grace_bp, percent) in [(0, "0%"), (1_000_001, "10000.01%")] {
+        check(
+            |s| limit(s).policy = Policy::Grace { grace_bp },
+            &format!("{at}/policy: the grace is {percent}, it must be 0.01% to 10000%"),
+        );
+    }
+}
+
+#[test]
+fn soft_limits_are_distinct_shares_of_included_units() {
+    let at = "plans/free/entitlements/tokens/monthly/soft_limits";
+    for (bp, percent) in [(0, "0%"), (10_000, "100%"), (12_050, "120.5%")] {
+        check(
+            |s| limit(s).soft_limits_bp = vec![1, 9_999, bp],
+            &format!("{at}/2: a soft limit of {percent} must be 0.01% to 99.99%"),
+        );
+    }
+    check(
+        |s| limit(s).soft_limits_bp = vec![50, 50],
+        &format!("{at}/1: the soft limit 0.5% is given twice"),
+    );
+    check(
+        |s| limit(s).soft_limits_bp = (1..=15).collect(),
+        &format!("{at}: 15 soft limits, at most 14 are possible"),
+    );
+    check(
+        |s| limit(s).included_units = Some(0),
+        &format!("{at}: a soft limit is a share of the included units, which are 0"),
+    );
+}
+
+#[test]
+fn prices_name_a_currency() {
+    for currency in ["usd", "US", "DOLLAR", "U\u{1}D"] {
+        check(
+            |s| s.plans[1].price.as_mut().unwrap().currency = currency.into(),
+            &format!(
+                "plans/pro/price/currency: {currency:?} is no currency: three capital letters \
+                 of ISO 4217, as `USD`"
+            ),
+        );
+    }
+    check(
+        |s| s.plans[1].price.as_mut().unwrap().minor = u64::MAX,
+        "plans/pro/price/amount_minor: the price is 18446744073709551615, at most \
+         9007199254740991 is possible",
+    );
+}
+
+#[test]
+fn prompts_refer_to_what_exists() {
+    check(
+        |s| s.prompts[0].feature = Some("token".into()),
+        "prompts/0/feature: unknown feature `token`",
+    );
+    check(|s| s.prompts[0].plans[0] = "fee".into(), "prompts/0/plans/0: unknown plan `fee`");
+    check(|s| s.prompts[0].offer = Some("pr".into()), "prompts/0/offer: unknown plan `pr`");
+    check(
+        |s| s.prompts[0].feature = Some("sso".into()),
+        "prompts/0/feature: `sso` is a switch, which has no limits, so the scenario \
+         `near_limit` never occurs",
+    );
+}
+
+#[test]
+fn prompts_make_sense() {
+    check(|s| s.prompts[0].title = "\n".into(), "prompts/0/title: the text is empty");
+    check(
+        |s| s.prompts[0].message = "x".repeat(8193),
+        "prompts/0/message: the text has 8193 bytes, at most 8192 fit",
+    );
+    check(
+        |s| s.prompts[0].call_to_action = String::new(),
+        "prompts/0/url: an address without a `call_to_action` is never shown",
+    );
+    check(
+        |s| s.prompts[0].plans = vec!["free".into(), "free".into()],
+        "prompts/0/plans/1: plan `free` is listed twice",
+    );
+    check(
+        |s| s.prompts[0].offer = Some("free".into()),
+        "prompts/0/offer: accounts on plan `free` would be offered what they have",
+    );
+}
+
+#[test]
+fn a_prompt_behind_a_wider_one_is_never_shown() {
+    let never = "prompts/2/prompt: never shown: prompt `near` fits wherever it does, and comes \
+                 first";
+    let add = |s: &mut CatalogSpec, change: fn(&mut PromptSpec)| {
+        s.prompts.push(prompt("late", Scenario::NearLimit));
+        change(&mut s.prompts[2]);
+    };
+    check(|s| add(s, |_| {}), never);
+    check(|s| add(s, |late| late.plans = vec![]), "");
+    check(|s| add(s, |late| late.feature = None), "");
+    check(|s| add(s, |late| late.scenario = Scenario::Grace), "");
+    check(
+        |s| {
+            add(s, |_| {});
+            (s.prompts[0].feature, s.prompts[0].plans) = (None, vec![]);
+        },
+        never,
+    );
+}

@@ -1,0 +1,308 @@
+//! Reservations: reserve, extend, commit, release.
+//!
+//! Usage is booked into the ledgers the reservation was admitted into, whatever window it is by then:
+//! each unit is spent under exactly one window, fixed at admission.
+
+use smallvec::SmallVec;
+
+use crate::account::Account;
+use crate::decide::Context;
+use crate::decide::meter::{self, Ask, Working, WorkingSet};
+use crate::decision::{Amounts, Decision, Denial, OpError, Outcome, Verdict};
+use crate::effect::{Effect, Effects};
+use crate::ledger::Ledger;
+use crate::limits;
+use crate::names::NameId;
+use crate::reservation::{Reservation, ReservationId, ReservationState};
+use crate::resolve::{Origin, Resolved, ResolvedLimit, ResolvedLimits, resolve};
+use crate::signal::{self, Change};
+use crate::time::Millis;
+
+/// Sets units aside.
+pub(super) fn reserve(
+    cx: Context<'_>,
+    account: &Account,
+    ask: Ask<'_>,
+    units: u64,
+    hold_ms: i64,
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
+    let mut working = meter::weigh(cx, account, ask, units, false);
+    if meter::is_refused(&working) {
+        meter::announce_refusal(cx, account, &mut working, units, effects);
+        let decision = meter::answer(cx, account, ask, &working);
+        return Ok(Outcome { decision, amounts: Amounts::default() });
+    }
+    if working.iter().any(|w| w.ledger.held() + units > limits::UNITS_MAX) {
+        return Err(OpError::CounterFull);
+    }
+    let (open, last_id) =
+        account.reservations().map_or((0, 0), |r| (r.open_count(), r.last_id()));
+    if open >= limits::OPEN_RESERVATIONS_MAX || last_id >= u64::from(u32::MAX) {
+        return Err(OpError::TooManyReservations { open });
+    }
+
+    // Every check is above this line, every change below it.
+    for w in &mut working {
+        w.ledger.reserved += units;
+        w.ledger.holds += 1;
+        meter::put_ledger(cx, account, w.ledger, w.fresh, effects);
+    }
+    let expires_at = cx.now.plus(hold_ms);
+    let id = ReservationId(u64::from(account.serial) << 32 | (last_id + 1));
+    effects.push(Effect::Reservation(Reservation {
+        id,
+        feature: cx.catalog.feature(ask.feature).id,
+        units,
+        expires_at,
+        next_event_at: expires_at,
+        state: ReservationState::Open,
+        ledgers: working.iter().map(|w| (w.ledger.limit, w.ledger.window.start())).collect(),
+    }));
+    let amounts = Amounts {
+        reservation: Some(id),
+        expires_at: Some(expires_at),
+        units,
+        ..Amounts::default()
+    };
+    Ok(Outcome { decision: meter::answer(cx, account, ask, &working), amounts })
+}
+
+/// Holds longer, or more.
+pub(super) fn extend(
+    cx: Context<'_>,
+    account: &Account,
+    id: ReservationId,
+    hold_ms: Option<i64>,
+    additional_units: u64,
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
+    let held = find(account, id)?;
+    if held.state != ReservationState::Open || held.expires_at <= cx.now {
+        let state = match held.state {
+            ReservationState::Open => ReservationState::Expired,
+            ended => ended,
+        };
+        return Err(OpError::ReservationClosed { state });
+    }
+    let scene = Scene::of(cx, account, held);
+    let mut working = scene.working(account, held);
+    if additional_units > 0 {
+        for w in &mut working {
+            w.verdict = meter::admission(w.limit, &w.ledger, additional_units, false);
+        }
+        if meter::is_refused(&working) {
+            meter::announce_refusal(cx, account, &mut working, additional_units, effects);
+            let decision = scene.answer(cx, account, held, &working);
+            return Ok(Outcome { decision, amounts: Amounts::default() });
+        }
+        if working.iter().any(|w| w.ledger.held() + additional_units > limits::UNITS_MAX) {
+            return Err(OpError::CounterFull);
+        }
+    }
+
+    // Every check is above this line, every change below it.
+    for w in &mut working {
+        w.ledger.reserved += additional_units;
+        effects.push(Effect::Ledger(w.ledger));
+    }
+    let mut after = held.clone();
+    after.units += additional_units;
+    // A hold is never shortened: the first promise stands.
+    after.expires_at = hold_ms.map_or(held.expires_at, |ms| cx.now.plus(ms).max(held.expires_at));
+    after.next_event_at = after.expires_at;
+    let amounts = Amounts {
+        reservation: Some(id),
+        expires_at: Some(after.expires_at),
+        units: after.units,
+        ..Amounts::default()
+    };
+    effects.push(Effect::Reservation(after));
+    Ok(Outcome { decision: scene.answer(cx, account, held, &working), amounts })
+}
+
+/// Turns a reservation into usage. Less than was held gives the rest back; more, or later than the
+/// hold lasted, is booked in full, and what no limit allows of the surplus is debt: usage that
+/// happened is never lost.
+pub(super) fn commit(
+    cx: Context<'_>,
+    account: &Account,
+    id: ReservationId,
+    units: u64,
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
+    let held = find_unsettled(account, id)?;
+    let still_held = held.state == ReservationState::Open;
+    let late = !still_held || held.expires_at <= cx.now;
+    let surplus_units = units - if late { 0 } else { units.min(held.units) };
+    let scene = Scene::of(cx, account, held);
+    let mut working = scene.working(account, held);
+    if working.iter().any(|w| w.ledger.held() + units > limits::UNITS_MAX) {
+        return Err(OpError::CounterFull);
+    }
+
+    // Every check is above this line, every change below it.
+    let mut debt_units = 0;
+    let mut signals = SmallVec::new();
+    for w in &mut working {
+        give_back(&mut w.ledger, held, still_held);
+        let debt = meter::debt_of(w.limit.ceiling_units(), &w.ledger, units, surplus_units);
+        debt_units = debt_units.max(debt);
+        let change = Change { at: cx.now, previous_units: w.ledger.used, refused_units: 0 };
+        w.ledger.debt += debt;
+        w.ledger.used += units;
+        assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
+        signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, &mut signals);
+        w.verdict = meter::level(w.limit, &w.ledger);
+        effects.push(put_or_close(cx.now, w.ledger));
+    }
+    effects.extend(signals.into_iter().map(Effect::Signal));
+    close(cx.now, account, held, ReservationState::Committed { units }, effects);
+    let amounts = Amounts {
+        reservation: Some(id),
+        units,
+        surplus_units,
+        debt_units,
+        late,
+        ..Amounts::default()
+    };
+    Ok(Outcome { decision: scene.answer(cx, account, held, &working), amounts })
+}
+
+/// Gives a reservation back unused.
+pub(super) fn release(
+    cx: Context<'_>,
+    account: &Account,
+    id: ReservationId,
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
+    let held = find_unsettled(account, id)?;
+    let still_held = held.state == ReservationState::Open;
+    let late = !still_held || held.expires_at <= cx.now;
+    let scene = Scene::of(cx, account, held);
+    let mut working = scene.working(account, held);
+
+    // Every check is above this line, every change below it.
+    for w in &mut working {
+        give_back(&mut w.ledger, held, still_held);
+        w.verdict = meter::level(w.limit, &w.ledger);
+        effects.push(put_or_close(cx.now, w.ledger));
+    }
+    close(cx.now, account, held, ReservationState::Released, effects);
+    let amounts = Amounts {
+        reservation: Some(id),
+        units: if late { 0 } else { held.units },
+        late,
+        ..Amounts::default()
+    };
+    Ok(Outcome { decision: scene.answer(cx, account, held, &working), amounts })
+}
+
+/// The limits in force for a reservation's feature, now.
+struct Scene<'a> {
+    limits: ResolvedLimits<'a>,
+    origin: Origin,
+}
+
+/// Books a limit that is not in force any more: it allows nothing, and nothing is announced.
+const GONE: ResolvedLimit<'static> = ResolvedLimit {
+    limit: NameId(u32::MAX),
+    window: crate::window::WindowRule::Lifetime,
+    included_units: Some(0),
+    soft_limits_bp: &[],
+    policy: crate::catalog::Policy::Block,
+    mark: 0,
+};
+
+impl<'a> Scene<'a> {
+    fn of(cx: Context<'a>, account: &'a Account, held: &Reservation) -> Scene<'a> {
+        let resolved = cx.catalog.feature_of(held.feature).map(|f| resolve(cx.catalog, &account.profile, f));
+        match resolved {
+            Some((Resolved::Limits(limits), origin)) => Scene { limits, origin },
+            _ => Scene { limits: SmallVec::new(), origin: Origin::None },
+        }
+    }
+
+    /// The ledgers the reservation was admitted into, each with its limit as it is now.
+    fn working(&self, account: &Account, held: &Reservation) -> WorkingSet<'_> {
+        held.ledgers
+            .iter()
+            .filter_map(|(limit, start)| account.ledger(held.feature, *limit, *start))
+            .map(|ledger| {
+                let known = self.limits.iter().find(|l| l.limit == ledger.limit);
+                let limit = known.unwrap_or(&GONE);
+                let mut ledger = *ledger;
+                if known.is_some() {
+                    ledger.see_limit(limit.mark);
+                }
+                Working { limit, ledger, fresh: false, verdict: meter::level(limit, &ledger) }
+            })
+            .collect()
+    }
+
+    fn answer(
+        &self,
+        cx: Context<'_>,
+        account: &Account,
+        held: &Reservation,
+        working: &[Working<'_>],
+    ) -> Decision {
+        let feature = cx.catalog.feature_of(held.feature);
+        match feature {
+            Some(feature) if !working.is_empty() => {
+                let ask = Ask { feature, limits: &self.limits, origin: self.origin };
+                meter::answer(cx, account, ask, working)
+            }
+            // The feature left the catalog; what was held is settled all the same.
+            _ => Decision {
+                verdict: working.iter().map(|w| w.verdict).max().unwrap_or(Verdict::Allowed),
+                ..super::refusal(account, Some(held.feature), Denial::UnknownFeature)
+            },
+        }
+    }
+}
+
+fn find(account: &Account, id: ReservationId) -> Result<&Reservation, OpError> {
+    account.reservations().and_then(|r| r.get(id)).ok_or(OpError::UnknownReservation)
+}
+
+/// A reservation that can still have an outcome: open, or expired and remembered.
+fn find_unsettled(account: &Account, id: ReservationId) -> Result<&Reservation, OpError> {
+    let held = find(account, id)?;
+    match held.state {
+        ReservationState::Open | ReservationState::Expired => Ok(held),
+        state @ (ReservationState::Committed { .. } | ReservationState::Released) => {
+            Err(OpError::ReservationClosed { state })
+        }
+    }
+}
+
+fn give_back(ledger: &mut Ledger, held: &Reservation, still_held: bool) {
+    if still_held {
+        ledger.reserved -= held.units;
+    }
+    ledger.holds -= 1;
+}
+
+fn put_or_close(now: Millis, ledger: Ledger) -> Effect {
+    if ledger.is_over(now) { Effect::LedgerClosed(ledger) } else { Effect::Ledger(ledger) }
+}
+
+/// Gives a reservation its one outcome, and forgets the oldest outcome when there are too many.
+fn close(
+    now: Millis,
+    account: &Account,
+    held: &Reservation,
+    state: ReservationState,
+    effects: &mut Effects,
+) {
+    if let Some(oldest) = account.reservations().and_then(|r| r.closed_to_forget()) {
+        effects.push(Effect::ReservationForgotten(oldest));
+    }
+    effects.push(Effect::Reservation(Reservation {
+        state,
+        next_event_at: now.plus(limits::RESERVATION_MEMORY_MS),
+        ledgers: SmallVec::new(),
+        ..held.clone()
+    }));
+}

@@ -1,0 +1,227 @@
+//! Decisions: may this account do this, now, and what changes if it does.
+//!
+//! Every function takes the state, the request and the time, and returns an outcome; what it changes
+//! it lists as effects, and changes nothing itself. First every check, then every change.
+
+mod hold;
+mod meter;
+mod settle;
+
+use smallvec::SmallVec;
+
+use crate::account::Account;
+use crate::catalog::{Catalog, FeatureIx, FeatureKind};
+use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
+use crate::effect::Effects;
+use crate::reservation::ReservationId;
+use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
+use crate::time::Millis;
+
+pub use settle::settle;
+
+/// What a request is decided under: the rules in force and the one clock reading.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The catalog in force.
+    pub catalog: &'a Catalog,
+    /// The instant of the request.
+    pub now: Millis,
+}
+
+/// A request about a feature. Units are 1 to 2^53-1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureOp {
+    /// Decide only. With `attempt`, a refusal is worth a signal.
+    Check {
+        /// Units asked about.
+        units: u64,
+        /// Whether somebody tried to use the feature, rather than drew a screen.
+        attempt: bool,
+    },
+    /// Decide and count.
+    Consume {
+        /// Units used.
+        units: u64,
+    },
+    /// Decide and set aside.
+    Reserve {
+        /// Units held.
+        units: u64,
+        /// How long, in milliseconds.
+        hold_ms: i64,
+    },
+    /// Count what happened already.
+    Record {
+        /// Units used.
+        units: u64,
+    },
+}
+
+/// A request about a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldOp {
+    /// Hold longer, or more.
+    Extend {
+        /// How long from now, in milliseconds. `None`: the end stays.
+        hold_ms: Option<i64>,
+        /// Units to hold in addition; may be 0.
+        additional_units: u64,
+    },
+    /// Turn into usage; 0 is a release.
+    Commit {
+        /// Units used.
+        units: u64,
+    },
+    /// Give back.
+    Release,
+}
+
+/// Decides a request about a feature. `None` is a feature that the catalog does not have.
+pub fn decide_feature(
+    cx: Context<'_>,
+    account: &Account,
+    feature: Option<FeatureIx>,
+    op: FeatureOp,
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
+    let Some(feature) = feature else {
+        // A suspended account is told so first, whatever it asks for.
+        let suspended = account.profile.suspended && !matches!(op, FeatureOp::Record { .. });
+        let denial = if suspended { Denial::AccountSuspended } else { Denial::UnknownFeature };
+        return Ok(plain(refusal(account, None, denial)));
+    };
+    if let FeatureOp::Record { units } = op {
+        return meter::record(cx, account, feature, units, effects);
+    }
+    match gate(cx, account, feature) {
+        Gate::Closed(denial) => {
+            let id = cx.catalog.feature(feature).id;
+            Ok(plain(refusal(account, Some(id), denial)))
+        }
+        Gate::Plain(decision) => match op {
+            FeatureOp::Check { .. } => Ok(plain(decision)),
+            _ => Err(OpError::WrongFeatureKind),
+        },
+        Gate::Limits(limits, origin) => {
+            let ask = meter::Ask { feature, limits: &limits, origin };
+            match op {
+                FeatureOp::Check { units, attempt } => {
+                    Ok(meter::check(cx, account, ask, units, attempt, effects))
+                }
+                FeatureOp::Consume { units } => meter::consume(cx, account, ask, units, effects),
+                FeatureOp::Reserve { units, hold_ms } => {
+                    hold::reserve(cx, account, ask, units, hold_ms, effects)
+                }
+                FeatureOp::Record { units } => meter::record(cx, account, feature, units, effects),
+            }
+        }
+    }
+}
+
+/// Decides a request about a reservation.
+pub fn decide_hold(
+    cx: Context<'_>,
+    account: &Account,
+    id: ReservationId,
+    op: HoldOp,
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
+    match op {
+        HoldOp::Extend { hold_ms, additional_units } => {
+            hold::extend(cx, account, id, hold_ms, additional_units, effects)
+        }
+        HoldOp::Commit { units: 0 } | HoldOp::Release => hold::release(cx, account, id, effects),
+        HoldOp::Commit { units } => hold::commit(cx, account, id, units, effects),
+    }
+}
+
+/// The state of every limit of a feature now, without asking for anything.
+pub fn limit_states(cx: Context<'_>, account: &Account, feature: FeatureIx) -> SmallVec<[LimitState; 2]> {
+    let (Resolved::Limits(limits), _) = resolve(cx.catalog, &account.profile, feature) else {
+        return SmallVec::new();
+    };
+    let id = cx.catalog.feature(feature).id;
+    limits
+        .iter()
+        .map(|limit| LimitState::of(limit, meter::ledger_now(cx, account, id, limit).ledger))
+        .collect()
+}
+
+/// What stands between a request and the limits.
+enum Gate<'a> {
+    /// Refused, whatever the limits say.
+    Closed(Denial),
+    /// A switch that is on, or a config: there are no limits.
+    Plain(Decision),
+    /// The limits decide.
+    Limits(ResolvedLimits<'a>, Origin),
+}
+
+/// Tests the denials that have nothing to do with counting, in their order of precedence.
+fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'a> {
+    if account.profile.suspended {
+        return Gate::Closed(Denial::AccountSuspended);
+    }
+    if account.profile.ends_at <= cx.now {
+        return Gate::Closed(Denial::SubscriptionEnded);
+    }
+    let id = cx.catalog.feature(feature).id;
+    let allowed = |origin, value_json| Decision {
+        verdict: Verdict::Allowed,
+        binding: None,
+        origin,
+        plan: account.profile.plan,
+        feature: Some(id),
+        value_json,
+        retry_after_ms: None,
+    };
+    match resolve(cx.catalog, &account.profile, feature) {
+        // Units on a switch that is off are a mistake of the caller, but one that the plan hides:
+        // not_in_plan is the answer that leads somewhere.
+        (Resolved::NotInPlan, _) => Gate::Closed(Denial::NotInPlan),
+        (Resolved::On, origin) => Gate::Plain(allowed(origin, None)),
+        (Resolved::Value(value), origin) => {
+            Gate::Plain(allowed(origin, Some(std::sync::Arc::clone(value))))
+        }
+        (Resolved::Limits(limits), origin) => Gate::Limits(limits, origin),
+    }
+}
+
+/// A refusal that has nothing to do with a limit.
+pub(crate) fn refusal(
+    account: &Account,
+    feature: Option<crate::names::NameId>,
+    denial: Denial,
+) -> Decision {
+    Decision {
+        verdict: Verdict::Denied(denial),
+        binding: None,
+        origin: Origin::None,
+        plan: account.profile.plan,
+        feature,
+        value_json: None,
+        retry_after_ms: None,
+    }
+}
+
+fn plain(decision: Decision) -> Outcome {
+    Outcome { decision, amounts: Amounts::default() }
+}
+
+/// The limits usage is recorded against when nothing entitles the account: the feature's own, with
+/// nothing included, so that all of it is debt. `None`: the feature is not a quota.
+fn bare_limits<'a>(cx: Context<'a>, feature: FeatureIx) -> Option<ResolvedLimits<'a>> {
+    let FeatureKind::Quota { limits } = &cx.catalog.feature(feature).kind else { return None };
+    let bare = |(limit, window): &(crate::names::NameId, crate::window::WindowRule)| {
+        let policy = crate::catalog::Policy::Block;
+        crate::resolve::ResolvedLimit {
+            limit: *limit,
+            window: *window,
+            included_units: Some(0),
+            soft_limits_bp: &[],
+            policy,
+            mark: crate::resolve::mark(Some(0), policy, &[]),
+        }
+    };
+    Some(limits.iter().map(bare).collect())
+}

@@ -1,0 +1,53 @@
+//! What time alone changes: holds that end, and reservations that are forgotten.
+//!
+//! It is done before the account's next decision, so that a client that crashed cannot hold the last
+//! units of the month.
+
+use std::collections::BTreeMap;
+
+use crate::account::Account;
+use crate::effect::{Effect, Effects};
+use crate::ledger::Ledger;
+use crate::limits;
+use crate::names::NameId;
+use crate::reservation::{Reservation, ReservationState};
+use crate::time::Millis;
+
+/// Lists the changes that time has brought by `now`. Nothing when [`Account::is_due`] says no.
+pub fn settle(account: &Account, now: Millis, effects: &mut Effects) {
+    let Some(reservations) = account.reservations() else { return };
+    // Several holds may end on one ledger: changes add up here before they are listed.
+    let mut changed: BTreeMap<(NameId, NameId, Millis), Ledger> = BTreeMap::new();
+    for held in reservations.due(now) {
+        let forgotten_at = held.expires_at.plus(limits::RESERVATION_MEMORY_MS);
+        let ends = held.state == ReservationState::Open;
+        let forgets = match held.state {
+            // After a long sleep the end and the forgetting may both be due.
+            ReservationState::Open | ReservationState::Expired => forgotten_at <= now,
+            ReservationState::Committed { .. } | ReservationState::Released => true,
+        };
+        for (limit, start) in &held.ledgers {
+            let Some(ledger) = account.ledger(held.feature, *limit, *start) else { continue };
+            let ledger = changed.entry((held.feature, *limit, *start)).or_insert(*ledger);
+            if ends {
+                ledger.reserved -= held.units;
+            }
+            if forgets {
+                ledger.holds -= 1;
+            }
+        }
+        effects.push(if forgets {
+            Effect::ReservationForgotten(held.id)
+        } else {
+            Effect::Reservation(Reservation {
+                state: ReservationState::Expired,
+                next_event_at: forgotten_at,
+                ..held.clone()
+            })
+        });
+    }
+    effects.extend(changed.into_values().map(|ledger| {
+        assert!(ledger.is_sound(), "unsound ledger {ledger:?}");
+        if ledger.is_over(now) { Effect::LedgerClosed(ledger) } else { Effect::Ledger(ledger) }
+    }));
+}

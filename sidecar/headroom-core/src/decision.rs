@@ -1,0 +1,195 @@
+//! Decisions: the answer to one request, as a value.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::catalog::Policy;
+use crate::ledger::Ledger;
+use crate::names::NameId;
+use crate::reservation::{ReservationId, ReservationState};
+use crate::resolve::{Origin, ResolvedLimit};
+use crate::time::Millis;
+
+/// Why a request was refused, most important first: when several apply, the first is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Denial {
+    /// The account is not known and the catalog has no default plan.
+    UnknownAccount,
+    /// The account was suspended.
+    AccountSuspended,
+    /// The catalog has no such feature.
+    UnknownFeature,
+    /// The subscription's end has passed.
+    SubscriptionEnded,
+    /// Neither the plan nor an override contains the feature.
+    NotInPlan,
+    /// The included units (and grace) are used up.
+    QuotaExhausted,
+    /// Enough units are left, but reservations hold them.
+    InFlight,
+}
+
+/// The one-word answer; the later variant is the graver one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// Within the included units, below every soft threshold.
+    Allowed,
+    /// At or above a soft threshold.
+    SoftLimit,
+    /// Above the included units, within grace.
+    Grace,
+    /// Above the included units, billed.
+    Overage,
+    /// Refused.
+    Denied(Denial),
+}
+
+impl Verdict {
+    /// Whether the request may go on.
+    pub fn is_allowed(self) -> bool {
+        !matches!(self, Verdict::Denied(_))
+    }
+}
+
+/// One limit after the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitState {
+    /// Its counters.
+    pub ledger: Ledger,
+    /// Included units. `None`: unlimited.
+    pub included_units: Option<u64>,
+    /// What happens when they are used up.
+    pub policy: Policy,
+    /// The most that admission lets used and reserved become together. `None`: no bound.
+    pub ceiling_units: Option<u64>,
+    /// Soft thresholds at or below the usage, in basis points, ascending.
+    pub passed_bp: SmallVec<[u32; 4]>,
+}
+
+impl LimitState {
+    pub(crate) fn of(limit: &ResolvedLimit<'_>, ledger: Ledger) -> LimitState {
+        LimitState {
+            ledger,
+            included_units: limit.included_units,
+            policy: limit.policy,
+            ceiling_units: limit.ceiling_units(),
+            passed_bp: limit
+                .soft_limits_bp
+                .iter()
+                .copied()
+                .filter(|bp| limit.is_past(ledger.used, *bp))
+                .collect(),
+        }
+    }
+
+    /// Included less used, never below 0: it does not dip while a reservation is open. `None`:
+    /// unlimited.
+    pub fn settled_units_remaining(&self) -> Option<u64> {
+        self.included_units.map(|included| included.saturating_sub(self.ledger.used))
+    }
+
+    /// Units that a request of this moment could still get. `None`: no bound.
+    pub fn drawable_units_remaining(&self) -> Option<u64> {
+        self.ceiling_units.map(|ceiling| ceiling.saturating_sub(self.ledger.held()))
+    }
+
+    /// Units of grace not yet used. `None`: the limit has no grace.
+    pub fn grace_units_remaining(&self) -> Option<u64> {
+        let (Policy::Grace { .. }, Some(included), Some(ceiling)) =
+            (self.policy, self.included_units, self.ceiling_units)
+        else {
+            return None;
+        };
+        Some(ceiling.saturating_sub(self.ledger.used.max(included)))
+    }
+
+    /// Used units above the included ones that are billed.
+    pub fn overage_units(&self) -> u64 {
+        match (self.policy, self.included_units) {
+            (Policy::Overage, Some(included)) => self.ledger.used.saturating_sub(included),
+            _ => 0,
+        }
+    }
+}
+
+/// The answer to one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The one-word answer.
+    pub verdict: Verdict,
+    /// The limit that decided: of the refusing ones the gravest, of the allowing ones the one with
+    /// the gravest verdict, then with the least drawable units, then the first of the plan.
+    pub binding: Option<LimitState>,
+    /// Where the entitlement comes from.
+    pub origin: Origin,
+    /// The account's plan.
+    pub plan: NameId,
+    /// The feature asked about, when the catalog has it.
+    pub feature: Option<NameId>,
+    /// The value of a config as JSON text.
+    pub value_json: Option<Arc<str>>,
+    /// Milliseconds after which time may have lifted a refusal.
+    pub retry_after_ms: Option<i64>,
+}
+
+/// What an operation did besides deciding. Zero or `None` where the operation has no such thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amounts {
+    /// The reservation made or changed.
+    pub reservation: Option<ReservationId>,
+    /// When its hold ends.
+    pub expires_at: Option<Millis>,
+    /// Units consumed, held, committed, released or recorded.
+    pub units: u64,
+    /// Committed units that the hold did not back.
+    pub surplus_units: u64,
+    /// Units that no limit allowed: the most of all limits of the feature.
+    pub debt_units: u64,
+    /// Whether a commit came after its hold had ended.
+    pub late: bool,
+}
+
+/// A decision and what was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The answer.
+    pub decision: Decision,
+    /// What was done.
+    pub amounts: Amounts,
+}
+
+/// Why an operation has no answer. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpError {
+    /// Units cannot be counted on a switch or config feature.
+    #[error("the feature is a switch or a config, units cannot be counted on it")]
+    WrongFeatureKind,
+    /// The count would pass 2^53-1.
+    #[error("the count would pass 2^53-1 units")]
+    CounterFull,
+    /// The account has no such reservation (any more).
+    #[error("the account has no such reservation")]
+    UnknownReservation,
+    /// The reservation had its outcome already.
+    #[error("the reservation is closed: {}", outcome_word(.state))]
+    ReservationClosed {
+        /// What became of it.
+        state: ReservationState,
+    },
+    /// The account has as many open reservations as are allowed.
+    #[error("the account has {open} open reservations, the most allowed")]
+    TooManyReservations {
+        /// How many are open.
+        open: usize,
+    },
+}
+
+fn outcome_word(state: &ReservationState) -> String {
+    match state {
+        ReservationState::Open => "open".into(),
+        ReservationState::Expired => "it expired".into(),
+        ReservationState::Committed { units } => format!("{units} units were committed"),
+        ReservationState::Released => "it was released".into(),
+    }
+}

@@ -1,0 +1,28 @@
+//! Effects: what a decision changes, as data.
+//!
+//! A decision lists its effects into a buffer of the caller; [`crate::account::Account::apply`]
+//! carries them out, the journal keeps them, and the projection learns from them. They are absolute
+//! ("the ledger is now this"), so replaying one twice does no harm.
+
+use crate::ledger::Ledger;
+use crate::reservation::{Reservation, ReservationId};
+use crate::signal::Signal;
+
+/// One change of one account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// A ledger is now this.
+    Ledger(Ledger),
+    /// A ledger's window is over and nothing can book there any more: this is its last state, and
+    /// it leaves the memory for the usage history.
+    LedgerClosed(Ledger),
+    /// A reservation is now this.
+    Reservation(Reservation),
+    /// A reservation is not remembered any more.
+    ReservationForgotten(ReservationId),
+    /// Something the business should hear of.
+    Signal(Signal),
+}
+
+/// The effects of one decision, in order.
+pub type Effects = Vec<Effect>;

@@ -1,0 +1,27 @@
+//! headroom-core: the rules.
+//!
+//! Pure functions of state, request and time: no clock, no IO, no threads, no randomness, no hash
+//! order. A rule that can be written without `await` lives here.
+//!
+//! - [`decide`] answers requests; [`account`] holds the state they are answered from, and is the
+//!   only place that changes it, by applying [`effect`]s.
+//! - [`window`] cuts time, [`ledger`] counts in it, [`resolve`] says what a limit is for an account.
+//! - [`catalog`] is what can be sold; [`projection`], [`prompt`] and [`signal`] are what is said
+//!   about it.
+
+pub mod account;
+pub mod catalog;
+mod catalog_check;
+pub mod decide;
+pub mod decision;
+pub mod effect;
+pub mod ledger;
+pub mod limits;
+pub mod names;
+pub mod projection;
+pub mod prompt;
+pub mod reservation;
+pub mod resolve;
+pub mod signal;
+pub mod time;
+pub mod window;

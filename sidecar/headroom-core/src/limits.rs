@@ -1,0 +1,37 @@
+//! The bounds of the core, each with what happens at it.
+
+/// Largest number of units anywhere: the largest integer that JSON clients read exactly. A request
+/// above it is refused as invalid; a count that would pass it is refused as `CounterFull`.
+pub const UNITS_MAX: u64 = (1 << 53) - 1;
+
+/// Limits that one feature may have in one plan. More are refused by the catalog check.
+pub const LIMITS_PER_FEATURE_MAX: usize = 8;
+
+/// Soft thresholds of one limit. More are refused by the catalog check: a ledger remembers the ones
+/// it has passed in sixteen bits, two of which it needs itself.
+pub const THRESHOLDS_MAX: usize = 14;
+
+/// Features, and plans, of one catalog. More are refused by the catalog check.
+pub const CATALOG_ITEMS_MAX: usize = 10_000;
+
+/// Open reservations of one account. The next `Reserve` is an error until one ends.
+pub const OPEN_RESERVATIONS_MAX: usize = 10_000;
+
+/// How long an ended hold is remembered, so that a late `Commit` can be booked into the window it
+/// was admitted in, and a second outcome is told from an unknown id. Milliseconds: 24 h.
+pub const RESERVATION_MEMORY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Reservations remembered after their one outcome, per account. When full, the oldest is
+/// forgotten: a second outcome is then answered as an unknown reservation.
+pub const CLOSED_RESERVATIONS_MAX: usize = 1_000;
+
+/// Longest hold. Milliseconds: 7 days.
+pub const HOLD_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Overrides of one account. The next one is refused.
+pub const OVERRIDES_MAX: usize = 256;
+
+/// Facts of one account, and the bytes of all their names and values. More are refused.
+pub const FACTS_MAX: usize = 64;
+/// See [`FACTS_MAX`].
+pub const FACTS_BYTES_MAX: usize = 8 * 1024;

@@ -1,0 +1,159 @@
+//! Reservations: units set aside for work whose cost is not known yet.
+//!
+//! A reservation has exactly one outcome: committed, released, or expired. A commit after expiry is
+//! still booked, so an expired hold is remembered for a while; so is an outcome, to tell a second
+//! one from an unknown id.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use smallvec::SmallVec;
+
+use crate::limits;
+use crate::names::NameId;
+use crate::time::Millis;
+
+/// Names a reservation: the account's serial in the upper half, a count in the lower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReservationId(pub u64);
+
+/// Where a reservation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ReservationState {
+    /// It holds units.
+    Open,
+    /// Its time ran out; it holds nothing, and a commit is booked as surplus.
+    Expired,
+    /// It became usage.
+    Committed {
+        /// Units booked.
+        units: u64,
+    },
+    /// It was given back.
+    Released,
+}
+
+/// Units set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Its name.
+    pub id: ReservationId,
+    /// The feature.
+    pub feature: NameId,
+    /// Units held, or that were held.
+    pub units: u64,
+    /// When the hold ends.
+    pub expires_at: Millis,
+    /// When time will next change it: the hold ends, or it is forgotten.
+    pub next_event_at: Millis,
+    /// Where it stands.
+    pub state: ReservationState,
+    /// The ledgers it was admitted into: limit and window start. Usage is booked there, whatever
+    /// window it is by then.
+    pub ledgers: SmallVec<[(NameId, Millis); 2]>,
+}
+
+/// The reservations of one account.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reservations {
+    by_id: BTreeMap<ReservationId, Reservation>,
+    // Invariant: (next_event_at, id) of each reservation, and nothing else.
+    by_event: BTreeSet<(Millis, ReservationId)>,
+    // Invariant: the ids of those with an outcome other than expiry, oldest first.
+    closed: VecDeque<ReservationId>,
+    last_id: u64,
+    open: usize,
+}
+
+impl Reservations {
+    /// The reservation of this id.
+    pub fn get(&self, id: ReservationId) -> Option<&Reservation> {
+        self.by_id.get(&id)
+    }
+
+    /// All of them, by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Reservation> {
+        self.by_id.values()
+    }
+
+    /// Those that time has changed by `now`, earliest first.
+    pub fn due(&self, now: Millis) -> impl Iterator<Item = &Reservation> {
+        self.by_event
+            .iter()
+            .take_while(move |(at, _)| *at <= now)
+            .filter_map(|(_, id)| self.by_id.get(id))
+    }
+
+    /// When time will next change one; [`Millis::FOREVER`] when never.
+    pub fn next_event_at(&self) -> Millis {
+        self.by_event.first().map_or(Millis::FOREVER, |(at, _)| *at)
+    }
+
+    /// How many hold units now.
+    pub fn open_count(&self) -> usize {
+        self.open
+    }
+
+    /// The oldest with an outcome, when one more would be too many to remember.
+    pub fn closed_to_forget(&self) -> Option<ReservationId> {
+        (self.closed.len() >= limits::CLOSED_RESERVATIONS_MAX)
+            .then(|| self.closed.front().copied())
+            .flatten()
+    }
+
+    /// Whether nothing is remembered. The counter of ids is then free to start again only if no id
+    /// was ever given, so an account that had one keeps this structure.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty() && self.last_id == 0
+    }
+
+    /// The lower half of the last id given.
+    pub fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
+    /// Restores the counter of ids when an account is read back.
+    pub fn set_last_id(&mut self, last_id: u64) {
+        self.last_id = self.last_id.max(last_id);
+    }
+
+    pub(crate) fn put(&mut self, after: Reservation) {
+        let id = after.id;
+        self.last_id = self.last_id.max(id.0 & u64::from(u32::MAX));
+        if let Some(before) = self.by_id.remove(&id) {
+            self.by_event.remove(&(before.next_event_at, id));
+            self.open -= usize::from(before.state == ReservationState::Open);
+            // Applying an outcome again must not list it twice.
+            if is_closed(before.state) {
+                self.unlist(id);
+            }
+        }
+        self.open += usize::from(after.state == ReservationState::Open);
+        if is_closed(after.state) {
+            self.closed.push_back(id);
+        }
+        self.by_event.insert((after.next_event_at, id));
+        self.by_id.insert(id, after);
+    }
+
+    pub(crate) fn forget(&mut self, id: ReservationId) {
+        let Some(before) = self.by_id.remove(&id) else { return };
+        self.by_event.remove(&(before.next_event_at, id));
+        self.open -= usize::from(before.state == ReservationState::Open);
+        if is_closed(before.state) {
+            self.unlist(id);
+        }
+    }
+
+    fn unlist(&mut self, id: ReservationId) {
+        // Nearly always the oldest one is forgotten.
+        if self.closed.front() == Some(&id) {
+            self.closed.pop_front();
+        } else {
+            self.closed.retain(|closed| *closed != id);
+        }
+    }
+}
+
+fn is_closed(state: ReservationState) -> bool {
+    matches!(state, ReservationState::Committed { .. } | ReservationState::Released)
+}

@@ -1,0 +1,185 @@
+//! Signals: what the business should hear of, found in the write itself.
+//!
+//! A signal is raised once per (account, feature, limit, window, limit revision, threshold): the
+//! ledger's marks remember what was announced. Delivery is not done here.
+
+use smallvec::SmallVec;
+
+use crate::ledger::{Ledger, Marks};
+use crate::names::NameId;
+use crate::resolve::ResolvedLimit;
+use crate::time::{Millis, Window};
+
+/// A signal's name, as in the catalog and on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SignalName {
+    /// Usage passed a soft threshold, or reached the included units.
+    UsageCeiling,
+    /// An attempt was refused because of a limit, or would have been without grace or overage.
+    FeatureLimitHit,
+}
+
+impl SignalName {
+    /// Every signal, in the order of the documentation.
+    pub const ALL: [SignalName; 2] = [SignalName::UsageCeiling, SignalName::FeatureLimitHit];
+
+    /// The word of the catalog and of the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SignalName::UsageCeiling => "usage_ceiling",
+            SignalName::FeatureLimitHit => "feature_limit_hit",
+        }
+    }
+
+    /// The signal of this word.
+    pub fn parse(word: &str) -> Option<SignalName> {
+        SignalName::ALL.into_iter().find(|name| name.as_str() == word)
+    }
+}
+
+/// Which signals are raised at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignalSwitches {
+    /// Raise `usage_ceiling`.
+    pub usage_ceiling: bool,
+    /// Raise `feature_limit_hit`.
+    pub feature_limit_hit: bool,
+}
+
+impl Default for SignalSwitches {
+    fn default() -> Self {
+        SignalSwitches { usage_ceiling: true, feature_limit_hit: true }
+    }
+}
+
+/// How a limit stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SignalState {
+    /// Below every threshold.
+    Ok,
+    /// At or above a soft threshold.
+    Warning,
+    /// At or above the included units, or refused.
+    Alarm,
+}
+
+impl SignalState {
+    /// The word of the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SignalState::Ok => "ok",
+            SignalState::Warning => "warning",
+            SignalState::Alarm => "alarm",
+        }
+    }
+
+    /// The state that a ledger's marks amount to.
+    pub fn of(marks: Marks) -> SignalState {
+        if !Marks(marks.0 & (Marks::REACHED.0 | Marks::HIT.0)).is_empty() {
+            SignalState::Alarm
+        } else if !marks.is_empty() {
+            SignalState::Warning
+        } else {
+            SignalState::Ok
+        }
+    }
+}
+
+/// Basis points at which a limit counts as reached.
+pub const REACHED_BP: u32 = 10_000;
+
+/// Something the business should hear of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signal {
+    /// What happened.
+    pub name: SignalName,
+    /// The feature.
+    pub feature: NameId,
+    /// The limit.
+    pub limit: NameId,
+    /// The window of the limit.
+    pub window: Window,
+    /// The revision of the limit's definition within the window.
+    pub limit_revision: u16,
+    /// The thresholds this write crossed, ascending, in basis points; 10,000 is the limit itself.
+    /// Empty for `feature_limit_hit`. The last one names the signal.
+    pub crossed_bp: SmallVec<[u32; 4]>,
+    /// Units used before the write.
+    pub previous_units: u64,
+    /// Units used after it.
+    pub current_units: u64,
+    /// Included units.
+    pub included_units: u64,
+    /// Units of a refused attempt; 0 when nothing was refused.
+    pub refused_units: u64,
+    /// How the limit stood before.
+    pub previous_state: SignalState,
+    /// How it stands now.
+    pub state: SignalState,
+    /// When.
+    pub at: Millis,
+}
+
+/// Marks what a ledger has come to under `limit`, and lists what is new as signals.
+///
+/// `previous_units` is the usage before the write. `hit` says that the write went past the included
+/// units; `refused_units` that it was refused.
+pub(crate) fn announce(
+    ledger: &mut Ledger,
+    limit: &ResolvedLimit<'_>,
+    change: Change,
+    switches: SignalSwitches,
+    signals: &mut SmallVec<[Signal; 2]>,
+) {
+    let Some(included_units) = limit.included_units else { return };
+    let before = ledger.marks;
+    let mut crossed_bp = SmallVec::new();
+    for (place, bp) in limit.soft_limits_bp.iter().enumerate() {
+        let mark = Marks::threshold(place);
+        if !before.has(mark) && limit.is_past(ledger.used, *bp) {
+            ledger.marks = ledger.marks.with(mark);
+            crossed_bp.push(*bp);
+        }
+    }
+    if !before.has(Marks::REACHED) && limit.is_past(ledger.used, REACHED_BP) {
+        ledger.marks = ledger.marks.with(Marks::REACHED);
+        crossed_bp.push(REACHED_BP);
+    }
+    let hit = change.refused_units > 0 || ledger.used > included_units;
+    let newly_hit = hit && !before.has(Marks::HIT);
+    if newly_hit {
+        ledger.marks = ledger.marks.with(Marks::HIT);
+    }
+    let signal = |name, crossed_bp| Signal {
+        name,
+        feature: ledger.feature,
+        limit: ledger.limit,
+        window: ledger.window,
+        limit_revision: ledger.limit_revision,
+        crossed_bp,
+        previous_units: change.previous_units,
+        current_units: ledger.used,
+        included_units,
+        refused_units: change.refused_units,
+        previous_state: SignalState::of(before),
+        state: SignalState::of(ledger.marks),
+        at: change.at,
+    };
+    if !crossed_bp.is_empty() && switches.usage_ceiling {
+        signals.push(signal(SignalName::UsageCeiling, crossed_bp));
+    }
+    if newly_hit && switches.feature_limit_hit {
+        signals.push(signal(SignalName::FeatureLimitHit, SmallVec::new()));
+    }
+}
+
+/// The write that may raise a signal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    /// When.
+    pub(crate) at: Millis,
+    /// Usage before it.
+    pub(crate) previous_units: u64,
+    /// Units refused by it.
+    pub(crate) refused_units: u64,
+}

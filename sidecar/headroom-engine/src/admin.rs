@@ -1,0 +1,397 @@
+//! What others tell the engine: accounts, their profiles, and the catalog.
+//!
+//! Every change is journaled before it is in force for anybody, under the same lock that decisions
+//! take, so the next decision sees it.
+
+use std::sync::Arc;
+
+use dashmap::mapref::entry::Entry;
+use dashmap::mapref::one::RefMut;
+use headroom_core::account::{Account, Override, OverrideValue, Profile, ProfileExtra, Zone};
+use headroom_core::catalog::{Catalog, CatalogSpec, FeatureKind, SpecProblem};
+use headroom_core::limits as core_limits;
+use headroom_core::names::Names;
+use headroom_core::time::Millis;
+
+use crate::engine::{Engine, EngineError, Slot};
+use crate::limits;
+use crate::ports::{Seq, StoreRefusal};
+use crate::record;
+
+/// What changes only by administration.
+#[derive(Debug, Default)]
+pub(crate) struct AdminState {
+    pub(crate) names: Names,
+    pub(crate) revision: u64,
+    pub(crate) source: Arc<str>,
+}
+
+/// Why an administrative change was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    /// There is no such account.
+    #[error("there is no account {account:?}")]
+    UnknownAccount {
+        /// Its id.
+        account: String,
+    },
+    /// The catalog has no such thing.
+    #[error("the catalog has no {what} {name:?}")]
+    UnknownName {
+        /// Plan, feature or limit.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The override does not fit the kind of its feature.
+    #[error("feature {feature:?} is a {kind}, the override is for another kind")]
+    WrongKind {
+        /// The feature.
+        feature: String,
+        /// Its kind.
+        kind: &'static str,
+    },
+    /// The tz database has no such zone.
+    #[error("there is no time zone {zone:?}")]
+    UnknownZone {
+        /// What was asked for.
+        zone: String,
+    },
+    /// More than an account may have.
+    #[error("an account may have {max} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
+    /// The engine or the store refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// A change of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionChange<'a> {
+    /// The plan's name.
+    pub plan: &'a str,
+    /// The instant billing windows are counted from. `None`: as it was, or now.
+    pub anchor: Option<Millis>,
+    /// The IANA time zone. Empty: as it was, or UTC.
+    pub time_zone: &'a str,
+    /// When it ends. `None`: open.
+    pub ends_at: Option<Millis>,
+}
+
+/// An override by names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OverrideChange<'a> {
+    /// A switch.
+    Switch(bool),
+    /// A config's JSON text.
+    Config(&'a str),
+    /// The included units of a limit; `None`: unlimited.
+    Limit(&'a str, Option<u64>),
+}
+
+/// A change that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The profile now.
+    pub profile: Profile,
+    /// The record that must be written before this is answered.
+    pub wait_for: Seq,
+}
+
+/// A catalog that came into force, or already was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Installed {
+    /// Its number.
+    pub revision: u64,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// The record that must be written before this is answered, if any.
+    pub wait_for: Option<Seq>,
+}
+
+/// Why a catalog did not come into force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatalogRefusal {
+    /// It is wrong; here is everything that is.
+    Problems(Vec<SpecProblem>),
+    /// The store takes no write.
+    Store(StoreRefusal),
+}
+
+impl Engine {
+    /// Puts an account on a plan, making it if it is new. What was used stays used.
+    pub fn put_subscription(
+        &self,
+        account: &str,
+        change: &SubscriptionChange<'_>,
+        now: Millis,
+    ) -> Result<Changed, AdminError> {
+        let catalog = self.catalog();
+        let plan = catalog.plan_named(change.plan).ok_or_else(|| AdminError::UnknownName {
+            what: "plan",
+            name: change.plan.to_owned(),
+            known: catalog.plans().iter().map(|p| p.plan.to_string()).collect(),
+        })?;
+        let plan = catalog.plan(plan).id;
+        let zone = match change.time_zone {
+            "" => None,
+            name => Some(Box::new(Zone::named(name).ok_or_else(|| AdminError::UnknownZone {
+                zone: name.to_owned(),
+            })?)),
+        };
+        self.store.room().map_err(EngineError::from)?;
+        let mut slot = self.slot_or_new(account, now, Profile::new(plan, false, now))?;
+        self.edit(account, &mut slot, now, |profile| {
+            profile.plan = plan;
+            profile.by_default = false;
+            if let Some(anchor) = change.anchor {
+                profile.anchor = anchor;
+            }
+            if zone.is_some() {
+                profile.zone = zone;
+            }
+            profile.ends_at = change.ends_at.unwrap_or(Millis::FOREVER);
+            Ok(())
+        })
+    }
+
+    /// Suspends an account, or lets it go on.
+    pub fn set_suspended(&self, account: &str, suspended: bool, now: Millis) -> Result<Changed, AdminError> {
+        self.edit_known(account, now, |profile| {
+            profile.suspended = suspended;
+            Ok(())
+        })
+    }
+
+    /// Replaces what the plan says for one account.
+    pub fn put_override(
+        &self,
+        account: &str,
+        feature: &str,
+        change: &OverrideChange<'_>,
+        now: Millis,
+    ) -> Result<Changed, AdminError> {
+        let one = self.resolve_override(feature, change)?;
+        self.edit_known(account, now, |profile| {
+            let extra = profile.extra.get_or_insert_default();
+            extra.overrides.retain(|known| !one.replaces(known));
+            if extra.overrides.len() >= core_limits::OVERRIDES_MAX {
+                return Err(AdminError::TooMany { what: "overrides", max: core_limits::OVERRIDES_MAX });
+            }
+            extra.overrides.push(one);
+            Ok(())
+        })
+    }
+
+    /// Takes the overrides of a feature back, or only the one of a limit.
+    pub fn delete_override(
+        &self,
+        account: &str,
+        feature: &str,
+        limit: Option<&str>,
+        now: Millis,
+    ) -> Result<Changed, AdminError> {
+        let catalog = self.catalog();
+        // By name, not by catalog: an override of a feature that left it can still be removed.
+        let unknown = |what, name: &str| AdminError::UnknownName {
+            what,
+            name: name.to_owned(),
+            known: catalog.features().iter().map(|f| f.feature.to_string()).collect(),
+        };
+        let feature_id =
+            catalog.names().get(feature).ok_or_else(|| unknown("feature", feature))?;
+        let limit_id = match limit {
+            None => None,
+            Some(limit) => Some(catalog.names().get(limit).ok_or_else(|| unknown("limit", limit))?),
+        };
+        self.edit_known(account, now, |profile| {
+            let Some(extra) = &mut profile.extra else { return Ok(()) };
+            extra.overrides.retain(|known| {
+                let of_limit = |id| matches!(&known.value, OverrideValue::Limit { limit, .. } if *limit == id);
+                known.feature != feature_id || limit_id.is_some_and(|id| !of_limit(id))
+            });
+            Ok(())
+        })
+    }
+
+    /// Sets facts, values as JSON text; `None` removes one.
+    pub fn put_facts(
+        &self,
+        account: &str,
+        facts: Vec<(String, Option<String>)>,
+        now: Millis,
+    ) -> Result<Changed, AdminError> {
+        self.edit_known(account, now, |profile| {
+            let extra = profile.extra.get_or_insert_default();
+            for (name, value) in facts {
+                extra.facts.retain(|(known, _)| *known != name);
+                extra.facts.extend(value.map(|value| (name, value)));
+            }
+            extra.facts.sort();
+            let bytes: usize = extra.facts.iter().map(|(n, v)| n.len() + v.len()).sum();
+            if extra.facts.len() > core_limits::FACTS_MAX {
+                return Err(AdminError::TooMany { what: "facts", max: core_limits::FACTS_MAX });
+            }
+            if bytes > core_limits::FACTS_BYTES_MAX {
+                let max = core_limits::FACTS_BYTES_MAX;
+                return Err(AdminError::TooMany { what: "bytes of facts", max });
+            }
+            Ok(())
+        })
+    }
+
+    /// Brings a catalog into force for the next decision. The same text again changes nothing.
+    ///
+    /// On error the old one stays.
+    pub fn install_catalog(
+        &self,
+        spec: CatalogSpec,
+        source: &str,
+        now: Millis,
+    ) -> Result<Installed, CatalogRefusal> {
+        self.store.room().map_err(CatalogRefusal::Store)?;
+        let mut admin = self.admin.lock().unwrap_or_else(|held| held.into_inner());
+        let (catalog, mut installed) = admin.build(spec, source).map_err(CatalogRefusal::Problems)?;
+        if installed.changed {
+            installed.wait_for = Some(self.journal_catalog(&mut admin, &catalog, source, now));
+        }
+        self.catalog.store(Arc::new(catalog));
+        Ok(installed)
+    }
+
+    /// Journals the names a catalog uses for the first time, and then the catalog.
+    fn journal_catalog(&self, admin: &mut AdminState, catalog: &Catalog, source: &str, now: Millis) -> Seq {
+        let mut bytes = Vec::new();
+        for (id, text) in catalog.names().since(admin.names.len()) {
+            bytes.clear();
+            record::put_name(&mut bytes, id, text);
+            self.store.append(&bytes, false);
+        }
+        bytes.clear();
+        record::put_catalog(&mut bytes, catalog.revision, now, source);
+        admin.names = catalog.names().clone();
+        admin.revision = catalog.revision;
+        admin.source = source.into();
+        self.store.append(&bytes, false)
+    }
+
+    /// The locked slot of an account, making it with this profile if it is new.
+    pub(crate) fn slot_or_new(
+        &self,
+        account: &str,
+        now: Millis,
+        profile: Profile,
+    ) -> Result<RefMut<'_, Arc<str>, Box<Slot>>, EngineError> {
+        if let Some(slot) = self.accounts.get_mut(account) {
+            return Ok(slot);
+        }
+        match self.accounts.entry(account.into()) {
+            Entry::Occupied(slot) => Ok(slot.into_ref()),
+            Entry::Vacant(place) => {
+                let serial = {
+                    let mut serials = self.serials.lock().unwrap_or_else(|held| held.into_inner());
+                    if serials.len() >= limits::ACCOUNTS_MAX {
+                        return Err(EngineError::TooManyAccounts { count: serials.len() });
+                    }
+                    serials.push(Arc::clone(place.key()));
+                    u32::try_from(serials.len() - 1).expect("ACCOUNTS_MAX fits")
+                };
+                let mut bytes = Vec::new();
+                record::put_profile(&mut bytes, serial, account, now, &profile);
+                let last_seq = self.store.append(&bytes, false);
+                let account = Account::new(serial, profile);
+                Ok(place.insert(Box::new(Slot { account, last_seq, keys: None, halted: false })))
+            }
+        }
+    }
+
+    fn edit_known(
+        &self,
+        account: &str,
+        now: Millis,
+        edit: impl FnOnce(&mut Profile) -> Result<(), AdminError>,
+    ) -> Result<Changed, AdminError> {
+        self.store.room().map_err(EngineError::from)?;
+        let Some(mut slot) = self.accounts.get_mut(account) else {
+            return Err(AdminError::UnknownAccount { account: account.to_owned() });
+        };
+        self.edit(account, &mut slot, now, edit)
+    }
+
+    fn edit(
+        &self,
+        account: &str,
+        slot: &mut Slot,
+        now: Millis,
+        edit: impl FnOnce(&mut Profile) -> Result<(), AdminError>,
+    ) -> Result<Changed, AdminError> {
+        let mut profile = slot.account.profile.clone();
+        edit(&mut profile)?;
+        if profile.extra.as_deref() == Some(&ProfileExtra::default()) {
+            profile.extra = None;
+        }
+        let mut bytes = Vec::new();
+        record::put_profile(&mut bytes, slot.account.serial, account, now, &profile);
+        slot.last_seq = self.store.append(&bytes, false);
+        slot.account.profile = profile.clone();
+        Ok(Changed { profile, wait_for: slot.last_seq })
+    }
+
+    fn resolve_override(&self, feature: &str, change: &OverrideChange<'_>) -> Result<Override, AdminError> {
+        let catalog = self.catalog();
+        let known_features = || catalog.features().iter().map(|f| f.feature.to_string()).collect();
+        let ix = catalog.feature_named(feature).ok_or_else(|| AdminError::UnknownName {
+            what: "feature",
+            name: feature.to_owned(),
+            known: known_features(),
+        })?;
+        let shape = catalog.feature(ix);
+        let value = match (change, &shape.kind) {
+            (OverrideChange::Switch(on), FeatureKind::Switch) => OverrideValue::Switch { on: *on },
+            (OverrideChange::Config(json), FeatureKind::Config) => {
+                OverrideValue::Config { value_json: (*json).into() }
+            }
+            (OverrideChange::Limit(limit, included_units), FeatureKind::Quota { limits }) => {
+                let id = catalog.names().get(limit);
+                let found = limits.iter().find(|(known, _)| Some(*known) == id);
+                let (limit, _) = found.ok_or_else(|| AdminError::UnknownName {
+                    what: "limit",
+                    name: (*limit).to_owned(),
+                    known: limits.iter().map(|(id, _)| catalog.text(*id).to_owned()).collect(),
+                })?;
+                OverrideValue::Limit { limit: *limit, included_units: *included_units }
+            }
+            (_, kind) => {
+                let kind = match kind {
+                    FeatureKind::Switch => "switch",
+                    FeatureKind::Config => "config",
+                    FeatureKind::Quota { .. } => "quota",
+                };
+                return Err(AdminError::WrongKind { feature: feature.to_owned(), kind });
+            }
+        };
+        Ok(Override { feature: shape.id, value })
+    }
+}
+
+impl AdminState {
+    /// Checks a catalog against the names given so far; changes nothing.
+    pub(crate) fn build(
+        &self,
+        spec: CatalogSpec,
+        source: &str,
+    ) -> Result<(Catalog, Installed), Vec<SpecProblem>> {
+        let changed = self.revision == 0 || *self.source != *source;
+        let revision = self.revision + u64::from(changed);
+        let mut names = self.names.clone();
+        let catalog = Catalog::build(spec, revision, &mut names)?;
+        Ok((catalog, Installed { revision, changed, wait_for: None }))
+    }
+}

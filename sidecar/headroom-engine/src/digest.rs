@@ -1,0 +1,137 @@
+//! What the projection keeps, read out of journal records: closed windows, signals, and how far each
+//! sink has come.
+
+use headroom_core::effect::Effect;
+use headroom_core::ledger::Ledger;
+use headroom_core::names::NameId;
+use headroom_core::signal::Signal;
+use headroom_core::time::Millis;
+
+use crate::codec::{Malformed, Put, Take};
+use crate::ports::{Digest, ProjectionOp, Seq, Table};
+use crate::record::{self, Record};
+
+/// Names a signal for ever: the journal position of its record, and its place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SignalId {
+    /// The position of the record.
+    pub seq: Seq,
+    /// The place among the record's signals, from 0.
+    pub place: u16,
+}
+
+impl SignalId {
+    /// The key of its row; later signals have greater keys.
+    pub fn row_key(self) -> Vec<u8> {
+        let mut key = self.seq.0.to_be_bytes().to_vec();
+        key.extend_from_slice(&self.place.to_be_bytes());
+        key
+    }
+
+    /// The signal of a row.
+    pub fn of_row_key(key: &[u8]) -> Option<SignalId> {
+        let (seq, place) = key.split_at_checked(8)?;
+        let seq = Seq(u64::from_be_bytes(seq.try_into().ok()?));
+        Some(SignalId { seq, place: u16::from_be_bytes(place.try_into().ok()?) })
+    }
+
+    /// The next possible one.
+    pub fn after(self) -> SignalId {
+        match self.place.checked_add(1) {
+            Some(place) => SignalId { seq: self.seq, place },
+            None => SignalId { seq: Seq(self.seq.0 + 1), place: 0 },
+        }
+    }
+}
+
+impl std::fmt::Display for SignalId {
+    /// The id that receivers see: stable over retries and restarts.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "sig_{:016x}{:04x}", self.seq.0, self.place)
+    }
+}
+
+/// Reads journal records for the projection.
+#[derive(Debug, Default)]
+pub struct RecordDigest;
+
+impl Digest for RecordDigest {
+    fn digest(&mut self, seq: Seq, bytes: &[u8], ops: &mut Vec<ProjectionOp>) {
+        // A record that recovery could read is readable here; one that it could not stops the start.
+        match record::take(bytes) {
+            Ok(Record::Decided { serial, effects, .. } | Record::Noted { serial, effects, .. }) => {
+                digest_effects(seq, serial, &effects, ops);
+            }
+            Ok(Record::Delivered { sink, seq, place }) => {
+                let cursor = SignalId { seq: Seq(seq), place };
+                let (table, key) = (Table::Pending, sink.as_bytes().to_vec());
+                ops.push(ProjectionOp::Put { table, key, value: cursor.row_key() });
+            }
+            Ok(_) | Err(Malformed { .. }) => {}
+        }
+    }
+}
+
+fn digest_effects(seq: Seq, serial: u32, effects: &[Effect], ops: &mut Vec<ProjectionOp>) {
+    let mut place = 0u16;
+    for effect in effects {
+        match effect {
+            Effect::LedgerClosed(ledger) => {
+                let mut value = Vec::new();
+                record::put_ledger(&mut value, ledger);
+                let key = usage_key(serial, ledger.feature, ledger.limit, ledger.window.start());
+                ops.push(ProjectionOp::Put { table: Table::Usage, key, value });
+            }
+            Effect::Signal(signal) => {
+                let mut value = Vec::new();
+                value.put_u64(u64::from(serial));
+                record::put_signal(&mut value, signal);
+                let key = SignalId { seq, place }.row_key();
+                ops.push(ProjectionOp::Put { table: Table::Signals, key, value });
+                place += 1;
+            }
+            Effect::Ledger(_) | Effect::Reservation(_) | Effect::ReservationForgotten(_) => {}
+        }
+    }
+}
+
+/// The row key of a closed window. One account's rows lie together, then one feature's.
+pub fn usage_key(serial: u32, feature: NameId, limit: NameId, start: Millis) -> Vec<u8> {
+    let mut key = usage_prefix(serial, Some(feature));
+    key.extend_from_slice(&limit.0.to_be_bytes());
+    // The sign bit turned, so that instants before 1970 sort first.
+    key.extend_from_slice(&(start.0 ^ i64::MIN).to_be_bytes());
+    key
+}
+
+/// What the keys of an account's closed windows begin with, or of one feature's.
+pub fn usage_prefix(serial: u32, feature: Option<NameId>) -> Vec<u8> {
+    let mut key = serial.to_be_bytes().to_vec();
+    key.extend(feature.iter().flat_map(|feature| feature.0.to_be_bytes()));
+    key
+}
+
+/// The first key after all that begin with `prefix`.
+pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.last_mut() {
+        if *last < u8::MAX {
+            *last += 1;
+            return end;
+        }
+        end.pop();
+    }
+    // Every byte was 255: there is nothing after it but longer keys of the same.
+    vec![u8::MAX; prefix.len() + 32]
+}
+
+/// The ledger of a closed window's row.
+pub fn usage_row(value: &[u8]) -> Result<Ledger, Malformed> {
+    record::take_ledger(&mut Take::new(value))
+}
+
+/// The account's serial and the signal of a signal's row.
+pub fn signal_row(value: &[u8]) -> Result<(u32, Signal), Malformed> {
+    let mut from = Take::new(value);
+    Ok((from.small("serial")?, record::take_signal(&mut from)?))
+}

@@ -1,0 +1,529 @@
+//! The engine: accounts behind one lock each, and the road of one request.
+//!
+//! A decision and its count happen under the account's lock: the rules decide on the state, the
+//! effects become one journal record, and the same effects change the state. The engine never waits:
+//! it answers with the journal position that the adapter has to wait for.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::{ArcSwap, Guard};
+use dashmap::DashMap;
+use foldhash::quality::RandomState;
+use headroom_core::account::{Account, Profile, Zone};
+use headroom_core::catalog::Catalog;
+use headroom_core::decide::{self, Context, FeatureOp, HoldOp};
+use headroom_core::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
+use headroom_core::effect::{Effect, Effects};
+use headroom_core::names::NameId;
+use headroom_core::prompt;
+use headroom_core::reservation::ReservationId;
+use headroom_core::resolve::{Origin, resolve};
+use headroom_core::time::Millis;
+use smallvec::SmallVec;
+
+use crate::admin::AdminState;
+use crate::keys::{KeyBook, KeyEntry, KeyHash, KeyMemory, Receipt, hash_key, hash_payload};
+use crate::ports::{Seq, Store, StoreRefusal};
+use crate::record;
+
+/// Shards of the account map: enough that two requests for different accounts rarely meet.
+pub(crate) const SHARDS: usize = 128;
+
+/// One account in memory.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) account: Account,
+    /// The account's last record: replay skips the ones at or below it.
+    pub(crate) last_seq: Seq,
+    pub(crate) keys: Option<Box<KeyMemory>>,
+    /// An internal check failed: it counts, but admits nothing until it is looked at.
+    pub(crate) halted: bool,
+}
+
+pub(crate) type Accounts = DashMap<Arc<str>, Box<Slot>, RandomState>;
+
+/// The memory of one sidecar.
+pub struct Engine {
+    pub(crate) accounts: Accounts,
+    // Account ids by serial. Locked after an account's lock, never before.
+    pub(crate) serials: Mutex<Vec<Arc<str>>>,
+    pub(crate) catalog: ArcSwap<Catalog>,
+    pub(crate) admin: Mutex<AdminState>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) keys: KeyBook,
+    pub(crate) secret: [u8; 16],
+    pub(crate) boot: u32,
+    pub(crate) ledgers: AtomicU64,
+    pub(crate) halted: AtomicU64,
+}
+
+/// A request about a feature.
+#[derive(Debug, Clone, Copy)]
+pub struct FeatureRequest<'a> {
+    /// The account's id.
+    pub account: &'a str,
+    /// The feature's name.
+    pub feature: &'a str,
+    /// What to do.
+    pub op: FeatureOp,
+    /// The idempotency key of a write; unused by a check.
+    pub key: &'a str,
+    /// The one clock reading of the request.
+    pub now: Millis,
+    /// Parts that cost something.
+    pub wants: Wants,
+}
+
+/// A request about a reservation.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldRequest<'a> {
+    /// The account's id.
+    pub account: &'a str,
+    /// The reservation.
+    pub reservation: ReservationId,
+    /// What to do.
+    pub op: HoldOp,
+    /// The idempotency key.
+    pub key: &'a str,
+    /// The one clock reading of the request.
+    pub now: Millis,
+    /// Parts that cost something.
+    pub wants: Wants,
+}
+
+/// Parts of an answer that cost something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wants {
+    /// The state of every limit of the feature.
+    pub all_limits: bool,
+    /// What a prompt says of the account, if the decision calls for one.
+    pub about: bool,
+}
+
+/// A receipt's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DecisionId {
+    /// A write: the position of its record.
+    Written(Seq),
+    /// A decision that left no record: boot, thread, count.
+    Passing(u32, u32, u64),
+}
+
+impl std::fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DecisionId::Written(seq) => write!(f, "dec_{:x}", seq.0),
+            DecisionId::Passing(boot, thread, count) => write!(f, "dec_{boot:x}.{thread:x}.{count:x}"),
+        }
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Reply {
+    /// The decision and what was done.
+    pub outcome: Outcome,
+    /// The feature's other limits, when asked for.
+    pub other_limits: SmallVec<[LimitState; 1]>,
+    /// The receipt's number.
+    pub decision_id: DecisionId,
+    /// The record that must be written before this is answered. `None`: answer at once.
+    pub wait_for: Option<Seq>,
+    /// Whether this is the answer of an earlier write with the same key.
+    pub replayed: bool,
+    /// When the account was first known: where its pace is counted from.
+    pub created_at: Millis,
+    /// What a prompt says of the account, when asked for and a prompt is due.
+    pub about: Option<Box<About>>,
+}
+
+/// What a prompt says of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Its facts by name; values are JSON text.
+    pub facts: Vec<(String, String)>,
+    /// Its time zone; `None` is UTC.
+    pub zone: Option<Box<Zone>>,
+}
+
+/// Why a request has no answer. Nothing was counted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The rules refuse the request itself.
+    #[error(transparent)]
+    Op(#[from] OpError),
+    /// The store takes no write.
+    #[error(transparent)]
+    Store(#[from] StoreRefusal),
+    /// The key was used for something else.
+    #[error("the idempotency key was used for a write with another payload")]
+    KeyReused,
+    /// An internal check failed on this account.
+    #[error("the account's ledgers failed an internal check and admit nothing")]
+    Halted,
+    /// There are too many accounts.
+    #[error("the data directory holds {count} accounts, the most allowed")]
+    TooManyAccounts {
+        /// How many there are.
+        count: usize,
+    },
+}
+
+#[derive(Default)]
+struct Scratch {
+    effects: Effects,
+    bytes: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
+    static PASSING: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// Numbers threads, so that each counts its passing decisions without asking the others.
+static THREADS: AtomicU32 = AtomicU32::new(1);
+
+/// A write's key, and what it is for.
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    hash: KeyHash,
+    payload: u64,
+    /// Whether it asks for something, rather than reports or settles: a halted account refuses it.
+    admits: bool,
+}
+
+impl Engine {
+    /// The catalog in force. Load it once per request and decide and answer under it.
+    pub fn catalog(&self) -> Guard<Arc<Catalog>> {
+        self.catalog.load()
+    }
+
+    /// Decides a request about a feature.
+    pub fn feature(&self, catalog: &Catalog, rq: &FeatureRequest<'_>) -> Result<Reply, EngineError> {
+        let cx = Context { catalog, now: rq.now };
+        let feature = catalog.feature_named(rq.feature);
+        if matches!(rq.op, FeatureOp::Check { .. }) {
+            return self.check(cx, feature, rq);
+        }
+        let (operation, numbers) = match rq.op {
+            FeatureOp::Check { .. } => (0, [0; 3]),
+            FeatureOp::Consume { units } => (1, [units, 0, 0]),
+            FeatureOp::Reserve { units, hold_ms } => (2, [units, hold_ms.cast_unsigned(), 0]),
+            FeatureOp::Record { units } => (3, [units, 0, 0]),
+        };
+        let key = Key {
+            hash: hash_key(&self.secret, rq.key),
+            payload: hash_payload(&self.secret, operation, rq.feature, numbers),
+            admits: !matches!(rq.op, FeatureOp::Record { .. }),
+        };
+        self.with_slot(rq.account, cx, |slot| match slot {
+            Some(slot) => self.write(cx, slot, key, rq.wants, |account, effects| {
+                decide::decide_feature(cx, account, feature, rq.op, effects)
+            }),
+            None => Ok(self.stranger_refused(cx, None, Denial::UnknownAccount)),
+        })
+    }
+
+    /// Decides a request about a reservation.
+    pub fn hold(&self, catalog: &Catalog, rq: &HoldRequest<'_>) -> Result<Reply, EngineError> {
+        let cx = Context { catalog, now: rq.now };
+        let id = rq.reservation.0;
+        let (operation, numbers) = match rq.op {
+            HoldOp::Extend { hold_ms, additional_units } => {
+                (4, [id, hold_ms.map_or(u64::MAX, i64::cast_unsigned), additional_units])
+            }
+            HoldOp::Commit { units } => (5, [id, units, 0]),
+            HoldOp::Release => (6, [id, 0, 0]),
+        };
+        let key = Key {
+            hash: hash_key(&self.secret, rq.key),
+            payload: hash_payload(&self.secret, operation, "", numbers),
+            admits: matches!(rq.op, HoldOp::Extend { .. }),
+        };
+        let Some(mut slot) = self.accounts.get_mut(rq.account) else {
+            return Err(OpError::UnknownReservation.into());
+        };
+        self.write(cx, &mut slot, key, rq.wants, |account, effects| {
+            decide::decide_hold(cx, account, rq.reservation, rq.op, effects)
+        })
+    }
+
+    /// A check changes nothing, so it takes the lock for reading; only what time has brought, or a
+    /// refusal worth a signal, makes it come again for writing.
+    fn check(
+        &self,
+        cx: Context<'_>,
+        feature: Option<headroom_core::catalog::FeatureIx>,
+        rq: &FeatureRequest<'_>,
+    ) -> Result<Reply, EngineError> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Scratch { effects, bytes } = scratch;
+            {
+                let Some(slot) = self.accounts.get(rq.account) else {
+                    return self.check_stranger(cx, feature, rq);
+                };
+                if !slot.account.is_due(cx.now) {
+                    effects.clear();
+                    let outcome = decided(|| {
+                        decide::decide_feature(cx, &slot.account, feature, rq.op, effects)
+                    })?;
+                    if effects.is_empty() || self.store.room().is_err() {
+                        return Ok(self.passing(cx, &slot.account, outcome, rq.wants));
+                    }
+                }
+            }
+            let Some(mut slot) = self.accounts.get_mut(rq.account) else {
+                return self.check_stranger(cx, feature, rq);
+            };
+            if self.store.room().is_ok() {
+                self.settle(cx, &mut slot, effects, bytes);
+            }
+            effects.clear();
+            let outcome = decided(|| {
+                decide::decide_feature(cx, &slot.account, feature, rq.op, effects)
+            })?;
+            if self.store.room().is_ok() {
+                self.note(cx, &mut slot, effects, bytes);
+            }
+            Ok(self.passing(cx, &slot.account, outcome, rq.wants))
+        })
+    }
+
+    fn check_stranger(
+        &self,
+        cx: Context<'_>,
+        feature: Option<headroom_core::catalog::FeatureIx>,
+        rq: &FeatureRequest<'_>,
+    ) -> Result<Reply, EngineError> {
+        let Some(plan) = cx.catalog.default_plan() else {
+            return Ok(self.stranger_refused(cx, None, Denial::UnknownAccount));
+        };
+        let profile = Profile::new(cx.catalog.plan(plan).id, true, cx.now);
+        let account = Account::new(u32::MAX, profile);
+        let outcome = decide::decide_feature(cx, &account, feature, rq.op, &mut Effects::new())?;
+        Ok(self.passing(cx, &account, outcome, rq.wants))
+    }
+
+    fn stranger_refused(&self, cx: Context<'_>, feature: Option<NameId>, denial: Denial) -> Reply {
+        let decision = Decision {
+            verdict: Verdict::Denied(denial),
+            binding: None,
+            origin: Origin::None,
+            plan: Receipt::NO_LIMIT,
+            feature,
+            value_json: None,
+            retry_after_ms: None,
+        };
+        Reply {
+            outcome: Outcome { decision, amounts: Amounts::default() },
+            other_limits: SmallVec::new(),
+            decision_id: self.passing_id(),
+            wait_for: None,
+            replayed: false,
+            created_at: cx.now,
+            about: None,
+        }
+    }
+
+    /// Runs `then` with the account locked; an account nobody told us about begins on the default
+    /// plan, or is `None` when the catalog has none.
+    fn with_slot<T>(
+        &self,
+        account: &str,
+        cx: Context<'_>,
+        then: impl FnOnce(Option<&mut Slot>) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        if let Some(mut slot) = self.accounts.get_mut(account) {
+            return then(Some(&mut slot));
+        }
+        let Some(plan) = cx.catalog.default_plan() else { return then(None) };
+        self.store.room()?;
+        let profile = Profile::new(cx.catalog.plan(plan).id, true, cx.now);
+        let mut slot = self.slot_or_new(account, cx.now, profile)?;
+        then(Some(&mut slot))
+    }
+
+    /// The road of every write, under the account's lock.
+    fn write(
+        &self,
+        cx: Context<'_>,
+        slot: &mut Slot,
+        key: Key,
+        wants: Wants,
+        decide: impl FnOnce(&Account, &mut Effects) -> Result<Outcome, OpError>,
+    ) -> Result<Reply, EngineError> {
+        self.keys.advance(cx.now);
+        let known = slot.keys.as_ref().and_then(|keys| keys.find(key.hash, self.keys.oldest()));
+        if let Some(entry) = known {
+            if entry.receipt.payload != key.payload {
+                return Err(EngineError::KeyReused);
+            }
+            return Ok(self.replay(cx, &slot.account, entry, wants));
+        }
+        self.store.room()?;
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Scratch { effects, bytes } = scratch;
+            self.settle(cx, slot, effects, bytes);
+            effects.clear();
+            let account = &slot.account;
+            let outcome = match decided(|| decide(account, effects)) {
+                Err(EngineError::Halted) => return Err(self.halt(slot)),
+                outcome => outcome?,
+            };
+            if slot.halted && key.admits {
+                return Err(EngineError::Halted);
+            }
+            if !outcome.decision.verdict.is_allowed() {
+                self.note(cx, slot, effects, bytes);
+                return Ok(self.passing(cx, &slot.account, outcome, wants));
+            }
+            let seq = self.admit(cx, slot, key, &outcome, effects, bytes);
+            let mut reply = self.passing(cx, &slot.account, outcome, wants);
+            reply.decision_id = DecisionId::Written(seq);
+            reply.wait_for = Some(seq);
+            Ok(reply)
+        })
+    }
+
+    /// Journals an admitted write, counts it, and remembers its key.
+    fn admit(
+        &self,
+        cx: Context<'_>,
+        slot: &mut Slot,
+        key: Key,
+        outcome: &Outcome,
+        effects: &[Effect],
+        bytes: &mut Vec<u8>,
+    ) -> Seq {
+        let decision = &outcome.decision;
+        let amounts = &outcome.amounts;
+        let bare = Amounts { units: amounts.units, ..Amounts::default() };
+        let receipt = Receipt {
+            payload: key.payload,
+            verdict: decision.verdict,
+            feature: decision.feature.unwrap_or(Receipt::NO_LIMIT),
+            binding: decision.binding.as_ref().map_or(Receipt::NO_LIMIT, |b| b.ledger.limit),
+            // A plain consume is told by its payload alone; the rest keeps what it did.
+            amounts: (*amounts != bare).then(|| Box::new(*amounts)),
+        };
+        bytes.clear();
+        record::put_decided(bytes, slot.account.serial, cx.now, key.hash, &receipt, effects);
+        let seq = self.store.append(bytes, record::is_matter(effects));
+        self.apply(slot, seq, effects);
+        let generation = self.keys.generation(cx.now);
+        let entry = KeyEntry { hash: key.hash, seq, generation, receipt };
+        if slot.keys.get_or_insert_default().insert(entry, self.keys.oldest()) {
+            self.keys.add(generation);
+        }
+        seq
+    }
+
+    /// Brings an account up to date with time: holds that ended are given back first.
+    fn settle(&self, cx: Context<'_>, slot: &mut Slot, effects: &mut Effects, bytes: &mut Vec<u8>) {
+        if !slot.account.is_due(cx.now) {
+            return;
+        }
+        effects.clear();
+        decide::settle(&slot.account, cx.now, effects);
+        self.note(cx, slot, effects, bytes);
+    }
+
+    /// Journals changes that nobody waits for.
+    fn note(&self, cx: Context<'_>, slot: &mut Slot, effects: &[Effect], bytes: &mut Vec<u8>) {
+        if effects.is_empty() {
+            return;
+        }
+        bytes.clear();
+        record::put_noted(bytes, slot.account.serial, cx.now, effects);
+        let seq = self.store.append(bytes, record::is_matter(effects));
+        self.apply(slot, seq, effects);
+    }
+
+    fn apply(&self, slot: &mut Slot, seq: Seq, effects: &[Effect]) {
+        let before = slot.account.ledgers().len();
+        for effect in effects {
+            slot.account.apply(effect);
+        }
+        slot.last_seq = seq;
+        let after = slot.account.ledgers().len();
+        if after != before {
+            self.ledgers.fetch_add((after as u64).wrapping_sub(before as u64), Ordering::Relaxed);
+        }
+    }
+
+    fn halt(&self, slot: &mut Slot) -> EngineError {
+        if !slot.halted {
+            slot.halted = true;
+            self.halted.fetch_add(1, Ordering::Relaxed);
+        }
+        EngineError::Halted
+    }
+
+    /// The answer of an earlier write: its outcome, with the limits as they stand now.
+    fn replay(&self, cx: Context<'_>, account: &Account, entry: &KeyEntry, wants: Wants) -> Reply {
+        let receipt = &entry.receipt;
+        let feature = cx.catalog.feature_of(receipt.feature);
+        let states = feature.map(|f| decide::limit_states(cx, account, f)).unwrap_or_default();
+        let binding = states.into_iter().find(|state| state.ledger.limit == receipt.binding);
+        let origin = feature.map_or(Origin::None, |f| resolve(cx.catalog, &account.profile, f).1);
+        let decision = Decision {
+            verdict: receipt.verdict,
+            binding,
+            origin,
+            plan: account.profile.plan,
+            feature: (receipt.feature != Receipt::NO_LIMIT).then_some(receipt.feature),
+            value_json: None,
+            retry_after_ms: None,
+        };
+        let amounts = receipt.amounts.as_deref().copied().unwrap_or_default();
+        let mut reply = self.passing(cx, account, Outcome { decision, amounts }, wants);
+        reply.decision_id = DecisionId::Written(entry.seq);
+        reply.wait_for = Some(entry.seq);
+        reply.replayed = true;
+        reply
+    }
+
+    fn passing(&self, cx: Context<'_>, account: &Account, outcome: Outcome, wants: Wants) -> Reply {
+        let mut other_limits = SmallVec::new();
+        if wants.all_limits
+            && let Some(binding) = &outcome.decision.binding
+            && let Some(feature) = cx.catalog.feature_of(binding.ledger.feature)
+        {
+            let states = decide::limit_states(cx, account, feature);
+            other_limits
+                .extend(states.into_iter().filter(|s| s.ledger.limit != binding.ledger.limit));
+        }
+        let about = (wants.about && prompt::scenario(&outcome.decision).is_some()).then(|| {
+            let profile = &account.profile;
+            Box::new(About { facts: profile.facts().to_vec(), zone: profile.zone.clone() })
+        });
+        Reply {
+            outcome,
+            other_limits,
+            decision_id: self.passing_id(),
+            wait_for: None,
+            replayed: false,
+            created_at: account.profile.created_at,
+            about,
+        }
+    }
+
+    fn passing_id(&self) -> DecisionId {
+        let (thread, count) = PASSING.get();
+        let thread = if thread == 0 { THREADS.fetch_add(1, Ordering::Relaxed) } else { thread };
+        PASSING.set((thread, count + 1));
+        DecisionId::Passing(self.boot, thread, count)
+    }
+}
+
+/// Runs the rules. A failed assertion in them must not take the sidecar down, nor change anything:
+/// the effects that were listed so far are never applied.
+fn decided(decide: impl FnOnce() -> Result<Outcome, OpError>) -> Result<Outcome, EngineError> {
+    match catch_unwind(AssertUnwindSafe(decide)) {
+        Ok(outcome) => Ok(outcome?),
+        Err(_) => Err(EngineError::Halted),
+    }
+}

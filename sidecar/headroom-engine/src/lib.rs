@@ -1,0 +1,19 @@
+//! headroom-engine: the memory.
+//!
+//! Accounts and their ledgers behind one lock per account, idempotency keys, recovery. What it needs
+//! from outside are traits ([`ports`]); it opens no file, reads no clock and never waits.
+//!
+//! - [`engine`] is the road of one request; [`admin`] what others tell it; [`read`] what can be asked.
+//! - [`record`] is what the journal keeps, [`recovery`] reads it back, [`digest`] feeds the projection.
+//! - [`keys`] makes retries safe.
+
+pub mod admin;
+pub mod codec;
+pub mod digest;
+pub mod engine;
+pub mod keys;
+pub mod limits;
+pub mod ports;
+pub mod read;
+pub mod record;
+pub mod recovery;

@@ -1,0 +1,152 @@
+//! What can be asked without deciding: entitlements, usage, accounts, status.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use headroom_core::account::{Account, Profile};
+use headroom_core::catalog::{Catalog, FeatureIx};
+use headroom_core::decide::{self, Context, FeatureOp};
+use headroom_core::decision::{Decision, LimitState};
+use headroom_core::ledger::Ledger;
+use headroom_core::time::Millis;
+use smallvec::SmallVec;
+
+use crate::engine::Engine;
+
+/// What an account may do with one feature now.
+#[derive(Debug)]
+pub struct EntitlementView {
+    /// The feature.
+    pub feature: FeatureIx,
+    /// What a use of one unit would be answered.
+    pub decision: Decision,
+    /// The state of every limit.
+    pub limits: SmallVec<[LimitState; 2]>,
+}
+
+/// An account's entitlements.
+#[derive(Debug)]
+pub struct EntitlementsView {
+    /// The account's profile.
+    pub profile: Profile,
+    /// One per feature of the catalog.
+    pub entitlements: Vec<EntitlementView>,
+}
+
+/// An account's ledgers in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageView {
+    /// The account's number, which the projection files its closed windows under.
+    pub serial: u32,
+    /// Its ledgers; holds that have ended by now hold nothing in them.
+    pub ledgers: Vec<Ledger>,
+}
+
+/// Counts for status and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineCounts {
+    /// Accounts known.
+    pub accounts: u64,
+    /// Ledgers in memory.
+    pub ledgers: u64,
+    /// Idempotency keys remembered.
+    pub keys: u64,
+    /// How long a key is remembered at present, in milliseconds.
+    pub key_horizon_ms: i64,
+    /// Accounts that failed an internal check.
+    pub halted: u64,
+}
+
+impl Engine {
+    /// What an account may do now. `None`: it is not known, and there is no default plan.
+    pub fn entitlements(&self, catalog: &Catalog, account: &str, now: Millis) -> Option<EntitlementsView> {
+        let account = match self.accounts.get(account) {
+            Some(slot) => as_of(&slot.account, now),
+            None => {
+                let plan = catalog.plan(catalog.default_plan()?).id;
+                Account::new(u32::MAX, Profile::new(plan, true, now))
+            }
+        };
+        let cx = Context { catalog, now };
+        let ask = FeatureOp::Check { units: 1, attempt: false };
+        let entitlements = (0..catalog.features().len())
+            .map(FeatureIx)
+            .filter_map(|feature| {
+                let mut none = Vec::new();
+                let outcome =
+                    decide::decide_feature(cx, &account, Some(feature), ask, &mut none).ok()?;
+                let limits = decide::limit_states(cx, &account, feature);
+                Some(EntitlementView { feature, decision: outcome.decision, limits })
+            })
+            .collect();
+        Some(EntitlementsView { profile: account.profile, entitlements })
+    }
+
+    /// The ledgers of an account in memory. `None`: it is not known.
+    pub fn usage(&self, account: &str, now: Millis) -> Option<UsageView> {
+        let slot = self.accounts.get(account)?;
+        let account = as_of(&slot.account, now);
+        Some(UsageView { serial: account.serial, ledgers: account.ledgers().to_vec() })
+    }
+
+    /// The profile of an account.
+    pub fn profile(&self, account: &str) -> Option<Profile> {
+        self.accounts.get(account).map(|slot| slot.account.profile.clone())
+    }
+
+    /// The id of the account with this number.
+    pub fn account_id(&self, serial: u32) -> Option<Arc<str>> {
+        let serials = self.serials.lock().unwrap_or_else(|held| held.into_inner());
+        serials.get(serial as usize).filter(|id| !id.is_empty()).cloned()
+    }
+
+    /// Ids of accounts in the order they were first seen, from number `from` on.
+    pub fn account_ids(&self, from: u32, count_max: usize) -> Vec<(u32, Arc<str>)> {
+        let serials = self.serials.lock().unwrap_or_else(|held| held.into_inner());
+        let ids = (0u32..).zip(serials.iter()).skip(from as usize).filter(|(_, id)| !id.is_empty());
+        ids.take(count_max).map(|(serial, id)| (serial, Arc::clone(id))).collect()
+    }
+
+    /// Counts for status and metrics.
+    pub fn counts(&self) -> EngineCounts {
+        EngineCounts {
+            accounts: self.serials.lock().unwrap_or_else(|held| held.into_inner()).len() as u64,
+            ledgers: self.ledgers.load(Ordering::Relaxed),
+            keys: self.keys.live(),
+            key_horizon_ms: self.keys.horizon_ms(),
+            halted: self.halted.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Forgets keys whose time has come, account by account. Off the hot road; each account is
+    /// locked for as long as its own keys take.
+    pub fn prune_keys(&self, now: Millis) {
+        self.keys.advance(now);
+        let oldest = self.keys.oldest();
+        let mut from = 0;
+        loop {
+            let page = self.account_ids(from, 1024);
+            let Some((last, _)) = page.last() else { return };
+            from = last + 1;
+            for (_, id) in page {
+                let Some(mut slot) = self.accounts.get_mut(&id) else { continue };
+                if slot.keys.as_mut().is_some_and(|keys| !keys.prune(oldest)) {
+                    slot.keys = None;
+                }
+            }
+        }
+    }
+}
+
+/// A copy of the account with what time has brought, for reading.
+fn as_of(account: &Account, now: Millis) -> Account {
+    let mut copy = account.clone();
+    if copy.is_due(now) {
+        let mut effects = Vec::new();
+        decide::settle(account, now, &mut effects);
+        for effect in &effects {
+            copy.apply(effect);
+        }
+    }
+    copy
+}

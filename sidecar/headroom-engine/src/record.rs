@@ -1,0 +1,542 @@
+//! Journal records: everything that ever changed, each change once, in order.
+//!
+//! The effects of one decision (counters, idempotency key, reservation, signals) are one record, so a
+//! crash can neither lose nor double a part of it. Records hold numbers for accounts and names; a
+//! number's meaning is journaled before its first use.
+
+use headroom_core::account::{Override, OverrideValue, Profile, ProfileExtra, Zone};
+use headroom_core::decision::{Amounts, Verdict};
+use headroom_core::effect::Effect;
+use headroom_core::ledger::{Ledger, Marks};
+use headroom_core::names::NameId;
+use headroom_core::reservation::{Reservation, ReservationId, ReservationState};
+use headroom_core::signal::{Signal, SignalName, SignalState};
+use headroom_core::time::Millis;
+use smallvec::SmallVec;
+
+use crate::codec::{Malformed, Put, Take};
+use crate::keys::{KeyHash, Receipt};
+
+/// The first byte of a record.
+mod kind {
+    pub(super) const DECIDED: u8 = 1;
+    pub(super) const NOTED: u8 = 2;
+    pub(super) const PROFILE: u8 = 3;
+    pub(super) const NAME: u8 = 4;
+    pub(super) const CATALOG: u8 = 5;
+    pub(super) const CLOCK: u8 = 6;
+    pub(super) const DELIVERED: u8 = 7;
+}
+
+/// One record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record<'a> {
+    /// An admitted write.
+    Decided {
+        /// The account.
+        serial: u32,
+        /// When.
+        at: Millis,
+        /// Its idempotency key.
+        key: KeyHash,
+        /// What is remembered to answer a retry.
+        receipt: Receipt,
+        /// What it changed.
+        effects: Vec<Effect>,
+    },
+    /// Changes that answer nobody: holds that ended, an announced refusal.
+    Noted {
+        /// The account.
+        serial: u32,
+        /// When.
+        at: Millis,
+        /// What changed.
+        effects: Vec<Effect>,
+    },
+    /// An account is new, or its profile is now this.
+    Profile {
+        /// The account's number.
+        serial: u32,
+        /// The account's id.
+        account: &'a str,
+        /// When.
+        at: Millis,
+        /// The profile.
+        profile: Profile,
+    },
+    /// A name got its number.
+    Name {
+        /// The number.
+        id: NameId,
+        /// The name.
+        text: &'a str,
+    },
+    /// A catalog came into force.
+    Catalog {
+        /// Its number.
+        revision: u64,
+        /// When.
+        at: Millis,
+        /// What the file said.
+        source: &'a str,
+    },
+    /// The domain's clock was started or set.
+    Clock {
+        /// Whether it is a test clock.
+        test: bool,
+        /// What it showed.
+        at: Millis,
+    },
+    /// A sink confirmed every signal up to and including this one.
+    Delivered {
+        /// The sink.
+        sink: &'a str,
+        /// The journal position of the signal's record.
+        seq: u64,
+        /// The place of the signal in its record.
+        place: u16,
+    },
+}
+
+/// Writes an admitted write. Apart from the others because this is the hot road: it borrows all.
+pub fn put_decided(
+    out: &mut Vec<u8>,
+    serial: u32,
+    at: Millis,
+    key: KeyHash,
+    receipt: &Receipt,
+    effects: &[Effect],
+) {
+    out.push(kind::DECIDED);
+    out.put_u64(u64::from(serial));
+    out.put_millis(at);
+    put_key(out, key);
+    put_receipt(out, receipt);
+    put_effects(out, effects);
+}
+
+/// Writes changes that answer nobody.
+pub fn put_noted(out: &mut Vec<u8>, serial: u32, at: Millis, effects: &[Effect]) {
+    out.push(kind::NOTED);
+    out.put_u64(u64::from(serial));
+    out.put_millis(at);
+    put_effects(out, effects);
+}
+
+/// Writes a profile.
+pub fn put_profile(out: &mut Vec<u8>, serial: u32, account: &str, at: Millis, profile: &Profile) {
+    out.push(kind::PROFILE);
+    out.put_u64(u64::from(serial));
+    out.put_str(account);
+    out.put_millis(at);
+    put_profile_body(out, profile);
+}
+
+/// Writes a name.
+pub fn put_name(out: &mut Vec<u8>, id: NameId, text: &str) {
+    out.push(kind::NAME);
+    out.put_u64(u64::from(id.0));
+    out.put_str(text);
+}
+
+/// Writes a catalog.
+pub fn put_catalog(out: &mut Vec<u8>, revision: u64, at: Millis, source: &str) {
+    out.push(kind::CATALOG);
+    out.put_u64(revision);
+    out.put_millis(at);
+    out.put_str(source);
+}
+
+/// Writes a clock.
+pub fn put_clock(out: &mut Vec<u8>, test: bool, at: Millis) {
+    out.push(kind::CLOCK);
+    out.push(u8::from(test));
+    out.put_millis(at);
+}
+
+/// Writes a delivery.
+pub fn put_delivered(out: &mut Vec<u8>, sink: &str, seq: u64, place: u16) {
+    out.push(kind::DELIVERED);
+    out.put_str(sink);
+    out.put_u64(seq);
+    out.put_u64(u64::from(place));
+}
+
+/// Whether the projection must see a record with these effects.
+pub fn is_matter(effects: &[Effect]) -> bool {
+    effects.iter().any(|e| matches!(e, Effect::LedgerClosed(_) | Effect::Signal(_)))
+}
+
+/// Reads a record.
+pub fn take(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
+    let mut from = Take::new(bytes);
+    let record = match from.u8("record kind")? {
+        kind::DECIDED => Record::Decided {
+            serial: from.small("serial")?,
+            at: from.millis("time")?,
+            key: take_key(&mut from)?,
+            receipt: take_receipt(&mut from)?,
+            effects: take_effects(&mut from)?,
+        },
+        kind::NOTED => Record::Noted {
+            serial: from.small("serial")?,
+            at: from.millis("time")?,
+            effects: take_effects(&mut from)?,
+        },
+        kind::PROFILE => Record::Profile {
+            serial: from.small("serial")?,
+            account: from.str("account")?,
+            at: from.millis("time")?,
+            profile: take_profile_body(&mut from)?,
+        },
+        kind::NAME => {
+            Record::Name { id: NameId(from.small("name number")?), text: from.str("name")? }
+        }
+        kind::CATALOG => Record::Catalog {
+            revision: from.u64("catalog revision")?,
+            at: from.millis("time")?,
+            source: from.str("catalog")?,
+        },
+        kind::CLOCK => Record::Clock { test: from.bool("clock kind")?, at: from.millis("time")? },
+        kind::DELIVERED => Record::Delivered {
+            sink: from.str("sink")?,
+            seq: from.u64("signal position")?,
+            place: from.small("signal place")?,
+        },
+        _ => return Err(Malformed { what: "record kind" }),
+    };
+    if from.is_done() { Ok(record) } else { Err(Malformed { what: "end of record" }) }
+}
+
+pub(crate) fn put_key(out: &mut Vec<u8>, key: KeyHash) {
+    out.extend_from_slice(&key.0[0].to_le_bytes());
+    out.extend_from_slice(&key.0[1].to_le_bytes());
+}
+
+pub(crate) fn take_key(from: &mut Take<'_>) -> Result<KeyHash, Malformed> {
+    Ok(KeyHash([from.fixed_u64("key hash")?, from.fixed_u64("key hash")?]))
+}
+
+pub(crate) fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
+    out.extend_from_slice(&receipt.payload.to_le_bytes());
+    out.push(match receipt.verdict {
+        Verdict::Allowed => 0,
+        Verdict::SoftLimit => 1,
+        Verdict::Grace => 2,
+        Verdict::Overage => 3,
+        // A refusal is never remembered; the byte is refused when read.
+        Verdict::Denied(_) => u8::MAX,
+    });
+    out.put_u64(u64::from(receipt.feature.0));
+    out.put_u64(u64::from(receipt.binding.0));
+    match &receipt.amounts {
+        None => out.push(0),
+        Some(amounts) => {
+            out.push(1);
+            out.put_option(amounts.reservation.map(|id| id.0));
+            out.put_millis(amounts.expires_at.unwrap_or(Millis(i64::MIN)));
+            out.put_u64(amounts.units);
+            out.put_u64(amounts.surplus_units);
+            out.put_u64(amounts.debt_units);
+            out.push(u8::from(amounts.late));
+        }
+    }
+}
+
+pub(crate) fn take_receipt(from: &mut Take<'_>) -> Result<Receipt, Malformed> {
+    let payload = from.fixed_u64("payload hash")?;
+    let verdict = match from.u8("verdict")? {
+        0 => Verdict::Allowed,
+        1 => Verdict::SoftLimit,
+        2 => Verdict::Grace,
+        3 => Verdict::Overage,
+        _ => return Err(Malformed { what: "verdict" }),
+    };
+    let feature = NameId(from.small("feature")?);
+    let binding = NameId(from.small("limit")?);
+    let amounts = if from.bool("amounts")? {
+        Some(Box::new(Amounts {
+            reservation: from.option("reservation")?.map(ReservationId),
+            expires_at: Some(from.millis("expiry")?).filter(|at| at.0 != i64::MIN),
+            units: from.u64("units")?,
+            surplus_units: from.u64("surplus")?,
+            debt_units: from.u64("debt")?,
+            late: from.bool("late")?,
+        }))
+    } else {
+        None
+    };
+    Ok(Receipt { payload, verdict, feature, binding, amounts })
+}
+
+mod effect_kind {
+    pub(super) const LEDGER: u8 = 1;
+    pub(super) const LEDGER_CLOSED: u8 = 2;
+    pub(super) const RESERVATION: u8 = 3;
+    pub(super) const RESERVATION_FORGOTTEN: u8 = 4;
+    pub(super) const SIGNAL: u8 = 5;
+}
+
+fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
+    out.put_u64(effects.len() as u64);
+    for effect in effects {
+        match effect {
+            Effect::Ledger(ledger) => {
+                out.push(effect_kind::LEDGER);
+                put_ledger(out, ledger);
+            }
+            Effect::LedgerClosed(ledger) => {
+                out.push(effect_kind::LEDGER_CLOSED);
+                put_ledger(out, ledger);
+            }
+            Effect::Reservation(reservation) => {
+                out.push(effect_kind::RESERVATION);
+                put_reservation(out, reservation);
+            }
+            Effect::ReservationForgotten(id) => {
+                out.push(effect_kind::RESERVATION_FORGOTTEN);
+                out.put_u64(id.0);
+            }
+            Effect::Signal(signal) => {
+                out.push(effect_kind::SIGNAL);
+                put_signal(out, signal);
+            }
+        }
+    }
+}
+
+fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed> {
+    let count: usize = from.small("effects")?;
+    // Not `with_capacity(count)`: damaged bytes must not allocate what they like.
+    let mut effects = Vec::new();
+    for _ in 0..count {
+        effects.push(match from.u8("effect kind")? {
+            effect_kind::LEDGER => Effect::Ledger(take_ledger(from)?),
+            effect_kind::LEDGER_CLOSED => Effect::LedgerClosed(take_ledger(from)?),
+            effect_kind::RESERVATION => Effect::Reservation(take_reservation(from)?),
+            effect_kind::RESERVATION_FORGOTTEN => {
+                Effect::ReservationForgotten(ReservationId(from.u64("reservation")?))
+            }
+            effect_kind::SIGNAL => Effect::Signal(take_signal(from)?),
+            _ => return Err(Malformed { what: "effect kind" }),
+        });
+    }
+    Ok(effects)
+}
+
+pub(crate) fn put_ledger(out: &mut Vec<u8>, ledger: &Ledger) {
+    out.put_u64(u64::from(ledger.feature.0));
+    out.put_u64(u64::from(ledger.limit.0));
+    out.put_window(ledger.window);
+    out.put_u64(ledger.used);
+    out.put_u64(ledger.reserved);
+    out.put_u64(ledger.debt);
+    out.put_u64(u64::from(ledger.holds));
+    out.extend_from_slice(&ledger.limit_mark.to_le_bytes());
+    out.put_u64(u64::from(ledger.limit_revision));
+    out.extend_from_slice(&ledger.marks.0.to_le_bytes());
+}
+
+pub(crate) fn take_ledger(from: &mut Take<'_>) -> Result<Ledger, Malformed> {
+    let array = |bytes: &[u8]| -> [u8; 4] { [bytes[0], bytes[1], bytes[2], bytes[3]] };
+    Ok(Ledger {
+        feature: NameId(from.small("feature")?),
+        limit: NameId(from.small("limit")?),
+        window: from.window("window")?,
+        used: from.u64("used")?,
+        reserved: from.u64("reserved")?,
+        debt: from.u64("debt")?,
+        holds: from.small("holds")?,
+        limit_mark: u32::from_le_bytes(array(from.exactly(4, "limit mark")?)),
+        limit_revision: from.small("limit revision")?,
+        marks: {
+            let bytes = from.exactly(2, "marks")?;
+            Marks(u16::from_le_bytes([bytes[0], bytes[1]]))
+        },
+    })
+}
+
+pub(crate) fn put_reservation(out: &mut Vec<u8>, reservation: &Reservation) {
+    out.put_u64(reservation.id.0);
+    out.put_u64(u64::from(reservation.feature.0));
+    out.put_u64(reservation.units);
+    out.put_millis(reservation.expires_at);
+    out.put_millis(reservation.next_event_at);
+    match reservation.state {
+        ReservationState::Open => out.push(0),
+        ReservationState::Expired => out.push(1),
+        ReservationState::Committed { units } => {
+            out.push(2);
+            out.put_u64(units);
+        }
+        ReservationState::Released => out.push(3),
+    }
+    out.put_u64(reservation.ledgers.len() as u64);
+    for (limit, start) in &reservation.ledgers {
+        out.put_u64(u64::from(limit.0));
+        out.put_millis(*start);
+    }
+}
+
+pub(crate) fn take_reservation(from: &mut Take<'_>) -> Result<Reservation, Malformed> {
+    let id = ReservationId(from.u64("reservation")?);
+    let feature = NameId(from.small("feature")?);
+    let units = from.u64("units")?;
+    let expires_at = from.millis("expiry")?;
+    let next_event_at = from.millis("next event")?;
+    let state = match from.u8("reservation state")? {
+        0 => ReservationState::Open,
+        1 => ReservationState::Expired,
+        2 => ReservationState::Committed { units: from.u64("units")? },
+        3 => ReservationState::Released,
+        _ => return Err(Malformed { what: "reservation state" }),
+    };
+    let count: usize = from.small("ledgers")?;
+    let mut ledgers = SmallVec::new();
+    for _ in 0..count {
+        ledgers.push((NameId(from.small("limit")?), from.millis("window start")?));
+    }
+    Ok(Reservation { id, feature, units, expires_at, next_event_at, state, ledgers })
+}
+
+pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
+    out.push(match signal.name {
+        SignalName::UsageCeiling => 0,
+        SignalName::FeatureLimitHit => 1,
+    });
+    out.put_u64(u64::from(signal.feature.0));
+    out.put_u64(u64::from(signal.limit.0));
+    out.put_window(signal.window);
+    out.put_u64(u64::from(signal.limit_revision));
+    out.put_u64(signal.crossed_bp.len() as u64);
+    for bp in &signal.crossed_bp {
+        out.put_u64(u64::from(*bp));
+    }
+    out.put_u64(signal.previous_units);
+    out.put_u64(signal.current_units);
+    out.put_u64(signal.included_units);
+    out.put_u64(signal.refused_units);
+    put_state(out, signal.previous_state);
+    put_state(out, signal.state);
+    out.put_millis(signal.at);
+}
+
+pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
+    Ok(Signal {
+        name: match from.u8("signal name")? {
+            0 => SignalName::UsageCeiling,
+            1 => SignalName::FeatureLimitHit,
+            _ => return Err(Malformed { what: "signal name" }),
+        },
+        feature: NameId(from.small("feature")?),
+        limit: NameId(from.small("limit")?),
+        window: from.window("window")?,
+        limit_revision: from.small("limit revision")?,
+        crossed_bp: {
+            let count: usize = from.small("thresholds")?;
+            let mut crossed = SmallVec::new();
+            for _ in 0..count {
+                crossed.push(from.small("threshold")?);
+            }
+            crossed
+        },
+        previous_units: from.u64("previous units")?,
+        current_units: from.u64("current units")?,
+        included_units: from.u64("included units")?,
+        refused_units: from.u64("refused units")?,
+        previous_state: take_state(from)?,
+        state: take_state(from)?,
+        at: from.millis("time")?,
+    })
+}
+
+fn put_state(out: &mut Vec<u8>, state: SignalState) {
+    out.push(match state {
+        SignalState::Ok => 0,
+        SignalState::Warning => 1,
+        SignalState::Alarm => 2,
+    });
+}
+
+fn take_state(from: &mut Take<'_>) -> Result<SignalState, Malformed> {
+    match from.u8("signal state")? {
+        0 => Ok(SignalState::Ok),
+        1 => Ok(SignalState::Warning),
+        2 => Ok(SignalState::Alarm),
+        _ => Err(Malformed { what: "signal state" }),
+    }
+}
+
+pub(crate) fn put_profile_body(out: &mut Vec<u8>, profile: &Profile) {
+    out.put_u64(u64::from(profile.plan.0));
+    out.push(u8::from(profile.by_default));
+    out.push(u8::from(profile.suspended));
+    out.put_millis(profile.anchor);
+    out.put_millis(profile.ends_at);
+    out.put_millis(profile.created_at);
+    out.put_str(profile.zone.as_ref().map_or("", |zone| zone.name()));
+    out.put_u64(profile.overrides().len() as u64);
+    for value in profile.overrides() {
+        put_override(out, value);
+    }
+    out.put_u64(profile.facts().len() as u64);
+    for (name, value) in profile.facts() {
+        out.put_str(name);
+        out.put_str(value);
+    }
+}
+
+pub(crate) fn take_profile_body(from: &mut Take<'_>) -> Result<Profile, Malformed> {
+    let plan = NameId(from.small("plan")?);
+    let by_default = from.bool("default")?;
+    let suspended = from.bool("suspended")?;
+    let anchor = from.millis("anchor")?;
+    let ends_at = from.millis("end")?;
+    let created_at = from.millis("creation")?;
+    let zone = match from.str("time zone")? {
+        "" => None,
+        name => Some(Box::new(Zone::named(name).ok_or(Malformed { what: "time zone" })?)),
+    };
+    let mut extra = ProfileExtra::default();
+    for _ in 0..from.small::<usize>("overrides")? {
+        extra.overrides.push(take_override(from)?);
+    }
+    for _ in 0..from.small::<usize>("facts")? {
+        extra.facts.push((from.str("fact name")?.to_owned(), from.str("fact")?.to_owned()));
+    }
+    let extra = (extra != ProfileExtra::default()).then(|| Box::new(extra));
+    Ok(Profile { plan, by_default, suspended, anchor, ends_at, created_at, zone, extra })
+}
+
+fn put_override(out: &mut Vec<u8>, one: &Override) {
+    out.put_u64(u64::from(one.feature.0));
+    match &one.value {
+        OverrideValue::Switch { on } => {
+            out.push(0);
+            out.push(u8::from(*on));
+        }
+        OverrideValue::Config { value_json } => {
+            out.push(1);
+            out.put_str(value_json);
+        }
+        OverrideValue::Limit { limit, included_units } => {
+            out.push(2);
+            out.put_u64(u64::from(limit.0));
+            out.put_option(*included_units);
+        }
+    }
+}
+
+fn take_override(from: &mut Take<'_>) -> Result<Override, Malformed> {
+    let feature = NameId(from.small("feature")?);
+    let value = match from.u8("override kind")? {
+        0 => OverrideValue::Switch { on: from.bool("switch")? },
+        1 => OverrideValue::Config { value_json: from.str("config value")?.into() },
+        2 => OverrideValue::Limit {
+            limit: NameId(from.small("limit")?),
+            included_units: from.option("included units")?,
+        },
+        _ => return Err(Malformed { what: "override kind" }),
+    };
+    Ok(Override { feature, value })
+}

@@ -1,0 +1,469 @@
+//! Recovery and checkpoints: the memory written down account by account, and read back.
+//!
+//! A checkpoint is taken while requests go on, so accounts in it are of different moments. Each says
+//! the position of its last record, and replay skips what it already contains.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use foldhash::quality::RandomState;
+use headroom_core::account::{Account, Profile};
+use headroom_core::catalog::{CatalogSpec, SpecProblem};
+use headroom_core::effect::Effect;
+use headroom_core::names::{NameId, Names};
+use headroom_core::reservation::ReservationState;
+use headroom_core::time::Millis;
+
+use crate::admin::{AdminState, Installed};
+use crate::codec::{Malformed, Put, Take};
+use crate::engine::{Accounts, Engine, SHARDS, Slot};
+use crate::keys::{KeyBook, KeyEntry};
+use crate::ports::{Seq, Store};
+use crate::record::{self, Record};
+
+/// What an engine is made of besides its state.
+pub struct EngineOptions {
+    /// The journal.
+    pub store: Arc<dyn Store>,
+    /// The data directory's secret, for hashes of idempotency keys.
+    pub secret: [u8; 16],
+    /// How many times the data directory was opened.
+    pub boot: u32,
+    /// How long an idempotency key is remembered, in milliseconds.
+    pub key_horizon_ms: i64,
+    /// How many idempotency keys are remembered.
+    pub keys_max: NonZeroUsize,
+}
+
+/// Why a data directory's content cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecoveryError {
+    /// A snapshot entry cannot be read.
+    #[error("snapshot entry {entry} is not one of this version: {cause}")]
+    Entry {
+        /// Its place, from 0.
+        entry: u64,
+        /// What is wrong with it.
+        cause: Malformed,
+    },
+    /// A journal record cannot be read.
+    #[error("journal record {seq} is not one of this version: {cause}")]
+    Record {
+        /// Its position.
+        seq: Seq,
+        /// What is wrong with it.
+        cause: Malformed,
+    },
+    /// A record speaks of an account that no record introduced.
+    #[error("journal record {seq} is of account number {serial}, which nothing introduced")]
+    UnknownSerial {
+        /// The record's position.
+        seq: Seq,
+        /// The number.
+        serial: u32,
+    },
+    /// A name has two numbers.
+    #[error("journal record {seq} gives name {text:?} another number")]
+    NameMoved {
+        /// The record's position.
+        seq: Seq,
+        /// The name.
+        text: String,
+    },
+}
+
+/// The domain's clock as a data directory remembers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockMemory {
+    /// Whether it was a test clock.
+    pub test: bool,
+    /// The latest instant of any record: time never goes below it.
+    pub high_water: Millis,
+}
+
+/// State being read back.
+pub struct Recovery {
+    accounts: Accounts,
+    serials: Vec<Arc<str>>,
+    admin: AdminState,
+    clock: Option<ClockMemory>,
+    keys: KeyBook,
+    entries: u64,
+    last_seq: Seq,
+}
+
+mod entry_kind {
+    pub(super) const HEAD: u8 = 1;
+    pub(super) const ACCOUNT: u8 = 2;
+    pub(super) const KEYS: u8 = 3;
+}
+
+impl Recovery {
+    /// An empty memory, to which a snapshot's entries and then the journal's records are added.
+    pub fn new(key_horizon_ms: i64, keys_max: NonZeroUsize) -> Recovery {
+        Recovery {
+            accounts: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
+            serials: Vec::new(),
+            admin: AdminState::default(),
+            clock: None,
+            keys: KeyBook::new(key_horizon_ms, keys_max),
+            entries: 0,
+            last_seq: Seq(0),
+        }
+    }
+
+    /// Adds the next entry of a snapshot.
+    pub fn entry(&mut self, bytes: &[u8]) -> Result<(), RecoveryError> {
+        let entry = self.entries;
+        self.entries += 1;
+        self.take_entry(bytes).map_err(|cause| RecoveryError::Entry { entry, cause })
+    }
+
+    fn take_entry(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        let mut from = Take::new(bytes);
+        match from.u8("entry kind")? {
+            entry_kind::HEAD => {
+                self.admin.revision = from.u64("catalog revision")?;
+                self.admin.source = from.str("catalog")?.into();
+                let test = from.bool("clock kind")?;
+                let high_water = from.millis("clock")?;
+                self.clock = Some(ClockMemory { test, high_water });
+                for number in 0..from.small::<u32>("names")? {
+                    let given = self.admin.names.intern(from.str("name")?);
+                    if given != NameId(number) {
+                        return Err(Malformed { what: "names" });
+                    }
+                }
+            }
+            entry_kind::ACCOUNT => {
+                let id: Arc<str> = from.str("account")?.into();
+                let slot = take_slot(&mut from)?;
+                self.set_serial(slot.account.serial, &id);
+                self.accounts.insert(id, Box::new(slot));
+            }
+            entry_kind::KEYS => self.take_keys(&mut from)?,
+            _ => return Err(Malformed { what: "entry kind" }),
+        }
+        if from.is_done() { Ok(()) } else { Err(Malformed { what: "end of entry" }) }
+    }
+
+    /// Keys of an account whose own entry came before.
+    fn take_keys(&mut self, from: &mut Take<'_>) -> Result<(), Malformed> {
+        let serial: u32 = from.small("serial")?;
+        let unknown = Malformed { what: "serial" };
+        let id = self.serials.get(serial as usize).ok_or(unknown)?;
+        let mut slot = self.accounts.get_mut(id).ok_or(unknown)?;
+        let keys = slot.keys.get_or_insert_default();
+        for _ in 0..from.small::<usize>("keys")? {
+            let hash = record::take_key(from)?;
+            let seq = Seq(from.u64("key position")?);
+            let generation = from.small("key generation")?;
+            let receipt = record::take_receipt(from)?;
+            self.keys.advance_to(generation);
+            if keys.insert(KeyEntry { hash, seq, generation, receipt }, 0) {
+                self.keys.add(generation);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the next record of the journal.
+    pub fn record(&mut self, seq: Seq, bytes: &[u8]) -> Result<(), RecoveryError> {
+        self.last_seq = seq;
+        match record::take(bytes).map_err(|cause| RecoveryError::Record { seq, cause })? {
+            Record::Decided { serial, at, key, receipt, effects } => {
+                self.see(at);
+                let generation = self.keys.generation(at);
+                self.keys.advance(at);
+                let oldest = self.keys.oldest();
+                let mut is_new = false;
+                self.replay(seq, serial, |slot| {
+                    apply_all(slot, &effects);
+                    let entry = KeyEntry { hash: key, seq, generation, receipt };
+                    is_new = slot.keys.get_or_insert_default().insert(entry, oldest);
+                })?;
+                if is_new {
+                    self.keys.add(generation);
+                }
+            }
+            Record::Noted { serial, at, effects } => {
+                self.see(at);
+                self.replay(seq, serial, |slot| apply_all(slot, &effects))?;
+            }
+            Record::Profile { serial, account, at, profile } => {
+                self.see(at);
+                self.put_profile(seq, serial, account, profile);
+            }
+            Record::Name { id, text } => {
+                if self.admin.names.intern(text) != id {
+                    return Err(RecoveryError::NameMoved { seq, text: text.to_owned() });
+                }
+            }
+            Record::Catalog { revision, at, source } => {
+                self.see(at);
+                if revision >= self.admin.revision {
+                    self.admin.revision = revision;
+                    self.admin.source = source.into();
+                }
+            }
+            Record::Clock { test, at } => {
+                self.see(at);
+                if let Some(clock) = &mut self.clock {
+                    clock.test = test;
+                }
+            }
+            // How far the sinks have come is the projection's to know.
+            Record::Delivered { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The clock as the data directory remembers it. `None`: it is new.
+    pub fn clock(&self) -> Option<ClockMemory> {
+        self.clock
+    }
+
+    /// The text of the catalog that was last in force; empty when there was none.
+    pub fn catalog_source(&self) -> &str {
+        &self.admin.source
+    }
+
+    /// Makes the engine, under a catalog. The catalog is journaled when it is not the last one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the catalog.
+    pub fn finish(
+        self,
+        spec: CatalogSpec,
+        source: &str,
+        now: Millis,
+        options: EngineOptions,
+    ) -> Result<(Engine, Installed), Vec<SpecProblem>> {
+        let (catalog, _) = self.admin.build(spec.clone(), source)?;
+        let ledgers = self.accounts.iter().map(|slot| slot.account.ledgers().len() as u64).sum();
+        let engine = Engine {
+            accounts: self.accounts,
+            serials: Mutex::new(self.serials),
+            catalog: ArcSwap::from_pointee(catalog),
+            admin: Mutex::new(self.admin),
+            store: options.store,
+            keys: self.keys,
+            secret: options.secret,
+            boot: options.boot,
+            ledgers: AtomicU64::new(ledgers),
+            halted: AtomicU64::new(0),
+        };
+        engine.keys.advance(now);
+        let installed = engine.install_catalog(spec, source, now);
+        let installed = installed.unwrap_or(Installed {
+            // The store refused: the old revision's number stays until it takes writes again.
+            revision: engine.catalog().revision,
+            changed: false,
+            wait_for: None,
+        });
+        Ok((engine, installed))
+    }
+
+    fn see(&mut self, at: Millis) {
+        match &mut self.clock {
+            Some(clock) => clock.high_water = clock.high_water.max(at),
+            None => self.clock = Some(ClockMemory { test: false, high_water: at }),
+        }
+    }
+
+    fn set_serial(&mut self, serial: u32, id: &Arc<str>) {
+        let place = serial as usize;
+        if self.serials.len() <= place {
+            self.serials.resize(place + 1, Arc::from(""));
+        }
+        self.serials[place] = Arc::clone(id);
+    }
+
+    fn put_profile(&mut self, seq: Seq, serial: u32, account: &str, profile: Profile) {
+        if let Some(mut slot) = self.accounts.get_mut(account) {
+            if slot.last_seq < seq {
+                slot.account.profile = profile;
+                slot.last_seq = seq;
+            }
+            return;
+        }
+        let id: Arc<str> = account.into();
+        self.set_serial(serial, &id);
+        let account = Account::new(serial, profile);
+        let slot = Slot { account, last_seq: seq, keys: None, halted: false };
+        self.accounts.insert(id, Box::new(slot));
+    }
+
+    /// Changes an account by a record, unless the snapshot had it already.
+    fn replay(&self, seq: Seq, serial: u32, change: impl FnOnce(&mut Slot)) -> Result<(), RecoveryError> {
+        let unknown = RecoveryError::UnknownSerial { seq, serial };
+        let Some(id) = self.serials.get(serial as usize) else { return Err(unknown) };
+        let Some(mut slot) = self.accounts.get_mut(id) else { return Err(unknown) };
+        if slot.last_seq < seq {
+            change(&mut slot);
+            slot.last_seq = seq;
+        }
+        Ok(())
+    }
+}
+
+fn apply_all(slot: &mut Slot, effects: &[Effect]) {
+    for effect in effects {
+        slot.account.apply(effect);
+    }
+}
+
+impl Engine {
+    /// Journals which clock runs and what it shows. Done at every start and whenever a test clock is
+    /// moved.
+    pub fn note_clock(&self, test: bool, at: Millis) -> Seq {
+        let mut bytes = Vec::new();
+        record::put_clock(&mut bytes, test, at);
+        self.store.append(&bytes, false)
+    }
+
+    /// Journals how far a sink has come.
+    pub fn note_delivered(&self, sink: &str, upto: crate::digest::SignalId) -> Seq {
+        let mut bytes = Vec::new();
+        record::put_delivered(&mut bytes, sink, upto.seq.0, upto.place);
+        self.store.append(&bytes, true)
+    }
+
+    /// Writes the memory down, entry by entry, while requests go on, and returns the position of the
+    /// last record that any entry contains. The caller keeps the checkpoint from counting before
+    /// the journal is as far.
+    ///
+    /// # Errors
+    /// What `entry` reports; the checkpoint is then abandoned.
+    pub fn checkpoint<E>(
+        &self,
+        clock: ClockMemory,
+        mut entry: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Seq, E> {
+        let mut bytes = Vec::new();
+        {
+            let admin = self.admin.lock().unwrap_or_else(|held| held.into_inner());
+            put_head(&mut bytes, &admin, clock);
+        }
+        entry(&bytes)?;
+        let oldest = self.keys.oldest();
+        let mut last = Seq(0);
+        let mut from = 0;
+        loop {
+            let page = self.account_ids(from, 1024);
+            let Some((serial, _)) = page.last() else { return Ok(last) };
+            from = serial + 1;
+            for (_, id) in page {
+                let Some(slot) = self.accounts.get(&id) else { continue };
+                bytes.clear();
+                put_slot(&mut bytes, &id, &slot);
+                last = last.max(slot.last_seq);
+                let has_keys = slot.keys.is_some();
+                drop(slot);
+                entry(&bytes)?;
+                if has_keys {
+                    last = last.max(self.checkpoint_keys(&id, oldest, &mut bytes, &mut entry)?);
+                }
+            }
+        }
+    }
+
+    /// Writes the keys of an account down, table by table, so that an account with millions of them
+    /// is locked for a millisecond at a time. The account's own entry was written before: keys that
+    /// came since are here and in the journal both, which does no harm.
+    fn checkpoint_keys<E>(
+        &self,
+        id: &str,
+        oldest: u32,
+        bytes: &mut Vec<u8>,
+        entry: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Seq, E> {
+        let mut last = Seq(0);
+        let (mut table, mut tables) = (0, 0);
+        loop {
+            let Some(slot) = self.accounts.get(id) else { return Ok(last) };
+            let Some(keys) = &slot.keys else { return Ok(last) };
+            if keys.tables() != tables {
+                // The first turn, or the keys were spread over more tables meanwhile.
+                (table, tables) = (0, keys.tables());
+            }
+            if table == tables {
+                return Ok(last);
+            }
+            let found = || keys.table_iter(table).filter(|e| e.generation >= oldest);
+            bytes.clear();
+            bytes.push(entry_kind::KEYS);
+            bytes.put_u64(u64::from(slot.account.serial));
+            bytes.put_u64(found().count() as u64);
+            for key in found() {
+                last = last.max(key.seq);
+                record::put_key(bytes, key.hash);
+                bytes.put_u64(key.seq.0);
+                bytes.put_u64(u64::from(key.generation));
+                record::put_receipt(bytes, &key.receipt);
+            }
+            drop(slot);
+            entry(bytes)?;
+            table += 1;
+        }
+    }
+}
+
+fn put_head(out: &mut Vec<u8>, admin: &AdminState, clock: ClockMemory) {
+    out.push(entry_kind::HEAD);
+    out.put_u64(admin.revision);
+    out.put_str(&admin.source);
+    out.push(u8::from(clock.test));
+    out.put_millis(clock.high_water);
+    let names: &Names = &admin.names;
+    out.put_u64(names.len() as u64);
+    for (_, text) in names.since(0) {
+        out.put_str(text);
+    }
+}
+
+fn put_slot(out: &mut Vec<u8>, id: &str, slot: &Slot) {
+    out.push(entry_kind::ACCOUNT);
+    out.put_str(id);
+    out.put_u64(u64::from(slot.account.serial));
+    out.put_u64(slot.last_seq.0);
+    record::put_profile_body(out, &slot.account.profile);
+    out.put_u64(slot.account.ledgers().len() as u64);
+    for ledger in slot.account.ledgers() {
+        record::put_ledger(out, ledger);
+    }
+    match slot.account.reservations() {
+        None => out.push(0),
+        Some(reservations) => {
+            out.push(1);
+            out.put_u64(reservations.last_id());
+            // Outcomes in the order they came, so that the oldest is forgotten first again.
+            let mut all: Vec<_> = reservations.iter().collect();
+            all.sort_by_key(|r| (r.state != ReservationState::Open, r.next_event_at, r.id));
+            out.put_u64(all.len() as u64);
+            for reservation in all {
+                record::put_reservation(out, reservation);
+            }
+        }
+    }
+}
+
+fn take_slot(from: &mut Take<'_>) -> Result<Slot, Malformed> {
+    let serial = from.small("serial")?;
+    let last_seq = Seq(from.u64("last record")?);
+    let mut account = Account::new(serial, record::take_profile_body(from)?);
+    for _ in 0..from.small::<usize>("ledgers")? {
+        account.apply(&Effect::Ledger(record::take_ledger(from)?));
+    }
+    if from.bool("reservations")? {
+        let last_id = from.u64("last reservation")?;
+        for _ in 0..from.small::<usize>("reservations")? {
+            account.apply(&Effect::Reservation(record::take_reservation(from)?));
+        }
+        account.restore_last_reservation(last_id);
+    }
+    Ok(Slot { account, last_seq, keys: None, halted: false })
+}

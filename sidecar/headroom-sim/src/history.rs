@@ -1,0 +1,304 @@
+//! Requests at random, with an eye on where mistakes hide: the last unit, the edge of a window, a
+//! key used twice, a reservation that has just ended.
+
+use std::collections::VecDeque;
+
+use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::limits::{HOLD_MS_MAX, UNITS_MAX};
+use headroom_core::reservation::ReservationId;
+use headroom_engine::engine::Wants;
+use headroom_engine::ports::StoreRefusal;
+
+use crate::catalogs;
+use crate::model::{Asked, Model, Request, Says, Subscription};
+use crate::rng::Rng;
+
+/// One step of a history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A request, about a feature or a reservation.
+    Request(Request),
+    /// Time goes on.
+    Advance {
+        /// By so much.
+        ms: i64,
+    },
+    /// A subscription changes.
+    Subscribe {
+        /// The account.
+        account: String,
+        /// How.
+        change: Subscription,
+    },
+    /// An account is suspended, or goes on.
+    Suspend {
+        /// The account.
+        account: String,
+        /// Which.
+        suspended: bool,
+    },
+    /// An override is made.
+    Override {
+        /// The account.
+        account: String,
+        /// The feature.
+        feature: String,
+        /// What it says.
+        says: Says,
+    },
+    /// Overrides are taken back.
+    DeleteOverride {
+        /// The account.
+        account: String,
+        /// The feature.
+        feature: String,
+        /// Only of this limit.
+        limit: Option<String>,
+    },
+    /// Facts change.
+    Facts {
+        /// The account.
+        account: String,
+        /// The new values; none removes.
+        facts: Vec<(String, Option<String>)>,
+    },
+    /// The catalog's file changes a little, or wholly, or badly, or not at all.
+    Catalog(NewCatalog),
+    /// The store refuses writes, or takes them again.
+    Refuse(Option<StoreRefusal>),
+    /// Old keys are dropped.
+    Prune,
+}
+
+/// How a catalog differs from the one in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewCatalog {
+    /// A little.
+    Changed,
+    /// In everything.
+    Other,
+    /// It is wrong.
+    Wrong,
+    /// Not at all.
+    Same,
+}
+
+const ACCOUNTS: [&str; 4] = ["acme", "bolt", "corp", "dune"];
+const ZONES: [&str; 7] = [
+    "UTC",
+    "America/New_York",
+    "Europe/Berlin",
+    "Australia/Lord_Howe",
+    "America/Santiago",
+    "America/Havana",
+    "Asia/Kathmandu",
+];
+const SECOND_MS: i64 = 1_000;
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+/// Requests remembered to be repeated.
+const RECENT: usize = 24;
+
+/// A maker of steps.
+#[derive(Debug)]
+pub struct History {
+    /// Where its choices come from.
+    pub rng: Rng,
+    recent: VecDeque<Request>,
+    keys: u64,
+}
+
+impl History {
+    /// The history of a seed.
+    pub fn new(seed: u64) -> History {
+        History { rng: Rng::new(seed), recent: VecDeque::new(), keys: 0 }
+    }
+
+    /// The next step.
+    pub fn next(&mut self, model: &Model, now: i64) -> Step {
+        let account = (*self.rng.pick(&ACCOUNTS)).to_owned();
+        match self.rng.below(100) {
+            0..=15 => Step::Advance { ms: self.advance(model, now) },
+            16..=19 => Step::Subscribe { account, change: self.subscription(now) },
+            20..=21 => {
+                let suspended = self.rng.percent(30);
+                Step::Suspend { account, suspended }
+            }
+            22..=25 => {
+                let feature = self.feature();
+                let says = self.says();
+                Step::Override { account, feature, says }
+            }
+            26 => {
+                let feature = self.feature();
+                let limit = self.rng.percent(50).then(|| self.limit());
+                Step::DeleteOverride { account, feature, limit }
+            }
+            27 => {
+                let name = format!("fact{}", self.rng.below(3));
+                let value = self.rng.percent(75).then(|| self.rng.below(9).to_string());
+                Step::Facts { account, facts: vec![(name, value)] }
+            }
+            28..=31 => Step::Catalog(match self.rng.below(10) {
+                0 => NewCatalog::Wrong,
+                1 => NewCatalog::Same,
+                2..=4 => NewCatalog::Other,
+                _ => NewCatalog::Changed,
+            }),
+            32..=33 => Step::Refuse(self.refusal()),
+            34 => Step::Prune,
+            _ => Step::Request(self.request(model, account, now)),
+        }
+    }
+
+    fn refusal(&mut self) -> Option<StoreRefusal> {
+        match self.rng.below(8) {
+            0 => Some(StoreRefusal::NoRoom),
+            1 => Some(StoreRefusal::Broken { reason: "input/output error".to_owned() }),
+            2 => Some(StoreRefusal::Closed),
+            _ => None,
+        }
+    }
+
+    fn advance(&mut self, model: &Model, now: i64) -> i64 {
+        let edges = model.edges(now);
+        match self.rng.below(10) {
+            0..=4 if !edges.is_empty() => {
+                // Often the next edge, so that a history does not run away at once.
+                let next = edges.iter().min().copied().unwrap_or(now);
+                let edge = if self.rng.percent(70) { next } else { *self.rng.pick(&edges) };
+                (edge - now + self.rng.between(-1, 1)).max(0)
+            }
+            0..=6 => self.rng.between(0, 5 * SECOND_MS),
+            7 => self.rng.between(SECOND_MS, 3 * HOUR_MS),
+            8 => self.rng.between(HOUR_MS, 3 * DAY_MS),
+            _ if self.rng.percent(30) => self.rng.between(DAY_MS, 70 * DAY_MS),
+            _ => self.rng.between(0, 10),
+        }
+    }
+
+    fn subscription(&mut self, now: i64) -> Subscription {
+        let plan = if self.rng.percent(5) { "nowhere" } else { *self.rng.pick(&catalogs::PLANS) };
+        let anchor = match self.rng.below(6) {
+            0 => Some(now - self.rng.between(0, 800 * DAY_MS)),
+            1 => Some(now + self.rng.between(0, 40 * DAY_MS)),
+            // 31 January 2024, one second before midnight.
+            2 => Some(1_706_745_599_000),
+            _ => None,
+        };
+        let zone = match self.rng.below(10) {
+            0..=4 => (*self.rng.pick(&ZONES)).to_owned(),
+            5 if self.rng.percent(30) => "Mars/Olympus".to_owned(),
+            _ => String::new(),
+        };
+        let ends_at = self.rng.percent(25).then(|| now + self.rng.between(-1, 30 * DAY_MS));
+        Subscription { plan: plan.to_owned(), anchor, zone, ends_at }
+    }
+
+    fn feature(&mut self) -> String {
+        if self.rng.percent(4) {
+            return "ghost".to_owned();
+        }
+        // Quotas are where the work is.
+        let features = catalogs::FEATURES;
+        let [tokens, calls, exports, ..] = features;
+        let pick = *self.rng.pick(&[tokens, tokens, tokens, calls, calls, exports]);
+        let pick = if self.rng.percent(15) { *self.rng.pick(&features) } else { pick };
+        pick.to_owned()
+    }
+
+    fn limit(&mut self) -> String {
+        if self.rng.percent(5) {
+            return "ghost".to_owned();
+        }
+        (*self.rng.pick(&catalogs::LIMITS)).to_owned()
+    }
+
+    fn says(&mut self) -> Says {
+        match self.rng.below(10) {
+            0 => Says::Switch(self.rng.percent(60)),
+            1 => Says::Config(self.rng.below(100).to_string()),
+            _ => {
+                let limit = self.limit();
+                Says::Limit(limit, catalogs::included(&mut self.rng))
+            }
+        }
+    }
+
+    fn units(&mut self, drawable: Option<u64>) -> u64 {
+        match (self.rng.below(20), drawable) {
+            (0..=2, Some(units @ 1..)) => units,
+            (3..=4, Some(units)) if units < UNITS_MAX => units + 1,
+            (5, _) => *self.rng.pick(&[UNITS_MAX, UNITS_MAX - 1, 1 << 52]),
+            (6, _) => 5 + self.rng.below(30),
+            _ => 1 + self.rng.below(3),
+        }
+    }
+
+    fn hold_ms(&mut self) -> i64 {
+        *self.rng.pick(&[1, 500, 60 * SECOND_MS, HOUR_MS, DAY_MS, 3 * DAY_MS, HOLD_MS_MAX])
+    }
+
+    fn request(&mut self, model: &Model, account: String, now: i64) -> Request {
+        let old = self.recent.len() as u64;
+        if old > 0 && self.rng.percent(15) {
+            let place = usize::try_from(self.rng.below(old)).expect("small");
+            // The very same again; mostly under the same key.
+            return self.recent[place].clone();
+        }
+        let asked = self.asked(model, &account, now);
+        self.keys += 1;
+        let mut key = format!("k{}", self.keys);
+        if old > 0 && self.rng.percent(6) {
+            let place = usize::try_from(self.rng.below(old)).expect("small");
+            key.clone_from(&self.recent[place].key);
+        }
+        let wants = Wants { all_limits: self.rng.percent(50), facts: self.rng.percent(50) };
+        let request = Request { account, asked, key, wants };
+        self.recent.push_back(request.clone());
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+        request
+    }
+
+    fn asked(&mut self, model: &Model, account: &str, now: i64) -> Asked {
+        let feature = self.feature();
+        let drawable = model.drawable(account, &feature, now);
+        let op = match self.rng.below(100) {
+            0..=34 => FeatureOp::Consume { units: self.units(drawable) },
+            35..=52 => {
+                FeatureOp::Reserve { units: self.units(drawable), hold_ms: self.hold_ms() }
+            }
+            53..=62 => FeatureOp::Record { units: self.units(drawable) },
+            63..=67 => FeatureOp::Check { units: self.units(drawable), attempt: false },
+            68..=74 => FeatureOp::Check { units: self.units(drawable), attempt: true },
+            _ => return self.asked_hold(model, account, drawable),
+        };
+        Asked::Feature(feature, op)
+    }
+
+    fn asked_hold(&mut self, model: &Model, account: &str, drawable: Option<u64>) -> Asked {
+        let mut holds = model.holds(account);
+        // The latest are the most interesting.
+        holds.reverse();
+        holds.truncate(4);
+        let id = if holds.is_empty() || self.rng.percent(6) {
+            ReservationId(self.rng.below(4) << 32 | self.rng.below(9))
+        } else {
+            *self.rng.pick(&holds)
+        };
+        let op = match self.rng.below(10) {
+            0..=4 => HoldOp::Commit { units: self.units(drawable) },
+            5 => HoldOp::Commit { units: 0 },
+            6 => HoldOp::Release,
+            _ => {
+                let hold_ms = self.rng.percent(70).then(|| self.hold_ms());
+                let more = self.rng.percent(60);
+                let additional_units = if more { self.units(drawable) } else { 0 };
+                HoldOp::Extend { hold_ms, additional_units }
+            }
+        };
+        Asked::Hold(id, op)
+    }
+}

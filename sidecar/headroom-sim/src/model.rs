@@ -1,0 +1,525 @@
+//! The naive model: what the engine should answer, written to be obviously right and never fast.
+//!
+//! It keeps everything that ever happened: each use is one entry of a list and is added up when asked
+//! for, a reservation is open because the clock says so. Names are texts, sums are 128 bits wide, and
+//! no rule of `headroom-core` is called: only its plain types (operations, verdicts, catalogs as
+//! written) are shared, so that answers can be compared.
+
+mod admin;
+mod hold;
+mod meter;
+mod plan;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headroom_core::catalog::{CatalogSpec, Policy};
+use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::decision::{Amounts, Verdict};
+use headroom_core::reservation::{ReservationId, ReservationState};
+use headroom_core::resolve::Origin;
+use headroom_core::signal::{SignalName, SignalState};
+use headroom_core::window::WindowRule;
+use headroom_engine::engine::{EngineError, Wants};
+use headroom_engine::ports::{Seq, StoreRefusal};
+
+pub use admin::Refused;
+
+/// How long an ended reservation is remembered.
+pub const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
+/// How long an idempotency key is remembered at least; it is forgotten in steps of ten minutes.
+pub const KEY_HORIZON_MS: i64 = 24 * 60 * 60 * 1000;
+const KEY_STEP_MS: i64 = 10 * 60 * 1000;
+/// The largest count.
+pub const COUNT_MAX: u128 = (1 << 53) - 1;
+
+/// One limit as an answer shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitAnswer {
+    /// The limit's name.
+    pub limit: String,
+    /// First instant of its window.
+    pub start: i64,
+    /// First instant after it.
+    pub end: i64,
+    /// Units used.
+    pub used: u128,
+    /// Units set aside.
+    pub reserved: u128,
+    /// Units that no limit allowed.
+    pub debt: u128,
+    /// Definitions of the limit seen in the window.
+    pub revision: u16,
+    /// Included units.
+    pub included: Option<u128>,
+    /// What happens when they are used up.
+    pub policy: Policy,
+    /// The most that may be used and set aside.
+    pub ceiling: Option<u128>,
+    /// Soft thresholds passed.
+    pub passed_bp: Vec<u32>,
+    /// Included less used.
+    pub settled: Option<u128>,
+    /// What could still be drawn.
+    pub drawable: Option<u128>,
+    /// Grace left.
+    pub grace_left: Option<u128>,
+    /// Units billed above the included ones.
+    pub overage: u128,
+}
+
+/// The whole answer to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The one-word answer.
+    pub verdict: Verdict,
+    /// The limit that decided.
+    pub binding: Option<LimitAnswer>,
+    /// The feature's other limits, when asked for.
+    pub others: Vec<LimitAnswer>,
+    /// Where the entitlement comes from.
+    pub origin: Origin,
+    /// The account's plan.
+    pub plan: Option<String>,
+    /// The feature.
+    pub feature: Option<String>,
+    /// The value of a config.
+    pub value_json: Option<String>,
+    /// When time may have lifted a refusal.
+    pub retry_after_ms: Option<i64>,
+    /// What was done.
+    pub amounts: Amounts,
+    /// Whether it is the answer of an earlier write.
+    pub replayed: bool,
+    /// When the account was first known.
+    pub created_at: i64,
+    /// Its facts, when asked for and there is something to say.
+    pub facts: Vec<(String, String)>,
+}
+
+/// A signal by names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Whose.
+    pub account: String,
+    /// What happened.
+    pub name: SignalName,
+    /// The feature.
+    pub feature: String,
+    /// The limit.
+    pub limit: String,
+    /// The window.
+    pub window: (i64, i64),
+    /// Definitions of the limit seen in the window.
+    pub revision: u16,
+    /// The thresholds crossed.
+    pub crossed_bp: Vec<u32>,
+    /// Used before.
+    pub previous: u128,
+    /// Used after.
+    pub current: u128,
+    /// Included units.
+    pub included: u128,
+    /// Refused units.
+    pub refused: u128,
+    /// How the limit stood before.
+    pub previous_state: SignalState,
+    /// How it stands now.
+    pub state: SignalState,
+    /// When.
+    pub at: i64,
+}
+
+/// A ledger by names, as the usage listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Line {
+    /// The feature.
+    pub feature: String,
+    /// The limit.
+    pub limit: String,
+    /// First instant of the window.
+    pub start: i64,
+    /// First instant after it.
+    pub end: i64,
+    /// Units used.
+    pub used: u128,
+    /// Units set aside.
+    pub reserved: u128,
+    /// Units that no limit allowed.
+    pub debt: u128,
+    /// Reservations that may still book there.
+    pub holds: u32,
+    /// Definitions seen.
+    pub revision: u16,
+    /// What was announced, in the bits of `Marks`.
+    pub marks: u16,
+}
+
+/// What a limit is, so that a change is noticed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) included: Option<u64>,
+    pub(crate) policy: Policy,
+    pub(crate) soft_bp: Vec<u32>,
+}
+
+/// A limit in force for one account.
+#[derive(Debug, Clone)]
+pub(crate) struct Limit {
+    pub(crate) limit: String,
+    pub(crate) window: WindowRule,
+    pub(crate) terms: Terms,
+    /// It is not in force any more; only reservations of earlier days meet it.
+    pub(crate) gone: bool,
+}
+
+/// What was announced about a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Said {
+    /// The soft threshold at this place.
+    Soft(usize),
+    Reached,
+    Hit,
+}
+
+/// The uses of one window of one limit.
+#[derive(Debug, Clone)]
+pub(crate) struct Book {
+    pub(crate) feature: String,
+    pub(crate) limit: String,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    /// Units and the debt among them, one entry per write.
+    pub(crate) uses: Vec<(u64, u128)>,
+    pub(crate) terms: Terms,
+    pub(crate) revision: u16,
+    pub(crate) said: BTreeSet<Said>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Hold {
+    pub(crate) feature: String,
+    pub(crate) units: u64,
+    pub(crate) expires_at: i64,
+    /// When it got its outcome, and which.
+    pub(crate) outcome: Option<(i64, ReservationState)>,
+    /// Limits and window starts.
+    pub(crate) books: Vec<(String, i64)>,
+}
+
+/// What an override says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Says {
+    /// A switch is on or off.
+    Switch(bool),
+    /// A config's value.
+    Config(String),
+    /// The included units of a limit.
+    Limit(String, Option<u64>),
+}
+
+/// A write as a client would repeat it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// About a feature.
+    Feature(String, FeatureOp),
+    /// About a reservation.
+    Hold(ReservationId, HoldOp),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Remembered {
+    asked: Asked,
+    at: i64,
+    /// Where the record is; the player tells, as the model has no journal.
+    pub(crate) seq: Option<Seq>,
+    verdict: Verdict,
+    feature: Option<String>,
+    limit: Option<String>,
+    amounts: Amounts,
+}
+
+/// One account.
+#[derive(Debug, Clone)]
+pub(crate) struct Account {
+    pub(crate) serial: u32,
+    pub(crate) plan: String,
+    pub(crate) by_default: bool,
+    pub(crate) suspended: bool,
+    pub(crate) anchor: i64,
+    pub(crate) ends_at: i64,
+    pub(crate) created_at: i64,
+    pub(crate) zone: String,
+    pub(crate) overrides: Vec<(String, Says)>,
+    pub(crate) facts: BTreeMap<String, String>,
+    pub(crate) books: Vec<Book>,
+    /// By their count, from 1.
+    pub(crate) holds: BTreeMap<u32, Hold>,
+    pub(crate) keys: BTreeMap<String, Remembered>,
+}
+
+/// All of it.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    pub(crate) catalog: CatalogSpec,
+    /// The text the catalog came from.
+    pub(crate) source: String,
+    /// Catalogs so far.
+    pub revision: u64,
+    /// Every name of every catalog so far.
+    pub(crate) names: BTreeSet<String>,
+    pub(crate) accounts: BTreeMap<String, Account>,
+    pub(crate) refusal: Option<StoreRefusal>,
+    /// What the last step announced.
+    pub(crate) told: Vec<Told>,
+}
+
+/// What an operation came to, before it is dressed as an answer.
+pub(crate) struct Done {
+    pub(crate) verdict: Verdict,
+    pub(crate) binding: Option<LimitAnswer>,
+    pub(crate) origin: Origin,
+    pub(crate) feature: Option<String>,
+    pub(crate) value_json: Option<String>,
+    pub(crate) retry_after_ms: Option<i64>,
+    pub(crate) amounts: Amounts,
+}
+
+impl Done {
+    /// A refusal that has nothing to do with limits.
+    pub(crate) fn refused(verdict: Verdict, feature: Option<String>) -> Done {
+        Done {
+            verdict,
+            binding: None,
+            origin: Origin::None,
+            feature,
+            value_json: None,
+            retry_after_ms: None,
+            amounts: Amounts::default(),
+        }
+    }
+}
+
+/// A request of the histories.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The account's id.
+    pub account: String,
+    /// What is asked.
+    pub asked: Asked,
+    /// The idempotency key.
+    pub key: String,
+    /// Parts that cost something.
+    pub wants: Wants,
+}
+
+impl Model {
+    /// Answers a request.
+    pub fn answer(&mut self, request: &Request, now: i64) -> Result<Answer, EngineError> {
+        self.told.clear();
+        match &request.asked {
+            Asked::Feature(feature, FeatureOp::Check { units, attempt }) => {
+                self.check(request, feature, *units, *attempt, now)
+            }
+            asked => self.write(request, asked, now),
+        }
+    }
+
+    /// What the last request announced.
+    pub fn told(&self) -> &[Told] {
+        &self.told
+    }
+
+    /// Tells where the record of the last remembered write is.
+    pub fn note_seq(&mut self, request: &Request, seq: Seq) {
+        if let Some(account) = self.accounts.get_mut(&request.account)
+            && let Some(known) = account.keys.get_mut(&request.key)
+        {
+            known.seq = Some(seq);
+        }
+    }
+
+    /// Where the record of a remembered write is.
+    pub fn seq(&self, request: &Request) -> Option<Seq> {
+        self.accounts.get(&request.account)?.keys.get(&request.key)?.seq
+    }
+
+    /// Lets the store refuse writes, or take them.
+    pub fn set_refusal(&mut self, refusal: Option<StoreRefusal>) {
+        self.refusal = refusal;
+    }
+
+    fn check(
+        &mut self,
+        request: &Request,
+        feature: &str,
+        units: u64,
+        attempt: bool,
+        now: i64,
+    ) -> Result<Answer, EngineError> {
+        let known = self.accounts.get(&request.account).cloned();
+        let Some(mut account) = known.or_else(|| self.stranger(now)) else {
+            return Ok(self.nobody(now));
+        };
+        let is_known = self.accounts.contains_key(&request.account);
+        // A store without room cannot keep that something was announced, so nothing is.
+        let attempt = attempt && is_known && self.refusal.is_none();
+        let before = account.clone();
+        let done = self.check_feature(&request.account, &mut account, feature, units, attempt, now);
+        let answer = self.dress(&account, done, request.wants, false, now);
+        let kept = if attempt { account } else { before };
+        if is_known {
+            self.accounts.insert(request.account.clone(), kept);
+        }
+        Ok(answer)
+    }
+
+    fn write(&mut self, request: &Request, asked: &Asked, now: i64) -> Result<Answer, EngineError> {
+        if !self.accounts.contains_key(&request.account) {
+            if matches!(asked, Asked::Hold(..)) {
+                return Err(headroom_core::decision::OpError::UnknownReservation.into());
+            }
+            let Some(stranger) = self.stranger(now) else { return Ok(self.nobody(now)) };
+            if let Some(refusal) = &self.refusal {
+                return Err(refusal.clone().into());
+            }
+            self.accounts.insert(request.account.clone(), stranger);
+        }
+        let mut account = self.accounts[&request.account].clone();
+        if let Some(known) = account.keys.get(&request.key)
+            && now / KEY_STEP_MS <= (known.at + KEY_HORIZON_MS) / KEY_STEP_MS
+        {
+            if known.asked != *asked {
+                return Err(EngineError::KeyReused);
+            }
+            let done = self.again(&account, known, now);
+            return Ok(self.dress(&account, done, request.wants, true, now));
+        }
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone().into());
+        }
+        let id = &request.account;
+        let done = match asked {
+            Asked::Feature(feature, op) => self.use_feature(id, &mut account, feature, *op, now)?,
+            Asked::Hold(hold, op) => self.use_hold(id, &mut account, *hold, *op, now)?,
+        };
+        if done.verdict.is_allowed() {
+            let remembered = Remembered {
+                asked: asked.clone(),
+                at: now,
+                seq: None,
+                verdict: done.verdict,
+                feature: done.feature.clone(),
+                limit: done.binding.as_ref().map(|binding| binding.limit.clone()),
+                amounts: done.amounts,
+            };
+            account.keys.insert(request.key.clone(), remembered);
+        }
+        let answer = self.dress(&account, done, request.wants, false, now);
+        self.accounts.insert(request.account.clone(), account);
+        Ok(answer)
+    }
+
+    /// An earlier outcome, with the limits as they are now.
+    fn again(&self, account: &Account, known: &Remembered, now: i64) -> Done {
+        let feature = known.feature.as_deref().unwrap_or_default();
+        let limits = self.limit_answers(account, feature, now);
+        Done {
+            verdict: known.verdict,
+            binding: limits.into_iter().find(|limit| Some(&limit.limit) == known.limit.as_ref()),
+            origin: self.entitled(account, feature).1,
+            feature: known.feature.clone(),
+            value_json: None,
+            retry_after_ms: None,
+            amounts: known.amounts,
+        }
+    }
+
+    fn dress(
+        &self,
+        account: &Account,
+        done: Done,
+        wants: Wants,
+        replayed: bool,
+        now: i64,
+    ) -> Answer {
+        let mut others = Vec::new();
+        if let (true, Some(binding), Some(feature)) =
+            (wants.all_limits, &done.binding, &done.feature)
+        {
+            others = self.limit_answers(account, feature, now);
+            others.retain(|limit| limit.limit != binding.limit);
+        }
+        let worth_a_word = !matches!(done.verdict, Verdict::Allowed) && {
+            use headroom_core::decision::Denial;
+            let silent = [
+                Denial::UnknownAccount,
+                Denial::AccountSuspended,
+                Denial::UnknownFeature,
+                Denial::SubscriptionEnded,
+                Denial::InFlight,
+            ];
+            !silent.iter().any(|denial| done.verdict == Verdict::Denied(*denial))
+        };
+        let facts = if wants.facts && worth_a_word {
+            account.facts.clone().into_iter().collect()
+        } else {
+            Vec::new()
+        };
+        Answer {
+            verdict: done.verdict,
+            binding: done.binding,
+            others,
+            origin: done.origin,
+            plan: Some(account.plan.clone()),
+            feature: done.feature,
+            value_json: done.value_json,
+            retry_after_ms: done.retry_after_ms,
+            amounts: done.amounts,
+            replayed,
+            created_at: account.created_at,
+            facts,
+        }
+    }
+
+    /// The answer to an account that is not known where there is no default plan.
+    fn nobody(&self, now: i64) -> Answer {
+        Answer {
+            verdict: Verdict::Denied(headroom_core::decision::Denial::UnknownAccount),
+            binding: None,
+            others: Vec::new(),
+            origin: Origin::None,
+            plan: None,
+            feature: None,
+            value_json: None,
+            retry_after_ms: None,
+            amounts: Amounts::default(),
+            replayed: false,
+            created_at: now,
+            facts: Vec::new(),
+        }
+    }
+
+    /// An account that nobody told us about, on the default plan.
+    fn stranger(&self, now: i64) -> Option<Account> {
+        Some(self.newcomer(self.catalog.default_plan.as_ref()?, true, now))
+    }
+
+    pub(crate) fn newcomer(&self, plan: &str, by_default: bool, now: i64) -> Account {
+        Account {
+            serial: u32::try_from(self.accounts.len()).expect("few accounts"),
+            plan: plan.to_owned(),
+            by_default,
+            suspended: false,
+            anchor: now,
+            ends_at: i64::MAX,
+            created_at: now,
+            zone: "UTC".to_owned(),
+            overrides: Vec::new(),
+            facts: BTreeMap::new(),
+            books: Vec::new(),
+            holds: BTreeMap::new(),
+            keys: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What others tell the model: catalogs, plans, overrides, facts.
+
+use std::collections::BTreeSet;
+
+use headroom_core::account::Zone;
+use headroom_core::catalog::{CatalogSpec, FeatureKindSpec};
+use headroom_engine::ports::StoreRefusal;
+
+use super::{Model, Says};
+
+/// Why a change was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such account.
+    Account,
+    /// There is no such plan, feature or limit.
+    Name(&'static str, String),
+    /// The override is for another kind of feature.
+    Kind,
+    /// There is no such time zone.
+    Zone,
+    /// The store takes no write.
+    Store(StoreRefusal),
+}
+
+/// A change of a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// The plan.
+    pub plan: String,
+    /// The anchor, if it changes.
+    pub anchor: Option<i64>,
+    /// The zone; empty: as it was.
+    pub zone: String,
+    /// When it ends.
+    pub ends_at: Option<i64>,
+}
+
+/// A profile by names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileAnswer {
+    /// The account's number.
+    pub serial: u32,
+    /// Its plan.
+    pub plan: String,
+    /// Whether it came by the default plan.
+    pub by_default: bool,
+    /// Whether everything is refused.
+    pub suspended: bool,
+    /// Where billing windows are counted from.
+    pub anchor: i64,
+    /// When the subscription ends.
+    pub ends_at: i64,
+    /// When it was first known.
+    pub created_at: i64,
+    /// Its zone.
+    pub zone: String,
+    /// Overrides in the order they were made.
+    pub overrides: Vec<(String, Says)>,
+    /// Facts by name.
+    pub facts: Vec<(String, String)>,
+}
+
+impl Model {
+    fn store(&self) -> Result<(), Refused> {
+        self.refusal.clone().map_or(Ok(()), |refusal| Err(Refused::Store(refusal)))
+    }
+
+    fn known(&self, account: &str) -> Result<(), Refused> {
+        self.store()?;
+        if self.accounts.contains_key(account) { Ok(()) } else { Err(Refused::Account) }
+    }
+
+    /// Puts a checked catalog into force.
+    pub fn install(&mut self, spec: &CatalogSpec, source: &str) {
+        if self.revision == 0 || self.source != source {
+            self.revision += 1;
+        }
+        self.source = source.to_owned();
+        self.catalog = spec.clone();
+        for feature in &spec.features {
+            self.names.insert(feature.feature.clone());
+            if let FeatureKindSpec::Quota { limits } = &feature.kind {
+                self.names.extend(limits.iter().map(|limit| limit.limit.clone()));
+            }
+        }
+        self.names.extend(spec.plans.iter().map(|plan| plan.plan.clone()));
+    }
+
+    /// Notes a name that got a number though its catalog was lost.
+    pub fn know_name(&mut self, name: &str) {
+        self.names.insert(name.to_owned());
+    }
+
+    /// Notes an account that began though what it began with was lost.
+    pub fn know_account(&mut self, account: &str, plan: &str, by_default: bool, now: i64) {
+        if !self.accounts.contains_key(account) {
+            let newcomer = self.newcomer(plan, by_default, now);
+            self.accounts.insert(account.to_owned(), newcomer);
+        }
+    }
+
+    /// Puts an account on a plan.
+    pub fn subscribe(
+        &mut self,
+        account: &str,
+        change: &Subscription,
+        now: i64,
+    ) -> Result<(), Refused> {
+        if !self.catalog.plans.iter().any(|plan| plan.plan == change.plan) {
+            return Err(Refused::Name("plan", change.plan.clone()));
+        }
+        if !change.zone.is_empty() && Zone::named(&change.zone).is_none() {
+            return Err(Refused::Zone);
+        }
+        self.store()?;
+        let newcomer = self.newcomer(&change.plan, false, now);
+        let account = self.accounts.entry(account.to_owned()).or_insert(newcomer);
+        account.plan.clone_from(&change.plan);
+        account.by_default = false;
+        account.anchor = change.anchor.unwrap_or(account.anchor);
+        account.ends_at = change.ends_at.unwrap_or(i64::MAX);
+        if !change.zone.is_empty() {
+            account.zone.clone_from(&change.zone);
+        }
+        Ok(())
+    }
+
+    /// Suspends an account, or lets it go on.
+    pub fn suspend(&mut self, account: &str, suspended: bool) -> Result<(), Refused> {
+        self.known(account)?;
+        if let Some(account) = self.accounts.get_mut(account) {
+            account.suspended = suspended;
+        }
+        Ok(())
+    }
+
+    /// Replaces what the plan says.
+    pub fn put_override(
+        &mut self,
+        account: &str,
+        feature: &str,
+        says: &Says,
+    ) -> Result<(), Refused> {
+        let Some(shape) = self.feature(feature) else {
+            return Err(Refused::Name("feature", feature.to_owned()));
+        };
+        match (says, &shape.kind) {
+            (Says::Switch(_), FeatureKindSpec::Switch)
+            | (Says::Config(_), FeatureKindSpec::Config) => {}
+            (Says::Limit(limit, _), FeatureKindSpec::Quota { limits }) => {
+                if !limits.iter().any(|known| known.limit == *limit) {
+                    return Err(Refused::Name("limit", limit.clone()));
+                }
+            }
+            _ => return Err(Refused::Kind),
+        }
+        self.known(account)?;
+        let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
+        account.overrides.retain(|(of, known)| {
+            of != feature
+                || match (says, known) {
+                    (Says::Limit(new, _), Says::Limit(old, _)) => new != old,
+                    (Says::Limit(..), _) | (_, Says::Limit(..)) => true,
+                    _ => false,
+                }
+        });
+        account.overrides.push((feature.to_owned(), says.clone()));
+        Ok(())
+    }
+
+    /// Takes overrides back.
+    pub fn delete_override(
+        &mut self,
+        account: &str,
+        feature: &str,
+        limit: Option<&str>,
+    ) -> Result<(), Refused> {
+        let known = |what, name: &str| {
+            if self.names.contains(name) { Ok(()) } else { Err(Refused::Name(what, name.into())) }
+        };
+        known("feature", feature)?;
+        if let Some(limit) = limit {
+            known("limit", limit)?;
+        }
+        self.known(account)?;
+        let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
+        account.overrides.retain(|(of, says)| {
+            let meant = match (limit, says) {
+                (None, _) => true,
+                (Some(limit), Says::Limit(known, _)) => known == limit,
+                (Some(_), _) => false,
+            };
+            of != feature || !meant
+        });
+        Ok(())
+    }
+
+    /// Sets and removes facts.
+    pub fn put_facts(
+        &mut self,
+        account: &str,
+        facts: &[(String, Option<String>)],
+    ) -> Result<(), Refused> {
+        self.known(account)?;
+        let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
+        for (name, value) in facts {
+            match value {
+                Some(value) => account.facts.insert(name.clone(), value.clone()),
+                None => account.facts.remove(name),
+            };
+        }
+        Ok(())
+    }
+
+    /// The profile of an account.
+    pub fn profile(&self, account: &str) -> Option<ProfileAnswer> {
+        let account = self.accounts.get(account)?;
+        Some(ProfileAnswer {
+            serial: account.serial,
+            plan: account.plan.clone(),
+            by_default: account.by_default,
+            suspended: account.suspended,
+            anchor: account.anchor,
+            ends_at: account.ends_at,
+            created_at: account.created_at,
+            zone: account.zone.clone(),
+            overrides: account.overrides.clone(),
+            facts: account.facts.clone().into_iter().collect(),
+        })
+    }
+
+    /// The names of the features in force, in the catalog's order.
+    pub fn feature_names(&self) -> Vec<String> {
+        self.catalog.features.iter().map(|feature| feature.feature.clone()).collect()
+    }
+
+    /// The ids of the accounts.
+    pub fn account_names(&self) -> BTreeSet<String> {
+        self.accounts.keys().cloned().collect()
+    }
+}

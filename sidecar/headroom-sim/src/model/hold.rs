@@ -1,0 +1,254 @@
+//! Reservations in the model: open, ended and forgotten by the clock alone.
+
+use headroom_core::catalog::Policy;
+use headroom_core::decide::HoldOp;
+use headroom_core::decision::{Amounts, OpError};
+use headroom_core::reservation::{ReservationId, ReservationState};
+use headroom_core::resolve::Origin;
+use headroom_core::time::Millis;
+use headroom_core::window::WindowRule;
+
+use super::meter::{Page, refuses};
+use super::plan::Entitled;
+use super::{Account, Book, Done, Hold, Limit, Model, REMEMBERED_MS, Terms};
+
+impl Hold {
+    pub(crate) fn is_open(&self, now: i64) -> bool {
+        self.outcome.is_none() && now < self.expires_at
+    }
+
+    pub(crate) fn is_forgotten(&self, now: i64) -> bool {
+        let ended_at = self.outcome.map_or(self.expires_at, |(at, _)| at);
+        ended_at.saturating_add(REMEMBERED_MS) <= now
+    }
+
+    /// Whether it may still be booked: open, or ended by time and not forgotten.
+    pub(crate) fn may_book(&self, now: i64) -> bool {
+        self.outcome.is_none() && !self.is_forgotten(now)
+    }
+
+    pub(crate) fn lists(&self, book: &Book) -> bool {
+        self.books.iter().any(|(limit, start)| *limit == book.limit && *start == book.start)
+    }
+
+    /// When time will next change it.
+    pub(crate) fn next_change(&self, now: i64) -> Option<i64> {
+        if self.is_forgotten(now) {
+            return None;
+        }
+        Some(match self.outcome {
+            Some((at, _)) => at + REMEMBERED_MS,
+            None if now < self.expires_at => self.expires_at,
+            None => self.expires_at + REMEMBERED_MS,
+        })
+    }
+
+    fn state(&self, now: i64) -> ReservationState {
+        match self.outcome {
+            Some((_, state)) => state,
+            None if now < self.expires_at => ReservationState::Open,
+            None => ReservationState::Expired,
+        }
+    }
+}
+
+/// A reservation about to change: the books it was admitted into, under the limits of now.
+struct Case<'a> {
+    id: &'a str,
+    count: u32,
+    held: Hold,
+    origin: Origin,
+    pages: Vec<Page>,
+    now: i64,
+}
+
+impl Model {
+    /// Sets units aside on pages that have said yes.
+    pub(crate) fn reserve(
+        &mut self,
+        account: &mut Account,
+        (units, hold_ms): (u64, i64),
+        origin: Origin,
+        mut pages: Vec<Page>,
+        now: i64,
+    ) -> Done {
+        let count = u32::try_from(account.holds.len() + 1).expect("few reservations");
+        let expires_at = now + hold_ms;
+        for page in &mut pages {
+            page.reserved += u128::from(units);
+            Model::keep(account, page);
+        }
+        let feature = pages[0].book.feature.clone();
+        let books = pages.iter().map(|page| (page.book.limit.clone(), page.book.start)).collect();
+        let hold = Hold { feature: feature.clone(), units, expires_at, outcome: None, books };
+        account.holds.insert(count, hold);
+        let amounts = Amounts {
+            reservation: Some(ReservationId(u64::from(account.serial) << 32 | u64::from(count))),
+            expires_at: Some(Millis(expires_at)),
+            units,
+            ..Amounts::default()
+        };
+        Done { amounts, ..self.done(account, &feature, origin, &pages, now) }
+    }
+
+    pub(crate) fn use_hold(
+        &mut self,
+        id: &str,
+        account: &mut Account,
+        hold: ReservationId,
+        op: HoldOp,
+        now: i64,
+    ) -> Result<Done, OpError> {
+        let serial = u32::try_from(hold.0 >> 32).expect("the upper half");
+        let count = (hold.0 & u64::from(u32::MAX)) as u32;
+        let known = account.holds.get(&count);
+        let known = known.filter(|held| serial == account.serial && !held.is_forgotten(now));
+        let Some(held) = known.cloned() else { return Err(OpError::UnknownReservation) };
+        let state = held.state(now);
+        let closed = match op {
+            HoldOp::Extend { .. } => state != ReservationState::Open,
+            HoldOp::Commit { .. } | HoldOp::Release => held.outcome.is_some(),
+        };
+        if closed {
+            return Err(OpError::ReservationClosed { state });
+        }
+        let (limits, origin) = match self.entitled(account, &held.feature) {
+            (Entitled::Limits(limits), origin) => (limits, origin),
+            _ => (Vec::new(), Origin::None),
+        };
+        let pages = self.held_pages(&limits, account, &held, now);
+        let case = Case { id, count, held, origin, pages, now };
+        let mut done = match op {
+            HoldOp::Extend { hold_ms, additional_units } => {
+                self.extend(account, case, hold_ms, additional_units)?
+            }
+            HoldOp::Commit { units } if units > 0 => self.commit(account, case, units)?,
+            HoldOp::Commit { .. } | HoldOp::Release => self.release(account, case),
+        };
+        done.amounts.reservation = done.verdict.is_allowed().then_some(hold);
+        Ok(done)
+    }
+
+    fn held_pages(
+        &self,
+        limits: &[Limit],
+        account: &Account,
+        held: &Hold,
+        now: i64,
+    ) -> Vec<Page> {
+        let mut pages = Vec::new();
+        for (limit, start) in &held.books {
+            let same = |book: &&Book| {
+                book.feature == held.feature && book.limit == *limit && book.start == *start
+            };
+            let book = account.books.iter().find(same).expect("a held book stays").clone();
+            // What is not in force any more allows nothing, and says nothing.
+            let gone = || Limit {
+                limit: limit.clone(),
+                window: WindowRule::Lifetime,
+                terms: Terms { included: Some(0), policy: Policy::Block, soft_bp: vec![] },
+                gone: true,
+            };
+            let in_force = limits.iter().find(|known| known.limit == *limit);
+            let in_force = in_force.cloned().unwrap_or_else(gone);
+            pages.push(self.page_of(account, book, &in_force, now));
+        }
+        pages
+    }
+
+    fn held_done(&self, account: &Account, case: &Case<'_>) -> Done {
+        let feature = &case.held.feature;
+        if self.feature(feature).is_some() {
+            return self.done(account, feature, case.origin, &case.pages, case.now);
+        }
+        let verdict = case.pages.iter().map(|page| page.verdict).max().expect("at least one limit");
+        Done::refused(verdict, Some(feature.clone()))
+    }
+
+    fn extend(
+        &mut self,
+        account: &mut Account,
+        mut case: Case<'_>,
+        hold_ms: Option<i64>,
+        additional: u64,
+    ) -> Result<Done, OpError> {
+        if additional > 0 {
+            for page in &mut case.pages {
+                page.verdict = page.admits(additional, false);
+            }
+            if refuses(&case.pages) {
+                self.announce_refusal(case.id, account, &mut case.pages, additional, case.now);
+                return Ok(self.held_done(account, &case));
+            }
+            if !case.pages.iter().all(|page| page.fits_counter(additional)) {
+                return Err(OpError::CounterFull);
+            }
+        }
+        for page in &mut case.pages {
+            page.reserved += u128::from(additional);
+            Model::keep(account, page);
+        }
+        let held = &case.held;
+        let expires_at = match hold_ms {
+            Some(ms) if case.now + ms > held.expires_at => case.now + ms,
+            _ => held.expires_at,
+        };
+        let units = held.units + additional;
+        account.holds.insert(case.count, Hold { units, expires_at, ..held.clone() });
+        let expires_at = Some(Millis(expires_at));
+        let amounts = Amounts { expires_at, units, ..Amounts::default() };
+        Ok(Done { amounts, ..self.held_done(account, &case) })
+    }
+
+    fn commit(
+        &mut self,
+        account: &mut Account,
+        mut case: Case<'_>,
+        units: u64,
+    ) -> Result<Done, OpError> {
+        let late = !case.held.is_open(case.now);
+        let backed = if late { 0 } else { case.held.units.min(units) };
+        let given_back = if late { 0 } else { u128::from(case.held.units) };
+        for page in &mut case.pages {
+            page.reserved -= given_back;
+        }
+        if !case.pages.iter().all(|page| page.fits_counter(units)) {
+            return Err(OpError::CounterFull);
+        }
+        let mut debt = 0;
+        for page in &mut case.pages {
+            let previous = page.book.used();
+            debt = page.book_units(units, units - backed).max(debt);
+            self.announce(case.id, page, previous, 0, case.now);
+            page.verdict = page.stands();
+            Model::keep(account, page);
+        }
+        let outcome = Some((case.now, ReservationState::Committed { units }));
+        account.holds.insert(case.count, Hold { outcome, ..case.held.clone() });
+        let amounts = Amounts {
+            units,
+            surplus_units: units - backed,
+            debt_units: u64::try_from(debt).expect("a part of the units"),
+            late,
+            ..Amounts::default()
+        };
+        Ok(Done { amounts, ..self.held_done(account, &case) })
+    }
+
+    fn release(&mut self, account: &mut Account, mut case: Case<'_>) -> Done {
+        let late = !case.held.is_open(case.now);
+        let units = if late { 0 } else { case.held.units };
+        for page in &mut case.pages {
+            page.reserved -= u128::from(units);
+            page.verdict = page.stands();
+            Model::keep(account, page);
+        }
+        let outcome = Some((case.now, ReservationState::Released));
+        account.holds.insert(case.count, Hold { outcome, ..case.held.clone() });
+        let amounts = Amounts { units, late, ..Amounts::default() };
+        Done { amounts, ..self.held_done(account, &case) }
+    }
+}
+
+// The model never refuses for the bound on open reservations: histories are too short for it.
+const _: () = assert!(headroom_core::limits::OPEN_RESERVATIONS_MAX > 1_000);

@@ -1,0 +1,99 @@
+//! What can be asked of the model without deciding, and what the makers of histories look at.
+
+use headroom_core::reservation::ReservationId;
+use headroom_engine::engine::Wants;
+
+use super::{Account, Answer, Book, Line, LimitAnswer, Model, Said};
+
+impl Model {
+    /// What a use of one unit of each feature would be answered, with the state of every limit.
+    /// `None`: the account is not known, and there is no default plan.
+    pub fn entitlements(&mut self, id: &str, now: i64) -> Option<Vec<(Answer, Vec<LimitAnswer>)>> {
+        let known = self.accounts.get(id).cloned();
+        let account = known.or_else(|| self.stranger(now))?;
+        let mut views = Vec::new();
+        for feature in self.feature_names() {
+            let done = self.check_feature(id, &mut account.clone(), &feature, 1, false, now);
+            let answer = self.dress(&account, done, Wants::default(), false, now);
+            views.push((answer, self.limit_answers(&account, &feature, now)));
+        }
+        Some(views)
+    }
+
+    /// The ledgers that an account still has in memory, in order.
+    pub fn usage(&self, account: &str, now: i64) -> Option<Vec<Line>> {
+        let account = self.accounts.get(account)?;
+        let books = account.books.iter().filter(|book| !is_closed(account, book, now));
+        let mut lines: Vec<Line> = books.map(|book| line(account, book, now)).collect();
+        lines.sort();
+        Some(lines)
+    }
+
+    /// The ledgers that have left the memory, in order.
+    pub fn closed(&self, account: &str, now: i64) -> Vec<Line> {
+        let Some(account) = self.accounts.get(account) else { return Vec::new() };
+        let books = account.books.iter().filter(|book| is_closed(account, book, now));
+        let mut lines: Vec<Line> = books.map(|book| line(account, book, now)).collect();
+        lines.sort();
+        lines
+    }
+
+    /// Instants at which something of an account changes by itself: ends of windows and of holds.
+    pub fn edges(&self, now: i64) -> Vec<i64> {
+        let accounts = || self.accounts.values();
+        let windows = accounts().flat_map(|a| a.books.iter().map(|book| book.end));
+        let holds = accounts().flat_map(|a| a.holds.values().filter_map(|h| h.next_change(now)));
+        let ends = accounts().map(|account| account.ends_at);
+        let far = now.saturating_add(500 * 24 * 60 * 60 * 1000);
+        windows.chain(holds).chain(ends).filter(|at| now < *at && *at < far).collect()
+    }
+
+    /// The reservations ever made by an account.
+    pub fn holds(&self, account: &str) -> Vec<ReservationId> {
+        let Some(account) = self.accounts.get(account) else { return Vec::new() };
+        let id = |count: &u32| ReservationId(u64::from(account.serial) << 32 | u64::from(*count));
+        account.holds.keys().map(id).collect()
+    }
+
+    /// Units that a feature of an account could still draw, by its tightest limit.
+    pub fn drawable(&self, account: &str, feature: &str, now: i64) -> Option<u64> {
+        let account = self.accounts.get(account)?;
+        let limits = self.limit_answers(account, feature, now);
+        let drawable = limits.iter().filter_map(|limit| limit.drawable).min()?;
+        u64::try_from(drawable).ok()
+    }
+}
+
+/// Whether nothing can be booked there any more and a later window has begun to count.
+fn is_closed(account: &Account, book: &Book, now: i64) -> bool {
+    let holds = account.holds.values().filter(|hold| hold.feature == book.feature);
+    let held = holds.filter(|hold| hold.may_book(now)).any(|hold| hold.lists(book));
+    let same = |b: &&Book| b.feature == book.feature && b.limit == book.limit;
+    let replaced = account.books.iter().filter(same).any(|later| book.end <= later.start);
+    book.end <= now && !held && replaced
+}
+
+fn line(account: &Account, book: &Book, now: i64) -> Line {
+    let holds = || {
+        let of_feature = account.holds.values().filter(|hold| hold.feature == book.feature);
+        of_feature.filter(|hold| hold.lists(book))
+    };
+    let reserved = holds().filter(|hold| hold.is_open(now)).map(|hold| u128::from(hold.units));
+    let marks = book.said.iter().map(|said| match said {
+        Said::Soft(place) => 1 << place,
+        Said::Reached => 1 << 14,
+        Said::Hit => 1 << 15,
+    });
+    Line {
+        feature: book.feature.clone(),
+        limit: book.limit.clone(),
+        start: book.start,
+        end: book.end,
+        used: book.used(),
+        reserved: reserved.sum(),
+        debt: book.debt(),
+        holds: u32::try_from(holds().filter(|hold| hold.may_book(now)).count()).expect("few"),
+        revision: book.revision,
+        marks: marks.sum(),
+    }
+}

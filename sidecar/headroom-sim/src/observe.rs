@@ -1,0 +1,139 @@
+//! The engine's answers in the model's words: names for numbers, nothing left out.
+
+use headroom_core::account::{OverrideValue, Profile};
+use headroom_core::catalog::Catalog;
+use headroom_core::decision::{Decision, LimitState};
+use headroom_core::ledger::Ledger;
+use headroom_core::names::NameId;
+use headroom_core::signal::Signal;
+use headroom_engine::admin::AdminError;
+use headroom_engine::engine::{EngineError, Reply};
+use headroom_engine::keys::Receipt;
+
+use crate::model::{Answer, Line, LimitAnswer, ProfileAnswer, Refused, Says, Told};
+
+fn text(catalog: &Catalog, id: NameId) -> String {
+    catalog.text(id).to_owned()
+}
+
+/// A limit's state.
+pub fn limit(catalog: &Catalog, state: &LimitState) -> LimitAnswer {
+    LimitAnswer {
+        limit: text(catalog, state.ledger.limit),
+        start: state.ledger.window.start().0,
+        end: state.ledger.window.end().0,
+        used: state.ledger.used.into(),
+        reserved: state.ledger.reserved.into(),
+        debt: state.ledger.debt.into(),
+        revision: state.ledger.limit_revision,
+        included: state.included_units.map(u128::from),
+        policy: state.policy,
+        ceiling: state.ceiling_units.map(u128::from),
+        passed_bp: state.passed_bp.to_vec(),
+        settled: state.settled_units_remaining().map(u128::from),
+        drawable: state.drawable_units_remaining().map(u128::from),
+        grace_left: state.grace_units_remaining().map(u128::from),
+        overage: state.overage_units().into(),
+    }
+}
+
+/// A decision without what was done.
+pub fn decision(catalog: &Catalog, decision: &Decision, created_at: i64) -> Answer {
+    Answer {
+        verdict: decision.verdict,
+        binding: decision.binding.as_ref().map(|state| limit(catalog, state)),
+        others: Vec::new(),
+        origin: decision.origin,
+        plan: (decision.plan != Receipt::NO_LIMIT).then(|| text(catalog, decision.plan)),
+        feature: decision.feature.map(|id| text(catalog, id)),
+        value_json: decision.value_json.as_ref().map(|value| value.to_string()),
+        retry_after_ms: decision.retry_after_ms,
+        amounts: Default::default(),
+        replayed: false,
+        created_at,
+        facts: Vec::new(),
+    }
+}
+
+/// A reply.
+pub fn reply(catalog: &Catalog, reply: &Reply) -> Answer {
+    Answer {
+        others: reply.other_limits.iter().map(|state| limit(catalog, state)).collect(),
+        amounts: reply.outcome.amounts,
+        replayed: reply.replayed,
+        facts: reply.facts.clone(),
+        ..decision(catalog, &reply.outcome.decision, reply.created_at.0)
+    }
+}
+
+/// A ledger.
+pub fn line(catalog: &Catalog, ledger: &Ledger) -> Line {
+    Line {
+        feature: text(catalog, ledger.feature),
+        limit: text(catalog, ledger.limit),
+        start: ledger.window.start().0,
+        end: ledger.window.end().0,
+        used: ledger.used.into(),
+        reserved: ledger.reserved.into(),
+        debt: ledger.debt.into(),
+        holds: ledger.holds,
+        revision: ledger.limit_revision,
+        marks: ledger.marks.0,
+    }
+}
+
+/// A signal.
+pub fn told(catalog: &Catalog, account: &str, signal: &Signal) -> Told {
+    Told {
+        account: account.to_owned(),
+        name: signal.name,
+        feature: text(catalog, signal.feature),
+        limit: text(catalog, signal.limit),
+        window: (signal.window.start().0, signal.window.end().0),
+        revision: signal.limit_revision,
+        crossed_bp: signal.crossed_bp.to_vec(),
+        previous: signal.previous_units.into(),
+        current: signal.current_units.into(),
+        included: signal.included_units.into(),
+        refused: signal.refused_units.into(),
+        previous_state: signal.previous_state,
+        state: signal.state,
+        at: signal.at.0,
+    }
+}
+
+/// A profile.
+pub fn profile(catalog: &Catalog, serial: u32, profile: &Profile) -> ProfileAnswer {
+    let says = |value: &OverrideValue| match value {
+        OverrideValue::Switch { on } => Says::Switch(*on),
+        OverrideValue::Config { value_json } => Says::Config(value_json.to_string()),
+        OverrideValue::Limit { limit, included_units } => {
+            Says::Limit(text(catalog, *limit), *included_units)
+        }
+    };
+    let overrides = profile.overrides().iter();
+    ProfileAnswer {
+        serial,
+        plan: text(catalog, profile.plan),
+        by_default: profile.by_default,
+        suspended: profile.suspended,
+        anchor: profile.anchor.0,
+        ends_at: profile.ends_at.0,
+        created_at: profile.created_at.0,
+        zone: profile.zone.as_ref().map_or("UTC".to_owned(), |zone| zone.name().to_owned()),
+        overrides: overrides.map(|o| (text(catalog, o.feature), says(&o.value))).collect(),
+        facts: profile.facts().to_vec(),
+    }
+}
+
+/// Why a change was refused.
+pub fn refused(error: &AdminError) -> Option<Refused> {
+    Some(match error {
+        AdminError::UnknownAccount { .. } => Refused::Account,
+        AdminError::UnknownName { what, name, .. } => Refused::Name(what, name.clone()),
+        AdminError::WrongKind { .. } => Refused::Kind,
+        AdminError::UnknownZone { .. } => Refused::Zone,
+        AdminError::Engine(EngineError::Store(refusal)) => Refused::Store(refusal.clone()),
+        AdminError::TooMany { .. } | AdminError::Engine(_) => return None,
+    })
+}

@@ -1,0 +1,193 @@
+//! What is compared: answers, signals, listings, and the archive that the journal amounts to.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use headroom_core::decide::FeatureOp;
+use headroom_core::effect::Effect;
+use headroom_core::signal::SignalName;
+use headroom_core::time::Millis;
+use headroom_engine::digest::{RecordDigest, SignalId, signal_row, usage_row};
+use headroom_engine::engine::{EngineError, FeatureRequest, Wants};
+use headroom_engine::ports::{Digest, ProjectionOp, Seq, Table};
+use headroom_engine::record::{self, Record};
+
+use super::{Met, Player, request_word};
+use crate::model::{Answer, Line, Request, Told};
+use crate::observe;
+
+pub(super) fn same<T: PartialEq + Debug>(what: &str, engine: &T, model: &T) -> Met {
+    if engine == model {
+        return Ok(());
+    }
+    Err(format!("{what}:\n  engine {engine:#?}\n  model  {model:#?}"))
+}
+
+impl Player {
+    /// The signals of this step's records are those of the model, in order.
+    pub(super) fn compare_told(&mut self, before: Seq) -> Met {
+        let catalog = self.engine.catalog();
+        let mut told: Vec<Told> = Vec::new();
+        for (seq, stored) in self.store.since(before) {
+            let taken = record::take(&stored.bytes).map_err(|error| format!("{seq}: {error}"))?;
+            let (Record::Decided { serial, effects, .. } | Record::Noted { serial, effects, .. }) =
+                taken
+            else {
+                same("whether the projection must see it", &stored.matter, &false)?;
+                continue;
+            };
+            let account = self.engine.account_id(serial).ok_or("a record of no account")?;
+            let mut matter = false;
+            for effect in &effects {
+                matter |= matches!(effect, Effect::Signal(_) | Effect::LedgerClosed(_));
+                if let Effect::Signal(signal) = effect {
+                    told.push(observe::told(&catalog, &account, signal));
+                }
+            }
+            same("whether the projection must see it", &stored.matter, &matter)?;
+        }
+        drop(catalog);
+        for signal in &told {
+            self.coverage.note(&format!("signal {}", signal.name.as_str()));
+            if signal.crossed_bp.len() > 1 {
+                self.coverage.note("signal with several thresholds");
+            }
+            if signal.name == SignalName::FeatureLimitHit && signal.refused > 0 {
+                self.coverage.note("signal of a refusal");
+            }
+        }
+        same("the signals", &told.as_slice(), &self.model.told())
+    }
+
+    /// Everything that can be asked is the same.
+    pub(super) fn inspect(&mut self) -> Met {
+        self.coverage.note("inspection");
+        let catalog = self.engine.catalog();
+        let now = Millis(self.now);
+        let ids = self.engine.account_ids(0, usize::MAX);
+        let mut known: Vec<String> = ids.iter().map(|(_, id)| id.to_string()).collect();
+        known.sort();
+        same("the accounts", &known, &self.model.account_names().into_iter().collect())?;
+        for (serial, id) in &ids {
+            let profile = self.engine.profile(id).ok_or("an account without a profile")?;
+            let profile = observe::profile(&catalog, *serial, &profile);
+            same(&format!("the profile of {id}"), &Some(profile), &self.model.profile(id))?;
+            let usage = self.engine.usage(id, now).ok_or("an account without usage")?;
+            same("the serial", &usage.serial, serial)?;
+            let mut lines: Vec<Line> =
+                usage.ledgers.iter().map(|ledger| observe::line(&catalog, ledger)).collect();
+            lines.sort();
+            same(&format!("the ledgers of {id}"), &Some(lines), &self.model.usage(id, self.now))?;
+        }
+        for id in known.iter().map(String::as_str).chain(["stranger"]) {
+            let listing = self.engine.entitlements(&catalog, id, now);
+            let created_at = listing.as_ref().map_or(now, |listing| listing.profile.created_at);
+            let listing = listing.map(|listing| {
+                let one = |view: &headroom_engine::read::EntitlementView| {
+                    let limits = view.limits.iter().map(|state| observe::limit(&catalog, state));
+                    let decision = observe::decision(&catalog, &view.decision, created_at.0);
+                    (decision, limits.collect::<Vec<_>>())
+                };
+                listing.entitlements.iter().map(one).collect::<Vec<_>>()
+            });
+            let expected = self.model.entitlements(id, self.now);
+            same(&format!("the entitlements of {id}"), &listing, &expected)?;
+        }
+        same("halted accounts", &self.engine.counts().halted, &0)
+    }
+
+    /// The closed windows and signals that the projection would hold, read out of the journal.
+    pub(super) fn inspect_archive(&mut self) -> Met {
+        self.store.set_refusal(None);
+        self.model.set_refusal(None);
+        let catalog = self.engine.catalog();
+        let names: Vec<String> = self.model.account_names().into_iter().collect();
+        for id in &names {
+            // Any request makes an account notice what time has ended.
+            let op = FeatureOp::Check { units: 1, attempt: false };
+            let (now, wants) = (Millis(self.now), Wants::default());
+            let rq = FeatureRequest { account: id, feature: "tokens", op, key: "", now, wants };
+            self.engine.feature(&catalog, &rq).map_err(|error| error.to_string())?;
+        }
+        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let mut signals: BTreeMap<SignalId, Vec<u8>> = BTreeMap::new();
+        for (seq, stored) in self.store.since(Seq(0)) {
+            let mut ops = Vec::new();
+            RecordDigest.digest(seq, &stored.bytes, &mut ops);
+            same("whether the digest has a use for it", &!ops.is_empty(), &stored.matter)?;
+            for op in ops {
+                let ProjectionOp::Put { table, key, value } = op else { continue };
+                let is_new = match table {
+                    Table::Usage => rows.insert(key, value).is_none(),
+                    Table::Signals => {
+                        let id = SignalId::of_row_key(&key).ok_or("a signal without an id")?;
+                        same("the signal's position", &id.seq, &seq)?;
+                        signals.insert(id, value).is_none()
+                    }
+                    Table::Pending => true,
+                };
+                same("a row written once", &is_new, &true)?;
+            }
+        }
+        for value in signals.values() {
+            signal_row(value).map_err(|error| error.to_string())?;
+        }
+        let mut closed: BTreeMap<String, Vec<Line>> = BTreeMap::new();
+        for (key, value) in &rows {
+            let serial = u32::from_be_bytes(key[..4].try_into().map_err(|_| "a short key")?);
+            let id = self.engine.account_id(serial).ok_or("a row of no account")?;
+            let ledger = usage_row(value).map_err(|error| error.to_string())?;
+            closed.entry(id.to_string()).or_default().push(observe::line(&catalog, &ledger));
+        }
+        for id in &names {
+            let mut lines = closed.remove(id).unwrap_or_default();
+            lines.sort();
+            if !lines.is_empty() {
+                self.coverage.note("closed window");
+            }
+            same(&format!("the closed windows of {id}"), &lines, &self.model.closed(id, self.now))?;
+        }
+        Ok(())
+    }
+
+    /// Notes what a request met.
+    pub(super) fn note_request(
+        &mut self,
+        request: &Request,
+        expected: &Result<Answer, EngineError>,
+    ) {
+        let word = request_word(&request.asked);
+        let coverage = &mut self.coverage;
+        match expected {
+            Err(EngineError::Op(error)) => coverage.note(&format!("error {error:?}").replace(
+                |c: char| c.is_ascii_digit(),
+                "",
+            )),
+            Err(EngineError::Store(_)) => coverage.note("error Store"),
+            Err(error) => coverage.note(&format!("error {error:?}")),
+            Ok(answer) => {
+                coverage.note(&format!("{word}: {:?}", answer.verdict));
+                coverage.note(&format!("verdict {:?}", answer.verdict));
+                coverage.note(&format!("origin {:?}", answer.origin));
+                let amounts = &answer.amounts;
+                let met = [
+                    ("replayed", answer.replayed),
+                    ("debt", amounts.debt_units > 0),
+                    ("surplus", amounts.surplus_units > 0),
+                    ("late", amounts.late),
+                    ("other limits", !answer.others.is_empty()),
+                    ("facts", !answer.facts.is_empty()),
+                    ("config value", answer.value_json.is_some()),
+                    ("no binding limit", answer.verdict.is_allowed() && answer.binding.is_none()),
+                    (
+                        "a changed limit",
+                        answer.binding.as_ref().is_some_and(|binding| binding.revision > 1),
+                    ),
+                ];
+                for (what, _) in met.iter().filter(|(_, met)| *met) {
+                    coverage.note(what);
+                }
+            }
+        }
+    }
+}

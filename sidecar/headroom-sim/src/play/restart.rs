@@ -1,0 +1,121 @@
+//! Crashes: the unwritten tail is lost, the rest is read back, and everything is compared.
+
+use std::sync::Arc;
+
+use headroom_core::time::Millis;
+use headroom_engine::ports::Seq;
+use headroom_engine::record::{self, Record};
+use headroom_engine::recovery::Recovery;
+
+use super::{Met, Player, compare, options};
+use crate::catalogs;
+use crate::model::KEY_HORIZON_MS;
+
+impl Player {
+    /// Ends the engine as kill -9 would, and starts another on what is left.
+    pub(super) fn restart(&mut self) -> Met {
+        self.coverage.note("restart");
+        let ledgers = self.engine.counts().ledgers;
+        let lost = self.history.rng.percent(50) && self.lose_tail()?;
+        self.store.set_refusal(None);
+        self.model.set_refusal(None);
+        self.undoable.clear();
+        self.boot += 1;
+
+        let mut recovery = Recovery::new(KEY_HORIZON_MS, options(&self.store, 0).keys_max);
+        let (checkpoint, tail) = self.store.found();
+        // The whole journal says the same as a checkpoint and the records after it.
+        let from_start = checkpoint.is_some() && self.history.rng.percent(30);
+        if let Some(checkpoint) = checkpoint.filter(|_| !from_start) {
+            self.coverage.note("restart from a checkpoint");
+            for entry in &checkpoint.entries {
+                recovery.entry(entry).map_err(|error| error.to_string())?;
+            }
+        } else {
+            self.coverage.note("restart from the journal alone");
+        }
+        let tail = if from_start { self.store.since(Seq(0)) } else { tail };
+        for (seq, stored) in &tail {
+            recovery.record(*seq, &stored.bytes).map_err(|error| error.to_string())?;
+        }
+        let clock = recovery.clock().ok_or("no clock was remembered")?;
+        if clock.high_water > Millis(self.now) {
+            return Err(format!("the clock remembers {} in the future", clock.high_water));
+        }
+        compare::same("the catalog's text", &recovery.catalog_source(), &self.model.source.as_str())?;
+        self.finish(recovery)?;
+        if !lost {
+            compare::same("the count of ledgers", &self.engine.counts().ledgers, &ledgers)?;
+        }
+        self.inspect()
+    }
+
+    /// Starts the engine, under the catalog that was in force or under a changed one.
+    fn finish(&mut self, recovery: Recovery) -> Met {
+        let changed = self.history.rng.percent(30);
+        let (spec, source) = if changed {
+            self.coverage.note("restart under another catalog");
+            let spec = catalogs::changed(&mut self.history.rng, &self.model.catalog);
+            (spec, format!("catalog {}", self.catalogs.len() + 1))
+        } else {
+            (self.catalogs[&self.model.source].clone(), self.model.source.clone())
+        };
+        if self.history.rng.percent(10) {
+            // Also a full disk lets it start; it only takes no writes.
+            self.coverage.note("restart without room");
+            let refusal = Some(headroom_engine::ports::StoreRefusal::NoRoom);
+            self.store.set_refusal(refusal.clone());
+            self.model.set_refusal(refusal);
+        }
+        let options = options(&self.store, self.boot);
+        let finished = recovery.finish(spec.clone(), &source, Millis(self.now), options);
+        let (engine, installed) = finished.map_err(|problems| format!("{problems:?}"))?;
+        self.engine = Arc::new(engine);
+        self.engine.note_clock(false, Millis(self.now));
+        self.model.install(&spec, &source);
+        self.catalogs.insert(source, spec);
+        compare::same("whether the catalog changed", &installed.changed, &changed)?;
+        compare::same("the revision", &installed.revision, &self.model.revision)
+    }
+
+    /// Loses the records of some last steps, which nobody was told of; the model forgets them, too.
+    fn lose_tail(&mut self) -> Result<bool, String> {
+        let last = self.store.last();
+        let Some(oldest) = self.undoable.front() else { return Ok(false) };
+        let lost = self.history.rng.below(last.0 - oldest.before.0 + 1);
+        if lost == 0 {
+            return Ok(false);
+        }
+        let cut = Seq(last.0 - lost);
+        let undone = self.undoable.iter().rev().find(|moment| moment.before <= cut);
+        let undone = undone.ok_or("the oldest moment is before every cut")?;
+        let (before, model) = (undone.before, undone.model.clone());
+        self.store.crash(cut);
+        self.model = model;
+        self.coverage.note("restart that lost records");
+        let kept = self.store.since(before);
+        if !kept.is_empty() {
+            self.coverage.note("restart that lost a part of a step");
+        }
+        for (_, stored) in kept {
+            self.know(&stored.bytes)?;
+        }
+        Ok(true)
+    }
+
+    /// Tells the model what is left of a step whose last record was lost.
+    fn know(&mut self, bytes: &[u8]) -> Met {
+        match record::take(bytes).map_err(|error| error.to_string())? {
+            Record::Name { text, .. } => self.model.know_name(text),
+            // An account begins with a record of its own.
+            Record::Profile { account, at, profile, .. } => {
+                let plan = self.engine.catalog().text(profile.plan).to_owned();
+                self.model.know_account(account, &plan, profile.by_default, at.0);
+            }
+            // Holds that ended are the model's by the clock.
+            Record::Noted { .. } => {}
+            other => return Err(format!("a step does not go on after {other:?}")),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! The histories, and the direction of the dependencies.
+
+mod arrows;
+mod histories;

@@ -1,0 +1,158 @@
+//! Commands of operators: accounts, the clock, the catalog, the sidecar itself.
+
+use std::path::PathBuf;
+
+use headroom_sdk::v1::r#override::Value as OverrideValue;
+use headroom_sdk::{AdminClient, Error, v1};
+
+use super::args::{
+    AccountAction, AccountArgs, ClockAction, ClockArgs, Included, Instead, OverrideArgs, ToAdmin,
+};
+use super::connect::{self, Ended, Failure};
+use super::show::{self, Report};
+
+/// `headroom account …`
+pub(super) async fn account(args: AccountArgs) -> Ended {
+    let AccountArgs { action, to } = args;
+    with_client(&to, async |client| act(client, action).await).await
+}
+
+/// `headroom clock …`
+pub(super) async fn clock(args: ClockArgs) -> Ended {
+    let ClockArgs { action, to } = args;
+    with_client(&to, async |client| {
+        let now = match action {
+            ClockAction::Set { time } => client.set_clock(time).await?,
+            ClockAction::Advance { duration } => client.advance_clock(duration).await?,
+        };
+        Ok(show::clock(now))
+    })
+    .await
+}
+
+/// `headroom status`
+pub(super) async fn status(to: ToAdmin) -> Ended {
+    with_client(&to, async |client| Ok(show::status(&client.get_status().await?))).await
+}
+
+/// `headroom reload`
+pub(super) async fn reload(to: ToAdmin) -> Ended {
+    with_client(&to, async |client| Ok(show::reloaded(&client.reload_catalog().await?))).await
+}
+
+/// `headroom backup`
+pub(super) async fn backup(path: PathBuf, to: ToAdmin) -> Ended {
+    // The sidecar runs in another directory, so a relative path would mean another place there.
+    let path = std::path::absolute(&path).unwrap_or(path);
+    with_client(&to, async |client| {
+        let made = client.backup(path.display().to_string()).await?;
+        Ok(show::backup(&path, &made))
+    })
+    .await
+}
+
+async fn with_client(
+    to: &ToAdmin,
+    act: impl AsyncFnOnce(&AdminClient) -> Result<Report, Error>,
+) -> Ended {
+    let client = match connect::admin(to).await {
+        Ok(client) => client,
+        Err(failure) => return Ended::Failed(failure),
+    };
+    match act(&client).await {
+        Ok(report) => {
+            show::report(&report, to.json);
+            Ended::Done
+        }
+        Err(error) => Ended::Failed(Failure::new(error, &to.admin)),
+    }
+}
+
+async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Error> {
+    let account = match action {
+        AccountAction::Put { account, plan, anchor, zone, ends } => {
+            client
+                .put_subscription(v1::PutSubscriptionRequest {
+                    account,
+                    plan,
+                    anchor: anchor.map(Into::into),
+                    time_zone: zone.unwrap_or_default(),
+                    ends_at: ends.map(Into::into),
+                })
+                .await?
+        }
+        AccountAction::Get { account } => client.get_account(account).await?,
+        AccountAction::List { max } => return list(client, max).await,
+        AccountAction::Suspend { account } => {
+            client.set_account_status(account, v1::AccountStatus::Suspended).await?
+        }
+        AccountAction::Resume { account } => {
+            client.set_account_status(account, v1::AccountStatus::Active).await?
+        }
+        AccountAction::Override(args) => {
+            let account = args.account.clone();
+            client.put_override(account, override_of(args)).await?
+        }
+        AccountAction::DeleteOverride { account, feature, limit } => {
+            client.delete_override(account, feature, limit.as_deref()).await?
+        }
+        AccountAction::Facts { account, facts } => {
+            let fields = facts.into_iter().map(|(name, json)| (name, value(json))).collect();
+            client.put_facts(account, prost_types::Struct { fields }).await?
+        }
+    };
+    Ok(show::account(&account))
+}
+
+async fn list(client: &AdminClient, max: usize) -> Result<Report, Error> {
+    const PAGE: u32 = 1000;
+    let mut accounts = Vec::new();
+    let mut page_token = None;
+    loop {
+        let left = u32::try_from(max - accounts.len()).unwrap_or(PAGE).min(PAGE);
+        if left == 0 {
+            return Ok(show::accounts(&accounts, true));
+        }
+        let page = client.list_accounts(left, page_token.as_deref()).await?;
+        accounts.extend(page.accounts);
+        if page.next_page_token.is_empty() {
+            return Ok(show::accounts(&accounts, false));
+        }
+        accounts.truncate(max);
+        page_token = Some(page.next_page_token);
+    }
+}
+
+fn override_of(args: OverrideArgs) -> v1::Override {
+    let OverrideArgs { account: _, feature, instead, included } = args;
+    let Instead { switch, value, limit } = instead;
+    let limit = limit.map(|limit| {
+        let included_units = match included {
+            Some(Included::Units(units)) => Some(units),
+            Some(Included::Unlimited) | None => None,
+        };
+        OverrideValue::Limit(v1::LimitOverride { limit, included_units })
+    });
+    // The command line has exactly one of them.
+    let value =
+        limit.or(switch.map(OverrideValue::SwitchOn)).or(value.map(OverrideValue::ConfigValue));
+    v1::Override { feature, value }
+}
+
+/// JSON as the wire has it.
+fn value(json: serde_json::Value) -> prost_types::Value {
+    use prost_types::value::Kind;
+    let kind = match json {
+        serde_json::Value::Null => Kind::NullValue(0),
+        serde_json::Value::Bool(on) => Kind::BoolValue(on),
+        serde_json::Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or(0.0)),
+        serde_json::Value::String(text) => Kind::StringValue(text),
+        serde_json::Value::Array(items) => Kind::ListValue(prost_types::ListValue {
+            values: items.into_iter().map(value).collect(),
+        }),
+        serde_json::Value::Object(fields) => Kind::StructValue(prost_types::Struct {
+            fields: fields.into_iter().map(|(name, json)| (name, value(json))).collect(),
+        }),
+    };
+    prost_types::Value { kind: Some(kind) }
+}

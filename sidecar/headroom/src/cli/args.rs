@@ -1,0 +1,468 @@
+//! What can be said, as clap reads it. The texts are the manual.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::server::ClockKind;
+use crate::config::values;
+use crate::serve::ListenAddr;
+
+const EXAMPLES: &str = "\
+Examples:
+  headroom demo                                       see what it does, in a minute
+  headroom check catalog.yaml headroom.yaml           find every mistake before a deployment
+  headroom serve --catalog catalog.yaml               run a sidecar with the defaults
+  headroom ask consume acme tokens 1200               use 1200 tokens of the account acme
+  headroom ask entitlements acme                      what may acme use, and how much is left?
+  headroom account put acme --plan pro                acme bought the plan pro
+  headroom status                                     how is the sidecar?
+
+Environment:
+  HEADROOM_ENDPOINT   where `ask` finds the sidecar      [http://127.0.0.1:7400]
+  HEADROOM_ADMIN      where the other clients find it    [http://127.0.0.1:7401]
+  HEADROOM_CONFIG     the settings of `serve`
+
+Exit codes: 0 done, 1 refused or failed, 2 the command line is wrong.
+Results go to standard output, problems to standard error.";
+
+/// Metering and entitlements next to your product: may this account do this, now?
+///
+/// A sidecar answers from memory, counts durably, never lets a hard limit be passed, and says what
+/// to show to people who come near one.
+#[derive(Debug, Parser)]
+#[command(name = "headroom", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a sidecar until it is told to stop
+    Serve(ServeArgs),
+    /// See what Headroom does: an hour of traffic of a small AI product, replayed
+    Demo(DemoArgs),
+    /// Find every mistake in catalogs and settings
+    Check(CheckArgs),
+    /// Ask a running sidecar what a product would ask
+    Ask(AskArgs),
+    /// Manage accounts: plans, overrides, facts
+    Account(AccountArgs),
+    /// Move the clock of a sidecar that has a test clock
+    Clock(ClockArgs),
+    /// Show how a running sidecar is
+    Status(ToAdmin),
+    /// Have a running sidecar read its catalog again
+    Reload(ToAdmin),
+    /// Copy the data of a running sidecar into a directory that another can start on
+    Backup {
+        /// A directory on the sidecar's machine that is empty or does not exist
+        path: PathBuf,
+        #[command(flatten)]
+        to: ToAdmin,
+    },
+    /// Describe a data directory without opening it
+    Inspect {
+        /// The data directory
+        dir: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Settings of `serve`: flags win over the environment, both over the file.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// The settings file; without one the defaults and flags count
+    #[arg(long, value_name = "FILE", env = "HEADROOM_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    /// Where requests are answered: host:port or unix:/path; may be given more than once
+    #[arg(long, value_name = "ADDRESS", env = "HEADROOM_LISTEN", value_delimiter = ',')]
+    pub(super) listen: Vec<ListenAddr>,
+    /// Where accounts are managed: a loopback address or unix:/path
+    #[arg(long = "admin-listen", value_name = "ADDRESS", env = "HEADROOM_ADMIN_LISTEN")]
+    pub(super) admin: Option<ListenAddr>,
+    /// The directory of all durable state
+    #[arg(long, value_name = "DIR", env = "HEADROOM_DATA_DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// The catalog file
+    #[arg(long, value_name = "FILE", env = "HEADROOM_CATALOG")]
+    pub(super) catalog: Option<PathBuf>,
+    /// The clock that decides: `test` stands still until `headroom clock` moves it
+    #[arg(long, value_name = "system|test", env = "HEADROOM_CLOCK", value_parser = clock_kind)]
+    pub(super) clock: Option<ClockKind>,
+}
+
+/// How the demo runs.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DemoArgs {
+    /// Keep the sidecar running afterwards, to try it by hand
+    #[arg(long)]
+    pub stay: bool,
+}
+
+/// What kind of file to check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FileKind {
+    /// Features, plans, prompts, sinks
+    Catalog,
+    /// The settings of `serve`
+    Server,
+}
+
+/// How to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// For people
+    Text,
+    /// For CI: one object, {"ok": …, "problems": [{"file", "line", "column", "message", …}]}
+    Json,
+}
+
+/// Prints every problem with its place and, where there is one, a suggestion. Settings are checked
+/// together with the catalog they name.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Catalogs and settings files
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// What the files are; without it their keys tell
+    #[arg(long)]
+    pub(super) kind: Option<FileKind>,
+    /// How to report
+    #[arg(long, default_value = "text")]
+    pub(super) format: ReportFormat,
+    /// Take every ${VARIABLE} and secret_file as given, for CI without secrets
+    #[arg(long)]
+    pub(super) without_secrets: bool,
+}
+
+/// Where a sidecar answers.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ToSidecar {
+    /// The sidecar: http://host:port or unix:/path
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        env = "HEADROOM_ENDPOINT",
+        default_value = "http://127.0.0.1:7400"
+    )]
+    pub(super) endpoint: String,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// Where a sidecar is managed.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ToAdmin {
+    /// The sidecar's admin listener: http://host:port or unix:/path
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        env = "HEADROOM_ADMIN",
+        default_value = "http://127.0.0.1:7401"
+    )]
+    pub(super) admin: String,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// Ask a running sidecar what a product would ask
+///
+/// The answer comes with its prompt, projection and all limits. Exit code 1 when it is a refusal.
+#[derive(Debug, Args)]
+pub(super) struct AskArgs {
+    #[command(subcommand)]
+    pub(super) question: Question,
+    #[command(flatten)]
+    pub(super) to: ToSidecar,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Question {
+    /// Would it be allowed? Counts nothing
+    Check {
+        /// The account's id
+        account: String,
+        /// The feature's name
+        feature: String,
+        /// How many units
+        #[arg(long)]
+        units: Option<u64>,
+        /// A screen is drawn: a refusal is no signal
+        #[arg(long)]
+        render: bool,
+    },
+    /// Use units, if it is allowed
+    Consume(UseArgs),
+    /// Set units aside for work whose cost is not known yet
+    Reserve {
+        #[command(flatten)]
+        usage: UseArgs,
+        /// How long, as in 30s or 10min
+        #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+        hold: Duration,
+    },
+    /// Hold a reservation longer, or more units
+    Extend {
+        #[command(flatten)]
+        reservation: ReservationArgs,
+        /// How long from now on
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        hold: Option<Duration>,
+        /// Units in addition
+        #[arg(long, default_value_t = 0)]
+        units: u64,
+    },
+    /// Say what the work did cost
+    Commit {
+        #[command(flatten)]
+        reservation: ReservationArgs,
+        /// Units used: any number, more than were held too
+        units: u64,
+    },
+    /// Give a reservation back unused
+    Release(ReservationArgs),
+    /// Count usage that happened already
+    Record(UseArgs),
+    /// What was used, by limit and window
+    Usage {
+        /// The account's id
+        account: String,
+        /// Only this feature
+        #[arg(long)]
+        feature: Option<String>,
+        /// Also windows that closed since then, as in 2026-05-01 or 2026-05-01T12:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        since: Option<SystemTime>,
+    },
+    /// What an account may use, and how much is left
+    Entitlements {
+        /// The account's id
+        account: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UseArgs {
+    /// The account's id
+    pub(super) account: String,
+    /// The feature's name
+    pub(super) feature: String,
+    /// How many units
+    pub(super) units: u64,
+    /// Makes a retry safe: the same key counts once [default: a new one]
+    #[arg(long)]
+    pub(super) key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReservationArgs {
+    /// The account's id
+    pub(super) account: String,
+    /// The reservation's id, from `reserve`
+    pub(super) reservation: String,
+    /// Makes a retry safe: the same key counts once [default: a new one]
+    #[arg(long)]
+    pub(super) key: Option<String>,
+}
+
+/// Manage accounts: plans, overrides, facts
+#[derive(Debug, Args)]
+pub(super) struct AccountArgs {
+    #[command(subcommand)]
+    pub(super) action: AccountAction,
+    #[command(flatten)]
+    pub(super) to: ToAdmin,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountAction {
+    /// Put an account on a plan; a new account is created, what was used stays used
+    Put {
+        /// The account's id
+        account: String,
+        /// The plan's name in the catalog
+        #[arg(long)]
+        plan: String,
+        /// The instant billing windows are counted from [default: as it was, or now]
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        anchor: Option<SystemTime>,
+        /// The time zone of calendar windows, as in Europe/Berlin [default: as it was, or UTC]
+        #[arg(long, value_name = "ZONE")]
+        zone: Option<String>,
+        /// When the subscription ends [default: never]
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        ends: Option<SystemTime>,
+    },
+    /// Show one account
+    Get {
+        /// The account's id
+        account: String,
+    },
+    /// List accounts by id
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        max: usize,
+    },
+    /// Refuse everything an account asks
+    Suspend {
+        /// The account's id
+        account: String,
+    },
+    /// Let a suspended account go on
+    Resume {
+        /// The account's id
+        account: String,
+    },
+    /// Give one account something else than its plan does
+    Override(OverrideArgs),
+    /// Take overrides of a feature back
+    DeleteOverride {
+        /// The account's id
+        account: String,
+        /// The feature's name
+        feature: String,
+        /// Only the override of this limit
+        #[arg(long)]
+        limit: Option<String>,
+    },
+    /// Set facts of an account for prompts and signals; those not named stay
+    Facts {
+        /// The account's id
+        account: String,
+        /// NAME=VALUE; a value is JSON or a text; NAME= removes the fact
+        #[arg(required = true, value_name = "NAME=VALUE", value_parser = fact)]
+        facts: Vec<(String, serde_json::Value)>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OverrideArgs {
+    /// The account's id
+    pub(super) account: String,
+    /// The feature's name
+    pub(super) feature: String,
+    #[command(flatten)]
+    pub(super) instead: Instead,
+    /// For a quota: the included units
+    #[arg(long, value_name = "UNITS|unlimited", value_parser = included, requires = "limit")]
+    pub(super) included: Option<Included>,
+}
+
+/// What replaces the plan's word: exactly one of them.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Instead {
+    /// For a switch
+    #[arg(long, value_name = "on|off", value_parser = on_off)]
+    pub(super) switch: Option<bool>,
+    /// For a config: the value
+    #[arg(long, value_name = "JSON", value_parser = json_text)]
+    pub(super) value: Option<String>,
+    /// For a quota: the limit's name
+    #[arg(long, requires = "included")]
+    pub(super) limit: Option<String>,
+}
+
+/// Included units of an override.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Included {
+    Units(i64),
+    Unlimited,
+}
+
+/// Move the clock of a sidecar that has a test clock
+#[derive(Debug, Args)]
+pub(super) struct ClockArgs {
+    #[command(subcommand)]
+    pub(super) action: ClockAction,
+    #[command(flatten)]
+    pub(super) to: ToAdmin,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClockAction {
+    /// Move it to an instant; it never goes back
+    Set {
+        /// As in 2026-05-01 or 2026-05-01T12:00:00Z
+        #[arg(value_parser = time)]
+        time: SystemTime,
+    },
+    /// Move it on
+    Advance {
+        /// As in 90s, 30min, 24h or 7d
+        #[arg(value_parser = duration)]
+        duration: Duration,
+    },
+}
+
+fn clock_kind(text: &str) -> Result<ClockKind, String> {
+    match text {
+        "system" => Ok(ClockKind::System),
+        "test" => Ok(ClockKind::Test),
+        _ => Err("use system or test".into()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    values::duration(text)
+}
+
+/// An instant of RFC 3339, or a day in UTC.
+fn time(text: &str) -> Result<SystemTime, String> {
+    let stamp: Option<jiff::Timestamp> = text.parse().ok().or_else(|| {
+        let day: jiff::civil::Date = text.parse().ok()?;
+        Some(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    });
+    let wrong = || "write it as 2026-05-01T12:00:00Z or 2026-05-01".to_owned();
+    stamp.map(SystemTime::from).ok_or_else(wrong)
+}
+
+fn on_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err("use on or off".into()),
+    }
+}
+
+fn json_text(text: &str) -> Result<String, String> {
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value) => Ok(value.to_string()),
+        Err(error) => Err(format!("this is not JSON ({error}); a text needs quotes: '\"text\"'")),
+    }
+}
+
+fn included(text: &str) -> Result<Included, String> {
+    match text {
+        "unlimited" => Ok(Included::Unlimited),
+        _ => {
+            let units = values::whole_number(text)?;
+            let units = i64::try_from(units).map_err(|_| format!("`{text}` is too large"))?;
+            Ok(Included::Units(units))
+        }
+    }
+}
+
+/// `NAME=VALUE`: JSON where it is JSON, else a text; nothing is null.
+fn fact(text: &str) -> Result<(String, serde_json::Value), String> {
+    let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+        return Err("write it as NAME=VALUE".into());
+    };
+    let value = match serde_json::from_str(value) {
+        Ok(value) => value,
+        Err(_) if value.is_empty() => serde_json::Value::Null,
+        Err(_) => serde_json::Value::String(value.to_owned()),
+    };
+    Ok((name.to_owned(), value))
+}

@@ -1,0 +1,94 @@
+//! `headroom ask`: a product's questions, by hand.
+
+use headroom_sdk::{Call, Client, Error, Operation, Write};
+
+use super::args::{AskArgs, Question};
+use super::connect::{self, Ended, Failure};
+use super::show::{self, Report};
+
+/// Asks, and shows the answer.
+pub(super) async fn run(args: AskArgs) -> Ended {
+    let client = match connect::sidecar(&args.to).await {
+        Ok(client) => client,
+        Err(failure) => return Ended::Failed(failure),
+    };
+    match answer(&client, args.question).await {
+        Ok(report) => {
+            show::report(&report, args.to.json);
+            if report.is_refusal { Ended::Refused } else { Ended::Done }
+        }
+        Err(error) => Ended::Failed(Failure::new(error, &args.to.endpoint)),
+    }
+}
+
+async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
+    match question {
+        Question::Check { account, feature, units, render } => {
+            let mut call = full(client.check(account, &*feature));
+            if let Some(units) = units {
+                call = call.units(units);
+            }
+            if render {
+                call = call.rendering();
+            }
+            Ok(show::decision(&call.await?))
+        }
+        Question::Consume(usage) => {
+            let call = client.consume(usage.account, usage.feature, usage.units);
+            Ok(show::decision(&keyed(full(call), usage.key).await?))
+        }
+        Question::Reserve { usage, hold } => {
+            let call = client.reserve(usage.account, usage.feature, usage.units).hold_for(hold);
+            Ok(show::reserved(&keyed(full(call), usage.key).await?))
+        }
+        Question::Extend { reservation, hold, units } => {
+            let mut call = client.extend(reservation.account, reservation.reservation);
+            if let Some(hold) = hold {
+                call = call.hold_for(hold);
+            }
+            let call = full(call.additional_units(units));
+            Ok(show::extended(&keyed(call, reservation.key).await?))
+        }
+        Question::Commit { reservation, units } => {
+            let call = client.commit(reservation.account, reservation.reservation, units);
+            Ok(show::committed(&keyed(full(call), reservation.key).await?))
+        }
+        Question::Release(reservation) => {
+            let call = client.release(reservation.account, reservation.reservation);
+            Ok(show::released(&keyed(full(call), reservation.key).await?))
+        }
+        Question::Record(usage) => {
+            let call = client.record(usage.account, usage.feature, usage.units);
+            Ok(show::recorded(&keyed(full(call), usage.key).await?))
+        }
+        Question::Usage { account, feature, since } => {
+            let mut windows = Vec::new();
+            let mut page_token: Option<String> = None;
+            loop {
+                let page = client
+                    .get_usage(&*account, feature.as_deref(), since, page_token.as_deref())
+                    .await?;
+                windows.extend(page.windows);
+                page_token = page.next_page_token;
+                if page_token.is_none() {
+                    return Ok(show::usage(&windows));
+                }
+            }
+        }
+        Question::Entitlements { account } => {
+            Ok(show::entitlements(&client.list_entitlements(account).await?))
+        }
+    }
+}
+
+/// A person wants to see all there is.
+fn full<O: Operation>(call: Call<O>) -> Call<O> {
+    call.with_prompt().with_projection().with_all_limits()
+}
+
+fn keyed<O: Write>(call: Call<O>, key: Option<String>) -> Call<O> {
+    match key {
+        Some(key) => call.idempotency_key(key),
+        None => call,
+    }
+}

@@ -1,0 +1,96 @@
+//! `headroom check`: every mistake in catalogs and settings, before anything runs.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::args::{CheckArgs, FileKind, ReportFormat};
+use super::{FAILED, show};
+use crate::config::catalog;
+use crate::config::problems::Problems;
+use crate::config::server::{self, Overrides};
+use crate::config::sinks::{NoSecrets, RealSecrets, Secrets};
+use crate::config::yaml;
+
+/// Checks all files, and says of each what it found.
+pub(super) fn run(args: &CheckArgs) -> ExitCode {
+    let checked = check_all(args);
+    let problems: Vec<&Problems> = checked.iter().filter_map(|file| file.as_ref().err()).collect();
+    match args.format {
+        ReportFormat::Text => {
+            for file in &checked {
+                match file {
+                    Ok(summary) => show::line(summary),
+                    Err(problems) => show::problem(&problems.to_string()),
+                }
+            }
+        }
+        ReportFormat::Json => {
+            let list: Vec<_> = problems.iter().flat_map(|problems| problems.to_json()).collect();
+            show::json(&json!({ "ok": list.is_empty(), "problems": list }));
+        }
+    }
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+}
+
+/// A summary of each file, or its problems.
+fn check_all(args: &CheckArgs) -> Vec<Result<String, Problems>> {
+    let mut checked = Vec::new();
+    let mut seen: Vec<PathBuf> = Vec::new();
+    let mut queue: Vec<(PathBuf, Option<FileKind>)> =
+        args.files.iter().rev().map(|file| (file.clone(), args.kind)).collect();
+    while let Some((file, kind)) = queue.pop() {
+        if seen.contains(&file) {
+            continue;
+        }
+        seen.push(file.clone());
+        match kind.or_else(|| kind_of(&file)) {
+            Some(FileKind::Catalog) => checked.push(check_catalog(&file, args.without_secrets)),
+            Some(FileKind::Server) => {
+                let result = server::load(Some(&file), Overrides::default());
+                if let Ok(config) = &result {
+                    queue.push((config.catalog.clone(), Some(FileKind::Catalog)));
+                }
+                checked.push(result.map(|_| format!("{}: good settings", file.display())));
+            }
+            // Whatever it is, reading it as a catalog says what is wrong.
+            None => checked.push(check_catalog(&file, args.without_secrets)),
+        }
+    }
+    checked
+}
+
+fn check_catalog(file: &Path, without_secrets: bool) -> Result<String, Problems> {
+    let base = file.parent().unwrap_or(Path::new("")).to_owned();
+    let real = RealSecrets { base };
+    let secrets: &dyn Secrets = if without_secrets { &NoSecrets } else { &real };
+    let parsed = catalog::load(file, secrets)?;
+    let many = |count: usize, one: &str| match count {
+        1 => format!("1 {one}"),
+        _ => format!("{count} {one}s"),
+    };
+    Ok(format!(
+        "{}: a good catalog with {}, {}, {} and {}",
+        file.display(),
+        many(parsed.spec.features.len(), "feature"),
+        many(parsed.spec.plans.len(), "plan"),
+        many(parsed.spec.prompts.len(), "prompt"),
+        many(parsed.sinks.len(), "sink"),
+    ))
+}
+
+/// What a file is, by its keys. `None` when it cannot be read or has keys of neither.
+fn kind_of(file: &Path) -> Option<FileKind> {
+    const CATALOG_KEYS: [&str; 3] = ["features", "plans", "prompts"];
+    const SERVER_KEYS: [&str; 7] =
+        ["catalog", "listen", "admin", "data_dir", "durability", "workers", "log"];
+    let bytes = crate::config::read_file(file).ok()?;
+    let root = yaml::parse(yaml::decode(&bytes).ok()?, &mut vec![])?;
+    let has = |keys: &[&str]| keys.iter().any(|key| root.get(key).is_some());
+    if has(&CATALOG_KEYS) {
+        Some(FileKind::Catalog)
+    } else {
+        has(&SERVER_KEYS).then_some(FileKind::Server)
+    }
+}

@@ -1,0 +1,73 @@
+//! The command line: what can be said to `headroom`, and how it answers.
+//!
+//! Results go to standard output, problems to standard error. Exit codes: 0 done, 1 refused or failed,
+//! 2 the command line itself is wrong. Commands that talk to a sidecar are clients like any other:
+//! they use the SDK and know nothing of the engine.
+
+mod admin;
+mod args;
+mod ask;
+mod check;
+mod connect;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use args::DemoArgs;
+use args::{Cli, Command, ServeArgs};
+
+use crate::config::problems::Problems;
+use crate::config::server::{self, Config, Overrides};
+
+/// How the commands end that are not clients; main fills it in.
+pub struct Runners {
+    /// Runs a sidecar until it is told to stop.
+    pub serve: fn(Config) -> ExitCode,
+    /// Shows what Headroom does, by itself.
+    pub demo: fn(&DemoArgs) -> ExitCode,
+    /// Describes a data directory; the flag asks for JSON.
+    pub inspect: fn(&Path, bool) -> ExitCode,
+}
+
+/// Refused or failed.
+const FAILED: u8 = 1;
+
+/// The command line is wrong: the same that clap uses.
+const USAGE: u8 = 2;
+
+/// Reads the command line and does what it says.
+pub fn run(runners: &Runners) -> ExitCode {
+    dispatch(Cli::parse().command, runners)
+}
+
+fn dispatch(command: Command, runners: &Runners) -> ExitCode {
+    match command {
+        Command::Serve(args) => match settings(args) {
+            Ok(config) => (runners.serve)(config),
+            Err(problems) => {
+                show::problem(&problems.to_string());
+                ExitCode::from(FAILED)
+            }
+        },
+        Command::Demo(args) => (runners.demo)(&args),
+        Command::Inspect { dir, json } => (runners.inspect)(&dir, json),
+        Command::Check(args) => check::run(&args),
+        Command::Ask(args) => connect::run(ask::run(args)),
+        Command::Account(args) => connect::run(admin::account(args)),
+        Command::Clock(args) => connect::run(admin::clock(args)),
+        Command::Status(to) => connect::run(admin::status(to)),
+        Command::Reload(to) => connect::run(admin::reload(to)),
+        Command::Backup { path, to } => connect::run(admin::backup(path, to)),
+    }
+}
+
+fn settings(args: ServeArgs) -> Result<Config, Problems> {
+    let ServeArgs { config, listen, admin, data_dir, catalog, clock } = args;
+    let overrides = Overrides { listen, admin, data_dir, catalog, clock };
+    server::load(config.as_deref(), overrides)
+}

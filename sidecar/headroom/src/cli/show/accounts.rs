@@ -1,0 +1,215 @@
+//! What an operator would be told.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use headroom_sdk::v1;
+use headroom_sdk::v1::r#override::Value as OverrideValue;
+use serde_json::{Value, json};
+
+use super::{Report, instant, json_instant, table, wire_instant, word};
+use crate::prompts::display_units;
+
+/// One account.
+pub(in super::super) fn account(account: &v1::Account) -> Report {
+    let when = |at: Option<&prost_types::Timestamp>| wire_instant(at).map(instant);
+    let status = word(account.status().as_str_name(), "ACCOUNT_STATUS_");
+    let mut rows = vec![
+        vec!["account".to_owned(), account.account.clone()],
+        vec!["plan".to_owned(), account.plan.clone()],
+        vec!["status".to_owned(), status],
+    ];
+    let mut row = |name: &str, value: Option<String>| {
+        rows.extend(value.map(|value| vec![name.to_owned(), value]));
+    };
+    row("anchor", when(account.anchor.as_ref()));
+    row("time zone", Some(account.time_zone.clone()).filter(|zone| !zone.is_empty()));
+    row("ends", when(account.ends_at.as_ref()));
+    row("known since", when(account.created_at.as_ref()));
+    for over in &account.overrides {
+        row("override", Some(override_text(over)));
+    }
+    for (name, value) in facts(account) {
+        row("fact", Some(format!("{name} = {value}")));
+    }
+    Report::new(table(&rows), account_json(account))
+}
+
+/// A list of accounts, which may have been cut.
+pub(in super::super) fn accounts(accounts: &[v1::Account], is_cut: bool) -> Report {
+    let mut rows = vec![["ACCOUNT", "PLAN", "STATUS", "OVERRIDES"].map(str::to_owned).to_vec()];
+    for account in accounts {
+        rows.push(vec![
+            account.account.clone(),
+            account.plan.clone(),
+            word(account.status().as_str_name(), "ACCOUNT_STATUS_"),
+            account.overrides.len().to_string(),
+        ]);
+    }
+    let mut text = if accounts.is_empty() { "no accounts".to_owned() } else { table(&rows) };
+    if is_cut {
+        text += &format!("\nthe first {}; --max shows more", accounts.len());
+    }
+    let list: Vec<Value> = accounts.iter().map(account_json).collect();
+    Report::new(text, json!({ "accounts": list, "complete": !is_cut }))
+}
+
+/// Where the clock stands.
+pub(in super::super) fn clock(now: SystemTime) -> Report {
+    Report::new(format!("it is {}", instant(now)), json!({ "now": instant(now) }))
+}
+
+/// What a reload did.
+pub(in super::super) fn reloaded(answer: &v1::ReloadCatalogResponse) -> Report {
+    let revision = answer.catalog_revision;
+    let text = match answer.changed {
+        true => format!("catalog revision {revision} is in force"),
+        false => format!("nothing changed, catalog revision {revision} stays in force"),
+    };
+    Report::new(text, json!({ "catalog_revision": revision, "changed": answer.changed }))
+}
+
+/// What a backup contains.
+pub(in super::super) fn backup(path: &Path, made: &v1::BackupResponse) -> Report {
+    let bytes = made.bytes.cast_unsigned();
+    let text = format!(
+        "{}: {} bytes, up to record {}",
+        path.display(),
+        display_units(bytes, 0),
+        made.journal_last
+    );
+    let path = path.display().to_string();
+    Report::new(text, json!({ "path": path, "bytes": bytes, "journal_last": made.journal_last }))
+}
+
+/// How a sidecar is.
+pub(in super::super) fn status(status: &v1::GetStatusResponse) -> Report {
+    let count = |number: i64| display_units(number.cast_unsigned(), 0);
+    let when = |at: Option<&prost_types::Timestamp>| {
+        wire_instant(at).map_or_else(|| "unknown".to_owned(), instant)
+    };
+    let clock = if status.test_clock { " (test clock)" } else { "" };
+    let journal = match status.journal_refusal.as_str() {
+        "" => format!(
+            "{} records, {} not durable yet",
+            count(status.journal_last),
+            count(status.journal_last.saturating_sub(status.journal_durable))
+        ),
+        refusal => format!("takes no writes: {refusal}"),
+    };
+    let horizon = status.idempotency_horizon.as_ref().map_or(0, |horizon| horizon.seconds);
+    let mut rows = Vec::new();
+    let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
+    row("version", status.version.clone());
+    row("catalog", format!("revision {}", status.catalog_revision));
+    row("now", format!("{}{clock}", when(status.now.as_ref())));
+    row("running since", when(status.started_at.as_ref()));
+    row("accounts", count(status.accounts));
+    row("ledgers", count(status.ledgers));
+    row("keys", format!("{}, remembered for {horizon} s", count(status.idempotency_keys)));
+    row("journal", journal);
+    let pending = count(status.signals_pending);
+    let emitted = count(status.signals_emitted);
+    row("signals", format!("{emitted} emitted, {pending} not delivered yet"));
+    if status.ledgers_halted > 0 {
+        let halted = count(status.ledgers_halted);
+        row("HALTED", format!("{halted} ledgers failed a check and admit nothing"));
+    }
+    let json = json!({
+        "version": status.version,
+        "catalog_revision": status.catalog_revision,
+        "now": json_instant(wire_instant(status.now.as_ref())),
+        "test_clock": status.test_clock,
+        "started_at": json_instant(wire_instant(status.started_at.as_ref())),
+        "accounts": status.accounts,
+        "ledgers": status.ledgers,
+        "idempotency_keys": status.idempotency_keys,
+        "idempotency_horizon_s": horizon,
+        "journal_last": status.journal_last,
+        "journal_durable": status.journal_durable,
+        "journal_refusal": status.journal_refusal,
+        "signals_emitted": status.signals_emitted,
+        "signals_pending": status.signals_pending,
+        "ledgers_halted": status.ledgers_halted,
+    });
+    Report::new(table(&rows), json)
+}
+
+fn override_text(over: &v1::Override) -> String {
+    let feature = &over.feature;
+    match &over.value {
+        Some(OverrideValue::SwitchOn(true)) => format!("{feature} is on"),
+        Some(OverrideValue::SwitchOn(false)) => format!("{feature} is off"),
+        Some(OverrideValue::ConfigValue(value)) => format!("{feature} is {value}"),
+        Some(OverrideValue::Limit(limit)) => {
+            let units = limit.included_units;
+            let included = units.map_or_else(
+                || "unlimited".to_owned(),
+                |units| format!("{} included", display_units(units.cast_unsigned(), 0)),
+            );
+            format!("{feature} {}: {included}", limit.limit)
+        }
+        None => format!("{feature}: unknown to this version"),
+    }
+}
+
+fn account_json(account: &v1::Account) -> Value {
+    let facts: serde_json::Map<_, _> = facts(account).into_iter().collect();
+    json!({
+        "account": account.account,
+        "plan": account.plan,
+        "status": word(account.status().as_str_name(), "ACCOUNT_STATUS_"),
+        "anchor": json_instant(wire_instant(account.anchor.as_ref())),
+        "time_zone": account.time_zone,
+        "ends_at": json_instant(wire_instant(account.ends_at.as_ref())),
+        "created_at": json_instant(wire_instant(account.created_at.as_ref())),
+        "overrides": account.overrides.iter().map(override_json).collect::<Vec<_>>(),
+        "facts": facts,
+    })
+}
+
+fn override_json(over: &v1::Override) -> Value {
+    let mut json = json!({ "feature": over.feature });
+    match &over.value {
+        Some(OverrideValue::SwitchOn(on)) => json["switch_on"] = json!(on),
+        Some(OverrideValue::ConfigValue(value)) => {
+            json["config_value"] =
+                serde_json::from_str(value).unwrap_or_else(|_| Value::from(value.clone()));
+        }
+        Some(OverrideValue::Limit(limit)) => {
+            json["limit"] = json!(limit.limit);
+            json["included_units"] = json!(limit.included_units);
+        }
+        None => {}
+    }
+    json
+}
+
+fn facts(account: &v1::Account) -> Vec<(String, Value)> {
+    let fields = account.facts.as_ref().map(|facts| &facts.fields);
+    fields.into_iter().flatten().map(|(name, value)| (name.clone(), plain(value))).collect()
+}
+
+fn plain(value: &prost_types::Value) -> Value {
+    use prost_types::value::Kind;
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::BoolValue(on)) => Value::from(*on),
+        Some(Kind::NumberValue(number)) => whole(*number),
+        Some(Kind::StringValue(text)) => Value::from(text.clone()),
+        Some(Kind::ListValue(list)) => list.values.iter().map(plain).collect(),
+        Some(Kind::StructValue(fields)) => Value::Object(
+            fields.fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        ),
+    }
+}
+
+/// The wire has floats only; 12 should not come back as 12.0.
+#[allow(clippy::cast_possible_truncation)]
+fn whole(number: f64) -> Value {
+    if number.fract() == 0.0 && number.abs() < 9e15 {
+        Value::from(number as i64)
+    } else {
+        Value::from(number)
+    }
+}

@@ -1,0 +1,327 @@
+//! What a product would be told.
+
+use headroom_sdk::{
+    Committed, Decision, Entitlement, Entitlements, Extended, LimitState, Projection,
+    ProjectionState, Prompt, Recorded, Released, Reserved, UsageWindow,
+};
+use serde_json::{Value, json};
+
+use super::{Report, instant, json_instant, spaced, table, word};
+use crate::prompts::display_units;
+
+/// A plain answer.
+pub(in super::super) fn decision(decision: &Decision) -> Report {
+    Report {
+        text: decision_text(decision),
+        json: decision_json(decision),
+        is_refusal: !decision.allowed,
+    }
+}
+
+/// The answer to Reserve.
+pub(in super::super) fn reserved(reserved: &Reserved) -> Report {
+    let mut report = decision(&reserved.decision);
+    if let Some(reservation) = &reserved.reservation {
+        let until =
+            reservation.expires_at.map_or_else(String::new, |at| format!(" until {}", instant(at)));
+        report.text = format!("{}\nreservation: {}{until}", report.text, reservation.id);
+        report.json["reservation_id"] = json!(reservation.id);
+        report.json["expires_at"] = json_instant(reservation.expires_at);
+    }
+    report
+}
+
+/// The answer to Extend.
+pub(in super::super) fn extended(extended: &Extended) -> Report {
+    let mut report = decision(&extended.decision);
+    let until =
+        extended.expires_at.map_or_else(String::new, |at| format!(" until {}", instant(at)));
+    let held = display_units(extended.held_units, 0);
+    report.text = format!("{}\nheld: {held} units{until}", report.text);
+    report.json["held_units"] = json!(extended.held_units);
+    report.json["expires_at"] = json_instant(extended.expires_at);
+    report
+}
+
+/// The answer to Commit.
+pub(in super::super) fn committed(committed: &Committed) -> Report {
+    let mut report = decision(&committed.decision);
+    let mut text = format!("committed: {}", display_units(committed.committed_units, 0));
+    if committed.late {
+        text += ", after the hold had ended";
+    }
+    if committed.surplus_units > 0 {
+        text += &format!(", {} more than was held", display_units(committed.surplus_units, 0));
+    }
+    if committed.debt_units > 0 {
+        text += &format!(", {} of it debt", display_units(committed.debt_units, 0));
+    }
+    report.text = format!("{text}\n{}", report.text);
+    report.json["committed_units"] = json!(committed.committed_units);
+    report.json["surplus_units"] = json!(committed.surplus_units);
+    report.json["debt_units"] = json!(committed.debt_units);
+    report.json["late"] = json!(committed.late);
+    report
+}
+
+/// The answer to Release.
+pub(in super::super) fn released(released: &Released) -> Report {
+    let mut report = decision(&released.decision);
+    let units = display_units(released.released_units, 0);
+    report.text = format!("released: {units}\n{}", report.text);
+    report.json["released_units"] = json!(released.released_units);
+    report
+}
+
+/// The answer to Record.
+pub(in super::super) fn recorded(recorded: &Recorded) -> Report {
+    let mut report = decision(&recorded.decision);
+    if recorded.debt_units > 0 {
+        let units = display_units(recorded.debt_units, 0);
+        report.text = format!("debt: {units}\n{}", report.text);
+    }
+    report.json["debt_units"] = json!(recorded.debt_units);
+    report
+}
+
+/// What was used.
+pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
+    let head = ["FEATURE", "LIMIT", "USED", "RESERVED", "DEBT", "FROM", "TO", "STATE"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let when = |at: Option<std::time::SystemTime>| at.map_or_else(|| "never".to_owned(), instant);
+    for window in windows {
+        rows.push(vec![
+            window.feature.clone(),
+            window.limit.clone(),
+            display_units(window.used_units, 0),
+            display_units(window.reserved_units, 0),
+            display_units(window.debt_units, 0),
+            when(window.window_start),
+            when(window.window_end),
+            if window.closed { "closed" } else { "current" }.to_owned(),
+        ]);
+    }
+    let json = windows.iter().map(|window| {
+        json!({
+            "feature": window.feature,
+            "limit": window.limit,
+            "used_units": window.used_units,
+            "reserved_units": window.reserved_units,
+            "debt_units": window.debt_units,
+            "window_start": json_instant(window.window_start),
+            "window_end": json_instant(window.window_end),
+            "closed": window.closed,
+        })
+    });
+    let text = if windows.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
+    Report::new(text, json!({ "windows": json.collect::<Vec<_>>() }))
+}
+
+/// What an account may use.
+pub(in super::super) fn entitlements(answer: &Entitlements) -> Report {
+    let mut text = format!("plan {}, catalog revision {}", answer.plan, answer.catalog_revision);
+    for entitlement in &answer.entitlements {
+        text += &format!("\n{}: {}", entitlement.feature, entitlement_text(entitlement));
+        if !entitlement.limits.is_empty() {
+            text += &format!("\n{}", limits_text(entitlement.limits.iter()));
+        }
+    }
+    let list: Vec<Value> = answer.entitlements.iter().map(entitlement_json).collect();
+    let json = json!({
+        "plan": answer.plan,
+        "catalog_revision": answer.catalog_revision,
+        "as_of": json_instant(answer.as_of),
+        "test_clock": answer.test_clock,
+        "entitlements": list,
+    });
+    Report::new(text, json)
+}
+
+fn entitlement_text(entitlement: &Entitlement) -> String {
+    match (&entitlement.denial, &entitlement.config_value) {
+        (Some(denial), _) => format!("no, {}", spaced(&word(denial.as_str_name(), "DENIAL_"))),
+        (None, Some(value)) => value.clone(),
+        (None, None) if entitlement.allowed => "yes".to_owned(),
+        (None, None) => "no".to_owned(),
+    }
+}
+
+fn entitlement_json(entitlement: &Entitlement) -> Value {
+    json!({
+        "feature": entitlement.feature,
+        "feature_name": entitlement.feature_name,
+        "unit": entitlement.unit,
+        "kind": word(entitlement.kind.as_str_name(), "FEATURE_KIND_"),
+        "allowed": entitlement.allowed,
+        "denial": entitlement.denial.map(|denial| word(denial.as_str_name(), "DENIAL_")),
+        "config_value": config_json(entitlement.config_value.as_deref()),
+        "limits": entitlement.limits.iter().map(limit_json).collect::<Vec<_>>(),
+        "origin": entitlement.origin.as_ref().map(|o| word(o.kind.as_str_name(), "ORIGIN_KIND_")),
+    })
+}
+
+fn decision_text(decision: &Decision) -> String {
+    let verdict = spaced(&word(decision.verdict.as_str_name(), "VERDICT_"));
+    let mut text = match decision.denial {
+        Some(denial) => {
+            format!("{verdict}: {}", spaced(&word(denial.as_str_name(), "DENIAL_")))
+        }
+        None => verdict,
+    };
+    if let Some(wait) = decision.retry_after {
+        text += &format!(", try again in {} s", wait.as_secs());
+    }
+    if decision.replayed {
+        text += " (the answer of the first write with this key)";
+    }
+    if let Some(value) = &decision.config_value {
+        text += &format!("\nvalue: {value}");
+    }
+    let limits = decision.binding.iter().chain(&decision.other_limits);
+    if decision.binding.is_some() {
+        text += &format!("\n{}", limits_text(limits));
+    }
+    if let Some(line) = decision.projection.as_ref().and_then(projection_text) {
+        text += &format!("\n{line}");
+    }
+    if let Some(prompt) = &decision.prompt {
+        text += &format!("\n{}", prompt_text(prompt));
+    }
+    text
+}
+
+fn limits_text<'a>(limits: impl Iterator<Item = &'a LimitState>) -> String {
+    let rows: Vec<Vec<String>> = limits.map(limit_row).collect();
+    table(&rows)
+}
+
+fn limit_row(limit: &LimitState) -> Vec<String> {
+    let units = |units: u64| display_units(units, 0);
+    let mut notes = Vec::new();
+    if limit.reserved_units > 0 {
+        notes.push(format!("{} reserved", units(limit.reserved_units)));
+    }
+    if limit.overage_units > 0 {
+        notes.push(format!("{} billed as overage", units(limit.overage_units)));
+    }
+    if let Some(left) =
+        limit.grace_units_remaining.filter(|_| limit.settled_units_remaining == Some(0))
+    {
+        notes.push(format!("{} of grace left", units(left)));
+    }
+    if limit.debt_units > 0 {
+        notes.push(format!("{} debt", units(limit.debt_units)));
+    }
+    notes.push(match limit.window_end {
+        Some(at) => format!("until {}", instant(at)),
+        None => "for ever".to_owned(),
+    });
+    let used = match limit.included_units {
+        Some(included) => format!("{} of {} used", units(limit.used_units), units(included)),
+        None => format!("{} used, unlimited", units(limit.used_units)),
+    };
+    let left = match limit.settled_units_remaining {
+        Some(left) => format!("{} left", units(left)),
+        None => String::new(),
+    };
+    vec![format!("  {}", limit.limit), used, left, notes.join(", ")]
+}
+
+fn projection_text(projection: &Projection) -> Option<String> {
+    let limit = &projection.limit;
+    match projection.state {
+        ProjectionState::ReachesLimit => {
+            let at = instant(projection.reaches_limit_at?);
+            Some(format!("at this pace the limit {limit} is reached at {at}"))
+        }
+        ProjectionState::WithinLimit => {
+            Some(format!("at this pace the limit {limit} is not reached within its window"))
+        }
+        ProjectionState::Reached => Some(format!("the limit {limit} is reached")),
+        ProjectionState::Learning | ProjectionState::Unspecified => None,
+    }
+}
+
+fn prompt_text(prompt: &Prompt) -> String {
+    let mut text = format!("prompt: {}\n  {}", prompt.title, prompt.message);
+    if !prompt.call_to_action.is_empty() {
+        let url = prompt.url.as_deref().map_or_else(String::new, |url| format!(" -> {url}"));
+        text += &format!("\n  [{}]{url}", prompt.call_to_action);
+    }
+    text
+}
+
+fn decision_json(decision: &Decision) -> Value {
+    json!({
+        "allowed": decision.allowed,
+        "verdict": word(decision.verdict.as_str_name(), "VERDICT_"),
+        "denial": decision.denial.map(|denial| word(denial.as_str_name(), "DENIAL_")),
+        "binding": decision.binding.as_ref().map(limit_json),
+        "other_limits": decision.other_limits.iter().map(limit_json).collect::<Vec<_>>(),
+        "config_value": config_json(decision.config_value.as_deref()),
+        "origin": decision.origin.as_ref().map(|origin| json!({
+            "kind": word(origin.kind.as_str_name(), "ORIGIN_KIND_"),
+            "plan": origin.plan,
+        })),
+        "catalog_revision": decision.catalog_revision,
+        "as_of": json_instant(decision.as_of),
+        "durability": word(decision.durability.as_str_name(), "DURABILITY_"),
+        "decision_id": decision.decision_id,
+        "replayed": decision.replayed,
+        "test_clock": decision.test_clock,
+        "retry_after_ms": decision.retry_after.and_then(|wait| u64::try_from(wait.as_millis()).ok()),
+        "prompt": decision.prompt.as_ref().map(prompt_json),
+        "projection": decision.projection.as_ref().map(|projection| json!({
+            "limit": projection.limit,
+            "state": word(projection.state.as_str_name(), "PROJECTION_STATE_"),
+            "reaches_limit_at": json_instant(projection.reaches_limit_at),
+            "units_at_window_end": projection.units_at_window_end,
+        })),
+    })
+}
+
+/// A config value is JSON already; a text around it would have to be parsed twice.
+fn config_json(value: Option<&str>) -> Value {
+    value.map_or(Value::Null, |text| {
+        serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
+    })
+}
+
+fn limit_json(limit: &LimitState) -> Value {
+    json!({
+        "limit": limit.limit,
+        "policy": word(limit.policy.as_str_name(), "POLICY_"),
+        "included_units": limit.included_units,
+        "used_units": limit.used_units,
+        "reserved_units": limit.reserved_units,
+        "settled_units_remaining": limit.settled_units_remaining,
+        "drawable_units_remaining": limit.drawable_units_remaining,
+        "window_start": json_instant(limit.window_start),
+        "window_end": json_instant(limit.window_end),
+        "thresholds_passed_bp": limit.thresholds_passed_bp,
+        "grace_units_remaining": limit.grace_units_remaining,
+        "overage_units": limit.overage_units,
+        "debt_units": limit.debt_units,
+        "limit_revision": limit.limit_revision,
+    })
+}
+
+fn prompt_json(prompt: &Prompt) -> Value {
+    json!({
+        "prompt": prompt.prompt,
+        "scenario": prompt.scenario,
+        "severity": word(prompt.severity.as_str_name(), "SEVERITY_"),
+        "title": prompt.title,
+        "message": prompt.message,
+        "call_to_action": prompt.call_to_action,
+        "url": prompt.url,
+        "offer": prompt.offer.as_ref().map(|offer| json!({
+            "plan": offer.plan,
+            "plan_name": offer.plan_name,
+            "price_minor": offer.price_minor,
+            "currency": offer.currency,
+            "per": offer.per,
+        })),
+        "facts": prompt.facts,
+    })
+}

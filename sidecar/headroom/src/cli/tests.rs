@@ -1,0 +1,100 @@
+use clap::CommandFactory as _;
+
+use super::args::{AccountAction, Cli, ClockAction, Command, Included, OverrideArgs, Question};
+use super::*;
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+fn parse(line: &str) -> Result<Command, String> {
+    let words = std::iter::once("headroom").chain(line.split_whitespace());
+    Cli::try_parse_from(words).map(|cli| cli.command).map_err(|error| error.to_string())
+}
+
+#[test]
+fn questions_are_read() {
+    let Ok(Command::Ask(ask)) = parse("ask reserve acme tokens 500 --hold 10min --json") else {
+        panic!("a question");
+    };
+    assert!(ask.to.json);
+    let Question::Reserve { usage, hold } = ask.question else { panic!("a reserve") };
+    assert_eq!((usage.units, hold.as_secs(), usage.key), (500, 600, None));
+    assert!(parse("ask consume acme tokens").unwrap_err().contains("<UNITS>"));
+    assert!(parse("ask consume acme tokens many").unwrap_err().contains("invalid value 'many'"));
+    assert!(parse("ask reserve a t 5 --hold 10m").unwrap_err().contains("is it `10min`?"));
+    assert!(parse("ask chek acme tokens").unwrap_err().contains("'check'"));
+}
+
+#[test]
+fn an_override_is_one_of_three() {
+    let read = |line: &str| match parse(line) {
+        Ok(Command::Account(args)) => match args.action {
+            AccountAction::Override(OverrideArgs { instead, included, .. }) => {
+                Ok((instead.switch, instead.value, instead.limit, included))
+            }
+            _ => panic!("an override"),
+        },
+        Ok(_) => panic!("an account command"),
+        Err(error) => Err(error),
+    };
+    let base = "account override acme tokens";
+    assert_eq!(read(&format!("{base} --switch on")), Ok((Some(true), None, None, None)));
+    assert_eq!(
+        read(&format!("{base} --value [1,2]")),
+        Ok((None, Some("[1,2]".into()), None, None))
+    );
+    assert_eq!(
+        read(&format!("{base} --limit hourly --included 1_000")),
+        Ok((None, None, Some("hourly".into()), Some(Included::Units(1_000))))
+    );
+    assert_eq!(
+        read(&format!("{base} --limit hourly --included unlimited")),
+        Ok((None, None, Some("hourly".into()), Some(Included::Unlimited)))
+    );
+    assert!(read(base).is_err());
+    assert!(read(&format!("{base} --limit hourly")).is_err());
+    assert!(read(&format!("{base} --included 5")).is_err());
+    assert!(read(&format!("{base} --switch on --value 1")).is_err());
+    assert!(read(&format!("{base} --value text")).unwrap_err().contains("this is not JSON"));
+}
+
+#[test]
+fn facts_and_times_are_read() {
+    let Ok(Command::Account(args)) = parse("account facts acme seats=12 csm=Ann gone= ok=true")
+    else {
+        panic!("facts");
+    };
+    let AccountAction::Facts { facts, .. } = args.action else { panic!("facts") };
+    let values: Vec<String> = facts.iter().map(|(_, value)| value.to_string()).collect();
+    assert_eq!(values, ["12", "\"Ann\"", "null", "true"]);
+    let time = |line: &str| match parse(line) {
+        Ok(Command::Clock(args)) => match args.action {
+            ClockAction::Set { time } => jiff::Timestamp::try_from(time).unwrap().to_string(),
+            ClockAction::Advance { duration } => format!("{} s", duration.as_secs()),
+        },
+        Ok(_) => panic!("a clock command"),
+        Err(error) => error,
+    };
+    assert_eq!(time("clock set 2026-05-01"), "2026-05-01T00:00:00Z");
+    assert_eq!(time("clock set 2026-05-01T12:30:00+02:00"), "2026-05-01T10:30:00Z");
+    assert_eq!(time("clock advance 7d"), "604800 s");
+    assert!(time("clock set tomorrow").contains("write it as 2026-05-01T12:00:00Z"));
+}
+
+#[test]
+fn addresses_may_be_written_short() {
+    assert_eq!(connect::endpoint("127.0.0.1:7400"), "http://127.0.0.1:7400");
+    assert_eq!(connect::endpoint("http://a:1"), "http://a:1");
+    assert_eq!(connect::endpoint("unix:/run/h.sock"), "unix:/run/h.sock");
+}
+
+#[test]
+fn help_shows_how_to_begin() {
+    let help = Cli::command().render_help().to_string();
+    for line in ["headroom demo", "headroom check catalog.yaml", "HEADROOM_ENDPOINT", "Exit codes"]
+    {
+        assert!(help.contains(line), "{line}");
+    }
+}

@@ -1,0 +1,622 @@
+//! The catalog file: YAML in, a checked [`CatalogSpec`] with sinks and prompts out.
+//!
+//! What was read is handed to the core's check even when parts were unreadable, so that one round
+//! tells all. Unreadable parts are stood in for by something harmless, and what is said about those is
+//! dropped: a problem that is not in the file would be worse than one that comes a round later.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use headroom_core::catalog::{
+    Catalog, CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec,
+    PlanSpec, Policy, Price, PricePeriod, PromptSpec, Scenario, SpecProblem,
+};
+use headroom_core::limits::UNITS_MAX;
+use headroom_core::names::Names;
+use headroom_core::signal::SignalSwitches;
+use headroom_core::window::{CalendarUnit, WindowRule};
+
+use super::problems::{Place, Problem, Problems};
+use super::reader::{Entry, Reader};
+use super::sinks::{self, Secrets, SinkSpec};
+use super::yaml::{self, Key, Node, Value};
+use crate::prompts::{self, Renderer};
+
+/// What one unit is called when the catalog does not say.
+const DEFAULT_UNIT: &str = "units";
+
+/// Longest billing window, as in the core's check: ten years.
+const BILLING_MONTHS_MAX: u16 = 120;
+
+/// A catalog file without problems.
+#[derive(Debug)]
+pub struct ParsedCatalog {
+    /// What it says; [`Catalog::build`] takes it.
+    pub spec: CatalogSpec,
+    /// Where signals go.
+    pub sinks: Vec<SinkSpec>,
+    /// Its prompts, ready to be rendered.
+    pub prompts: Renderer,
+    /// The text of the file.
+    pub source: String,
+}
+
+/// Reads and checks a catalog file.
+pub fn load(path: &Path, secrets: &dyn Secrets) -> Result<ParsedCatalog, Problems> {
+    let file = path.display().to_string();
+    let bytes =
+        super::read_file(path).map_err(|problem| Problems::new(&file, "", vec![problem]))?;
+    parse(&file, &bytes, secrets)
+}
+
+/// Reads and checks a catalog. `file` is what messages call it.
+pub fn parse(file: &str, bytes: &[u8], secrets: &dyn Secrets) -> Result<ParsedCatalog, Problems> {
+    let source = yaml::decode(bytes).map_err(|problem| Problems::new(file, "", vec![problem]))?;
+    let reader = Reader::default();
+    let mut syntax = Vec::new();
+    let root = yaml::parse(source, &mut syntax);
+    syntax.into_iter().for_each(|problem| reader.note(problem));
+    let parsed = root.and_then(|root| read_root(&reader, &root, source, secrets));
+    let problems = reader.into_problems();
+    match parsed {
+        Some((spec, sinks)) if problems.is_empty() => match Renderer::compile(&spec) {
+            Ok(prompts) => Ok(ParsedCatalog { spec, sinks, prompts, source: source.to_owned() }),
+            Err(_) => unreachable!("the templates were checked"),
+        },
+        _ => Err(Problems::new(file, source, problems)),
+    }
+}
+
+fn read_root(
+    reader: &Reader,
+    root: &Node,
+    source: &str,
+    secrets: &dyn Secrets,
+) -> Option<(CatalogSpec, Vec<SinkSpec>)> {
+    let entry = Entry { name: "the catalog", owner: Place::START, node: root };
+    let mut fields = reader.fields(entry, "a mapping with `features` and `plans`")?;
+    let default_plan = fields.optional("default_plan");
+    let features = fields.required("features");
+    let plans = fields.required("plans");
+    let prompts = fields.optional("prompts");
+    let signals = fields.optional("signals");
+    let sinks = fields.optional("sinks");
+    fields.end();
+
+    let features = features.and_then(|entry| read_features(reader, entry));
+    let (features, unclear) = features.unwrap_or_default();
+    let plans = plans.and_then(|entry| read_plans(reader, entry, &features, &unclear));
+    let (prompts, prompt_items) =
+        prompts.and_then(|entry| read_prompts(reader, entry, &unclear)).unwrap_or_default();
+    let signals = signals.map_or_else(SignalSwitches::default, |entry| read_signals(reader, entry));
+    let sinks = sinks.map_or_else(Vec::new, |entry| sinks::read(reader, entry, secrets));
+    let default_plan = default_plan.and_then(|entry| reader.text(entry));
+
+    if features.is_empty() || plans.as_ref().is_none_or(Vec::is_empty) {
+        if reader.count() == 0 {
+            reader.note(Problem::of_file("a catalog needs at least one feature and one plan"));
+        }
+        return None;
+    }
+    let spec = CatalogSpec { features, plans: plans?, default_plan, prompts, signals };
+    let finder = Finder { root, source, prompt_items: &prompt_items };
+    let is_readable = reader.count() == 0;
+    if let Err(problems) = Catalog::build(spec.clone(), 1, &mut Names::new()) {
+        problems.into_iter().for_each(|problem| reader.note(finder.problem(&problem)));
+    }
+    let is_sound = is_readable && reader.count() == 0;
+    for problem in prompts::check(&spec) {
+        if is_sound || problem.is_of_template {
+            reader.note(finder.template_problem(problem));
+        }
+    }
+    Some((spec, sinks))
+}
+
+/// The features, and the names of those whose kind could not be read.
+fn read_features(
+    reader: &Reader,
+    entry: Entry<'_>,
+) -> Option<(Vec<FeatureSpec>, BTreeSet<String>)> {
+    let entries = reader.map(entry, "a mapping from names to features")?;
+    let mut unclear = BTreeSet::new();
+    let mut features = Vec::with_capacity(entries.len());
+    for entry in entries.iter().map(Entry::of) {
+        let feature = read_feature(reader, entry);
+        if feature.is_none() {
+            unclear.insert(entry.name.to_owned());
+        }
+        features.push(feature.unwrap_or_else(|| FeatureSpec {
+            feature: entry.name.to_owned(),
+            name: entry.name.to_owned(),
+            unit: String::new(),
+            scale: 0,
+            kind: FeatureKindSpec::Switch,
+        }));
+    }
+    Some((features, unclear))
+}
+
+#[derive(Clone, Copy)]
+enum KindWord {
+    Switch,
+    Config,
+    Quota,
+}
+
+/// `None` when its kind could not be read.
+fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
+    let words =
+        [("quota", KindWord::Quota), ("switch", KindWord::Switch), ("config", KindWord::Config)];
+    let mut fields = reader.fields(entry, "a mapping with `name` and `kind`")?;
+    let name = fields.required("name").and_then(|entry| reader.text(entry));
+    let kind = fields.required("kind").and_then(|entry| reader.word(entry, &words));
+    let mut unit = String::new();
+    let mut scale = 0;
+    let kind = match kind {
+        Some(KindWord::Quota) => {
+            unit = fields
+                .optional("unit")
+                .and_then(|entry| reader.text(entry))
+                .unwrap_or_else(|| DEFAULT_UNIT.to_owned());
+            scale = fields
+                .optional("scale")
+                .and_then(|entry| reader.whole_number(entry, 0..=9))
+                .and_then(|scale| u8::try_from(scale).ok())
+                .unwrap_or(0);
+            let limits = fields.required("limits").and_then(|entry| read_limits(reader, entry));
+            limits.map(|limits| FeatureKindSpec::Quota { limits })
+        }
+        Some(word @ (KindWord::Switch | KindWord::Config)) => {
+            let (kind, kind_word) = match word {
+                KindWord::Config => (FeatureKindSpec::Config, "config"),
+                KindWord::Switch | KindWord::Quota => (FeatureKindSpec::Switch, "switch"),
+            };
+            for key in ["unit", "scale", "limits"] {
+                fields.misplaced(key, &format!("a {kind_word} has no `{key}`, only a quota has"));
+            }
+            Some(kind)
+        }
+        None => {
+            // Whatever it is, its keys are no mistakes.
+            for key in ["unit", "scale", "limits"] {
+                fields.optional(key);
+            }
+            None
+        }
+    };
+    fields.end();
+    let feature = entry.name.to_owned();
+    let name = name.unwrap_or_else(|| feature.clone());
+    Some(FeatureSpec { feature, name, unit, scale, kind: kind? })
+}
+
+fn read_limits(reader: &Reader, entry: Entry<'_>) -> Option<Vec<LimitSpec>> {
+    let entries = reader.map(entry, "a mapping from names to limits")?;
+    let mut limits = Vec::with_capacity(entries.len());
+    for entry in entries.iter().map(Entry::of) {
+        let window = reader.fields(entry, "a mapping with `window`").and_then(|mut fields| {
+            let window = fields.required("window").and_then(|entry| read_window(reader, entry));
+            fields.end();
+            window
+        });
+        // The name is known, so plans that refer to it are right.
+        let window = window.unwrap_or(WindowRule::Lifetime);
+        limits.push(LimitSpec { limit: entry.name.to_owned(), window });
+    }
+    Some(limits)
+}
+
+fn read_window(reader: &Reader, entry: Entry<'_>) -> Option<WindowRule> {
+    const FORMS: &str = "`billing`, `{billing: \"3 months\"}`, `{calendar: hour, day, week, month, \
+                         quarter or year}` or `lifetime`";
+    if let Some(word) = entry.scalar() {
+        return match word {
+            "billing" => Some(WindowRule::Billing { months: 1 }),
+            "lifetime" => Some(WindowRule::Lifetime),
+            _ => {
+                let message = format!("`window` must be {FORMS}, found `{word}`");
+                let problem = Problem::at(entry.place(), message);
+                reader.note(problem.suggest(word, ["billing", "lifetime"]));
+                None
+            }
+        };
+    }
+    let mut fields = reader.fields(entry, FORMS)?;
+    let billing = fields.optional("billing");
+    let calendar = fields.optional("calendar");
+    let is_clear = billing.is_some() != calendar.is_some();
+    fields.end();
+    if !is_clear {
+        reader.note_at(entry, format!("`window` must be {FORMS}"));
+        return None;
+    }
+    if let Some(entry) = calendar {
+        let units = [
+            ("hour", CalendarUnit::Hour),
+            ("day", CalendarUnit::Day),
+            ("week", CalendarUnit::Week),
+            ("month", CalendarUnit::Month),
+            ("quarter", CalendarUnit::Quarter),
+            ("year", CalendarUnit::Year),
+        ];
+        return reader.word(entry, &units).map(WindowRule::Calendar);
+    }
+    read_months(reader, billing?)
+}
+
+fn read_months(reader: &Reader, entry: Entry<'_>) -> Option<WindowRule> {
+    let text = reader.text(entry)?;
+    let months = text.split_once(' ').and_then(|(number, unit)| {
+        let number: u16 = number.parse().ok()?;
+        match unit.trim() {
+            "month" | "months" => Some(number),
+            "year" | "years" => number.checked_mul(12),
+            _ => None,
+        }
+    });
+    match months {
+        Some(months @ 1..=BILLING_MONTHS_MAX) => Some(WindowRule::Billing { months }),
+        Some(_) => {
+            reader.note_at(entry, format!("`{text}` must be 1 to {BILLING_MONTHS_MAX} months"));
+            None
+        }
+        None => {
+            reader.note_at(entry, format!("`{text}` is not a number of months, as `3 months`"));
+            None
+        }
+    }
+}
+
+fn read_plans(
+    reader: &Reader,
+    entry: Entry<'_>,
+    features: &[FeatureSpec],
+    unclear: &BTreeSet<String>,
+) -> Option<Vec<PlanSpec>> {
+    let entries = reader.map(entry, "a mapping from names to plans")?;
+    let by_name =
+        features.iter().map(|feature| (feature.feature.as_str(), &feature.kind)).collect();
+    let known = Known { kinds: by_name, unclear };
+    Some(entries.iter().map(|entry| read_plan(reader, Entry::of(entry), &known)).collect())
+}
+
+/// What plans may refer to.
+struct Known<'a> {
+    kinds: std::collections::BTreeMap<&'a str, &'a FeatureKindSpec>,
+    unclear: &'a BTreeSet<String>,
+}
+
+fn read_plan(reader: &Reader, entry: Entry<'_>, known: &Known<'_>) -> PlanSpec {
+    let mut plan = PlanSpec {
+        plan: entry.name.to_owned(),
+        name: entry.name.to_owned(),
+        price: None,
+        entitlements: vec![],
+    };
+    let Some(mut fields) = reader.fields(entry, "a mapping with `name` and `entitlements`") else {
+        return plan;
+    };
+    if let Some(name) = fields.required("name").and_then(|entry| reader.text(entry)) {
+        plan.name = name;
+    }
+    plan.price = fields.optional("price").and_then(|entry| read_price(reader, entry));
+    let entitlements = fields.required("entitlements");
+    fields.end();
+    let what = "a mapping from features to what the plan gives";
+    let entries = entitlements.and_then(|entry| reader.map(entry, what)).unwrap_or_default();
+    for entry in entries.iter().map(Entry::of) {
+        if !known.unclear.contains(entry.name)
+            && let Some(given) = read_entitlement(reader, entry, known)
+        {
+            plan.entitlements.push((entry.name.to_owned(), given));
+        }
+    }
+    plan
+}
+
+fn read_price(reader: &Reader, entry: Entry<'_>) -> Option<Price> {
+    let mut fields = reader.fields(entry, "a mapping with `amount_minor`, `currency` and `per`")?;
+    let minor =
+        fields.required("amount_minor").and_then(|entry| reader.whole_number(entry, 0..=UNITS_MAX));
+    let currency = fields.required("currency").and_then(|entry| reader.text(entry));
+    let periods = [("month", PricePeriod::Month), ("year", PricePeriod::Year)];
+    let per = fields.required("per").and_then(|entry| reader.word(entry, &periods));
+    fields.end();
+    Some(Price { minor: minor?, currency: currency?, per: per? })
+}
+
+fn read_entitlement(
+    reader: &Reader,
+    entry: Entry<'_>,
+    known: &Known<'_>,
+) -> Option<EntitlementSpec> {
+    match known.kinds.get(entry.name) {
+        Some(FeatureKindSpec::Switch) => {
+            Some(EntitlementSpec::Switch { on: reader.switch(entry)? })
+        }
+        Some(FeatureKindSpec::Config) => {
+            Some(EntitlementSpec::Config { value_json: json(reader, entry)?.to_string() })
+        }
+        Some(FeatureKindSpec::Quota { .. }) => {
+            let entries = reader.map(entry, "a mapping from limits to what the plan includes")?;
+            let stand_in = |(key, _): &(Key, Node)| PlanLimitSpec {
+                limit: key.text.clone(),
+                included_units: Some(1),
+                soft_limits_bp: vec![],
+                policy: Policy::Block,
+            };
+            let read = |entry| {
+                read_plan_limit(reader, Entry::of(entry)).unwrap_or_else(|| stand_in(entry))
+            };
+            Some(EntitlementSpec::Quota { limits: entries.iter().map(read).collect() })
+        }
+        // The check finds that the feature is unknown, whatever is given.
+        None => Some(EntitlementSpec::Switch { on: true }),
+    }
+}
+
+fn read_plan_limit(reader: &Reader, entry: Entry<'_>) -> Option<PlanLimitSpec> {
+    let mut fields = reader.fields(entry, "a mapping with `included`")?;
+    let included = fields.required("included").and_then(|entry| read_included(reader, entry));
+    let soft_limits = fields.optional("soft_limits");
+    let policy = fields.optional("policy");
+    fields.end();
+    let soft_limits_bp = soft_limits.map(|entry| {
+        let items = reader.list(entry, "a list of percentages, as `[80%, 95%]`")?;
+        let read: Vec<_> = items.map(|item| reader.percent_bp(item)).collect();
+        read.into_iter().collect::<Option<Vec<u32>>>()
+    });
+    let policy = match (policy, included) {
+        (Some(entry), _) => read_policy(reader, entry),
+        (None, Some(None)) => Some(Policy::Unlimited),
+        (None, Some(Some(_)) | None) => Some(Policy::Block),
+    };
+    Some(PlanLimitSpec {
+        limit: entry.name.to_owned(),
+        included_units: included?,
+        soft_limits_bp: soft_limits_bp.unwrap_or_else(|| Some(vec![]))?,
+        policy: policy?,
+    })
+}
+
+/// `Some(None)` is unlimited.
+fn read_included(reader: &Reader, entry: Entry<'_>) -> Option<Option<u64>> {
+    match &entry.node.value {
+        Value::Plain(word) if word == "unlimited" => Some(None),
+        Value::Plain(word) if word.starts_with(char::is_alphabetic) => {
+            let message = format!("`included` must be a number or `unlimited`, found `{word}`");
+            reader.note(Problem::at(entry.place(), message).suggest(word, ["unlimited"]));
+            None
+        }
+        _ => reader.whole_number(entry, 0..=UNITS_MAX).map(Some),
+    }
+}
+
+fn read_policy(reader: &Reader, entry: Entry<'_>) -> Option<Policy> {
+    const FORMS: &str = "`block`, `{grace: 10%}`, `overage` or `unlimited`";
+    match entry.scalar() {
+        Some("block") => Some(Policy::Block),
+        Some("overage") => Some(Policy::Overage),
+        Some("unlimited") => Some(Policy::Unlimited),
+        Some("grace") => {
+            reader.note_at(entry, "how much grace? write `policy: {grace: 10%}`");
+            None
+        }
+        Some(word) => {
+            let message = format!("`policy` must be {FORMS}, found `{word}`");
+            let words = ["block", "grace", "overage", "unlimited"];
+            reader.note(Problem::at(entry.place(), message).suggest(word, words));
+            None
+        }
+        None => {
+            let mut fields = reader.fields(entry, FORMS)?;
+            let grace = fields.required("grace").and_then(|entry| reader.percent_bp(entry));
+            fields.end();
+            Some(Policy::Grace { grace_bp: grace? })
+        }
+    }
+}
+
+/// A config value: YAML as JSON.
+fn json(reader: &Reader, entry: Entry<'_>) -> Option<serde_json::Value> {
+    let within = |node| Entry { name: entry.name, owner: entry.owner, node };
+    match &entry.node.value {
+        Value::Nothing => {
+            reader.note_at(
+                entry,
+                format!("`{}` has no value: leave it out, or give one", entry.name),
+            );
+            None
+        }
+        Value::Plain(text) => Some(plain_json(text)),
+        Value::Quoted(text) => Some(serde_json::Value::String(text.clone())),
+        Value::List(items) => {
+            items.iter().map(|item| json(reader, within(item))).collect::<Option<_>>()
+        }
+        Value::Map(entries) => entries
+            .iter()
+            .map(|(key, node)| Some((key.text.clone(), json(reader, within(node))?)))
+            .collect::<Option<serde_json::Map<_, _>>>()
+            .map(serde_json::Value::Object),
+    }
+}
+
+/// A word without quotes means what it means in JSON; all others are texts.
+fn plain_json(text: &str) -> serde_json::Value {
+    let parsed: Result<serde_json::Value, _> = serde_json::from_str(text);
+    match parsed {
+        Ok(value @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_))) => value,
+        _ => serde_json::Value::String(text.to_owned()),
+    }
+}
+
+/// The prompts that could be read, and each one's place in the list.
+fn read_prompts(
+    reader: &Reader,
+    entry: Entry<'_>,
+    unclear: &BTreeSet<String>,
+) -> Option<(Vec<PromptSpec>, Vec<usize>)> {
+    let items = reader.list(entry, "a list of prompts")?;
+    let read = items.enumerate().filter_map(|(ix, item)| {
+        let prompt = read_prompt(reader, item)?;
+        let is_clear = prompt.feature.as_ref().is_none_or(|feature| !unclear.contains(feature));
+        is_clear.then_some((prompt, ix))
+    });
+    Some(read.unzip())
+}
+
+fn read_prompt(reader: &Reader, entry: Entry<'_>) -> Option<PromptSpec> {
+    let mut fields = reader.fields(entry, "a mapping with `prompt` and `scenario`")?;
+    let text = |entry: Option<Entry<'_>>| entry.and_then(|entry| reader.text(entry));
+    let prompt = text(fields.required("prompt"));
+    let scenarios = Scenario::ALL.map(|scenario| (scenario.as_str(), scenario));
+    let scenario = fields.required("scenario").and_then(|entry| reader.word(entry, &scenarios));
+    let feature = fields.optional("feature");
+    let plans = fields.optional("plans");
+    let title = text(fields.required("title"));
+    let message = text(fields.required("message"));
+    let call_to_action = fields.optional("call_to_action");
+    let url = fields.optional("url");
+    let offer = fields.optional("offer");
+    fields.end();
+    // A key that is not there is one thing, a value that cannot be read another.
+    let optional = |entry: Option<Entry<'_>>| match entry {
+        Some(entry) => reader.text(entry).map(Some),
+        None => Some(None),
+    };
+    let plans = match plans {
+        Some(entry) => {
+            let items = reader.list(entry, "a list of plans")?;
+            let read: Vec<_> = items.map(|item| reader.text(item)).collect();
+            read.into_iter().collect::<Option<Vec<String>>>()
+        }
+        None => Some(vec![]),
+    };
+    let (feature, call_to_action) = (optional(feature), optional(call_to_action));
+    let (url, offer) = (optional(url), optional(offer));
+    Some(PromptSpec {
+        prompt: prompt?,
+        scenario: scenario?,
+        feature: feature?,
+        plans: plans?,
+        title: title?,
+        message: message?,
+        call_to_action: call_to_action?.unwrap_or_default(),
+        url: url?.unwrap_or_default(),
+        offer: offer?,
+    })
+}
+
+fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
+    let mut switches = SignalSwitches::default();
+    let Some(mut fields) = reader.fields(entry, "a mapping from signals to `on` or `off`") else {
+        return switches;
+    };
+    let mut read = |key, switch: &mut bool| {
+        if let Some(on) = fields.optional(key).and_then(|entry| reader.switch(entry)) {
+            *switch = on;
+        }
+    };
+    read("usage_ceiling", &mut switches.usage_ceiling);
+    read("feature_limit_hit", &mut switches.feature_limit_hit);
+    fields.end();
+    switches
+}
+
+/// Finds the place in the file that the core or a template complains about.
+struct Finder<'a> {
+    root: &'a Node,
+    source: &'a str,
+    // The place in the file's list of each prompt that was read.
+    prompt_items: &'a [usize],
+}
+
+impl Finder<'_> {
+    fn problem(&self, problem: &SpecProblem) -> Problem {
+        let (place, _) = self.find(&problem.path);
+        // The wrong word is the last name in the path or the value there; both are tried.
+        let known = || problem.known.iter().map(String::as_str);
+        let value = self.find(&problem.path).1.and_then(|node| match &node.value {
+            Value::Plain(text) | Value::Quoted(text) => Some(text.as_str()),
+            Value::Nothing | Value::List(_) | Value::Map(_) => None,
+        });
+        let word = match value {
+            Some(value) if !points_at_key(&problem.path) => value,
+            _ => problem.path.last().map_or("", String::as_str),
+        };
+        Problem::at(place, problem.message.clone()).suggest(word, known())
+    }
+
+    fn template_problem(&self, problem: prompts::TemplateProblem) -> Problem {
+        let prompts::TemplateProblem { word, known, .. } = problem.clone();
+        let path = SpecProblem::from(problem.clone()).path;
+        let (place, node) = self.find(&path);
+        let exact = word.as_deref().and_then(|word| self.find_word(node?, word));
+        let found = Problem::at(exact.unwrap_or(place), problem.message);
+        match word {
+            Some(word) => found.suggest(&word, known.iter().map(String::as_str)),
+            None => found,
+        }
+    }
+
+    /// The value at a path and where it, or the last key that exists, stands.
+    fn find(&self, path: &[String]) -> (Place, Option<&Node>) {
+        let mut place = Place::START;
+        let mut node = self.root;
+        for (depth, step) in path.iter().enumerate() {
+            let next = match &node.value {
+                Value::Map(_) => {
+                    node.get(step).map(|(key, value): (&Key, &Node)| (key.place, value))
+                }
+                Value::List(items) => {
+                    let ix = step.parse().ok().map(|ix: usize| match depth {
+                        1 if path[0] == "prompts" => self.prompt_items.get(ix).map_or(ix, |ix| *ix),
+                        _ => ix,
+                    });
+                    ix.and_then(|ix| items.get(ix)).map(|item| (item.place, item))
+                }
+                Value::Nothing | Value::Plain(_) | Value::Quoted(_) => None,
+            };
+            let Some((key_place, value)) = next else { return (place, None) };
+            place = key_place;
+            node = value;
+        }
+        let is_value = !points_at_key(path) && node.value != Value::Nothing;
+        (if is_value { node.place } else { place }, Some(node))
+    }
+
+    /// Where a word of a template stands in the file.
+    fn find_word(&self, node: &Node, word: &str) -> Option<Place> {
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let lines = self.source.lines().enumerate().take(node.last_line);
+        for (ix, line) in lines.skip(node.place.line - 1) {
+            let from = if ix + 1 == node.place.line { node.place.column - 1 } else { 0 };
+            for (at, _) in line.match_indices(word) {
+                let column = line[..at].chars().count() + 1;
+                let before = line[..at].chars().next_back();
+                let after = line[at + word.len()..].chars().next();
+                if column > from && !before.is_some_and(is_part) && !after.is_some_and(is_part) {
+                    let width = word.chars().count();
+                    return Some(Place { line: ix + 1, column, width });
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Whether a path ends in a name that the operator chose: then the name is what is wrong.
+fn points_at_key(path: &[String]) -> bool {
+    let steps: Vec<&str> = path.iter().map(String::as_str).collect();
+    matches!(
+        steps.as_slice(),
+        [] | ["features", ..] if steps.len() <= 2 || (steps.len() == 4 && steps[2] == "limits")
+    ) || matches!(
+        steps.as_slice(),
+        ["plans", ..] if steps.len() <= 2 || steps.get(2) == Some(&"entitlements") && steps.len() <= 5
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+use super::*;
+use crate::config::sinks::NoSecrets;
+
+fn report(text: &str) -> String {
+    match parse("c", text.as_bytes(), &NoSecrets) {
+        Ok(_) => String::new(),
+        Err(problems) => problems.lines().collect::<Vec<_>>().join("\n"),
+    }
+}
+
+/// The report on a catalog that people could have written. To accept a new wording after reading
+/// it: `HEADROOM_BLESS=1 cargo test -p headroom golden`.
+#[test]
+fn a_golden_report_lists_every_problem_with_its_place() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/bad_catalog.txt");
+    let source = include_str!("../bad_catalog.yaml");
+    let problems = parse("bad_catalog.yaml", source.as_bytes(), &NoSecrets).unwrap_err();
+    let found = format!("{problems}\n");
+    if std::env::var_os("HEADROOM_BLESS").is_some() {
+        std::fs::write(&golden, &found).unwrap();
+    }
+    assert!(!found.contains("hunter2"), "a secret was printed");
+    assert_eq!(found, std::fs::read_to_string(&golden).unwrap_or_default());
+}
+
+/// A good catalog; each test changes one thing.
+const GOOD: &str = "\
+default_plan: free
+features:
+  tokens:
+    name: LLM tokens
+    kind: quota
+    unit: tokens
+    scale: 0
+    limits:
+      hourly: { window: { calendar: hour } }
+      monthly: { window: billing }
+      yearly: { window: { billing: 1 year } }
+      ever: { window: lifetime }
+  sso: { name: Single sign-on, kind: switch }
+  models: { name: Models, kind: config }
+plans:
+  free:
+    name: Free
+    price: { amount_minor: 0, currency: USD, per: month }
+    entitlements:
+      tokens:
+        hourly: { included: 300_000, soft_limits: [80%, 12.5%], policy: { grace: 10% } }
+        monthly: { included: unlimited }
+        ever: { included: 0, policy: overage }
+      sso: off
+      models: [any, 1, 2.5, true, 'true', {a: b}]
+  pro: { name: Pro, entitlements: { sso: true } }
+prompts:
+  - { prompt: a, scenario: grace, feature: tokens, plans: [free], title: T, message: M, offer: pro }
+signals: { usage_ceiling: off }
+sinks:
+  - { sink: s, kind: ndjson, path: s.ndjson }
+";
+
+#[test]
+fn a_good_catalog_is_read() {
+    let parsed = parse("c", GOOD.as_bytes(), &NoSecrets).unwrap();
+    let CatalogSpec { features, plans, default_plan, prompts, signals } = parsed.spec;
+    assert_eq!(default_plan.as_deref(), Some("free"));
+    let limit = |limit: &str, window| LimitSpec { limit: limit.into(), window };
+    let limits = vec![
+        limit("hourly", WindowRule::Calendar(CalendarUnit::Hour)),
+        limit("monthly", WindowRule::Billing { months: 1 }),
+        limit("yearly", WindowRule::Billing { months: 12 }),
+        limit("ever", WindowRule::Lifetime),
+    ];
+    assert_eq!(features[0].kind, FeatureKindSpec::Quota { limits });
+    assert_eq!(features[2].kind, FeatureKindSpec::Config);
+    let given = |limit: &str, included_units, soft_limits_bp, policy| PlanLimitSpec {
+        limit: limit.into(),
+        included_units,
+        soft_limits_bp,
+        policy,
+    };
+    let limits = vec![
+        given("hourly", Some(300_000), vec![8_000, 1_250], Policy::Grace { grace_bp: 1_000 }),
+        given("monthly", None, vec![], Policy::Unlimited),
+        given("ever", Some(0), vec![], Policy::Overage),
+    ];
+    let models = r#"["any",1,2.5,true,"true",{"a":"b"}]"#;
+    let expected = [
+        ("tokens".to_owned(), EntitlementSpec::Quota { limits }),
+        ("sso".to_owned(), EntitlementSpec::Switch { on: false }),
+        ("models".to_owned(), EntitlementSpec::Config { value_json: models.into() }),
+    ];
+    assert_eq!(plans[0].entitlements, expected);
+    assert_eq!(plans[0].price.as_ref().map(|price| price.minor), Some(0));
+    assert_eq!(plans[1].price, None);
+    assert_eq!(prompts[0].offer.as_deref(), Some("pro"));
+    assert_eq!(signals, SignalSwitches { usage_ceiling: false, feature_limit_hit: true });
+    assert_eq!(parsed.sinks.len(), 1);
+    assert_eq!(parsed.source, GOOD);
+}
+
+#[track_caller]
+fn check(from: &str, to: &str, expected: &str) {
+    assert!(GOOD.contains(from), "{from}");
+    assert_eq!(report(&GOOD.replacen(from, to, 1)), expected, "{to}");
+}
+
+#[test]
+fn one_mistake_is_one_problem() {
+    check(
+        "kind: quota",
+        "kind: qota",
+        "c:5:11: `kind` must be `quota`, `switch` or `config`, found `qota`, did you mean `quota`?",
+    );
+    check("    kind: quota\n", "", "c:3:3: the key `kind` is missing");
+    check("    name: LLM tokens\n", "", "c:3:3: the key `name` is missing");
+    check(
+        "{ calendar: hour }",
+        "weekly",
+        concat!(
+            "c:9:25: `window` must be `billing`, `{billing: \"3 months\"}`, `{calendar: hour, day, ",
+            "week, month, quarter or year}` or `lifetime`, found `weekly`",
+        ),
+    );
+    check("billing: 1 year", "billing: 11 years", "c:11:36: `11 years` must be 1 to 120 months");
+    check(
+        "billing: 1 year",
+        "billing: 30",
+        "c:11:36: `30` is not a number of months, as `3 months`",
+    );
+    check(
+        "policy: { grace: 10% }",
+        "policy: { grce: 10% }",
+        concat!("c:21:75: unknown key `grce`, did you mean `grace`?",),
+    );
+    check("hourly: { included", "hrly: { included", "c:21:9: feature `tokens` has no limit `hrly`");
+    check(
+        "monthly: { included",
+        "mnthly: { included",
+        concat!("c:22:9: feature `tokens` has no limit `mnthly`, did you mean `monthly`?",),
+    );
+    check(
+        "included: unlimited",
+        "included: unlimitd",
+        concat!(
+            "c:22:30: `included` must be a number or `unlimited`, found `unlimitd`, did you mean ",
+            "`unlimited`?",
+        ),
+    );
+    check("sso: off", "sso: no", "c:24:12: `sso` must be `on` or `off`, found `no`");
+    check(
+        "[any, 1, 2.5, true, 'true', {a: b}]",
+        "",
+        concat!("c:25:7: `models` has no value: leave it out, or give one",),
+    );
+    check(
+        "scenario: grace",
+        "scenario: grase",
+        concat!(
+            "c:28:28: `scenario` must be `near_limit`, `limit_hit`, `grace` or `locked_feature`, ",
+            "found `grase`, did you mean `grace`?",
+        ),
+    );
+    check(
+        "title: T",
+        "title: '{{ usd }}'",
+        concat!("c:28:78: unknown fact `usd` in the template, did you mean `used`?",),
+    );
+    check("offer: pro }", "offer: prp }", "c:28:96: unknown plan `prp`, did you mean `pro`?");
+    check(
+        "signals: {",
+        "signals: [",
+        concat!("c:30:1: not valid YAML: while parsing a flow sequence, expected ',' or ']'",),
+    );
+    check("features:", "fetures:", "c:2:1: unknown key `fetures`, did you mean `features`?");
+}
+
+#[test]
+fn a_file_must_say_something() {
+    assert_eq!(report(""), "c: the file is empty");
+    assert_eq!(
+        report("- a"),
+        "c:1:1: `the catalog` must be a mapping with `features` and `plans`, found a list"
+    );
+    assert_eq!(
+        report("features: {}\nplans: {}"),
+        "c: a catalog needs at least one feature and one plan"
+    );
+    assert_eq!(report("features: {}"), "c:1:1: the key `plans` is missing");
+}

@@ -1,0 +1,339 @@
+//! AdminService: accounts, the catalog, the clock, backups, and how the sidecar is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use headroom_core::account::{OverrideValue, Profile};
+use headroom_core::catalog::Catalog;
+use headroom_core::time::Millis;
+use headroom_engine::admin::{Changed, OverrideChange, SubscriptionChange};
+use headroom_engine::ports::Seq;
+use headroom_proto::v1;
+use headroom_proto::v1::admin_service_server::AdminService;
+use tonic::{Request, Response, Status};
+
+use crate::clock::real_now;
+use crate::grpc::parse;
+use crate::grpc::present::{self, int, timestamp};
+use crate::grpc::status::WireError;
+use crate::serve::Gate;
+use crate::sidecar::Core;
+
+mod facts;
+
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1000;
+
+/// The service.
+#[derive(Clone)]
+pub struct Administration {
+    /// The running sidecar without its listeners.
+    pub core: Arc<Core>,
+    /// Where administrative changes wait for the journal.
+    pub gate: Gate,
+}
+
+impl Administration {
+    async fn written(&self, seq: Seq) -> Result<(), WireError> {
+        Ok(self.gate.written(seq).await?)
+    }
+
+    /// Waits until a change is written, and shows the account after it.
+    async fn changed(&self, account: &str, changed: Changed) -> Result<Option<v1::Account>, WireError> {
+        self.written(changed.wait_for).await?;
+        let catalog = self.core.shared.engine.catalog();
+        Ok(Some(show(&catalog, account, &changed.profile)))
+    }
+
+    fn now(&self) -> Millis {
+        self.core.shared.clock.now()
+    }
+
+    async fn subscribe(&self, rq: &v1::PutSubscriptionRequest) -> Result<Option<v1::Account>, WireError> {
+        let account = parse::id("account", &rq.account)?;
+        let instant = |field, at: &Option<prost_types::Timestamp>| {
+            at.as_ref().map(|at| parse::timestamp(field, at)).transpose()
+        };
+        let change = SubscriptionChange {
+            plan: parse::id("plan", &rq.plan)?,
+            anchor: instant("anchor", &rq.anchor)?,
+            time_zone: &rq.time_zone,
+            ends_at: instant("ends_at", &rq.ends_at)?,
+        };
+        let engine = &self.core.shared.engine;
+        let changed = engine.put_subscription(account, &change, self.now())?;
+        self.changed(account, changed).await
+    }
+
+    async fn set_status(&self, rq: &v1::SetAccountStatusRequest) -> Result<Option<v1::Account>, WireError> {
+        let account = parse::id("account", &rq.account)?;
+        let suspended = match rq.status() {
+            v1::AccountStatus::Active => false,
+            v1::AccountStatus::Suspended => true,
+            v1::AccountStatus::Unspecified => {
+                return Err(WireError::field("status", "must be active or suspended"));
+            }
+        };
+        let changed = self.core.shared.engine.set_suspended(account, suspended, self.now())?;
+        self.changed(account, changed).await
+    }
+
+    async fn set_override(&self, rq: &v1::PutOverrideRequest) -> Result<Option<v1::Account>, WireError> {
+        use v1::r#override::Value;
+        let account = parse::id("account", &rq.account)?;
+        let missing = || WireError::field("override", "is missing");
+        let one = rq.r#override.as_ref().ok_or_else(missing)?;
+        let feature = parse::id("override.feature", &one.feature)?;
+        let change = match one.value.as_ref().ok_or_else(missing)? {
+            Value::SwitchOn(on) => OverrideChange::Switch(*on),
+            Value::ConfigValue(json) => {
+                facts::check_json("override.config_value", json)?;
+                OverrideChange::Config(json)
+            }
+            Value::Limit(limit) => {
+                let included = limit.included_units;
+                let included = included.map(|u| parse::units("included_units", u, 0)).transpose()?;
+                OverrideChange::Limit(parse::id("override.limit", &limit.limit)?, included)
+            }
+        };
+        let engine = &self.core.shared.engine;
+        let changed = engine.put_override(account, feature, &change, self.now())?;
+        self.changed(account, changed).await
+    }
+
+    async fn remove_override(&self, rq: &v1::DeleteOverrideRequest) -> Result<Option<v1::Account>, WireError> {
+        let account = parse::id("account", &rq.account)?;
+        let feature = parse::id("feature", &rq.feature)?;
+        let limit = Some(rq.limit.as_str()).filter(|limit| !limit.is_empty());
+        let engine = &self.core.shared.engine;
+        let changed = engine.delete_override(account, feature, limit, self.now())?;
+        self.changed(account, changed).await
+    }
+
+    async fn set_facts(&self, rq: &v1::PutFactsRequest) -> Result<Option<v1::Account>, WireError> {
+        let account = parse::id("account", &rq.account)?;
+        let facts = rq.facts.as_ref().ok_or_else(|| WireError::field("facts", "is missing"))?;
+        let facts = facts::to_json(facts)?;
+        let changed = self.core.shared.engine.put_facts(account, facts, self.now())?;
+        self.changed(account, changed).await
+    }
+
+    fn account(&self, rq: &v1::GetAccountRequest) -> Result<v1::Account, WireError> {
+        let account = parse::id("account", &rq.account)?;
+        let engine = &self.core.shared.engine;
+        let profile = engine.profile(account).ok_or_else(|| {
+            let message = format!("there is no account {account:?}");
+            WireError::new(v1::ErrorReason::UnknownAccount, message)
+        })?;
+        Ok(show(&engine.catalog(), account, &profile))
+    }
+
+    fn accounts(&self, rq: &v1::ListAccountsRequest) -> Result<v1::ListAccountsResponse, WireError> {
+        let size = match usize::try_from(rq.page_size) {
+            Ok(0) => PAGE_DEFAULT,
+            Ok(size) if size <= PAGE_MAX => size,
+            _ => return Err(WireError::field("page_size", format!("must be 0 to {PAGE_MAX}"))),
+        };
+        let from = match rq.page_token.as_str() {
+            "" => 0,
+            token => token
+                .parse()
+                .map_err(|_| WireError::field("page_token", "is not a token of this list"))?,
+        };
+        let engine = &self.core.shared.engine;
+        let page = engine.account_ids(from, size);
+        let next_page_token = match page.last() {
+            Some((last, _)) if page.len() == size => (last + 1).to_string(),
+            _ => String::new(),
+        };
+        let catalog = engine.catalog();
+        let accounts = page
+            .iter()
+            .filter_map(|(_, id)| Some(show(&catalog, id, &engine.profile(id)?)))
+            .collect();
+        Ok(v1::ListAccountsResponse { accounts, next_page_token })
+    }
+
+    async fn reload(&self) -> Result<v1::ReloadCatalogResponse, WireError> {
+        let reloaded = self.core.reload_catalog().await?;
+        if let Some(seq) = reloaded.wait_for {
+            self.written(seq).await?;
+        }
+        Ok(v1::ReloadCatalogResponse {
+            catalog_revision: int(reloaded.revision),
+            changed: reloaded.changed,
+        })
+    }
+
+    async fn move_clock(&self, rq: &v1::SetClockRequest) -> Result<v1::SetClockResponse, WireError> {
+        use v1::set_clock_request::To;
+        let clock = &self.core.shared.clock;
+        let to = match rq.to.as_ref().ok_or_else(|| WireError::field("to", "is missing"))? {
+            To::At(at) => parse::timestamp("at", at)?,
+            To::Advance(by) => clock.now().plus(parse::duration_ms("advance", by)?),
+        };
+        let now = clock.set(to)?;
+        let seq = self.core.shared.engine.note_clock(true, now);
+        self.written(seq).await?;
+        Ok(v1::SetClockResponse { now: Some(timestamp(now)) })
+    }
+
+    async fn back_up(&self, rq: &v1::BackupRequest) -> Result<v1::BackupResponse, WireError> {
+        if rq.path.is_empty() || rq.path.contains('\0') {
+            return Err(WireError::field("path", "must name a directory"));
+        }
+        let path = PathBuf::from(&rq.path);
+        if path.is_relative() {
+            let problem = "must be absolute: it is a path on the sidecar's machine";
+            return Err(WireError::field("path", problem));
+        }
+        let core = Arc::clone(&self.core);
+        let done = tokio::task::spawn_blocking(move || core.back_up(&path)).await;
+        done.map_err(|e| internal(&e))?
+    }
+
+    fn status(&self) -> v1::GetStatusResponse {
+        let core = &self.core;
+        let counts = core.shared.engine.counts();
+        let store = core.store.status();
+        let (emitted, pending) = core.signals();
+        v1::GetStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            catalog_revision: int(core.shared.engine.catalog().revision),
+            now: Some(timestamp(self.now())),
+            test_clock: core.shared.clock.is_test(),
+            started_at: Some(timestamp(core.started_at)),
+            accounts: int(counts.accounts),
+            ledgers: int(counts.ledgers),
+            idempotency_keys: int(counts.keys),
+            idempotency_horizon: Some(present::duration(counts.key_horizon_ms)),
+            journal_last: int(store.appended.0),
+            journal_durable: int(store.durable.0),
+            journal_refusal: store.refusal.map_or_else(String::new, |refusal| refusal.to_string()),
+            signals_emitted: int(emitted),
+            signals_pending: int(pending),
+            ledgers_halted: int(counts.halted),
+        }
+    }
+}
+
+fn internal(error: &tokio::task::JoinError) -> WireError {
+    tracing::error!(%error, "an administrative task failed");
+    WireError::new(v1::ErrorReason::Internal, "the task failed; the sidecar's log says why")
+}
+
+fn show(catalog: &Catalog, account: &str, profile: &Profile) -> v1::Account {
+    use v1::r#override::Value;
+    let overrides = profile.overrides().iter().map(|one| v1::Override {
+        feature: catalog.text(one.feature).to_owned(),
+        value: Some(match &one.value {
+            OverrideValue::Switch { on } => Value::SwitchOn(*on),
+            OverrideValue::Config { value_json } => Value::ConfigValue(value_json.to_string()),
+            OverrideValue::Limit { limit, included_units } => Value::Limit(v1::LimitOverride {
+                limit: catalog.text(*limit).to_owned(),
+                included_units: included_units.map(int),
+            }),
+        }),
+    });
+    let status = match profile.suspended {
+        true => v1::AccountStatus::Suspended,
+        false => v1::AccountStatus::Active,
+    };
+    v1::Account {
+        account: account.to_owned(),
+        plan: catalog.text(profile.plan).to_owned(),
+        status: status.into(),
+        anchor: Some(timestamp(profile.anchor)),
+        time_zone: profile.zone.as_ref().map_or("UTC", |zone| zone.name()).to_owned(),
+        ends_at: (profile.ends_at != Millis::FOREVER).then(|| timestamp(profile.ends_at)),
+        overrides: overrides.collect(),
+        facts: Some(facts::of_json(profile.facts())),
+        created_at: Some(timestamp(profile.created_at)),
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Administration {
+    async fn put_subscription(
+        &self,
+        rq: Request<v1::PutSubscriptionRequest>,
+    ) -> Result<Response<v1::PutSubscriptionResponse>, Status> {
+        let account = self.subscribe(rq.get_ref()).await?;
+        Ok(Response::new(v1::PutSubscriptionResponse { account }))
+    }
+
+    async fn set_account_status(
+        &self,
+        rq: Request<v1::SetAccountStatusRequest>,
+    ) -> Result<Response<v1::SetAccountStatusResponse>, Status> {
+        let account = self.set_status(rq.get_ref()).await?;
+        Ok(Response::new(v1::SetAccountStatusResponse { account }))
+    }
+
+    async fn put_override(
+        &self,
+        rq: Request<v1::PutOverrideRequest>,
+    ) -> Result<Response<v1::PutOverrideResponse>, Status> {
+        let account = self.set_override(rq.get_ref()).await?;
+        Ok(Response::new(v1::PutOverrideResponse { account }))
+    }
+
+    async fn delete_override(
+        &self,
+        rq: Request<v1::DeleteOverrideRequest>,
+    ) -> Result<Response<v1::DeleteOverrideResponse>, Status> {
+        let account = self.remove_override(rq.get_ref()).await?;
+        Ok(Response::new(v1::DeleteOverrideResponse { account }))
+    }
+
+    async fn put_facts(
+        &self,
+        rq: Request<v1::PutFactsRequest>,
+    ) -> Result<Response<v1::PutFactsResponse>, Status> {
+        let account = self.set_facts(rq.get_ref()).await?;
+        Ok(Response::new(v1::PutFactsResponse { account }))
+    }
+
+    async fn get_account(
+        &self,
+        rq: Request<v1::GetAccountRequest>,
+    ) -> Result<Response<v1::GetAccountResponse>, Status> {
+        let account = Some(self.account(rq.get_ref())?);
+        Ok(Response::new(v1::GetAccountResponse { account }))
+    }
+
+    async fn list_accounts(
+        &self,
+        rq: Request<v1::ListAccountsRequest>,
+    ) -> Result<Response<v1::ListAccountsResponse>, Status> {
+        Ok(Response::new(self.accounts(rq.get_ref())?))
+    }
+
+    async fn reload_catalog(
+        &self,
+        _: Request<v1::ReloadCatalogRequest>,
+    ) -> Result<Response<v1::ReloadCatalogResponse>, Status> {
+        Ok(Response::new(self.reload().await?))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        Ok(Response::new(self.status()))
+    }
+
+    async fn set_clock(
+        &self,
+        rq: Request<v1::SetClockRequest>,
+    ) -> Result<Response<v1::SetClockResponse>, Status> {
+        Ok(Response::new(self.move_clock(rq.get_ref()).await?))
+    }
+
+    async fn backup(
+        &self,
+        rq: Request<v1::BackupRequest>,
+    ) -> Result<Response<v1::BackupResponse>, Status> {
+        Ok(Response::new(self.back_up(rq.get_ref()).await?))
+    }
+}

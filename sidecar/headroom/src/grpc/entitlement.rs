@@ -1,0 +1,210 @@
+//! EntitlementService: parse, decide, wait until written, answer.
+
+use std::sync::Arc;
+
+use headroom_engine::ports::{Archive, Seq};
+use headroom_proto::v1;
+use headroom_proto::v1::entitlement_service_server::EntitlementService;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::grpc::parse;
+use crate::grpc::shared::{Answered, Shared, Stopwatch};
+use crate::grpc::status::WireError;
+use crate::grpc::stream::DecideStream;
+use crate::grpc::present;
+use crate::serve::Gate;
+use crate::telemetry::metrics::{Operation, Recorder};
+
+mod lists;
+
+/// The service, as one worker serves it.
+#[derive(Clone)]
+pub struct Entitlements {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// Closed windows.
+    pub archive: Arc<dyn Archive>,
+    /// Where this worker's requests wait for the journal.
+    pub gate: Gate,
+    /// Where this worker counts.
+    pub recorder: Recorder,
+}
+
+impl Entitlements {
+    /// Waits until an answer may be sent.
+    async fn written(&self, wait_for: Option<Seq>) -> Result<(), WireError> {
+        match wait_for {
+            None => Ok(()),
+            Some(seq) => Ok(self.gate.written(seq).await?),
+        }
+    }
+
+    /// The road of every unary operation: what was decided is answered once it is written.
+    async fn respond<T>(
+        &self,
+        operation: Operation,
+        decide: impl FnOnce() -> Result<Answered, WireError>,
+        respond: impl FnOnce(Answered) -> T,
+    ) -> Result<Response<T>, Status> {
+        let stopwatch = Stopwatch::start(operation);
+        let answered = match decide() {
+            Ok(answered) => match self.written(answered.wait_for()).await {
+                Ok(()) => answered,
+                Err(error) => return Err(self.failed(error)),
+            },
+            Err(error) => return Err(self.failed(error)),
+        };
+        stopwatch.answered(&self.recorder, &answered.decision);
+        Ok(Response::new(respond(answered)))
+    }
+
+    fn failed(&self, error: WireError) -> Status {
+        self.recorder.error(error.reason);
+        error.into()
+    }
+}
+
+/// The answer to a consume, and so on: from what was decided to the message.
+pub(super) mod message {
+    use super::{Answered, parse, present, v1};
+
+    pub(crate) fn check(answered: Answered) -> v1::CheckResponse {
+        v1::CheckResponse { decision: Some(answered.decision) }
+    }
+
+    pub(crate) fn consume(answered: Answered) -> v1::ConsumeResponse {
+        v1::ConsumeResponse { decision: Some(answered.decision) }
+    }
+
+    pub(crate) fn reserve(answered: Answered) -> v1::ReserveResponse {
+        let amounts = answered.reply.outcome.amounts;
+        v1::ReserveResponse {
+            decision: Some(answered.decision),
+            reservation_id: amounts.reservation.map(parse::reservation_text).unwrap_or_default(),
+            expires_at: amounts.expires_at.map(present::timestamp),
+        }
+    }
+
+    pub(crate) fn extend(answered: Answered) -> v1::ExtendResponse {
+        let amounts = answered.reply.outcome.amounts;
+        v1::ExtendResponse {
+            decision: Some(answered.decision),
+            expires_at: amounts.expires_at.map(present::timestamp),
+            held_units: present::int(amounts.units),
+        }
+    }
+
+    pub(crate) fn commit(answered: Answered) -> v1::CommitResponse {
+        let amounts = answered.reply.outcome.amounts;
+        v1::CommitResponse {
+            decision: Some(answered.decision),
+            committed_units: present::int(amounts.units),
+            surplus_units: present::int(amounts.surplus_units),
+            debt_units: present::int(amounts.debt_units),
+            late: amounts.late,
+        }
+    }
+
+    pub(crate) fn release(answered: Answered) -> v1::ReleaseResponse {
+        let amounts = answered.reply.outcome.amounts;
+        v1::ReleaseResponse {
+            decision: Some(answered.decision),
+            released_units: present::int(amounts.units),
+        }
+    }
+
+    pub(crate) fn record(answered: Answered) -> v1::RecordResponse {
+        let amounts = answered.reply.outcome.amounts;
+        v1::RecordResponse {
+            decision: Some(answered.decision),
+            debt_units: present::int(amounts.debt_units),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl EntitlementService for Entitlements {
+    async fn check(&self, rq: Request<v1::CheckRequest>) -> Result<Response<v1::CheckResponse>, Status> {
+        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
+        let decide = || self.shared.feature(parse::check(&rq, now)?);
+        self.respond(Operation::Check, decide, message::check).await
+    }
+
+    async fn consume(
+        &self,
+        rq: Request<v1::ConsumeRequest>,
+    ) -> Result<Response<v1::ConsumeResponse>, Status> {
+        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
+        let decide = || self.shared.feature(parse::consume(&rq, now)?);
+        self.respond(Operation::Consume, decide, message::consume).await
+    }
+
+    async fn reserve(
+        &self,
+        rq: Request<v1::ReserveRequest>,
+    ) -> Result<Response<v1::ReserveResponse>, Status> {
+        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
+        let decide = || self.shared.feature(parse::reserve(&rq, now)?);
+        self.respond(Operation::Reserve, decide, message::reserve).await
+    }
+
+    async fn extend(
+        &self,
+        rq: Request<v1::ExtendRequest>,
+    ) -> Result<Response<v1::ExtendResponse>, Status> {
+        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
+        let decide = || self.shared.hold(parse::extend(&rq, now)?);
+        self.respond(Operation::Extend, decide, message::extend).await
+    }
+
+    async fn commit(
+        &self,
+        rq: Request<v1::CommitRequest>,
+    ) -> Result<Response<v1::CommitResponse>, Status> {
+        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
+        let decide = || self.shared.hold(parse::commit(&rq, now)?);
+        self.respond(Operation::Commit, decide, message::commit).await
+    }
+
+    async fn release(
+        &self,
+        rq: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
+        let decide = || self.shared.hold(parse::release(&rq, now)?);
+        self.respond(Operation::Release, decide, message::release).await
+    }
+
+    async fn record(
+        &self,
+        rq: Request<v1::RecordRequest>,
+    ) -> Result<Response<v1::RecordResponse>, Status> {
+        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
+        let decide = || self.shared.feature(parse::record(&rq, now)?);
+        self.respond(Operation::Record, decide, message::record).await
+    }
+
+    type DecideStream = DecideStream;
+
+    async fn decide(
+        &self,
+        rq: Request<Streaming<v1::DecideRequest>>,
+    ) -> Result<Response<DecideStream>, Status> {
+        let (shared, gate) = (Arc::clone(&self.shared), self.gate.clone());
+        Ok(Response::new(DecideStream::new(shared, self.recorder.clone(), gate, rq.into_inner())))
+    }
+
+    async fn list_entitlements(
+        &self,
+        rq: Request<v1::ListEntitlementsRequest>,
+    ) -> Result<Response<v1::ListEntitlementsResponse>, Status> {
+        lists::entitlements(self, rq.get_ref()).map(Response::new).map_err(|e| self.failed(e))
+    }
+
+    async fn get_usage(
+        &self,
+        rq: Request<v1::GetUsageRequest>,
+    ) -> Result<Response<v1::GetUsageResponse>, Status> {
+        lists::usage(self, rq.get_ref()).map(Response::new).map_err(|e| self.failed(e))
+    }
+}

@@ -1,0 +1,180 @@
+//! What an account has and what it used, as lists.
+
+use headroom_core::catalog::FeatureKind;
+use headroom_core::ledger::Ledger;
+use headroom_core::names::NameId;
+use headroom_engine::digest::{after_prefix, usage_prefix, usage_row};
+use headroom_engine::ports::{ArchiveError, Table};
+use headroom_proto::v1;
+
+use crate::grpc::entitlement::Entitlements;
+use crate::grpc::status::WireError;
+use crate::grpc::{parse, present};
+
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1000;
+
+/// Every feature of the catalog, as the account may use it.
+pub(super) fn entitlements(
+    service: &Entitlements,
+    rq: &v1::ListEntitlementsRequest,
+) -> Result<v1::ListEntitlementsResponse, WireError> {
+    let account = parse::id("account", &rq.account)?;
+    let now = service.shared.clock.now();
+    let catalog = service.shared.engine.catalog();
+    let view = service.shared.engine.entitlements(&catalog, account, now);
+    let view = view.ok_or_else(|| unknown_account(account))?;
+    let entitlements = view
+        .entitlements
+        .iter()
+        .map(|one| {
+            let feature = catalog.feature(one.feature);
+            v1::Entitlement {
+                feature: feature.feature.to_string(),
+                feature_name: feature.name.to_string(),
+                unit: feature.unit.to_string(),
+                kind: match feature.kind {
+                    FeatureKind::Switch => v1::FeatureKind::Switch,
+                    FeatureKind::Config => v1::FeatureKind::Config,
+                    FeatureKind::Quota { .. } => v1::FeatureKind::Quota,
+                }
+                .into(),
+                allowed: one.decision.verdict.is_allowed(),
+                denial: present::denial(one.decision.verdict).into(),
+                config_value: one.decision.value_json.as_deref().unwrap_or_default().to_owned(),
+                limits: one.limits.iter().map(|l| present::limit_state(&catalog, l)).collect(),
+                origin: present::origin(&catalog, &one.decision),
+            }
+        })
+        .collect();
+    Ok(v1::ListEntitlementsResponse {
+        entitlements,
+        plan: catalog.text(view.profile.plan).to_owned(),
+        catalog_revision: present::int(catalog.revision),
+        as_of: Some(present::timestamp(now)),
+        test_clock: service.shared.clock.is_test(),
+    })
+}
+
+/// Windows of an account: current ones first, then closed ones.
+///
+/// The token is the row key of the last closed window given, in hex; current windows are few, so
+/// they are all on the first page.
+pub(super) fn usage(
+    service: &Entitlements,
+    rq: &v1::GetUsageRequest,
+) -> Result<v1::GetUsageResponse, WireError> {
+    let account = parse::id("account", &rq.account)?;
+    let page_size = match usize::try_from(rq.page_size) {
+        Ok(0) => PAGE_DEFAULT,
+        Ok(size) if size <= PAGE_MAX => size,
+        _ => return Err(WireError::field("page_size", format!("must be 0 to {PAGE_MAX}"))),
+    };
+    let closed_since =
+        rq.closed_since.as_ref().map(|at| parse::timestamp("closed_since", at)).transpose()?;
+    let now = service.shared.clock.now();
+    let catalog = service.shared.engine.catalog();
+    let only = match rq.feature.as_str() {
+        "" => None,
+        name => Some(catalog.names().get(parse::id("feature", name)?).ok_or_else(|| {
+            let message = format!("nothing was ever called {name:?}");
+            WireError::new(v1::ErrorReason::UnknownName, message)
+        })?),
+    };
+    let view = service.shared.engine.usage(account, now);
+    let view = view.ok_or_else(|| unknown_account(account))?;
+    let window = |ledger: &Ledger| usage_window(&catalog, ledger, ledger.window.end() <= now);
+    let is_wanted = |ledger: &Ledger| {
+        only.is_none_or(|feature: NameId| ledger.feature == feature)
+            && (now < ledger.window.end()
+                || closed_since.is_some_and(|since| since <= ledger.window.end()))
+    };
+    let mut response = v1::GetUsageResponse {
+        windows: Vec::new(),
+        next_page_token: String::new(),
+        as_of: Some(present::timestamp(now)),
+        test_clock: service.shared.clock.is_test(),
+    };
+    if rq.page_token.is_empty() {
+        let mut current: Vec<&Ledger> = view.ledgers.iter().filter(|l| is_wanted(l)).collect();
+        current.sort_by_key(|l| (l.window.end() <= now, l.feature, l.limit, l.window.start()));
+        response.windows.extend(current.into_iter().map(window));
+    }
+    if closed_since.is_some() {
+        let prefix = usage_prefix(view.serial, only);
+        let mut from = page_start(&rq.page_token, &prefix)?;
+        let to = after_prefix(&prefix);
+        'pages: loop {
+            let rows = service.archive.range(Table::Usage, &from, &to, PAGE_MAX).map_err(internal)?;
+            let Some((last, _)) = rows.last() else { break };
+            from = [last.as_slice(), &[0]].concat();
+            let was_last = rows.len() < PAGE_MAX;
+            for (key, value) in rows {
+                let ledger = usage_row(&value).map_err(|e| {
+                    WireError::new(v1::ErrorReason::Internal, e.to_string())
+                })?;
+                if is_wanted(&ledger) {
+                    response.windows.push(usage_window(&catalog, &ledger, true));
+                }
+                if response.windows.len() >= page_size {
+                    response.next_page_token = hex(&key);
+                    break 'pages;
+                }
+            }
+            if was_last {
+                break;
+            }
+        }
+    }
+    Ok(response)
+}
+
+fn usage_window(
+    catalog: &headroom_core::catalog::Catalog,
+    ledger: &Ledger,
+    closed: bool,
+) -> v1::UsageWindow {
+    v1::UsageWindow {
+        feature: catalog.text(ledger.feature).to_owned(),
+        limit: catalog.text(ledger.limit).to_owned(),
+        window_start: Some(present::timestamp(ledger.window.start())),
+        window_end: present::window_end(ledger),
+        used_units: present::int(ledger.used),
+        reserved_units: present::int(ledger.reserved),
+        debt_units: present::int(ledger.debt),
+        closed,
+    }
+}
+
+/// Just after the row that the token names.
+fn page_start(token: &str, prefix: &[u8]) -> Result<Vec<u8>, WireError> {
+    if token.is_empty() {
+        return Ok(prefix.to_vec());
+    }
+    let mut key = unhex(token)
+        .filter(|key| key.starts_with(prefix))
+        .ok_or_else(|| WireError::field("page_token", "is not a token of this list"))?;
+    key.push(0);
+    Ok(key)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || text.len() > 128 || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+fn unknown_account(account: &str) -> WireError {
+    let message = format!("there is no account {account:?}");
+    WireError::new(v1::ErrorReason::UnknownAccount, message)
+}
+
+fn internal(error: ArchiveError) -> WireError {
+    tracing::error!(%error, "the usage history cannot be read");
+    WireError::new(v1::ErrorReason::Internal, error.to_string())
+}

@@ -1,0 +1,14 @@
+//! The gRPC door: `headroom.v1` on the wire, the engine behind it.
+//!
+//! [`parse`] turns messages into requests and holds all validation; [`present`] turns answers into
+//! messages; [`status`] is the one place that turns errors into codes. The services only carry.
+
+pub mod admin;
+pub mod entitlement;
+pub mod parse;
+pub mod present;
+pub mod shared;
+pub mod status;
+pub mod stream;
+
+pub use shared::Shared;

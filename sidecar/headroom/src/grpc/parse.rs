@@ -1,0 +1,247 @@
+//! Messages into requests: all validation of what clients send.
+
+use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::limits::{HOLD_MS_MAX, UNITS_MAX};
+use headroom_core::reservation::ReservationId;
+use headroom_core::time::Millis;
+use headroom_engine::engine::{FeatureRequest, HoldRequest, Wants};
+use headroom_proto::v1;
+
+use crate::grpc::status::WireError;
+
+/// Longest id of an account, feature, or idempotency key, in bytes.
+pub const ID_BYTES_MAX: usize = 128;
+
+/// How long a hold lasts when the client does not say, in milliseconds. A minute is longer than most
+/// calls take and short enough that a crashed client is soon forgotten.
+pub const HOLD_MS_DEFAULT: i64 = 60_000;
+
+/// Operations in one message of a stream. More are refused as a whole.
+pub const OPERATIONS_MAX: usize = 256;
+
+/// A request and the parts of its answer that cost something.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<R> {
+    /// The request.
+    pub request: R,
+    /// What to include in the answer.
+    pub include: v1::Include,
+}
+
+/// Checks an id: 1 to 128 bytes, no control characters.
+pub fn id<'a>(field: &str, text: &'a str) -> Result<&'a str, WireError> {
+    if text.is_empty() {
+        return Err(WireError::field(field, "is missing"));
+    }
+    if text.len() > ID_BYTES_MAX {
+        let problem = format!("is {} bytes long, the most is {ID_BYTES_MAX}", text.len());
+        return Err(WireError::field(field, problem));
+    }
+    // ASCII first: it is nearly always all there is.
+    let has_control = if text.is_ascii() {
+        text.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        text.chars().any(char::is_control)
+    };
+    if has_control {
+        return Err(WireError::field(field, "contains a control character"));
+    }
+    Ok(text)
+}
+
+/// Checks units: `least` to 2^53-1.
+pub fn units(field: &str, units: i64, least: u64) -> Result<u64, WireError> {
+    match u64::try_from(units) {
+        Ok(units) if (least..=UNITS_MAX).contains(&units) => Ok(units),
+        _ => {
+            let problem = format!("is {units}, must be {least} to {UNITS_MAX}");
+            Err(WireError::field(field, problem))
+        }
+    }
+}
+
+/// The name of a reservation on the wire.
+pub fn reservation_text(id: ReservationId) -> String {
+    format!("rsv_{:x}", id.0)
+}
+
+fn reservation(text: &str) -> Result<ReservationId, WireError> {
+    let number = text.strip_prefix("rsv_").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let number = number.filter(|n| reservation_text(ReservationId(*n)) == text);
+    number.map(ReservationId).ok_or_else(|| {
+        WireError::field("reservation_id", "is not an id that Reserve returned")
+    })
+}
+
+fn hold_ms(field: &prost_types::Duration) -> Result<i64, WireError> {
+    let ms = field
+        .seconds
+        .checked_mul(1000)
+        .and_then(|ms| ms.checked_add(i64::from(field.nanos) / 1_000_000))
+        .filter(|ms| (1..=HOLD_MS_MAX).contains(ms));
+    ms.ok_or_else(|| WireError::field("hold_for", "must be 1 ms to 7 days"))
+}
+
+fn wants(include: v1::Include) -> Wants {
+    Wants { all_limits: include.all_limits, about: include.prompt }
+}
+
+fn feature<'a>(
+    (account, name, key): (&'a str, &'a str, Option<&'a str>),
+    op: FeatureOp,
+    include: Option<v1::Include>,
+    now: Millis,
+) -> Result<Asked<FeatureRequest<'a>>, WireError> {
+    let include = include.unwrap_or_default();
+    let request = FeatureRequest {
+        account: id("account", account)?,
+        feature: id("feature", name)?,
+        op,
+        key: match key {
+            Some(key) => id("idempotency_key", key)?,
+            None => "",
+        },
+        now,
+        wants: wants(include),
+    };
+    Ok(Asked { request, include })
+}
+
+fn hold<'a>(
+    (account, reservation_id, key): (&'a str, &'a str, &'a str),
+    op: HoldOp,
+    include: Option<v1::Include>,
+    now: Millis,
+) -> Result<Asked<HoldRequest<'a>>, WireError> {
+    let include = include.unwrap_or_default();
+    let request = HoldRequest {
+        account: id("account", account)?,
+        reservation: reservation(reservation_id)?,
+        op,
+        key: id("idempotency_key", key)?,
+        now,
+        wants: wants(include),
+    };
+    Ok(Asked { request, include })
+}
+
+/// A check.
+pub fn check(rq: &v1::CheckRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+    let units = rq.units.map_or(Ok(1), |asked| units("units", asked, 1))?;
+    let attempt = rq.intent() != v1::Intent::Render;
+    feature((&rq.account, &rq.feature, None), FeatureOp::Check { units, attempt }, rq.include, now)
+}
+
+/// A consume.
+pub fn consume(rq: &v1::ConsumeRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+    let op = FeatureOp::Consume { units: units("units", rq.units, 1)? };
+    feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
+}
+
+/// A reserve.
+pub fn reserve(rq: &v1::ReserveRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+    let hold_ms = rq.hold_for.as_ref().map_or(Ok(HOLD_MS_DEFAULT), hold_ms)?;
+    let op = FeatureOp::Reserve { units: units("units", rq.units, 1)?, hold_ms };
+    feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
+}
+
+/// A record.
+pub fn record(rq: &v1::RecordRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+    let op = FeatureOp::Record { units: units("units", rq.units, 1)? };
+    feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
+}
+
+/// An extend.
+pub fn extend(rq: &v1::ExtendRequest, now: Millis) -> Result<Asked<HoldRequest<'_>>, WireError> {
+    let hold_ms = rq.hold_for.as_ref().map(hold_ms).transpose()?;
+    let additional_units = units("additional_units", rq.additional_units, 0)?;
+    if hold_ms.is_none() && additional_units == 0 {
+        return Err(WireError::field("hold_for", "or additional_units must be set"));
+    }
+    let op = HoldOp::Extend { hold_ms, additional_units };
+    hold((&rq.account, &rq.reservation_id, &rq.idempotency_key), op, rq.include, now)
+}
+
+/// A commit.
+pub fn commit(rq: &v1::CommitRequest, now: Millis) -> Result<Asked<HoldRequest<'_>>, WireError> {
+    let op = HoldOp::Commit { units: units("units", rq.units, 0)? };
+    hold((&rq.account, &rq.reservation_id, &rq.idempotency_key), op, rq.include, now)
+}
+
+/// A release.
+pub fn release(rq: &v1::ReleaseRequest, now: Millis) -> Result<Asked<HoldRequest<'_>>, WireError> {
+    hold((&rq.account, &rq.reservation_id, &rq.idempotency_key), HoldOp::Release, rq.include, now)
+}
+
+/// An instant.
+pub fn timestamp(field: &str, at: &prost_types::Timestamp) -> Result<Millis, WireError> {
+    let nanos_fit = (0..1_000_000_000).contains(&at.nanos);
+    let ms = at
+        .seconds
+        .checked_mul(1000)
+        .and_then(|ms| ms.checked_add(i64::from(at.nanos) / 1_000_000))
+        .filter(|ms| nanos_fit && jiff::Timestamp::from_millisecond(*ms).is_ok());
+    ms.map(Millis).ok_or_else(|| WireError::field(field, "is not an instant of the calendar"))
+}
+
+/// A span of time, 0 or more.
+pub fn duration_ms(field: &str, span: &prost_types::Duration) -> Result<i64, WireError> {
+    let ms = span
+        .seconds
+        .checked_mul(1000)
+        .and_then(|ms| ms.checked_add(i64::from(span.nanos) / 1_000_000))
+        .filter(|ms| *ms >= 0);
+    ms.ok_or_else(|| WireError::field(field, "must be 0 or more"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn problem_of<T: std::fmt::Debug>(result: Result<T, WireError>) -> String {
+        result.expect_err("refused").message
+    }
+
+    #[test]
+    fn units_are_1_to_2_pow_53_less_1() {
+        assert_eq!(units("units", 1, 1), Ok(1));
+        assert_eq!(units("units", (1 << 53) - 1, 1), Ok(UNITS_MAX));
+        for wrong in [0, -1, i64::MIN, 1 << 53, i64::MAX] {
+            let message = problem_of(units("units", wrong, 1));
+            assert_eq!(message, format!("units: is {wrong}, must be 1 to 9007199254740991"));
+        }
+    }
+
+    #[test]
+    fn ids_are_1_to_128_bytes_without_control_characters() {
+        assert_eq!(id("account", "acct_1"), Ok("acct_1"));
+        assert_eq!(id("account", "Kundin Größe"), Ok("Kundin Größe"));
+        assert_eq!(problem_of(id("account", "")), "account: is missing");
+        for control in ["a\nb", "a\u{7f}", "a\u{85}b", "\0"] {
+            assert_eq!(problem_of(id("account", control)), "account: contains a control character");
+        }
+        let long = "x".repeat(129);
+        assert_eq!(problem_of(id("account", &long)), "account: is 129 bytes long, the most is 128");
+        assert!(id("account", &long[..128]).is_ok());
+    }
+
+    #[test]
+    fn a_reservation_id_is_read_back_only_as_it_was_written() {
+        let known = ReservationId(0x1_0000_0002);
+        assert_eq!(reservation(&reservation_text(known)), Ok(known));
+        for wrong in ["", "rsv_", "rsv_+1", "rsv_01", "rsv_FF", "1", "rsv_fffffffffffffffff"] {
+            assert!(reservation(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn holds_last_1_ms_to_7_days() {
+        let of = |seconds, nanos| hold_ms(&prost_types::Duration { seconds, nanos });
+        assert_eq!(of(0, 1_000_000), Ok(1));
+        assert_eq!(of(7 * 86_400, 0), Ok(HOLD_MS_MAX));
+        for (seconds, nanos) in [(0, 0), (-1, 0), (7 * 86_400, 1_000_000), (i64::MAX, 0), (0, -1)] {
+            assert!(of(seconds, nanos).is_err(), "{seconds} {nanos}");
+        }
+    }
+}

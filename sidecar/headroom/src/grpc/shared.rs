@@ -1,0 +1,110 @@
+//! What all services of one sidecar share.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use headroom_core::time::Millis;
+use headroom_engine::engine::{Engine, FeatureRequest, HoldRequest, Reply};
+use headroom_engine::ports::Seq;
+use headroom_proto::v1;
+
+use crate::clock::Clock;
+use crate::grpc::parse::Asked;
+use crate::grpc::present::{self, Scene};
+use crate::grpc::status::WireError;
+use crate::prompts::Renderer;
+use crate::telemetry::metrics::{Operation, Recorder};
+
+/// The prompts of one catalog revision.
+pub struct Words {
+    /// The revision.
+    pub revision: u64,
+    /// Its prompts.
+    pub renderer: Renderer,
+}
+
+/// What all services of one sidecar share.
+pub struct Shared {
+    /// The memory.
+    pub engine: Arc<Engine>,
+    /// The domain's clock.
+    pub clock: Clock,
+    /// The prompts. Swapped just after the catalog.
+    pub words: ArcSwapOption<Words>,
+    /// What a written answer is called.
+    pub durability: v1::Durability,
+}
+
+/// An answer ready to be sent once its record is written.
+pub struct Answered {
+    /// The decision.
+    pub decision: v1::Decision,
+    /// The reply it was made from.
+    pub reply: Reply,
+}
+
+impl Answered {
+    /// The record to wait for before sending it.
+    pub fn wait_for(&self) -> Option<Seq> {
+        self.reply.wait_for
+    }
+}
+
+impl Shared {
+    /// Decides a request about a feature.
+    pub fn feature(&self, asked: Asked<FeatureRequest<'_>>) -> Result<Answered, WireError> {
+        let catalog = self.engine.catalog();
+        let reply = self.engine.feature(&catalog, &asked.request)?;
+        Ok(self.answer(&catalog, asked.request.account, asked.request.now, asked.include, reply))
+    }
+
+    /// Decides a request about a reservation.
+    pub fn hold(&self, asked: Asked<HoldRequest<'_>>) -> Result<Answered, WireError> {
+        let catalog = self.engine.catalog();
+        let reply = self.engine.hold(&catalog, &asked.request)?;
+        Ok(self.answer(&catalog, asked.request.account, asked.request.now, asked.include, reply))
+    }
+
+    fn answer(
+        &self,
+        catalog: &headroom_core::catalog::Catalog,
+        account: &str,
+        now: Millis,
+        include: v1::Include,
+        reply: Reply,
+    ) -> Answered {
+        let words = if include.prompt { self.words.load_full() } else { None };
+        let renderer =
+            words.as_ref().filter(|w| w.revision == catalog.revision).map(|w| &w.renderer);
+        let scene = Scene {
+            catalog,
+            renderer,
+            account,
+            now,
+            test_clock: self.clock.is_test(),
+            durability: self.durability,
+        };
+        let decision = present::decision(scene, &reply, include);
+        Answered { decision, reply }
+    }
+}
+
+/// Counts one request when it is answered.
+pub struct Stopwatch {
+    operation: Operation,
+    started: Instant,
+}
+
+impl Stopwatch {
+    /// Starts at the arrival of the request.
+    pub fn start(operation: Operation) -> Stopwatch {
+        Stopwatch { operation, started: Instant::now() }
+    }
+
+    /// Counts an answer.
+    pub fn answered(&self, recorder: &Recorder, decision: &v1::Decision) {
+        let elapsed = self.started.elapsed();
+        recorder.decision(self.operation, decision.verdict(), decision.denial(), elapsed);
+    }
+}

@@ -1,0 +1,171 @@
+//! Errors on the wire: a stable reason for programs, a short message for people, and the gRPC code.
+
+use std::time::Duration;
+
+use headroom_core::decision::OpError;
+use headroom_engine::admin::AdminError;
+use headroom_engine::engine::EngineError;
+use headroom_engine::ports::StoreRefusal;
+use headroom_proto::v1::{ErrorReason, OperationError};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::clock::ClockError;
+use crate::serve::OutcomeUnknown;
+
+/// The domain of every `google.rpc.ErrorInfo` this sidecar sends.
+pub const ERROR_DOMAIN: &str = "headroom";
+
+/// When a client may try again after the store refused: it looks for room once a second.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// When a client may ask again about an unknown outcome: the next segment is tried at once.
+const OUTCOME_RETRY: Duration = Duration::from_millis(100);
+
+/// An error before it is written on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireError {
+    /// The stable name.
+    pub reason: ErrorReason,
+    /// Lower case, with the values.
+    pub message: String,
+    /// Fields that are wrong, each with what is wrong with it.
+    pub fields: Vec<(String, String)>,
+}
+
+impl WireError {
+    /// An error with a message.
+    pub fn new(reason: ErrorReason, message: impl Into<String>) -> WireError {
+        WireError { reason, message: message.into(), fields: Vec::new() }
+    }
+
+    /// A field that is missing or out of its range.
+    pub fn field(field: &str, problem: impl Into<String>) -> WireError {
+        let problem = problem.into();
+        WireError {
+            reason: ErrorReason::InvalidField,
+            message: format!("{field}: {problem}"),
+            fields: vec![(field.to_owned(), problem)],
+        }
+    }
+
+    /// The gRPC code. No `_` arm: a new reason must choose.
+    pub fn code(&self) -> Code {
+        match self.reason {
+            ErrorReason::InvalidField | ErrorReason::WrongFeatureKind => Code::InvalidArgument,
+            ErrorReason::IdempotencyKeyReused => Code::AlreadyExists,
+            ErrorReason::UnknownReservation
+            | ErrorReason::UnknownAccount
+            | ErrorReason::UnknownName => Code::NotFound,
+            ErrorReason::ReservationClosed
+            | ErrorReason::CatalogRefused
+            | ErrorReason::NotATestClock => Code::FailedPrecondition,
+            ErrorReason::CounterFull | ErrorReason::ClockWentBack => Code::OutOfRange,
+            ErrorReason::TooManyReservations => Code::ResourceExhausted,
+            ErrorReason::NoRoom
+            | ErrorReason::StoreBroken
+            | ErrorReason::OutcomeUnknown
+            | ErrorReason::ShuttingDown => Code::Unavailable,
+            ErrorReason::LedgerHalted | ErrorReason::Internal | ErrorReason::Unspecified => {
+                Code::Internal
+            }
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self.reason {
+            ErrorReason::NoRoom | ErrorReason::StoreBroken | ErrorReason::ShuttingDown => {
+                Some(STORE_RETRY)
+            }
+            ErrorReason::OutcomeUnknown => Some(OUTCOME_RETRY),
+            _ => None,
+        }
+    }
+
+    /// As one operation's result in a stream.
+    pub fn into_operation(self) -> OperationError {
+        let code = self.code() as i32;
+        OperationError { reason: self.reason.into(), code, message: self.message }
+    }
+}
+
+impl From<WireError> for Status {
+    fn from(error: WireError) -> Status {
+        let mut details = ErrorDetails::new();
+        let reason = error.reason.as_str_name().trim_start_matches("ERROR_REASON_");
+        details.set_error_info(reason, ERROR_DOMAIN, std::collections::HashMap::new());
+        for (field, problem) in &error.fields {
+            details.add_bad_request_violation(field, problem);
+        }
+        if error.reason == ErrorReason::TooManyReservations {
+            details.add_quota_failure_violation("open reservations of the account", &error.message);
+        }
+        if let Some(retry_after) = error.retry_after() {
+            details.set_retry_info(Some(retry_after));
+        }
+        Status::with_error_details(error.code(), error.message, details)
+    }
+}
+
+impl From<EngineError> for WireError {
+    fn from(error: EngineError) -> WireError {
+        let reason = match &error {
+            EngineError::Op(OpError::WrongFeatureKind) => ErrorReason::WrongFeatureKind,
+            EngineError::Op(OpError::CounterFull) => ErrorReason::CounterFull,
+            EngineError::Op(OpError::UnknownReservation) => ErrorReason::UnknownReservation,
+            EngineError::Op(OpError::ReservationClosed { .. }) => ErrorReason::ReservationClosed,
+            EngineError::Op(OpError::TooManyReservations { .. }) => {
+                ErrorReason::TooManyReservations
+            }
+            EngineError::Store(StoreRefusal::NoRoom) => ErrorReason::NoRoom,
+            EngineError::Store(StoreRefusal::Broken { .. }) => ErrorReason::StoreBroken,
+            EngineError::Store(StoreRefusal::Closed) => ErrorReason::ShuttingDown,
+            EngineError::KeyReused => ErrorReason::IdempotencyKeyReused,
+            EngineError::Halted => ErrorReason::LedgerHalted,
+            EngineError::TooManyAccounts { .. } => ErrorReason::Internal,
+        };
+        WireError::new(reason, error.to_string())
+    }
+}
+
+impl From<AdminError> for WireError {
+    fn from(error: AdminError) -> WireError {
+        let reason = match &error {
+            AdminError::Engine(engine) => return engine.clone().into(),
+            AdminError::UnknownAccount { .. } => ErrorReason::UnknownAccount,
+            AdminError::UnknownName { .. } => ErrorReason::UnknownName,
+            AdminError::WrongKind { .. } => ErrorReason::WrongFeatureKind,
+            AdminError::UnknownZone { .. } => return WireError::field("time_zone", error.to_string()),
+            AdminError::TooMany { .. } => ErrorReason::InvalidField,
+        };
+        let mut message = error.to_string();
+        if let AdminError::UnknownName { name, known, .. } = &error {
+            let close = known
+                .iter()
+                .map(|word| (strsim::jaro_winkler(word, name), word))
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            if let Some((_, word)) = close.filter(|(likeness, _)| *likeness > 0.7) {
+                message.push_str(&format!(", did you mean {word:?}?"));
+            }
+        }
+        WireError::new(reason, message)
+    }
+}
+
+impl From<OutcomeUnknown> for WireError {
+    fn from(_: OutcomeUnknown) -> WireError {
+        WireError::new(
+            ErrorReason::OutcomeUnknown,
+            "the journal failed after the decision was counted; retry with the same idempotency key",
+        )
+    }
+}
+
+impl From<ClockError> for WireError {
+    fn from(error: ClockError) -> WireError {
+        let reason = match error {
+            ClockError::NotATestClock => ErrorReason::NotATestClock,
+            ClockError::WentBack { .. } => ErrorReason::ClockWentBack,
+        };
+        WireError::new(reason, error.to_string())
+    }
+}

@@ -1,0 +1,106 @@
+//! `headroom serve`: a sidecar that runs until it is told to stop.
+
+use std::io;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::server::{ClockKind, Config};
+use crate::serve::listener::DEFAULT_UNIX_MODE;
+use crate::sidecar::{self, ReloadError, Sidecar, StartOptions};
+use crate::telemetry::logging;
+
+/// Runs a sidecar until SIGTERM or SIGINT; SIGHUP reads the catalog again.
+pub fn serve(config: Config) -> ExitCode {
+    if let Err(error) = logging::init(&config.log.options()) {
+        return failed(&error.to_string());
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("the signal runtime cannot be made: {error}")),
+    };
+    let options = options(config);
+    let sidecar = match sidecar::start(&options) {
+        Ok(sidecar) => sidecar,
+        Err(error) => return failed(&error.to_string()),
+    };
+    announce(&options);
+    runtime.block_on(async {
+        if let Err(error) = until_stopped(&sidecar).await {
+            tracing::error!(%error, "signals cannot be received; stopping");
+        }
+        match sidecar.drain().await {
+            Ok(()) => {
+                tracing::info!("stopped; everything is on disk");
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error.to_string()),
+        }
+    })
+}
+
+fn options(config: Config) -> StartOptions {
+    StartOptions {
+        listen: config.listen,
+        admin: config.admin,
+        unix_mode: DEFAULT_UNIX_MODE,
+        data_dir: config.data_dir,
+        catalog: config.catalog,
+        durability: config.durability,
+        workers: config.workers,
+        test_clock: config.clock == ClockKind::Test,
+        key_horizon: config.idempotency.horizon,
+        keys_max: config.idempotency.entries_max,
+        drain_timeout: config.drain_timeout,
+        checkpoint_every: config.checkpoint.every,
+        checkpoint_journal_bytes: config.checkpoint.journal_bytes,
+        segment_bytes: config.segment_bytes,
+    }
+}
+
+fn announce(options: &StartOptions) {
+    for listen in &options.listen {
+        tracing::info!(%listen, "answering");
+    }
+    tracing::info!(admin = %options.admin, data_dir = %options.data_dir.display(), "ready");
+    if options.test_clock {
+        tracing::warn!("running on a TEST CLOCK: time stands still until `headroom clock` moves it");
+    }
+}
+
+async fn until_stopped(sidecar: &Sidecar) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(sidecar).await,
+        }
+    }
+    tracing::info!("stopping: finishing requests, writing the journal, delivering what can be");
+    Ok(())
+}
+
+async fn reload(sidecar: &Sidecar) {
+    match sidecar.core().reload_catalog().await {
+        Ok(installed) => {
+            let (revision, changed) = (installed.revision, installed.changed);
+            tracing::info!(revision, changed, "catalog reloaded");
+        }
+        Err(ReloadError::Store(error)) => {
+            tracing::error!(%error, "catalog not reloaded, the old one stays in force");
+        }
+        Err(ReloadError::Problems(problems)) => {
+            for problem in problems.lines() {
+                tracing::error!(problem, "catalog refused, the old one stays in force");
+            }
+        }
+    }
+}
+
+fn failed(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,352 @@
+//! One sidecar, put together: the disk, the memory, the doors, and what runs in the background.
+//!
+//! [`start`] makes it from its options, in the order in which each part needs the others;
+//! [`Sidecar::drain`] takes it apart in the reverse order, so that nothing acknowledged is lost and
+//! nothing is acknowledged that could be.
+
+mod maintenance;
+mod open;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headroom_core::catalog::SpecProblem;
+use headroom_core::time::Millis;
+use headroom_engine::admin::{CatalogRefusal, Installed};
+use headroom_engine::ports::{Archive as _, Table};
+use headroom_proto::v1::admin_service_server::AdminServiceServer;
+use headroom_proto::v1::entitlement_service_server::EntitlementServiceServer;
+use headroom_proto::v1::{self, ErrorReason};
+use headroom_store::{DiskStore, Durability};
+use tonic::service::Routes;
+
+use crate::clock::real_now;
+use crate::config::catalog::{self, ParsedCatalog};
+use crate::config::problems::{Problem, Problems};
+use crate::config::sinks::RealSecrets;
+use crate::grpc::Shared;
+use crate::grpc::admin::Administration;
+use crate::grpc::entitlement::Entitlements;
+use crate::grpc::shared::Words;
+use crate::grpc::status::WireError;
+use crate::serve::admin::Admin;
+use crate::serve::limits::REQUEST_MESSAGE_BYTES_MAX;
+use crate::serve::{Control, Gates, Kick, ListenAddr, Listener, MakeRoutes, Readiness, Server, standard};
+use crate::sinks::{Outbox, Positions, Wiring};
+use crate::telemetry::{Gauges, Metrics};
+
+pub use open::StartError;
+
+/// What a sidecar is started with. Everything is valid already.
+#[derive(Debug, Clone)]
+pub struct StartOptions {
+    /// Where clients come in.
+    pub listen: Vec<ListenAddr>,
+    /// Where operators come in.
+    pub admin: ListenAddr,
+    /// Permissions of Unix sockets.
+    pub unix_mode: u32,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The catalog file.
+    pub catalog: PathBuf,
+    /// When a write is answered.
+    pub durability: Durability,
+    /// Threads that serve requests.
+    pub workers: NonZeroUsize,
+    /// Whether to run on a test clock.
+    pub test_clock: bool,
+    /// How long idempotency keys are remembered.
+    pub key_horizon: Duration,
+    /// How many idempotency keys are remembered.
+    pub keys_max: NonZeroUsize,
+    /// How long a drain waits for requests, and then for deliveries.
+    pub drain_timeout: Duration,
+    /// How often the memory is checkpointed.
+    pub checkpoint_every: Duration,
+    /// Journal bytes after which it is checkpointed earlier.
+    pub checkpoint_journal_bytes: u64,
+    /// Size of a journal segment.
+    pub segment_bytes: u64,
+}
+
+/// The running sidecar without its listeners: what administration acts on.
+pub struct Core {
+    /// What all services share.
+    pub shared: Arc<Shared>,
+    /// The disk.
+    pub store: Arc<DiskStore>,
+    /// Signals on their way.
+    pub outbox: Arc<Outbox>,
+    /// When the process started, in real time.
+    pub started_at: Millis,
+    catalog_path: PathBuf,
+    // Held while a catalog is exchanged, so that two reloads do not mix catalog, prompts and sinks.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+/// A running sidecar.
+pub struct Sidecar {
+    core: Arc<Core>,
+    control: Control,
+    server: Server,
+    admin: Admin,
+    readiness: Readiness,
+    maintenance: maintenance::Maintenance,
+    drain_timeout: Duration,
+    metrics: Metrics,
+}
+
+/// Why a catalog was not exchanged. The old one stays in force.
+#[derive(Debug)]
+pub enum ReloadError {
+    /// The file is wrong.
+    Problems(Problems),
+    /// The store takes no writes.
+    Store(headroom_engine::ports::StoreRefusal),
+}
+
+impl From<ReloadError> for WireError {
+    fn from(error: ReloadError) -> WireError {
+        match error {
+            ReloadError::Store(refusal) => {
+                headroom_engine::engine::EngineError::from(refusal).into()
+            }
+            ReloadError::Problems(problems) => {
+                let lines: Vec<String> = problems.lines().collect();
+                WireError {
+                    fields: lines.iter().map(|line| ("catalog".to_owned(), line.clone())).collect(),
+                    ..WireError::new(ErrorReason::CatalogRefused, lines.join("\n"))
+                }
+            }
+        }
+    }
+}
+
+/// Reads the catalog file, with the secrets it refers to.
+pub fn read_catalog(path: &Path) -> Result<ParsedCatalog, Problems> {
+    let base = path.parent().unwrap_or(Path::new(".")).to_owned();
+    catalog::load(path, &RealSecrets { base })
+}
+
+/// Problems that the check of the file did not find. There should be none; they have no place.
+fn unplaced(file: &Path, source: &str, problems: Vec<SpecProblem>) -> Problems {
+    let list = problems.into_iter().map(|p| Problem::of_file(format!("{}: {}", p.path.join("."), p.message)));
+    Problems::new(&file.display().to_string(), source, list.collect())
+}
+
+impl Core {
+    /// Reads the catalog file again and brings it into force for the next decision.
+    pub async fn reload_catalog(&self) -> Result<Installed, ReloadError> {
+        let _reloading = self.reloading.lock().await;
+        let path = self.catalog_path.clone();
+        let read = tokio::task::spawn_blocking(move || read_catalog(&path)).await;
+        let parsed = match read {
+            Ok(parsed) => parsed.map_err(ReloadError::Problems)?,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        let now = self.shared.clock.now();
+        let installed = self
+            .shared
+            .engine
+            .install_catalog(parsed.spec, &parsed.source, now)
+            .map_err(|refusal| match refusal {
+                CatalogRefusal::Store(refusal) => ReloadError::Store(refusal),
+                CatalogRefusal::Problems(problems) => {
+                    ReloadError::Problems(unplaced(&self.catalog_path, &parsed.source, problems))
+                }
+            })?;
+        let revision = installed.revision;
+        self.shared.words.store(Some(Arc::new(Words { revision, renderer: parsed.prompts })));
+        self.outbox.reconfigure(parsed.sinks).await;
+        Ok(installed)
+    }
+
+    /// Copies the data directory while it is in use.
+    pub fn back_up(&self, path: &Path) -> Result<v1::BackupResponse, WireError> {
+        let last = self.store.backup(path).map_err(|error| {
+            let message = std::iter::successors(
+                Some(&error as &dyn std::error::Error),
+                |cause| cause.source(),
+            );
+            let message: Vec<String> = message.map(ToString::to_string).collect();
+            WireError::field("path", message.join(": "))
+        })?;
+        let bytes = directory_bytes(path);
+        Ok(v1::BackupResponse {
+            journal_last: i64::try_from(last.0).unwrap_or(i64::MAX),
+            bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// Signals emitted in the life of the data directory, and deliveries not confirmed.
+    pub fn signals(&self) -> (u64, u64) {
+        let emitted = self.store.count(Table::Signals).unwrap_or_default();
+        (emitted, self.outbox.status().iter().map(|sink| sink.pending).sum())
+    }
+
+    fn gauges(&self, connections: usize) -> Gauges {
+        let counts = self.shared.engine.counts();
+        let store = self.store.status();
+        let (signals_emitted, signals_pending) = self.signals();
+        Gauges {
+            accounts: counts.accounts,
+            ledgers: counts.ledgers,
+            ledgers_halted: counts.halted,
+            idempotency_keys: counts.keys,
+            idempotency_horizon: Duration::from_millis(counts.key_horizon_ms.unsigned_abs()),
+            journal_last: store.appended.0,
+            journal_durable: store.durable.0,
+            journal_writable: store.refusal.is_none(),
+            catalog_revision: self.shared.engine.catalog().revision,
+            signals_emitted,
+            signals_pending,
+            test_clock: self.shared.clock.is_test(),
+            connections: connections as u64,
+        }
+    }
+}
+
+fn directory_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => directory_bytes(&entry.path()),
+            Ok(meta) => meta.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// Starts a sidecar. When it returns, requests are answered.
+pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
+    // Everything that can be wrong with the outside is found before the data directory is touched.
+    let parsed = read_catalog(&options.catalog).map_err(StartError::Catalog)?;
+    let bind = |addr| Listener::bind(addr, options.unix_mode).map_err(StartError::Bind);
+    let listeners = options.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let admin_listener =
+        Listener::bind_admin(&options.admin, options.unix_mode).map_err(StartError::Bind)?;
+
+    let opened = open::open(options, &parsed)?;
+    let open::Opened { shared, store, gates, outbox_wake, installed } = opened;
+    let kick: Kick = {
+        let store = Arc::clone(&store);
+        Arc::new(move || store.kick())
+    };
+    let control = Control::start(gates.control().clone(), Arc::clone(&kick)).map_err(StartError::Thread)?;
+    let wiring = {
+        let positions = Arc::clone(&store);
+        Wiring {
+            engine: Arc::clone(&shared.engine),
+            archive: store.clone(),
+            positions: Arc::new(move || Positions {
+                appended: positions.appended(),
+                projected: positions.position(),
+            }),
+            data_dir: options.data_dir.clone(),
+            test_clock: shared.clock.is_test(),
+        }
+    };
+    let outbox = Arc::new(Outbox::start(control.handle(), parsed.sinks, wiring));
+    outbox_wake.set(&outbox);
+    let revision = installed.revision;
+    shared.words.store(Some(Arc::new(Words { revision, renderer: parsed.prompts })));
+    let core = Arc::new(Core {
+        shared,
+        store,
+        outbox,
+        started_at: real_now(),
+        catalog_path: options.catalog.clone(),
+        reloading: tokio::sync::Mutex::new(()),
+    });
+    let sidecar = open_doors(options, core, control, &gates, &kick, listeners, admin_listener)?;
+    sidecar.readiness.set_ready();
+    Ok(sidecar)
+}
+
+fn open_doors(
+    options: &StartOptions,
+    core: Arc<Core>,
+    control: Control,
+    gates: &Gates,
+    kick: &Kick,
+    listeners: Vec<Listener>,
+    admin_listener: Listener,
+) -> Result<Sidecar, StartError> {
+    let gauges = {
+        let core = Arc::clone(&core);
+        Arc::new(move || core.gauges(0))
+    };
+    let metrics = Metrics::new(options.workers.get() + 1, env!("CARGO_PKG_VERSION"), gauges);
+    let readiness = {
+        let store = Arc::clone(&core.store);
+        Readiness::new(Arc::new(move || store.status().refusal.map(|refusal| refusal.to_string())))
+    };
+    let (reporter, _) = tonic_health::server::health_reporter();
+    let make: MakeRoutes = {
+        let (core, recorders) = (Arc::clone(&core), metrics.recorders().to_vec());
+        let reporter = reporter.clone();
+        Arc::new(move |context| {
+            let service = Entitlements {
+                shared: Arc::clone(&core.shared),
+                archive: core.store.clone(),
+                gate: context.gate,
+                recorder: recorders[context.index].clone(),
+            };
+            let service = EntitlementServiceServer::new(service)
+                .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
+            standard_routes(Routes::new(service), &reporter)
+        })
+    };
+    let server = Server::start(control.handle(), listeners, gates, kick, &make).map_err(StartError::Thread)?;
+    let administration =
+        Administration { core: Arc::clone(&core), gate: gates.control().clone() };
+    let administration = AdminServiceServer::new(administration)
+        .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
+    let routes = standard_routes(Routes::new(administration), &reporter);
+    let admin =
+        Admin::start(control.handle(), admin_listener, routes, readiness.clone(), reporter, metrics.clone())
+            .map_err(StartError::Thread)?;
+    let maintenance = maintenance::Maintenance::start(Arc::clone(&core), options).map_err(StartError::Thread)?;
+    let drain_timeout = options.drain_timeout;
+    Ok(Sidecar { core, control, server, admin, readiness, maintenance, drain_timeout, metrics })
+}
+
+fn standard_routes(routes: Routes, reporter: &tonic_health::server::HealthReporter) -> Routes {
+    let routes = standard::add_health(routes, reporter);
+    // The descriptors are checked in and tested, so this cannot fail; without them it still serves.
+    match standard::add_reflection(routes.clone()) {
+        Ok(described) => described,
+        Err(error) => {
+            tracing::error!(%error, "reflection is off");
+            routes
+        }
+    }
+}
+
+impl Sidecar {
+    /// What administration acts on.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Ends well: no new connections, requests in flight finish, the journal is written, what can be
+    /// delivered is, the memory is checkpointed, the directory is closed.
+    pub async fn drain(self) -> Result<(), headroom_store::CloseError> {
+        self.readiness.set_draining();
+        let drained = self.server.drain(self.drain_timeout).await;
+        if drained.connections_cut > 0 {
+            let connections = drained.connections_cut;
+            tracing::warn!(connections, "connections were cut with requests in flight");
+        }
+        self.admin.drain(self.drain_timeout).await;
+        self.core.outbox.drain(self.drain_timeout).await;
+        self.maintenance.stop();
+        self.control.stop();
+        drop(self.metrics);
+        self.core.store.close()
+    }
+}

@@ -1,0 +1,140 @@
+//! Reading signals out of the projection, page by page, each once per run.
+
+use std::sync::Arc;
+
+use headroom_core::signal::{Signal, SignalName};
+use headroom_engine::digest::{self, SignalId};
+use headroom_engine::ports::{Archive, ArchiveError, Row, Table};
+use tokio::time::Instant;
+
+use super::limits::{PAGE_ROWS, READ_RETRY};
+use super::status::Board;
+
+/// Greater than the key of every signal.
+const LAST_KEY: [u8; 11] = [u8::MAX; 11];
+
+/// A signal to deliver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item {
+    /// Its name for ever.
+    pub(super) id: SignalId,
+    /// The account's number.
+    pub(super) serial: u32,
+    /// What happened.
+    pub(super) signal: Signal,
+}
+
+/// What a row is to a sink.
+#[derive(Debug)]
+pub(super) enum Fed {
+    /// To be delivered.
+    Wanted(Item),
+    /// Of no interest, or unreadable.
+    Unwanted(SignalId),
+}
+
+/// The rows after a sink's cursor.
+pub(super) struct Feed {
+    archive: Arc<dyn Archive>,
+    board: Arc<Board>,
+    signals: Vec<SignalName>,
+    read_to: SignalId,
+    /// Whether there may be rows that were not read.
+    unread: bool,
+    retry_at: Option<Instant>,
+}
+
+impl Feed {
+    /// Rows after `read_to`, of these signals.
+    pub(super) fn new(
+        archive: Arc<dyn Archive>,
+        board: Arc<Board>,
+        signals: Vec<SignalName>,
+        read_to: SignalId,
+    ) -> Feed {
+        Feed { archive, board, signals, read_to, unread: true, retry_at: None }
+    }
+
+    /// The last row that was read, or where reading begins.
+    pub(super) fn read_to(&self) -> SignalId {
+        self.read_to
+    }
+
+    /// There may be new rows.
+    pub(super) fn wake(&mut self) {
+        self.unread = true;
+    }
+
+    /// Whether reading now may bring something.
+    pub(super) fn is_unread(&self, now: Instant) -> bool {
+        self.unread && self.retry_at.is_none_or(|at| at <= now)
+    }
+
+    /// When reading is tried again after a failure.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// The next page; empty when there is nothing new, or when reading failed, which is noted.
+    pub(super) fn page(&mut self, now: Instant) -> Vec<Fed> {
+        match self.read() {
+            Ok(rows) => {
+                self.retry_at = None;
+                rows.into_iter().filter_map(|row| self.sort(&row)).collect()
+            }
+            Err(error) => {
+                tracing::warn!(sink = self.board.sink(), %error, "signals cannot be read");
+                self.board.failed(&error.to_string());
+                self.retry_at = Some(now + READ_RETRY);
+                Vec::new()
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<Vec<Row>, ArchiveError> {
+        // Counted before reading: a row that comes in between is read twice late, never left out.
+        let count = self.archive.count(Table::Signals)?;
+        let from = self.read_to.after().row_key();
+        let rows = self.archive.range(Table::Signals, &from, &LAST_KEY, PAGE_ROWS)?;
+        self.unread = rows.len() == PAGE_ROWS;
+        self.board.read(rows.len() as u64, (!self.unread).then_some(count));
+        Ok(rows)
+    }
+
+    fn sort(&mut self, (key, value): &Row) -> Option<Fed> {
+        let Some(id) = SignalId::of_row_key(key) else {
+            tracing::error!(sink = self.board.sink(), ?key, "a signal's key cannot be read");
+            return None;
+        };
+        self.read_to = id;
+        Some(match digest::signal_row(value) {
+            Ok((serial, signal)) if self.signals.contains(&signal.name) => {
+                Fed::Wanted(Item { id, serial, signal })
+            }
+            Ok(_) => Fed::Unwanted(id),
+            Err(error) => {
+                tracing::error!(sink = self.board.sink(), signal = %id, %error, "a signal cannot be read");
+                self.board.dead_letter();
+                Fed::Unwanted(id)
+            }
+        })
+    }
+}
+
+/// How many rows there are after a place. Reads all of them, in pages: not for the control thread.
+pub(super) fn count_after(archive: &dyn Archive, place: SignalId) -> Result<u64, ArchiveError> {
+    const ROWS: usize = 4096;
+    let mut from = place.after().row_key();
+    let mut count = 0;
+    loop {
+        let rows = archive.range(Table::Signals, &from, &LAST_KEY, ROWS)?;
+        count += rows.len() as u64;
+        match rows.last() {
+            Some((last, _)) if rows.len() == ROWS => {
+                from.clone_from(last);
+                from.push(0);
+            }
+            _ => return Ok(count),
+        }
+    }
+}

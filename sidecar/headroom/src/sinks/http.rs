@@ -1,0 +1,176 @@
+//! HTTP: one signed message to one address. Redirects are not followed: the address is the
+//! operator's choice, and a signed message is for no one else.
+
+use std::error::Error;
+use std::pin::pin;
+use std::time::{Duration, SystemTime};
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use jiff::fmt::rfc2822::DateTimeParser;
+
+use super::limits::{
+    ANSWER_BYTES_MAX, ANSWER_HEAD_BYTES_MAX, ANSWER_WITHIN, CONNECT_WITHIN, CONNECTION_IDLE,
+    IN_FLIGHT_MAX,
+};
+
+/// A message ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outgoing {
+    /// `webhook-id`.
+    pub(super) id: String,
+    /// `webhook-timestamp`.
+    pub(super) timestamp: i64,
+    /// `webhook-signature`.
+    pub(super) signature: String,
+    /// What was signed.
+    pub(super) body: Vec<u8>,
+}
+
+/// What an endpoint said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The status.
+    pub(super) status: StatusCode,
+    /// How long it wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// Sends messages. What is not an answer is a text for the operator.
+pub(super) trait Transport: Send + Sync + 'static {
+    /// Sends one message. Must be bounded in time by the caller.
+    fn post(&self, message: Outgoing) -> impl Future<Output = Result<Answer, String>> + Send;
+}
+
+/// HTTP/1.1 with or without TLS, over kept connections.
+pub(super) struct HttpTransport {
+    url: Uri,
+    /// `Err`: why there is none, which every delivery is then answered with.
+    client: Result<HttpClient, String>,
+}
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+impl HttpTransport {
+    /// A client of one address. Opens no connection yet.
+    pub(super) fn new(url: Uri) -> HttpTransport {
+        HttpTransport { client: client(&url), url }
+    }
+}
+
+fn client(url: &Uri) -> Result<HttpClient, String> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_WITHIN));
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls(url)?)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(CONNECTION_IDLE)
+        .pool_max_idle_per_host(IN_FLIGHT_MAX)
+        .http1_max_buf_size(ANSWER_HEAD_BYTES_MAX)
+        .build(connector))
+}
+
+/// # Errors
+/// For https, when the machine has no root certificates to check the endpoint's with.
+fn tls(url: &Uri) -> Result<rustls::ClientConfig, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    if url.scheme_str() == Some("https") {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+            return Err(format!("this machine has no root certificates{why}"));
+        }
+    }
+    let provider = rustls::crypto::ring::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+impl Transport for HttpTransport {
+    async fn post(&self, message: Outgoing) -> Result<Answer, String> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(&self.url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, concat!("headroom/", env!("CARGO_PKG_VERSION")))
+            .header("webhook-id", message.id)
+            .header("webhook-timestamp", message.timestamp)
+            .header("webhook-signature", message.signature)
+            .body(Full::from(message.body))
+            .map_err(|error| error.to_string())?;
+        let client = self.client.as_ref().map_err(String::clone)?;
+        let response = client.request(request).await.map_err(|error| told(&error))?;
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let answer = Answer {
+            status: response.status(),
+            retry_after: retry_after.and_then(|text| pause_of(text, SystemTime::now())),
+        };
+        finish(response.into_body()).await;
+        Ok(answer)
+    }
+}
+
+/// Reads what is left of an answer, so that its connection can be used again.
+async fn finish(body: Incoming) {
+    let read = async {
+        let mut body = pin!(Limited::new(body, ANSWER_BYTES_MAX));
+        while let Some(Ok(_)) = body.frame().await {}
+    };
+    // Too late means that the connection is closed; the answer stands.
+    let _ = tokio::time::timeout(ANSWER_WITHIN, read).await;
+}
+
+/// The value of `Retry-After`: seconds or a date.
+fn pause_of(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(SystemTime::from(at).duration_since(now).unwrap_or_default())
+}
+
+/// An error with its causes, which is where hyper says what happened.
+fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_445_412_400);
+        let check = |text, expected: Option<u64>| {
+            assert_eq!(pause_of(text, now), expected.map(Duration::from_secs), "{text}");
+        };
+        check("120", Some(120));
+        check(" 0 ", Some(0));
+        check("Wed, 21 Oct 2015 07:28:00 GMT", Some(80));
+        check("Wed, 21 Oct 2015 07:00:00 GMT", Some(0));
+        check("soon", None);
+        check("-5", None);
+    }
+}

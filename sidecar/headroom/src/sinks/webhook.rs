@@ -1,0 +1,230 @@
+//! The task of a webhook: signals in, signed deliveries out, in order per account.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use headroom_engine::digest::SignalId;
+use headroom_engine::engine::Engine;
+use http::StatusCode;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::cursor::Cursor;
+use super::feed::{Fed, Feed, Item};
+use super::http::{Answer, Outgoing, Transport};
+use super::lanes::{Failure, Fate, Lanes};
+use super::limits::{ATTEMPT_WITHIN, PAGE_ROWS, WINDOW_SIGNALS_MAX};
+use super::outbox::{Reins, Task};
+use super::payload;
+use super::prefix::Prefix;
+use super::signature::Signer;
+use super::status::Board;
+
+/// One webhook at work.
+pub(super) struct Webhook<T> {
+    engine: Arc<Engine>,
+    test_clock: bool,
+    board: Arc<Board>,
+    reins: Reins,
+    feed: Feed,
+    cursor: Cursor,
+    transport: Arc<T>,
+    signer: Arc<Signer>,
+    prefix: Prefix,
+    lanes: Lanes,
+    attempts: JoinSet<Attempt>,
+    disabled: bool,
+}
+
+/// How an attempt ended.
+struct Attempt {
+    id: SignalId,
+    serial: u32,
+    /// `Err`: not an answer.
+    answer: Result<Answer, String>,
+}
+
+impl<T: Transport> Webhook<T> {
+    pub(super) fn new(task: Task, transport: T, signer: Signer) -> Webhook<T> {
+        Webhook {
+            engine: task.engine,
+            test_clock: task.test_clock,
+            board: task.board,
+            reins: task.reins,
+            prefix: Prefix::new(task.feed.read_to()),
+            feed: task.feed,
+            cursor: task.cursor,
+            transport: Arc::new(transport),
+            signer: Arc::new(signer),
+            lanes: Lanes::new(),
+            attempts: JoinSet::new(),
+            disabled: false,
+        }
+    }
+
+    /// Runs until it is told to stop; returns its cursor, which is journaled.
+    pub(super) async fn run(mut self) -> SignalId {
+        loop {
+            let now = Instant::now();
+            let may_begin = self.reins.may_begin() && !self.disabled;
+            if may_begin {
+                self.read(now);
+                self.launch(now);
+            }
+            let (confirmed, open) = (self.prefix.confirmed(), self.prefix.len());
+            self.board.stands(confirmed, open as u64, self.prefix.oldest_read_at());
+            self.cursor.keep(now);
+            let may_read = may_begin && self.has_room() && self.feed.is_unread(now);
+            let may_send = may_begin && self.lanes.is_busy();
+            if self.reins.is_over(now, may_read || may_send || !self.attempts.is_empty()) {
+                break;
+            }
+            let due_at = self.due_at(may_begin);
+            tokio::select! {
+                news = self.reins.pulled(due_at) => {
+                    if news {
+                        self.feed.wake();
+                    }
+                }
+                Some(ended) = self.attempts.join_next() => match ended {
+                    Ok(attempt) => self.settle(Instant::now(), attempt),
+                    // Whose delivery it was is lost with it, so the sink ends.
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                () = tokio::task::yield_now(), if may_read => {}
+            }
+        }
+        self.attempts.shutdown().await;
+        self.cursor.note(Instant::now());
+        self.prefix.confirmed()
+    }
+
+    fn due_at(&self, may_begin: bool) -> [Option<Instant>; 3] {
+        if !may_begin {
+            return [self.cursor.due_at(), None, None];
+        }
+        [self.cursor.due_at(), self.lanes.due_at(), self.feed.retry_at()]
+    }
+
+    fn has_room(&self) -> bool {
+        self.prefix.len() + PAGE_ROWS <= WINDOW_SIGNALS_MAX
+    }
+
+    /// Reads one page if there is room for it.
+    fn read(&mut self, now: Instant) {
+        if !self.has_room() || !self.feed.is_unread(now) {
+            return;
+        }
+        for fed in self.feed.page(now) {
+            match fed {
+                Fed::Wanted(item) => {
+                    self.prefix.wanted(item.id, now);
+                    self.lanes.push(item);
+                }
+                Fed::Unwanted(id) => self.prefix.unwanted(id),
+            }
+        }
+        self.cursor.confirm(self.prefix.confirmed(), 0);
+    }
+
+    fn launch(&mut self, now: Instant) {
+        while let Some(item) = self.lanes.next(now) {
+            self.board.attempt();
+            let message = self.message(&item);
+            let transport = Arc::clone(&self.transport);
+            self.attempts.spawn(async move {
+                let answer = match timeout(ATTEMPT_WITHIN, transport.post(message)).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(format!("no answer within {} s", ATTEMPT_WITHIN.as_secs())),
+                };
+                Attempt { id: item.id, serial: item.serial, answer }
+            });
+        }
+    }
+
+    fn message(&self, item: &Item) -> Outgoing {
+        let id = item.id.to_string();
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let timestamp = since_epoch.map_or(0, |since| since.as_secs().cast_signed());
+        let body = payload::message(&self.engine, self.test_clock, item);
+        let signature = self.signer.sign(&id, timestamp, &body);
+        Outgoing { id, timestamp, signature, body }
+    }
+
+    fn settle(&mut self, now: Instant, attempt: Attempt) {
+        let Attempt { id, serial, answer } = attempt;
+        match answer {
+            Ok(answer) if answer.status.is_success() => {
+                if self.lanes.succeeded(serial) {
+                    tracing::info!(sink = self.board.sink(), "the endpoint accepts signals again");
+                }
+                self.board.delivered(1);
+                self.confirm(id);
+            }
+            Ok(answer) => {
+                if answer.status == StatusCode::GONE {
+                    self.disable();
+                }
+                let of_endpoint = is_of_endpoint(answer.status);
+                let failure = Failure { of_endpoint, retry_after: answer.retry_after };
+                let what = format!("status {}", answer.status.as_u16());
+                self.fail(now, (id, serial), &what, failure);
+            }
+            Err(what) => {
+                let failure = Failure { of_endpoint: true, retry_after: None };
+                self.fail(now, (id, serial), &what, failure);
+            }
+        }
+    }
+
+    fn disable(&mut self) {
+        self.disabled = true;
+        self.board.disabled();
+        tracing::error!(
+            sink = self.board.sink(),
+            "the endpoint says that it is gone (410): nothing is sent to it until a restart or a \
+             change of the sink"
+        );
+    }
+
+    fn fail(&mut self, now: Instant, (id, serial): (SignalId, u32), what: &str, failure: Failure) {
+        self.board.failed(what);
+        let sink = self.board.sink();
+        match self.lanes.failed(now, serial, failure) {
+            Fate::Retry(at) => {
+                let pause_s = (at - now).as_secs();
+                tracing::warn!(sink, signal = %id, what, pause_s, "a signal was not accepted");
+            }
+            Fate::Outage(at) => {
+                let pause_s = (at - now).as_secs();
+                tracing::warn!(sink, signal = %id, what, pause_s, "the endpoint accepts no signals");
+            }
+            Fate::GivenUp => {
+                let why = "a signal was refused for three days while others were accepted and is \
+                           given up; it stays in the data directory";
+                tracing::error!(sink, signal = %id, what, "{why}");
+                self.board.dead_letter();
+                self.confirm(id);
+            }
+        }
+    }
+
+    fn confirm(&mut self, id: SignalId) {
+        self.prefix.done(id);
+        self.cursor.confirm(self.prefix.confirmed(), 1);
+    }
+}
+
+/// Whether a refusal is about the endpoint, so that another signal would fare the same. What may
+/// depend on the message itself is left to the signal.
+fn is_of_endpoint(status: StatusCode) -> bool {
+    !matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::CONFLICT
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::UNPROCESSABLE_ENTITY
+            | StatusCode::INTERNAL_SERVER_ERROR
+    )
+}
