@@ -16,8 +16,8 @@ pub(crate) const EVALSHA_BATCH: usize = 16;
 /// Accounts the load is spread over, in turn: more than fit a CPU's inner caches.
 pub(crate) const ACCOUNTS: usize = 10_000;
 
-/// Time for the client to connect before a measurement warms up.
-pub(crate) const CONNECT_WITHIN: Duration = Duration::from_millis(60);
+/// How long the load generator may take to its first answer.
+pub(crate) const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long a server may take to get ready, also with a million ledgers to read.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ pub(crate) const MEMORY_LOOKS: usize = 21;
 pub(crate) const MEMORY_LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Restarts of which the median counts as the cold start.
-pub(crate) const RESTARTS: usize = 3;
+pub(crate) const RESTARTS: u32 = 3;
 
 /// Pause between two crossings of the webhook measurement.
 pub(crate) const CROSSING_PAUSE: Duration = Duration::from_millis(10);

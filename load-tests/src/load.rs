@@ -18,12 +18,16 @@ pub(crate) use fill::fill;
 
 use crate::error::Error;
 use crate::ids::{Keys, load_accounts};
-use crate::limits::{CONNECT_WITHIN, CONNECTIONS_MAX, EVALSHA_BATCH, STREAM_DECISIONS_IN_FLIGHT};
+use crate::limits::{
+    CONNECTIONS_MAX, EVALSHA_BATCH, FIRST_ANSWER_WITHIN, LOOK_AGAIN, STREAM_DECISIONS_IN_FLIGHT,
+};
 use crate::pin::{self, Cores};
 use crate::process::{self, Process};
-use crate::{files, options::Options};
+use crate::{files, options::Sizes};
 use hdrhistogram::Histogram;
 use headroom_proto::v1::{ConsumeRequest, Decision};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,22 +73,46 @@ impl Shape {
     }
 }
 
-/// When what is answered counts.
-#[derive(Debug, Clone, Copy)]
+/// When what is answered counts. It is opened once, when every thread has its first answer, so that
+/// a slow start is not measured.
+#[derive(Debug)]
 pub(crate) struct Window {
-    begin: Instant,
-    end: Instant,
+    base: Instant,
+    // Nanoseconds after base; the end of time until the window is opened.
+    begin_ns: AtomicU64,
+    end_ns: AtomicU64,
+    threads_answered: AtomicUsize,
 }
 
 impl Window {
+    fn new() -> Arc<Window> {
+        let far = || AtomicU64::new(u64::MAX);
+        let (base, threads_answered) = (Instant::now(), AtomicUsize::new(0));
+        Arc::new(Window { base, begin_ns: far(), end_ns: far(), threads_answered })
+    }
+
+    fn ns(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.base).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn open(&self, begin: Instant, end: Instant) {
+        self.end_ns.store(self.ns(end), Ordering::Relaxed);
+        self.begin_ns.store(self.ns(begin), Ordering::Relaxed);
+    }
+
     fn contains(&self, at: Instant) -> bool {
-        self.begin <= at && at < self.end
+        self.begin_ns.load(Ordering::Relaxed) <= self.ns(at) && !self.is_over(at)
+    }
+
+    fn is_over(&self, at: Instant) -> bool {
+        self.end_ns.load(Ordering::Relaxed) <= self.ns(at)
     }
 }
 
 /// What one thread counted.
 #[derive(Debug)]
 struct Tally {
+    has_answer: bool,
     decisions: u64,
     latency_ns: Histogram<u64>,
 }
@@ -95,11 +123,15 @@ const LATENCY_NS_MAX: u64 = 60_000_000_000;
 impl Tally {
     fn new() -> Tally {
         let latency_ns = Histogram::new_with_max(LATENCY_NS_MAX, 3).expect("bounds are valid");
-        Tally { decisions: 0, latency_ns }
+        Tally { has_answer: false, decisions: 0, latency_ns }
     }
 
     /// Notes decisions that were sent and answered together.
     fn note(&mut self, window: &Window, sent_at: Instant, answered_at: Instant, decisions: usize) {
+        if !self.has_answer {
+            self.has_answer = true;
+            window.threads_answered.fetch_add(1, Ordering::Relaxed);
+        }
         if !window.contains(answered_at) {
             return;
         }
@@ -185,23 +217,32 @@ pub(crate) fn measure(
     server: &Process,
     shape: Shape,
     cores: &Cores,
-    options: &Options,
+    sizes: &Sizes,
 ) -> Result<Sample, Error> {
-    let begin = Instant::now() + CONNECT_WITHIN + options.warmup();
-    let window = Window { begin, end: begin + options.cell() };
+    let window = Window::new();
     let threads = cores.client.len().min(shape.in_flight() / shape.grain()).max(1);
     thread::scope(|scope| {
         let loads: Vec<_> = (0..threads)
             .map(|thread| {
                 let core = cores.client[thread];
                 let in_flight = share(shape, threads, thread);
+                let window = window.clone();
                 scope.spawn(move || load(endpoint, shape, in_flight, thread, core, window))
             })
             .collect();
 
-        thread::sleep(window.begin.saturating_duration_since(Instant::now()));
+        let started = Instant::now();
+        while window.threads_answered.load(Ordering::Relaxed) < threads
+            && started.elapsed() < FIRST_ANSWER_WITHIN
+            && !loads.iter().any(|load| load.is_finished())
+        {
+            thread::sleep(LOOK_AGAIN);
+        }
+        let begin = Instant::now() + sizes.warmup;
+        window.open(begin, begin + sizes.cell);
+        thread::sleep(begin.saturating_duration_since(Instant::now()));
         let before = (Instant::now(), server.cpu_time()?, process::own_cpu_time()?);
-        thread::sleep(window.end.saturating_duration_since(Instant::now()));
+        thread::sleep((begin + sizes.cell).saturating_duration_since(Instant::now()));
         let after = (Instant::now(), server.cpu_time()?, process::own_cpu_time()?);
 
         let mut total = Tally::new();
@@ -237,7 +278,7 @@ fn load(
     in_flight: usize,
     thread: usize,
     core: usize,
-    window: Window,
+    window: Arc<Window>,
 ) -> Result<Tally, Error> {
     pin::pin_to(&[core])?;
     let requests = Requests::new(thread);

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::limits::{MEMORY_ACCOUNTS, MEMORY_LOOKS, RESTARTS};
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,11 +26,14 @@ pub struct Options {
     #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub warmup_ms: u64,
     /// Crossings of the webhook measurement
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=99_999))]
     pub crossings: u32,
     /// A first look in about a minute: 3 short rounds of the most telling cells
     #[arg(long)]
     pub quick: bool,
+    /// Only see that every measurement works, in seconds: its figures mean nothing
+    #[arg(long, conflicts_with = "check")]
+    pub smoke: bool,
     /// Only these measurements
     #[arg(long, value_enum, value_delimiter = ',', value_name = "SECTION")]
     pub only: Vec<Section>,
@@ -68,23 +72,63 @@ impl Options {
         self.only.is_empty() || self.only.contains(&section)
     }
 
+    /// How much is measured.
+    pub(crate) fn sizes(&self) -> Sizes {
+        let full = Sizes {
+            rounds: self.rounds,
+            warmup: Duration::from_millis(self.warmup_ms),
+            cell: Duration::from_millis(self.cell_ms),
+            few_cells: false,
+            memory_accounts: MEMORY_ACCOUNTS,
+            memory_looks: MEMORY_LOOKS,
+            restarts: RESTARTS,
+            crossings: self.crossings,
+            growth: &[],
+        };
+        let quick = Sizes {
+            rounds: full.rounds.min(3),
+            few_cells: true,
+            crossings: full.crossings.min(200),
+            ..full
+        };
+        let smoke = Sizes {
+            rounds: 1,
+            warmup: Duration::from_millis(20),
+            cell: Duration::from_millis(200),
+            memory_accounts: 2_000,
+            memory_looks: 1,
+            restarts: 1,
+            crossings: 20,
+            growth: &["--accounts", "100", "1000", "--decisions", "4000"],
+            ..quick
+        };
+        match (self.smoke, self.quick) {
+            (true, _) => smoke,
+            (false, true) => quick,
+            (false, false) => full,
+        }
+    }
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
     /// Rounds of the side-by-side measurements.
-    pub(crate) fn rounds(&self) -> u32 {
-        if self.quick { self.rounds.min(3) } else { self.rounds }
-    }
-
+    pub rounds: u32,
     /// Load before a measurement.
-    pub(crate) fn warmup(&self) -> Duration {
-        Duration::from_millis(self.warmup_ms)
-    }
-
+    pub warmup: Duration,
     /// Time measured.
-    pub(crate) fn cell(&self) -> Duration {
-        Duration::from_millis(self.cell_ms)
-    }
-
+    pub cell: Duration,
+    /// Only the most telling cells.
+    pub few_cells: bool,
+    /// Accounts of the memory measurement.
+    pub memory_accounts: usize,
+    /// Looks at the resident memory; the median counts.
+    pub memory_looks: usize,
+    /// Restarts of which the median counts as the cold start.
+    pub restarts: u32,
     /// Crossings of the webhook measurement.
-    pub(crate) fn crossings(&self) -> u32 {
-        if self.quick { self.crossings.min(200) } else { self.crossings }
-    }
+    pub crossings: u32,
+    /// More arguments of `headroom bench-decide`.
+    pub growth: &'static [&'static str],
 }

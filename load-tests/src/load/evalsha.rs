@@ -7,6 +7,7 @@ use crate::redis_server::SCRIPT;
 use redis::aio::MultiplexedConnection;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinSet;
 
@@ -19,7 +20,7 @@ pub(super) async fn load(
     endpoint: &str,
     in_flight: usize,
     requests: Requests,
-    window: Window,
+    window: Arc<Window>,
 ) -> Result<Tally, Error> {
     let client = redis::Client::open(endpoint).map_err(Error::call("reading an endpoint"))?;
     let connected = client.get_multiplexed_async_connection().await;
@@ -32,7 +33,12 @@ pub(super) async fn load(
     let shared = Rc::new(RefCell::new((requests, Tally::new())));
     let mut slots = JoinSet::new();
     for _ in 0..(in_flight / EVALSHA_BATCH).max(1) {
-        slots.spawn_local(run_slot(connection.clone(), script.clone(), shared.clone(), window));
+        slots.spawn_local(run_slot(
+            connection.clone(),
+            script.clone(),
+            shared.clone(),
+            window.clone(),
+        ));
     }
     while let Some(slot) = slots.join_next().await {
         slot.expect("a slot does not panic")?;
@@ -45,11 +51,11 @@ async fn run_slot(
     mut connection: MultiplexedConnection,
     script: Rc<str>,
     shared: Rc<RefCell<(Requests, Tally)>>,
-    window: Window,
+    window: Arc<Window>,
 ) -> Result<(), Error> {
     loop {
         let sent_at = Instant::now();
-        if window.end <= sent_at {
+        if window.is_over(sent_at) {
             return Ok(());
         }
         let pipeline = pipeline(&mut shared.borrow_mut().0, &script);

@@ -6,6 +6,7 @@ use crate::files;
 use headroom_sdk::Client;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -16,14 +17,14 @@ pub(super) async fn load(
     endpoint: &str,
     in_flight: usize,
     requests: Requests,
-    window: Window,
+    window: Arc<Window>,
 ) -> Result<Tally, Error> {
     let client = Client::builder(endpoint).deadline(DEADLINE).connect().await;
     let client = client.map_err(Error::call("connecting"))?;
     let shared = Rc::new(RefCell::new((requests, Tally::new())));
     let mut slots = JoinSet::new();
     for _ in 0..in_flight {
-        slots.spawn_local(run_slot(client.clone(), shared.clone(), window));
+        slots.spawn_local(run_slot(client.clone(), shared.clone(), window.clone()));
     }
     while let Some(slot) = slots.join_next().await {
         slot.expect("a slot does not panic")?;
@@ -35,11 +36,11 @@ pub(super) async fn load(
 async fn run_slot(
     client: Client,
     shared: Rc<RefCell<(Requests, Tally)>>,
-    window: Window,
+    window: Arc<Window>,
 ) -> Result<(), Error> {
     loop {
         let sent_at = Instant::now();
-        if window.end <= sent_at {
+        if window.is_over(sent_at) {
             return Ok(());
         }
         let account = shared.borrow_mut().0.account();

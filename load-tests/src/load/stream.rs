@@ -7,6 +7,7 @@ use headroom_proto::v1::operation::Operation as WireOperation;
 use headroom_proto::v1::operation_result::Result as WireResult;
 use headroom_proto::v1::{DecideRequest, DecideResponse, Operation};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,7 +17,7 @@ pub(super) async fn load(
     in_flight: usize,
     batch: usize,
     mut requests: Requests,
-    window: Window,
+    window: Arc<Window>,
 ) -> Result<Tally, Error> {
     let messages = (in_flight / batch).max(1);
     let (outgoing, incoming) = mpsc::channel(messages);
@@ -35,7 +36,7 @@ pub(super) async fn load(
         let now = Instant::now();
         tally.note(&window, first_sent_at, now, batch);
         check(&response, batch)?;
-        if now < window.end {
+        if !window.is_over(now) {
             send(&outgoing, &mut sent_at, message(&mut requests, batch))?;
         }
     }

@@ -15,11 +15,12 @@ const SHAPES: [Shape; 5] = [
 /// Runs a load for a moment that begins now.
 fn run(fake: &Fake, shape: Shape) -> Result<Tally, Error> {
     let begin = Instant::now();
-    let window = Window { begin, end: begin + Duration::from_millis(40) };
+    let window = Window::new();
+    window.open(begin, begin + Duration::from_millis(40));
     let core = Cores::split()?.client[0];
     // Pins its thread, so it gets one.
     thread::scope(|scope| {
-        let load = || load(&fake.endpoint, shape, shape.in_flight(), 0, core, window);
+        let load = move || load(&fake.endpoint, shape, shape.in_flight(), 0, core, window);
         scope.spawn(load).join().expect("a load does not panic")
     })
 }

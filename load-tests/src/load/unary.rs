@@ -5,6 +5,7 @@ use crate::error::Error;
 use headroom_proto::v1::entitlement_service_client::EntitlementServiceClient;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
@@ -14,7 +15,7 @@ pub(super) async fn load(
     in_flight: usize,
     connections: usize,
     requests: Requests,
-    window: Window,
+    window: Arc<Window>,
 ) -> Result<Tally, Error> {
     let mut clients = Vec::with_capacity(connections);
     for _ in 0..connections {
@@ -24,7 +25,7 @@ pub(super) async fn load(
     let mut slots = JoinSet::new();
     for slot in 0..in_flight {
         let client = clients[slot % connections].clone();
-        slots.spawn_local(run_slot(client, shared.clone(), window));
+        slots.spawn_local(run_slot(client, shared.clone(), window.clone()));
     }
     while let Some(slot) = slots.join_next().await {
         slot.expect("a slot does not panic")?;
@@ -37,11 +38,11 @@ pub(super) async fn load(
 async fn run_slot(
     mut client: EntitlementServiceClient<Channel>,
     shared: Rc<RefCell<(Requests, Tally)>>,
-    window: Window,
+    window: Arc<Window>,
 ) -> Result<(), Error> {
     loop {
         let sent_at = Instant::now();
-        if window.end <= sent_at {
+        if window.is_over(sent_at) {
             return Ok(());
         }
         let request = shared.borrow_mut().0.consume();

@@ -18,7 +18,9 @@ pub(crate) fn tables(results: &Results, gates: &[Gate]) -> Vec<Table> {
     tables.extend(results.memory.as_ref().map(memory));
     tables.extend(results.webhook.as_ref().map(webhook));
     tables.extend(results.growth.as_ref().map(growth));
-    tables.push(verdicts(gates));
+    if !gates.is_empty() {
+        tables.push(verdicts(gates));
+    }
     tables
 }
 

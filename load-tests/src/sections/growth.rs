@@ -12,6 +12,7 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<GrowthResult, Error> {
     eprintln!("timing decisions at a thousand and at a million accounts");
     let output = Command::new(&bench.program)
         .arg("bench-decide")
+        .args(bench.options.sizes().growth)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

@@ -8,8 +8,7 @@ use crate::error::Error;
 use crate::files;
 use crate::ids;
 use crate::limits::{
-    EXTRA_KEYS_PER_ACCOUNT, LEDGERS_PER_ACCOUNT, LOOK_AGAIN, MEMORY_ACCOUNTS, MEMORY_LOOK_PAUSE,
-    MEMORY_LOOKS, READY_WITHIN, RESTARTS,
+    EXTRA_KEYS_PER_ACCOUNT, LEDGERS_PER_ACCOUNT, LOOK_AGAIN, MEMORY_LOOK_PAUSE, READY_WITHIN,
 };
 use crate::load::{block_on, connect, fill};
 use crate::report::MemoryResult;
@@ -23,39 +22,36 @@ use tonic::transport::Channel;
 
 /// Fills a server, looks at its memory, and restarts it.
 pub(super) fn run(bench: &Bench<'_>) -> Result<MemoryResult, Error> {
+    let sizes = bench.options.sizes();
+    let accounts = sizes.memory_accounts;
     let dir = &bench.dir.join("memory");
     let catalog = files::four_ledgers();
     let launch = Launch::headroom(&bench.program, dir, &bench.cores, &catalog)?;
     let running = launch.start_ready()?;
-    let empty_bytes = resident(&running)?;
+    let empty_bytes = resident(&running, sizes.memory_looks)?;
 
-    eprintln!("filling {} ledgers", MEMORY_ACCOUNTS * LEDGERS_PER_ACCOUNT);
-    block_on(fill(&running.unix, 0..MEMORY_ACCOUNTS))?;
-    let filled = status(&running)?;
-    let filled_bytes = resident(&running)?;
-    let ledgers_expected = MEMORY_ACCOUNTS * LEDGERS_PER_ACCOUNT;
-    if filled.ledgers != i64::try_from(ledgers_expected).unwrap_or(i64::MAX) {
-        let found = filled.ledgers;
-        let problem = format!("{found} ledgers are live, {ledgers_expected} were made");
-        return Err(Error::WrongAnswer(problem));
-    }
+    eprintln!("filling {} ledgers", accounts * LEDGERS_PER_ACCOUNT);
+    block_on(fill(&running.unix, 0..accounts))?;
+    let filled = status_when_full(&running, accounts)?;
+    let filled_bytes = resident(&running, sizes.memory_looks)?;
 
-    eprintln!("adding {} idempotency keys", MEMORY_ACCOUNTS * EXTRA_KEYS_PER_ACCOUNT);
+    eprintln!("adding {} idempotency keys", accounts * EXTRA_KEYS_PER_ACCOUNT);
     for _ in 0..EXTRA_KEYS_PER_ACCOUNT {
-        block_on(fill(&running.unix, 0..MEMORY_ACCOUNTS))?;
+        block_on(fill(&running.unix, 0..accounts))?;
     }
-    let keyed = status(&running)?;
-    let keyed_bytes = resident(&running)?;
+    let keyed = status_when_full(&running, accounts)?;
+    let keyed_bytes = resident(&running, sizes.memory_looks)?;
 
-    eprintln!("restarting after a crash, then {RESTARTS} times after an orderly end");
+    eprintln!("restarting after a crash, then {} times after an orderly end", sizes.restarts);
     running.process.crash()?;
-    let (running, after_crash) = first_right_answer(&launch)?;
-    let mut running = running;
+    let (mut running, after_crash) = first_right_answer(&launch, accounts)?;
+    status_when_full(&running, accounts)?;
     let mut restarts = Vec::new();
-    for _ in 0..RESTARTS {
+    for _ in 0..sizes.restarts {
         running.process.stop()?;
-        let (again, took) = first_right_answer(&launch)?;
+        let (again, took) = first_right_answer(&launch, accounts)?;
         running = again;
+        status_when_full(&running, accounts)?;
         restarts.push(took.as_secs_f64());
     }
     running.process.stop()?;
@@ -67,7 +63,7 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<MemoryResult, Error> {
     let bytes_with_keys = grown(filled_bytes, empty_bytes);
     let bytes_of_keys = bytes_per_key * filled.idempotency_keys as f64;
     Ok(MemoryResult {
-        accounts: MEMORY_ACCOUNTS,
+        accounts,
         ledgers: filled.ledgers,
         keys_filled: filled.idempotency_keys,
         keys_extra: new_keys,
@@ -83,27 +79,35 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<MemoryResult, Error> {
 }
 
 /// The median of a few looks at the resident memory, over about two seconds.
-fn resident(running: &Running) -> Result<u64, Error> {
-    let mut looks = Vec::with_capacity(MEMORY_LOOKS);
-    for _ in 0..MEMORY_LOOKS {
+fn resident(running: &Running, count: usize) -> Result<u64, Error> {
+    let mut looks = Vec::with_capacity(count);
+    for _ in 0..count {
         looks.push(running.process.resident_bytes()?);
         std::thread::sleep(MEMORY_LOOK_PAUSE);
     }
     looks.sort_unstable();
-    Ok(looks[MEMORY_LOOKS / 2])
+    Ok(looks[count / 2])
 }
 
-fn status(running: &Running) -> Result<GetStatusResponse, Error> {
+/// How the sidecar is; an error when it does not have every ledger that was made.
+fn status_when_full(running: &Running, accounts: usize) -> Result<GetStatusResponse, Error> {
     let admin = running.admin.as_deref().expect("Headroom has an admin listener");
-    block_on(async {
+    let status = block_on(async {
         let admin = AdminClient::connect(admin).await.map_err(Error::call("connecting"))?;
         admin.get_status().await.map_err(Error::call("GetStatus"))
-    })
+    })?;
+    let expected = accounts * LEDGERS_PER_ACCOUNT;
+    if usize::try_from(status.ledgers) != Ok(expected) {
+        let found = status.ledgers;
+        return Err(Error::WrongAnswer(format!("{found} ledgers are live, {expected} were made")));
+    }
+    Ok(status)
 }
 
 /// Starts the server and asks until it answers with everything that was recorded. The time runs
 /// from the start of the process.
-fn first_right_answer(launch: &Launch) -> Result<(Running, Duration), Error> {
+fn first_right_answer(launch: &Launch, accounts: usize) -> Result<(Running, Duration), Error> {
+    let last_account = ids::account(accounts - 1);
     let started = Instant::now();
     let mut running = launch.start()?;
     block_on(async {
@@ -114,7 +118,7 @@ fn first_right_answer(launch: &Launch) -> Result<(Running, Duration), Error> {
             }
         };
         loop {
-            match used_units(&mut client).await {
+            match used_units(&mut client, &last_account).await {
                 Some(units) if units == 1 + EXTRA_KEYS_PER_ACCOUNT as i64 => break,
                 // It may say nothing or refuse while it reads; a wrong count is a fault.
                 Some(units) => {
@@ -139,10 +143,10 @@ async fn wait(running: &mut Running, started: Instant) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the last account used in its longest window. None: no answer yet.
-async fn used_units(client: &mut EntitlementServiceClient<Channel>) -> Option<i64> {
+/// What an account used in its longest window. None: no answer yet.
+async fn used_units(client: &mut EntitlementServiceClient<Channel>, account: &str) -> Option<i64> {
     let request = CheckRequest {
-        account: ids::account(MEMORY_ACCOUNTS - 1),
+        account: account.to_owned(),
         feature: files::FEATURE.to_owned(),
         include: Some(Include { all_limits: true, ..Include::default() }),
         ..CheckRequest::default()

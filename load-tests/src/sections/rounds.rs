@@ -52,11 +52,11 @@ fn cells(bench: &Bench<'_>, servers: &[Server]) -> Vec<Cell> {
         transport,
         sides: vec![(0, shape, Vec::new()), (1, shape, Vec::new())],
     };
-    let quick = bench.options.quick;
+    let few = bench.options.sizes().few_cells;
     let mut cells = Vec::new();
     if bench.options.wants(Section::Decisions) {
-        let in_flight: &[usize] = if quick { &[1, 64] } else { &[1, 8, 64, 256] };
-        let batches: &[usize] = if quick { &[COMPARED_BATCH] } else { &[1, COMPARED_BATCH, 128] };
+        let in_flight: &[usize] = if few { &[1, 64] } else { &[1, 8, 64, 256] };
+        let batches: &[usize] = if few { &[COMPARED_BATCH] } else { &[1, COMPARED_BATCH, 128] };
         for transport in [TCP, UNIX] {
             let unary = in_flight.iter().map(|&in_flight| Shape::Unary { in_flight });
             let stream = batches.iter().map(|&batch| Shape::Stream { batch });
@@ -128,7 +128,8 @@ fn start(bench: &Bench<'_>, with_redis: bool) -> Result<Vec<Server>, Error> {
 }
 
 fn measure(bench: &Bench<'_>, servers: &[Server], cells: &mut [Cell]) -> Result<(), Error> {
-    let rounds = bench.options.rounds();
+    let sizes = bench.options.sizes();
+    let rounds = if cells.is_empty() { 0 } else { sizes.rounds };
     for round in 0..rounds {
         eprintln!("round {} of {rounds}", round + 1);
         for cell in cells.iter_mut() {
@@ -139,7 +140,7 @@ fn measure(bench: &Bench<'_>, servers: &[Server], cells: &mut [Cell]) -> Result<
                 let server = &servers[*server];
                 let endpoint = if cell.transport == TCP { &server.tcp } else { &server.unix };
                 let sample =
-                    load::measure(endpoint, &server.process, *shape, &bench.cores, bench.options)?;
+                    load::measure(endpoint, &server.process, *shape, &bench.cores, &sizes)?;
                 samples.push(sample);
             }
         }

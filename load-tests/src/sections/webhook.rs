@@ -58,7 +58,7 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<WebhookResult, Error> {
         let running = launch.start_ready()?;
         tasks.spawn_local(background(running.unix.clone()));
 
-        let crossings = bench.options.crossings();
+        let crossings = bench.options.sizes().crossings;
         eprintln!("crossing {crossings} thresholds");
         cross(&running.unix, crossings, &log).await?;
         let all_told = async {

@@ -187,7 +187,7 @@ pub struct ListAccountsRequest {
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
 }
-/// ListAccountsResponse lists accounts in the order of their ids.
+/// ListAccountsResponse lists accounts in the order they were first seen.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListAccountsResponse {
     /// The accounts.
@@ -583,7 +583,7 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "GetAccount"));
             self.inner.unary(req, path, codec).await
         }
-        /// ListAccounts lists accounts by name.
+        /// ListAccounts lists accounts in the order they were first seen.
         pub async fn list_accounts(
             &mut self,
             request: impl tonic::IntoRequest<super::ListAccountsRequest>,
@@ -770,7 +770,7 @@ pub mod admin_service_server {
             tonic::Response<super::GetAccountResponse>,
             tonic::Status,
         >;
-        /// ListAccounts lists accounts by name.
+        /// ListAccounts lists accounts in the order they were first seen.
         async fn list_accounts(
             &self,
             request: tonic::Request<super::ListAccountsRequest>,
@@ -1576,7 +1576,8 @@ pub struct Decision {
     /// Why it was refused.
     #[prost(enumeration = "Denial", tag = "3")]
     pub denial: i32,
-    /// The limit that decided, or, when the request was allowed, the one with the least room left.
+    /// The limit that decided: of the refusing ones the gravest, of the allowing ones the one with the
+    /// gravest verdict, then the one with the least drawable units. In a replayed answer: as it is now.
     /// Absent for switches, configs and refusals that have nothing to do with a limit.
     #[prost(message, optional, tag = "4")]
     pub binding: ::core::option::Option<LimitState>,
@@ -2248,8 +2249,8 @@ pub struct RecordRequest {
 /// RecordResponse is the answer to Record.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RecordResponse {
-    /// The limits after the record. `allowed` is false when the account or feature entitles to
-    /// nothing, and then nothing was counted.
+    /// The limits after the record. `allowed` is false only when the account or the feature is not
+    /// known, and then nothing was counted; what a plan does not contain is counted as debt.
     #[prost(message, optional, tag = "1")]
     pub decision: ::core::option::Option<Decision>,
     /// The part that no limit allowed: the most of all limits of the feature.

@@ -120,7 +120,7 @@ impl AdminClient {
         account(self.within_deadline(client.get_account(request)).await?.account)
     }
 
-    /// Lists accounts by name: the page after `page_token`, or the first.
+    /// Lists accounts in the order they were first seen: the page after `page_token`, or the first.
     pub async fn list_accounts(
         &self,
         page_size: u32,

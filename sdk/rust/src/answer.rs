@@ -19,7 +19,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Why it was refused; absent when it was allowed.
     pub denial: Option<Denial>,
-    /// The limit that decided, or, when the request was allowed, the one with the least room left.
+    /// The limit that decided: the gravest, then the one with the least drawable units. Absent when
+    /// the answer has nothing to do with a limit.
     pub binding: Option<LimitState>,
     /// The feature's other limits, when asked for.
     pub other_limits: Vec<LimitState>,

@@ -31,7 +31,9 @@ pub const OPERATIONS_QUEUED_MAX: usize = 8_192;
 pub const OPERATIONS_PER_MESSAGE_MAX: usize = 256;
 
 /// Messages sent and not yet answered. While so many are under way, calls gather for the next
-/// message: this is what makes batches under load and sends a lonely call at once.
+/// message: this is what makes batches under load and sends a lonely call at once. Measured with 64
+/// and with 512 callers against a durable sidecar: 1 costs a tenth of the throughput, 2 to 16 are
+/// the same within the noise.
 pub(crate) const MESSAGES_IN_FLIGHT_MAX: usize = 4;
 
 /// How long a connection may be silent, with calls under way, before it is probed.

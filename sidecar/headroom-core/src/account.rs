@@ -194,6 +194,12 @@ impl Account {
         self.ledgers.iter().find(|l| l.is(feature, limit, start))
     }
 
+    /// Whether a later window of the same limit has begun to count.
+    pub fn is_replaced(&self, ledger: &Ledger) -> bool {
+        let same = |l: &&Ledger| l.limit == ledger.limit && l.feature == ledger.feature;
+        self.ledgers.iter().filter(same).any(|later| ledger.window.end() <= later.window.start())
+    }
+
     /// Whether a hold has ended, or one can be forgotten, so that [`crate::decide::settle`] has
     /// something to do.
     pub fn is_due(&self, now: Millis) -> bool {

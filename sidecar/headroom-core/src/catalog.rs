@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 
 use crate::limits;
 use crate::names::{NameId, Names};
-use crate::resolve::{self, ResolvedLimit};
+use crate::resolve;
 use crate::signal::SignalSwitches;
 use crate::window::WindowRule;
 
@@ -240,16 +240,59 @@ pub struct PlanLimit {
 }
 
 impl PlanLimit {
-    /// The limit as it is in force for an account without overrides.
-    pub fn resolved(&self) -> ResolvedLimit<'_> {
-        ResolvedLimit {
-            limit: self.limit,
-            window: self.window,
-            included_units: self.included_units,
-            soft_limits_bp: &self.soft_limits_bp,
-            policy: self.policy,
-            mark: self.mark,
+    /// A limit. Thresholds are put in order.
+    pub fn new(
+        limit: NameId,
+        window: WindowRule,
+        included_units: Option<u64>,
+        mut soft_limits_bp: Vec<u32>,
+        policy: Policy,
+    ) -> PlanLimit {
+        soft_limits_bp.sort_unstable();
+        soft_limits_bp.dedup();
+        let mark = resolve::mark(included_units, policy, &soft_limits_bp);
+        PlanLimit { limit, window, included_units, soft_limits_bp, policy, mark }
+    }
+
+    /// The same limit with other included units.
+    pub fn with_included(&self, included_units: Option<u64>) -> PlanLimit {
+        let thresholds = self.soft_limits_bp.clone();
+        PlanLimit::new(self.limit, self.window, included_units, thresholds, self.policy)
+    }
+
+    /// Fingerprint of the definition, to notice a change.
+    pub fn mark(&self) -> u32 {
+        self.mark
+    }
+
+    /// The most that admission lets `used + reserved` become. `None`: no bound.
+    ///
+    /// Grace is a part of the included units, rounded down.
+    pub fn ceiling_units(&self) -> Option<u64> {
+        let included = self.included_units?;
+        match self.policy {
+            Policy::Block => Some(included),
+            Policy::Grace { .. } => Some(included.saturating_add(self.grace_units())),
+            Policy::Overage | Policy::Unlimited => None,
         }
+    }
+
+    /// Units of grace; 0 without grace. Rounded down.
+    pub fn grace_units(&self) -> u64 {
+        match (self.policy, self.included_units) {
+            (Policy::Grace { grace_bp }, Some(included)) => {
+                let units = u128::from(included) * u128::from(grace_bp) / 10_000;
+                u64::try_from(units).unwrap_or(u64::MAX)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether `used` units are at or past `bp` basis points of the included units. Nothing used is
+    /// past nothing, also when nothing is included.
+    pub fn is_past(&self, used: u64, bp: u32) -> bool {
+        let Some(included) = self.included_units else { return false };
+        used > 0 && u128::from(used) * 10_000 >= u128::from(included) * u128::from(bp)
     }
 }
 
@@ -534,17 +577,13 @@ fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Name
                     let id = names.intern(&limit.limit);
                     let (_, window) =
                         shapes.iter().find(|(shape, _)| *shape == id).expect("checked");
-                    let mut soft_limits_bp = limit.soft_limits_bp;
-                    soft_limits_bp.sort_unstable();
-                    soft_limits_bp.dedup();
-                    PlanLimit {
-                        mark: resolve::mark(limit.included_units, limit.policy, &soft_limits_bp),
-                        limit: id,
-                        window: *window,
-                        included_units: limit.included_units,
-                        soft_limits_bp,
-                        policy: limit.policy,
-                    }
+                    PlanLimit::new(
+                        id,
+                        *window,
+                        limit.included_units,
+                        limit.soft_limits_bp,
+                        limit.policy,
+                    )
                 })
                 .collect();
             Entitlement::Quota { limits }

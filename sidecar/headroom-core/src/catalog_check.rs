@@ -1,8 +1,8 @@
 //! Everything that can be wrong with a catalog, found in one pass.
 //!
-//! No rule stops at its first find, so that an operator fixes a file in one round. Where a file says
-//! something is not known here: a problem carries the path of keys, and the reader of the file turns
-//! it into a line. Templates are checked by whoever renders them.
+//! No rule stops at its first find, so that an operator fixes a file in one round. Where in a file
+//! something stands is not known here: a problem carries the path of keys, and the reader of the
+//! file turns it into a line. Templates are checked by whoever renders them.
 
 mod prompts;
 
@@ -22,7 +22,7 @@ const NAME_BYTES_MAX: usize = 128;
 /// Longest template or config value. A prompt is a paragraph, a config value is not a document.
 const TEXT_BYTES_MAX: usize = 8 * 1024;
 
-/// Most decimal places of a unit: nine make it a billionth, and leave whole numbers up to 9 million.
+/// Most decimal places of a unit: nine make it a billionth and leave whole numbers up to 9 million.
 const SCALE_MAX: u8 = 9;
 
 /// Grace of 10,000 %, in basis points.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::catalog::Policy;
+use crate::catalog::{PlanLimit, Policy};
 use crate::ledger::Ledger;
 use crate::names::NameId;
 use crate::reservation::{ReservationId, ReservationState};
-use crate::resolve::{Origin, ResolvedLimit};
+use crate::resolve::Origin;
 use crate::time::Millis;
 
 /// Why a request was refused, most important first: when several apply, the first is reported.
@@ -68,7 +68,7 @@ pub struct LimitState {
 }
 
 impl LimitState {
-    pub(crate) fn of(limit: &ResolvedLimit<'_>, ledger: Ledger) -> LimitState {
+    pub(crate) fn of(limit: &PlanLimit, ledger: Ledger) -> LimitState {
         LimitState {
             ledger,
             included_units: limit.included_units,

@@ -20,8 +20,8 @@ pub enum Effect {
     Reservation(Reservation),
     /// A reservation is not remembered any more.
     ReservationForgotten(ReservationId),
-    /// Something the business should hear of.
-    Signal(Signal),
+    /// Something the business should hear of. Boxed because it is rare and large.
+    Signal(Box<Signal>),
 }
 
 /// The effects of one decision, in order.

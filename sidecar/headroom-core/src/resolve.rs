@@ -3,66 +3,33 @@
 //! An override speaks for one limit, switch or config and leaves the rest of the plan as it is. An
 //! override of a limit that the plan does not contain entitles by itself, with policy `block`.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::account::{OverrideValue, Profile};
-use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Policy};
+use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, PlanLimit, Policy};
 use crate::names::NameId;
 use crate::window::WindowRule;
 
-/// One limit as it is in force for one account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ResolvedLimit<'a> {
-    /// Its name.
-    pub limit: NameId,
-    /// How its windows lie.
-    pub window: WindowRule,
-    /// Included units of each window. `None`: unlimited.
-    pub included_units: Option<u64>,
-    /// Soft thresholds in basis points, ascending.
-    pub soft_limits_bp: &'a [u32],
-    /// What happens when the included units are used up.
-    pub policy: Policy,
-    /// Fingerprint of all that, to notice a change.
-    pub mark: u32,
+/// The limits of one feature for one account: the plan's own, unless an override changes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResolvedLimits<'a> {
+    /// As the plan has them.
+    Planned(&'a [PlanLimit]),
+    /// Changed for this account.
+    Changed(Vec<PlanLimit>),
 }
 
-impl ResolvedLimit<'_> {
-    /// The most that admission lets `used + reserved` become. `None`: no bound.
-    ///
-    /// Grace is a part of the included units, rounded down.
-    pub fn ceiling_units(&self) -> Option<u64> {
-        let included = self.included_units?;
-        match self.policy {
-            Policy::Block => Some(included),
-            Policy::Grace { .. } => Some(included.saturating_add(self.grace_units())),
-            Policy::Overage | Policy::Unlimited => None,
-        }
-    }
+impl Deref for ResolvedLimits<'_> {
+    type Target = [PlanLimit];
 
-    /// Units of grace; 0 without grace. Rounded down.
-    pub fn grace_units(&self) -> u64 {
-        match (self.policy, self.included_units) {
-            (Policy::Grace { grace_bp }, Some(included)) => {
-                let units = u128::from(included) * u128::from(grace_bp) / 10_000;
-                u64::try_from(units).unwrap_or(u64::MAX)
-            }
-            _ => 0,
+    fn deref(&self) -> &[PlanLimit] {
+        match self {
+            ResolvedLimits::Planned(limits) => limits,
+            ResolvedLimits::Changed(limits) => limits,
         }
-    }
-
-    /// Whether `used` units are at or past `bp` basis points of the included units. Nothing used is
-    /// past nothing, also when nothing is included.
-    pub fn is_past(&self, used: u64, bp: u32) -> bool {
-        let Some(included) = self.included_units else { return false };
-        used > 0 && u128::from(used) * 10_000 >= u128::from(included) * u128::from(bp)
     }
 }
-
-/// The limits of one feature for one account.
-pub type ResolvedLimits<'a> = SmallVec<[ResolvedLimit<'a>; 2]>;
 
 /// What an account may do with a feature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +73,7 @@ pub fn resolve<'a>(
             Some(Entitlement::Switch { on: true }) => (Resolved::On, from_plan),
             Some(Entitlement::Config { value_json }) => (Resolved::Value(value_json), from_plan),
             Some(Entitlement::Quota { limits }) => {
-                (Resolved::Limits(limits.iter().map(|l| l.resolved()).collect()), from_plan)
+                (Resolved::Limits(ResolvedLimits::Planned(limits)), from_plan)
             }
         };
     }
@@ -149,9 +116,9 @@ fn resolve_overridden<'a>(
             }
         }
         FeatureKind::Quota { limits: shapes } => {
-            let mut limits: ResolvedLimits<'a> = match planned {
-                Some(Entitlement::Quota { limits }) => limits.iter().map(|l| l.resolved()).collect(),
-                _ => SmallVec::new(),
+            let mut limits = match planned {
+                Some(Entitlement::Quota { limits }) => limits.clone(),
+                _ => Vec::new(),
             };
             let mut origin = from_plan;
             for value in overrides {
@@ -164,36 +131,24 @@ fn resolve_overridden<'a>(
             if limits.is_empty() {
                 (Resolved::NotInPlan, Origin::None)
             } else {
-                (Resolved::Limits(limits), origin)
+                (Resolved::Limits(ResolvedLimits::Changed(limits)), origin)
             }
         }
     }
 }
 
 fn override_limit(
-    limits: &mut ResolvedLimits<'_>,
+    limits: &mut Vec<PlanLimit>,
     limit: NameId,
     window: WindowRule,
     included_units: Option<u64>,
 ) {
-    let place = match limits.iter().position(|known| known.limit == limit) {
-        Some(place) => place,
+    match limits.iter_mut().find(|known| known.limit == limit) {
+        Some(known) => *known = known.with_included(included_units),
         None => {
-            let soft_limits_bp: &[u32] = &[];
-            limits.push(ResolvedLimit {
-                limit,
-                window,
-                included_units,
-                soft_limits_bp,
-                policy: Policy::Block,
-                mark: 0,
-            });
-            limits.len() - 1
+            limits.push(PlanLimit::new(limit, window, included_units, Vec::new(), Policy::Block));
         }
-    };
-    let resolved = &mut limits[place];
-    resolved.included_units = included_units;
-    resolved.mark = mark(included_units, resolved.policy, resolved.soft_limits_bp);
+    }
 }
 
 /// Fingerprint of a limit's definition: FNV-1a, 64 bits folded to 32. It is kept on disk, so it must

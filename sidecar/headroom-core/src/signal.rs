@@ -5,9 +5,10 @@
 
 use smallvec::SmallVec;
 
+use crate::catalog::PlanLimit;
+use crate::effect::{Effect, Effects};
 use crate::ledger::{Ledger, Marks};
 use crate::names::NameId;
-use crate::resolve::ResolvedLimit;
 use crate::time::{Millis, Window};
 
 /// A signal's name, as in the catalog and on the wire.
@@ -126,12 +127,16 @@ pub struct Signal {
 /// units; `refused_units` that it was refused.
 pub(crate) fn announce(
     ledger: &mut Ledger,
-    limit: &ResolvedLimit<'_>,
+    limit: &PlanLimit,
     change: Change,
     switches: SignalSwitches,
-    signals: &mut SmallVec<[Signal; 2]>,
+    effects: &mut Effects,
 ) {
     let Some(included_units) = limit.included_units else { return };
+    if limit.limit != ledger.limit {
+        // The ledger's own limit is not in force any more: units are booked, and nobody is told.
+        return;
+    }
     let before = ledger.marks;
     let mut crossed_bp = SmallVec::new();
     for (place, bp) in limit.soft_limits_bp.iter().enumerate() {
@@ -150,7 +155,8 @@ pub(crate) fn announce(
     if newly_hit {
         ledger.marks = ledger.marks.with(Marks::HIT);
     }
-    let signal = |name, crossed_bp| Signal {
+    let signal = |name, crossed_bp| {
+        Effect::Signal(Box::new(Signal {
         name,
         feature: ledger.feature,
         limit: ledger.limit,
@@ -164,12 +170,13 @@ pub(crate) fn announce(
         previous_state: SignalState::of(before),
         state: SignalState::of(ledger.marks),
         at: change.at,
+        }))
     };
     if !crossed_bp.is_empty() && switches.usage_ceiling {
-        signals.push(signal(SignalName::UsageCeiling, crossed_bp));
+        effects.push(signal(SignalName::UsageCeiling, crossed_bp));
     }
     if newly_hit && switches.feature_limit_hit {
-        signals.push(signal(SignalName::FeatureLimitHit, SmallVec::new()));
+        effects.push(signal(SignalName::FeatureLimitHit, SmallVec::new()));
     }
 }
 

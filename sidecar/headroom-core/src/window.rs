@@ -82,10 +82,15 @@ fn calendar_window(unit: CalendarUnit, zone: &TimeZone, at: Millis) -> Option<Wi
     if unit == CalendarUnit::Hour {
         return hour_window(zone, stamp, local);
     }
+    let begin = |day: Date| millis(day.to_datetime(Time::midnight()), zone);
     let first = first_day(unit, local.date())?;
-    let after = first.checked_add(length(unit)).ok()?;
-    let start = millis(first.to_datetime(Time::midnight()), zone)?;
-    let end = millis(after.to_datetime(Time::midnight()), zone)?;
+    let next = first.checked_add(length(unit)).ok()?;
+    let (mut start, mut end) = (begin(first)?, begin(next)?);
+    if end <= at {
+        // Clocks that went back over midnight show the old day again (St. John's, until 2011); the
+        // new one has begun all the same.
+        (start, end) = (end, begin(next.checked_add(length(unit)).ok()?)?);
+    }
     Window::new(start, end)
 }
 

@@ -257,8 +257,19 @@ impl Engine {
         now: Millis,
     ) -> Result<Installed, CatalogRefusal> {
         self.store.room().map_err(CatalogRefusal::Store)?;
+        self.put_catalog(spec, source, now).map_err(CatalogRefusal::Problems)
+    }
+
+    /// As [`Engine::install_catalog`], also without room: a start must not decide under names whose
+    /// numbers the journal does not know, or the next catalog would give them to other names.
+    pub(crate) fn put_catalog(
+        &self,
+        spec: CatalogSpec,
+        source: &str,
+        now: Millis,
+    ) -> Result<Installed, Vec<SpecProblem>> {
         let mut admin = self.admin.lock().unwrap_or_else(|held| held.into_inner());
-        let (catalog, mut installed) = admin.build(spec, source).map_err(CatalogRefusal::Problems)?;
+        let (catalog, mut installed) = admin.build(spec, source)?;
         if installed.changed {
             installed.wait_for = Some(self.journal_catalog(&mut admin, &catalog, source, now));
         }

@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use dashmap::DashMap;
 use foldhash::quality::RandomState;
 use headroom_core::account::{Account, Profile, Zone};
-use headroom_core::catalog::Catalog;
+use headroom_core::catalog::{Catalog, FeatureIx};
 use headroom_core::decide::{self, Context, FeatureOp, HoldOp};
 use headroom_core::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use headroom_core::effect::{Effect, Effects};
@@ -22,11 +22,11 @@ use headroom_core::prompt;
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::{Origin, resolve};
 use headroom_core::time::Millis;
-use smallvec::SmallVec;
 
 use crate::admin::AdminState;
 use crate::keys::{KeyBook, KeyEntry, KeyHash, KeyMemory, Receipt, hash_key, hash_payload};
 use crate::ports::{Seq, Store, StoreRefusal};
+use crate::read::as_of;
 use crate::record;
 
 /// Shards of the account map: enough that two requests for different accounts rarely meet.
@@ -127,7 +127,7 @@ pub struct Reply {
     /// The decision and what was done.
     pub outcome: Outcome,
     /// The feature's other limits, when asked for.
-    pub other_limits: SmallVec<[LimitState; 1]>,
+    pub other_limits: Vec<LimitState>,
     /// The receipt's number.
     pub decision_id: DecisionId,
     /// The record that must be written before this is answered. `None`: answer at once.
@@ -191,6 +191,8 @@ static THREADS: AtomicU32 = AtomicU32::new(1);
 struct Key {
     hash: KeyHash,
     payload: u64,
+    /// Units asked for: what a plain consume did, whose receipt keeps no amounts.
+    units: u64,
     /// Whether it asks for something, rather than reports or settles: a halted account refuses it.
     admits: bool,
 }
@@ -216,7 +218,8 @@ impl Engine {
         };
         let key = Key {
             hash: hash_key(&self.secret, rq.key),
-            payload: hash_payload(&self.secret, operation, rq.feature, numbers),
+            payload: hash_payload(operation, feature_id(catalog, feature, rq.feature), numbers),
+            units: numbers[0],
             admits: !matches!(rq.op, FeatureOp::Record { .. }),
         };
         self.with_slot(rq.account, cx, |slot| match slot {
@@ -240,7 +243,9 @@ impl Engine {
         };
         let key = Key {
             hash: hash_key(&self.secret, rq.key),
-            payload: hash_payload(&self.secret, operation, "", numbers),
+            payload: hash_payload(operation, Receipt::NO_LIMIT, numbers),
+            // A reservation's receipt always keeps its amounts.
+            units: 0,
             admits: matches!(rq.op, HoldOp::Extend { .. }),
         };
         let Some(mut slot) = self.accounts.get_mut(rq.account) else {
@@ -256,7 +261,7 @@ impl Engine {
     fn check(
         &self,
         cx: Context<'_>,
-        feature: Option<headroom_core::catalog::FeatureIx>,
+        feature: Option<FeatureIx>,
         rq: &FeatureRequest<'_>,
     ) -> Result<Reply, EngineError> {
         SCRATCH.with_borrow_mut(|scratch| {
@@ -278,16 +283,20 @@ impl Engine {
             let Some(mut slot) = self.accounts.get_mut(rq.account) else {
                 return self.check_stranger(cx, feature, rq);
             };
-            if self.store.room().is_ok() {
-                self.settle(cx, &mut slot, effects, bytes);
+            if self.store.room().is_err() {
+                // What time has brought counts, also where it cannot be journaled.
+                let account = as_of(&slot.account, cx.now);
+                effects.clear();
+                let outcome =
+                    decided(|| decide::decide_feature(cx, &account, feature, rq.op, effects))?;
+                return Ok(self.passing(cx, &account, outcome, rq.wants));
             }
+            self.settle(cx, &mut slot, effects, bytes);
             effects.clear();
             let outcome = decided(|| {
                 decide::decide_feature(cx, &slot.account, feature, rq.op, effects)
             })?;
-            if self.store.room().is_ok() {
-                self.note(cx, &mut slot, effects, bytes);
-            }
+            self.note(cx, &mut slot, effects, bytes);
             Ok(self.passing(cx, &slot.account, outcome, rq.wants))
         })
     }
@@ -295,7 +304,7 @@ impl Engine {
     fn check_stranger(
         &self,
         cx: Context<'_>,
-        feature: Option<headroom_core::catalog::FeatureIx>,
+        feature: Option<FeatureIx>,
         rq: &FeatureRequest<'_>,
     ) -> Result<Reply, EngineError> {
         let Some(plan) = cx.catalog.default_plan() else {
@@ -319,7 +328,7 @@ impl Engine {
         };
         Reply {
             outcome: Outcome { decision, amounts: Amounts::default() },
-            other_limits: SmallVec::new(),
+            other_limits: Vec::new(),
             decision_id: self.passing_id(),
             wait_for: None,
             replayed: false,
@@ -361,7 +370,8 @@ impl Engine {
             if entry.receipt.payload != key.payload {
                 return Err(EngineError::KeyReused);
             }
-            return Ok(self.replay(cx, &slot.account, entry, wants));
+            let account = as_of(&slot.account, cx.now);
+            return Ok(self.replay(cx, &account, entry, key.units, wants));
         }
         self.store.room()?;
         SCRATCH.with_borrow_mut(|scratch| {
@@ -427,7 +437,13 @@ impl Engine {
             return;
         }
         effects.clear();
-        decide::settle(&slot.account, cx.now, effects);
+        let account = &slot.account;
+        if catch_unwind(AssertUnwindSafe(|| decide::settle(account, cx.now, effects))).is_err() {
+            // Counting goes on with the holds as they are; nothing more is admitted.
+            effects.clear();
+            self.halt(slot);
+            return;
+        }
         self.note(cx, slot, effects, bytes);
     }
 
@@ -463,7 +479,14 @@ impl Engine {
     }
 
     /// The answer of an earlier write: its outcome, with the limits as they stand now.
-    fn replay(&self, cx: Context<'_>, account: &Account, entry: &KeyEntry, wants: Wants) -> Reply {
+    fn replay(
+        &self,
+        cx: Context<'_>,
+        account: &Account,
+        entry: &KeyEntry,
+        units: u64,
+        wants: Wants,
+    ) -> Reply {
         let receipt = &entry.receipt;
         let feature = cx.catalog.feature_of(receipt.feature);
         let states = feature.map(|f| decide::limit_states(cx, account, f)).unwrap_or_default();
@@ -478,7 +501,8 @@ impl Engine {
             value_json: None,
             retry_after_ms: None,
         };
-        let amounts = receipt.amounts.as_deref().copied().unwrap_or_default();
+        let plain = Amounts { units, ..Amounts::default() };
+        let amounts = receipt.amounts.as_deref().copied().unwrap_or(plain);
         let mut reply = self.passing(cx, account, Outcome { decision, amounts }, wants);
         reply.decision_id = DecisionId::Written(entry.seq);
         reply.wait_for = Some(entry.seq);
@@ -486,8 +510,10 @@ impl Engine {
         reply
     }
 
+    // Inlined, because a reply is large and every call would move it once more.
+    #[inline(always)]
     fn passing(&self, cx: Context<'_>, account: &Account, outcome: Outcome, wants: Wants) -> Reply {
-        let mut other_limits = SmallVec::new();
+        let mut other_limits = Vec::new();
         if wants.all_limits
             && let Some(binding) = &outcome.decision.binding
             && let Some(feature) = cx.catalog.feature_of(binding.ledger.feature)
@@ -519,8 +545,18 @@ impl Engine {
     }
 }
 
+/// The number of a feature's name. One that left the catalog keeps its number, so that a retry of a
+/// write is still known as one; a name that never had one was never written under.
+fn feature_id(catalog: &Catalog, feature: Option<FeatureIx>, name: &str) -> NameId {
+    match feature {
+        Some(feature) => catalog.feature(feature).id,
+        None => catalog.names().get(name).unwrap_or(Receipt::NO_LIMIT),
+    }
+}
+
 /// Runs the rules. A failed assertion in them must not take the sidecar down, nor change anything:
 /// the effects that were listed so far are never applied.
+#[inline(always)]
 fn decided(decide: impl FnOnce() -> Result<Outcome, OpError>) -> Result<Outcome, EngineError> {
     match catch_unwind(AssertUnwindSafe(decide)) {
         Ok(outcome) => Ok(outcome?),

@@ -6,6 +6,7 @@
 //!
 //! Keys live with their account, under its lock, so finding a duplicate and counting are one step.
 
+use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
@@ -32,15 +33,20 @@ pub fn hash_key(secret: &[u8; 16], key: &str) -> KeyHash {
     KeyHash([hash.h1, hash.h2])
 }
 
-/// Hashes what a write asks for, so that a key used for something else is noticed.
-pub fn hash_payload(secret: &[u8; 16], operation: u8, text: &str, numbers: [u64; 3]) -> u64 {
-    let mut hasher = siphasher::sip::SipHasher13::new_with_key(secret);
-    hasher.write_u8(operation);
-    for number in numbers {
-        hasher.write_u64(number);
-    }
-    hasher.write(text.as_bytes());
-    hasher.finish()
+/// Fingerprint of what a write asks for, so that a key used for something else is noticed. It guards
+/// clients against their own mistakes, so it need not withstand an attacker; it is kept on disk, so it
+/// must never change. Each step is the finaliser of MurmurHash3.
+pub fn hash_payload(operation: u8, feature: NameId, numbers: [u64; 3]) -> u64 {
+    let head = u64::from(operation) << 32 | u64::from(feature.0);
+    numbers.into_iter().fold(mixed(head), |hash, number| mixed(hash.rotate_left(23) ^ number))
+}
+
+fn mixed(mut value: u64) -> u64 {
+    value ^= value >> 33;
+    value = value.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    value ^= value >> 33;
+    value = value.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    value ^ (value >> 33)
 }
 
 /// What is remembered of an admitted write: its outcome. Limits, prompt and projection are made anew.
@@ -76,129 +82,306 @@ pub struct KeyEntry {
     pub receipt: Receipt,
 }
 
-/// Entries above which an account's keys are spread over [`SPREAD`] tables, so that a table that
+/// Entries of one chunk: large enough that a chunk is rarely begun, small enough that filling or
+/// dropping one holds the account's lock for some ten microseconds.
+const CHUNK: usize = 1024;
+
+/// Entries up to which a key is found by looking at all of them: that touches as many cache lines
+/// as an index would, and takes fewer bytes.
+const SCAN_MAX: usize = 4;
+
+/// Indexed entries above which the index is spread over [`SPREAD`] tables, so that a table that
 /// grows never holds the account's lock for more than a fraction of a millisecond.
 const SPREAD_ABOVE: usize = 4096;
 const SPREAD: usize = 64;
 
-/// The keys of one account.
+/// The keys of one account: entries in the order they came, and an index of them.
+///
+/// A new key is looked for in the index, which is small, and written at the end, where the cache
+/// already is; the old ones leave from the front, a chunk at a time.
 #[derive(Debug, Default)]
 pub struct KeyMemory {
-    // One table, or SPREAD of them.
-    tables: Box<[HashTable<KeyEntry>]>,
+    // All but the last chunk are full. The first is by itself, because most accounts have no other.
+    chunk: Vec<KeyEntry>,
+    more: Option<Box<VecDeque<Vec<KeyEntry>>>>,
+    // The position of the first entry; positions count on for ever, modulo 2^32.
+    first: u32,
+    // Empty as long as entries are scanned; else one table, or SPREAD of them.
+    // Invariant: then the newest entry of each key is in it.
+    index: Box<[HashTable<Place>]>,
+}
+
+/// Where an entry is, and enough of its hash to move it between buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    hash: u32,
+    position: u32,
+}
+
+impl Place {
+    /// Both the low bits (bucket) and the high ones (tag) of what a table wants.
+    fn table_hash(self) -> u64 {
+        u64::from(self.hash) * 0x1_0000_0001
+    }
 }
 
 impl KeyMemory {
-    /// A memory without keys.
-    pub fn new() -> KeyMemory {
-        KeyMemory { tables: Box::new([HashTable::new()]) }
-    }
-
-    fn table(&self, hash: KeyHash) -> usize {
-        if self.tables.len() == 1 { 0 } else { (hash.0[1] as usize) % SPREAD }
-    }
-
     /// The entry of a key, unless it was to be forgotten: its generation is below `oldest`.
     pub fn find(&self, hash: KeyHash, oldest: u32) -> Option<&KeyEntry> {
-        let table = self.tables.get(self.table(hash))?;
-        table.find(hash.0[0], |e| e.hash == hash).filter(|e| e.generation >= oldest)
+        self.newest(hash).map(|position| self.at(position)).filter(|e| e.generation >= oldest)
     }
 
-    /// Remembers a key, in place of an older entry of the same key. Says whether it is a new one, to
-    /// be counted: of a generation that its key was not counted in.
-    pub fn insert(&mut self, entry: KeyEntry, oldest: u32) -> bool {
-        if self.tables.is_empty() {
-            *self = KeyMemory::new();
+    /// The position of the newest entry of a key.
+    fn newest(&self, hash: KeyHash) -> Option<u32> {
+        if self.index.is_empty() {
+            // Only the first chunk is ever scanned.
+            let place = self.chunk.iter().rposition(|e| e.hash == hash)?;
+            return Some(self.first.wrapping_add(place as u32));
         }
-        if self.tables.len() == 1 && self.tables[0].len() >= SPREAD_ABOVE {
-            self.spread();
-        }
-        let place = self.table(entry.hash);
-        let table = &mut self.tables[place];
-        if table.len() == table.capacity() {
-            // Before it grows, what may be forgotten makes room.
-            table.retain(|e| e.generation >= oldest);
-        }
-        let mut is_new = true;
-        if let Ok(same) = table.find_entry(entry.hash.0[0], |e| e.hash == entry.hash) {
-            is_new = same.remove().0.generation != entry.generation;
-        }
-        table.insert_unique(entry.hash.0[0], entry, |e| e.hash.0[0]);
-        is_new
+        let wanted = Place { hash: short(hash), position: 0 };
+        let table = &self.index[table_of(hash, self.index.len())];
+        let found = table.find(wanted.table_hash(), |place| self.at(place.position).hash == hash);
+        found.map(|place| place.position)
     }
 
-    /// How many tables the keys are in.
-    pub fn tables(&self) -> usize {
-        self.tables.len()
+    /// The position after the last entry.
+    fn end(&self) -> u32 {
+        let entries = match self.more.as_deref() {
+            None => self.chunk.len(),
+            Some(more) => more.len() * CHUNK + more.back().map_or(CHUNK, Vec::len),
+        };
+        self.first.wrapping_add(entries as u32)
     }
 
-    /// The entries of one table, in no order.
-    pub fn table_iter(&self, table: usize) -> impl Iterator<Item = &KeyEntry> {
-        self.tables.get(table).into_iter().flatten()
-    }
-
-    fn spread(&mut self) {
-        let all = std::mem::take(&mut self.tables);
-        let mut tables: Vec<HashTable<KeyEntry>> = (0..SPREAD).map(|_| HashTable::new()).collect();
-        for entry in all.into_vec().into_iter().flatten() {
-            let place = (entry.hash.0[1] as usize) % SPREAD;
-            tables[place].insert_unique(entry.hash.0[0], entry, |e| e.hash.0[0]);
+    fn chunk(&self, number: usize) -> Option<&Vec<KeyEntry>> {
+        match number.checked_sub(1) {
+            None => Some(&self.chunk),
+            Some(number) => self.more.as_ref()?.get(number),
         }
-        self.tables = tables.into_boxed_slice();
     }
 
-    /// Drops what is to be forgotten, and says whether anything is left.
-    pub fn prune(&mut self, oldest: u32) -> bool {
-        for table in &mut self.tables {
-            table.retain(|e| e.generation >= oldest);
-            if table.capacity() > 64 && table.len() < table.capacity() / 4 {
-                table.shrink_to_fit(|e| e.hash.0[0]);
+    fn at(&self, position: u32) -> &KeyEntry {
+        let offset = position.wrapping_sub(self.first) as usize;
+        &self.chunk(offset / CHUNK).expect("a position that is held")[offset % CHUNK]
+    }
+
+    fn at_mut(&mut self, position: u32) -> Option<&mut KeyEntry> {
+        let offset = position.wrapping_sub(self.first) as usize;
+        let chunk = match (offset / CHUNK).checked_sub(1) {
+            None => &mut self.chunk,
+            Some(number) => self.more.as_mut()?.get_mut(number)?,
+        };
+        chunk.get_mut(offset % CHUNK)
+    }
+
+    fn push(&mut self, entry: KeyEntry) {
+        if self.more.is_none() && self.chunk.len() < CHUNK {
+            // Grows with the account; later chunks will be filled.
+            return self.chunk.push(entry);
+        }
+        let more = self.more.get_or_insert_default();
+        match more.back_mut() {
+            Some(last) if last.len() < CHUNK => last.push(entry),
+            _ => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(entry);
+                more.push_back(chunk);
             }
         }
-        self.tables.iter().any(|table| !table.is_empty())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &KeyEntry> {
+        self.chunk.iter().chain(self.more.iter().flat_map(|more| more.iter().flatten()))
+    }
+
+    /// Remembers a key, in place of an older entry of the same key. Says whether it is to be counted:
+    /// a key is counted once per generation.
+    ///
+    /// Before memory grows, what is older than `oldest` makes room, so an account holds at most about
+    /// twice what it has to remember, and a chunk.
+    pub fn insert(&mut self, entry: KeyEntry, oldest: u32) -> bool {
+        if self.chunk.len() == self.chunk.capacity() {
+            self.forget(oldest);
+        }
+        let known = self.newest(entry.hash);
+        if let Some(position) = known
+            && self.at(position).generation == entry.generation
+        {
+            if let Some(same) = self.at_mut(position) {
+                *same = entry;
+            }
+            return false;
+        }
+        let place = Place { hash: short(entry.hash), position: self.end() };
+        let hash = entry.hash;
+        self.push(entry);
+        if !self.index.is_empty() {
+            self.put_place(hash, known, place);
+        } else if self.chunk.len() > SCAN_MAX {
+            self.build_index(1);
+        }
+        true
+    }
+
+    fn put_place(&mut self, hash: KeyHash, known: Option<u32>, place: Place) {
+        let tables = self.index.len();
+        let table = &mut self.index[table_of(hash, tables)];
+        let old = known.and_then(|position| {
+            let old = Place { hash: place.hash, position };
+            table.find_mut(old.table_hash(), |p| *p == old)
+        });
+        match old {
+            Some(old) => *old = place,
+            None => {
+                table.insert_unique(place.table_hash(), place, |p| p.table_hash());
+            }
+        }
+        if tables == 1 && self.index[0].len() > SPREAD_ABOVE {
+            self.build_index(SPREAD);
+        }
+    }
+
+    fn build_index(&mut self, tables: usize) {
+        let mut index: Vec<HashTable<Place>> = (0..tables).map(|_| HashTable::new()).collect();
+        let mut position = self.first;
+        for entry in self.iter() {
+            let place = Place { hash: short(entry.hash), position };
+            position = position.wrapping_add(1);
+            let table = &mut index[table_of(entry.hash, tables)];
+            let same = |p: &Place| self.at(p.position).hash == entry.hash;
+            match table.find_mut(place.table_hash(), same) {
+                Some(older) => *older = place,
+                None => {
+                    table.insert_unique(place.table_hash(), place, |p| p.table_hash());
+                }
+            }
+        }
+        self.index = index.into_boxed_slice();
+    }
+
+    /// Forgets the oldest entries, those before the first that is not below `oldest`: of the first
+    /// chunk, or, where there are more, all of it or nothing. Says whether a whole chunk went, so that
+    /// the next one may follow, with the account unlocked in between.
+    pub fn forget(&mut self, oldest: u32) -> bool {
+        let old = self.chunk.iter().take_while(|e| e.generation < oldest).count();
+        if old == 0 || (self.more.is_some() && old < self.chunk.len()) {
+            return false;
+        }
+        let tables = self.index.len();
+        for (entry, offset) in self.chunk[..old].iter().zip(0u32..) {
+            if tables == 0 {
+                break;
+            }
+            let place = Place { hash: short(entry.hash), position: self.first.wrapping_add(offset) };
+            let table = &mut self.index[table_of(entry.hash, tables)];
+            // A key that came again has its newer place there, which stays.
+            if let Ok(found) = table.find_entry(place.table_hash(), |p| *p == place) {
+                found.remove();
+            }
+        }
+        self.first = self.first.wrapping_add(old as u32);
+        match &mut self.more {
+            None => {
+                self.chunk.drain(..old);
+                false
+            }
+            Some(more) => {
+                self.chunk = more.pop_front().unwrap_or_default();
+                if more.is_empty() {
+                    self.more = None;
+                }
+                true
+            }
+        }
+    }
+
+    /// Gives memory back that forgotten entries left.
+    pub fn shrink(&mut self) {
+        if self.more.is_none() && self.chunk.len() * 4 < self.chunk.capacity() {
+            self.chunk.shrink_to_fit();
+            let tables = self.index.len().min(usize::from(self.chunk.len() > SCAN_MAX));
+            if tables == 0 {
+                self.index = Box::default();
+            } else {
+                self.build_index(tables);
+            }
+        }
+    }
+
+    /// Whether no key is left.
+    pub fn is_empty(&self) -> bool {
+        self.chunk.is_empty()
+    }
+
+    /// The entries of the chunk that holds position `from`, or of the first if that is gone, from
+    /// there on, and the position after them; `None` after the last.
+    pub fn chunk_from(&self, from: u32) -> Option<(&[KeyEntry], u32)> {
+        let held = self.end().wrapping_sub(self.first);
+        let offset = from.wrapping_sub(self.first);
+        // A position that is gone lies before the first one: as an offset it is beyond the end.
+        let offset = if offset > held { 0 } else { offset as usize };
+        let chunk = self.chunk(offset / CHUNK)?;
+        let rest = chunk.get(offset % CHUNK..).filter(|rest| !rest.is_empty())?;
+        Some((rest, self.first.wrapping_add((offset + rest.len()) as u32)))
+    }
+
+    /// The position of the first entry.
+    pub fn first(&self) -> u32 {
+        self.first
     }
 }
 
+fn short(hash: KeyHash) -> u32 {
+    (hash.0[0] >> 32) as u32
+}
+
+fn table_of(hash: KeyHash, tables: usize) -> usize {
+    if tables == 1 { 0 } else { hash.0[1] as usize % SPREAD }
+}
+
 /// Generations counted at a time: more than the horizon has, so that no two share a place.
-const PLACES: usize = 256;
-/// Generations in a horizon.
-const GENERATIONS: i64 = 144;
-/// How often, in insertions, the bound on entries is tested.
+const PLACES: usize = 1 << 17;
+/// Generations in a horizon, at most. With the default horizon of a day one is a second long, so that
+/// what a second brings is the least that is remembered.
+const GENERATIONS: i64 = 86_400;
+/// How often, in insertions of one generation, the bound on entries is tested.
 const TEST_EVERY: u64 = 1024;
 
 /// Counts the keys of all accounts by age, and says which are to be forgotten.
 #[derive(Debug)]
 pub struct KeyBook {
-    horizon_ms: i64,
     generation_ms: i64,
+    /// The horizon, in generations.
+    generations: u32,
     entries_max: u64,
     // Keys per generation, at `generation % PLACES`.
-    counts: Box<[AtomicU64; PLACES]>,
+    counts: Box<[AtomicU64]>,
     newest: AtomicU32,
     oldest: AtomicU32,
-    // Held to move `newest` or `oldest`; never on the road of a request that moves neither.
-    moving: Mutex<()>,
+    // Keys of the generations before `newest` that are remembered. Under `moving`.
+    moving: Mutex<u64>,
 }
 
 impl KeyBook {
     /// A book for keys remembered for `horizon_ms`, and for `entries_max` of them.
     pub fn new(horizon_ms: i64, entries_max: NonZeroUsize) -> KeyBook {
-        let horizon_ms = horizon_ms.max(GENERATIONS);
+        let horizon_ms = horizon_ms.max(1);
+        let generation_ms = div_ceil(horizon_ms, GENERATIONS);
         KeyBook {
-            horizon_ms,
-            // Rounded up, so that a horizon never has more generations than there are places.
-            generation_ms: horizon_ms.div_ceil_to(GENERATIONS),
+            generation_ms,
+            generations: u32::try_from(div_ceil(horizon_ms, generation_ms)).unwrap_or(u32::MAX),
             entries_max: entries_max.get() as u64,
-            counts: Box::new([const { AtomicU64::new(0) }; PLACES]),
+            counts: (0..PLACES).map(|_| AtomicU64::new(0)).collect(),
             newest: AtomicU32::new(0),
             oldest: AtomicU32::new(0),
-            moving: Mutex::new(()),
+            moving: Mutex::new(0),
         }
     }
 
-    /// The generation of an instant. Instants before 1970 share the first.
+    /// The generation of an instant: how many have passed since 1970, or since the last time a 32-bit
+    /// count of them was full, which takes 136 years of seconds.
     pub fn generation(&self, at: Millis) -> u32 {
-        u32::try_from((at.0 / self.generation_ms).max(0)).unwrap_or(u32::MAX)
+        u32::try_from((at.0 / self.generation_ms).clamp(0, i64::from(u32::MAX))).unwrap_or_default()
     }
 
     /// The first generation that is still remembered.
@@ -216,55 +399,69 @@ impl KeyBook {
         if generation <= self.newest.load(Ordering::Relaxed) {
             return;
         }
-        let _moving = self.moving.lock().unwrap_or_else(|held| held.into_inner());
+        let mut closed = self.moving.lock().unwrap_or_else(|held| held.into_inner());
         let newest = self.newest.load(Ordering::Relaxed);
         if generation <= newest {
             return;
         }
+        *closed += self.count(newest).load(Ordering::Relaxed);
+        // First what is forgotten is taken off, then its places are free for the new ones.
+        self.forget_below(generation.saturating_sub(self.generations), newest, &mut closed);
         let fresh = (generation - newest).min(PLACES as u32);
         for step in 0..fresh {
             self.count(generation - step).store(0, Ordering::Relaxed);
         }
         self.newest.store(generation, Ordering::Relaxed);
-        let horizon = u32::try_from(self.horizon_ms.div_ceil_to(self.generation_ms)).unwrap_or(u32::MAX);
-        self.oldest.fetch_max(generation.saturating_sub(horizon), Ordering::Relaxed);
+        self.shorten(generation, &mut closed);
     }
 
     /// Counts a key of a generation, and forgets the oldest when there are too many.
     pub fn add(&self, generation: u32) {
         let before = self.count(generation).fetch_add(1, Ordering::Relaxed);
         if before % TEST_EVERY == TEST_EVERY - 1 {
-            self.shorten();
+            let mut closed = self.moving.lock().unwrap_or_else(|held| held.into_inner());
+            self.shorten(self.newest.load(Ordering::Relaxed), &mut closed);
         }
     }
 
-    fn shorten(&self) {
-        let _moving = self.moving.lock().unwrap_or_else(|held| held.into_inner());
-        // The generation being filled always stays: a retry of a moment ago must be known.
-        while self.live() > self.entries_max && self.oldest() < self.newest.load(Ordering::Relaxed) {
-            self.oldest.fetch_add(1, Ordering::Relaxed);
+    /// Forgets the oldest generations until the others fit. The newest always stays: a retry of a
+    /// moment ago must be known.
+    fn shorten(&self, newest: u32, closed: &mut u64) {
+        let open = self.count(newest).load(Ordering::Relaxed);
+        while *closed > 0 && open + *closed > self.entries_max {
+            let oldest = self.oldest();
+            self.forget_below(oldest + 1, newest, closed);
+            if oldest + 1 >= newest {
+                return;
+            }
         }
+    }
+
+    fn forget_below(&self, bound: u32, newest: u32, closed: &mut u64) {
+        let oldest = self.oldest();
+        if bound <= oldest {
+            return;
+        }
+        // What lies further back than there are places was never counted.
+        let counted_from = oldest.max(newest.saturating_sub(PLACES as u32 - 1));
+        for generation in counted_from..bound.min(newest.saturating_add(1)) {
+            *closed = closed.saturating_sub(self.count(generation).load(Ordering::Relaxed));
+        }
+        self.oldest.store(bound, Ordering::Relaxed);
     }
 
     /// Keys remembered.
     pub fn live(&self) -> u64 {
-        let newest = self.newest.load(Ordering::Relaxed);
-        let oldest = self.oldest().max(newest.saturating_sub(PLACES as u32 - 1));
-        (oldest..=newest).map(|g| self.count(g).load(Ordering::Relaxed)).sum()
+        let closed = self.moving.lock().unwrap_or_else(|held| held.into_inner());
+        *closed + self.count(self.newest.load(Ordering::Relaxed)).load(Ordering::Relaxed)
     }
 
     /// How long a key is remembered at present, in milliseconds: the horizon, or less when there are
     /// too many keys.
     pub fn horizon_ms(&self) -> i64 {
-        let generations = self.newest.load(Ordering::Relaxed).saturating_sub(self.oldest());
-        let shortened = i64::from(generations).saturating_mul(self.generation_ms);
-        if self.is_shortened() { shortened } else { self.horizon_ms }
-    }
-
-    fn is_shortened(&self) -> bool {
         let newest = self.newest.load(Ordering::Relaxed);
-        let horizon = u32::try_from(self.horizon_ms.div_ceil_to(self.generation_ms)).unwrap_or(u32::MAX);
-        self.oldest() > newest.saturating_sub(horizon)
+        let generations = newest.saturating_sub(self.oldest()).min(self.generations);
+        i64::from(generations) * self.generation_ms
     }
 
     fn count(&self, generation: u32) -> &AtomicU64 {
@@ -273,12 +470,121 @@ impl KeyBook {
 }
 
 /// Division of positive numbers that rounds up; `i64::div_ceil` is not stable.
-trait DivCeilTo {
-    fn div_ceil_to(self, by: Self) -> Self;
+fn div_ceil(number: i64, by: i64) -> i64 {
+    (number + by - 1) / by
 }
 
-impl DivCeilTo for i64 {
-    fn div_ceil_to(self, by: i64) -> i64 {
-        (self + by - 1) / by
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: u64, generation: u32) -> KeyEntry {
+        let receipt = Receipt {
+            payload: number,
+            verdict: Verdict::Allowed,
+            feature: Receipt::NO_LIMIT,
+            binding: Receipt::NO_LIMIT,
+            amounts: None,
+        };
+        KeyEntry { hash: hash_key(b"a secret of test", &number.to_string()), seq: Seq(number), generation, receipt }
+    }
+
+    #[track_caller]
+    fn holds(keys: &KeyMemory, number: u64, generation: u32, oldest: u32) -> bool {
+        let wanted = entry(number, generation);
+        keys.find(wanted.hash, oldest).is_some_and(|found| *found == wanted)
+    }
+
+    #[test]
+    fn every_key_is_found_at_every_size_until_its_chunk_is_dropped() {
+        let count = 12_000_u64; // Past the spreading of the index, and of several chunks.
+        let generation = |number: u64| u32::try_from(number / 3_000).expect("small");
+        let mut keys = KeyMemory::default();
+        for number in 0..count {
+            assert!(keys.insert(entry(number, generation(number)), 0));
+            assert!(holds(&keys, number, generation(number), 0));
+            assert!(holds(&keys, 0, 0, 0));
+            assert!(keys.find(entry(number + 1, 0).hash, 0).is_none());
+        }
+        while keys.forget(2) {}
+        for number in 0..count {
+            assert_eq!(holds(&keys, number, generation(number), 2), generation(number) >= 2, "{number}");
+        }
+        while keys.forget(4) {}
+        assert!(keys.is_empty());
+        assert!(keys.insert(entry(1, 4), 4) && holds(&keys, 1, 4, 4));
+    }
+
+    #[test]
+    fn a_key_that_comes_again_counts_once_per_generation_and_its_newest_answer_stays() {
+        for count in [1_u64, 3, 100, 5_000] {
+            let mut keys = KeyMemory::default();
+            for number in 0..count {
+                keys.insert(entry(number, 1), 0);
+            }
+            assert!(!keys.insert(entry(0, 1), 0), "the same generation: replayed from the journal");
+            assert!(keys.insert(entry(0, 2), 0));
+            assert!(holds(&keys, 0, 2, 2));
+            while keys.forget(2) {}
+            assert!(holds(&keys, 0, 2, 2), "{count}: the newer entry outlives the older one's chunk");
+        }
+    }
+
+    #[test]
+    fn pages_hold_every_entry_once_also_when_the_first_chunk_goes_meanwhile() {
+        let mut keys = KeyMemory::default();
+        for number in 0..3_000 {
+            keys.insert(entry(number, u32::from(number >= 1_024)), 0);
+        }
+        let mut seen = Vec::new();
+        let mut from = keys.first();
+        while let Some((page, next)) = keys.chunk_from(from) {
+            seen.extend(page.iter().map(|e| e.seq.0));
+            from = next;
+        }
+        assert_eq!(seen, (0..3_000).collect::<Vec<_>>());
+        let start = keys.first();
+        assert!(keys.forget(1));
+        let (page, _) = keys.chunk_from(start).expect("what is left");
+        assert_eq!(page[0].seq.0, 1_024);
+    }
+
+    #[test]
+    fn memory_follows_what_is_remembered_not_what_was_written() {
+        let mut keys = KeyMemory::default();
+        for number in 0..100_000_u64 {
+            let generation = u32::try_from(number / 10).expect("small");
+            keys.insert(entry(number, generation), generation.saturating_sub(3));
+            assert!(holds(&keys, number, generation, generation));
+        }
+        let capacity = keys.chunk.capacity() + keys.more.iter().flat_map(|m| m.iter()).map(Vec::capacity).sum::<usize>();
+        assert!(capacity <= 128, "{capacity} entries for 40 that are remembered");
+    }
+
+    #[test]
+    fn too_many_keys_shorten_the_horizon_and_it_is_reported() {
+        let book = KeyBook::new(86_400_000, NonZeroUsize::new(20_000).expect("not zero"));
+        let second = |n: i64| Millis(1_700_000_000_000 + n * 1_000);
+        let mut live_max = 0;
+        for n in 0..600 {
+            book.advance(second(n));
+            for _ in 0..100 {
+                book.add(book.generation(second(n)));
+            }
+            live_max = live_max.max(book.live());
+        }
+        assert!(live_max <= 20_000 + TEST_EVERY, "{live_max}");
+        assert_eq!(book.horizon_ms(), 200_000, "20,000 keys are 200 seconds of 100");
+    }
+
+    #[test]
+    fn keys_are_forgotten_after_the_horizon_also_when_time_leaps() {
+        let book = KeyBook::new(60_000, NonZeroUsize::new(1_000).expect("not zero"));
+        for (at, live) in [(0, 1), (30_000, 2), (59_000, 3), (61_000, 3), (10_000_000, 1), (1 << 40, 1)] {
+            book.advance(Millis(at));
+            book.add(book.generation(Millis(at)));
+            assert_eq!(book.live(), live, "at {at}");
+        }
+        assert_eq!(book.horizon_ms(), 60_000);
     }
 }

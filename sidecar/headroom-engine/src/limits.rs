@@ -10,8 +10,5 @@ pub const ACCOUNTS_MAX: usize = 50_000_000;
 pub const KEY_HORIZON_MS_DEFAULT: i64 = 24 * 60 * 60 * 1000;
 
 /// Idempotency keys remembered by default. When there are more, the oldest are forgotten first and
-/// the horizon in force gets shorter, which is reported. 4 million take about 350 MB.
+/// the horizon in force gets shorter, which is reported. 4 million take about 270 MB.
 pub const KEYS_MAX_DEFAULT: NonZeroUsize = NonZeroUsize::new(4_000_000).unwrap();
-
-/// Width of one generation of keys, in milliseconds: keys are forgotten in steps of ten minutes.
-pub const KEY_GENERATION_MS: i64 = 10 * 60 * 1000;

@@ -1,5 +1,7 @@
 //! What can be asked without deciding: entitlements, usage, accounts, status.
 
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -61,7 +63,7 @@ impl Engine {
     /// What an account may do now. `None`: it is not known, and there is no default plan.
     pub fn entitlements(&self, catalog: &Catalog, account: &str, now: Millis) -> Option<EntitlementsView> {
         let account = match self.accounts.get(account) {
-            Some(slot) => as_of(&slot.account, now),
+            Some(slot) => as_of(&slot.account, now).into_owned(),
             None => {
                 let plan = catalog.plan(catalog.default_plan()?).id;
                 Account::new(u32::MAX, Profile::new(plan, true, now))
@@ -118,8 +120,8 @@ impl Engine {
         }
     }
 
-    /// Forgets keys whose time has come, account by account. Off the hot road; each account is
-    /// locked for as long as its own keys take.
+    /// Forgets keys whose time has come, account by account and chunk by chunk. Off the hot road; no
+    /// account is locked for longer than a chunk of its keys takes.
     pub fn prune_keys(&self, now: Millis) {
         self.keys.advance(now);
         let oldest = self.keys.oldest();
@@ -129,24 +131,40 @@ impl Engine {
             let Some((last, _)) = page.last() else { return };
             from = last + 1;
             for (_, id) in page {
-                let Some(mut slot) = self.accounts.get_mut(&id) else { continue };
-                if slot.keys.as_mut().is_some_and(|keys| !keys.prune(oldest)) {
+                self.prune_account(&id, oldest);
+            }
+        }
+    }
+
+    fn prune_account(&self, id: &str, oldest: u32) {
+        loop {
+            let Some(mut slot) = self.accounts.get_mut(id) else { return };
+            let Some(keys) = &mut slot.keys else { return };
+            if !keys.forget(oldest) {
+                if keys.is_empty() {
                     slot.keys = None;
+                } else {
+                    keys.shrink();
                 }
+                return;
             }
         }
     }
 }
 
-/// A copy of the account with what time has brought, for reading.
-fn as_of(account: &Account, now: Millis) -> Account {
-    let mut copy = account.clone();
-    if copy.is_due(now) {
-        let mut effects = Vec::new();
-        decide::settle(account, now, &mut effects);
-        for effect in &effects {
-            copy.apply(effect);
-        }
+/// The account with what time has brought, for reading: a copy when that is anything.
+pub(crate) fn as_of(account: &Account, now: Millis) -> Cow<'_, Account> {
+    if !account.is_due(now) {
+        return Cow::Borrowed(account);
     }
-    copy
+    let mut effects = Vec::new();
+    if catch_unwind(AssertUnwindSafe(|| decide::settle(account, now, &mut effects))).is_err() {
+        // An internal check failed; the next write halts the account. Reading shows what there is.
+        return Cow::Borrowed(account);
+    }
+    let mut copy = account.clone();
+    for effect in &effects {
+        copy.apply(effect);
+    }
+    Cow::Owned(copy)
 }

@@ -317,7 +317,7 @@ fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed> {
             effect_kind::RESERVATION_FORGOTTEN => {
                 Effect::ReservationForgotten(ReservationId(from.u64("reservation")?))
             }
-            effect_kind::SIGNAL => Effect::Signal(take_signal(from)?),
+            effect_kind::SIGNAL => Effect::Signal(Box::new(take_signal(from)?)),
             _ => return Err(Malformed { what: "effect kind" }),
         });
     }

@@ -13,6 +13,7 @@ use foldhash::quality::RandomState;
 use headroom_core::account::{Account, Profile};
 use headroom_core::catalog::{CatalogSpec, SpecProblem};
 use headroom_core::effect::Effect;
+use headroom_core::ledger::Ledger;
 use headroom_core::names::{NameId, Names};
 use headroom_core::reservation::ReservationState;
 use headroom_core::time::Millis;
@@ -156,6 +157,7 @@ impl Recovery {
         let unknown = Malformed { what: "serial" };
         let id = self.serials.get(serial as usize).ok_or(unknown)?;
         let mut slot = self.accounts.get_mut(id).ok_or(unknown)?;
+        let oldest = self.keys.oldest();
         let keys = slot.keys.get_or_insert_default();
         for _ in 0..from.small::<usize>("keys")? {
             let hash = record::take_key(from)?;
@@ -163,7 +165,7 @@ impl Recovery {
             let generation = from.small("key generation")?;
             let receipt = record::take_receipt(from)?;
             self.keys.advance_to(generation);
-            if keys.insert(KeyEntry { hash, seq, generation, receipt }, 0) {
+            if keys.insert(KeyEntry { hash, seq, generation, receipt }, oldest) {
                 self.keys.add(generation);
             }
         }
@@ -226,6 +228,20 @@ impl Recovery {
         self.clock
     }
 
+    /// The text of a name's number.
+    pub fn name(&self, id: NameId) -> &str {
+        self.admin.names.text(id)
+    }
+
+    /// Accounts in the order they were first seen, each with its ledgers.
+    pub fn contents(&self) -> Vec<(Arc<str>, Vec<Ledger>)> {
+        let with_ledgers = |id: &Arc<str>| {
+            let slot = self.accounts.get(id)?;
+            Some((Arc::clone(id), slot.account.ledgers().to_vec()))
+        };
+        self.serials.iter().filter_map(with_ledgers).collect()
+    }
+
     /// The text of the catalog that was last in force; empty when there was none.
     pub fn catalog_source(&self) -> &str {
         &self.admin.source
@@ -257,13 +273,7 @@ impl Recovery {
             halted: AtomicU64::new(0),
         };
         engine.keys.advance(now);
-        let installed = engine.install_catalog(spec, source, now);
-        let installed = installed.unwrap_or(Installed {
-            // The store refused: the old revision's number stays until it takes writes again.
-            revision: engine.catalog().revision,
-            changed: false,
-            wait_for: None,
-        });
+        let installed = engine.put_catalog(spec, source, now)?;
         Ok((engine, installed))
     }
 
@@ -371,9 +381,9 @@ impl Engine {
         }
     }
 
-    /// Writes the keys of an account down, table by table, so that an account with millions of them
-    /// is locked for a millisecond at a time. The account's own entry was written before: keys that
-    /// came since are here and in the journal both, which does no harm.
+    /// Writes the keys of an account down, chunk by chunk, so that an account with millions of them
+    /// is never locked for long. The account's own entry was written before: keys that came since
+    /// are here and in the journal both, which does no harm.
     fn checkpoint_keys<E>(
         &self,
         id: &str,
@@ -382,23 +392,19 @@ impl Engine {
         entry: &mut impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<Seq, E> {
         let mut last = Seq(0);
-        let (mut table, mut tables) = (0, 0);
+        let mut from = None;
         loop {
             let Some(slot) = self.accounts.get(id) else { return Ok(last) };
             let Some(keys) = &slot.keys else { return Ok(last) };
-            if keys.tables() != tables {
-                // The first turn, or the keys were spread over more tables meanwhile.
-                (table, tables) = (0, keys.tables());
-            }
-            if table == tables {
-                return Ok(last);
-            }
-            let found = || keys.table_iter(table).filter(|e| e.generation >= oldest);
+            let chunk = keys.chunk_from(from.unwrap_or(keys.first()));
+            let Some((chunk, next)) = chunk else { return Ok(last) };
+            from = Some(next);
+            let live = || chunk.iter().filter(|e| e.generation >= oldest);
             bytes.clear();
             bytes.push(entry_kind::KEYS);
             bytes.put_u64(u64::from(slot.account.serial));
-            bytes.put_u64(found().count() as u64);
-            for key in found() {
+            bytes.put_u64(live().count() as u64);
+            for key in live() {
                 last = last.max(key.seq);
                 record::put_key(bytes, key.hash);
                 bytes.put_u64(key.seq.0);
@@ -407,7 +413,6 @@ impl Engine {
             }
             drop(slot);
             entry(bytes)?;
-            table += 1;
         }
     }
 }

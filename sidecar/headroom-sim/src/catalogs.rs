@@ -119,9 +119,7 @@ fn plan_limit(rng: &mut Rng, limit: &str) -> PlanLimitSpec {
 fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
     match kind {
         FeatureKindSpec::Switch => EntitlementSpec::Switch { on: rng.percent(70) },
-        FeatureKindSpec::Config => {
-            EntitlementSpec::Config { value_json: rng.below(4).to_string() }
-        }
+        FeatureKindSpec::Config => EntitlementSpec::Config { value_json: rng.below(4).to_string() },
         FeatureKindSpec::Quota { limits: shapes } => {
             let mut limits: Vec<PlanLimitSpec> = Vec::new();
             for shape in shapes {

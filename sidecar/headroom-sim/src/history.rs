@@ -117,6 +117,13 @@ impl History {
     /// The next step.
     pub fn next(&mut self, model: &Model, now: i64) -> Step {
         let account = (*self.rng.pick(&ACCOUNTS)).to_owned();
+        // Much happens before the store refuses, and little while it does.
+        if model.refusal.is_some() && self.rng.percent(20) {
+            return Step::Refuse(None);
+        }
+        if !model.accounts.contains_key(&account) && self.rng.percent(25) {
+            return Step::Subscribe { account, change: self.subscription(now) };
+        }
         match self.rng.below(100) {
             0..=15 => Step::Advance { ms: self.advance(model, now) },
             16..=19 => Step::Subscribe { account, change: self.subscription(now) },
@@ -246,14 +253,14 @@ impl History {
             // The very same again; mostly under the same key.
             return self.recent[place].clone();
         }
-        let asked = self.asked(model, &account, now);
+        let (account, asked) = self.asked(model, account, now);
         self.keys += 1;
         let mut key = format!("k{}", self.keys);
         if old > 0 && self.rng.percent(6) {
             let place = usize::try_from(self.rng.below(old)).expect("small");
             key.clone_from(&self.recent[place].key);
         }
-        let wants = Wants { all_limits: self.rng.percent(50), facts: self.rng.percent(50) };
+        let wants = Wants { all_limits: self.rng.percent(50), about: self.rng.percent(50) };
         let request = Request { account, asked, key, wants };
         self.recent.push_back(request.clone());
         if self.recent.len() > RECENT {
@@ -262,36 +269,46 @@ impl History {
         request
     }
 
-    fn asked(&mut self, model: &Model, account: &str, now: i64) -> Asked {
+    fn asked(&mut self, model: &Model, account: String, now: i64) -> (String, Asked) {
         let feature = self.feature();
-        let drawable = model.drawable(account, &feature, now);
+        let drawable = model.drawable(&account, &feature, now);
         let op = match self.rng.below(100) {
             0..=34 => FeatureOp::Consume { units: self.units(drawable) },
-            35..=52 => {
-                FeatureOp::Reserve { units: self.units(drawable), hold_ms: self.hold_ms() }
-            }
-            53..=62 => FeatureOp::Record { units: self.units(drawable) },
+            35..=54 => FeatureOp::Reserve { units: self.units(drawable), hold_ms: self.hold_ms() },
+            55..=62 => FeatureOp::Record { units: self.units(drawable) },
             63..=67 => FeatureOp::Check { units: self.units(drawable), attempt: false },
             68..=74 => FeatureOp::Check { units: self.units(drawable), attempt: true },
-            _ => return self.asked_hold(model, account, drawable),
+            _ => {
+                // Of an account that has some, if there is one.
+                let others = ACCOUNTS.iter().filter(|id| !model.holds(id, now).is_empty());
+                let others: Vec<&&str> = others.collect();
+                let lost = self.rng.percent(4);
+                if !others.is_empty() || lost {
+                    let any = [&ACCOUNTS[0], &ACCOUNTS[1]];
+                    let from = if lost { &any[..] } else { &others[..] };
+                    let account = (**self.rng.pick(from)).to_owned();
+                    let asked = self.asked_hold(model.holds(&account, now), drawable);
+                    return (account, asked);
+                }
+                FeatureOp::Reserve { units: self.units(drawable), hold_ms: self.hold_ms() }
+            }
         };
-        Asked::Feature(feature, op)
+        (account, Asked::Feature(feature, op))
     }
 
-    fn asked_hold(&mut self, model: &Model, account: &str, drawable: Option<u64>) -> Asked {
-        let mut holds = model.holds(account);
+    fn asked_hold(&mut self, mut holds: Vec<ReservationId>, drawable: Option<u64>) -> Asked {
         // The latest are the most interesting.
         holds.reverse();
         holds.truncate(4);
-        let id = if holds.is_empty() || self.rng.percent(6) {
+        let id = if holds.is_empty() || self.rng.percent(4) {
             ReservationId(self.rng.below(4) << 32 | self.rng.below(9))
         } else {
             *self.rng.pick(&holds)
         };
         let op = match self.rng.below(10) {
-            0..=4 => HoldOp::Commit { units: self.units(drawable) },
-            5 => HoldOp::Commit { units: 0 },
-            6 => HoldOp::Release,
+            0..=3 => HoldOp::Commit { units: self.units(drawable) },
+            4 => HoldOp::Commit { units: 0 },
+            5 => HoldOp::Release,
             _ => {
                 let hold_ms = self.rng.percent(70).then(|| self.hold_ms());
                 let more = self.rng.percent(60);

@@ -23,7 +23,7 @@ use headroom_core::window::WindowRule;
 use headroom_engine::engine::{EngineError, Wants};
 use headroom_engine::ports::{Seq, StoreRefusal};
 
-pub use admin::Refused;
+pub use admin::{ProfileAnswer, Refused, Subscription};
 
 /// How long an ended reservation is remembered.
 pub const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
@@ -93,9 +93,12 @@ pub struct Answer {
     pub replayed: bool,
     /// When the account was first known.
     pub created_at: i64,
-    /// Its facts, when asked for and there is something to say.
-    pub facts: Vec<(String, String)>,
+    /// What a prompt says of the account, when asked for and there is something to say.
+    pub about: Option<AboutAnswer>,
 }
+
+/// Facts by name, and the time zone.
+pub type AboutAnswer = (Vec<(String, String)>, String);
 
 /// A signal by names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -461,11 +464,7 @@ impl Model {
             ];
             !silent.iter().any(|denial| done.verdict == Verdict::Denied(*denial))
         };
-        let facts = if wants.facts && worth_a_word {
-            account.facts.clone().into_iter().collect()
-        } else {
-            Vec::new()
-        };
+        let about = || (account.facts.clone().into_iter().collect(), account.zone.clone());
         Answer {
             verdict: done.verdict,
             binding: done.binding,
@@ -478,7 +477,7 @@ impl Model {
             amounts: done.amounts,
             replayed,
             created_at: account.created_at,
-            facts,
+            about: (wants.about && worth_a_word).then(about),
         }
     }
 
@@ -496,7 +495,7 @@ impl Model {
             amounts: Amounts::default(),
             replayed: false,
             created_at: now,
-            facts: Vec::new(),
+            about: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The engine's answers in the model's words: names for numbers, nothing left out.
 
-use headroom_core::account::{OverrideValue, Profile};
+use headroom_core::account::{OverrideValue, Profile, Zone};
 use headroom_core::catalog::Catalog;
 use headroom_core::decision::{Decision, LimitState};
 use headroom_core::ledger::Ledger;
@@ -10,7 +10,7 @@ use headroom_engine::admin::AdminError;
 use headroom_engine::engine::{EngineError, Reply};
 use headroom_engine::keys::Receipt;
 
-use crate::model::{Answer, Line, LimitAnswer, ProfileAnswer, Refused, Says, Told};
+use crate::model::{Answer, LimitAnswer, Line, ProfileAnswer, Refused, Says, Told};
 
 fn text(catalog: &Catalog, id: NameId) -> String {
     catalog.text(id).to_owned()
@@ -51,8 +51,12 @@ pub fn decision(catalog: &Catalog, decision: &Decision, created_at: i64) -> Answ
         amounts: Default::default(),
         replayed: false,
         created_at,
-        facts: Vec::new(),
+        about: None,
     }
+}
+
+fn zone_name(zone: Option<&Zone>) -> String {
+    zone.map_or("UTC", Zone::name).to_owned()
 }
 
 /// A reply.
@@ -61,7 +65,10 @@ pub fn reply(catalog: &Catalog, reply: &Reply) -> Answer {
         others: reply.other_limits.iter().map(|state| limit(catalog, state)).collect(),
         amounts: reply.outcome.amounts,
         replayed: reply.replayed,
-        facts: reply.facts.clone(),
+        about: reply
+            .about
+            .as_ref()
+            .map(|about| (about.facts.clone(), zone_name(about.zone.as_deref()))),
         ..decision(catalog, &reply.outcome.decision, reply.created_at.0)
     }
 }
@@ -120,7 +127,7 @@ pub fn profile(catalog: &Catalog, serial: u32, profile: &Profile) -> ProfileAnsw
         anchor: profile.anchor.0,
         ends_at: profile.ends_at.0,
         created_at: profile.created_at.0,
-        zone: profile.zone.as_ref().map_or("UTC".to_owned(), |zone| zone.name().to_owned()),
+        zone: zone_name(profile.zone.as_deref()),
         overrides: overrides.map(|o| (text(catalog, o.feature), says(&o.value))).collect(),
         facts: profile.facts().to_vec(),
     }

@@ -104,10 +104,8 @@ impl Player {
         let spec = catalogs::catalog(&mut history.rng);
         let source = "catalog 1".to_owned();
         let store = Arc::new(MemStore::new());
-        let recovery = headroom_engine::recovery::Recovery::new(
-            KEY_HORIZON_MS,
-            options(&store, 1).keys_max,
-        );
+        let recovery =
+            headroom_engine::recovery::Recovery::new(KEY_HORIZON_MS, options(&store, 1).keys_max);
         let begun = recovery.finish(spec.clone(), &source, Millis(now), options(&store, 1));
         let (engine, _) = begun.expect("a catalog that passes the check");
         engine.note_clock(false, Millis(now));

@@ -1,8 +1,9 @@
 //! A copy of a running store, whole as of one record.
 //!
-//! The projection is copied row by row from one of its read transactions: rows of freed segments are
-//! nowhere else. The journal is copied from what neither the copied snapshot nor the copied rows
-//! hold, up to the last durable record. FORMAT is written last, so half a copy cannot be opened.
+//! The projection is copied row by row from one of its read transactions: rows of freed segments
+//! are nowhere else. The journal is copied from what neither the copied snapshot nor the copied
+//! rows hold, up to the last durable record. FORMAT is written last, so half a copy cannot be
+//! opened.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

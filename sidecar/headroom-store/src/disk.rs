@@ -72,8 +72,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Unpredictable bytes.
     fn random(&self) -> io::Result<[u8; 16]>;
 
-    /// A name for the time since the machine was started. While it stays the same, every written byte is
-    /// readable; when it changed, there may have been a power cut.
+    /// A name for the time since the machine was started. While it stays the same, every written
+    /// byte is readable; when it changed, there may have been a power cut.
     fn machine_boot(&self) -> String;
 }
 
@@ -85,7 +85,8 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Cuts the file, or lengthens it with zeros.
     fn set_size(&self, bytes: u64) -> io::Result<()>;
 
-    /// Makes sure that the first `bytes` bytes can be written without needing room; new ones are zero.
+    /// Makes sure that the first `bytes` bytes can be written without needing room; new ones are
+    /// zero.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
 
     /// Writes all of `bytes` at `offset`.
@@ -116,6 +117,15 @@ pub(crate) fn read_small(
     }
     bytes.truncate(count);
     Ok(Some(bytes))
+}
+
+/// Names in a directory; none if it does not exist. Tools that copy directories may leave out
+/// empty ones.
+pub(crate) fn list_if_there(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed,
+    }
 }
 
 /// Writes a small file so that after a crash it is there as a whole or not at all.

@@ -97,7 +97,7 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// The directory has other things in it, or only a part of a backup.
-    #[error("{} is not a headroom data directory: it has no FORMAT file, but it has {found:?}", path.display())]
+    #[error("{} has no FORMAT file, but it has {found:?}", path.display())]
     NotADataDirectory {
         /// The directory.
         path: PathBuf,
@@ -154,25 +154,26 @@ impl OpenError {
                 path.display()
             ),
             OpenError::InUse { .. } => {
-                "One process owns a data directory. Stop the other one, or give this one a directory \
-                 of its own. To look at the data of a running sidecar, inspect a backup of it."
+                "One process owns a data directory. Stop the other one, or give this one its own \
+                 directory. To look at the data of a running sidecar, inspect a backup of it."
                     .into()
             }
             OpenError::NotADataDirectory { .. } => {
-                "Use an empty directory. If this was to be a backup, it was cut short: take it again."
+                "It is not a data directory: use an empty one. If this was to be a backup, it was \
+                 cut short: take it again."
                     .into()
             }
             OpenError::NewerFormat { .. } => {
-                "Run the version that wrote it, or a newer one; data is never taken back to an older \
-                 format."
+                "Run the version that wrote it, or a newer one; data is never taken back to an \
+                 older format."
                     .into()
             }
             OpenError::NoRoom { path, .. } => {
                 format!("Make room on the disk that holds {}.", path.display())
             }
             OpenError::Damaged(_) => {
-                "Nothing was changed. Run `headroom inspect DIR` for the extent of the damage, keep a \
-                 copy of the directory, and restore the latest backup."
+                "No record was changed. Run `headroom inspect DIR` for the extent of the damage, \
+                 keep a copy of the directory, and restore the latest backup."
                     .into()
             }
             OpenError::Io(_) => "Check the disk and the kernel log.".into(),

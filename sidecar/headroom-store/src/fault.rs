@@ -1,8 +1,8 @@
 //! A disk in memory that fails on request. For tests and simulations alone.
 //!
 //! It knows two kinds of end: when a process is killed, everything written stays; when the power is
-//! cut, each sector and each name that was not synced may be kept or lost. The same calls with the same
-//! seed always do the same.
+//! cut, each sector and each name that was not synced may be kept or lost. The same calls with the
+//! same seed always do the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -166,7 +166,8 @@ impl FaultDisk {
         files.map(|(path, _)| path.clone()).collect()
     }
 
-    /// Changes a file behind everybody's back, as a failing disk would; false if there is no such file.
+    /// Changes a file behind everybody's back, as a failing disk would; false if there is no such
+    /// file.
     pub fn edit(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut state = locked(&self.0);
         let Some(Entry::File(node)) = state.names.get(path).copied() else { return false };
@@ -221,8 +222,8 @@ impl State {
         self.machine += 1;
     }
 
-    /// Counts an operation and decides its fate: `Ok(true)` if it is done, `Ok(false)` if it is half
-    /// done and fails.
+    /// Counts an operation and decides its fate: `Ok(true)` if it is done, `Ok(false)` if it is
+    /// half done and fails.
     fn fate(&mut self, op: Op, path: &Path) -> io::Result<bool> {
         self.alive()?;
         self.ops += 1;

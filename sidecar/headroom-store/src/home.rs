@@ -45,7 +45,8 @@ impl Home {
         }
         disk.restrict_dir(dir)
             .map_err(|source| OpenError::OpenToOthers { path: dir.to_owned(), source })?;
-        // Looked at before the lock is taken, so that no LOCK file is left in a stranger's directory.
+        // Looked at before the lock is taken, so that no LOCK file is left in a stranger's
+        // directory.
         is_formatted(disk.as_ref(), dir)?;
 
         let lock_path = dir.join("LOCK");
@@ -175,7 +176,8 @@ fn read_key(disk: &dyn Disk, dir: &Path) -> Result<[u8; 16], OpenError> {
     let bytes = read_small(disk, &path, 16).doing("read", &path)?.unwrap_or_default();
     match <[u8; 16]>::try_from(bytes.as_slice()) {
         Ok(key) => Ok(key),
-        // A new key would make every remembered idempotency key unknown, and retries would count twice.
+        // A new key would make every remembered idempotency key unknown, and retries would count
+        // twice.
         Err(_) => Err(Damage::new(&path, 0, format!("it has {} of 16 bytes", bytes.len())).into()),
     }
 }

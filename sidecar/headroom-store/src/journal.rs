@@ -7,8 +7,8 @@
 //! - the [`keeper`] does what may take long: it syncs in the background, reserves the next
 //!   segment and removes old ones.
 //!
-//! Invariant: every record above `synced` is in memory, in the buffer or with the writer. So whatever
-//! a disk does with what it was given, the writer can write it again elsewhere.
+//! Invariant: every record above `synced` is in memory, in the buffer or with the writer. So
+//! whatever a disk does with what it was given, the writer can write it again elsewhere.
 
 pub(crate) mod held;
 pub(crate) mod keeper;
@@ -248,20 +248,19 @@ impl Shared {
         self.pending.load(Ordering::SeqCst)
     }
 
-    /// Takes all records out of the buffer, giving it `empty` instead. Afterwards `room()` refuses
-    /// when `bytes_allowed` more bytes have come.
-    pub(crate) fn take(&self, empty: &mut Vec<u8>, bytes_allowed: usize) -> u64 {
+    /// Takes all records out of the buffer, giving it `empty` instead. `held` is what the writer
+    /// holds already: together they are limited.
+    pub(crate) fn take(&self, empty: &mut Vec<u8>, held: usize) {
         assert!(empty.is_empty());
         let mut buffer = locked(&self.buffer);
         std::mem::swap(&mut buffer.frames, empty);
-        buffer.bytes_allowed = bytes_allowed;
+        buffer.bytes_allowed = HELD_BYTES_MAX.saturating_sub(held + empty.len());
         self.pending.store(false, Ordering::SeqCst);
-        if bytes_allowed == 0 {
+        if buffer.bytes_allowed == 0 {
             self.refuse(FULL);
         } else {
             self.welcome(FULL);
         }
-        buffer.next
     }
 
     /// The last record that was appended.
@@ -291,6 +290,11 @@ impl Shared {
         } else {
             StoreRefusal::Broken { reason: "too many records wait for the disk".to_owned() }
         }
+    }
+
+    /// Whether nothing will be written until the disk changes its mind.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.refusals.load(Ordering::SeqCst) & (BROKEN | CLOSED) != 0
     }
 
     pub(crate) fn refuse(&self, bit: u8) {

@@ -32,7 +32,7 @@ mod wake;
 pub use disk::{Disk, DiskFile, Kind, Lock, OpenMode, RealDisk};
 pub use error::{BackupError, CloseError, Damage, IoError, OpenError, ReadError, SnapshotError};
 pub use home::FORMAT_VERSION;
-pub use inspect::{Health, Rows, Torn, inspect, inspect_on};
+pub use inspect::{Health, Rows, Torn, inspect, inspect_on, read_contents};
 pub use options::{Driver, Durability, Hooks, OnProgress, OnProjected, Options, Progress};
 pub use snapshot::SnapshotInfo;
 pub use store::{DiskStore, SnapshotWriter, Status, Work};

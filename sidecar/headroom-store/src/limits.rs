@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 /// The largest record, in bytes: a catalog of 1 MiB and what wraps it. A larger one is a bug of the
-/// caller, who must check before deciding; [`append`](headroom_engine::ports::Store::append) asserts it.
+/// caller, who must check before deciding; [`append`](headroom_engine::ports::Store::append)
+/// asserts it.
 pub const RECORD_BYTES_MAX: usize = (1 << 20) + (64 << 10);
 
 /// The largest entry of a snapshot, in bytes: an account with all its ledgers. A larger one is
 /// refused and the snapshot is abandoned; the previous one stays.
 pub const ENTRY_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of a journal segment when the options do not say otherwise. At 15 MB/s a segment lasts four
-/// seconds, so that preparing the next one is rare; replaying a whole one takes 0.1 s.
+/// Bytes of a journal segment when the options do not say otherwise. At 15 MB/s a segment lasts
+/// four seconds, so that preparing the next one is rare; replaying a whole one takes 0.1 s.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 
 /// The smallest segment that is accepted; smaller ones would be mostly headers.
@@ -41,7 +42,8 @@ pub const RETRY_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between retries. A full disk that has room again is noticed within it.
 pub const RETRY_MAX: Duration = Duration::from_secs(1);
 
-/// Changes of the projection in one transaction. More are left for the next one, which follows at once.
+/// Changes of the projection in one transaction. More are left for the next one, which follows at
+/// once.
 pub const PROJECTION_OPS_MAX: usize = 16_384;
 
 /// How long the projection may hold changes that are not synced. After a crash they are made again
@@ -56,8 +58,8 @@ pub const PROJECTION_SYNC_RECORDS: u64 = 1 << 20;
 /// thousand a second, each with all that came meanwhile.
 pub const PROJECTION_PAUSE: Duration = Duration::from_millis(1);
 
-/// How often the projection hops over records that do not matter to it, so that it is never far behind
-/// when one comes that does.
+/// How often the projection hops over records that do not matter to it, so that it is never far
+/// behind when one comes that does.
 pub const PROJECTION_HOP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Memory for pages of the projection.

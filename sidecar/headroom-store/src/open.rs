@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headroom_engine::ports::Seq;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, list_if_there};
 use crate::error::{Damage, Doing, IoError, OpenError, ReadError};
 use crate::home::{Home, journal_dir, projection_path, remove_stale, snapshot_dir};
 use crate::journal::read::CHUNK_LARGE;
@@ -51,7 +51,10 @@ pub(crate) fn open(
 
     // From here on things are changed, and each step leaves what an interrupted start can continue.
     remove_dead(disk.as_ref(), &journal, &mut found)?;
-    remove_stale(disk.as_ref(), &snapshot_dir(dir))?;
+    for inner in [&journal, &snapshot_dir(dir)] {
+        disk.create_dir(inner).doing("create", inner)?;
+        remove_stale(disk.as_ref(), inner)?;
+    }
     remove_stale(disk.as_ref(), dir)?;
     let synced = found.synced.min(found.last);
     let beginning = Beginning {
@@ -124,7 +127,7 @@ pub(crate) fn projection_is_missing(
         return Ok(None);
     }
     let journal = journal_dir(dir);
-    let names = disk.list(&journal).doing("list", &journal)?;
+    let names = list_if_there(disk, &journal).doing("list", &journal)?;
     let first = names.iter().filter_map(|name| first_of_name(name)).min();
     let what = "it is missing, and the journal does not go back to its beginning";
     Ok(first.filter(|first| *first > 1).map(|_| Damage::new(&path, 0, what)))

@@ -23,8 +23,8 @@ pub enum Driver {
     /// Three threads of the store's own: journal, keeper and projection.
     #[default]
     Threads,
-    /// The caller, by [`DiskStore::drive`](crate::DiskStore::drive). For simulations and tests, where
-    /// the order of every operation must be the same in each run.
+    /// The caller, by [`DiskStore::drive`](crate::DiskStore::drive). For simulations and tests,
+    /// where the order of every operation must be the same in each run.
     Manual,
 }
 

@@ -138,7 +138,8 @@ impl Projection {
     /// Leaves a note for the next process that the file must not be trusted.
     fn note_suspicion(&self) {
         if self.suspect.load(Ordering::SeqCst) {
-            // On a disk like this it may fail; then only a power cut after the next start finds out.
+            // On a disk like this it may fail; then only a power cut after the next start finds
+            // out.
             let _ = self.disk.open(&self.suspect_path(), OpenMode::Create);
         }
     }
@@ -259,8 +260,18 @@ impl Archive for Projection {
     }
 }
 
-/// What an inspection finds in the file, which is not changed: repairs are made in memory.
-pub(crate) fn look(disk: &dyn Disk, path: &Path) -> Outcome<(Seq, [u64; 3])> {
+/// What an inspection finds in the file.
+pub(crate) struct Looked {
+    /// The last record applied.
+    pub(crate) position: Seq,
+    /// Rows per table, in the order of [`TABLES`].
+    pub(crate) rows: [u64; 3],
+    /// The rows of [`Table::Pending`]: there is one per sink.
+    pub(crate) cursors: Vec<Row>,
+}
+
+/// Looks at the file without changing it: repairs are made in memory.
+pub(crate) fn look(disk: &dyn Disk, path: &Path) -> Outcome<Looked> {
     let file = disk.open(path, OpenMode::Read).map_err(Fault::Io)?;
     let overlay = Overlay::new(file).map_err(Fault::Io)?;
     guarded(|| {
@@ -271,7 +282,12 @@ pub(crate) fn look(disk: &dyn Disk, path: &Path) -> Outcome<(Seq, [u64; 3])> {
         for (table, count) in TABLES.into_iter().zip(&mut rows) {
             *count = transaction.open_table(definition(table))?.len()?;
         }
-        Ok((Seq(position), rows))
+        let mut cursors = Vec::new();
+        for row in transaction.open_table(definition(Table::Pending))?.iter()? {
+            let (key, value) = row?;
+            cursors.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(Looked { position: Seq(position), rows, cursors })
     })
 }
 

@@ -1,4 +1,5 @@
-//! The projector: follows the journal's files, digests the records that matter, and commits their rows.
+//! The projector: follows the journal's files, digests the records that matter, and commits their
+//! rows.
 //!
 //! It reads only what is durable. It commits without a sync, and once a second with one. A synced
 //! commit may not know of records that the journal could still lose, so the journal is synced

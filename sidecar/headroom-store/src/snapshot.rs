@@ -1,4 +1,5 @@
-//! The snapshot: what was in memory, entry by entry, so that a start need not replay the whole journal.
+//! The snapshot: what was in memory, entry by entry, so that a start need not replay the whole
+//! journal.
 //!
 //! ```text
 //! header  magic 8 | version u32 | nonce 16 | start u64 | crc32c u32
@@ -11,14 +12,15 @@
 //! is synced through it; otherwise a power cut could leave entries that know of records which the
 //! journal gives to others.
 //!
-//! A file has its name only when it is whole and synced, and an older one is removed only after that.
+//! A file has its name only when it is whole and synced, and an older one is removed only after
+//! that.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headroom_engine::ports::Seq;
 
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, list_if_there};
 use crate::error::{Damage, Doing, IoError, ReadError};
 use crate::home::open_read;
 use crate::journal::segment::{u32_at, u64_at};
@@ -178,7 +180,7 @@ fn file_name(start: u64) -> String {
 
 /// The snapshots in a directory, oldest first.
 pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(u64, PathBuf)>, IoError> {
-    let names = disk.list(dir).doing("list", dir)?;
+    let names = list_if_there(disk, dir).doing("list", dir)?;
     let starts = names.iter().filter_map(|name| {
         let start = name.strip_suffix(".snap")?.parse().ok()?;
         Some((start, dir.join(name)))

@@ -1,5 +1,6 @@
 //! The store as a whole: opening, the threads, waiting, closing.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use headroom_engine::ports::{Archive, ArchiveError, Row, Seq, Store, StoreRefusal, Table};
 
 use crate::disk::{Disk, RealDisk};
-use crate::error::{BackupError, CloseError, OpenError, ReadError, SnapshotError};
+use crate::error::{BackupError, CloseError, Doing, OpenError, ReadError, SnapshotError};
 use crate::home::{Home, snapshot_dir};
 use crate::journal::keeper::Keeper;
 use crate::journal::read::CHUNK_LARGE;
@@ -43,10 +44,11 @@ pub(crate) struct Inner {
     manual: Mutex<Option<Manual>>,
 }
 
+/// Each is there unless the system refused to start it.
 struct Threads {
-    writer: JoinHandle<Result<(), CloseError>>,
-    projector: JoinHandle<Result<(), String>>,
-    keeper: JoinHandle<()>,
+    writer: Option<JoinHandle<Result<(), CloseError>>>,
+    projector: Option<JoinHandle<Result<(), String>>>,
+    keeper: Option<JoinHandle<()>>,
 }
 
 struct Manual {
@@ -128,18 +130,25 @@ impl DiskStore {
             backup_busy: Mutex::new(()),
             manual: Mutex::new(None),
         };
-        let threads = match options.driver {
+        let store = DiskStore { inner: Arc::new(inner), threads: Mutex::new(None) };
+        match options.driver {
             Driver::Manual => {
-                *locked(&inner.manual) = Some(Manual { writer, keeper, projector });
-                None
+                *locked(&store.inner.manual) = Some(Manual { writer, keeper, projector });
             }
-            Driver::Threads => Some(Threads {
-                writer: spawn("journal", move || writer.run()),
-                projector: spawn("projection", move || projector.run()),
-                keeper: spawn("journal-keeper", move || keeper.run()),
-            }),
-        };
-        Ok(DiskStore { inner: Arc::new(inner), threads: Mutex::new(threads) })
+            // If one cannot be started, dropping the store ends the others.
+            Driver::Threads => {
+                let mut slot = locked(&store.threads);
+                let threads = slot.insert(Threads { writer: None, projector: None, keeper: None });
+                let started = (|| {
+                    threads.writer = Some(spawn("journal", move || writer.run())?);
+                    threads.projector = Some(spawn("projection", move || projector.run())?);
+                    threads.keeper = Some(spawn("journal-keeper", move || keeper.run())?);
+                    Ok(())
+                })();
+                started.doing("start a thread for", dir)?;
+            }
+        }
+        Ok(store)
     }
 
     /// 16 random bytes that stay the same for the life of the directory.
@@ -152,8 +161,8 @@ impl DiskStore {
         self.inner.home.boot
     }
 
-    /// Sees to it that what was appended is written now. Costs a load when there is nothing, so call
-    /// it once per turn of an event loop. Without it a record waits up to 2 ms.
+    /// Sees to it that what was appended is written now. Costs a load when there is nothing, so
+    /// call it once per turn of an event loop. Without it a record waits up to 2 ms.
     pub fn kick(&self) {
         self.inner.shared.kick();
     }
@@ -173,8 +182,8 @@ impl DiskStore {
         Seq(self.inner.shared.projected.load(Ordering::SeqCst))
     }
 
-    /// Waits until a record is durable; false if the time is over first. Blocks the thread: for tests
-    /// and the command line. With [`Driver::Manual`] it does the work instead of waiting.
+    /// Waits until a record is durable; false if the time is over first. Blocks the thread: for
+    /// tests and the command line. With [`Driver::Manual`] it does the work instead of waiting.
     pub fn wait_durable(&self, seq: Seq, timeout: Duration) -> bool {
         self.inner.shared.kick();
         self.inner.wait_until(timeout, |shared| shared.durable() >= seq.0)
@@ -247,8 +256,8 @@ impl DiskStore {
         Ok(SnapshotWriter { file, start, busy })
     }
 
-    /// Copies the directory, as of now, into another one that can be opened; the store stays in use.
-    /// Returns the last record in the copy. `dest` must be empty or not exist.
+    /// Copies the directory, as of now, into another one that can be opened; the store stays in
+    /// use. Returns the last record in the copy. `dest` must be empty or not exist.
     pub fn backup(&self, dest: &Path) -> Result<Seq, BackupError> {
         crate::backup::backup(&self.inner, dest)
     }
@@ -266,14 +275,15 @@ impl DiskStore {
         let (written, projected) = if let Some(threads) = locked(&self.threads).take() {
             shared.stop_writer.store(true, Ordering::SeqCst);
             shared.writer_wake.wake();
-            let written = joined(threads.writer);
-            // After the writer, so that it sees every record, and before the keeper, which may free.
+            let written = threads.writer.and_then(joined).unwrap_or(Ok(()));
+            // After the writer, so that it sees every record, and before the keeper, which may
+            // free.
             shared.stop_projector.store(true, Ordering::SeqCst);
             shared.projector_wake.wake();
-            let projected = joined(threads.projector);
+            let projected = threads.projector.and_then(joined).unwrap_or(Ok(()));
             shared.stop_keeper.store(true, Ordering::SeqCst);
             shared.keeper_wake.wake();
-            joined(threads.keeper);
+            threads.keeper.and_then(joined);
             (written, projected)
         } else if let Some(mut manual) = locked(&self.inner.manual).take() {
             let written = manual.writer.finish();
@@ -299,19 +309,17 @@ impl Drop for DiskStore {
 fn spawn<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
-    spawned.expect("the system can start three threads at the start")
+) -> io::Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
-/// Ends with the thread; a bug in it is a bug here.
-fn joined<T>(handle: JoinHandle<T>) -> T {
-    handle.join().unwrap_or_else(|panic| {
-        if thread::panicking() {
-            panic!("a thread of the store panicked");
-        }
-        std::panic::resume_unwind(panic)
-    })
+/// Ends with the thread; a bug in it is a bug here, unless this is already the end of one.
+fn joined<T>(handle: JoinHandle<T>) -> Option<T> {
+    match handle.join() {
+        Ok(result) => Some(result),
+        Err(_) if thread::panicking() => None,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }
 
 impl Inner {
@@ -418,11 +426,10 @@ impl SnapshotWriter {
         let inner = &busy.0;
         let through = covered.0.max(start);
         inner.shared.kick();
-        let broken = |shared: &Shared| shared.room().is_err();
         // Asked again and again, because what is not written yet cannot be synced.
         let synced = inner.wait_until(SYNC_WAIT_MAX, |shared| {
             shared.want_synced(shared.durable().min(through));
-            shared.synced() >= through || broken(shared)
+            shared.synced() >= through || shared.is_stuck()
         });
         if !synced || inner.shared.synced() < through {
             return Err(SnapshotError::JournalBehind { through });

@@ -5,7 +5,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-/// Locks even if another thread panicked meanwhile: every critical section here leaves its data whole.
+/// Locks even if another thread panicked meanwhile: every critical section here leaves its data
+/// whole.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::server::{ClockKind, Config};
 use crate::serve::listener::DEFAULT_UNIX_MODE;
@@ -19,6 +19,11 @@ pub fn serve(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the signal runtime cannot be made: {error}")),
     };
+    // Before the doors open: a SIGHUP that nobody listens to ends the process.
+    let mut signals = match runtime.block_on(async { Signals::listen() }) {
+        Ok(signals) => signals,
+        Err(error) => return failed(&format!("signals cannot be received: {error}")),
+    };
     let options = options(config);
     let sidecar = match sidecar::start(&options) {
         Ok(sidecar) => sidecar,
@@ -26,9 +31,7 @@ pub fn serve(config: Config) -> ExitCode {
     };
     announce(&options);
     runtime.block_on(async {
-        if let Err(error) = until_stopped(&sidecar).await {
-            tracing::error!(%error, "signals cannot be received; stopping");
-        }
+        until_stopped(&mut signals, &sidecar).await;
         match sidecar.drain().await {
             Ok(()) => {
                 tracing::info!("stopped; everything is on disk");
@@ -68,19 +71,32 @@ fn announce(options: &StartOptions) {
     }
 }
 
-async fn until_stopped(sidecar: &Sidecar) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+/// The signals that mean something to a sidecar. What comes while it starts is kept until then.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn until_stopped(signals: &mut Signals, sidecar: &Sidecar) {
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(sidecar).await,
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => reload(sidecar).await,
         }
     }
     tracing::info!("stopping: finishing requests, writing the journal, delivering what can be");
-    Ok(())
 }
 
 async fn reload(sidecar: &Sidecar) {

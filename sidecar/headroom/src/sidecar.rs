@@ -9,7 +9,7 @@ mod open;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use headroom_core::catalog::SpecProblem;
@@ -38,6 +38,9 @@ use crate::sinks::{Outbox, Positions, Wiring};
 use crate::telemetry::{Gauges, Metrics};
 
 pub use open::StartError;
+
+/// How long a start waits for the projection; sinks that begin before it is done only begin later.
+const PROJECTED_WITHIN: Duration = Duration::from_millis(200);
 
 /// What a sidecar is started with. Everything is valid already.
 #[derive(Debug, Clone)]
@@ -221,6 +224,9 @@ fn directory_bytes(dir: &Path) -> u64 {
         .sum()
 }
 
+/// Counts the open gRPC connections.
+type Connections = Box<dyn Fn() -> usize + Send + Sync>;
+
 /// Starts a sidecar. When it returns, requests are answered.
 pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
     // Everything that can be wrong with the outside is found before the data directory is touched.
@@ -250,8 +256,11 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
             test_clock: shared.clock.is_test(),
         }
     };
+    // Sinks begin once the projection has come to the end; without this it comes there a second late.
+    store.wait_projected(store.appended(), PROJECTED_WITHIN);
     let outbox = Arc::new(Outbox::start(control.handle(), parsed.sinks, wiring));
     outbox_wake.set(&outbox);
+    outbox.wake();
     let revision = installed.revision;
     shared.words.store(Some(Arc::new(Words { revision, renderer: parsed.prompts })));
     let core = Arc::new(Core {
@@ -276,9 +285,10 @@ fn open_doors(
     listeners: Vec<Listener>,
     admin_listener: Listener,
 ) -> Result<Sidecar, StartError> {
+    let connections: Arc<OnceLock<Connections>> = Arc::default();
     let gauges = {
-        let core = Arc::clone(&core);
-        Arc::new(move || core.gauges(0))
+        let (core, connections) = (Arc::clone(&core), Arc::clone(&connections));
+        Arc::new(move || core.gauges(connections.get().map_or(0, |count| count())))
     };
     let metrics = Metrics::new(options.workers.get() + 1, env!("CARGO_PKG_VERSION"), gauges);
     let readiness = {
@@ -295,6 +305,7 @@ fn open_doors(
                 archive: core.store.clone(),
                 gate: context.gate,
                 recorder: recorders[context.index].clone(),
+                drain: context.drain,
             };
             let service = EntitlementServiceServer::new(service)
                 .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
@@ -302,6 +313,8 @@ fn open_doors(
         })
     };
     let server = Server::start(control.handle(), listeners, gates, kick, &make).map_err(StartError::Thread)?;
+    let by_worker = server.connections_by_worker();
+    let _ = connections.set(Box::new(move || by_worker().iter().sum())); // Set once, here.
     let administration =
         Administration { core: Arc::clone(&core), gate: gates.control().clone() };
     let administration = AdminServiceServer::new(administration)
@@ -335,14 +348,19 @@ impl Sidecar {
 
     /// Ends well: no new connections, requests in flight finish, the journal is written, what can be
     /// delivered is, the memory is checkpointed, the directory is closed.
-    pub async fn drain(self) -> Result<(), headroom_store::CloseError> {
+    pub async fn drain(mut self) -> Result<(), headroom_store::CloseError> {
         self.readiness.set_draining();
+        // Open health watches would hold the stop up.
+        self.admin.end_health_watches().await;
         let drained = self.server.drain(self.drain_timeout).await;
         if drained.connections_cut > 0 {
             let connections = drained.connections_cut;
             tracing::warn!(connections, "connections were cut with requests in flight");
         }
         self.admin.drain(self.drain_timeout).await;
+        // The outbox waits for the projection, which by itself looks up once a second.
+        let store = &self.core.store;
+        store.wait_projected(store.appended(), self.drain_timeout);
         self.core.outbox.drain(self.drain_timeout).await;
         self.maintenance.stop();
         self.control.stop();

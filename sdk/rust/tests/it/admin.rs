@@ -1,10 +1,150 @@
 //! The admin client.
 
-use headroom_sdk::{AdminClient, Error};
+use crate::fake::serve_admin;
+use headroom_proto::v1;
+use headroom_proto::v1::admin_service_server::AdminService;
+use headroom_sdk::{AdminClient, Error, ErrorReason};
+use std::time::{Duration, SystemTime};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 #[tokio::test]
 async fn an_endpoint_must_be_one() {
-    let error = AdminClient::connect("localhost:7402").await.unwrap_err();
+    let error = AdminClient::connect("localhost:7401").await.unwrap_err();
     assert!(matches!(error, Error::BadEndpoint { .. }), "{error:?}");
     assert!(!error.is_transient());
+}
+
+#[tokio::test]
+async fn what_is_asked_is_on_the_wire_and_what_is_answered_comes_back() {
+    let (endpoint, _tasks) = serve_admin(FakeAdmin).await;
+    let admin = AdminClient::connect(endpoint).await.unwrap();
+
+    let account = admin.set_account_status("acme", v1::AccountStatus::Suspended).await.unwrap();
+    assert_eq!(account.account, "acme");
+    assert_eq!(account.status(), v1::AccountStatus::Suspended);
+
+    let account = admin.delete_override("acme", "tokens", None).await.unwrap();
+    assert_eq!((account.account.as_str(), account.plan.as_str()), ("acme", "tokens/"));
+
+    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(7_200);
+    assert_eq!(admin.advance_clock(Duration::from_secs(7_200)).await.unwrap(), later);
+    assert_eq!(admin.get_status().await.unwrap().version, "fake");
+    assert_eq!(admin.list_accounts(7, Some("n")).await.unwrap().next_page_token, "n+7");
+}
+
+#[tokio::test]
+async fn an_error_of_the_sidecar_keeps_its_reason_and_its_fields() {
+    let (endpoint, _tasks) = serve_admin(FakeAdmin).await;
+    let admin = AdminClient::connect(endpoint).await.unwrap();
+    let error = admin.set_clock(SystemTime::UNIX_EPOCH).await.unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::ClockWentBack));
+    assert_eq!(error.to_string(), "clock_went_back: the clock cannot go back");
+    let Error::Rejected { violations, code, .. } = error else { panic!("{error:?}") };
+    assert_eq!((code, violations[0].field.as_str()), (Code::FailedPrecondition, "at"));
+
+    // An account is promised in the answer; an answer without one is an error.
+    let error = admin.get_account("acme").await.unwrap_err();
+    assert!(matches!(error, Error::UnexpectedAnswer { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn admin_calls_have_a_deadline() {
+    let (endpoint, _tasks) = serve_admin(FakeAdmin).await;
+    let deadline = Duration::from_millis(30);
+    let admin = AdminClient::builder(endpoint).deadline(deadline).connect().await.unwrap();
+    let error = admin.backup("/slow").await.unwrap_err();
+    assert!(matches!(error, Error::DeadlineExceeded { deadline: d } if d == deadline), "{error:?}");
+}
+
+type Unary<T> = Result<Response<T>, Status>;
+
+/// Answers with what it was asked.
+struct FakeAdmin;
+
+#[tonic::async_trait]
+impl AdminService for FakeAdmin {
+    async fn set_account_status(
+        &self,
+        request: Request<v1::SetAccountStatusRequest>,
+    ) -> Unary<v1::SetAccountStatusResponse> {
+        let v1::SetAccountStatusRequest { account, status } = request.into_inner();
+        let account = v1::Account { account, status, ..v1::Account::default() };
+        Ok(Response::new(v1::SetAccountStatusResponse { account: Some(account) }))
+    }
+
+    async fn delete_override(
+        &self,
+        request: Request<v1::DeleteOverrideRequest>,
+    ) -> Unary<v1::DeleteOverrideResponse> {
+        let v1::DeleteOverrideRequest { account, feature, limit } = request.into_inner();
+        let plan = format!("{feature}/{limit}");
+        let account = v1::Account { account, plan, ..v1::Account::default() };
+        Ok(Response::new(v1::DeleteOverrideResponse { account: Some(account) }))
+    }
+
+    async fn set_clock(
+        &self,
+        request: Request<v1::SetClockRequest>,
+    ) -> Unary<v1::SetClockResponse> {
+        match request.into_inner().to {
+            Some(v1::set_clock_request::To::Advance(by)) => {
+                let now = prost_types::Timestamp { seconds: by.seconds, nanos: by.nanos };
+                Ok(Response::new(v1::SetClockResponse { now: Some(now) }))
+            }
+            _ => {
+                let mut details = ErrorDetails::with_error_info("CLOCK_WENT_BACK", "headroom", []);
+                details.add_bad_request_violation("at", "is in the past");
+                let code = Code::FailedPrecondition;
+                Err(Status::with_error_details(code, "the clock cannot go back", details))
+            }
+        }
+    }
+
+    async fn get_account(
+        &self,
+        _: Request<v1::GetAccountRequest>,
+    ) -> Unary<v1::GetAccountResponse> {
+        Ok(Response::new(v1::GetAccountResponse { account: None }))
+    }
+
+    async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Unary<v1::GetStatusResponse> {
+        let version = "fake".to_owned();
+        Ok(Response::new(v1::GetStatusResponse { version, ..v1::GetStatusResponse::default() }))
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<v1::ListAccountsRequest>,
+    ) -> Unary<v1::ListAccountsResponse> {
+        let v1::ListAccountsRequest { page_size, page_token } = request.into_inner();
+        let next_page_token = format!("{page_token}+{page_size}");
+        Ok(Response::new(v1::ListAccountsResponse { accounts: Vec::new(), next_page_token }))
+    }
+
+    async fn backup(&self, _: Request<v1::BackupRequest>) -> Unary<v1::BackupResponse> {
+        std::future::pending().await
+    }
+
+    async fn put_subscription(
+        &self,
+        _: Request<v1::PutSubscriptionRequest>,
+    ) -> Unary<v1::PutSubscriptionResponse> {
+        Err(Status::unimplemented("put_subscription"))
+    }
+    async fn put_override(
+        &self,
+        _: Request<v1::PutOverrideRequest>,
+    ) -> Unary<v1::PutOverrideResponse> {
+        Err(Status::unimplemented("put_override"))
+    }
+    async fn put_facts(&self, _: Request<v1::PutFactsRequest>) -> Unary<v1::PutFactsResponse> {
+        Err(Status::unimplemented("put_facts"))
+    }
+    async fn reload_catalog(
+        &self,
+        _: Request<v1::ReloadCatalogRequest>,
+    ) -> Unary<v1::ReloadCatalogResponse> {
+        Err(Status::unimplemented("reload_catalog"))
+    }
 }

@@ -2,6 +2,7 @@
 //! and misbehaves on request.
 
 use headroom_proto::v1;
+use headroom_proto::v1::admin_service_server::{AdminService, AdminServiceServer};
 use headroom_proto::v1::entitlement_service_server::{
     EntitlementService, EntitlementServiceServer,
 };
@@ -53,6 +54,15 @@ pub(crate) struct Fake {
     pub memory: Arc<Mutex<Memory>>,
     // Runs the listener; ends with the fake.
     _tasks: JoinSet<()>,
+    socket: Option<PathBuf>,
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        if let Some(socket) = &self.socket {
+            let _ = std::fs::remove_file(socket); // Gone already is as good.
+        }
+    }
 }
 
 impl Fake {
@@ -67,7 +77,7 @@ impl Fake {
             let server = Server::builder().add_service(service).serve_with_incoming(incoming);
             server.await.expect("the fake serves");
         });
-        Fake { endpoint, memory, _tasks: tasks }
+        Fake { endpoint, memory, _tasks: tasks, socket: None }
     }
 
     /// On a socket in the test directory.
@@ -82,7 +92,8 @@ impl Fake {
             let server = Server::builder().add_service(service).serve_with_incoming(incoming);
             server.await.expect("the fake serves");
         });
-        Fake { endpoint: format!("unix:{}", path.display()), memory, _tasks: tasks }
+        let endpoint = format!("unix:{}", path.display());
+        Fake { endpoint, memory, _tasks: tasks, socket: Some(path) }
     }
 
     /// The idempotency keys of all consumes, in the order of arrival.
@@ -95,6 +106,19 @@ impl Fake {
     pub(crate) fn batches(&self) -> Vec<usize> {
         self.memory.lock().expect("no panic").messages.iter().map(Vec::len).collect()
     }
+}
+
+/// Serves an admin service on a free loopback port.
+pub(crate) async fn serve_admin(admin: impl AdminService) -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let server = Server::builder().add_service(AdminServiceServer::new(admin));
+        server.serve_with_incoming(incoming).await.expect("the fake serves");
+    });
+    (endpoint, tasks)
 }
 
 /// A path that no other test of this process or of another one uses.

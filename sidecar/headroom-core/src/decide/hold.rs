@@ -3,20 +3,25 @@
 //! Usage is booked into the ledgers the reservation was admitted into, whatever window it is by then:
 //! each unit is spent under exactly one window, fixed at admission.
 
+use std::sync::LazyLock;
+
 use smallvec::SmallVec;
 
 use crate::account::Account;
+use crate::catalog::{PlanLimit, Policy};
 use crate::decide::Context;
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
+use crate::decide::settle::put_or_close;
 use crate::decision::{Amounts, Decision, Denial, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
 use crate::reservation::{Reservation, ReservationId, ReservationState};
-use crate::resolve::{Origin, Resolved, ResolvedLimit, ResolvedLimits, resolve};
+use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::signal::{self, Change};
 use crate::time::Millis;
+use crate::window::WindowRule;
 
 /// Sets units aside.
 pub(super) fn reserve(
@@ -137,13 +142,14 @@ pub(super) fn commit(
     let surplus_units = units - if late { 0 } else { units.min(held.units) };
     let scene = Scene::of(cx, account, held);
     let mut working = scene.working(account, held);
-    if working.iter().any(|w| w.ledger.held() + units > limits::UNITS_MAX) {
+    // What the hold gives back makes room for what is committed.
+    let given_back = if still_held { held.units } else { 0 };
+    if working.iter().any(|w| w.ledger.held() - given_back + units > limits::UNITS_MAX) {
         return Err(OpError::CounterFull);
     }
 
     // Every check is above this line, every change below it.
     let mut debt_units = 0;
-    let mut signals = SmallVec::new();
     for w in &mut working {
         give_back(&mut w.ledger, held, still_held);
         let debt = meter::debt_of(w.limit.ceiling_units(), &w.ledger, units, surplus_units);
@@ -152,11 +158,10 @@ pub(super) fn commit(
         w.ledger.debt += debt;
         w.ledger.used += units;
         assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
-        signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, &mut signals);
+        signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
         w.verdict = meter::level(w.limit, &w.ledger);
-        effects.push(put_or_close(cx.now, w.ledger));
+        effects.push(put_or_close(account, cx.now, w.ledger));
     }
-    effects.extend(signals.into_iter().map(Effect::Signal));
     close(cx.now, account, held, ReservationState::Committed { units }, effects);
     let amounts = Amounts {
         reservation: Some(id),
@@ -186,7 +191,7 @@ pub(super) fn release(
     for w in &mut working {
         give_back(&mut w.ledger, held, still_held);
         w.verdict = meter::level(w.limit, &w.ledger);
-        effects.push(put_or_close(cx.now, w.ledger));
+        effects.push(put_or_close(account, cx.now, w.ledger));
     }
     close(cx.now, account, held, ReservationState::Released, effects);
     let amounts = Amounts {
@@ -205,21 +210,16 @@ struct Scene<'a> {
 }
 
 /// Books a limit that is not in force any more: it allows nothing, and nothing is announced.
-const GONE: ResolvedLimit<'static> = ResolvedLimit {
-    limit: NameId(u32::MAX),
-    window: crate::window::WindowRule::Lifetime,
-    included_units: Some(0),
-    soft_limits_bp: &[],
-    policy: crate::catalog::Policy::Block,
-    mark: 0,
-};
+static GONE: LazyLock<PlanLimit> = LazyLock::new(|| {
+    PlanLimit::new(NameId(u32::MAX), WindowRule::Lifetime, Some(0), Vec::new(), Policy::Block)
+});
 
 impl<'a> Scene<'a> {
     fn of(cx: Context<'a>, account: &'a Account, held: &Reservation) -> Scene<'a> {
         let resolved = cx.catalog.feature_of(held.feature).map(|f| resolve(cx.catalog, &account.profile, f));
         match resolved {
             Some((Resolved::Limits(limits), origin)) => Scene { limits, origin },
-            _ => Scene { limits: SmallVec::new(), origin: Origin::None },
+            _ => Scene { limits: ResolvedLimits::Planned(&[]), origin: Origin::None },
         }
     }
 
@@ -230,10 +230,10 @@ impl<'a> Scene<'a> {
             .filter_map(|(limit, start)| account.ledger(held.feature, *limit, *start))
             .map(|ledger| {
                 let known = self.limits.iter().find(|l| l.limit == ledger.limit);
-                let limit = known.unwrap_or(&GONE);
+                let limit = known.unwrap_or_else(|| &GONE);
                 let mut ledger = *ledger;
                 if known.is_some() {
-                    ledger.see_limit(limit.mark);
+                    ledger.see_limit(limit.mark());
                 }
                 Working { limit, ledger, fresh: false, verdict: meter::level(limit, &ledger) }
             })
@@ -282,10 +282,6 @@ fn give_back(ledger: &mut Ledger, held: &Reservation, still_held: bool) {
         ledger.reserved -= held.units;
     }
     ledger.holds -= 1;
-}
-
-fn put_or_close(now: Millis, ledger: Ledger) -> Effect {
-    if ledger.is_over(now) { Effect::LedgerClosed(ledger) } else { Effect::Ledger(ledger) }
 }
 
 /// Gives a reservation its one outcome, and forgets the oldest outcome when there are too many.

@@ -6,15 +6,15 @@
 use smallvec::SmallVec;
 
 use crate::account::Account;
-use crate::catalog::{FeatureIx, Policy};
+use crate::catalog::{FeatureIx, PlanLimit, Policy};
 use crate::decide::{Context, bare_limits};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
-use crate::resolve::{Origin, Resolved, ResolvedLimit, resolve};
-use crate::signal::{self, Change, Signal};
+use crate::resolve::{Origin, Resolved, resolve};
+use crate::signal::{self, Change};
 use crate::time::Window;
 use crate::window::window_at;
 
@@ -26,7 +26,7 @@ const IN_FLIGHT_RETRY_MS: i64 = 1_000;
 #[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
     pub(super) feature: FeatureIx,
-    pub(super) limits: &'a [ResolvedLimit<'a>],
+    pub(super) limits: &'a [PlanLimit],
     pub(super) origin: Origin,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct LedgerNow {
 /// One limit while a request is decided.
 #[derive(Clone, Copy)]
 pub(super) struct Working<'a> {
-    pub(super) limit: &'a ResolvedLimit<'a>,
+    pub(super) limit: &'a PlanLimit,
     pub(super) ledger: Ledger,
     pub(super) fresh: bool,
     pub(super) verdict: Verdict,
@@ -56,11 +56,11 @@ pub(super) fn ledger_now(
     cx: Context<'_>,
     account: &Account,
     feature: NameId,
-    limit: &ResolvedLimit<'_>,
+    limit: &PlanLimit,
 ) -> LedgerNow {
     if let Some(found) = account.ledger_at(feature, limit.limit, cx.now) {
         let mut ledger = *found;
-        ledger.see_limit(limit.mark);
+        ledger.see_limit(limit.mark());
         return LedgerNow { ledger, fresh: false };
     }
     let profile = &account.profile;
@@ -73,7 +73,7 @@ pub(super) fn ledger_now(
         .max();
     let start = earlier_end.map_or(ruled.start(), |end| end.max(ruled.start()));
     let window = Window::new(start, ruled.end()).unwrap_or(ruled);
-    LedgerNow { ledger: Ledger::new(feature, limit.limit, window, limit.mark), fresh: true }
+    LedgerNow { ledger: Ledger::new(feature, limit.limit, window, limit.mark()), fresh: true }
 }
 
 /// Compares `units` more with every limit. The verdicts are what the request would get.
@@ -90,7 +90,7 @@ pub(super) fn weigh<'a>(cx: Context<'_>, account: &Account, ask: Ask<'a>, units:
 }
 
 /// What one limit says to `units` more, used at once or held first.
-pub(super) fn admission(limit: &ResolvedLimit<'_>, ledger: &Ledger, units: u64, uses: bool) -> Verdict {
+pub(super) fn admission(limit: &PlanLimit, ledger: &Ledger, units: u64, uses: bool) -> Verdict {
     if let Some(ceiling) = limit.ceiling_units()
         && ledger.held().saturating_add(units) > ceiling
     {
@@ -107,7 +107,7 @@ pub(super) fn admission(limit: &ResolvedLimit<'_>, ledger: &Ledger, units: u64, 
 }
 
 /// How a limit stands with this ledger.
-pub(super) fn level(limit: &ResolvedLimit<'_>, ledger: &Ledger) -> Verdict {
+pub(super) fn level(limit: &PlanLimit, ledger: &Ledger) -> Verdict {
     let Some(included) = limit.included_units else { return Verdict::Allowed };
     let above = ledger.held() > included;
     match limit.policy {
@@ -210,12 +210,10 @@ pub(super) fn consume(
     }
 
     // Every check is above this line, every change below it.
-    let mut signals = SmallVec::new();
     for w in &mut working {
-        use_units(cx, w, units, &mut signals);
+        use_units(cx, w, units, effects);
         put_ledger(cx, account, w.ledger, w.fresh, effects);
     }
-    effects.extend(signals.into_iter().map(Effect::Signal));
     let decision = answer(cx, account, ask, &working);
     Ok(Outcome { decision, amounts: Amounts { units, ..Amounts::default() } })
 }
@@ -240,16 +238,14 @@ pub(super) fn record(
 
     // Every check is above this line, every change below it.
     let mut debt_units = 0;
-    let mut signals = SmallVec::new();
     for w in &mut working {
         let debt = debt_of(w.limit.ceiling_units(), &w.ledger, units, units);
         w.ledger.debt += debt;
         debt_units = debt_units.max(debt);
-        use_units(cx, w, units, &mut signals);
+        use_units(cx, w, units, effects);
         w.verdict = level(w.limit, &w.ledger);
         put_ledger(cx, account, w.ledger, w.fresh, effects);
     }
-    effects.extend(signals.into_iter().map(Effect::Signal));
     let decision = answer(cx, account, ask, &working);
     Ok(Outcome { decision, amounts: Amounts { units, debt_units, ..Amounts::default() } })
 }
@@ -260,11 +256,11 @@ pub(super) fn debt_of(ceiling: Option<u64>, ledger: &Ledger, units: u64, surplus
     surplus.min((ledger.held() + units).saturating_sub(ceiling))
 }
 
-fn use_units(cx: Context<'_>, w: &mut Working<'_>, units: u64, signals: &mut SmallVec<[Signal; 2]>) {
+fn use_units(cx: Context<'_>, w: &mut Working<'_>, units: u64, effects: &mut Effects) {
     let change = Change { at: cx.now, previous_units: w.ledger.used, refused_units: 0 };
     w.ledger.used += units;
     assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
-    signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, signals);
+    signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
 }
 
 /// Lists a ledger as changed. A new one takes the place of older ones whose window is over.
@@ -297,13 +293,12 @@ pub(super) fn announce_refusal(
         if w.verdict != Verdict::Denied(Denial::QuotaExhausted) {
             continue;
         }
-        let mut signals = SmallVec::new();
+        let before = effects.len();
         let change =
             Change { at: cx.now, previous_units: w.ledger.used, refused_units: units };
-        signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, &mut signals);
-        if !signals.is_empty() {
+        signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
+        if effects.len() > before {
             put_ledger(cx, account, w.ledger, w.fresh, effects);
-            effects.extend(signals.into_iter().map(Effect::Signal));
         }
     }
 }

@@ -10,12 +10,14 @@ mod settle;
 use smallvec::SmallVec;
 
 use crate::account::Account;
-use crate::catalog::{Catalog, FeatureIx, FeatureKind};
+use crate::catalog::{Catalog, FeatureIx, FeatureKind, PlanLimit, Policy};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::Effects;
+use crate::names::NameId;
 use crate::reservation::ReservationId;
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::time::Millis;
+use crate::window::WindowRule;
 
 pub use settle::settle;
 
@@ -190,7 +192,7 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
 /// A refusal that has nothing to do with a limit.
 pub(crate) fn refusal(
     account: &Account,
-    feature: Option<crate::names::NameId>,
+    feature: Option<NameId>,
     denial: Denial,
 ) -> Decision {
     Decision {
@@ -210,18 +212,10 @@ fn plain(decision: Decision) -> Outcome {
 
 /// The limits usage is recorded against when nothing entitles the account: the feature's own, with
 /// nothing included, so that all of it is debt. `None`: the feature is not a quota.
-fn bare_limits<'a>(cx: Context<'a>, feature: FeatureIx) -> Option<ResolvedLimits<'a>> {
+fn bare_limits(cx: Context<'_>, feature: FeatureIx) -> Option<ResolvedLimits<'static>> {
     let FeatureKind::Quota { limits } = &cx.catalog.feature(feature).kind else { return None };
-    let bare = |(limit, window): &(crate::names::NameId, crate::window::WindowRule)| {
-        let policy = crate::catalog::Policy::Block;
-        crate::resolve::ResolvedLimit {
-            limit: *limit,
-            window: *window,
-            included_units: Some(0),
-            soft_limits_bp: &[],
-            policy,
-            mark: crate::resolve::mark(Some(0), policy, &[]),
-        }
+    let bare = |(limit, window): &(NameId, WindowRule)| {
+        PlanLimit::new(*limit, *window, Some(0), Vec::new(), Policy::Block)
     };
-    Some(limits.iter().map(bare).collect())
+    Some(ResolvedLimits::Changed(limits.iter().map(bare).collect()))
 }

@@ -48,6 +48,16 @@ pub fn settle(account: &Account, now: Millis, effects: &mut Effects) {
     }
     effects.extend(changed.into_values().map(|ledger| {
         assert!(ledger.is_sound(), "unsound ledger {ledger:?}");
-        if ledger.is_over(now) { Effect::LedgerClosed(ledger) } else { Effect::Ledger(ledger) }
+        put_or_close(account, now, ledger)
     }));
+}
+
+/// Lists a ledger of an earlier day as changed, or as closed. The latest of its limit stays, also
+/// after its window: the next one begins where it ended.
+pub(super) fn put_or_close(account: &Account, now: Millis, ledger: Ledger) -> Effect {
+    if ledger.is_over(now) && account.is_replaced(&ledger) {
+        Effect::LedgerClosed(ledger)
+    } else {
+        Effect::Ledger(ledger)
+    }
 }

@@ -100,7 +100,7 @@ impl Model {
         now: i64,
     ) -> Result<Done, OpError> {
         let serial = u32::try_from(hold.0 >> 32).expect("the upper half");
-        let count = (hold.0 & u64::from(u32::MAX)) as u32;
+        let count = u32::try_from(hold.0 & u64::from(u32::MAX)).expect("the lower half");
         let known = account.holds.get(&count);
         let known = known.filter(|held| serial == account.serial && !held.is_forgotten(now));
         let Some(held) = known.cloned() else { return Err(OpError::UnknownReservation) };
@@ -129,13 +129,7 @@ impl Model {
         Ok(done)
     }
 
-    fn held_pages(
-        &self,
-        limits: &[Limit],
-        account: &Account,
-        held: &Hold,
-        now: i64,
-    ) -> Vec<Page> {
+    fn held_pages(&self, limits: &[Limit], account: &Account, held: &Hold, now: i64) -> Vec<Page> {
         let mut pages = Vec::new();
         for (limit, start) in &held.books {
             let same = |book: &&Book| {

@@ -133,7 +133,7 @@ impl Page {
             policy: terms.policy,
             ceiling,
             passed_bp: terms.passed_bp(used),
-            settled: included.map(|included| if used < included { included - used } else { 0 }),
+            settled: included.map(|included| included - included.min(used)),
             drawable: ceiling.map(|ceiling| ceiling - ceiling.min(self.held())),
             grace_left: match (terms.policy, included, ceiling) {
                 (Policy::Grace { .. }, Some(included), Some(ceiling)) => {
@@ -340,22 +340,30 @@ impl Model {
     }
 
     /// The refusals that no count can lift, in their order; otherwise what the account may do.
-    fn gate(&self, account: &Account, feature: &str, now: i64) -> Result<(Entitled, Origin), Done> {
-        let known = self.feature(feature).map(|known| known.feature.clone());
-        let refused = |denial| Err(Done::refused(Verdict::Denied(denial), known.clone()));
+    fn gate(
+        &self,
+        account: &Account,
+        feature: &str,
+        now: i64,
+    ) -> Result<(Entitled, Origin), Denial> {
         if account.suspended {
-            return refused(Denial::AccountSuspended);
+            return Err(Denial::AccountSuspended);
         }
-        if known.is_none() {
-            return refused(Denial::UnknownFeature);
+        if self.feature(feature).is_none() {
+            return Err(Denial::UnknownFeature);
         }
         if account.ends_at <= now {
-            return refused(Denial::SubscriptionEnded);
+            return Err(Denial::SubscriptionEnded);
         }
         match self.entitled(account, feature) {
-            (Entitled::Nothing, _) => refused(Denial::NotInPlan),
+            (Entitled::Nothing, _) => Err(Denial::NotInPlan),
             entitled => Ok(entitled),
         }
+    }
+
+    fn refused(&self, denial: Denial, feature: &str) -> Done {
+        let known = self.feature(feature).map(|known| known.feature.clone());
+        Done::refused(Verdict::Denied(denial), known)
     }
 
     /// The limits as they are now, whatever the gate says.
@@ -385,7 +393,7 @@ impl Model {
         now: i64,
     ) -> Done {
         match self.gate(account, feature, now) {
-            Err(refused) => refused,
+            Err(denial) => self.refused(denial, feature),
             Ok((Entitled::Limits(limits), origin)) => {
                 let mut pages = self.pages(account, feature, &limits, now);
                 for page in &mut pages {
@@ -421,7 +429,7 @@ impl Model {
             FeatureOp::Consume { units } | FeatureOp::Reserve { units, .. } => units,
         };
         let (limits, origin) = match self.gate(account, feature, now) {
-            Err(refused) => return Ok(refused),
+            Err(denial) => return Ok(self.refused(denial, feature)),
             Ok((Entitled::Limits(limits), origin)) => (limits, origin),
             Ok(_) => return Err(OpError::WrongFeatureKind),
         };

@@ -39,8 +39,12 @@ impl Model {
         let Some(known) = self.feature(feature) else { return nothing };
         let planned = self.planned(account, feature);
         let from_plan = if account.by_default { Origin::DefaultPlan } else { Origin::Plan };
-        let overrides: Vec<&Says> =
-            account.overrides.iter().filter(|(of, _)| of == feature).map(|(_, says)| says).collect();
+        let overrides: Vec<&Says> = account
+            .overrides
+            .iter()
+            .filter(|(of, _)| of == feature)
+            .map(|(_, says)| says)
+            .collect();
         match known.kind {
             FeatureKindSpec::Switch => {
                 for says in &overrides {

@@ -3,7 +3,7 @@
 use headroom_core::reservation::ReservationId;
 use headroom_engine::engine::Wants;
 
-use super::{Account, Answer, Book, Line, LimitAnswer, Model, Said};
+use super::{Account, Answer, Book, LimitAnswer, Line, Model, Said};
 
 impl Model {
     /// What a use of one unit of each feature would be answered, with the state of every limit.
@@ -48,11 +48,12 @@ impl Model {
         windows.chain(holds).chain(ends).filter(|at| now < *at && *at < far).collect()
     }
 
-    /// The reservations ever made by an account.
-    pub fn holds(&self, account: &str) -> Vec<ReservationId> {
+    /// The reservations of an account that are remembered.
+    pub fn holds(&self, account: &str, now: i64) -> Vec<ReservationId> {
         let Some(account) = self.accounts.get(account) else { return Vec::new() };
         let id = |count: &u32| ReservationId(u64::from(account.serial) << 32 | u64::from(*count));
-        account.holds.keys().map(id).collect()
+        let remembered = account.holds.iter().filter(|(_, hold)| !hold.is_forgotten(now));
+        remembered.map(|(count, _)| id(count)).collect()
     }
 
     /// Units that a feature of an account could still draw, by its tightest limit.

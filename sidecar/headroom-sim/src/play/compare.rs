@@ -20,7 +20,14 @@ pub(super) fn same<T: PartialEq + Debug>(what: &str, engine: &T, model: &T) -> M
     if engine == model {
         return Ok(());
     }
-    Err(format!("{what}:\n  engine {engine:#?}\n  model  {model:#?}"))
+    // Lines that both have say nothing.
+    let (engine, model) = (format!("{engine:#?}"), format!("{model:#?}"));
+    let only = |these: &str, those: &str| {
+        let ours = |line: &&str| !those.lines().any(|other| other == *line);
+        these.lines().filter(ours).collect::<Vec<_>>().join("\n    ")
+    };
+    let (ours, theirs) = (only(&engine, &model), only(&model, &engine));
+    Err(format!("{what} differ\n  engine:\n    {ours}\n  model:\n    {theirs}"))
 }
 
 impl Player {
@@ -159,10 +166,9 @@ impl Player {
         let word = request_word(&request.asked);
         let coverage = &mut self.coverage;
         match expected {
-            Err(EngineError::Op(error)) => coverage.note(&format!("error {error:?}").replace(
-                |c: char| c.is_ascii_digit(),
-                "",
-            )),
+            Err(EngineError::Op(error)) => {
+                coverage.note(&format!("error {error:?}").replace(|c: char| c.is_ascii_digit(), ""))
+            }
             Err(EngineError::Store(_)) => coverage.note("error Store"),
             Err(error) => coverage.note(&format!("error {error:?}")),
             Ok(answer) => {
@@ -176,7 +182,7 @@ impl Player {
                     ("surplus", amounts.surplus_units > 0),
                     ("late", amounts.late),
                     ("other limits", !answer.others.is_empty()),
-                    ("facts", !answer.facts.is_empty()),
+                    ("about", answer.about.is_some()),
                     ("config value", answer.value_json.is_some()),
                     ("no binding limit", answer.verdict.is_allowed() && answer.binding.is_none()),
                     (

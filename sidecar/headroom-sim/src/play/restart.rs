@@ -42,7 +42,11 @@ impl Player {
         if clock.high_water > Millis(self.now) {
             return Err(format!("the clock remembers {} in the future", clock.high_water));
         }
-        compare::same("the catalog's text", &recovery.catalog_source(), &self.model.source.as_str())?;
+        compare::same(
+            "the catalog's text",
+            &recovery.catalog_source(),
+            &self.model.source.as_str(),
+        )?;
         self.finish(recovery)?;
         if !lost {
             compare::same("the count of ledgers", &self.engine.counts().ledgers, &ledgers)?;

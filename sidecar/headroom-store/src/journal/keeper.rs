@@ -1,5 +1,5 @@
-//! The keeper: what may take long and must not delay a write. It syncs in the background, reserves the
-//! next segment, and removes segments that nobody needs.
+//! The keeper: what may take long and must not delay a write. It syncs in the background, reserves
+//! the next segment, and removes segments that nobody needs.
 //!
 //! A sync runs beside the writes: on the file systems we know, a write into reserved room does not
 //! wait for a sync of what was written before.

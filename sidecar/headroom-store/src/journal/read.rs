@@ -165,7 +165,6 @@ pub(crate) fn look_beyond(
     let seed = header.seed();
     let mut at = 0;
     while at < bytes.len() {
-        // Most of what lies there was reserved and never used.
         let Some(zeros) = bytes[at..].iter().position(|byte| *byte != 0) else { break };
         // A length may begin with zero bytes, so the search steps back over three of them.
         let nonzero = at + zeros;
@@ -188,24 +187,23 @@ pub(crate) fn look_beyond(
     Ok(beyond)
 }
 
-/// The rest of a file from `from` on, without the zeros at its end.
+/// The rest of a file from `from` on. Of the zeros at its end there are only as many as the last
+/// frame may need: most of a segment was reserved and never used.
 fn read_from(file: &dyn DiskFile, path: &Path, from: u64) -> Result<Vec<u8>, IoError> {
     let mut bytes = Vec::new();
     let mut chunk = vec![0; CHUNK_LARGE];
-    let mut used = 0;
-    for step in 0.. {
-        let count =
-            file.read_at(&mut chunk, from + step * CHUNK_LARGE as u64).doing("read", path)?;
+    let mut total = 0;
+    loop {
+        let count = file.read_at(&mut chunk, from + total as u64).doing("read", path)?;
         if count == 0 {
             break;
         }
-        let start = usize::try_from(step).unwrap_or(usize::MAX) * CHUNK_LARGE;
         if let Some(last) = chunk[..count].iter().rposition(|byte| *byte != 0) {
-            bytes.resize(start, 0);
+            bytes.resize(total, 0);
             bytes.extend_from_slice(&chunk[..=last]);
-            used = bytes.len();
         }
+        total += count;
     }
-    bytes.truncate(used);
+    bytes.resize(total.min(bytes.len() + RECORD_BYTES_MAX + FRAME_LEN), 0);
     Ok(bytes)
 }

@@ -13,7 +13,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, list_if_there};
 use crate::error::{Damage, Doing, IoError, ReadError};
 
 use super::read::{Beyond, CHUNK_LARGE, FrameReader, Step, look_beyond};
@@ -91,7 +91,7 @@ pub(crate) fn survey(disk: &dyn Disk, dir: &Path, known: Known) -> Result<Survey
 
 fn list(disk: &dyn Disk, dir: &Path, survey: &mut Survey) -> Result<Vec<Listed>, IoError> {
     let mut listed = Vec::new();
-    for name in disk.list(dir).doing("list", dir)? {
+    for name in list_if_there(disk, dir).doing("list", dir)? {
         let path = dir.join(&name);
         if let Some(first) = first_of_name(&name) {
             let header = match FrameReader::open(disk, &path, 0, true) {

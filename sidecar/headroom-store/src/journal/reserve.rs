@@ -20,8 +20,8 @@ pub(crate) struct Reserve {
     pub(crate) bytes: u64,
 }
 
-/// The reserved segment, or a new one, of at least this size. The caller waits if one is being made:
-/// generations must be used in the order in which they are given out.
+/// The reserved segment, or a new one, of at least this size. The caller waits if one is being
+/// made: generations must be used in the order in which they are given out.
 pub(crate) fn take(shared: &Shared, bytes_min: u64) -> Result<Reserve, IoError> {
     let mut slot = locked(&shared.reserve);
     let mut reserve = match slot.take() {
@@ -52,7 +52,8 @@ pub(crate) fn refill(shared: &Shared) -> Result<bool, IoError> {
     Ok(true)
 }
 
-/// Takes room for a segment. Its header is synced here, so that a segment with a number always has one.
+/// Takes room for a segment. Its header is synced here, so that a segment with a number always has
+/// one.
 fn prepare(shared: &Shared, bytes: u64) -> Result<Reserve, IoError> {
     let generation = shared.generation.fetch_add(1, Ordering::SeqCst) + 1;
     let path = shared.dir.join(format!("reserve-{generation}.tmp"));

@@ -166,8 +166,8 @@ fn checksum(seed: u32, offset: u64, frame: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(seed, &place), &frame[8..])
 }
 
-/// Reads the frame at `offset`, which begins `bytes`. Without `verify` the checksum of a record that
-/// does not matter is not looked at.
+/// Reads the frame at `offset`, which begins `bytes`. Without `verify` the checksum of a record
+/// that does not matter is not looked at.
 pub(crate) fn parse(bytes: &[u8], seed: u32, offset: u64, verify: bool) -> Parsed<'_> {
     if bytes.len() < 4 {
         return Parsed::Short(FRAME_LEN);

@@ -26,7 +26,8 @@ struct Open {
 }
 
 impl Tail {
-    /// Begins after a record. Without `verify` only the checksums of records that matter are looked at.
+    /// Begins after a record. Without `verify` only the checksums of records that matter are looked
+    /// at.
     pub(crate) fn after(shared: Arc<Shared>, seq: u64, chunk: usize, verify: bool) -> Tail {
         Tail { shared, chunk, verify, next: seq + 1, open: None }
     }

@@ -1,4 +1,5 @@
-//! The writer: takes what was appended, writes it in as few writes as possible, and says what is durable.
+//! The writer: takes what was appended, writes it in as few writes as possible, and says what is
+//! durable.
 //!
 //! A file that failed once, at a write or at a sync, is never used again: the system may have
 //! dropped what it could not write and call the file clean. Instead all records above `synced`,
@@ -17,7 +18,7 @@ use headroom_engine::ports::Seq;
 
 use crate::disk::DiskFile;
 use crate::error::{CloseError, Doing, IoError};
-use crate::limits::{HELD_BYTES_MAX, RETRY_MAX, RETRY_MIN, WRITE_DELAY_MAX};
+use crate::limits::{RETRY_MAX, RETRY_MIN, WRITE_DELAY_MAX};
 use crate::options::{Durability, OnProgress, Progress};
 use crate::wake::locked;
 
@@ -166,9 +167,7 @@ impl Writer {
     }
 
     fn take_appended(&mut self) {
-        let used = self.held.bytes();
-        // Bytes in the buffer are not known before it is taken, so it is taken first.
-        let next = self.shared.take(&mut self.spare, HELD_BYTES_MAX.saturating_sub(used));
+        self.shared.take(&mut self.spare, self.held.bytes());
         if !self.spare.is_empty() {
             self.held.push(&self.spare);
             self.spare.clear();
@@ -176,7 +175,6 @@ impl Writer {
                 self.spare = Vec::new();
             }
         }
-        debug_assert!(next > self.held.written());
     }
 
     fn advance(&mut self) -> Result<(), IoError> {
@@ -328,6 +326,7 @@ impl Writer {
         let reason = format!("{error}: {}", error.source);
         if matches!(error.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
         {
+            self.shared.welcome(BROKEN);
             self.shared.refuse(NO_ROOM);
         } else {
             self.shared.broken(&reason);
@@ -353,8 +352,8 @@ impl Writer {
             let records = self.shared.appended() - self.shared.synced();
             return Err(CloseError::Unwritten { records, reason: failing.reason.clone() });
         }
-        // The mark tells the next start that a hole before it is damage. It is not needed, so a full
-        // segment or a failure is no reason to complain.
+        // The mark tells the next start that a hole before it is damage. It is not needed, so a
+        // full segment or a failure is no reason to complain.
         let active = &self.active;
         let synced = self.shared.synced();
         if active.marked < synced && active.bytes - active.offset >= MARK_LEN {
@@ -366,8 +365,8 @@ impl Writer {
     }
 }
 
-/// Writes all that is held into a new segment, which counts only once it is synced: then it replaces
-/// what older ones hold of the same records.
+/// Writes all that is held into a new segment, which counts only once it is synced: then it
+/// replaces what older ones hold of the same records.
 fn rewrite(shared: &Shared, held: &mut Held) -> Result<(Active, Run), IoError> {
     let bytes_min = RECORDS_AT + MARK_LEN + held.bytes() as u64;
     let reserve = reserve::take(shared, bytes_min)?;

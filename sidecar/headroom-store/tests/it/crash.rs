@@ -1,4 +1,5 @@
-//! The world stops at each operation of a scenario, and whatever was acknowledged is there afterwards.
+//! The world stops at each operation of a scenario, and whatever was acknowledged is there
+//! afterwards.
 
 use headroom_engine::ports::Seq;
 use headroom_store::fault::{End, FaultDisk};
@@ -7,17 +8,21 @@ use headroom_store::{Durability, Work};
 use crate::support::{Reports, append, durable_of, open, open_reporting, snapshot, verify, work};
 
 /// What the scenario's clients know when the world stops.
+#[derive(Default)]
 struct Known {
     appended: u64,
     acknowledged: u64,
     synced: u64,
+    boot: u32,
+    /// Given out before the first record.
+    hash_key: Option<[u8; 16]>,
 }
 
 /// Appends, checkpoints, projects and removes segments until the end or until the world stops.
 fn scenario(disk: &FaultDisk, durability: Durability) -> Known {
     let reports = Reports::default();
     let Ok(store) = open_reporting(disk, durability, &reports) else {
-        return Known { appended: 0, acknowledged: 0, synced: 0 };
+        return Known::default();
     };
     for round in 0..12_u64 {
         append(&store, round % 5 + 1);
@@ -39,15 +44,24 @@ fn scenario(disk: &FaultDisk, durability: Durability) -> Known {
     }
     let appended = store.appended().0;
     let _ = store.close();
-    Known { appended, acknowledged: durable_of(&reports), synced: store.status().synced.0 }
+    Known {
+        appended,
+        acknowledged: durable_of(&reports),
+        synced: store.status().synced.0,
+        boot: store.boot(),
+        hash_key: Some(store.hash_key()),
+    }
 }
 
 /// Opens what is left, checks it, goes on, and checks again.
 #[track_caller]
-fn check_after(disk: &FaultDisk, durability: Durability, least: u64, most: u64) {
+fn check_after(disk: &FaultDisk, durability: Durability, least: u64, known: &Known) {
     let store = open(disk, durability).unwrap();
     let last = verify(&store);
+    let most = known.appended;
     assert!(least <= last && last <= most, "{least} <= {last} <= {most}");
+    assert!(store.boot() > known.boot);
+    assert!(known.hash_key.is_none_or(|key| key == store.hash_key()));
     append(&store, 5);
     work(&store, 1);
     assert_eq!(store.durable(), Seq(last + 5));
@@ -79,14 +93,16 @@ fn check_every_stop(durability: Durability, ends: &[End]) {
                 };
                 println!("stop {stop} torn {torn} {end:?}");
                 let after = disk.after(*end);
-                check_after(&after, durability, survives, known.appended);
+                check_after(&after, durability, survives, &known);
 
                 // And once more: recovery itself is interrupted.
                 let again = disk.after(*end);
                 again.stop_at(stop % 23 + 1, torn);
                 let _ = open(&again, durability).map(|store| store.close());
-                let again = again.after(*end);
-                check_after(&again, durability, survives, known.appended);
+                for second in [*end, End::Kill] {
+                    let again = again.after(second);
+                    check_after(&again, durability, survives, &known);
+                }
             }
         }
     }

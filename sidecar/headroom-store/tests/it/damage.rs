@@ -1,8 +1,9 @@
-//! Bytes that are not what was written: cut where nothing was acknowledged, refused everywhere else.
+//! Bytes that are not what was written: cut where nothing was acknowledged, refused everywhere
+//! else.
 
 use std::path::{Path, PathBuf};
 
-use headroom_engine::ports::Seq;
+use headroom_engine::ports::{Seq, Store};
 use headroom_store::fault::{End, FaultDisk};
 use headroom_store::{Disk, Durability, OpenError, Work, inspect_on};
 
@@ -146,11 +147,17 @@ fn no_flipped_bit_ever_makes_a_wrong_record() {
 fn after_a_clean_end_every_flipped_bit_in_a_record_is_damage() {
     let disk = closed(3);
     let end = RECORDS_AT + (1..=3).map(|seq| 9 + record(seq).len()).sum::<usize>();
-    for bit in 0..end * 8 {
-        let disk = copy(&disk);
-        disk.edit(&segment_path(1), |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
-        if let Ok(store) = open(&disk, Durability::Written) {
-            panic!("bit {bit} was not noticed, {} records", verify(&store));
+    for projection_lost in [false, true] {
+        if projection_lost {
+            // Then only the journal itself says that it was synced.
+            disk.remove(&dir().join("projection.redb")).unwrap();
+        }
+        for bit in 0..end * 8 {
+            let disk = copy(&disk);
+            disk.edit(&segment_path(1), |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+            if let Ok(store) = open(&disk, Durability::Written) {
+                panic!("bit {bit} was not noticed, {} records", verify(&store));
+            }
         }
     }
 }
@@ -192,6 +199,21 @@ fn a_missing_segment_is_damage_wherever_it_was() {
 }
 
 #[test]
+fn segments_under_each_others_names_are_damage() {
+    let disk = closed(60);
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|ext| ext == "seg");
+    let segments: Vec<_> = disk.files().into_iter().filter(is_segment).collect();
+    for pair in segments.windows(2) {
+        let disk = copy(&disk);
+        let aside = dir().join("journal/aside");
+        disk.rename(&pair[0], &aside).unwrap();
+        disk.rename(&pair[1], &pair[0]).unwrap();
+        disk.rename(&aside, &pair[1]).unwrap();
+        refused(&disk);
+    }
+}
+
+#[test]
 fn a_hole_is_damage_unless_the_power_may_have_been_cut() {
     let disk = unsynced(6);
     let hole = RECORDS_AT + 9 + record(1).len();
@@ -208,33 +230,46 @@ fn a_hole_is_damage_unless_the_power_may_have_been_cut() {
     assert_eq!(verify(&open(&disk, Durability::Written).unwrap()), 5);
 }
 
+/// A killed process's disk with records that are all alike, so that frames of two disks are at the
+/// same places. `life` decides the nonces.
+fn alike(life: usize, count: u64) -> FaultDisk {
+    let disk = FaultDisk::new();
+    for _ in 0..life {
+        disk.random().unwrap();
+    }
+    let store = open(&disk, Durability::Written).unwrap();
+    for _ in 0..count {
+        store.append(b"the same for all", false);
+    }
+    store.drive(Work::Write);
+    disk.after(End::Kill)
+}
+
+fn replayed(disk: &FaultDisk) -> Seq {
+    let store = open(disk, Durability::Written).unwrap();
+    store.replay(Seq(0), &mut |_, record| assert_eq!(record, b"the same for all")).unwrap()
+}
+
 #[test]
 fn records_of_another_life_or_at_another_place_are_not_replayed() {
-    let other = unsynced(8);
+    let end = RECORDS_AT + 3 * 25;
     let mut recycled = Vec::new();
-    other.edit(&segment_path(1), |bytes| recycled.clone_from(bytes));
-    let disk = unsynced(3);
-    let end = RECORDS_AT + (1..=3).map(|seq| 9 + record(seq).len()).sum::<usize>();
+    alike(0, 8).edit(&segment_path(1), |bytes| recycled.clone_from(bytes));
 
-    // The same place in a segment with another nonce. (Both disks draw the same random numbers.)
-    let elsewhere = copy(&disk);
-    elsewhere.random().unwrap();
-    let store = open(&elsewhere, Durability::Written).unwrap();
-    append(&store, 2);
-    store.drive(Work::Write);
-    let elsewhere = elsewhere.after(End::Kill);
-    elsewhere.edit(&segment_path(4), |bytes| {
-        let end = RECORDS_AT + (4..=5).map(|seq| 9 + record(seq).len()).sum::<usize>();
-        let rest = bytes.len() - end;
-        bytes[end..].copy_from_slice(&recycled[end..end + rest]);
-    });
-    assert_eq!(verify(&open(&elsewhere, Durability::Written).unwrap()), 5);
+    // The same bytes of the same life are records, …
+    let disk = alike(0, 3);
+    disk.edit(&segment_path(1), |bytes| bytes[end..].copy_from_slice(&recycled[end..]));
+    assert_eq!(replayed(&disk), Seq(8));
 
-    // The right nonce, but another place.
-    disk.edit(&segment_path(1), |bytes| {
-        bytes.copy_within(RECORDS_AT..end, end);
-    });
-    assert_eq!(verify(&open(&disk, Durability::Written).unwrap()), 3);
+    // … but not those of another one, …
+    let disk = alike(1, 3);
+    disk.edit(&segment_path(1), |bytes| bytes[end..].copy_from_slice(&recycled[end..]));
+    assert_eq!(replayed(&disk), Seq(3));
+
+    // … nor those of this one at another place.
+    let disk = alike(0, 3);
+    disk.edit(&segment_path(1), |bytes| bytes.copy_within(RECORDS_AT..end, end));
+    assert_eq!(replayed(&disk), Seq(3));
 }
 
 fn snapshot_path(disk: &FaultDisk) -> PathBuf {

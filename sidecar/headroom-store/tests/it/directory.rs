@@ -74,6 +74,18 @@ fn a_volume_with_lost_and_found_is_as_good_as_empty() {
 }
 
 #[test]
+fn empty_directories_that_a_copy_left_out_are_made_again() {
+    let temp = TempDir::new("copied");
+    let store = open_real(temp.path()).unwrap();
+    append(&store, 5);
+    store.close().unwrap();
+    drop(store);
+    fs::remove_dir(temp.path().join("snapshot")).unwrap();
+    assert_eq!(inspect(temp.path()).unwrap().damage, []);
+    assert_eq!(verify(&open_real(temp.path()).unwrap()), 5);
+}
+
+#[test]
 fn a_segment_size_out_of_range_is_refused() {
     let check = |segment_bytes: u64| {
         let options = Options { segment_bytes, ..Options::default() };

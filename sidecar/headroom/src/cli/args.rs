@@ -195,7 +195,7 @@ pub(super) enum Question {
         /// The feature's name
         feature: String,
         /// How many units
-        #[arg(long)]
+        #[arg(long, value_parser = units)]
         units: Option<u64>,
         /// A screen is drawn: a refusal is no signal
         #[arg(long)]
@@ -219,7 +219,7 @@ pub(super) enum Question {
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         hold: Option<Duration>,
         /// Units in addition
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, value_parser = units)]
         units: u64,
     },
     /// Say what the work did cost
@@ -227,6 +227,7 @@ pub(super) enum Question {
         #[command(flatten)]
         reservation: ReservationArgs,
         /// Units used: any number, more than were held too
+        #[arg(value_parser = units)]
         units: u64,
     },
     /// Give a reservation back unused
@@ -258,6 +259,7 @@ pub(super) struct UseArgs {
     /// The feature's name
     pub(super) feature: String,
     /// How many units
+    #[arg(value_parser = units)]
     pub(super) units: u64,
     /// Makes a retry safe: the same key counts once [default: a new one]
     #[arg(long)]
@@ -412,6 +414,11 @@ fn clock_kind(text: &str) -> Result<ClockKind, String> {
         "test" => Ok(ClockKind::Test),
         _ => Err("use system or test".into()),
     }
+}
+
+/// As in the catalog, so that `1_000_000` can be typed here too.
+fn units(text: &str) -> Result<u64, String> {
+    values::whole_number(text)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

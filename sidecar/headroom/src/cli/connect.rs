@@ -61,7 +61,10 @@ impl Failure {
         }
         if let Error::Rejected { violations, .. } = &self.error {
             for violation in violations {
-                text = format!("{text}\n  {}: {}", violation.field, violation.problem);
+                // A single one is often in the message already.
+                if !text.contains(&violation.problem) {
+                    text = format!("{text}\n  {}: {}", violation.field, violation.problem);
+                }
             }
         }
         if let Error::Unreachable { .. } = self.error {

@@ -1,8 +1,8 @@
 //! The command line: what can be said to `headroom`, and how it answers.
 //!
-//! Results go to standard output, problems to standard error. Exit codes: 0 done, 1 refused or failed,
-//! 2 the command line itself is wrong. Commands that talk to a sidecar are clients like any other:
-//! they use the SDK and know nothing of the engine.
+//! Results go to standard output, problems to standard error. Exit codes: 0 done, 1 refused or
+//! failed, 2 the command line itself is wrong. Commands that talk to a sidecar are clients like any
+//! other: they use the SDK and know nothing of the engine.
 
 mod admin;
 mod args;
@@ -34,11 +34,8 @@ pub struct Runners {
     pub inspect: fn(&Path, bool) -> ExitCode,
 }
 
-/// Refused or failed.
+/// Refused or failed. That the command line is wrong (2) is said by clap.
 const FAILED: u8 = 1;
-
-/// The command line is wrong: the same that clap uses.
-const USAGE: u8 = 2;
 
 /// Reads the command line and does what it says.
 pub fn run(runners: &Runners) -> ExitCode {

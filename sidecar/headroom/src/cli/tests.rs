@@ -15,7 +15,7 @@ fn parse(line: &str) -> Result<Command, String> {
 
 #[test]
 fn questions_are_read() {
-    let Ok(Command::Ask(ask)) = parse("ask reserve acme tokens 500 --hold 10min --json") else {
+    let Ok(Command::Ask(ask)) = parse("ask reserve acme tokens 5_00 --hold 10min --json") else {
         panic!("a question");
     };
     assert!(ask.to.json);

@@ -1,15 +1,17 @@
 //! The catalog file: YAML in, a checked [`CatalogSpec`] with sinks and prompts out.
 //!
 //! What was read is handed to the core's check even when parts were unreadable, so that one round
-//! tells all. Unreadable parts are stood in for by something harmless, and what is said about those is
-//! dropped: a problem that is not in the file would be worse than one that comes a round later.
+//! tells all. Something harmless stands in for unreadable parts: a problem that is not in the file
+//! would be worse than one that comes a round later.
+
+mod places;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use headroom_core::catalog::{
     Catalog, CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec,
-    PlanSpec, Policy, Price, PricePeriod, PromptSpec, Scenario, SpecProblem,
+    PlanSpec, Policy, Price, PricePeriod, PromptSpec, Scenario,
 };
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::names::Names;
@@ -21,6 +23,7 @@ use super::reader::{Entry, Reader};
 use super::sinks::{self, Secrets, SinkSpec};
 use super::yaml::{self, Key, Node, Value};
 use crate::prompts::{self, Renderer};
+use places::Finder;
 
 /// What one unit is called when the catalog does not say.
 const DEFAULT_UNIT: &str = "units";
@@ -522,100 +525,6 @@ fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
     read("feature_limit_hit", &mut switches.feature_limit_hit);
     fields.end();
     switches
-}
-
-/// Finds the place in the file that the core or a template complains about.
-struct Finder<'a> {
-    root: &'a Node,
-    source: &'a str,
-    // The place in the file's list of each prompt that was read.
-    prompt_items: &'a [usize],
-}
-
-impl Finder<'_> {
-    fn problem(&self, problem: &SpecProblem) -> Problem {
-        let (place, _) = self.find(&problem.path);
-        // The wrong word is the last name in the path or the value there; both are tried.
-        let known = || problem.known.iter().map(String::as_str);
-        let value = self.find(&problem.path).1.and_then(|node| match &node.value {
-            Value::Plain(text) | Value::Quoted(text) => Some(text.as_str()),
-            Value::Nothing | Value::List(_) | Value::Map(_) => None,
-        });
-        let word = match value {
-            Some(value) if !points_at_key(&problem.path) => value,
-            _ => problem.path.last().map_or("", String::as_str),
-        };
-        Problem::at(place, problem.message.clone()).suggest(word, known())
-    }
-
-    fn template_problem(&self, problem: prompts::TemplateProblem) -> Problem {
-        let prompts::TemplateProblem { word, known, .. } = problem.clone();
-        let path = SpecProblem::from(problem.clone()).path;
-        let (place, node) = self.find(&path);
-        let exact = word.as_deref().and_then(|word| self.find_word(node?, word));
-        let found = Problem::at(exact.unwrap_or(place), problem.message);
-        match word {
-            Some(word) => found.suggest(&word, known.iter().map(String::as_str)),
-            None => found,
-        }
-    }
-
-    /// The value at a path and where it, or the last key that exists, stands.
-    fn find(&self, path: &[String]) -> (Place, Option<&Node>) {
-        let mut place = Place::START;
-        let mut node = self.root;
-        for (depth, step) in path.iter().enumerate() {
-            let next = match &node.value {
-                Value::Map(_) => {
-                    node.get(step).map(|(key, value): (&Key, &Node)| (key.place, value))
-                }
-                Value::List(items) => {
-                    let ix = step.parse().ok().map(|ix: usize| match depth {
-                        1 if path[0] == "prompts" => self.prompt_items.get(ix).map_or(ix, |ix| *ix),
-                        _ => ix,
-                    });
-                    ix.and_then(|ix| items.get(ix)).map(|item| (item.place, item))
-                }
-                Value::Nothing | Value::Plain(_) | Value::Quoted(_) => None,
-            };
-            let Some((key_place, value)) = next else { return (place, None) };
-            place = key_place;
-            node = value;
-        }
-        let is_value = !points_at_key(path) && node.value != Value::Nothing;
-        (if is_value { node.place } else { place }, Some(node))
-    }
-
-    /// Where a word of a template stands in the file.
-    fn find_word(&self, node: &Node, word: &str) -> Option<Place> {
-        let is_part = |c: char| c.is_alphanumeric() || c == '_';
-        let lines = self.source.lines().enumerate().take(node.last_line);
-        for (ix, line) in lines.skip(node.place.line - 1) {
-            let from = if ix + 1 == node.place.line { node.place.column - 1 } else { 0 };
-            for (at, _) in line.match_indices(word) {
-                let column = line[..at].chars().count() + 1;
-                let before = line[..at].chars().next_back();
-                let after = line[at + word.len()..].chars().next();
-                if column > from && !before.is_some_and(is_part) && !after.is_some_and(is_part) {
-                    let width = word.chars().count();
-                    return Some(Place { line: ix + 1, column, width });
-                }
-            }
-        }
-        None
-    }
-}
-
-/// Whether a path ends in a name that the operator chose: then the name is what is wrong.
-fn points_at_key(path: &[String]) -> bool {
-    let steps: Vec<&str> = path.iter().map(String::as_str).collect();
-    matches!(
-        steps.as_slice(),
-        [] | ["features", ..] if steps.len() <= 2 || (steps.len() == 4 && steps[2] == "limits")
-    ) || matches!(
-        steps.as_slice(),
-        ["plans", ..] if steps.len() <= 2 || steps.get(2) == Some(&"entitlements") && steps.len() <= 5
-    )
 }
 
 #[cfg(test)]

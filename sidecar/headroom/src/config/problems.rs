@@ -1,6 +1,6 @@
-//! What is wrong with a file, told all at once: place, text, suggestion, the line itself and a caret.
+//! What is wrong with a file, told all at once: place, text, suggestion, the line and a caret.
 //!
-//! A line that holds a secret is never shown: problems are printed, logged and sent to admin clients.
+//! A line that holds a secret is never shown: problems are printed, logged and sent to clients.
 
 use std::fmt;
 

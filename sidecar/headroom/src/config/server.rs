@@ -1,4 +1,4 @@
-//! The server's own settings: `headroom.yaml`, the flags and the environment, made into one [`Config`].
+//! The server's own settings: `headroom.yaml`, flags and environment, made into one [`Config`].
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -16,8 +16,8 @@ use super::yaml::{self, Node};
 use crate::serve::ListenAddr;
 use crate::telemetry::{LogFormat, LogOptions};
 
-/// Where requests are answered. Loopback, because there is no authentication yet: whoever reaches the
-/// port can count. In a pod all containers share it.
+/// Where requests are answered. Loopback, because there is no authentication yet: whoever reaches
+/// the port can count. In a pod all containers share it.
 const DEFAULT_LISTEN: &str = "127.0.0.1:7400";
 
 /// Where accounts are managed, and metrics and health are read: next to [`DEFAULT_LISTEN`].

@@ -423,8 +423,8 @@ mod tests {
             SinkKind::StandardWebhook { secrets, .. } => secrets.clone(),
             SinkKind::Ndjson { .. } => vec![],
         };
-        assert_eq!(secrets(&sinks[0]), [good.clone()]);
-        assert_eq!(secrets(&sinks[1]), [good.clone()]);
+        assert_eq!(secrets(&sinks[0]), std::slice::from_ref(&good));
+        assert_eq!(secrets(&sinks[1]), std::slice::from_ref(&good));
         assert_eq!(secrets(&sinks[2]), [good.clone(), good.clone()]);
         assert_eq!(sinks[0].signals, SignalName::ALL);
         assert_eq!(sinks[3].signals, [SignalName::UsageCeiling]);

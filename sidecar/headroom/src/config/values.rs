@@ -111,6 +111,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
+    #[allow(clippy::needless_pass_by_value)] // A call and its answer, side by side.
     fn check<T: PartialEq + std::fmt::Debug>(found: Result<T, String>, expected: Result<T, &str>) {
         assert_eq!(found, expected.map_err(str::to_owned));
     }

@@ -12,7 +12,6 @@ use headroom_proto::v1;
 use headroom_proto::v1::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
-use crate::clock::real_now;
 use crate::grpc::parse;
 use crate::grpc::present::{self, int, timestamp};
 use crate::grpc::status::WireError;
@@ -170,7 +169,12 @@ impl Administration {
         let clock = &self.core.shared.clock;
         let to = match rq.to.as_ref().ok_or_else(|| WireError::field("to", "is missing"))? {
             To::At(at) => parse::timestamp("at", at)?,
-            To::Advance(by) => clock.now().plus(parse::duration_ms("advance", by)?),
+            To::Advance(by) => {
+                let to = clock.now().plus(parse::duration_ms("advance", by)?);
+                // The clock never goes back, so it must not leave the calendar either.
+                let beyond = |_| WireError::field("advance", "leads beyond the calendar");
+                parse::timestamp("advance", &timestamp(to)).map_err(beyond)?
+            }
         };
         let now = clock.set(to)?;
         let seq = self.core.shared.engine.note_clock(true, now);

@@ -13,6 +13,7 @@ use crate::grpc::status::WireError;
 use crate::grpc::stream::DecideStream;
 use crate::grpc::present;
 use crate::serve::Gate;
+use crate::serve::drain::Drain;
 use crate::telemetry::metrics::{Operation, Recorder};
 
 mod lists;
@@ -28,6 +29,8 @@ pub struct Entitlements {
     pub gate: Gate,
     /// Where this worker counts.
     pub recorder: Recorder,
+    /// Says when the sidecar stops: streams end then.
+    pub drain: Drain,
 }
 
 impl Entitlements {
@@ -48,7 +51,7 @@ impl Entitlements {
     ) -> Result<Response<T>, Status> {
         let stopwatch = Stopwatch::start(operation);
         let answered = match decide() {
-            Ok(answered) => match self.written(answered.wait_for()).await {
+            Ok(answered) => match self.written(answered.wait_for).await {
                 Ok(()) => answered,
                 Err(error) => return Err(self.failed(error)),
             },
@@ -77,7 +80,7 @@ pub(super) mod message {
     }
 
     pub(crate) fn reserve(answered: Answered) -> v1::ReserveResponse {
-        let amounts = answered.reply.outcome.amounts;
+        let amounts = answered.amounts;
         v1::ReserveResponse {
             decision: Some(answered.decision),
             reservation_id: amounts.reservation.map(parse::reservation_text).unwrap_or_default(),
@@ -86,7 +89,7 @@ pub(super) mod message {
     }
 
     pub(crate) fn extend(answered: Answered) -> v1::ExtendResponse {
-        let amounts = answered.reply.outcome.amounts;
+        let amounts = answered.amounts;
         v1::ExtendResponse {
             decision: Some(answered.decision),
             expires_at: amounts.expires_at.map(present::timestamp),
@@ -95,7 +98,7 @@ pub(super) mod message {
     }
 
     pub(crate) fn commit(answered: Answered) -> v1::CommitResponse {
-        let amounts = answered.reply.outcome.amounts;
+        let amounts = answered.amounts;
         v1::CommitResponse {
             decision: Some(answered.decision),
             committed_units: present::int(amounts.units),
@@ -106,7 +109,7 @@ pub(super) mod message {
     }
 
     pub(crate) fn release(answered: Answered) -> v1::ReleaseResponse {
-        let amounts = answered.reply.outcome.amounts;
+        let amounts = answered.amounts;
         v1::ReleaseResponse {
             decision: Some(answered.decision),
             released_units: present::int(amounts.units),
@@ -114,7 +117,7 @@ pub(super) mod message {
     }
 
     pub(crate) fn record(answered: Answered) -> v1::RecordResponse {
-        let amounts = answered.reply.outcome.amounts;
+        let amounts = answered.amounts;
         v1::RecordResponse {
             decision: Some(answered.decision),
             debt_units: present::int(amounts.debt_units),
@@ -191,7 +194,8 @@ impl EntitlementService for Entitlements {
         rq: Request<Streaming<v1::DecideRequest>>,
     ) -> Result<Response<DecideStream>, Status> {
         let (shared, gate) = (Arc::clone(&self.shared), self.gate.clone());
-        Ok(Response::new(DecideStream::new(shared, self.recorder.clone(), gate, rq.into_inner())))
+        let (recorder, drain) = (self.recorder.clone(), self.drain.clone());
+        Ok(Response::new(DecideStream::new(shared, recorder, gate, drain, rq.into_inner())))
     }
 
     async fn list_entitlements(

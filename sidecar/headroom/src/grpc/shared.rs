@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
+use headroom_core::decision::Amounts;
 use headroom_core::time::Millis;
 use headroom_engine::engine::{Engine, FeatureRequest, HoldRequest, Reply};
 use headroom_engine::ports::Seq;
@@ -40,15 +41,10 @@ pub struct Shared {
 pub struct Answered {
     /// The decision.
     pub decision: v1::Decision,
-    /// The reply it was made from.
-    pub reply: Reply,
-}
-
-impl Answered {
-    /// The record to wait for before sending it.
-    pub fn wait_for(&self) -> Option<Seq> {
-        self.reply.wait_for
-    }
+    /// What was done.
+    pub amounts: Amounts,
+    /// The record to wait for before it is sent.
+    pub wait_for: Option<Seq>,
 }
 
 impl Shared {
@@ -56,14 +52,14 @@ impl Shared {
     pub fn feature(&self, asked: Asked<FeatureRequest<'_>>) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();
         let reply = self.engine.feature(&catalog, &asked.request)?;
-        Ok(self.answer(&catalog, asked.request.account, asked.request.now, asked.include, reply))
+        Ok(self.answer(&catalog, asked.request.account, asked.request.now, asked.include, &reply))
     }
 
     /// Decides a request about a reservation.
     pub fn hold(&self, asked: Asked<HoldRequest<'_>>) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();
         let reply = self.engine.hold(&catalog, &asked.request)?;
-        Ok(self.answer(&catalog, asked.request.account, asked.request.now, asked.include, reply))
+        Ok(self.answer(&catalog, asked.request.account, asked.request.now, asked.include, &reply))
     }
 
     fn answer(
@@ -72,7 +68,7 @@ impl Shared {
         account: &str,
         now: Millis,
         include: v1::Include,
-        reply: Reply,
+        reply: &Reply,
     ) -> Answered {
         let words = if include.prompt { self.words.load_full() } else { None };
         let renderer =
@@ -85,8 +81,8 @@ impl Shared {
             test_clock: self.clock.is_test(),
             durability: self.durability,
         };
-        let decision = present::decision(scene, &reply, include);
-        Answered { decision, reply }
+        let decision = present::decision(scene, reply, include);
+        Answered { decision, amounts: reply.outcome.amounts, wait_for: reply.wait_for }
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use headroom_core::time::Millis;
 use headroom_engine::ports::Seq;
@@ -18,9 +19,10 @@ use tonic::{Status, Streaming};
 
 use crate::grpc::entitlement::message;
 use crate::grpc::parse::{self, OPERATIONS_MAX};
-use crate::grpc::shared::{Answered, Shared, Stopwatch};
+use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
 use crate::serve::Gate;
+use crate::serve::drain::Drain;
 use crate::serve::gate::{Pending, Waiter};
 use crate::telemetry::metrics::{Operation, Recorder};
 
@@ -36,15 +38,19 @@ pub struct DecideStream {
     waiter: Waiter,
     inbound: Streaming<v1::DecideRequest>,
     waiting: VecDeque<Waiting>,
-    // Set once the client has sent its last message, or failed.
+    // Set once the client has sent its last message, or failed, or the sidecar stops.
     end: Option<Result<(), Status>>,
+    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// A message that is decided and not answered.
 struct Waiting {
+    // One reading for the message: its operations arrived together.
+    arrived: Instant,
     pending: Option<Pending>,
     results: Vec<v1::OperationResult>,
-    counts: Vec<(Stopwatch, bool)>,
+    // What each was, and whether it wrote.
+    kinds: Vec<(Operation, bool)>,
 }
 
 impl DecideStream {
@@ -53,10 +59,12 @@ impl DecideStream {
         shared: Arc<Shared>,
         recorder: Recorder,
         gate: Gate,
+        drain: Drain,
         inbound: Streaming<v1::DecideRequest>,
     ) -> DecideStream {
         let (waiter, waiting) = (gate.waiter(), VecDeque::new());
-        DecideStream { shared, recorder, gate, waiter, inbound, waiting, end: None }
+        let stopping = Box::pin(drain.begun());
+        DecideStream { shared, recorder, gate, waiter, inbound, waiting, end: None, stopping }
     }
 
     /// Decides what has arrived, as long as there is room for what waits.
@@ -69,8 +77,12 @@ impl DecideStream {
                 },
                 Poll::Ready(Some(Err(status))) => self.end = Some(Err(status)),
                 Poll::Ready(None) => self.end = Some(Ok(())),
-                Poll::Pending => return,
+                Poll::Pending => break,
             }
+        }
+        // What has arrived is answered; a stream that stays open would hold the stop up.
+        if self.end.is_none() && self.stopping.as_mut().poll(cx).is_ready() {
+            self.end = Some(Ok(()));
         }
     }
 
@@ -84,21 +96,22 @@ impl DecideStream {
         let now = self.shared.clock.now();
         let mut last = None;
         let mut waiting = Waiting {
+            arrived: Instant::now(),
             pending: None,
             results: Vec::with_capacity(count),
-            counts: Vec::with_capacity(count),
+            kinds: Vec::with_capacity(count),
         };
         for operation in message.operations {
             let (kind, result) = self.decide_one(operation, now);
             let result = match result {
                 Ok((wait_for, result)) => {
                     last = last.max(wait_for);
-                    waiting.counts.push((Stopwatch::start(kind), wait_for.is_some()));
+                    waiting.kinds.push((kind, wait_for.is_some()));
                     result
                 }
                 Err(error) => {
                     self.recorder.error(error.reason);
-                    waiting.counts.push((Stopwatch::start(kind), false));
+                    waiting.kinds.push((kind, false));
                     OpResult::Error(error.into_operation())
                 }
             };
@@ -177,9 +190,11 @@ impl DecideStream {
         if let Err(unknown) = outcome {
             self.fail_writes(&mut oldest, &unknown.into());
         }
-        for ((stopwatch, _), result) in oldest.counts.iter().zip(&oldest.results) {
+        let elapsed = oldest.arrived.elapsed();
+        for ((kind, _), result) in oldest.kinds.iter().zip(&oldest.results) {
             if let Some(decision) = result.result.as_ref().and_then(decision_of) {
-                stopwatch.answered(&self.recorder, decision);
+                let (verdict, denial) = (decision.verdict(), decision.denial());
+                self.recorder.decision(*kind, verdict, denial, elapsed);
             }
         }
         Poll::Ready(Some(v1::DecideResponse { results: oldest.results }))
@@ -187,7 +202,7 @@ impl DecideStream {
 
     /// The journal failed under a message: whoever wrote is told that the outcome is unknown.
     fn fail_writes(&self, message: &mut Waiting, error: &WireError) {
-        for ((_, is_write), result) in message.counts.iter().zip(&mut message.results) {
+        for ((_, is_write), result) in message.kinds.iter().zip(&mut message.results) {
             if *is_write {
                 self.recorder.error(error.reason);
                 result.result = Some(OpResult::Error(error.clone().into_operation()));
@@ -201,7 +216,7 @@ fn done(
     make: impl FnOnce(Answered) -> OpResult,
 ) -> Result<(Option<Seq>, OpResult), WireError> {
     let answered = answered?;
-    Ok((answered.wait_for(), make(answered)))
+    Ok((answered.wait_for, make(answered)))
 }
 
 fn decision_of(result: &OpResult) -> Option<&v1::Decision> {

@@ -80,7 +80,7 @@ impl Trial<'_> {
         let source = self.field.source(self.prompt);
         let template = match environment.template_from_str(source) {
             Ok(template) => template,
-            Err(error) => return vec![self.problem(explain(&error, source), None)],
+            Err(error) => return vec![self.failure(&error, source)],
         };
         let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
         names.sort_unstable();
@@ -122,7 +122,14 @@ impl Trial<'_> {
                 return Some(TemplateProblem { is_of_template: false, ..problem });
             }
         }
-        Some(self.problem(explain(&error, source), None))
+        Some(self.failure(&error, source))
+    }
+
+    /// The engine's words for a fault. Of several lines, the one at fault is what is wrong.
+    fn failure(&self, error: &Error, source: &str) -> TemplateProblem {
+        let is_long = source.trim_end().contains('\n');
+        let line = error.line().filter(|_| is_long).and_then(|line| source.lines().nth(line - 1));
+        self.problem(explain(error), line.map(str::trim).filter(|line| !line.is_empty()))
     }
 
     /// Facts for every case that the scenario, the feature and the offer leave open. Of cases that
@@ -221,19 +228,12 @@ fn absence(fact: &str, presence: Presence) -> String {
     }
 }
 
-/// The engine's words for a fault.
-fn explain(error: &Error, source: &str) -> String {
+fn explain(error: &Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {
         return "the template takes too long: is there a loop?".to_owned();
     }
-    let mut text = error.kind().to_string();
-    if let Some(detail) = error.detail() {
-        text = format!("{text}: {detail}");
-    }
-    match error.line() {
-        Some(line) if source.trim_end().contains('\n') => {
-            format!("the template fails in its line {line}: {text}")
-        }
-        _ => format!("the template fails: {text}"),
+    match error.detail() {
+        Some(detail) => format!("the template fails: {}: {detail}", error.kind()),
+        None => format!("the template fails: {}", error.kind()),
     }
 }

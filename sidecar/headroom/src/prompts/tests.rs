@@ -172,7 +172,7 @@ fn texts_are_cut_to_their_bounds() {
 
 #[track_caller]
 fn check_problem(scenario: Scenario, message: &str, expected: &str) {
-    let problems = super::check(&spec(scenario, message));
+    let problems = check(&spec(scenario, message));
     let found: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
     assert_eq!(found.join("\n"), expected, "{message}");
 }
@@ -213,14 +213,14 @@ fn facts_of_the_offer_need_an_offer() {
     let mut spec = spec(Scenario::NearLimit, "{{ offer_price }}");
     spec.prompts[0].offer = Some("free".into());
     let price = "`offer_price` is absent: the prompt has no `offer` with a price";
-    assert_eq!(super::check(&spec)[0].message, price);
+    assert_eq!(check(&spec)[0].message, price);
     spec.prompts[0].message = "{{ offer_included }}".into();
     let included = "`offer_included` can be absent (the plan offered may not have the limit in \
                     question): put it inside of {% if offer_included %}…{% endif %}";
-    assert_eq!(super::check(&spec)[0].message, included);
+    assert_eq!(check(&spec)[0].message, included);
     spec.prompts[0].offer = None;
     spec.prompts[0].message = "{{ offer_plan }}".into();
-    assert_eq!(super::check(&spec)[0].message, "`offer_plan` is absent: the prompt has no `offer`");
+    assert_eq!(check(&spec)[0].message, "`offer_plan` is absent: the prompt has no `offer`");
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn addresses_lead_somewhere() {
         ("https://x.test/a b", false),
     ] {
         spec.prompts[0].url = url.into();
-        assert_eq!(super::check(&spec).is_empty(), is_good, "{url}");
+        assert_eq!(check(&spec).is_empty(), is_good, "{url}");
     }
 }
 

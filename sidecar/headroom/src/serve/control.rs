@@ -28,7 +28,6 @@ impl Control {
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             runtime.block_on(async {
-                gate.make_current();
                 tokio::select! {
                     never = gate.dispatch(kick) => match never {},
                     _ = stopped => {} // Also when the handle was dropped.

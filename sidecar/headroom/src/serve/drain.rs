@@ -26,11 +26,6 @@ impl DrainSwitch {
 }
 
 impl Drain {
-    /// Whether draining has begun.
-    pub fn has_begun(&self) -> bool {
-        self.0.borrow().is_some() || self.0.has_changed().is_err()
-    }
-
     /// Waits until draining begins. Long-lived streams wait for this too: they answer what they
     /// have read, read no more and end; otherwise they are cut at the deadline.
     pub async fn begun(mut self) {

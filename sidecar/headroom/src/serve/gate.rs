@@ -11,7 +11,6 @@
 //!
 //! Invariant: a waiter is in the queue, or its number is settled, or it was woken; see `arm`.
 
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -64,7 +63,7 @@ impl Gates {
         &self.workers
     }
 
-    /// The gate of the control runtime: also for every thread that has none of its own.
+    /// The gate of the control runtime: also for every task on another runtime or none.
     pub fn control(&self) -> &Gate {
         &self.control
     }
@@ -173,21 +172,7 @@ impl Inner {
     }
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Gate>> = const { RefCell::new(None) };
-}
-
 impl Gate {
-    /// The gate of the runtime whose thread this is. Threads outside use [`Gates::control`].
-    pub fn current() -> Option<Gate> {
-        CURRENT.with_borrow(Clone::clone)
-    }
-
-    /// Makes this the gate of the calling thread.
-    pub(super) fn make_current(&self) {
-        CURRENT.set(Some(self.clone()));
-    }
-
     /// To be called right after a record was appended: has the journal kicked at the end of this
     /// tick.
     pub fn appended(&self, seq: Seq) -> Pending {

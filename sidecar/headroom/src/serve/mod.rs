@@ -27,9 +27,8 @@ pub mod worker;
 
 pub use address::ListenAddr;
 pub use control::Control;
-pub use drain::Drain;
 pub use gate::{Gate, Gates, Kick, OutcomeUnknown};
 pub use listener::{BindError, Listener};
 pub use readiness::Readiness;
-pub use server::{Drained, Server};
-pub use worker::{MakeRoutes, WorkerContext};
+pub use server::Server;
+pub use worker::MakeRoutes;

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::acceptor::{Target, accept};
-use super::drain::{Drain, DrainSwitch};
+use super::drain::DrainSwitch;
 use super::gate::{Gates, Kick};
 use super::limits;
 use super::listener::Listener;
@@ -18,7 +18,6 @@ use super::worker::{MakeRoutes, Worker, WorkerContext};
 /// A running server. [`Server::drain`] ends it well; dropping it leaves its threads behind.
 pub struct Server {
     switch: DrainSwitch,
-    drain: Drain,
     acceptors: Vec<JoinHandle<()>>,
     workers: Vec<Worker>,
 }
@@ -67,12 +66,7 @@ impl Server {
                 Ok(control.spawn(accepting))
             })
             .collect::<io::Result<Vec<JoinHandle<()>>>>()?;
-        Ok(Server { switch, drain, acceptors, workers })
-    }
-
-    /// The signal that this server is draining.
-    pub fn drain_signal(&self) -> Drain {
-        self.drain.clone()
+        Ok(Server { switch, acceptors, workers })
     }
 
     /// Reads how many connections each worker has; goes on working after the drain.

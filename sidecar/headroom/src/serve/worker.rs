@@ -86,7 +86,6 @@ async fn serve(
     make: MakeRoutes,
     incoming: mpsc::Receiver<Accepted>,
 ) {
-    context.gate.make_current();
     let dispatcher = tokio::spawn(context.gate.clone().dispatch(kick));
     let drain = context.drain.clone();
     let routes = make(context);

@@ -28,6 +28,9 @@ pub const TEST_CLOCK_START: Millis = Millis(1_767_225_600_000); // 2026-01-01T00
 /// How long the first records of a start may take to be written.
 const FIRST_WRITE_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a start waits for the projection of what it has written.
+const PROJECTED_WITHIN: Duration = Duration::from_secs(2);
+
 /// Why a sidecar did not start.
 #[derive(Debug)]
 pub enum StartError {
@@ -144,6 +147,8 @@ pub(super) fn open(options: &StartOptions, parsed: &ParsedCatalog) -> Result<Ope
     if !store.wait_durable(first, FIRST_WRITE_WITHIN) {
         return Err(StartError::FirstWrite);
     }
+    // So that sinks know at once where they begin. If it takes longer, they find out later.
+    store.wait_projected(first, PROJECTED_WITHIN);
     let shared = Arc::new(Shared {
         engine: Arc::new(engine),
         clock,

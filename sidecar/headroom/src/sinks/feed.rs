@@ -113,7 +113,8 @@ impl Feed {
             }
             Ok(_) => Fed::Unwanted(id),
             Err(error) => {
-                tracing::error!(sink = self.board.sink(), signal = %id, %error, "a signal cannot be read");
+                let sink = self.board.sink();
+                tracing::error!(sink, signal = %id, %error, "a signal cannot be read");
                 self.board.dead_letter();
                 Fed::Unwanted(id)
             }

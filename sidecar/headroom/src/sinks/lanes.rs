@@ -1,12 +1,13 @@
 //! Lanes: which signal of a webhook is tried when. One lane per account, one delivery under way in
 //! each, so that an account's signals arrive in their order; lanes do not wait for each other.
 //!
-//! Two things can be wrong, and they want opposite answers. When the *signal* is the trouble (others
-//! are accepted), its lane pauses longer and longer and at last gives it up. When the *endpoint* is
-//! the trouble (it accepts nothing), no signal is blamed: all lanes rest, one at a time probes, and
-//! with the first success everything goes on. So an outage, however long, gives up nothing.
+//! Two things can be wrong, and they want opposite answers. When the *signal* is the trouble
+//! (others are accepted), its lane pauses longer and longer and at last gives it up. When the
+//! *endpoint* is the trouble (it accepts nothing), no signal is blamed: all lanes rest, one at a
+//! time probes, and with the first success everything goes on. So an outage, however long, gives up
+//! nothing.
 //!
-//! Nothing here reads a clock, waits or sends: the caller passes `now` and carries out what is said.
+//! Nothing here reads a clock, waits or sends: the caller passes `now` and carries out the answer.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -22,8 +23,8 @@ use super::limits::{
 /// Why a delivery failed, as far as it matters for the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// It says something about the endpoint (it cannot be reached, refuses us, is overloaded) rather
-    /// than about this signal.
+    /// It says something about the endpoint (it cannot be reached, refuses us, is overloaded)
+    /// rather than about this signal.
     pub(super) of_endpoint: bool,
     /// What the endpoint asked for.
     pub(super) retry_after: Option<Duration>,
@@ -169,7 +170,9 @@ impl Lanes {
     pub(super) fn due_at(&self) -> Option<Instant> {
         match self.outage {
             None => self.waiting.first().map(|(at, _)| *at),
-            Some(outage) => (self.in_flight == 0 && !self.lanes.is_empty()).then_some(outage.probe_at),
+            Some(outage) => {
+                (self.in_flight == 0 && !self.lanes.is_empty()).then_some(outage.probe_at)
+            }
         }
     }
 

@@ -13,7 +13,8 @@ pub(super) const WINDOW_SIGNALS_MAX: usize = 8_192;
 /// Deliveries of one webhook under way at once. More wait for their turn, in the order they came.
 pub(super) const IN_FLIGHT_MAX: usize = 16;
 
-/// The longest that one delivery may take, from connecting to the answer's head. Then it has failed.
+/// The longest that one delivery may take, from connecting to the end of the answer. Then it has
+/// failed.
 pub(super) const ATTEMPT_WITHIN: Duration = Duration::from_secs(15);
 
 /// The longest that connecting may take, so that a host that swallows packets is known sooner.

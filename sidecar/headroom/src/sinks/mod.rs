@@ -1,7 +1,7 @@
 //! Sinks: how signals leave the sidecar.
 //!
-//! A signal is in the journal before anybody knows of it, and in the projection a moment later. Each
-//! sink is one task on the control runtime that reads the projection's rows behind its cursor,
+//! A signal is in the journal before anybody knows of it, and in the projection a moment later.
+//! Each sink is one task on the control runtime that reads the projection's rows behind its cursor,
 //! delivers them, and journals how far it has come. So a slow sink delays no decision, a dead one
 //! loses nothing over a restart, and what was delivered but not yet noted is delivered again under
 //! the same id: at least once.
@@ -14,6 +14,7 @@
 //!
 //! Waiting here is in real time, never in the domain's: a test clock moves no retry.
 
+mod begin;
 mod cursor;
 mod feed;
 mod http;
@@ -24,10 +25,9 @@ mod outbox;
 mod payload;
 mod prefix;
 mod signature;
-mod status;
+pub mod status;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
 pub use outbox::{Outbox, Positions, Wiring};
-pub use status::SinkStatus;

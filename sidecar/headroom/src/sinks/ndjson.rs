@@ -13,10 +13,10 @@ use headroom_engine::engine::Engine;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::begin::{Reins, Task};
 use super::cursor::Cursor;
 use super::feed::{Fed, Feed};
 use super::limits::{LINE_BYTES_MAX, WRITE_PAUSES};
-use super::outbox::{Reins, Task};
 use super::payload;
 use super::status::Board;
 
@@ -60,8 +60,8 @@ impl Ndjson {
         }
     }
 
-    /// Runs until it is told to stop; returns its cursor, which is journaled.
-    pub(super) async fn run(mut self) -> SignalId {
+    /// Runs until it is told to stop; then its cursor is journaled.
+    pub(super) async fn run(mut self) {
         let mut writing = None;
         loop {
             let now = Instant::now();
@@ -96,7 +96,6 @@ impl Ndjson {
             self.settle(Instant::now(), result);
         }
         self.cursor.note(Instant::now());
-        self.confirmed
     }
 
     fn due_at(&self, may_begin: bool) -> [Option<Instant>; 3] {
@@ -167,8 +166,8 @@ impl Ndjson {
             }
             Err(error) => {
                 let pause = WRITE_PAUSES[self.failures.min(WRITE_PAUSES.len() - 1)];
-                let pause_s = pause.as_secs();
-                tracing::warn!(sink = self.board.sink(), %error, pause_s, "signals cannot be written");
+                let (sink, pause_s) = (self.board.sink(), pause.as_secs());
+                tracing::warn!(sink, %error, pause_s, "signals cannot be written");
                 self.board.failed(&error.to_string());
                 self.failures += 1;
                 self.retry_at = Some(now + pause);
@@ -194,22 +193,22 @@ async fn ended(writing: &mut Option<Writing>) -> Written {
 }
 
 /// A file that holds whole lines, whatever happened to the last writer.
-struct LineFile {
+pub(super) struct LineFile {
     path: PathBuf,
     open: Option<File>,
 }
 
 impl LineFile {
-    fn new(path: PathBuf) -> LineFile {
+    pub(super) fn new(path: PathBuf) -> LineFile {
         LineFile { path, open: None }
     }
 
     /// Appends lines and syncs them. On error none of them counts as written; a part of them may be
     /// in the file as whole lines, which a later append may repeat.
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let file = self.look_up()?;
         let length = file.metadata()?.len();
-        let mut writer = &*file;
+        let mut writer = file;
         let result = writer.write_all(lines).and_then(|()| file.sync_data());
         if result.is_err() {
             // What was torn is cut off now if possible, else when the file is opened next.
@@ -258,7 +257,8 @@ fn open(path: &Path) -> io::Result<File> {
         Some(place) => tail_at + place as u64 + 1,
         None if tail_at == 0 => 0,
         None => {
-            let what = format!("{} does not end in a line: it was not written by us", path.display());
+            let what =
+                format!("{} does not end in a line: it was not written by us", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
     };

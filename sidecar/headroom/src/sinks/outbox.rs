@@ -13,15 +13,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::cursor::{self, Cursor};
-use super::feed::{self, Feed};
-use super::http::HttpTransport;
-use super::limits::{CATCH_UP_POLL, CHANGE_WITHIN, COMMANDS_MAX, READ_RETRY};
-use super::ndjson::Ndjson;
-use super::signature::Signer;
+use super::begin::{Beginning, Reins, Stop};
+use super::cursor;
+use super::limits::{CATCH_UP_POLL, CHANGE_WITHIN, COMMANDS_MAX};
 use super::status::{Board, SinkStatus};
-use super::webhook::Webhook;
-use crate::config::sinks::{SinkKind, SinkSpec};
+use crate::config::sinks::SinkSpec;
 
 /// How far the journal and the projection are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +59,8 @@ enum Command {
 }
 
 impl Outbox {
-    /// Starts a task per sink on the runtime, and one that looks after them.
+    /// Starts a task per sink on the runtime, and one that looks after them. A sink begins once the
+    /// projection is as far as the journal was.
     pub fn start(runtime: &Handle, specs: Vec<SinkSpec>, wiring: Wiring) -> Outbox {
         let archive = Arc::clone(&wiring.archive);
         let (wake, _) = watch::channel(());
@@ -76,7 +73,7 @@ impl Outbox {
             boards: Arc::clone(&boards),
             running: HashMap::new(),
         };
-        keeper.begin_missing(specs, &HashMap::new());
+        keeper.begin_missing(specs);
         runtime.spawn(keeper.run(inbox));
         Outbox { archive, wake, boards, commands }
     }
@@ -105,7 +102,8 @@ impl Outbox {
     }
 
     /// Delivers what can be until the time is over, journals all cursors and ends the sinks. To be
-    /// called when no signal comes any more, and before the store is closed.
+    /// called when no signal comes any more, and before the store is closed. It waits for the
+    /// projection, too, so make that hurry (`DiskStore::wait_projected`) before.
     pub async fn drain(&self, within: Duration) {
         let deadline = Instant::now() + within;
         self.command(|done| Command::Drain { deadline, done }).await;
@@ -140,7 +138,7 @@ struct Running {
     spec: SinkSpec,
     board: Arc<Board>,
     stop: watch::Sender<Option<Stop>>,
-    task: JoinHandle<Option<SignalId>>,
+    task: JoinHandle<()>,
 }
 
 impl Keeper {
@@ -152,6 +150,7 @@ impl Keeper {
                     let _ = done.send(()); // Whoever asked may have stopped waiting.
                 }
                 Command::Drain { deadline, done } => {
+                    self.catch_up(deadline).await;
                     let all = self.running.drain().map(|(_, sink)| sink).collect();
                     stop_all(all, Stop { deadline, finish: true }).await;
                     let _ = done.send(());
@@ -163,29 +162,48 @@ impl Keeper {
         stop_all(self.running.drain().map(|(_, sink)| sink).collect(), now).await;
     }
 
+    /// Waits until what is in the journal now can be read.
+    async fn catch_up(&self, deadline: Instant) {
+        let appended = (self.wiring.positions)().appended;
+        while Instant::now() < deadline && (self.wiring.positions)().projected < appended {
+            sleep_until(deadline.min(Instant::now() + CATCH_UP_POLL)).await;
+        }
+    }
+
     async fn reconfigure(&mut self, specs: Vec<SinkSpec>) {
         let is_same = |running: &Running| specs.contains(&running.spec);
         let changed = self.running.extract_if(|_, running| !is_same(running));
         let changed = changed.map(|(_, sink)| sink).collect();
         let stop = Stop { deadline: Instant::now() + CHANGE_WITHIN, finish: false };
-        let cursors = stop_all(changed, stop).await;
-        self.begin_missing(specs, &cursors);
+        stop_all(changed, stop).await;
+        self.begin_missing(specs);
     }
 
-    /// Starts the sinks that do not run, where `cursors` says if it does.
-    fn begin_missing(&mut self, specs: Vec<SinkSpec>, cursors: &HashMap<String, SignalId>) {
+    /// Starts the sinks that do not run.
+    fn begin_missing(&mut self, specs: Vec<SinkSpec>) {
         for spec in specs {
             if !self.running.contains_key(&spec.sink) {
-                let resume = cursors.get(&spec.sink).copied();
-                self.begin(spec, resume);
+                self.begin(spec);
             }
         }
-        let mut boards: Vec<_> = self.running.values().map(|sink| Arc::clone(&sink.board)).collect();
+        let mut boards: Vec<_> =
+            self.running.values().map(|sink| Arc::clone(&sink.board)).collect();
         boards.sort_by(|a, b| a.sink().cmp(b.sink()));
         *self.boards.lock().unwrap_or_else(PoisonError::into_inner) = boards;
     }
 
-    fn begin(&mut self, spec: SinkSpec, resume: Option<SignalId>) {
+    /// Journals where a new sink begins, if that can be told without waiting; otherwise its task
+    /// does, and a crash before that moves the beginning past the signals of that moment.
+    fn place(&self, sink: &str) {
+        let Positions { appended, projected } = (self.wiring.positions)();
+        if appended <= projected && let Ok(None) = cursor::stored(&*self.wiring.archive, sink) {
+            let upto = SignalId { seq: appended, place: u16::MAX };
+            self.wiring.engine.note_delivered(sink, upto);
+        }
+    }
+
+    fn begin(&mut self, spec: SinkSpec) {
+        self.place(&spec.sink);
         let board = Arc::new(Board::new(spec.sink.as_str().into()));
         let (stop, stopped) = watch::channel(None);
         let beginning = Beginning {
@@ -193,7 +211,6 @@ impl Keeper {
             appended: (self.wiring.positions)().appended,
             board: Arc::clone(&board),
             reins: Reins { wake: self.wake.subscribe(), stop: stopped },
-            resume,
             spec: spec.clone(),
         };
         let task = self.runtime.spawn(beginning.run());
@@ -201,158 +218,14 @@ impl Keeper {
     }
 }
 
-/// Stops sinks, all at the same time, and returns the cursors of those that had begun.
-async fn stop_all(sinks: Vec<Running>, stop: Stop) -> HashMap<String, SignalId> {
+/// Stops sinks, all at the same time, and waits until their cursors are journaled.
+async fn stop_all(sinks: Vec<Running>, stop: Stop) {
     for sink in &sinks {
         sink.stop.send_replace(Some(stop));
     }
-    let mut cursors = HashMap::new();
     for sink in sinks {
-        match sink.task.await {
-            Ok(Some(cursor)) => {
-                cursors.insert(sink.spec.sink, cursor);
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!(sink = sink.spec.sink, %error, "the sink's task failed"),
+        if let Err(error) = sink.task.await {
+            tracing::error!(sink = sink.spec.sink, %error, "the sink's task failed");
         }
-    }
-    cursors
-}
-
-/// How a sink is to end.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stop {
-    /// Whatever is not done by then is left.
-    pub(super) deadline: Instant,
-    /// Begin new deliveries until then, as long as there are any.
-    pub(super) finish: bool,
-}
-
-/// What drives a sink's task from outside.
-pub(super) struct Reins {
-    pub(super) wake: watch::Receiver<()>,
-    pub(super) stop: watch::Receiver<Option<Stop>>,
-}
-
-impl Reins {
-    /// Whether new deliveries may begin.
-    pub(super) fn may_begin(&self) -> bool {
-        self.stop.borrow().is_none_or(|stop| stop.finish)
-    }
-
-    /// Whether the task has to end now.
-    pub(super) fn is_over(&self, now: Instant, is_busy: bool) -> bool {
-        self.stop.borrow().is_some_and(|stop| stop.deadline <= now || !is_busy)
-    }
-
-    /// Waits until there is something to do: new signals (then it is true), a command, or the first
-    /// of the given times.
-    pub(super) async fn pulled(&mut self, due_at: impl IntoIterator<Item = Option<Instant>>) -> bool {
-        let deadline = self.stop.borrow().map(|stop| stop.deadline);
-        let due_at = due_at.into_iter().chain([deadline]).flatten().min();
-        tokio::select! {
-            // Errors mean that the keeper is gone, and so is the runtime.
-            Ok(()) = self.wake.changed() => true,
-            Ok(()) = self.stop.changed() => false,
-            () = sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => false,
-            else => std::future::pending().await,
-        }
-    }
-}
-
-/// What a sink's task works with once it knows where to begin.
-pub(super) struct Task {
-    pub(super) engine: Arc<Engine>,
-    pub(super) test_clock: bool,
-    pub(super) board: Arc<Board>,
-    pub(super) reins: Reins,
-    pub(super) feed: Feed,
-    pub(super) cursor: Cursor,
-}
-
-/// A sink that does not know yet where to begin.
-pub(super) struct Beginning {
-    pub(super) wiring: Wiring,
-    pub(super) spec: SinkSpec,
-    /// Where the journal ended when the sink was put in place.
-    pub(super) appended: Seq,
-    pub(super) board: Arc<Board>,
-    pub(super) reins: Reins,
-    /// The cursor of the task before this one, if there was one.
-    pub(super) resume: Option<SignalId>,
-}
-
-impl Beginning {
-    /// Runs the sink until it is told to stop; returns its cursor if it had begun.
-    async fn run(self) -> Option<SignalId> {
-        let (kind, data_dir) = (self.spec.kind.clone(), self.wiring.data_dir.clone());
-        let task = self.begin().await?;
-        Some(match kind {
-            SinkKind::StandardWebhook { url, secrets } => {
-                let signer = Signer::new(secrets.iter().map(|secret| secret.key()));
-                Webhook::new(task, HttpTransport::new(url), signer).run().await
-            }
-            SinkKind::Ndjson { file } => Ndjson::new(task, data_dir.join(file)).run().await,
-        })
-    }
-
-    /// Finds out where to begin. `None`: it was told to stop before.
-    pub(super) async fn begin(mut self) -> Option<Task> {
-        let noted = match self.resume {
-            Some(cursor) => cursor,
-            None => self.find().await?,
-        };
-        self.board.began(noted, self.rows_upto(noted).await);
-        let Beginning { wiring, spec, board, reins, .. } = self;
-        let feed = Feed::new(wiring.archive, Arc::clone(&board), spec.signals, noted);
-        let cursor = Cursor::new(Arc::clone(&wiring.engine), spec.sink.as_str().into(), noted);
-        let (engine, test_clock) = (wiring.engine, wiring.test_clock);
-        Some(Task { engine, test_clock, board, reins, feed, cursor })
-    }
-
-    /// The sink's cursor. A new sink gets one: it begins with what comes after it was put in place.
-    /// `None`: it was told to stop before.
-    ///
-    /// The cursor may be in the journal and not yet in the projection, so this waits for that.
-    async fn find(&mut self) -> Option<SignalId> {
-        let sink = self.spec.sink.clone();
-        loop {
-            let mut look_at = Instant::now();
-            if (self.wiring.positions)().projected < self.appended {
-                look_at += CATCH_UP_POLL;
-            } else {
-                match cursor::stored(&*self.wiring.archive, &sink) {
-                    Ok(Some(cursor)) => return Some(cursor),
-                    Ok(None) => {
-                        let upto = SignalId { seq: self.appended, place: u16::MAX };
-                        self.wiring.engine.note_delivered(&sink, upto);
-                        return Some(upto);
-                    }
-                    Err(error) => {
-                        tracing::warn!(sink, %error, "the sink cannot begin");
-                        self.board.failed(&error.to_string());
-                        look_at += READ_RETRY;
-                    }
-                }
-            }
-            while Instant::now() < look_at {
-                self.reins.pulled([Some(look_at)]).await;
-                if self.reins.is_over(Instant::now(), false) {
-                    return None;
-                }
-            }
-        }
-    }
-
-    /// How many rows are at or below the cursor, for the count of what is pending.
-    async fn rows_upto(&self, place: SignalId) -> Option<u64> {
-        let archive = Arc::clone(&self.wiring.archive);
-        // A long backlog takes a while to count.
-        let counted = tokio::task::spawn_blocking(move || {
-            let all = archive.count(Table::Signals)?;
-            let after = feed::count_after(&*archive, place)?;
-            Ok::<_, headroom_engine::ports::ArchiveError>(all.saturating_sub(after))
-        });
-        counted.await.ok()?.ok()
     }
 }

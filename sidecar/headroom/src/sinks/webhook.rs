@@ -9,12 +9,12 @@ use http::StatusCode;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use super::begin::{Reins, Task};
 use super::cursor::Cursor;
 use super::feed::{Fed, Feed, Item};
 use super::http::{Answer, Outgoing, Transport};
 use super::lanes::{Failure, Fate, Lanes};
 use super::limits::{ATTEMPT_WITHIN, PAGE_ROWS, WINDOW_SIGNALS_MAX};
-use super::outbox::{Reins, Task};
 use super::payload;
 use super::prefix::Prefix;
 use super::signature::Signer;
@@ -62,8 +62,8 @@ impl<T: Transport> Webhook<T> {
         }
     }
 
-    /// Runs until it is told to stop; returns its cursor, which is journaled.
-    pub(super) async fn run(mut self) -> SignalId {
+    /// Runs until it is told to stop; then its cursor is journaled.
+    pub(super) async fn run(mut self) {
         loop {
             let now = Instant::now();
             let may_begin = self.reins.may_begin() && !self.disabled;
@@ -96,7 +96,6 @@ impl<T: Transport> Webhook<T> {
         }
         self.attempts.shutdown().await;
         self.cursor.note(Instant::now());
-        self.prefix.confirmed()
     }
 
     fn due_at(&self, may_begin: bool) -> [Option<Instant>; 3] {
@@ -161,10 +160,9 @@ impl<T: Transport> Webhook<T> {
                 self.board.delivered(1);
                 self.confirm(id);
             }
+            // The lane stays as it is: nothing is sent any more.
+            Ok(answer) if answer.status == StatusCode::GONE => self.disable(),
             Ok(answer) => {
-                if answer.status == StatusCode::GONE {
-                    self.disable();
-                }
                 let of_endpoint = is_of_endpoint(answer.status);
                 let failure = Failure { of_endpoint, retry_after: answer.retry_after };
                 let what = format!("status {}", answer.status.as_u16());
@@ -179,6 +177,7 @@ impl<T: Transport> Webhook<T> {
 
     fn disable(&mut self) {
         self.disabled = true;
+        self.board.failed("status 410");
         self.board.disabled();
         tracing::error!(
             sink = self.board.sink(),
@@ -190,14 +189,13 @@ impl<T: Transport> Webhook<T> {
     fn fail(&mut self, now: Instant, (id, serial): (SignalId, u32), what: &str, failure: Failure) {
         self.board.failed(what);
         let sink = self.board.sink();
+        let pause_s = |at: Instant| (at - now).as_secs();
         match self.lanes.failed(now, serial, failure) {
             Fate::Retry(at) => {
-                let pause_s = (at - now).as_secs();
-                tracing::warn!(sink, signal = %id, what, pause_s, "a signal was not accepted");
+                tracing::warn!(sink, signal = %id, what, pause_s = pause_s(at), "not accepted");
             }
             Fate::Outage(at) => {
-                let pause_s = (at - now).as_secs();
-                tracing::warn!(sink, signal = %id, what, pause_s, "the endpoint accepts no signals");
+                tracing::warn!(sink, signal = %id, what, pause_s = pause_s(at), "an outage");
             }
             Fate::GivenUp => {
                 let why = "a signal was refused for three days while others were accepted and is \

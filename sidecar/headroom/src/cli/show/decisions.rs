@@ -1,5 +1,7 @@
 //! What a product would be told.
 
+use std::time::Duration;
+
 use headroom_sdk::{
     Committed, Decision, Entitlement, Entitlements, Extended, LimitState, Projection,
     ProjectionState, Prompt, Recorded, Released, Reserved, UsageWindow,
@@ -269,7 +271,7 @@ fn decision_json(decision: &Decision) -> Value {
         "decision_id": decision.decision_id,
         "replayed": decision.replayed,
         "test_clock": decision.test_clock,
-        "retry_after_ms": decision.retry_after.and_then(|wait| u64::try_from(wait.as_millis()).ok()),
+        "retry_after_ms": decision.retry_after.map(millis),
         "prompt": decision.prompt.as_ref().map(prompt_json),
         "projection": decision.projection.as_ref().map(|projection| json!({
             "limit": projection.limit,
@@ -278,6 +280,10 @@ fn decision_json(decision: &Decision) -> Value {
             "units_at_window_end": projection.units_at_window_end,
         })),
     })
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A config value is JSON already; a text around it would have to be parsed twice.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::server;
 use crate::config::sinks::NoSecrets;
 
 fn report(text: &str) -> String {
@@ -21,6 +22,19 @@ fn a_golden_report_lists_every_problem_with_its_place() {
     }
     assert!(!found.contains("hunter2"), "a secret was printed");
     assert_eq!(found, std::fs::read_to_string(&golden).unwrap_or_default());
+}
+
+#[test]
+fn the_examples_have_no_problem() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/example");
+    if let Err(problems) = load(&examples.join("catalog.yaml"), &NoSecrets) {
+        panic!("{problems}");
+    }
+    let settings = examples.join("headroom.yaml");
+    match server::load(Some(&settings), server::Overrides::default()) {
+        Ok(config) => assert_eq!(config.catalog, examples.join("catalog.yaml")),
+        Err(problems) => panic!("{problems}"),
+    }
 }
 
 /// A good catalog; each test changes one thing.
@@ -130,13 +144,13 @@ fn one_mistake_is_one_problem() {
     check(
         "policy: { grace: 10% }",
         "policy: { grce: 10% }",
-        concat!("c:21:75: unknown key `grce`, did you mean `grace`?",),
+        "c:21:75: unknown key `grce`, did you mean `grace`?",
     );
     check("hourly: { included", "hrly: { included", "c:21:9: feature `tokens` has no limit `hrly`");
     check(
         "monthly: { included",
         "mnthly: { included",
-        concat!("c:22:9: feature `tokens` has no limit `mnthly`, did you mean `monthly`?",),
+        "c:22:9: feature `tokens` has no limit `mnthly`, did you mean `monthly`?",
     );
     check(
         "included: unlimited",
@@ -150,7 +164,7 @@ fn one_mistake_is_one_problem() {
     check(
         "[any, 1, 2.5, true, 'true', {a: b}]",
         "",
-        concat!("c:25:7: `models` has no value: leave it out, or give one",),
+        "c:25:7: `models` has no value: leave it out, or give one",
     );
     check(
         "scenario: grace",
@@ -163,13 +177,13 @@ fn one_mistake_is_one_problem() {
     check(
         "title: T",
         "title: '{{ usd }}'",
-        concat!("c:28:78: unknown fact `usd` in the template, did you mean `used`?",),
+        "c:28:78: unknown fact `usd` in the template, did you mean `used`?",
     );
     check("offer: pro }", "offer: prp }", "c:28:96: unknown plan `prp`, did you mean `pro`?");
     check(
         "signals: {",
         "signals: [",
-        concat!("c:30:1: not valid YAML: while parsing a flow sequence, expected ',' or ']'",),
+        "c:30:1: not valid YAML: while parsing a flow sequence, expected ',' or ']'",
     );
     check("features:", "fetures:", "c:2:1: unknown key `fetures`, did you mean `features`?");
 }
@@ -186,4 +200,34 @@ fn a_file_must_say_something() {
         "c: a catalog needs at least one feature and one plan"
     );
     assert_eq!(report("features: {}"), "c:1:1: the key `plans` is missing");
+}
+
+/// Small steps away from a good file: whatever comes out, it is read or refused, never a panic.
+#[test]
+fn mangled_catalogs_are_refused_with_reasons() {
+    const PIECES: [&str; 12] =
+        ["", " ", "\n", "\t", ": ", "{", "}", "[", "'", "&a *a", "{{ x }}", "\u{0}é"];
+    let mut state = 7_u64; // The seed; a failure prints the text it made.
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let bad = include_str!("../bad_catalog.yaml");
+    let mut refused = 0;
+    for round in 0..1_000 {
+        let source = if round % 2 == 0 { GOOD } else { bad };
+        let mut chars: Vec<char> = source.chars().collect();
+        for _ in 0..=random(3) {
+            let from = random(chars.len());
+            let to = (from + random(6)).min(chars.len());
+            chars.splice(from..to, PIECES[random(PIECES.len())].chars());
+        }
+        let text: String = chars.into_iter().collect();
+        let result = std::panic::catch_unwind(|| match parse("c", text.as_bytes(), &NoSecrets) {
+            Ok(_) => 0,
+            Err(problems) => problems.to_string().len().min(1),
+        });
+        refused += result.unwrap_or_else(|_| panic!("it panicked on\n{text}"));
+    }
+    assert!(refused > 500, "{refused}");
 }

@@ -29,8 +29,9 @@ use headroom_engine::ports::{
 use headroom_engine::recovery::{EngineOptions, Recovery};
 use tokio::sync::watch;
 
+use super::begin::{Beginning, Reins, Stop};
 use super::cursor;
-use super::outbox::{Beginning, Positions, Reins, Stop, Wiring};
+use super::outbox::{Positions, Wiring};
 use super::status::Board;
 use crate::config::sinks::{SinkKind, SinkSpec};
 
@@ -166,6 +167,13 @@ impl Bench {
         state.apply(held);
     }
 
+    /// As a power cut: what was held is gone from the journal, too.
+    pub(super) fn forget(&self) {
+        let mut state = self.disk.state.lock().unwrap();
+        state.held = None;
+        state.appended = state.projected;
+    }
+
     pub(super) fn set_broken(&self, broken: bool) {
         self.disk.state.lock().unwrap().broken = broken;
     }
@@ -196,7 +204,6 @@ impl Bench {
             appended: (self.wiring.positions)().appended,
             board: board.clone(),
             reins: Reins { wake: woken, stop: stopped },
-            resume: None,
         };
         (beginning, Driver { wake, stop, board })
     }

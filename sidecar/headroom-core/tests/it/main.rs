@@ -1,0 +1,22 @@
+//! The rules, one test a rule and one line a case.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "helpers of tests are tests, too"
+)]
+
+mod admission;
+mod binding;
+mod holds;
+mod overrides;
+mod precedence;
+mod projections;
+mod prompts;
+mod properties;
+mod records;
+mod signals;
+mod thresholds;
+mod windows;
+mod world;

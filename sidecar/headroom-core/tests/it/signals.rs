@@ -1,0 +1,226 @@
+//! Signals: said once per window and limit revision, in the write that crossed.
+
+use headroom_core::catalog::Policy;
+use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::decision::{Denial, Verdict};
+use headroom_core::signal::{SignalName, SignalState, SignalSwitches};
+
+use crate::world::{DAY_MS, World, daily, spec, total};
+
+const CEILING: SignalName = SignalName::UsageCeiling;
+const HIT: SignalName = SignalName::FeatureLimitHit;
+
+#[test]
+fn a_threshold_is_announced_by_the_write_that_crosses_it_and_only_by_that() {
+    let mut world = World::new(&[daily(10, Policy::Block).soft(&[5_000, 8_000])]);
+    let expected: [&[u32]; 10] = [&[], &[], &[], &[], &[5_000], &[], &[], &[8_000], &[], &[10_000]];
+    for (place, crossed) in expected.iter().enumerate() {
+        world.consume(1);
+        let told: Vec<_> = world.told();
+        let expected: Vec<_> =
+            (!crossed.is_empty()).then(|| (CEILING, crossed.to_vec())).into_iter().collect();
+        assert_eq!(told, expected, "unit {}", place + 1);
+    }
+}
+
+#[test]
+fn one_event_lists_all_thresholds_that_a_write_crossed() {
+    let mut world = World::new(&[daily(10, Policy::Overage).soft(&[8_000, 5_000])]);
+    world.consume(9);
+    assert_eq!(world.told(), [(CEILING, vec![5_000, 8_000])]);
+    let signal = world.signals()[0];
+    assert_eq!((signal.previous_units, signal.current_units), (0, 9));
+    assert_eq!((signal.included_units, signal.refused_units), (10, 0));
+    assert_eq!((signal.previous_state, signal.state), (SignalState::Ok, SignalState::Warning));
+    world.consume(5);
+    assert_eq!(world.told(), [(CEILING, vec![10_000]), (HIT, vec![])]);
+    let signal = world.signals()[1];
+    assert_eq!((signal.previous_state, signal.state), (SignalState::Warning, SignalState::Alarm));
+}
+
+#[test]
+fn every_write_announces_whatever_it_is() {
+    let write: [fn(&mut World); 4] = [
+        |world| drop(world.consume(8)),
+        |world| drop(world.record(8)),
+        |world| {
+            let id = world.reserve(8);
+            assert_eq!(world.told(), [], "a hold is no usage");
+            world.commit(id, 8);
+        },
+        |world| {
+            let id = world.reserve(8);
+            world.now += 2 * crate::world::HOUR_MS;
+            world.commit(id, 8);
+        },
+    ];
+    for write in write {
+        let mut world = World::new(&[daily(10, Policy::Block).soft(&[8_000])]);
+        write(&mut world);
+        assert_eq!(world.told(), [(CEILING, vec![8_000])]);
+    }
+}
+
+#[test]
+fn a_refused_attempt_is_announced_once() {
+    let attempt = FeatureOp::Check { units: 2, attempt: true };
+    let tries =
+        [attempt, FeatureOp::Consume { units: 2 }, FeatureOp::Reserve { units: 2, hold_ms: 1 }];
+    for first in tries {
+        let mut world = World::new(&[daily(1, Policy::Block)]);
+        world.ask(first);
+        assert_eq!(world.told(), [(HIT, vec![])], "{first:?}");
+        let signal = world.signals()[0];
+        assert_eq!((signal.refused_units, signal.current_units), (2, 0));
+        for again in tries {
+            world.ask(again);
+            assert_eq!(world.last, [], "{again:?} after {first:?}");
+        }
+    }
+}
+
+#[test]
+fn drawing_a_screen_is_never_announced() {
+    let mut world = World::new(&[daily(1, Policy::Block).soft(&[1])]);
+    world.check(2);
+    assert_eq!(world.last, []);
+}
+
+#[test]
+fn an_attempt_that_may_go_on_is_not_announced() {
+    let mut world = World::new(&[daily(1, Policy::Block)]);
+    world.ask(FeatureOp::Check { units: 1, attempt: true });
+    assert_eq!(world.last, []);
+}
+
+#[test]
+fn units_that_are_only_held_elsewhere_are_no_limit_hit() {
+    let mut world = World::new(&[daily(2, Policy::Block)]);
+    world.reserve(2);
+    assert_eq!(world.consume(1).decision.verdict, Verdict::Denied(Denial::InFlight));
+    assert_eq!(world.last, []);
+}
+
+#[test]
+fn a_refused_extension_is_announced() {
+    let mut world = World::new(&[daily(2, Policy::Block)]);
+    let id = world.reserve(2);
+    let more = HoldOp::Extend { hold_ms: None, additional_units: 3 };
+    world.try_hold(id, more).unwrap();
+    assert_eq!(world.told(), [(HIT, vec![])]);
+}
+
+#[test]
+fn a_new_window_is_announced_anew() {
+    let mut world = World::new(&[daily(2, Policy::Block).soft(&[5_000])]);
+    for _ in 0..3 {
+        world.consume(1);
+        assert_eq!(world.told(), [(CEILING, vec![5_000])]);
+        world.consume(1);
+        assert_eq!(world.told(), [(CEILING, vec![10_000])]);
+        world.consume(1);
+        assert_eq!(world.told(), [(HIT, vec![])]);
+        world.now += DAY_MS;
+    }
+}
+
+#[test]
+fn a_changed_limit_is_announced_anew_and_the_same_is_not() {
+    let ten = daily(10, Policy::Block).soft(&[5_000]);
+    let mut world = World::new(std::slice::from_ref(&ten));
+    world.consume(5);
+    assert_eq!(world.signals()[0].limit_revision, 1);
+
+    world.change_limits(std::slice::from_ref(&ten));
+    world.consume(1);
+    assert_eq!(world.told(), [], "the same definition in a new catalog");
+
+    let changes = [
+        daily(11, Policy::Block).soft(&[5_000]),
+        daily(11, Policy::Overage).soft(&[5_000]),
+        daily(11, Policy::Overage).soft(&[5_000, 9_900]),
+    ];
+    for (change, revision) in changes.into_iter().zip(2..) {
+        world.change_limits(&[change]);
+        world.consume(1);
+        assert_eq!(world.told(), [(CEILING, vec![5_000])], "revision {revision}");
+        assert_eq!(world.signals()[0].limit_revision, revision);
+    }
+}
+
+#[test]
+fn a_raised_limit_lets_the_state_recover() {
+    let mut world = World::new(&[daily(2, Policy::Block)]);
+    world.consume(2);
+    assert_eq!(world.signals()[0].state, SignalState::Alarm);
+    world.change_limits(&[daily(10, Policy::Block).soft(&[5_000])]);
+    world.consume(1);
+    assert_eq!(world.told(), []);
+    world.consume(2);
+    let signal = world.signals()[0];
+    assert_eq!((signal.previous_state, signal.state), (SignalState::Ok, SignalState::Warning));
+}
+
+#[test]
+fn each_limit_is_announced_for_itself_in_the_order_of_the_plan() {
+    let mut world = World::new(&[total(1, Policy::Overage), daily(1, Policy::Overage)]);
+    world.consume(1);
+    let told: Vec<_> =
+        world.signals().iter().map(|signal| world.catalog.text(signal.limit)).collect();
+    assert_eq!(told, ["total", "daily"]);
+}
+
+#[test]
+fn only_the_limits_that_refuse_announce_the_refusal() {
+    let mut world = World::new(&[total(9, Policy::Block), daily(1, Policy::Block)]);
+    world.consume(2);
+    let told: Vec<_> =
+        world.signals().iter().map(|signal| world.catalog.text(signal.limit)).collect();
+    assert_eq!(told, ["daily"]);
+}
+
+#[test]
+fn signals_are_switched_off_one_by_one() {
+    for (usage_ceiling, feature_limit_hit) in
+        [(true, true), (true, false), (false, true), (false, false)]
+    {
+        let switches = SignalSwitches { usage_ceiling, feature_limit_hit };
+        let mut world = World::of(spec(&[daily(2, Policy::Overage)], switches));
+        world.consume(3);
+        let mut expected = vec![];
+        if usage_ceiling {
+            expected.push((CEILING, vec![10_000]));
+        }
+        if feature_limit_hit {
+            expected.push((HIT, vec![]));
+        }
+        assert_eq!(world.told(), expected, "{switches:?}");
+    }
+}
+
+#[test]
+fn grace_and_overage_are_announced_as_a_limit_hit() {
+    for policy in [Policy::Grace { grace_bp: 10_000 }, Policy::Overage] {
+        let mut world = World::new(&[daily(2, policy)]);
+        world.consume(2);
+        assert_eq!(world.told(), [(CEILING, vec![10_000])]);
+        world.consume(1);
+        assert_eq!(world.told(), [(HIT, vec![])], "{policy:?}");
+        world.consume(1);
+        assert_eq!(world.told(), [], "{policy:?}");
+    }
+}
+
+#[test]
+fn nothing_included_is_reached_by_the_first_unit() {
+    let mut world = World::new(&[daily(0, Policy::Overage)]);
+    world.consume(1);
+    assert_eq!(world.told(), [(CEILING, vec![10_000]), (HIT, vec![])]);
+}
+
+#[test]
+fn an_unlimited_limit_announces_nothing() {
+    let mut world = World::new(&[crate::world::unlimited()]);
+    world.consume(1_000_000);
+    assert_eq!(world.told(), []);
+}

@@ -1,0 +1,277 @@
+//! Records: what is written is read back, and bytes that are not a record are never a panic.
+
+use headroom_core::account::{Override, OverrideValue, Profile, ProfileExtra, Zone};
+use headroom_core::decision::{Amounts, Denial, Verdict};
+use headroom_core::effect::Effect;
+use headroom_core::ledger::{Ledger, Marks};
+use headroom_core::names::NameId;
+use headroom_core::reservation::{Reservation, ReservationId, ReservationState};
+use headroom_core::signal::{Signal, SignalName, SignalState};
+use headroom_core::time::{Millis, Window};
+use headroom_engine::codec::{Put, Take};
+use headroom_engine::keys::{KeyHash, Receipt};
+use headroom_engine::record::{self, Record};
+use headroom_sim::rng::Rng;
+
+use crate::house::{House, recovery, spec};
+
+const NUMBERS: [u64; 9] = [0, 1, 127, 128, 16_384, (1 << 53) - 1, 1 << 63, u64::MAX - 1, u64::MAX];
+const INSTANTS: [i64; 7] = [i64::MIN, -1, 0, 1, 1_773_144_000_000, i64::MAX - 1, i64::MAX];
+
+fn ledger(units: u64) -> Ledger {
+    Ledger {
+        feature: NameId(3),
+        limit: NameId(u32::MAX),
+        window: Window::new(Millis(-5), Millis::FOREVER).unwrap(),
+        used: units,
+        reserved: units / 2,
+        debt: units / 3,
+        holds: 7,
+        limit_mark: 0xdead_beef,
+        limit_revision: u16::MAX,
+        marks: Marks(0x8001),
+    }
+}
+
+fn signal(name: SignalName, state: SignalState) -> Effect {
+    let signal = Signal {
+        name,
+        feature: NameId(1),
+        limit: NameId(2),
+        window: Window::new(Millis(0), Millis(1)).unwrap(),
+        limit_revision: 2,
+        crossed_bp: [1, 5_000, 9_999, 10_000, 7, 8].into_iter().collect(),
+        previous_units: 1,
+        current_units: u64::MAX,
+        included_units: 0,
+        refused_units: 300,
+        previous_state: SignalState::Ok,
+        state,
+        at: Millis(i64::MIN),
+    };
+    Effect::Signal(signal.into())
+}
+
+fn reservation(state: ReservationState) -> Effect {
+    Effect::Reservation(Reservation {
+        id: ReservationId(u64::MAX),
+        feature: NameId(9),
+        units: 1 << 40,
+        expires_at: Millis(-1),
+        next_event_at: Millis::FOREVER,
+        state,
+        ledgers: [(NameId(1), Millis(0)), (NameId(2), Millis(-9)), (NameId(3), Millis(9))]
+            .into_iter()
+            .collect(),
+    })
+}
+
+fn every_effect() -> Vec<Effect> {
+    let mut effects = vec![
+        Effect::LedgerClosed(ledger(5)),
+        Effect::ReservationForgotten(ReservationId(u64::MAX)),
+        reservation(ReservationState::Open),
+        reservation(ReservationState::Expired),
+        reservation(ReservationState::Committed { units: u64::MAX }),
+        reservation(ReservationState::Released),
+        signal(SignalName::UsageCeiling, SignalState::Warning),
+        signal(SignalName::FeatureLimitHit, SignalState::Alarm),
+        signal(SignalName::UsageCeiling, SignalState::Ok),
+    ];
+    effects.extend(NUMBERS.map(|units| Effect::Ledger(ledger(units))));
+    effects
+}
+
+fn receipts() -> Vec<Receipt> {
+    let amounts = |late, expires_at| Amounts {
+        reservation: Some(ReservationId(u64::MAX)),
+        expires_at,
+        units: u64::MAX,
+        surplus_units: 2,
+        debt_units: 1,
+        late,
+    };
+    let all = [
+        (Verdict::Allowed, None),
+        (Verdict::SoftLimit, Some(Amounts::default())),
+        (Verdict::Grace, Some(amounts(true, None))),
+        (Verdict::Overage, Some(amounts(false, Some(Millis(0))))),
+    ];
+    let receipt = |(verdict, amounts): (_, Option<Amounts>)| Receipt {
+        payload: u64::MAX,
+        verdict,
+        feature: NameId(0),
+        binding: Receipt::NO_LIMIT,
+        amounts: amounts.map(Box::new),
+    };
+    all.into_iter().map(receipt).collect()
+}
+
+fn profiles() -> Vec<Profile> {
+    let plain = Profile::new(NameId(4), true, Millis(-1));
+    let value = |feature, value| Override { feature: NameId(feature), value };
+    let overrides = vec![
+        value(0, OverrideValue::Switch { on: true }),
+        value(1, OverrideValue::Switch { on: false }),
+        value(2, OverrideValue::Config { value_json: "{\"ä\": [1]}".into() }),
+        value(3, OverrideValue::Limit { limit: NameId(u32::MAX), included_units: None }),
+        value(3, OverrideValue::Limit { limit: NameId(1), included_units: Some(u64::MAX) }),
+    ];
+    let facts = vec![("a".to_owned(), "1".to_owned()), (String::new(), String::new())];
+    let full = Profile {
+        suspended: true,
+        by_default: false,
+        anchor: Millis(i64::MIN),
+        ends_at: Millis(i64::MAX),
+        zone: Zone::named("America/New_York").map(Box::new),
+        extra: Some(Box::new(ProfileExtra { overrides, facts })),
+        ..plain.clone()
+    };
+    vec![plain, full]
+}
+
+/// The bytes of every sort of record, each checked to be read back as it was written.
+fn every_record() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut keep = |bytes: &Vec<u8>, expected: Record<'_>| {
+        assert_eq!(record::take(bytes), Ok(expected));
+        all.push(bytes.clone());
+    };
+    let key = KeyHash([u64::MAX, 1]);
+    for (receipt, at) in receipts().into_iter().flat_map(|r| INSTANTS.map(|at| (r.clone(), at))) {
+        for effects in [vec![], every_effect()] {
+            let (serial, at, mut bytes) = (u32::MAX, Millis(at), Vec::new());
+            record::put_decided(&mut bytes, serial, at, key, &receipt, &effects);
+            keep(&bytes, Record::Decided { serial, at, key, receipt: receipt.clone(), effects });
+        }
+    }
+    for effect in every_effect() {
+        let (serial, at, effects) = (0, Millis(0), vec![effect]);
+        let mut bytes = Vec::new();
+        record::put_noted(&mut bytes, serial, at, &effects);
+        keep(&bytes, Record::Noted { serial, at, effects });
+    }
+    for profile in profiles() {
+        let (serial, account, at) = (1, "acme/ä", Millis(5));
+        let mut bytes = Vec::new();
+        record::put_profile(&mut bytes, serial, account, at, &profile);
+        keep(&bytes, Record::Profile { serial, account, at, profile });
+    }
+    for (id, text) in [(NameId(0), ""), (NameId(u32::MAX), "tokens")] {
+        let mut bytes = Vec::new();
+        record::put_name(&mut bytes, id, text);
+        keep(&bytes, Record::Name { id, text });
+    }
+    for (revision, source) in [(1, ""), (u64::MAX, "plans:\n  ä: 1\n")] {
+        let (at, mut bytes) = (Millis(-1), Vec::new());
+        record::put_catalog(&mut bytes, revision, at, source);
+        keep(&bytes, Record::Catalog { revision, at, source });
+    }
+    for (test, at) in [true, false].into_iter().flat_map(|t| INSTANTS.map(|at| (t, Millis(at)))) {
+        let mut bytes = Vec::new();
+        record::put_clock(&mut bytes, test, at);
+        keep(&bytes, Record::Clock { test, at });
+    }
+    for (seq, place) in NUMBERS.into_iter().flat_map(|seq| [0, 1, u16::MAX].map(|p| (seq, p))) {
+        let mut bytes = Vec::new();
+        record::put_delivered(&mut bytes, "hubspot", seq, place);
+        keep(&bytes, Record::Delivered { sink: "hubspot", seq, place });
+    }
+    all
+}
+
+#[test]
+fn every_record_is_read_back_as_it_was_written() {
+    assert!(every_record().len() > 100);
+}
+
+#[test]
+fn numbers_of_every_size_are_read_back() {
+    for shift in 0..64 {
+        for value in [1u64 << shift, (1u64 << shift) - 1, u64::MAX >> shift] {
+            let mut bytes = Vec::new();
+            bytes.put_u64(value);
+            bytes.put_i64(value.cast_signed());
+            bytes.put_i64(value.cast_signed().wrapping_neg());
+            bytes.put_option(Some(value));
+            let mut from = Take::new(&bytes);
+            assert_eq!(from.u64("u"), Ok(value));
+            assert_eq!(from.i64("i"), Ok(value.cast_signed()));
+            assert_eq!(from.i64("i"), Ok(value.cast_signed().wrapping_neg()));
+            assert_eq!(from.option("o"), Ok(Some(value)));
+            assert!(from.is_done());
+        }
+    }
+    // More than 64 bits, and a number that never ends.
+    assert!(
+        Take::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]).u64("u").is_err()
+    );
+    assert!(Take::new(&[0x80; 20]).u64("u").is_err());
+}
+
+#[test]
+fn a_refusal_is_never_written_as_a_receipt() {
+    let mut receipt = receipts().remove(0);
+    receipt.verdict = Verdict::Denied(Denial::QuotaExhausted);
+    let mut bytes = Vec::new();
+    record::put_decided(&mut bytes, 0, Millis(0), KeyHash([0, 0]), &receipt, &[]);
+    assert!(record::take(&bytes).is_err());
+}
+
+#[test]
+fn no_part_of_a_record_is_a_record() {
+    for bytes in every_record() {
+        for len in 0..bytes.len() {
+            assert!(record::take(&bytes[..len]).is_err(), "{len} of {bytes:?}");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(record::take(&longer).is_err(), "one byte more than {bytes:?}");
+    }
+}
+
+#[test]
+fn damaged_bytes_are_never_a_panic() {
+    let mut rng = Rng::new(1);
+    let records = every_record();
+    for bytes in &records {
+        for place in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[place] ^= 1 << bit;
+                // Whatever it is now; a checksum tells before it comes this far.
+                drop(record::take(&damaged));
+            }
+        }
+    }
+    for _ in 0..200_000 {
+        let mut damaged = rng.pick(&records).clone();
+        for _ in 0..=rng.below(4) {
+            let place = rng.below(damaged.len() as u64) as usize;
+            damaged[place] = rng.any().to_le_bytes()[0];
+        }
+        drop(record::take(&damaged));
+    }
+    for _ in 0..200_000 {
+        let len = rng.below(40);
+        let bytes: Vec<u8> = (0..len).map(|_| rng.any().to_le_bytes()[0]).collect();
+        drop(record::take(&bytes));
+    }
+}
+
+#[test]
+fn no_part_of_a_checkpoint_entry_is_an_entry() {
+    let house = House::of(spec(50, Some("free")), 1_000);
+    house.consume("acme", 1, "a");
+    house.reserve("acme", 1, "b");
+    let entries = house.checkpoint().entries;
+    assert!(entries.len() >= 2);
+    for (place, entry) in entries.iter().enumerate() {
+        for len in 0..entry.len() {
+            let mut recovery = recovery(1_000);
+            for earlier in &entries[..place] {
+                recovery.entry(earlier).unwrap();
+            }
+            assert!(recovery.entry(&entry[..len]).is_err(), "{len} bytes of entry {place}");
+        }
+    }
+}

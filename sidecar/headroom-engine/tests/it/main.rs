@@ -1,0 +1,16 @@
+//! The memory: one winner for the last unit, retries counted once, and nothing lost by a restart.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "helpers of tests are tests, too"
+)]
+
+mod accounts;
+mod codec;
+mod halted;
+mod house;
+mod keys;
+mod races;
+mod recovery;

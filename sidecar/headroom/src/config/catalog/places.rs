@@ -1,0 +1,102 @@
+//! From the paths of the core's problems back to lines and columns of the file.
+
+use headroom_core::catalog::SpecProblem;
+
+use crate::config::problems::{Place, Problem};
+use crate::config::yaml::{Key, Node, Value};
+use crate::prompts;
+
+/// Finds the place in the file that the core or a template complains about.
+pub(super) struct Finder<'a> {
+    pub(super) root: &'a Node,
+    pub(super) source: &'a str,
+    /// The place in the file's list of each prompt that was read.
+    pub(super) prompt_items: &'a [usize],
+}
+
+impl Finder<'_> {
+    /// A problem of the core.
+    pub(super) fn problem(&self, problem: &SpecProblem) -> Problem {
+        let (place, _) = self.find(&problem.path);
+        // The wrong word is the last name in the path or the value there; both are tried.
+        let known = || problem.known.iter().map(String::as_str);
+        let value = self.find(&problem.path).1.and_then(|node| match &node.value {
+            Value::Plain(text) | Value::Quoted(text) => Some(text.as_str()),
+            Value::Nothing | Value::List(_) | Value::Map(_) => None,
+        });
+        let word = match value {
+            Some(value) if !points_at_key(&problem.path) => value,
+            _ => problem.path.last().map_or("", String::as_str),
+        };
+        Problem::at(place, problem.message.clone()).suggest(word, known())
+    }
+
+    /// A problem of a template.
+    pub(super) fn template_problem(&self, problem: prompts::TemplateProblem) -> Problem {
+        let prompts::TemplateProblem { word, known, .. } = problem.clone();
+        let path = SpecProblem::from(problem.clone()).path;
+        let (place, node) = self.find(&path);
+        let exact = word.as_deref().and_then(|word| self.find_word(node?, word));
+        let found = Problem::at(exact.unwrap_or(place), problem.message);
+        match word {
+            Some(word) => found.suggest(&word, known.iter().map(String::as_str)),
+            None => found,
+        }
+    }
+
+    /// The value at a path and where it, or the last key that exists, stands.
+    fn find(&self, path: &[String]) -> (Place, Option<&Node>) {
+        let mut place = Place::START;
+        let mut node = self.root;
+        for (depth, step) in path.iter().enumerate() {
+            let next = match &node.value {
+                Value::Map(_) => {
+                    node.get(step).map(|(key, value): (&Key, &Node)| (key.place, value))
+                }
+                Value::List(items) => {
+                    let ix = step.parse().ok().map(|ix: usize| match depth {
+                        1 if path[0] == "prompts" => self.prompt_items.get(ix).map_or(ix, |ix| *ix),
+                        _ => ix,
+                    });
+                    ix.and_then(|ix| items.get(ix)).map(|item| (item.place, item))
+                }
+                Value::Nothing | Value::Plain(_) | Value::Quoted(_) => None,
+            };
+            let Some((key_place, value)) = next else { return (place, None) };
+            place = key_place;
+            node = value;
+        }
+        let is_value = !points_at_key(path) && node.value != Value::Nothing;
+        (if is_value { node.place } else { place }, Some(node))
+    }
+
+    /// Where a word of a template stands in the file.
+    fn find_word(&self, node: &Node, word: &str) -> Option<Place> {
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let lines = self.source.lines().enumerate().take(node.last_line);
+        for (ix, line) in lines.skip(node.place.line - 1) {
+            let from = if ix + 1 == node.place.line { node.place.column - 1 } else { 0 };
+            for (at, _) in line.match_indices(word) {
+                let column = line[..at].chars().count() + 1;
+                let before = line[..at].chars().next_back();
+                let after = line[at + word.len()..].chars().next();
+                if column > from && !before.is_some_and(is_part) && !after.is_some_and(is_part) {
+                    let width = word.chars().count();
+                    return Some(Place { line: ix + 1, column, width });
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Whether a path ends in a name that the operator chose: then the name is what is wrong.
+fn points_at_key(path: &[String]) -> bool {
+    let steps: Vec<&str> = path.iter().map(String::as_str).collect();
+    match steps.as_slice() {
+        [] | ["features" | "plans"] | ["features" | "plans", _] => true,
+        ["features", _, third] | ["features", _, third, _] => *third == "limits",
+        ["plans", _, third, ..] => *third == "entitlements" && steps.len() <= 5,
+        _ => false,
+    }
+}

@@ -1,0 +1,83 @@
+//! The demo as a whole: the real file, the real ports, and books that must agree.
+
+use std::io;
+
+use super::*;
+use crate::demo::replay::FEATURE;
+
+/// What a test does with a stage after the rows were played and before they are reconciled.
+trait Meddle: AsyncFnOnce(&Company) {}
+impl<F: AsyncFnOnce(&Company)> Meddle for F {}
+
+/// Plays some rows, lets a test meddle, and reconciles them with the rows of the file.
+fn reconcile_after(played: &[Row], in_file: &[Row], meddle: impl Meddle) -> (Books, u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let scene = Scene::set(played.len(), false).unwrap();
+    let dir = scene.stage.places.dir.clone();
+    let reconciled = runtime.block_on(async {
+        let house = scene.open().unwrap();
+        let show = Screen::plain(Box::new(io::sink())).show(house.board.clone());
+        let company = house.gather(played).await.unwrap();
+        company.play(played, Pace::Max).await.unwrap();
+        meddle(&company).await;
+        let books = reconcile::collect(&house, &company, in_file).await.unwrap();
+        drop(show.end().await);
+        let refused_rows = house.board.lock().books.iter().map(|book| book.refused_rows).sum();
+        house.close().await.unwrap();
+        (books, refused_rows)
+    });
+    assert!(!dir.exists(), "the directory was left behind");
+    reconciled
+}
+
+#[test]
+fn the_hour_of_the_trace_adds_up() {
+    let rows = trace::rows().unwrap();
+    let (books, refused_rows) = reconcile_after(&rows, &rows, async |_| {});
+    assert_eq!(books.differences(), [""; 0]);
+    assert_eq!(books.file_tokens(), 18_305_870);
+    assert_eq!(books.recorded_tokens() + books.refused_tokens(), 18_305_870);
+    assert_eq!(books.accounts.len(), 20);
+    assert!(refused_rows > 0, "nobody was refused");
+    assert!(books.signals_emitted > 20, "{} signals", books.signals_emitted);
+    assert_eq!(books.received.ids.len() as u64, books.signals_emitted);
+}
+
+#[test]
+fn a_row_whose_commit_is_lost_is_found() {
+    let rows = trace::rows().unwrap();
+    let (last, played) = rows[..300].split_last().unwrap();
+    let account = cast::CAST[last.member].account;
+    let (books, _) = reconcile_after(played, &rows[..300], async |company| {
+        let reserved = company.client.reserve(account, FEATURE, last.prompt_tokens).await;
+        assert!(reserved.unwrap().reservation.is_some());
+    });
+    let found = books.differences();
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with(&format!("{account}: tokens in the file")), "{found:?}");
+    assert!(found[1].starts_with(&format!("{account}: tokens still held")), "{found:?}");
+    assert!(found[2].starts_with("tokens in the file"), "{found:?}");
+}
+
+#[test]
+fn units_that_the_clients_know_nothing_of_are_found() {
+    let rows = trace::rows().unwrap();
+    let (books, _) = reconcile_after(&rows[..300], &rows[..300], async |company| {
+        company.client.record("fir", FEATURE, 7).await.unwrap();
+    });
+    let found = books.differences();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].starts_with("fir: tokens recorded, and counted by the sidecar under `hourly`")
+    );
+    assert!(
+        found[1].starts_with("fir: tokens recorded, and counted by the sidecar under `monthly`")
+    );
+}
+
+#[test]
+fn speeds_are_max_or_a_number() {
+    assert_eq!(pace("max"), Ok(Pace::Max));
+    assert_eq!(pace("140"), Ok(Pace::Times(140)));
+    assert!(pace("0").is_err() && pace("fast").is_err() && pace("1.5").is_err());
+}

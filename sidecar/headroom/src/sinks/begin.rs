@@ -1,0 +1,171 @@
+//! How a sink's task begins, and what drives it from outside until it ends.
+
+use std::sync::Arc;
+
+use headroom_engine::digest::SignalId;
+use headroom_engine::engine::Engine;
+use headroom_engine::ports::{ArchiveError, Seq, Table};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::cursor::{self, Cursor};
+use super::feed::{self, Feed};
+use super::http::HttpTransport;
+use super::limits::{CATCH_UP_POLL, READ_RETRY};
+use super::ndjson::Ndjson;
+use super::outbox::Wiring;
+use super::signature::Signer;
+use super::status::Board;
+use super::webhook::Webhook;
+use crate::config::sinks::{SinkKind, SinkSpec};
+
+/// How a sink is to end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stop {
+    /// Whatever is not done by then is left.
+    pub(super) deadline: Instant,
+    /// Begin new deliveries until then, as long as there are any.
+    pub(super) finish: bool,
+}
+
+/// What drives a sink's task from outside.
+pub(super) struct Reins {
+    pub(super) wake: watch::Receiver<()>,
+    pub(super) stop: watch::Receiver<Option<Stop>>,
+}
+
+impl Reins {
+    /// Whether new deliveries may begin.
+    pub(super) fn may_begin(&self) -> bool {
+        self.stop.borrow().is_none_or(|stop| stop.finish)
+    }
+
+    /// Whether the task has to end now.
+    pub(super) fn is_over(&self, now: Instant, is_busy: bool) -> bool {
+        self.stop.borrow().is_some_and(|stop| stop.deadline <= now || !is_busy)
+    }
+
+    /// Waits until there is something to do: it is time to look for signals (then it is true), or
+    /// it is the first of the given times.
+    pub(super) async fn pulled(
+        &mut self,
+        due_at: impl IntoIterator<Item = Option<Instant>>,
+    ) -> bool {
+        let deadline = self.stop.borrow().map(|stop| stop.deadline);
+        let due_at = due_at.into_iter().chain([deadline]).flatten().min();
+        tokio::select! {
+            // Errors mean that the keeper is gone, and so is the runtime.
+            Ok(()) = self.wake.changed() => true,
+            Ok(()) = self.stop.changed() => true,
+            () = sleep_until(due_at.unwrap_or_else(Instant::now)), if due_at.is_some() => false,
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// What a sink's task works with once it knows where to begin.
+pub(super) struct Task {
+    pub(super) engine: Arc<Engine>,
+    pub(super) test_clock: bool,
+    pub(super) board: Arc<Board>,
+    pub(super) reins: Reins,
+    pub(super) feed: Feed,
+    pub(super) cursor: Cursor,
+}
+
+/// A sink that does not know yet where to begin.
+pub(super) struct Beginning {
+    pub(super) wiring: Wiring,
+    pub(super) spec: SinkSpec,
+    /// Where the journal ended when the sink was put in place.
+    pub(super) appended: Seq,
+    pub(super) board: Arc<Board>,
+    pub(super) reins: Reins,
+}
+
+impl Beginning {
+    /// Runs the sink until it is told to stop.
+    pub(super) async fn run(self) {
+        let _watch = Watch(Arc::clone(&self.board));
+        let (kind, data_dir) = (self.spec.kind.clone(), self.wiring.data_dir.clone());
+        let Some(task) = self.begin().await else { return };
+        match kind {
+            SinkKind::StandardWebhook { url, secrets } => {
+                let signer = Signer::new(secrets.iter().map(|secret| secret.key()));
+                Webhook::new(task, HttpTransport::new(url), signer).run().await
+            }
+            SinkKind::Ndjson { file } => Ndjson::new(task, data_dir.join(file)).run().await,
+        }
+    }
+
+    /// Finds out where to begin. `None`: it was told to stop before.
+    pub(super) async fn begin(mut self) -> Option<Task> {
+        let noted = self.find().await?;
+        self.board.began(noted, self.rows_upto(noted).await);
+        let Beginning { wiring, spec, board, reins, .. } = self;
+        let feed = Feed::new(wiring.archive, Arc::clone(&board), spec.signals, noted);
+        let cursor = Cursor::new(Arc::clone(&wiring.engine), spec.sink.as_str().into(), noted);
+        let (engine, test_clock) = (wiring.engine, wiring.test_clock);
+        Some(Task { engine, test_clock, board, reins, feed, cursor })
+    }
+
+    /// The sink's cursor. A new sink gets one: it begins with what comes after it was put in place.
+    /// `None`: it was told to stop before.
+    ///
+    /// The cursor may be in the journal and not yet in the projection, so this waits for that.
+    async fn find(&mut self) -> Option<SignalId> {
+        let sink = self.spec.sink.clone();
+        loop {
+            let mut look_at = Instant::now();
+            if (self.wiring.positions)().projected < self.appended {
+                look_at += CATCH_UP_POLL;
+            } else {
+                match cursor::stored(&*self.wiring.archive, &sink) {
+                    Ok(Some(cursor)) => return Some(cursor),
+                    Ok(None) => {
+                        let upto = SignalId { seq: self.appended, place: u16::MAX };
+                        self.wiring.engine.note_delivered(&sink, upto);
+                        return Some(upto);
+                    }
+                    Err(error) => {
+                        tracing::warn!(sink, %error, "the sink cannot begin");
+                        self.board.failed(&error.to_string());
+                        look_at += READ_RETRY;
+                    }
+                }
+            }
+            while Instant::now() < look_at {
+                self.reins.pulled([Some(look_at)]).await;
+                // A sink that is to finish begins first, or it would have no place to go on from.
+                if self.reins.is_over(Instant::now(), self.reins.may_begin()) {
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// How many rows are at or below the cursor, for the count of what is pending.
+    async fn rows_upto(&self, place: SignalId) -> Option<u64> {
+        let archive = Arc::clone(&self.wiring.archive);
+        // A long backlog takes a while to count.
+        let counted = tokio::task::spawn_blocking(move || {
+            let all = archive.count(Table::Signals)?;
+            let after = feed::count_after(&*archive, place)?;
+            Ok::<_, ArchiveError>(all.saturating_sub(after))
+        });
+        counted.await.ok()?.ok()
+    }
+}
+
+/// Tells of a panic in the sink's task, which nobody else would hear of before the end.
+struct Watch(Arc<Board>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let what = "an internal check failed: nothing is delivered until a restart or a change";
+            tracing::error!(sink = self.0.sink(), "{what} of the sink");
+            self.0.failed(what);
+        }
+    }
+}

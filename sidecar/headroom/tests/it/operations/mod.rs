@@ -1,0 +1,12 @@
+//! What operators do with the program: start, look, change, stop, copy, and repair.
+
+mod backup;
+mod clock;
+mod command_line;
+mod damage;
+mod doors;
+mod full_disk;
+mod moments;
+mod reload;
+mod start;
+mod stop;

@@ -1,0 +1,28 @@
+//! Pages over HTTP/1.1, as probes and Prometheus read them.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use super::SOON;
+
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// Reads a page from a Unix socket.
+pub(crate) fn get_unix(socket: &Path, path: &str) -> io::Result<Page> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(SOON))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: headroom\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, text.clone());
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(wrong)?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(wrong)?;
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    assert!(!is_chunked, "the test client reads no chunks");
+    Ok(Page { status, body: body.to_owned() })
+}
