@@ -487,7 +487,8 @@ impl Catalog {
 
 /// Every name is known here: the check came first.
 fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
-    let features: Vec<Feature> = spec.features.into_iter().map(|f| number_feature(f, names)).collect();
+    let features: Vec<Feature> =
+        spec.features.into_iter().map(|f| number_feature(f, names)).collect();
     let feature_ix = |name: &str| features.iter().position(|f| &*f.feature == name);
     let plans: Vec<Plan> = spec
         .plans

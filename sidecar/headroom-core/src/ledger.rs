@@ -49,7 +49,7 @@ impl Marks {
     /// The mark of the soft threshold at place `place` of its limit.
     pub fn threshold(place: usize) -> Marks {
         debug_assert!(place < limits::THRESHOLDS_MAX);
-        Marks(1 << (place as u16 & 0x0f))
+        Marks(1 << (place & 0x0f))
     }
 
     /// Whether all of `other` is set.

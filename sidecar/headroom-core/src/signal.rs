@@ -157,19 +157,19 @@ pub(crate) fn announce(
     }
     let signal = |name, crossed_bp| {
         Effect::Signal(Box::new(Signal {
-        name,
-        feature: ledger.feature,
-        limit: ledger.limit,
-        window: ledger.window,
-        limit_revision: ledger.limit_revision,
-        crossed_bp,
-        previous_units: change.previous_units,
-        current_units: ledger.used,
-        included_units,
-        refused_units: change.refused_units,
-        previous_state: SignalState::of(before),
-        state: SignalState::of(ledger.marks),
-        at: change.at,
+            name,
+            feature: ledger.feature,
+            limit: ledger.limit,
+            window: ledger.window,
+            limit_revision: ledger.limit_revision,
+            crossed_bp,
+            previous_units: change.previous_units,
+            current_units: ledger.used,
+            included_units,
+            refused_units: change.refused_units,
+            previous_state: SignalState::of(before),
+            state: SignalState::of(ledger.marks),
+            at: change.at,
         }))
     };
     if !crossed_bp.is_empty() && switches.usage_ceiling {

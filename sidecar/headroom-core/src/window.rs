@@ -125,9 +125,7 @@ fn first_day(unit: CalendarUnit, day: Date) -> Option<Date> {
             day.checked_sub(since_monday.days()).ok()
         }
         CalendarUnit::Month => Some(day.first_of_month()),
-        CalendarUnit::Quarter => {
-            Date::new(day.year(), (day.month() - 1) / 3 * 3 + 1, 1).ok()
-        }
+        CalendarUnit::Quarter => Date::new(day.year(), (day.month() - 1) / 3 * 3 + 1, 1).ok(),
         CalendarUnit::Year => Some(day.first_of_year()),
     }
 }

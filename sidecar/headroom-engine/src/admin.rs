@@ -142,9 +142,10 @@ impl Engine {
         let plan = catalog.plan(plan).id;
         let zone = match change.time_zone {
             "" => None,
-            name => Some(Box::new(Zone::named(name).ok_or_else(|| AdminError::UnknownZone {
-                zone: name.to_owned(),
-            })?)),
+            name => Some(Box::new(
+                Zone::named(name)
+                    .ok_or_else(|| AdminError::UnknownZone { zone: name.to_owned() })?,
+            )),
         };
         self.store.room().map_err(EngineError::from)?;
         let mut slot = self.slot_or_new(account, now, Profile::new(plan, false, now))?;
@@ -163,7 +164,12 @@ impl Engine {
     }
 
     /// Suspends an account, or lets it go on.
-    pub fn set_suspended(&self, account: &str, suspended: bool, now: Millis) -> Result<Changed, AdminError> {
+    pub fn set_suspended(
+        &self,
+        account: &str,
+        suspended: bool,
+        now: Millis,
+    ) -> Result<Changed, AdminError> {
         self.edit_known(account, now, |profile| {
             profile.suspended = suspended;
             Ok(())
@@ -183,7 +189,10 @@ impl Engine {
             let extra = profile.extra.get_or_insert_default();
             extra.overrides.retain(|known| !one.replaces(known));
             if extra.overrides.len() >= core_limits::OVERRIDES_MAX {
-                return Err(AdminError::TooMany { what: "overrides", max: core_limits::OVERRIDES_MAX });
+                return Err(AdminError::TooMany {
+                    what: "overrides",
+                    max: core_limits::OVERRIDES_MAX,
+                });
             }
             extra.overrides.push(one);
             Ok(())
@@ -205,8 +214,7 @@ impl Engine {
             name: name.to_owned(),
             known: catalog.features().iter().map(|f| f.feature.to_string()).collect(),
         };
-        let feature_id =
-            catalog.names().get(feature).ok_or_else(|| unknown("feature", feature))?;
+        let feature_id = catalog.names().get(feature).ok_or_else(|| unknown("feature", feature))?;
         let limit_id = match limit {
             None => None,
             Some(limit) => Some(catalog.names().get(limit).ok_or_else(|| unknown("limit", limit))?),
@@ -214,7 +222,8 @@ impl Engine {
         self.edit_known(account, now, |profile| {
             let Some(extra) = &mut profile.extra else { return Ok(()) };
             extra.overrides.retain(|known| {
-                let of_limit = |id| matches!(&known.value, OverrideValue::Limit { limit, .. } if *limit == id);
+                let of_limit =
+                    |id| matches!(&known.value, OverrideValue::Limit { limit, .. } if *limit == id);
                 known.feature != feature_id || limit_id.is_some_and(|id| !of_limit(id))
             });
             Ok(())
@@ -278,7 +287,13 @@ impl Engine {
     }
 
     /// Journals the names a catalog uses for the first time, and then the catalog.
-    fn journal_catalog(&self, admin: &mut AdminState, catalog: &Catalog, source: &str, now: Millis) -> Seq {
+    fn journal_catalog(
+        &self,
+        admin: &mut AdminState,
+        catalog: &Catalog,
+        source: &str,
+        now: Millis,
+    ) -> Seq {
         let mut bytes = Vec::new();
         for (id, text) in catalog.names().since(admin.names.len()) {
             bytes.clear();
@@ -355,7 +370,11 @@ impl Engine {
         Ok(Changed { profile, wait_for: slot.last_seq })
     }
 
-    fn resolve_override(&self, feature: &str, change: &OverrideChange<'_>) -> Result<Override, AdminError> {
+    fn resolve_override(
+        &self,
+        feature: &str,
+        change: &OverrideChange<'_>,
+    ) -> Result<Override, AdminError> {
         let catalog = self.catalog();
         let known_features = || catalog.features().iter().map(|f| f.feature.to_string()).collect();
         let ix = catalog.feature_named(feature).ok_or_else(|| AdminError::UnknownName {

@@ -112,12 +112,30 @@ pub enum DecisionId {
     Passing(u32, u32, u64),
 }
 
-impl std::fmt::Display for DecisionId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl DecisionId {
+    /// The receipt's text. Without the formatting machinery, because every answer carries one.
+    pub fn text(self) -> String {
+        let mut text = String::with_capacity(32);
+        text.push_str("dec_");
         match self {
-            DecisionId::Written(seq) => write!(f, "dec_{:x}", seq.0),
-            DecisionId::Passing(boot, thread, count) => write!(f, "dec_{boot:x}.{thread:x}.{count:x}"),
+            DecisionId::Written(seq) => push_hex(&mut text, seq.0),
+            DecisionId::Passing(boot, thread, count) => {
+                push_hex(&mut text, u64::from(boot));
+                text.push('.');
+                push_hex(&mut text, u64::from(thread));
+                text.push('.');
+                push_hex(&mut text, count);
+            }
         }
+        text
+    }
+}
+
+fn push_hex(text: &mut String, number: u64) {
+    let digits = (16 - number.leading_zeros() / 4).max(1);
+    for digit in (0..digits).rev() {
+        let nibble = (number >> (4 * digit)) & 0xf;
+        text.push(char::from(b"0123456789abcdef"[usize::try_from(nibble).unwrap_or_default()]));
     }
 }
 
@@ -204,7 +222,11 @@ impl Engine {
     }
 
     /// Decides a request about a feature.
-    pub fn feature(&self, catalog: &Catalog, rq: &FeatureRequest<'_>) -> Result<Reply, EngineError> {
+    pub fn feature(
+        &self,
+        catalog: &Catalog,
+        rq: &FeatureRequest<'_>,
+    ) -> Result<Reply, EngineError> {
         let cx = Context { catalog, now: rq.now };
         let feature = catalog.feature_named(rq.feature);
         if matches!(rq.op, FeatureOp::Check { .. }) {
@@ -293,9 +315,8 @@ impl Engine {
             }
             self.settle(cx, &mut slot, effects, bytes);
             effects.clear();
-            let outcome = decided(|| {
-                decide::decide_feature(cx, &slot.account, feature, rq.op, effects)
-            })?;
+            let outcome =
+                decided(|| decide::decide_feature(cx, &slot.account, feature, rq.op, effects))?;
             self.note(cx, &mut slot, effects, bytes);
             Ok(self.passing(cx, &slot.account, outcome, rq.wants))
         })
@@ -561,5 +582,19 @@ fn decided(decide: impl FnOnce() -> Result<Outcome, OpError>) -> Result<Outcome,
     match catch_unwind(AssertUnwindSafe(decide)) {
         Ok(outcome) => Ok(outcome?),
         Err(_) => Err(EngineError::Halted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_its_numbers_in_hexadecimal() {
+        for number in [0, 1, 15, 16, 255, 4096, u64::from(u32::MAX), u64::MAX] {
+            assert_eq!(DecisionId::Written(Seq(number)).text(), format!("dec_{number:x}"));
+            let passing = DecisionId::Passing(7, 0x1f, number).text();
+            assert_eq!(passing, format!("dec_7.1f.{number:x}"));
+        }
     }
 }

@@ -6,6 +6,9 @@
 //!
 //! Keys live with their account, under its lock, so finding a duplicate and counting are one step.
 
+// Positions count modulo 2^32 and hashes are cut to what a table needs, both on purpose.
+#![allow(clippy::cast_possible_truncation)]
+
 use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::num::NonZeroUsize;
@@ -86,9 +89,9 @@ pub struct KeyEntry {
 /// dropping one holds the account's lock for some ten microseconds.
 const CHUNK: usize = 1024;
 
-/// Entries up to which a key is found by looking at all of them: that touches as many cache lines
-/// as an index would, and takes fewer bytes.
-const SCAN_MAX: usize = 4;
+/// Entries up to which a key is found by looking at all of them: that touches few cache lines more
+/// than an index would, and takes fewer bytes.
+const SCAN_MAX: usize = 8;
 
 /// Indexed entries above which the index is spread over [`SPREAD`] tables, so that a table that
 /// grows never holds the account's lock for more than a fraction of a millisecond.
@@ -103,6 +106,7 @@ const SPREAD: usize = 64;
 pub struct KeyMemory {
     // All but the last chunk are full. The first is by itself, because most accounts have no other.
     chunk: Vec<KeyEntry>,
+    #[expect(clippy::box_collection, reason = "8 bytes in each of a million accounts, not 32")]
     more: Option<Box<VecDeque<Vec<KeyEntry>>>>,
     // The position of the first entry; positions count on for ever, modulo 2^32.
     first: u32,
@@ -176,7 +180,11 @@ impl KeyMemory {
 
     fn push(&mut self, entry: KeyEntry) {
         if self.more.is_none() && self.chunk.len() < CHUNK {
-            // Grows with the account; later chunks will be filled.
+            // Grows with the account, from one: an account with one key is the most frequent. Later
+            // chunks will be filled.
+            if self.chunk.capacity() < 2 {
+                self.chunk.reserve_exact(1);
+            }
             return self.chunk.push(entry);
         }
         let more = self.more.get_or_insert_default();
@@ -272,7 +280,8 @@ impl KeyMemory {
             if tables == 0 {
                 break;
             }
-            let place = Place { hash: short(entry.hash), position: self.first.wrapping_add(offset) };
+            let place =
+                Place { hash: short(entry.hash), position: self.first.wrapping_add(offset) };
             let table = &mut self.index[table_of(entry.hash, tables)];
             // A key that came again has its newer place there, which stays.
             if let Ok(found) = table.find_entry(place.table_hash(), |p| *p == place) {
@@ -486,7 +495,12 @@ mod tests {
             binding: Receipt::NO_LIMIT,
             amounts: None,
         };
-        KeyEntry { hash: hash_key(b"a secret of test", &number.to_string()), seq: Seq(number), generation, receipt }
+        KeyEntry {
+            hash: hash_key(b"a secret of test", &number.to_string()),
+            seq: Seq(number),
+            generation,
+            receipt,
+        }
     }
 
     #[track_caller]
@@ -508,7 +522,11 @@ mod tests {
         }
         while keys.forget(2) {}
         for number in 0..count {
-            assert_eq!(holds(&keys, number, generation(number), 2), generation(number) >= 2, "{number}");
+            assert_eq!(
+                holds(&keys, number, generation(number), 2),
+                generation(number) >= 2,
+                "{number}"
+            );
         }
         while keys.forget(4) {}
         assert!(keys.is_empty());
@@ -526,7 +544,10 @@ mod tests {
             assert!(keys.insert(entry(0, 2), 0));
             assert!(holds(&keys, 0, 2, 2));
             while keys.forget(2) {}
-            assert!(holds(&keys, 0, 2, 2), "{count}: the newer entry outlives the older one's chunk");
+            assert!(
+                holds(&keys, 0, 2, 2),
+                "{count}: the newer entry outlives the older one's chunk"
+            );
         }
     }
 
@@ -557,7 +578,8 @@ mod tests {
             keys.insert(entry(number, generation), generation.saturating_sub(3));
             assert!(holds(&keys, number, generation, generation));
         }
-        let capacity = keys.chunk.capacity() + keys.more.iter().flat_map(|m| m.iter()).map(Vec::capacity).sum::<usize>();
+        let capacity = keys.chunk.capacity()
+            + keys.more.iter().flat_map(|m| m.iter()).map(Vec::capacity).sum::<usize>();
         assert!(capacity <= 128, "{capacity} entries for 40 that are remembered");
     }
 
@@ -580,7 +602,9 @@ mod tests {
     #[test]
     fn keys_are_forgotten_after_the_horizon_also_when_time_leaps() {
         let book = KeyBook::new(60_000, NonZeroUsize::new(1_000).expect("not zero"));
-        for (at, live) in [(0, 1), (30_000, 2), (59_000, 3), (61_000, 3), (10_000_000, 1), (1 << 40, 1)] {
+        for (at, live) in
+            [(0, 1), (30_000, 2), (59_000, 3), (61_000, 3), (10_000_000, 1), (1 << 40, 1)]
+        {
             book.advance(Millis(at));
             book.add(book.generation(Millis(at)));
             assert_eq!(book.live(), live, "at {at}");

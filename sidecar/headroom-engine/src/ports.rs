@@ -101,7 +101,13 @@ pub trait Archive: Send + Sync {
     ///
     /// # Errors
     /// When the embedded store fails; nothing is lost by it.
-    fn range(&self, table: Table, from: &[u8], to: &[u8], rows_max: usize) -> Result<Vec<Row>, ArchiveError>;
+    fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        rows_max: usize,
+    ) -> Result<Vec<Row>, ArchiveError>;
 
     /// How many rows a table has.
     ///

@@ -61,7 +61,12 @@ pub struct EngineCounts {
 
 impl Engine {
     /// What an account may do now. `None`: it is not known, and there is no default plan.
-    pub fn entitlements(&self, catalog: &Catalog, account: &str, now: Millis) -> Option<EntitlementsView> {
+    pub fn entitlements(
+        &self,
+        catalog: &Catalog,
+        account: &str,
+        now: Millis,
+    ) -> Option<EntitlementsView> {
         let account = match self.accounts.get(account) {
             Some(slot) => as_of(&slot.account, now).into_owned(),
             None => {

@@ -106,7 +106,11 @@ impl Recovery {
     /// An empty memory, to which a snapshot's entries and then the journal's records are added.
     pub fn new(key_horizon_ms: i64, keys_max: NonZeroUsize) -> Recovery {
         Recovery {
-            accounts: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), SHARDS),
+            accounts: DashMap::with_capacity_and_hasher_and_shard_amount(
+                0,
+                RandomState::default(),
+                SHARDS,
+            ),
             serials: Vec::new(),
             admin: AdminState::default(),
             clock: None,
@@ -308,7 +312,12 @@ impl Recovery {
     }
 
     /// Changes an account by a record, unless the snapshot had it already.
-    fn replay(&self, seq: Seq, serial: u32, change: impl FnOnce(&mut Slot)) -> Result<(), RecoveryError> {
+    fn replay(
+        &self,
+        seq: Seq,
+        serial: u32,
+        change: impl FnOnce(&mut Slot),
+    ) -> Result<(), RecoveryError> {
         let unknown = RecoveryError::UnknownSerial { seq, serial };
         let Some(id) = self.serials.get(serial as usize) else { return Err(unknown) };
         let Some(mut slot) = self.accounts.get_mut(id) else { return Err(unknown) };

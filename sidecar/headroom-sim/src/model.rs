@@ -27,9 +27,9 @@ pub use admin::{ProfileAnswer, Refused, Subscription};
 
 /// How long an ended reservation is remembered.
 pub const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
-/// How long an idempotency key is remembered at least; it is forgotten in steps of ten minutes.
+/// How long an idempotency key is remembered at least; it is forgotten in steps of a second.
 pub const KEY_HORIZON_MS: i64 = 24 * 60 * 60 * 1000;
-const KEY_STEP_MS: i64 = 10 * 60 * 1000;
+const KEY_STEP_MS: i64 = 1000;
 /// The largest count.
 pub const COUNT_MAX: u128 = (1 << 53) - 1;
 

@@ -4,6 +4,9 @@
 //! - `headroom bench-decide [--accounts N..]` times decisions in this process, next to bare lookups
 //!   of the same keys in a map of the same kind, and prints one JSON line per size.
 
+// Results go to standard output.
+#![allow(clippy::print_stdout)]
+
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -152,7 +155,14 @@ fn consume(engine: &Engine, account: &str, key: &str, now: Millis) -> Result<(),
 fn account_id(number: usize) -> String {
     let mut state = number as u64;
     let (a, b) = (splitmix(&mut state), splitmix(&mut state));
-    format!("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", a >> 32, (a >> 16) & 0xffff, a & 0xffff, b >> 48, b & 0xffff_ffff_ffff)
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        a >> 32,
+        (a >> 16) & 0xffff,
+        a & 0xffff,
+        b >> 48,
+        b & 0xffff_ffff_ffff
+    )
 }
 
 fn next(state: &mut u64, bound: usize) -> usize {

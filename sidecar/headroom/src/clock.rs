@@ -17,6 +17,15 @@ pub struct Clock {
     hand: AtomicI64,
 }
 
+/// What one look at the clocks showed.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// The domain's instant.
+    pub now: Millis,
+    /// Real time.
+    pub real: SystemTime,
+}
+
 /// Why a clock could not be moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClockError {
@@ -49,13 +58,23 @@ impl Clock {
         self.test
     }
 
-    /// The instant. Read once per request.
+    /// The instant.
     pub fn now(&self) -> Millis {
+        self.read().now
+    }
+
+    /// The one clock reading of a request: the domain's instant, and real time for its duration.
+    pub fn read(&self) -> Reading {
+        let real = SystemTime::now();
+        Reading { now: self.instant(real), real }
+    }
+
+    fn instant(&self, real: SystemTime) -> Millis {
         let hand = self.hand.load(Ordering::Relaxed);
         if self.test {
             return Millis(hand);
         }
-        let real = real_now().0;
+        let real = millis_of(real).0;
         if real > hand {
             // Written once a millisecond, so the line stays in every core's cache meanwhile.
             self.hand.fetch_max(real, Ordering::Relaxed);
@@ -78,7 +97,11 @@ impl Clock {
 
 /// What the machine's clock says.
 pub fn real_now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    millis_of(SystemTime::now())
+}
+
+fn millis_of(real: SystemTime) -> Millis {
+    let since = real.duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 

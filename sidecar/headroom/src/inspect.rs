@@ -1,5 +1,8 @@
 //! `headroom inspect DIR`: what a stopped data directory, or a backup, holds. Nothing is changed.
 
+// Results go to standard output.
+#![allow(clippy::print_stdout)]
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -62,10 +65,15 @@ fn read(dir: &Path) -> Result<Option<Recovery>, String> {
 
 fn print(health: &Health, content: Option<&Recovery>) {
     println!("opened    {} times", health.boot);
-    println!("journal   {} records in {} segments, the last is {}", health.records, health.segments, health.last);
+    println!(
+        "journal   {} records in {} segments, the last is {}",
+        health.records, health.segments, health.last
+    );
     if let Some(torn) = &health.torn {
         let (bytes, path) = (torn.bytes, torn.path.display());
-        println!("          {bytes} bytes of a write that was cut short in {path}; the next start drops them");
+        println!(
+            "          {bytes} bytes of a write that was cut short in {path}; the next start drops them"
+        );
     }
     match &health.snapshot {
         Some(info) => println!("snapshot  replay begins after record {}", info.start),

@@ -8,6 +8,7 @@ mod bench;
 mod cli;
 mod clock;
 mod config;
+mod demo;
 mod grpc;
 mod inspect;
 mod prompts;
@@ -19,7 +20,7 @@ mod telemetry;
 
 use std::process::ExitCode;
 
-use cli::{DemoArgs, Runners};
+use cli::Runners;
 
 /// Small ledgers stay small and cross-thread frees are cheap: 2.9 times the throughput of the
 /// system's allocator was measured together with one runtime per core.
@@ -30,9 +31,5 @@ fn main() -> ExitCode {
     if let Some(code) = bench::run_if_asked() {
         return code;
     }
-    cli::run(&Runners { serve: run::serve, demo, inspect: inspect::run })
-}
-
-fn demo(_: &DemoArgs) -> ExitCode {
-    ExitCode::FAILURE
+    cli::run(&Runners { serve: run::serve, demo: demo::run, inspect: inspect::run })
 }

@@ -67,7 +67,9 @@ fn announce(options: &StartOptions) {
     }
     tracing::info!(admin = %options.admin, data_dir = %options.data_dir.display(), "ready");
     if options.test_clock {
-        tracing::warn!("running on a TEST CLOCK: time stands still until `headroom clock` moves it");
+        tracing::warn!(
+            "running on a TEST CLOCK: time stands still until `headroom clock` moves it"
+        );
     }
 }
 

@@ -33,7 +33,9 @@ use crate::grpc::shared::Words;
 use crate::grpc::status::WireError;
 use crate::serve::admin::Admin;
 use crate::serve::limits::REQUEST_MESSAGE_BYTES_MAX;
-use crate::serve::{Control, Gates, Kick, ListenAddr, Listener, MakeRoutes, Readiness, Server, standard};
+use crate::serve::{
+    Control, Gates, Kick, ListenAddr, Listener, MakeRoutes, Readiness, Server, standard,
+};
 use crate::sinks::{Outbox, Positions, Wiring};
 use crate::telemetry::{Gauges, Metrics};
 
@@ -136,7 +138,9 @@ pub fn read_catalog(path: &Path) -> Result<ParsedCatalog, Problems> {
 
 /// Problems that the check of the file did not find. There should be none; they have no place.
 fn unplaced(file: &Path, source: &str, problems: Vec<SpecProblem>) -> Problems {
-    let list = problems.into_iter().map(|p| Problem::of_file(format!("{}: {}", p.path.join("."), p.message)));
+    let list = problems
+        .into_iter()
+        .map(|p| Problem::of_file(format!("{}: {}", p.path.join("."), p.message)));
     Problems::new(&file.display().to_string(), source, list.collect())
 }
 
@@ -170,10 +174,9 @@ impl Core {
     /// Copies the data directory while it is in use.
     pub fn back_up(&self, path: &Path) -> Result<v1::BackupResponse, WireError> {
         let last = self.store.backup(path).map_err(|error| {
-            let message = std::iter::successors(
-                Some(&error as &dyn std::error::Error),
-                |cause| cause.source(),
-            );
+            let message = std::iter::successors(Some(&error as &dyn std::error::Error), |cause| {
+                cause.source()
+            });
             let message: Vec<String> = message.map(ToString::to_string).collect();
             WireError::field("path", message.join(": "))
         })?;
@@ -242,7 +245,8 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
         let store = Arc::clone(&store);
         Arc::new(move || store.kick())
     };
-    let control = Control::start(gates.control().clone(), Arc::clone(&kick)).map_err(StartError::Thread)?;
+    let control =
+        Control::start(gates.control().clone(), Arc::clone(&kick)).map_err(StartError::Thread)?;
     let wiring = {
         let positions = Arc::clone(&store);
         Wiring {
@@ -312,18 +316,25 @@ fn open_doors(
             standard_routes(Routes::new(service), &reporter)
         })
     };
-    let server = Server::start(control.handle(), listeners, gates, kick, &make).map_err(StartError::Thread)?;
+    let server = Server::start(control.handle(), listeners, gates, kick, &make)
+        .map_err(StartError::Thread)?;
     let by_worker = server.connections_by_worker();
     let _ = connections.set(Box::new(move || by_worker().iter().sum())); // Set once, here.
-    let administration =
-        Administration { core: Arc::clone(&core), gate: gates.control().clone() };
+    let administration = Administration { core: Arc::clone(&core), gate: gates.control().clone() };
     let administration = AdminServiceServer::new(administration)
         .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
     let routes = standard_routes(Routes::new(administration), &reporter);
-    let admin =
-        Admin::start(control.handle(), admin_listener, routes, readiness.clone(), reporter, metrics.clone())
-            .map_err(StartError::Thread)?;
-    let maintenance = maintenance::Maintenance::start(Arc::clone(&core), options).map_err(StartError::Thread)?;
+    let admin = Admin::start(
+        control.handle(),
+        admin_listener,
+        routes,
+        readiness.clone(),
+        reporter,
+        metrics.clone(),
+    )
+    .map_err(StartError::Thread)?;
+    let maintenance =
+        maintenance::Maintenance::start(Arc::clone(&core), options).map_err(StartError::Thread)?;
     let drain_timeout = options.drain_timeout;
     Ok(Sidecar { core, control, server, admin, readiness, maintenance, drain_timeout, metrics })
 }

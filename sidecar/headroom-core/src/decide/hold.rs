@@ -41,8 +41,7 @@ pub(super) fn reserve(
     if working.iter().any(|w| w.ledger.held() + units > limits::UNITS_MAX) {
         return Err(OpError::CounterFull);
     }
-    let (open, last_id) =
-        account.reservations().map_or((0, 0), |r| (r.open_count(), r.last_id()));
+    let (open, last_id) = account.reservations().map_or((0, 0), |r| (r.open_count(), r.last_id()));
     if open >= limits::OPEN_RESERVATIONS_MAX || last_id >= u64::from(u32::MAX) {
         return Err(OpError::TooManyReservations { open });
     }
@@ -216,7 +215,8 @@ static GONE: LazyLock<PlanLimit> = LazyLock::new(|| {
 
 impl<'a> Scene<'a> {
     fn of(cx: Context<'a>, account: &'a Account, held: &Reservation) -> Scene<'a> {
-        let resolved = cx.catalog.feature_of(held.feature).map(|f| resolve(cx.catalog, &account.profile, f));
+        let resolved =
+            cx.catalog.feature_of(held.feature).map(|f| resolve(cx.catalog, &account.profile, f));
         match resolved {
             Some((Resolved::Limits(limits), origin)) => Scene { limits, origin },
             _ => Scene { limits: ResolvedLimits::Planned(&[]), origin: Origin::None },

@@ -77,7 +77,13 @@ pub(super) fn ledger_now(
 }
 
 /// Compares `units` more with every limit. The verdicts are what the request would get.
-pub(super) fn weigh<'a>(cx: Context<'_>, account: &Account, ask: Ask<'a>, units: u64, uses: bool) -> WorkingSet<'a> {
+pub(super) fn weigh<'a>(
+    cx: Context<'_>,
+    account: &Account,
+    ask: Ask<'a>,
+    units: u64,
+    uses: bool,
+) -> WorkingSet<'a> {
     let feature = cx.catalog.feature(ask.feature).id;
     ask.limits
         .iter()
@@ -126,9 +132,12 @@ pub(super) fn level(limit: &PlanLimit, ledger: &Ledger) -> Verdict {
 fn binding_place(working: &[Working<'_>]) -> usize {
     let gravity = |w: &Working<'_>| match w.verdict {
         // The later variant of Denial is the less important one.
-        Verdict::Denied(denial) => (1, i64::from(denial == Denial::QuotaExhausted), w.ledger.window.end().0),
+        Verdict::Denied(denial) => {
+            (1, i64::from(denial == Denial::QuotaExhausted), w.ledger.window.end().0)
+        }
         allowed => {
-            let drawable = w.limit.ceiling_units().map_or(u64::MAX, |c| c.saturating_sub(w.ledger.held()));
+            let drawable =
+                w.limit.ceiling_units().map_or(u64::MAX, |c| c.saturating_sub(w.ledger.held()));
             let rank = match allowed {
                 Verdict::Allowed | Verdict::Denied(_) => 0,
                 Verdict::SoftLimit => 1,
@@ -148,7 +157,12 @@ fn binding_place(working: &[Working<'_>]) -> usize {
 }
 
 /// Makes the answer from the limits as they are after the request.
-pub(super) fn answer(cx: Context<'_>, account: &Account, ask: Ask<'_>, working: &[Working<'_>]) -> Decision {
+pub(super) fn answer(
+    cx: Context<'_>,
+    account: &Account,
+    ask: Ask<'_>,
+    working: &[Working<'_>],
+) -> Decision {
     let binding = &working[binding_place(working)];
     let retry_after_ms = match binding.verdict {
         Verdict::Denied(Denial::QuotaExhausted) if !binding.ledger.window.is_lifetime() => {
@@ -203,7 +217,10 @@ pub(super) fn consume(
     let mut working = weigh(cx, account, ask, units, true);
     if is_refused(&working) {
         announce_refusal(cx, account, &mut working, units, effects);
-        return Ok(Outcome { decision: answer(cx, account, ask, &working), amounts: Amounts::default() });
+        return Ok(Outcome {
+            decision: answer(cx, account, ask, &working),
+            amounts: Amounts::default(),
+        });
     }
     if working.iter().any(|w| w.ledger.held() + units > limits::UNITS_MAX) {
         return Err(OpError::CounterFull);
@@ -272,10 +289,9 @@ pub(super) fn put_ledger(
     effects: &mut Effects,
 ) {
     if fresh {
-        let over = account
-            .ledgers()
-            .iter()
-            .filter(|l| l.limit == ledger.limit && l.feature == ledger.feature && l.is_over(cx.now));
+        let over = account.ledgers().iter().filter(|l| {
+            l.limit == ledger.limit && l.feature == ledger.feature && l.is_over(cx.now)
+        });
         effects.extend(over.map(|l| Effect::LedgerClosed(*l)));
     }
     effects.push(Effect::Ledger(ledger));
@@ -294,8 +310,7 @@ pub(super) fn announce_refusal(
             continue;
         }
         let before = effects.len();
-        let change =
-            Change { at: cx.now, previous_units: w.ledger.used, refused_units: units };
+        let change = Change { at: cx.now, previous_units: w.ledger.used, refused_units: units };
         signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
         if effects.len() > before {
             put_ledger(cx, account, w.ledger, w.fresh, effects);

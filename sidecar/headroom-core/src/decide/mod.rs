@@ -138,7 +138,11 @@ pub fn decide_hold(
 }
 
 /// The state of every limit of a feature now, without asking for anything.
-pub fn limit_states(cx: Context<'_>, account: &Account, feature: FeatureIx) -> SmallVec<[LimitState; 2]> {
+pub fn limit_states(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+) -> SmallVec<[LimitState; 2]> {
     let (Resolved::Limits(limits), _) = resolve(cx.catalog, &account.profile, feature) else {
         return SmallVec::new();
     };
@@ -190,11 +194,7 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
 }
 
 /// A refusal that has nothing to do with a limit.
-pub(crate) fn refusal(
-    account: &Account,
-    feature: Option<NameId>,
-    denial: Denial,
-) -> Decision {
+pub(crate) fn refusal(account: &Account, feature: Option<NameId>, denial: Denial) -> Decision {
     Decision {
         verdict: Verdict::Denied(denial),
         binding: None,

@@ -63,6 +63,7 @@ fn check(against: Against, expected: Option<Denial>) {
 #[test]
 fn the_first_denial_that_applies_is_reported() {
     check(ALL, Some(Denial::AccountSuspended));
+    check(Against { no_such_feature: false, ..ALL }, Some(Denial::AccountSuspended));
     check(Against { suspended: false, ..ALL }, Some(Denial::UnknownFeature));
     let known = Against { suspended: false, no_such_feature: false, ..ALL };
     check(known, Some(Denial::SubscriptionEnded));

@@ -2,7 +2,7 @@
 //! records after it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::time::Millis;
@@ -15,13 +15,21 @@ use crate::house::{DAY_MS, HOUR_MS, House, T0, finish, recovery, spec};
 
 const THREADS: u64 = 4;
 const REQUESTS: u64 = 4_000;
+const CHECKPOINTS: usize = 4;
 const KEYS_MAX: usize = 1_000_000;
 
-/// One thread's traffic; returns the keys of admitted consumes.
-fn traffic(house: &House, thread: u64) -> Vec<(String, String)> {
+/// Enough to let traffic end after its requests.
+static NO_CHECKPOINTS: AtomicUsize = AtomicUsize::new(CHECKPOINTS);
+
+/// One thread's traffic; returns the keys of admitted consumes. It goes on for so many requests and
+/// until so many checkpoints were taken.
+fn traffic(house: &House, thread: u64, taken: &AtomicUsize) -> Vec<(String, String)> {
     let mut rng = Rng::new(thread);
     let mut admitted = Vec::new();
-    for place in 0..REQUESTS {
+    for place in 0.. {
+        if place >= REQUESTS && taken.load(Ordering::Relaxed) >= CHECKPOINTS {
+            break;
+        }
         // A few accounts with much traffic, and always new ones.
         let account = match rng.below(10) {
             0 => format!("new{thread}/{}", place / 20),
@@ -87,15 +95,16 @@ fn assert_same(one: &House, other: &House) {
 fn a_checkpoint_taken_during_traffic_and_the_records_after_it_are_the_state() {
     let spec = || spec(3_000, Some("free"));
     let house = House::of(spec(), KEYS_MAX);
-    let is_over = AtomicBool::new(false);
+    let (is_over, taken) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (admitted, checkpoints) = std::thread::scope(|scope| {
-        let house = &house;
+        let (house, taken) = (&house, &taken);
         let threads: Vec<_> =
-            (0..THREADS).map(|thread| scope.spawn(move || traffic(house, thread))).collect();
+            (0..THREADS).map(|thread| scope.spawn(move || traffic(house, thread, taken))).collect();
         let taker = scope.spawn(|| {
             let mut checkpoints = vec![house.checkpoint()];
             while !is_over.load(Ordering::Relaxed) {
                 checkpoints.push(house.checkpoint());
+                taken.fetch_add(1, Ordering::Relaxed);
                 // Names and revisions change under way, too.
                 let revision = checkpoints.len();
                 if revision % 4 == 0 {
@@ -117,8 +126,8 @@ fn a_checkpoint_taken_during_traffic_and_the_records_after_it_are_the_state() {
         is_over.store(true, Ordering::Relaxed);
         (admitted, taker.join().unwrap())
     });
-    assert!(checkpoints.len() > 3, "only {} checkpoints were taken", checkpoints.len());
-    let step = (checkpoints.len() / 12).max(1);
+    assert!(checkpoints.len() > CHECKPOINTS);
+    let step = (checkpoints.len() / 6).max(1);
     for checkpoint in checkpoints.into_iter().step_by(step) {
         assert!(checkpoint.last <= house.store.last());
         let mut recovery = recovery(KEYS_MAX);
@@ -143,7 +152,7 @@ fn a_checkpoint_taken_during_traffic_and_the_records_after_it_are_the_state() {
 #[test]
 fn the_journal_alone_is_the_state() {
     let house = House::new(500);
-    let admitted = traffic(&house, 1);
+    let admitted = traffic(&house, 1, &NO_CHECKPOINTS);
     let found = house.reopen(spec(500, Some("free")));
     assert_same(&house, &found);
     for (account, key) in admitted {
@@ -154,7 +163,7 @@ fn the_journal_alone_is_the_state() {
 #[test]
 fn a_record_applied_twice_changes_nothing() {
     let house = House::new(500);
-    traffic(&house, 2);
+    traffic(&house, 2, &NO_CHECKPOINTS);
     let mut recovery = recovery(KEYS_MAX);
     let records = house.store.since(Seq(0));
     for (seq, stored) in records.iter().chain(&records) {
@@ -169,7 +178,7 @@ fn a_record_applied_twice_changes_nothing() {
 #[test]
 fn a_cut_tail_is_the_state_before_it() {
     let house = House::new(500);
-    traffic(&house, 3);
+    traffic(&house, 3, &NO_CHECKPOINTS);
     let last = house.store.last();
     let (used, cut) = (house.counts("acct0"), Seq(last.0 / 2));
     let half = Arc::new(MemStore::new());

@@ -3,7 +3,7 @@
 use headroom_core::reservation::ReservationId;
 use headroom_engine::engine::Wants;
 
-use super::{Account, Answer, Book, LimitAnswer, Line, Model, Said};
+use super::{Account, Answer, Book, KEY_HORIZON_MS, KEY_STEP_MS, LimitAnswer, Line, Model, Said};
 
 impl Model {
     /// What a use of one unit of each feature would be answered, with the state of every limit.
@@ -44,8 +44,13 @@ impl Model {
         let windows = accounts().flat_map(|a| a.books.iter().map(|book| book.end));
         let holds = accounts().flat_map(|a| a.holds.values().filter_map(|h| h.next_change(now)));
         let ends = accounts().map(|account| account.ends_at);
+        let keys = accounts().filter_map(|account| {
+            let last = account.keys.values().map(|known| known.at).max()?;
+            // The first instant at which it is forgotten.
+            Some((last + KEY_HORIZON_MS) / KEY_STEP_MS * KEY_STEP_MS + KEY_STEP_MS)
+        });
         let far = now.saturating_add(500 * 24 * 60 * 60 * 1000);
-        windows.chain(holds).chain(ends).filter(|at| now < *at && *at < far).collect()
+        windows.chain(holds).chain(ends).chain(keys).filter(|at| now < *at && *at < far).collect()
     }
 
     /// The reservations of an account that are remembered.

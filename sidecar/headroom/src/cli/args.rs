@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::server::ClockKind;
 use crate::config::values;
+use crate::demo::DemoArgs;
 use crate::serve::ListenAddr;
 
 const EXAMPLES: &str = "\
@@ -95,14 +96,6 @@ pub(super) struct ServeArgs {
     /// The clock that decides: `test` stands still until `headroom clock` moves it
     #[arg(long, value_name = "system|test", env = "HEADROOM_CLOCK", value_parser = clock_kind)]
     pub(super) clock: Option<ClockKind>,
-}
-
-/// How the demo runs.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct DemoArgs {
-    /// Keep the sidecar running afterwards, to try it by hand
-    #[arg(long)]
-    pub stay: bool,
 }
 
 /// What kind of file to check.

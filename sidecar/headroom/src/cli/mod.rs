@@ -18,11 +18,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-pub use args::DemoArgs;
 use args::{Cli, Command, ServeArgs};
 
 use crate::config::problems::Problems;
 use crate::config::server::{self, Config, Overrides};
+use crate::demo::DemoArgs;
 
 /// How the commands end that are not clients; main fills it in.
 pub struct Runners {

@@ -19,8 +19,8 @@ const EVENTS_MAX: usize = 4_096;
 /// News of progress comes after so many percent of the rows.
 const PROGRESS_PERCENT: u64 = 5;
 
-/// Writes of one account that a webhook can be about: as many as a busy account sends in seconds, so
-/// that the time of a slow webhook is known too. Older ones are forgotten.
+/// Writes of one account that a webhook can be about: as many as a busy account sends in seconds,
+/// so that the time of a slow webhook is known too. Older ones are forgotten.
 const WRITES_MAX: usize = 8_192;
 
 /// What kind of thing happened.

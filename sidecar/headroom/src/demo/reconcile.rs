@@ -255,7 +255,9 @@ mod tests {
             ],
         );
         check(
-            |books| drop(books.accounts[0].counted_tokens.insert("hourly".into(), 991)),
+            |books| {
+                books.accounts[0].counted_tokens.insert("hourly".into(), 991);
+            },
             &["elm: tokens recorded, and counted by the sidecar under `hourly`: 990 and 991"],
         );
         check(

@@ -1,8 +1,8 @@
 //! The replay: every row of the trace, through the real gRPC port, at the time of the trace.
 //!
-//! Rows of one second run at the same time, but those of one account one after the other: an account
-//! then gets the same answers in every run, however busy the machine is. The clock moves only
-//! between seconds, so it never goes back and no hold ends before its commit.
+//! Rows of one second run at the same time, but those of one account one after the other: an
+//! account then gets the same answers in every run, however busy the machine is. The clock moves
+//! only between seconds, so it never goes back and no hold ends before its commit.
 
 use std::time::{Duration, SystemTime};
 

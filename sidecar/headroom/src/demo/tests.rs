@@ -2,6 +2,8 @@
 
 use std::io;
 
+use headroom_sdk::Verdict;
+
 use super::*;
 use crate::demo::replay::FEATURE;
 
@@ -10,7 +12,7 @@ trait Meddle: AsyncFnOnce(&Company) {}
 impl<F: AsyncFnOnce(&Company)> Meddle for F {}
 
 /// Plays some rows, lets a test meddle, and reconciles them with the rows of the file.
-fn reconcile_after(played: &[Row], in_file: &[Row], meddle: impl Meddle) -> (Books, u64) {
+fn reconcile_after(played: &[Row], in_file: &[Row], meddle: impl Meddle) -> (Books, Vec<Verdict>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let scene = Scene::set(played.len(), false).unwrap();
     let dir = scene.stage.places.dir.clone();
@@ -22,9 +24,9 @@ fn reconcile_after(played: &[Row], in_file: &[Row], meddle: impl Meddle) -> (Boo
         meddle(&company).await;
         let books = reconcile::collect(&house, &company, in_file).await.unwrap();
         drop(show.end().await);
-        let refused_rows = house.board.lock().books.iter().map(|book| book.refused_rows).sum();
+        let gravest = house.board.lock().books.iter().map(|book| book.worst).collect();
         house.close().await.unwrap();
-        (books, refused_rows)
+        (books, gravest)
     });
     assert!(!dir.exists(), "the directory was left behind");
     reconciled
@@ -33,12 +35,20 @@ fn reconcile_after(played: &[Row], in_file: &[Row], meddle: impl Meddle) -> (Boo
 #[test]
 fn the_hour_of_the_trace_adds_up() {
     let rows = trace::rows().unwrap();
-    let (books, refused_rows) = reconcile_after(&rows, &rows, async |_| {});
+    let (books, gravest) = reconcile_after(&rows, &rows, async |_| {});
     assert_eq!(books.differences(), [""; 0]);
     assert_eq!(books.file_tokens(), 18_305_870);
     assert_eq!(books.recorded_tokens() + books.refused_tokens(), 18_305_870);
     assert_eq!(books.accounts.len(), 20);
-    assert!(refused_rows > 0, "nobody was refused");
+    for verdict in [
+        Verdict::Allowed,
+        Verdict::AllowedSoftLimit,
+        Verdict::AllowedGrace,
+        Verdict::AllowedOverage,
+        Verdict::Denied,
+    ] {
+        assert!(gravest.contains(&verdict), "no account ends at {verdict:?}: {gravest:?}");
+    }
     assert!(books.signals_emitted > 20, "{} signals", books.signals_emitted);
     assert_eq!(books.received.ids.len() as u64, books.signals_emitted);
 }

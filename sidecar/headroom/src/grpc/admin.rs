@@ -38,7 +38,11 @@ impl Administration {
     }
 
     /// Waits until a change is written, and shows the account after it.
-    async fn changed(&self, account: &str, changed: Changed) -> Result<Option<v1::Account>, WireError> {
+    async fn changed(
+        &self,
+        account: &str,
+        changed: Changed,
+    ) -> Result<Option<v1::Account>, WireError> {
         self.written(changed.wait_for).await?;
         let catalog = self.core.shared.engine.catalog();
         Ok(Some(show(&catalog, account, &changed.profile)))
@@ -48,7 +52,10 @@ impl Administration {
         self.core.shared.clock.now()
     }
 
-    async fn subscribe(&self, rq: &v1::PutSubscriptionRequest) -> Result<Option<v1::Account>, WireError> {
+    async fn subscribe(
+        &self,
+        rq: &v1::PutSubscriptionRequest,
+    ) -> Result<Option<v1::Account>, WireError> {
         let account = parse::id("account", &rq.account)?;
         let instant = |field, at: &Option<prost_types::Timestamp>| {
             at.as_ref().map(|at| parse::timestamp(field, at)).transpose()
@@ -64,7 +71,10 @@ impl Administration {
         self.changed(account, changed).await
     }
 
-    async fn set_status(&self, rq: &v1::SetAccountStatusRequest) -> Result<Option<v1::Account>, WireError> {
+    async fn set_status(
+        &self,
+        rq: &v1::SetAccountStatusRequest,
+    ) -> Result<Option<v1::Account>, WireError> {
         let account = parse::id("account", &rq.account)?;
         let suspended = match rq.status() {
             v1::AccountStatus::Active => false,
@@ -77,7 +87,10 @@ impl Administration {
         self.changed(account, changed).await
     }
 
-    async fn set_override(&self, rq: &v1::PutOverrideRequest) -> Result<Option<v1::Account>, WireError> {
+    async fn set_override(
+        &self,
+        rq: &v1::PutOverrideRequest,
+    ) -> Result<Option<v1::Account>, WireError> {
         use v1::r#override::Value;
         let account = parse::id("account", &rq.account)?;
         let missing = || WireError::field("override", "is missing");
@@ -91,7 +104,8 @@ impl Administration {
             }
             Value::Limit(limit) => {
                 let included = limit.included_units;
-                let included = included.map(|u| parse::units("included_units", u, 0)).transpose()?;
+                let included =
+                    included.map(|u| parse::units("included_units", u, 0)).transpose()?;
                 OverrideChange::Limit(parse::id("override.limit", &limit.limit)?, included)
             }
         };
@@ -100,7 +114,10 @@ impl Administration {
         self.changed(account, changed).await
     }
 
-    async fn remove_override(&self, rq: &v1::DeleteOverrideRequest) -> Result<Option<v1::Account>, WireError> {
+    async fn remove_override(
+        &self,
+        rq: &v1::DeleteOverrideRequest,
+    ) -> Result<Option<v1::Account>, WireError> {
         let account = parse::id("account", &rq.account)?;
         let feature = parse::id("feature", &rq.feature)?;
         let limit = Some(rq.limit.as_str()).filter(|limit| !limit.is_empty());
@@ -127,7 +144,10 @@ impl Administration {
         Ok(show(&engine.catalog(), account, &profile))
     }
 
-    fn accounts(&self, rq: &v1::ListAccountsRequest) -> Result<v1::ListAccountsResponse, WireError> {
+    fn accounts(
+        &self,
+        rq: &v1::ListAccountsRequest,
+    ) -> Result<v1::ListAccountsResponse, WireError> {
         let size = match usize::try_from(rq.page_size) {
             Ok(0) => PAGE_DEFAULT,
             Ok(size) if size <= PAGE_MAX => size,
@@ -164,7 +184,10 @@ impl Administration {
         })
     }
 
-    async fn move_clock(&self, rq: &v1::SetClockRequest) -> Result<v1::SetClockResponse, WireError> {
+    async fn move_clock(
+        &self,
+        rq: &v1::SetClockRequest,
+    ) -> Result<v1::SetClockResponse, WireError> {
         use v1::set_clock_request::To;
         let clock = &self.core.shared.clock;
         let to = match rq.to.as_ref().ok_or_else(|| WireError::field("to", "is missing"))? {

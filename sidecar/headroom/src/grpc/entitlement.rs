@@ -7,11 +7,12 @@ use headroom_proto::v1;
 use headroom_proto::v1::entitlement_service_server::EntitlementService;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::clock::Reading;
 use crate::grpc::parse;
-use crate::grpc::shared::{Answered, Shared, Stopwatch};
+use crate::grpc::present;
+use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
 use crate::grpc::stream::DecideStream;
-use crate::grpc::present;
 use crate::serve::Gate;
 use crate::serve::drain::Drain;
 use crate::telemetry::metrics::{Operation, Recorder};
@@ -45,11 +46,10 @@ impl Entitlements {
     /// The road of every unary operation: what was decided is answered once it is written.
     async fn respond<T>(
         &self,
-        operation: Operation,
+        (operation, arrived): (Operation, Reading),
         decide: impl FnOnce() -> Result<Answered, WireError>,
         respond: impl FnOnce(Answered) -> T,
     ) -> Result<Response<T>, Status> {
-        let stopwatch = Stopwatch::start(operation);
         let answered = match decide() {
             Ok(answered) => match self.written(answered.wait_for).await {
                 Ok(()) => answered,
@@ -57,7 +57,10 @@ impl Entitlements {
             },
             Err(error) => return Err(self.failed(error)),
         };
-        stopwatch.answered(&self.recorder, &answered.decision);
+        let (verdict, denial) = (answered.decision.verdict(), answered.decision.denial());
+        // A clock that was set back meanwhile makes it no time at all.
+        let elapsed = arrived.real.elapsed().unwrap_or_default();
+        self.recorder.decision(operation, verdict, denial, elapsed);
         Ok(Response::new(respond(answered)))
     }
 
@@ -127,64 +130,67 @@ pub(super) mod message {
 
 #[tonic::async_trait]
 impl EntitlementService for Entitlements {
-    async fn check(&self, rq: Request<v1::CheckRequest>) -> Result<Response<v1::CheckResponse>, Status> {
-        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
-        let decide = || self.shared.feature(parse::check(&rq, now)?);
-        self.respond(Operation::Check, decide, message::check).await
+    async fn check(
+        &self,
+        rq: Request<v1::CheckRequest>,
+    ) -> Result<Response<v1::CheckResponse>, Status> {
+        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
+        let decide = || self.shared.feature(parse::check(&rq, read.now)?);
+        self.respond((Operation::Check, read), decide, message::check).await
     }
 
     async fn consume(
         &self,
         rq: Request<v1::ConsumeRequest>,
     ) -> Result<Response<v1::ConsumeResponse>, Status> {
-        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
-        let decide = || self.shared.feature(parse::consume(&rq, now)?);
-        self.respond(Operation::Consume, decide, message::consume).await
+        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
+        let decide = || self.shared.feature(parse::consume(&rq, read.now)?);
+        self.respond((Operation::Consume, read), decide, message::consume).await
     }
 
     async fn reserve(
         &self,
         rq: Request<v1::ReserveRequest>,
     ) -> Result<Response<v1::ReserveResponse>, Status> {
-        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
-        let decide = || self.shared.feature(parse::reserve(&rq, now)?);
-        self.respond(Operation::Reserve, decide, message::reserve).await
+        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
+        let decide = || self.shared.feature(parse::reserve(&rq, read.now)?);
+        self.respond((Operation::Reserve, read), decide, message::reserve).await
     }
 
     async fn extend(
         &self,
         rq: Request<v1::ExtendRequest>,
     ) -> Result<Response<v1::ExtendResponse>, Status> {
-        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
-        let decide = || self.shared.hold(parse::extend(&rq, now)?);
-        self.respond(Operation::Extend, decide, message::extend).await
+        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
+        let decide = || self.shared.hold(parse::extend(&rq, read.now)?);
+        self.respond((Operation::Extend, read), decide, message::extend).await
     }
 
     async fn commit(
         &self,
         rq: Request<v1::CommitRequest>,
     ) -> Result<Response<v1::CommitResponse>, Status> {
-        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
-        let decide = || self.shared.hold(parse::commit(&rq, now)?);
-        self.respond(Operation::Commit, decide, message::commit).await
+        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
+        let decide = || self.shared.hold(parse::commit(&rq, read.now)?);
+        self.respond((Operation::Commit, read), decide, message::commit).await
     }
 
     async fn release(
         &self,
         rq: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
-        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
-        let decide = || self.shared.hold(parse::release(&rq, now)?);
-        self.respond(Operation::Release, decide, message::release).await
+        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
+        let decide = || self.shared.hold(parse::release(&rq, read.now)?);
+        self.respond((Operation::Release, read), decide, message::release).await
     }
 
     async fn record(
         &self,
         rq: Request<v1::RecordRequest>,
     ) -> Result<Response<v1::RecordResponse>, Status> {
-        let (rq, now) = (rq.into_inner(), self.shared.clock.now());
-        let decide = || self.shared.feature(parse::record(&rq, now)?);
-        self.respond(Operation::Record, decide, message::record).await
+        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
+        let decide = || self.shared.feature(parse::record(&rq, read.now)?);
+        self.respond((Operation::Record, read), decide, message::record).await
     }
 
     type DecideStream = DecideStream;

@@ -68,9 +68,9 @@ pub fn reservation_text(id: ReservationId) -> String {
 fn reservation(text: &str) -> Result<ReservationId, WireError> {
     let number = text.strip_prefix("rsv_").and_then(|hex| u64::from_str_radix(hex, 16).ok());
     let number = number.filter(|n| reservation_text(ReservationId(*n)) == text);
-    number.map(ReservationId).ok_or_else(|| {
-        WireError::field("reservation_id", "is not an id that Reserve returned")
-    })
+    number
+        .map(ReservationId)
+        .ok_or_else(|| WireError::field("reservation_id", "is not an id that Reserve returned"))
 }
 
 fn hold_ms(field: &prost_types::Duration) -> Result<i64, WireError> {
@@ -133,13 +133,19 @@ pub fn check(rq: &v1::CheckRequest, now: Millis) -> Result<Asked<FeatureRequest<
 }
 
 /// A consume.
-pub fn consume(rq: &v1::ConsumeRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+pub fn consume(
+    rq: &v1::ConsumeRequest,
+    now: Millis,
+) -> Result<Asked<FeatureRequest<'_>>, WireError> {
     let op = FeatureOp::Consume { units: units("units", rq.units, 1)? };
     feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
 }
 
 /// A reserve.
-pub fn reserve(rq: &v1::ReserveRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+pub fn reserve(
+    rq: &v1::ReserveRequest,
+    now: Millis,
+) -> Result<Asked<FeatureRequest<'_>>, WireError> {
     let hold_ms = rq.hold_for.as_ref().map_or(Ok(HOLD_MS_DEFAULT), hold_ms)?;
     let op = FeatureOp::Reserve { units: units("units", rq.units, 1)?, hold_ms };
     feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)

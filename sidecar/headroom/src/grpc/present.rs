@@ -53,7 +53,7 @@ pub fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include) -> v1::De
             Some(_) => scene.durability.into(),
             None => v1::Durability::Memory.into(),
         },
-        decision_id: reply.decision_id.to_string(),
+        decision_id: reply.decision_id.text(),
         replayed: reply.replayed,
         test_clock: scene.test_clock,
         retry_after: decided.retry_after_ms.map(duration),
@@ -153,7 +153,11 @@ fn projection(catalog: &Catalog, limit: &LimitState, projected: Projection) -> v
     }
 }
 
-fn made_prompt(scene: Scene<'_>, reply: &Reply, projected: Option<Projection>) -> Option<v1::Prompt> {
+fn made_prompt(
+    scene: Scene<'_>,
+    reply: &Reply,
+    projected: Option<Projection>,
+) -> Option<v1::Prompt> {
     let catalog = scene.catalog;
     let decided = &reply.outcome.decision;
     let (place, scenario, severity) = prompt::choose(catalog, decided)?;

@@ -1,7 +1,6 @@
 //! What all services of one sidecar share.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::ArcSwapOption;
 use headroom_core::decision::Amounts;
@@ -15,7 +14,6 @@ use crate::grpc::parse::Asked;
 use crate::grpc::present::{self, Scene};
 use crate::grpc::status::WireError;
 use crate::prompts::Renderer;
-use crate::telemetry::metrics::{Operation, Recorder};
 
 /// The prompts of one catalog revision.
 pub struct Words {
@@ -83,24 +81,5 @@ impl Shared {
         };
         let decision = present::decision(scene, reply, include);
         Answered { decision, amounts: reply.outcome.amounts, wait_for: reply.wait_for }
-    }
-}
-
-/// Counts one request when it is answered.
-pub struct Stopwatch {
-    operation: Operation,
-    started: Instant,
-}
-
-impl Stopwatch {
-    /// Starts at the arrival of the request.
-    pub fn start(operation: Operation) -> Stopwatch {
-        Stopwatch { operation, started: Instant::now() }
-    }
-
-    /// Counts an answer.
-    pub fn answered(&self, recorder: &Recorder, decision: &v1::Decision) {
-        let elapsed = self.started.elapsed();
-        recorder.decision(self.operation, decision.verdict(), decision.denial(), elapsed);
     }
 }

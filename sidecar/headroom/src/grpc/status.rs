@@ -134,7 +134,9 @@ impl From<AdminError> for WireError {
             AdminError::UnknownAccount { .. } => ErrorReason::UnknownAccount,
             AdminError::UnknownName { .. } => ErrorReason::UnknownName,
             AdminError::WrongKind { .. } => ErrorReason::WrongFeatureKind,
-            AdminError::UnknownZone { .. } => return WireError::field("time_zone", error.to_string()),
+            AdminError::UnknownZone { .. } => {
+                return WireError::field("time_zone", error.to_string());
+            }
             AdminError::TooMany { .. } => ErrorReason::InvalidField,
         };
         let mut message = error.to_string();

@@ -22,8 +22,9 @@ use crate::grpc::Shared;
 use crate::serve::{BindError, Gates};
 use crate::sinks::Outbox;
 
-/// Where a new test clock stands: a round instant of the past, so that nobody takes it for now.
-pub const TEST_CLOCK_START: Millis = Millis(1_767_225_600_000); // 2026-01-01T00:00:00Z
+/// Where a new test clock stands: a round instant of the past, so that nobody takes it for now and
+/// recorded traffic of the last years can be replayed at its own time.
+pub const TEST_CLOCK_START: Millis = Millis(1_577_836_800_000); // 2020-01-01T00:00:00Z
 
 /// How long the first records of a start may take to be written.
 const FIRST_WRITE_WITHIN: Duration = Duration::from_secs(10);

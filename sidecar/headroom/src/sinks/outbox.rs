@@ -196,7 +196,9 @@ impl Keeper {
     /// does, and a crash before that moves the beginning past the signals of that moment.
     fn place(&self, sink: &str) {
         let Positions { appended, projected } = (self.wiring.positions)();
-        if appended <= projected && let Ok(None) = cursor::stored(&*self.wiring.archive, sink) {
+        if appended <= projected
+            && let Ok(None) = cursor::stored(&*self.wiring.archive, sink)
+        {
             let upto = SignalId { seq: appended, place: u16::MAX };
             self.wiring.engine.note_delivered(sink, upto);
         }

@@ -1,5 +1,8 @@
 //! Tests of the program as it is shipped: a child process, real sockets, a real disk.
 
+// Helpers of tests fail and print like tests, but the lints know only functions marked as such.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod input;
 mod kill;
 mod operations;

@@ -105,14 +105,16 @@ pub(super) fn usage(
         let mut from = page_start(&rq.page_token, &prefix)?;
         let to = after_prefix(&prefix);
         'pages: loop {
-            let rows = service.archive.range(Table::Usage, &from, &to, PAGE_MAX).map_err(internal)?;
+            let rows = service
+                .archive
+                .range(Table::Usage, &from, &to, PAGE_MAX)
+                .map_err(|e| internal(&e))?;
             let Some((last, _)) = rows.last() else { break };
             from = [last.as_slice(), &[0]].concat();
             let was_last = rows.len() < PAGE_MAX;
             for (key, value) in rows {
-                let ledger = usage_row(&value).map_err(|e| {
-                    WireError::new(v1::ErrorReason::Internal, e.to_string())
-                })?;
+                let ledger = usage_row(&value)
+                    .map_err(|e| WireError::new(v1::ErrorReason::Internal, e.to_string()))?;
                 if is_wanted(&ledger) {
                     response.windows.push(usage_window(&catalog, &ledger, true));
                 }
@@ -174,7 +176,7 @@ fn unknown_account(account: &str) -> WireError {
     WireError::new(v1::ErrorReason::UnknownAccount, message)
 }
 
-fn internal(error: ArchiveError) -> WireError {
+fn internal(error: &ArchiveError) -> WireError {
     tracing::error!(%error, "the usage history cannot be read");
     WireError::new(v1::ErrorReason::Internal, error.to_string())
 }

@@ -120,7 +120,8 @@ async fn lists_refuse_bad_pages() {
     let mut client = ask::entitlements(&home).await;
     ask::consumed(&mut client, "acme", "calls", 1, "k").await;
     let epoch = Some(prost_types::Timestamp::default());
-    let good = v1::GetUsageRequest { account: "acme".into(), closed_since: epoch, ..Default::default() };
+    let good =
+        v1::GetUsageRequest { account: "acme".into(), closed_since: epoch, ..Default::default() };
     for page_size in [-1, 1001, i32::MIN, i32::MAX] {
         let bad = v1::GetUsageRequest { page_size, ..good.clone() };
         bad_field(client.get_usage(bad).await, "page_size");

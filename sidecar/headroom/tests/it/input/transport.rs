@@ -42,7 +42,8 @@ async fn a_message_has_64_kib_and_a_batch_256_operations_at_most() {
     }
     let answers = client.decide(tokio_stream::iter([batch(256, "full")])).await.unwrap();
     let answer = answers.into_inner().message().await.unwrap().unwrap();
-    let is_good = |result: &v1::OperationResult| matches!(result.result, Some(OpResult::Consume(_)));
+    let is_good =
+        |result: &v1::OperationResult| matches!(result.result, Some(OpResult::Consume(_)));
     assert!(answer.results.len() == 256 && answer.results.iter().all(is_good));
     assert_eq!(ask::used(&mut client, "acme", "calls").await, (260, 0));
     drop(client);

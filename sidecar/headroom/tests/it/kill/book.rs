@@ -131,7 +131,9 @@ impl Write {
             assert_eq!(self.feature, "slots", "only these are refused: {decision:?}");
             return Fate::Denied;
         }
-        assert_eq!(decision.durability(), v1::Durability::Written, "{decision:?}");
+        let is_durable =
+            matches!(decision.durability(), v1::Durability::Written | v1::Durability::Fsynced);
+        assert!(is_durable, "{decision:?}");
         let v1::Decision { decision_id, replayed, .. } = decision;
         Fate::Acked(Receipt { decision_id, reservation_id, replayed })
     }

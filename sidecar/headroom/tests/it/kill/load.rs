@@ -123,14 +123,17 @@ pub(super) async fn unary(channel: Channel, mut author: Author) -> Diary {
 }
 
 async fn call(client: &mut ask::Entitlements, write: &Write) -> Result<OpResult, Status> {
-    let result = match write.operation().operation.expect("an operation") {
-        Op::Consume(rq) => client.consume(rq).await.map(Response::into_inner).map(OpResult::Consume),
+    match write.operation().operation.expect("an operation") {
+        Op::Consume(rq) => {
+            client.consume(rq).await.map(Response::into_inner).map(OpResult::Consume)
+        }
         Op::Record(rq) => client.record(rq).await.map(Response::into_inner).map(OpResult::Record),
-        Op::Reserve(rq) => client.reserve(rq).await.map(Response::into_inner).map(OpResult::Reserve),
+        Op::Reserve(rq) => {
+            client.reserve(rq).await.map(Response::into_inner).map(OpResult::Reserve)
+        }
         Op::Commit(rq) => client.commit(rq).await.map(Response::into_inner).map(OpResult::Commit),
         other => panic!("nobody makes {other:?}"),
-    };
-    result
+    }
 }
 
 /// Batches in one stream, a few under way at a time, until it ends.
@@ -177,7 +180,9 @@ pub(super) async fn stream_to_its_end(channel: Channel, mut author: Author) -> (
 pub(super) async fn retry(client: &mut ask::Entitlements, writes: &[&Write]) -> Vec<Fate> {
     let messages: Vec<v1::DecideRequest> = writes
         .chunks(256)
-        .map(|chunk| v1::DecideRequest { operations: chunk.iter().map(|w| w.operation()).collect() })
+        .map(|chunk| v1::DecideRequest {
+            operations: chunk.iter().map(|w| w.operation()).collect(),
+        })
         .collect();
     let answers = client.decide(tokio_stream::iter(messages)).await.expect("a stream");
     let mut answers = answers.into_inner();

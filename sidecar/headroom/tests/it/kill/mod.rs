@@ -44,37 +44,44 @@ struct Run {
     checkpoints_cut: u64,
 }
 
-#[test]
-fn what_was_acknowledged_survives_kill_9_exactly_once() {
-    let kills = std::env::var("HEADROOM_KILLS").map_or(KILLS_DEFAULT, |text| {
-        text.parse().expect("HEADROOM_KILLS is a number")
-    });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let began = Instant::now();
-        let mut run = Run::new(seed());
-        while run.kills.values().sum::<u64>() < kills {
-            run.round().await;
-        }
-        run.finish().await;
-        let Run { round, denied, unknown, survived, kills, acked, checkpoints_cut, .. } = run;
-        println!(
-            "{round} rounds in {:.0?}, killed {kills:?}, {checkpoints_cut} in the middle of a \
-             checkpoint: {} acknowledged, {denied} denied, {survived} of {unknown} unknown were \
-             counted",
-            began.elapsed(),
-            acked.len(),
-        );
-        assert!(acked.len() as u64 > 20 * round, "hardly any load");
-        assert!(unknown > round / 2, "the kills came when nothing was under way");
-    });
+fn kills() -> u64 {
+    let given = std::env::var("HEADROOM_KILLS");
+    given.map_or(KILLS_DEFAULT, |text| text.parse().expect("HEADROOM_KILLS is a number"))
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_kill_9_exactly_once() {
+    play(kills(), "durability: written\n").await;
+}
+
+#[tokio::test]
+async fn so_does_what_is_fsynced_before_it_is_acknowledged() {
+    play(kills() / 10, "durability: fsynced\n").await;
+}
+
+async fn play(kills: u64, settings: &str) {
+    let began = Instant::now();
+    let mut run = Run::new(seed(), settings);
+    while run.kills.values().sum::<u64>() < kills {
+        run.round().await;
+    }
+    run.finish().await;
+    let Run { round, denied, unknown, survived, kills, acked, checkpoints_cut, .. } = run;
+    println!(
+        "{round} rounds in {:.0?}, killed {kills:?}, {checkpoints_cut} in the middle of a \
+         checkpoint: {} acknowledged, {denied} denied, {survived} of {unknown} unknown were counted",
+        began.elapsed(),
+        acked.len(),
+    );
+    assert!(acked.len() as u64 > 10 * round, "hardly any load");
+    assert!(unknown > round / 2, "the kills came when nothing was under way");
 }
 
 impl Run {
-    fn new(seed: u64) -> Run {
+    fn new(seed: u64, settings: &str) -> Run {
         Run {
             rng: Rng::new(seed),
-            home: Home::new(&signals::catalog()),
+            home: Home::with_settings(&signals::catalog(), settings),
             round: 0,
             startup: Duration::from_millis(100),
             ledgers: Ledgers::new(),
@@ -173,7 +180,8 @@ impl Run {
         for (write, fate) in &diary {
             book(&mut ledgers, write, fate);
         }
-        compare(client, &ledgers, &diary, &format!("round {}, after the restart", self.round)).await;
+        compare(client, &ledgers, &diary, &format!("round {}, after the restart", self.round))
+            .await;
 
         let mut settled = Diary::new();
         let (unknown, known): (Diary, Diary) =
@@ -249,7 +257,8 @@ impl Run {
             // Also where no unit was used.
             expected.insert((format!("tight-{round}"), "slots".to_owned(), signals::HIT), 1);
         }
-        let missing: Vec<_> = expected.iter().filter(|(k, _)| !told.marks.contains_key(*k)).collect();
+        let missing: Vec<_> =
+            expected.iter().filter(|(k, _)| !told.marks.contains_key(*k)).collect();
         assert!(missing.is_empty(), "nobody was told of {missing:?}");
         assert_eq!(told.marks, expected);
         println!("{} signals for {} thresholds", told.signals, expected.len());

@@ -9,8 +9,19 @@ use crate::support::home::Home;
 fn help_exits_0_and_nonsense_2() {
     let home = Home::new(PLAIN);
     let commands = [
-        "", "serve", "demo", "check", "ask", "ask consume", "account", "account put", "clock",
-        "status", "reload", "backup", "inspect",
+        "",
+        "serve",
+        "demo",
+        "check",
+        "ask",
+        "ask consume",
+        "account",
+        "account put",
+        "clock",
+        "status",
+        "reload",
+        "backup",
+        "inspect",
     ];
     for command in commands {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
@@ -40,12 +51,16 @@ fn a_typo_is_shown_with_its_place_and_a_suggestion() {
     assert!(!home.data().exists(), "a bad catalog is found before the directory is made");
 
     home.write_catalog(PLAIN);
-    home.write_settings("drain_timeout: 1s\nwokers: 2\n");
+    home.write_settings("drain_timeout: 1s\ndurabilty: written\n");
     let settings = home.path("headroom.yaml").display().to_string();
     for ended in [home.refused(), home.run(&["check", &settings])] {
         assert_eq!(ended.code, Some(1));
         assert!(ended.stderr.contains(&format!("{settings}:")), "{}", ended.stderr);
-        assert!(ended.stderr.contains("`wokers`, did you mean `workers`?"), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("`durabilty`, did you mean `durability`?"),
+            "{}",
+            ended.stderr
+        );
     }
     home.write_settings("");
     let good = home.run(&["check", &catalog, &settings]);
@@ -65,9 +80,8 @@ fn clients_of_the_command_line_talk_to_a_sidecar() {
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{args:?} {ended:?}");
         ended.stdout
     };
-    let json = |args: &[&str]| -> Value {
-        serde_json::from_str(&good(args)).expect("one JSON value")
-    };
+    let json =
+        |args: &[&str]| -> Value { serde_json::from_str(&good(args)).expect("one JSON value") };
     good(&["account", "put", "acme", "--plan", "tight"]);
     assert_eq!(json(&["account", "get", "acme", "--json"])["plan"], "tight");
     good(&["ask", "consume", "acme", "slots", "39", "--key", "k"]);

@@ -33,7 +33,10 @@ async fn a_socket_is_for_owner_and_group_and_a_stale_one_is_replaced() {
 fn labels(text: &str) -> BTreeSet<&str> {
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     let inner = samples.filter_map(|line| Some(line.split_once('{')?.1.split_once('}')?.0));
-    inner.flat_map(|pairs| pairs.split(',')).filter_map(|pair| Some(pair.split_once('=')?.0)).collect()
+    inner
+        .flat_map(|pairs| pairs.split(','))
+        .filter_map(|pair| Some(pair.split_once('=')?.0))
+        .collect()
 }
 
 #[tokio::test]
@@ -140,10 +143,8 @@ async fn reflection_answers_in_both_versions_on_both_listeners() {
         (home.endpoint(), "headroom.v1.EntitlementService"),
         (home.admin(), "headroom.v1.AdminService"),
     ] {
-        let (old, new) = (
-            reflected!(v1alpha, &endpoint, service),
-            reflected!(v1, &endpoint, service),
-        );
+        let (old, new) =
+            (reflected!(v1alpha, &endpoint, service), reflected!(v1, &endpoint, service));
         for (services, files) in [old, new] {
             let services: Vec<String> = services;
             assert!(services.iter().any(|name| name == service), "{services:?}");

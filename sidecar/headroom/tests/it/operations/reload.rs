@@ -21,7 +21,7 @@ async fn sighup_brings_a_good_catalog_into_force_and_refuses_a_bad_one() {
     assert!(!ask::consumed(&mut client, "acme", "slots", 1, "b").await.allowed);
     let before = ask::status(&mut admin).await.catalog_revision;
 
-    home.write_catalog(&PLAIN.replace("included: 40", "included: 50"));
+    home.write_catalog(&PLAIN.replace("included: 40,", "included: 50,"));
     sidecar.signal(Signal::HUP);
     until_async("the new revision", async || {
         (ask::status(&mut admin).await.catalog_revision == before + 1).then_some(())
@@ -32,9 +32,9 @@ async fn sighup_brings_a_good_catalog_into_force_and_refuses_a_bad_one() {
     let state = decision.binding.expect("a limit");
     assert_eq!((state.included_units(), state.used_units, state.limit_revision), (50, 41, 2));
 
-    home.write_catalog(&PLAIN.replace("included: 40", "included: forty, polcy: block"));
+    home.write_catalog(&PLAIN.replace("included: 40,", "included: forty, polcy: block,"));
     sidecar.signal(Signal::HUP);
-    sidecar.wait_log("catalog.yaml:26:35: `forty` is not a whole number");
+    sidecar.wait_log("catalog.yaml:24:35: `forty` is not a whole number");
     sidecar.wait_log("unknown key `polcy`, did you mean `policy`?");
     let decision = ask::consumed(&mut client, "acme", "slots", 9, "c").await;
     assert_eq!((decision.allowed, decision.catalog_revision), (true, before + 1));
@@ -43,7 +43,7 @@ async fn sighup_brings_a_good_catalog_into_force_and_refuses_a_bad_one() {
     assert_eq!(sidecar.ended(), None);
     sidecar.kill();
     // A start on a bad catalog is refused; the good one is put back and is the same revision.
-    home.write_catalog(&PLAIN.replace("included: 40", "included: 50"));
+    home.write_catalog(&PLAIN.replace("included: 40,", "included: 50,"));
     drop(sidecar);
     let sidecar = home.start();
     let status = ask::status(&mut ask::admin(&home).await).await;

@@ -90,7 +90,10 @@ async fn a_data_directory_stays_on_its_clock() {
         home.start().stop().await;
         home.write_settings(&format!("clock: {second}\n"));
         let with = format!("Start with `--clock {first}`");
-        check(&home, &[&format!("was made on a {word} clock").replace("a real", "the real"), &with]);
+        check(
+            &home,
+            &[&format!("was made on a {word} clock").replace("a real", "the real"), &with],
+        );
         home.write_settings(&format!("clock: {first}\n"));
         home.start().stop().await;
     }
@@ -102,7 +105,10 @@ async fn a_newer_format_is_left_alone() {
     home.start().stop().await;
     let format = home.data().join("FORMAT");
     fs::write(&format, "headroom-data 2\n").unwrap();
-    check(&home, &["has data format 2, this version reads up to 1", "Run the version that wrote it"]);
+    check(
+        &home,
+        &["has data format 2, this version reads up to 1", "Run the version that wrote it"],
+    );
     assert_eq!(fs::read_to_string(&format).unwrap(), "headroom-data 2\n");
     fs::write(&format, "headroom-data 1\n").unwrap();
     home.start().stop().await;

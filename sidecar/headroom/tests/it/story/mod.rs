@@ -85,7 +85,10 @@ async fn near_the_limit_of_free(stage: &Stage) {
     assert_eq!((origin.kind, origin.plan.as_str()), (OriginKind::DefaultPlan, "free"));
     // Both limits count it; the one with the least left is the one that binds.
     assert_eq!(first.binding.as_ref().unwrap().limit, "hourly");
-    assert_eq!((limit(&first, "hourly").used_units, limit(&first, "monthly").used_units), (200, 200));
+    assert_eq!(
+        (limit(&first, "hourly").used_units, limit(&first, "monthly").used_units),
+        (200, 200)
+    );
     assert_eq!(first.projection.as_ref().unwrap().state, ProjectionState::Learning);
 
     stage.later(10 * MINUTE).await;
@@ -189,7 +192,10 @@ async fn the_next_month(stage: &Stage) {
     stage.later(HOUR).await;
     let fresh = stage.tokens(1).await;
     assert_eq!(fresh.verdict, Verdict::Allowed);
-    assert_eq!((limit(&fresh, "hourly").used_units, limit(&fresh, "monthly").used_units), (1, 2_072));
+    assert_eq!(
+        (limit(&fresh, "hourly").used_units, limit(&fresh, "monthly").used_units),
+        (1, 2_072)
+    );
 
     stage.later(31 * 24 * HOUR).await;
     let fresh = stage.tokens(2).await;

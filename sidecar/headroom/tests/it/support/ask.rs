@@ -7,8 +7,8 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt as _;
 
-use super::home::Home;
 use super::SOON;
+use super::home::Home;
 
 pub(crate) type Entitlements = EntitlementServiceClient<Channel>;
 pub(crate) type Admin = AdminServiceClient<Channel>;
