@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 
 use crate::codec::{Malformed, Put, Take};
 use crate::keys::{KeyHash, Receipt};
+use crate::limits;
 
 /// The first byte of a record.
 mod kind {
@@ -184,7 +185,7 @@ pub fn take(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
             effects: take_effects(&mut from)?,
         },
         kind::PROFILE => Record::Profile {
-            serial: from.small("serial")?,
+            serial: take_serial(&mut from)?,
             account: from.str("account")?,
             at: from.millis("time")?,
             profile: take_profile_body(&mut from)?,
@@ -206,6 +207,16 @@ pub fn take(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
         _ => return Err(Malformed { what: "record kind" }),
     };
     if from.is_done() { Ok(record) } else { Err(Malformed { what: "end of record" }) }
+}
+
+/// The number of an account that is being introduced. Bounded, because a table is made as long as the
+/// greatest one.
+pub(crate) fn take_serial(from: &mut Take<'_>) -> Result<u32, Malformed> {
+    let serial: u32 = from.small("serial")?;
+    if serial as usize >= limits::ACCOUNTS_MAX {
+        return Err(Malformed { what: "serial" });
+    }
+    Ok(serial)
 }
 
 pub(crate) fn put_key(out: &mut Vec<u8>, key: KeyHash) {

@@ -466,7 +466,7 @@ fn put_slot(out: &mut Vec<u8>, id: &str, slot: &Slot) {
 }
 
 fn take_slot(from: &mut Take<'_>) -> Result<Slot, Malformed> {
-    let serial = from.small("serial")?;
+    let serial = record::take_serial(from)?;
     let last_seq = Seq(from.u64("last record")?);
     let mut account = Account::new(serial, record::take_profile_body(from)?);
     for _ in 0..from.small::<usize>("ledgers")? {

@@ -32,10 +32,10 @@ async fn sighup_brings_a_good_catalog_into_force_and_refuses_a_bad_one() {
     let state = decision.binding.expect("a limit");
     assert_eq!((state.included_units(), state.used_units, state.limit_revision), (50, 41, 2));
 
-    home.write_catalog(&PLAIN.replace("included: 40,", "included: forty, polcy: block,"));
+    home.write_catalog(&PLAIN.replace("included: 40, soft_limits", "included: forty, sof_limits"));
     sidecar.signal(Signal::HUP);
-    sidecar.wait_log("catalog.yaml:24:35: `forty` is not a whole number");
-    sidecar.wait_log("unknown key `polcy`, did you mean `policy`?");
+    sidecar.wait_log("catalog.yaml:28:35: `included` must be a number or");
+    sidecar.wait_log("unknown key `sof_limits`, did you mean `soft_limits`?");
     let decision = ask::consumed(&mut client, "acme", "slots", 9, "c").await;
     assert_eq!((decision.allowed, decision.catalog_revision), (true, before + 1));
 
