@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headroom_engine::ports::{Archive, Seq};
+use headroom_engine::ports::Archive;
 use headroom_proto::v1;
 use headroom_proto::v1::entitlement_service_server::EntitlementService;
 use tonic::{Request, Response, Status, Streaming};
@@ -15,6 +15,7 @@ use crate::grpc::status::WireError;
 use crate::grpc::stream::DecideStream;
 use crate::serve::Gate;
 use crate::serve::drain::Drain;
+use crate::serve::gate::Pending;
 use crate::telemetry::metrics::{Operation, Recorder};
 
 mod lists;
@@ -35,39 +36,51 @@ pub struct Entitlements {
 }
 
 impl Entitlements {
-    /// Waits until an answer may be sent.
-    async fn written(&self, wait_for: Option<Seq>) -> Result<(), WireError> {
-        match wait_for {
-            None => Ok(()),
-            Some(seq) => Ok(self.gate.written(seq).await?),
-        }
-    }
-
-    /// The road of every unary operation: what was decided is answered once it is written.
-    async fn respond<T>(
+    /// The first half of every unary operation, done at once: decide, and make the answer. Apart from
+    /// the waiting, so that what waits is small: with many requests in flight their futures are what
+    /// the cache holds.
+    #[inline(never)]
+    fn begin<T>(
         &self,
-        (operation, arrived): (Operation, Reading),
         decide: impl FnOnce() -> Result<Answered, WireError>,
         respond: impl FnOnce(Answered) -> T,
-    ) -> Result<Response<T>, Status> {
-        let answered = match decide() {
-            Ok(answered) => match self.written(answered.wait_for).await {
-                Ok(()) => answered,
-                Err(error) => return Err(self.failed(error)),
-            },
-            Err(error) => return Err(self.failed(error)),
-        };
+    ) -> Result<Box<Begun<T>>, Status> {
+        let answered = decide().map_err(|error| self.failed(error))?;
+        let pending = answered.wait_for.map(|seq| self.gate.appended(seq));
         let (verdict, denial) = (answered.decision.verdict(), answered.decision.denial());
+        Ok(Box::new(Begun { pending, verdict, denial, response: Response::new(respond(answered)) }))
+    }
+
+    /// The second half: wait until it is written, count it, answer.
+    async fn finish<T>(
+        &self,
+        (operation, arrived): (Operation, Reading),
+        begun: Result<Box<Begun<T>>, Status>,
+    ) -> Result<Response<T>, Status> {
+        let begun = begun?;
+        if let Some(pending) = begun.pending
+            && let Err(unknown) = self.gate.settled(pending).await
+        {
+            return Err(self.failed(unknown.into()));
+        }
         // A clock that was set back meanwhile makes it no time at all.
         let elapsed = arrived.real.elapsed().unwrap_or_default();
-        self.recorder.decision(operation, verdict, denial, elapsed);
-        Ok(Response::new(respond(answered)))
+        self.recorder.decision(operation, begun.verdict, begun.denial, elapsed);
+        Ok(begun.response)
     }
 
     fn failed(&self, error: WireError) -> Status {
         self.recorder.error(error.reason);
         error.into()
     }
+}
+
+/// An answer that waits for its record to be written.
+struct Begun<T> {
+    pending: Option<Pending>,
+    verdict: v1::Verdict,
+    denial: v1::Denial,
+    response: Response<T>,
 }
 
 /// The answer to a consume, and so on: from what was decided to the message.
@@ -134,63 +147,77 @@ impl EntitlementService for Entitlements {
         &self,
         rq: Request<v1::CheckRequest>,
     ) -> Result<Response<v1::CheckResponse>, Status> {
-        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
-        let decide = || self.shared.feature(parse::check(&rq, read.now)?);
-        self.respond((Operation::Check, read), decide, message::check).await
+        let read = self.shared.clock.read();
+        let decide = || self.shared.feature(parse::check(rq.get_ref(), read.now)?);
+        let begun = self.begin(decide, message::check);
+        drop(rq);
+        self.finish((Operation::Check, read), begun).await
     }
 
     async fn consume(
         &self,
         rq: Request<v1::ConsumeRequest>,
     ) -> Result<Response<v1::ConsumeResponse>, Status> {
-        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
-        let decide = || self.shared.feature(parse::consume(&rq, read.now)?);
-        self.respond((Operation::Consume, read), decide, message::consume).await
+        let read = self.shared.clock.read();
+        let decide = || self.shared.feature(parse::consume(rq.get_ref(), read.now)?);
+        let begun = self.begin(decide, message::consume);
+        drop(rq);
+        self.finish((Operation::Consume, read), begun).await
     }
 
     async fn reserve(
         &self,
         rq: Request<v1::ReserveRequest>,
     ) -> Result<Response<v1::ReserveResponse>, Status> {
-        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
-        let decide = || self.shared.feature(parse::reserve(&rq, read.now)?);
-        self.respond((Operation::Reserve, read), decide, message::reserve).await
+        let read = self.shared.clock.read();
+        let decide = || self.shared.feature(parse::reserve(rq.get_ref(), read.now)?);
+        let begun = self.begin(decide, message::reserve);
+        drop(rq);
+        self.finish((Operation::Reserve, read), begun).await
     }
 
     async fn extend(
         &self,
         rq: Request<v1::ExtendRequest>,
     ) -> Result<Response<v1::ExtendResponse>, Status> {
-        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
-        let decide = || self.shared.hold(parse::extend(&rq, read.now)?);
-        self.respond((Operation::Extend, read), decide, message::extend).await
+        let read = self.shared.clock.read();
+        let decide = || self.shared.hold(parse::extend(rq.get_ref(), read.now)?);
+        let begun = self.begin(decide, message::extend);
+        drop(rq);
+        self.finish((Operation::Extend, read), begun).await
     }
 
     async fn commit(
         &self,
         rq: Request<v1::CommitRequest>,
     ) -> Result<Response<v1::CommitResponse>, Status> {
-        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
-        let decide = || self.shared.hold(parse::commit(&rq, read.now)?);
-        self.respond((Operation::Commit, read), decide, message::commit).await
+        let read = self.shared.clock.read();
+        let decide = || self.shared.hold(parse::commit(rq.get_ref(), read.now)?);
+        let begun = self.begin(decide, message::commit);
+        drop(rq);
+        self.finish((Operation::Commit, read), begun).await
     }
 
     async fn release(
         &self,
         rq: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
-        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
-        let decide = || self.shared.hold(parse::release(&rq, read.now)?);
-        self.respond((Operation::Release, read), decide, message::release).await
+        let read = self.shared.clock.read();
+        let decide = || self.shared.hold(parse::release(rq.get_ref(), read.now)?);
+        let begun = self.begin(decide, message::release);
+        drop(rq);
+        self.finish((Operation::Release, read), begun).await
     }
 
     async fn record(
         &self,
         rq: Request<v1::RecordRequest>,
     ) -> Result<Response<v1::RecordResponse>, Status> {
-        let (rq, read) = (rq.into_inner(), self.shared.clock.read());
-        let decide = || self.shared.feature(parse::record(&rq, read.now)?);
-        self.respond((Operation::Record, read), decide, message::record).await
+        let read = self.shared.clock.read();
+        let decide = || self.shared.feature(parse::record(rq.get_ref(), read.now)?);
+        let begun = self.begin(decide, message::record);
+        drop(rq);
+        self.finish((Operation::Record, read), begun).await
     }
 
     type DecideStream = DecideStream;

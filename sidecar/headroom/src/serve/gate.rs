@@ -185,7 +185,12 @@ impl Gate {
     /// To be called right after a record was appended: waits until it is as durable as configured.
     /// Dropping the future stops waiting.
     pub fn written(&self, seq: Seq) -> Written<'_> {
-        Written { gate: self, pending: self.appended(seq), ticket: None }
+        self.settled(self.appended(seq))
+    }
+
+    /// Waits for a record that [`Gate::appended`] was told of.
+    pub fn settled(&self, pending: Pending) -> Written<'_> {
+        Written { gate: self, pending, ticket: None }
     }
 
     /// A place to wait in, for streams: they ask for one record after another.
