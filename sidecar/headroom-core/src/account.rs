@@ -182,6 +182,15 @@ impl Account {
         self.reservations.as_deref()
     }
 
+    /// When a request that read the clock at `now` is decided: not before the account was known, nor
+    /// before its latest window began. Requests read the clock before they have the account, so an
+    /// older one may come after a newer one; at its own instant it would find the window of that
+    /// instant gone, and begin it again from zero.
+    pub fn not_before(&self, now: Millis) -> Millis {
+        let starts = self.ledgers.iter().map(|ledger| ledger.window.start());
+        starts.fold(now.max(self.profile.created_at), Millis::max)
+    }
+
     /// The ledger of a limit at an instant.
     pub fn ledger_at(&self, feature: NameId, limit: NameId, at: Millis) -> Option<&Ledger> {
         self.ledgers

@@ -245,7 +245,7 @@ impl Engine {
             admits: !matches!(rq.op, FeatureOp::Record { .. }),
         };
         self.with_slot(rq.account, cx, |slot| match slot {
-            Some(slot) => self.write(cx, slot, key, rq.wants, |account, effects| {
+            Some(slot) => self.write(cx, slot, key, rq.wants, |cx, account, effects| {
                 decide::decide_feature(cx, account, feature, rq.op, effects)
             }),
             None => Ok(self.stranger_refused(cx, None, Denial::UnknownAccount)),
@@ -273,7 +273,7 @@ impl Engine {
         let Some(mut slot) = self.accounts.get_mut(rq.account) else {
             return Err(OpError::UnknownReservation.into());
         };
-        self.write(cx, &mut slot, key, rq.wants, |account, effects| {
+        self.write(cx, &mut slot, key, rq.wants, |cx, account, effects| {
             decide::decide_hold(cx, account, rq.reservation, rq.op, effects)
         })
     }
@@ -292,6 +292,7 @@ impl Engine {
                 let Some(slot) = self.accounts.get(rq.account) else {
                     return self.check_stranger(cx, feature, rq);
                 };
+                let cx = Context { now: slot.account.not_before(cx.now), ..cx };
                 if !slot.account.is_due(cx.now) {
                     effects.clear();
                     let outcome = decided(|| {
@@ -305,6 +306,7 @@ impl Engine {
             let Some(mut slot) = self.accounts.get_mut(rq.account) else {
                 return self.check_stranger(cx, feature, rq);
             };
+            let cx = Context { now: slot.account.not_before(cx.now), ..cx };
             if self.store.room().is_err() {
                 // What time has brought counts, also where it cannot be journaled.
                 let account = as_of(&slot.account, cx.now);
@@ -383,8 +385,9 @@ impl Engine {
         slot: &mut Slot,
         key: Key,
         wants: Wants,
-        decide: impl FnOnce(&Account, &mut Effects) -> Result<Outcome, OpError>,
+        decide: impl FnOnce(Context<'_>, &Account, &mut Effects) -> Result<Outcome, OpError>,
     ) -> Result<Reply, EngineError> {
+        let cx = Context { now: slot.account.not_before(cx.now), ..cx };
         self.keys.advance(cx.now);
         let known = slot.keys.as_ref().and_then(|keys| keys.find(key.hash, self.keys.oldest()));
         if let Some(entry) = known {
@@ -400,7 +403,7 @@ impl Engine {
             self.settle(cx, slot, effects, bytes);
             effects.clear();
             let account = &slot.account;
-            let outcome = match decided(|| decide(account, effects)) {
+            let outcome = match decided(|| decide(cx, account, effects)) {
                 Err(EngineError::Halted) => return Err(self.halt(slot)),
                 outcome => outcome?,
             };

@@ -9,3 +9,4 @@ mod operations;
 mod race;
 mod story;
 mod support;
+mod windows;
