@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::address::ListenAddr;
@@ -155,6 +155,8 @@ fn bind_unix(addr: &ListenAddr, path: &Path, mode: u32) -> Result<Bound, BindErr
         Ok(_) if !is_stale(path) => return Err(BindError::InUse { addr: addr.clone() }),
         Ok(_) | Err(_) => {} // Stale, or not there; what else is wrong shows when binding.
     }
+    // The name it is bound under first may be short enough when this one is not.
+    SocketAddr::from_pathname(path).map_err(|source| bind_error(addr, source))?;
     let own = path.with_file_name(format!(".headroom-{}", std::process::id()));
     let bound = || {
         let listener = UnixListener::bind(&own)?;

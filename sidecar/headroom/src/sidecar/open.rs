@@ -60,9 +60,12 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Catalog(problems) => problems.fmt(f),
-            StartError::Bind(error) => error.fmt(f),
-            StartError::Open(error) => write!(f, "{error}\n{}", error.help()),
-            StartError::Read(error) => error.fmt(f),
+            StartError::Bind(error) => with_causes(f, error),
+            StartError::Open(error) => {
+                with_causes(f, error)?;
+                write!(f, "\n{}", error.help())
+            }
+            StartError::Read(error) => with_causes(f, error),
             StartError::Recovery(error) => write!(
                 f,
                 "{error}\nThe directory was written by another version of Headroom: start that one, \
@@ -86,6 +89,17 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
+
+/// An error and what caused it, as the operating system said it.
+fn with_causes(f: &mut fmt::Formatter<'_>, error: &dyn std::error::Error) -> fmt::Result {
+    write!(f, "{error}")?;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(f, ": {error}")?;
+        cause = error.source();
+    }
+    Ok(())
+}
 
 /// Tells the outbox of new rows once there is one: the store is opened before it. Weak, because the
 /// outbox reads the store that holds this.

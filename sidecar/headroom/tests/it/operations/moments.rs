@@ -23,15 +23,18 @@ async fn a_signal_of_the_first_moment_reaches_the_sink_whatever_comes_then() {
 
         let sidecar = home.start();
         let mut admin = ask::admin(&home).await;
-        let told = until_async("the sink has delivered", async || {
+        let file = home.data().join("signals.ndjson");
+        until_async("the sink is told of both signals", async || {
+            let told = std::fs::read_to_string(&file).unwrap_or_default();
+            let all = ["usage_ceiling", "feature_limit_hit"].iter().all(|name| told.contains(name));
+            all.then_some(())
+        })
+        .await;
+        until_async("and the sidecar knows", async || {
             let status = ask::status(&mut admin).await;
-            let is_done = status.signals_emitted > 0 && status.signals_pending == 0;
-            let file = home.data().join("signals.ndjson");
-            is_done.then(|| std::fs::read_to_string(file).unwrap_or_default())
-        });
-        let told = told.await;
-        assert!(told.contains("usage_ceiling"), "it was not told: {told:?}");
-        assert!(told.contains("feature_limit_hit"), "it was not told: {told:?}");
+            ((status.signals_emitted, status.signals_pending) == (2, 0)).then_some(())
+        })
+        .await;
         drop(admin);
         sidecar.stop().await;
     }

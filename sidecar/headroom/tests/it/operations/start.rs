@@ -38,6 +38,26 @@ fn a_file_is_never_taken_for_a_stale_socket() {
 }
 
 #[test]
+fn an_address_that_cannot_be_had_is_told_with_the_cause() {
+    let home = Home::new(PLAIN);
+    let nowhere = format!("unix:{}", home.path("nowhere/socket").display());
+    // Clients could not connect to a path this long, although it can be made.
+    let long = format!("unix:{}", home.path(&"s".repeat(108)).display());
+    for (address, cause) in [
+        (&*nowhere, "No such file or directory"),
+        (&*long, "path must be shorter than SUN_LEN"),
+        ("192.0.2.1:7400", "Cannot assign requested address"),
+    ] {
+        let mut command = home.serve();
+        command.args(["--listen", address]);
+        let ended = home.end(command);
+        let told = format!("error: cannot listen on {address}: {cause}");
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&told), "no {told:?} in {}", ended.stderr);
+    }
+}
+
+#[test]
 fn the_admin_listener_stays_on_the_machine() {
     let home = Home::new(PLAIN);
     let mut command = home.serve();
@@ -80,7 +100,8 @@ fn a_place_that_cannot_be_a_data_directory_is_refused() {
     command.arg("--data-dir").arg(home.path("headroom.yaml").join("data"));
     let ended = home.end(command);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("headroom.yaml/data"), "{}", ended.stderr);
+    let told = "headroom.yaml/data: Not a directory";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
 }
 
 #[tokio::test]
