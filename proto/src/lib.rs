@@ -17,6 +17,16 @@ pub mod v1 {
     include!("gen/headroom.v1.rs");
 }
 
+pub mod encoded;
+
+/// The server of EntitlementService for answers that are encoded when they are made: the same paths
+/// and requests as in [`v1::entitlement_service_server`].
+pub mod server {
+    #![allow(missing_docs, unused_qualifications, unreachable_pub)]
+    #![allow(clippy::all, clippy::needless_pass_by_value, clippy::cast_possible_truncation)]
+    include!("gen/headroom.v1.server.rs");
+}
+
 /// The encoded `google.protobuf.FileDescriptorSet` of the package and of everything it imports,
 /// without comments: what gRPC reflection serves.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/headroom.v1.bin");

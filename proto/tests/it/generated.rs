@@ -8,6 +8,7 @@ use tonic_prost_build::Config;
 /// How to bring `src/gen` up to date; also the hint of a failed comparison.
 const REGENERATE_COMMAND: &str = "HEADROOM_REGENERATE=1 cargo test -p headroom-proto";
 const CODE_FILE: &str = "headroom.v1.rs";
+const SERVER_FILE: &str = "headroom.v1.server.rs";
 const DESCRIPTOR_FILE: &str = "headroom.v1.bin";
 
 fn crate_dir() -> &'static Path {
@@ -26,8 +27,38 @@ fn proto_files() -> Vec<PathBuf> {
     files
 }
 
-/// Returns the generated code and the descriptor set.
-fn generate() -> (Vec<u8>, Vec<u8>) {
+/// Answers that the server encodes itself (`src/encoded.rs` says why).
+const ENCODED_BY_THE_SERVER: [&str; 8] = [
+    "CheckResponse",
+    "CommitResponse",
+    "ConsumeResponse",
+    "DecideResponse",
+    "ExtendResponse",
+    "RecordResponse",
+    "ReleaseResponse",
+    "ReserveResponse",
+];
+
+/// The server of EntitlementService once more, with its answers encoded already.
+fn generate_encoding_server(mut descriptors: FileDescriptorSet) -> Vec<u8> {
+    for file in &mut descriptors.file {
+        file.service.retain(|service| service.name() == "EntitlementService");
+    }
+    let out_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gen-encoding");
+    fs::create_dir_all(&out_dir).expect("a temporary directory");
+    let mut builder = tonic_prost_build::configure()
+        .build_client(false)
+        .extern_path(".headroom.v1", "crate::v1")
+        .out_dir(&out_dir);
+    for message in ENCODED_BY_THE_SERVER {
+        builder = builder.extern_path(format!(".headroom.v1.{message}"), "crate::encoded::Encoded");
+    }
+    builder.compile_fds(descriptors).expect("the generator runs");
+    fs::read(out_dir.join(CODE_FILE)).expect("the generator wrote the package")
+}
+
+/// Returns the generated code, that of the encoding server, and the descriptor set.
+fn generate() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
     let mut descriptors: FileDescriptorSet =
         protox::compile(proto_files(), [crate_dir()]).expect("the proto files compile");
 
@@ -41,19 +72,21 @@ fn generate() -> (Vec<u8>, Vec<u8>) {
         .compile_fds_with_config(descriptors.clone(), config)
         .expect("the generator runs");
     let code = fs::read(out_dir.join(CODE_FILE)).expect("the generator wrote the package");
+    let server_code = generate_encoding_server(descriptors.clone());
 
     // Comments are for the code; a client that asks for reflection needs the types only.
     for file in &mut descriptors.file {
         file.source_code_info = None;
     }
-    (code, prost::Message::encode_to_vec(&descriptors))
+    (code, server_code, prost::Message::encode_to_vec(&descriptors))
 }
 
 #[test]
 fn checked_in_code_is_what_the_proto_files_say() {
     let generated_dir = crate_dir().join("src/gen");
-    let (code, descriptor_set) = generate();
-    for (name, fresh) in [(CODE_FILE, code), (DESCRIPTOR_FILE, descriptor_set)] {
+    let (code, server_code, descriptor_set) = generate();
+    let files = [(CODE_FILE, code), (SERVER_FILE, server_code), (DESCRIPTOR_FILE, descriptor_set)];
+    for (name, fresh) in files {
         let path = generated_dir.join(name);
         if std::env::var_os("HEADROOM_REGENERATE").is_some() {
             fs::write(&path, &fresh).expect("src/gen can be written");

@@ -22,6 +22,7 @@ use headroom_core::prompt;
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::{Origin, resolve};
 use headroom_core::time::Millis;
+use smallvec::SmallVec;
 
 use crate::admin::AdminState;
 use crate::keys::{KeyBook, KeyEntry, KeyHash, KeyMemory, Receipt, hash_key, hash_payload};
@@ -113,29 +114,35 @@ pub enum DecisionId {
 }
 
 impl DecisionId {
-    /// The receipt's text. Without the formatting machinery, because every answer carries one.
+    /// The receipt's text.
     pub fn text(self) -> String {
-        let mut text = String::with_capacity(32);
-        text.push_str("dec_");
+        self.with_text(str::to_owned)
+    }
+
+    /// Calls `then` with the receipt's text. Without the formatting machinery and without memory of
+    /// its own, because every answer carries one.
+    pub fn with_text<T>(self, then: impl FnOnce(&str) -> T) -> T {
+        // The prefix, three numbers, two dots: 54 at most.
+        let mut text = SmallVec::<[u8; 64]>::from_slice(b"dec_");
         match self {
             DecisionId::Written(seq) => push_hex(&mut text, seq.0),
             DecisionId::Passing(boot, thread, count) => {
                 push_hex(&mut text, u64::from(boot));
-                text.push('.');
+                text.push(b'.');
                 push_hex(&mut text, u64::from(thread));
-                text.push('.');
+                text.push(b'.');
                 push_hex(&mut text, count);
             }
         }
-        text
+        then(str::from_utf8(&text).unwrap_or_default())
     }
 }
 
-fn push_hex(text: &mut String, number: u64) {
+fn push_hex(text: &mut SmallVec<[u8; 64]>, number: u64) {
     let digits = (16 - number.leading_zeros() / 4).max(1);
     for digit in (0..digits).rev() {
         let nibble = (number >> (4 * digit)) & 0xf;
-        text.push(char::from(b"0123456789abcdef"[usize::try_from(nibble).unwrap_or_default()]));
+        text.push(b"0123456789abcdef"[usize::try_from(nibble).unwrap_or_default()]);
     }
 }
 

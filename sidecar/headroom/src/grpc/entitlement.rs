@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use headroom_core::decision::Verdict;
 use headroom_engine::ports::Archive;
+use headroom_proto::encoded::{Encoded, Fields};
+use headroom_proto::server::entitlement_service_server::EntitlementService;
 use headroom_proto::v1;
-use headroom_proto::v1::entitlement_service_server::EntitlementService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::clock::Reading;
@@ -19,6 +21,9 @@ use crate::serve::gate::Pending;
 use crate::telemetry::metrics::{Operation, Recorder};
 
 mod lists;
+
+/// Room for an answer to begin with, in bytes: most are 100 to 200 long.
+pub(super) const ANSWER_BYTES_USUAL: usize = 256;
 
 /// The service, as one worker serves it.
 #[derive(Clone)]
@@ -36,27 +41,26 @@ pub struct Entitlements {
 }
 
 impl Entitlements {
-    /// The first half of every unary operation, done at once: decide, and make the answer. Apart from
+    /// The first half of every unary operation, done at once: decide, and write the answer. Apart from
     /// the waiting, so that what waits is small: with many requests in flight their futures are what
     /// the cache holds.
     #[inline(never)]
-    fn begin<T>(
+    fn begin(
         &self,
-        decide: impl FnOnce() -> Result<Answered, WireError>,
-        respond: impl FnOnce(Answered) -> T,
-    ) -> Result<Box<Begun<T>>, Status> {
-        let answered = decide().map_err(|error| self.failed(error))?;
+        decide: impl FnOnce(&mut Fields<'_>) -> Result<Answered, WireError>,
+    ) -> Result<Begun, Status> {
+        let mut bytes = Vec::with_capacity(ANSWER_BYTES_USUAL);
+        let answered = decide(&mut Fields::new(&mut bytes)).map_err(|error| self.failed(error))?;
         let pending = answered.wait_for.map(|seq| self.gate.appended(seq));
-        let (verdict, denial) = (answered.decision.verdict(), answered.decision.denial());
-        Ok(Box::new(Begun { pending, verdict, denial, response: Response::new(respond(answered)) }))
+        Ok(Begun { pending, verdict: answered.verdict, bytes })
     }
 
     /// The second half: wait until it is written, count it, answer.
-    async fn finish<T>(
+    async fn finish(
         &self,
         (operation, arrived): (Operation, Reading),
-        begun: Result<Box<Begun<T>>, Status>,
-    ) -> Result<Response<T>, Status> {
+        begun: Result<Begun, Status>,
+    ) -> Result<Response<Encoded>, Status> {
         let begun = begun?;
         if let Some(pending) = begun.pending
             && let Err(unknown) = self.gate.settled(pending).await
@@ -65,8 +69,9 @@ impl Entitlements {
         }
         // A clock that was set back meanwhile makes it no time at all.
         let elapsed = arrived.real.elapsed().unwrap_or_default();
-        self.recorder.decision(operation, begun.verdict, begun.denial, elapsed);
-        Ok(begun.response)
+        let (verdict, denial) = (present::verdict(begun.verdict), present::denial(begun.verdict));
+        self.recorder.decision(operation, verdict, denial, elapsed);
+        Ok(Response::new(Encoded::new(begun.bytes)))
     }
 
     fn failed(&self, error: WireError) -> Status {
@@ -76,146 +81,64 @@ impl Entitlements {
 }
 
 /// An answer that waits for its record to be written.
-struct Begun<T> {
+struct Begun {
     pending: Option<Pending>,
-    verdict: v1::Verdict,
-    denial: v1::Denial,
-    response: Response<T>,
-}
-
-/// The answer to a consume, and so on: from what was decided to the message.
-pub(super) mod message {
-    use super::{Answered, parse, present, v1};
-
-    pub(crate) fn check(answered: Answered) -> v1::CheckResponse {
-        v1::CheckResponse { decision: Some(answered.decision) }
-    }
-
-    pub(crate) fn consume(answered: Answered) -> v1::ConsumeResponse {
-        v1::ConsumeResponse { decision: Some(answered.decision) }
-    }
-
-    pub(crate) fn reserve(answered: Answered) -> v1::ReserveResponse {
-        let amounts = answered.amounts;
-        v1::ReserveResponse {
-            decision: Some(answered.decision),
-            reservation_id: amounts.reservation.map(parse::reservation_text).unwrap_or_default(),
-            expires_at: amounts.expires_at.map(present::timestamp),
-        }
-    }
-
-    pub(crate) fn extend(answered: Answered) -> v1::ExtendResponse {
-        let amounts = answered.amounts;
-        v1::ExtendResponse {
-            decision: Some(answered.decision),
-            expires_at: amounts.expires_at.map(present::timestamp),
-            held_units: present::int(amounts.units),
-        }
-    }
-
-    pub(crate) fn commit(answered: Answered) -> v1::CommitResponse {
-        let amounts = answered.amounts;
-        v1::CommitResponse {
-            decision: Some(answered.decision),
-            committed_units: present::int(amounts.units),
-            surplus_units: present::int(amounts.surplus_units),
-            debt_units: present::int(amounts.debt_units),
-            late: amounts.late,
-        }
-    }
-
-    pub(crate) fn release(answered: Answered) -> v1::ReleaseResponse {
-        let amounts = answered.amounts;
-        v1::ReleaseResponse {
-            decision: Some(answered.decision),
-            released_units: present::int(amounts.units),
-        }
-    }
-
-    pub(crate) fn record(answered: Answered) -> v1::RecordResponse {
-        let amounts = answered.amounts;
-        v1::RecordResponse {
-            decision: Some(answered.decision),
-            debt_units: present::int(amounts.debt_units),
-        }
-    }
+    verdict: Verdict,
+    bytes: Vec<u8>,
 }
 
 #[tonic::async_trait]
 impl EntitlementService for Entitlements {
-    async fn check(
-        &self,
-        rq: Request<v1::CheckRequest>,
-    ) -> Result<Response<v1::CheckResponse>, Status> {
+    async fn check(&self, rq: Request<v1::CheckRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let decide = || self.shared.feature(parse::check(rq.get_ref(), read.now)?);
-        let begun = self.begin(decide, message::check);
+        let begun =
+            self.begin(|out| self.shared.feature(parse::check(rq.get_ref(), read.now)?, out));
         drop(rq);
         self.finish((Operation::Check, read), begun).await
     }
 
-    async fn consume(
-        &self,
-        rq: Request<v1::ConsumeRequest>,
-    ) -> Result<Response<v1::ConsumeResponse>, Status> {
+    async fn consume(&self, rq: Request<v1::ConsumeRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let decide = || self.shared.feature(parse::consume(rq.get_ref(), read.now)?);
-        let begun = self.begin(decide, message::consume);
+        let begun =
+            self.begin(|out| self.shared.feature(parse::consume(rq.get_ref(), read.now)?, out));
         drop(rq);
         self.finish((Operation::Consume, read), begun).await
     }
 
-    async fn reserve(
-        &self,
-        rq: Request<v1::ReserveRequest>,
-    ) -> Result<Response<v1::ReserveResponse>, Status> {
+    async fn reserve(&self, rq: Request<v1::ReserveRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let decide = || self.shared.feature(parse::reserve(rq.get_ref(), read.now)?);
-        let begun = self.begin(decide, message::reserve);
+        let begun =
+            self.begin(|out| self.shared.feature(parse::reserve(rq.get_ref(), read.now)?, out));
         drop(rq);
         self.finish((Operation::Reserve, read), begun).await
     }
 
-    async fn extend(
-        &self,
-        rq: Request<v1::ExtendRequest>,
-    ) -> Result<Response<v1::ExtendResponse>, Status> {
+    async fn extend(&self, rq: Request<v1::ExtendRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let decide = || self.shared.hold(parse::extend(rq.get_ref(), read.now)?);
-        let begun = self.begin(decide, message::extend);
+        let begun = self.begin(|out| self.shared.hold(parse::extend(rq.get_ref(), read.now)?, out));
         drop(rq);
         self.finish((Operation::Extend, read), begun).await
     }
 
-    async fn commit(
-        &self,
-        rq: Request<v1::CommitRequest>,
-    ) -> Result<Response<v1::CommitResponse>, Status> {
+    async fn commit(&self, rq: Request<v1::CommitRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let decide = || self.shared.hold(parse::commit(rq.get_ref(), read.now)?);
-        let begun = self.begin(decide, message::commit);
+        let begun = self.begin(|out| self.shared.hold(parse::commit(rq.get_ref(), read.now)?, out));
         drop(rq);
         self.finish((Operation::Commit, read), begun).await
     }
 
-    async fn release(
-        &self,
-        rq: Request<v1::ReleaseRequest>,
-    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+    async fn release(&self, rq: Request<v1::ReleaseRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let decide = || self.shared.hold(parse::release(rq.get_ref(), read.now)?);
-        let begun = self.begin(decide, message::release);
+        let begun =
+            self.begin(|out| self.shared.hold(parse::release(rq.get_ref(), read.now)?, out));
         drop(rq);
         self.finish((Operation::Release, read), begun).await
     }
 
-    async fn record(
-        &self,
-        rq: Request<v1::RecordRequest>,
-    ) -> Result<Response<v1::RecordResponse>, Status> {
+    async fn record(&self, rq: Request<v1::RecordRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let decide = || self.shared.feature(parse::record(rq.get_ref(), read.now)?);
-        let begun = self.begin(decide, message::record);
+        let begun =
+            self.begin(|out| self.shared.feature(parse::record(rq.get_ref(), read.now)?, out));
         drop(rq);
         self.finish((Operation::Record, read), begun).await
     }

@@ -1,4 +1,7 @@
 //! Answers into messages. Total: whatever the engine answers can be said.
+//!
+//! A decision is written straight into the bytes of its message, because every request has one and
+//! its parts are borrowed (`headroom_proto::encoded`). The numbers are the fields' in the proto files.
 
 use headroom_core::catalog::{Catalog, Policy};
 use headroom_core::decision::{Decision, Denial, LimitState, Verdict};
@@ -8,9 +11,13 @@ use headroom_core::prompt::{self, Severity};
 use headroom_core::resolve::Origin;
 use headroom_core::time::Millis;
 use headroom_engine::engine::Reply;
+use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
+use prost::Message;
 
+use crate::grpc::parse;
 use crate::prompts::{Facts, LimitFacts, Renderer};
+use crate::telemetry::metrics::Operation;
 
 /// What answers are made under, besides the reply.
 #[derive(Clone, Copy)]
@@ -29,45 +36,95 @@ pub struct Scene<'a> {
     pub durability: v1::Durability,
 }
 
-/// The whole answer.
-pub fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include) -> v1::Decision {
-    let catalog = scene.catalog;
-    let decided = &reply.outcome.decision;
-    let projected = decided
-        .binding
-        .as_ref()
-        .filter(|_| include.projection || include.prompt)
-        .and_then(|limit| project(limit, reply.created_at, scene.now));
-    v1::Decision {
-        allowed: decided.verdict.is_allowed(),
-        verdict: verdict(decided.verdict).into(),
-        denial: denial(decided.verdict).into(),
-        binding: decided.binding.as_ref().map(|limit| limit_state(catalog, limit)),
-        other_limits: reply.other_limits.iter().map(|limit| limit_state(catalog, limit)).collect(),
-        config_value: decided.value_json.as_deref().unwrap_or_default().to_owned(),
-        origin: origin(catalog, decided),
-        catalog_revision: int(catalog.revision),
-        as_of: Some(timestamp(scene.now)),
-        source: v1::Source::Local.into(),
-        durability: match reply.wait_for {
-            Some(_) => scene.durability.into(),
-            None => v1::Durability::Memory.into(),
-        },
-        decision_id: reply.decision_id.text(),
-        replayed: reply.replayed,
-        test_clock: scene.test_clock,
-        retry_after: decided.retry_after_ms.map(duration),
-        prompt: include.prompt.then(|| made_prompt(scene, reply, projected)).flatten(),
-        projection: match (&decided.binding, projected) {
-            (Some(limit), Some(projected)) if include.projection => {
-                Some(projection(catalog, limit, projected))
+/// The fields of the answer to an operation: the decision, and what the operation did besides.
+pub fn response(
+    operation: Operation,
+    scene: Scene<'_>,
+    reply: &Reply,
+    include: v1::Include,
+    out: &mut Fields<'_>,
+) {
+    out.message(1, |out| decision(scene, reply, include, out));
+    let amounts = &reply.outcome.amounts;
+    match operation {
+        Operation::Check | Operation::Consume => {}
+        Operation::Reserve => {
+            if let Some(reservation) = amounts.reservation {
+                out.text(2, &parse::reservation_text(reservation));
             }
-            _ => None,
-        },
+            if let Some(at) = amounts.expires_at {
+                put_timestamp(out, 3, at);
+            }
+        }
+        Operation::Extend => {
+            if let Some(at) = amounts.expires_at {
+                put_timestamp(out, 2, at);
+            }
+            out.uint(3, amounts.units);
+        }
+        Operation::Commit => {
+            out.uint(2, amounts.units);
+            out.uint(3, amounts.surplus_units);
+            out.uint(4, amounts.debt_units);
+            out.bool(5, amounts.late);
+        }
+        Operation::Release => out.uint(2, amounts.units),
+        Operation::Record => out.uint(2, amounts.debt_units),
     }
 }
 
-fn verdict(verdict: Verdict) -> v1::Verdict {
+/// The fields of the decision.
+fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fields<'_>) {
+    let catalog = scene.catalog;
+    let decided = &reply.outcome.decision;
+    out.bool(1, decided.verdict.is_allowed());
+    out.enumeration(2, verdict(decided.verdict));
+    out.enumeration(3, denial(decided.verdict));
+    if let Some(limit) = &decided.binding {
+        out.message(4, |out| put_limit_state(catalog, limit, out));
+    }
+    for limit in &reply.other_limits {
+        out.message(5, |out| put_limit_state(catalog, limit, out));
+    }
+    out.text(6, decided.value_json.as_deref().unwrap_or_default());
+    if let Some(kind) = origin_kind(decided.origin) {
+        out.message(7, |out| {
+            out.enumeration(1, kind);
+            out.text(2, catalog.text(decided.plan));
+        });
+    }
+    out.uint(8, catalog.revision);
+    put_timestamp(out, 9, scene.now);
+    out.enumeration(10, v1::Source::Local);
+    let written = reply.wait_for.is_some();
+    out.enumeration(11, if written { scene.durability } else { v1::Durability::Memory });
+    reply.decision_id.with_text(|text| out.text(12, text));
+    out.bool(13, reply.replayed);
+    out.bool(14, scene.test_clock);
+    if let Some(ms) = decided.retry_after_ms {
+        out.generated(15, &duration(ms));
+    }
+    if !include.prompt && !include.projection {
+        return;
+    }
+    let projected = decided.binding.as_ref().map(|limit| {
+        let projected = project(limit, reply.created_at, scene.now);
+        (limit, projected)
+    });
+    if include.prompt
+        && let Some(prompt) = made_prompt(scene, reply, projected.and_then(|(_, p)| p))
+    {
+        out.generated(16, &prompt);
+    }
+    if include.projection
+        && let Some((limit, Some(projected))) = projected
+    {
+        out.generated(17, &projection(catalog, limit, projected));
+    }
+}
+
+/// The one-word answer.
+pub fn verdict(verdict: Verdict) -> v1::Verdict {
     match verdict {
         Verdict::Allowed => v1::Verdict::Allowed,
         Verdict::SoftLimit => v1::Verdict::AllowedSoftLimit,
@@ -91,42 +148,56 @@ pub fn denial(verdict: Verdict) -> v1::Denial {
     }
 }
 
+fn origin_kind(origin: Origin) -> Option<v1::OriginKind> {
+    match origin {
+        Origin::None => None,
+        Origin::Plan => Some(v1::OriginKind::Plan),
+        Origin::DefaultPlan => Some(v1::OriginKind::DefaultPlan),
+        Origin::Override => Some(v1::OriginKind::Override),
+    }
+}
+
 /// Where the entitlement of a decision comes from.
 pub fn origin(catalog: &Catalog, decided: &Decision) -> Option<v1::Origin> {
-    let kind = match decided.origin {
-        Origin::None => return None,
-        Origin::Plan => v1::OriginKind::Plan,
-        Origin::DefaultPlan => v1::OriginKind::DefaultPlan,
-        Origin::Override => v1::OriginKind::Override,
-    };
+    let kind = origin_kind(decided.origin)?;
     Some(v1::Origin { kind: kind.into(), plan: catalog.text(decided.plan).to_owned() })
 }
 
-/// One limit.
-pub fn limit_state(catalog: &Catalog, state: &LimitState) -> v1::LimitState {
+/// The fields of one limit.
+fn put_limit_state(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) {
     let ledger = &state.ledger;
-    v1::LimitState {
-        limit: catalog.text(ledger.limit).to_owned(),
-        policy: match state.policy {
-            Policy::Block => v1::Policy::Block,
-            Policy::Grace { .. } => v1::Policy::Grace,
-            Policy::Overage => v1::Policy::Overage,
-            Policy::Unlimited => v1::Policy::Unlimited,
-        }
-        .into(),
-        included_units: state.included_units.map(int),
-        used_units: int(ledger.used),
-        reserved_units: int(ledger.reserved),
-        settled_units_remaining: state.settled_units_remaining().map(int),
-        drawable_units_remaining: state.drawable_units_remaining().map(int),
-        window_start: Some(timestamp(ledger.window.start())),
-        window_end: window_end(ledger),
-        thresholds_passed_bp: state.passed_bp.iter().map(|bp| bp.cast_signed()).collect(),
-        grace_units_remaining: state.grace_units_remaining().map(int),
-        overage_units: int(state.overage_units()),
-        debt_units: int(ledger.debt),
-        limit_revision: i32::from(ledger.limit_revision),
+    out.text(1, catalog.text(ledger.limit));
+    let policy = match state.policy {
+        Policy::Block => v1::Policy::Block,
+        Policy::Grace { .. } => v1::Policy::Grace,
+        Policy::Overage => v1::Policy::Overage,
+        Policy::Unlimited => v1::Policy::Unlimited,
+    };
+    out.enumeration(2, policy);
+    out.optional_uint(3, state.included_units);
+    out.uint(4, ledger.used);
+    out.uint(5, ledger.reserved);
+    out.optional_uint(6, state.settled_units_remaining());
+    out.optional_uint(7, state.drawable_units_remaining());
+    put_timestamp(out, 8, ledger.window.start());
+    if !ledger.window.is_lifetime() {
+        put_timestamp(out, 9, ledger.window.end());
     }
+    out.packed_uints(10, state.passed_bp.iter().map(|bp| u64::from(*bp)));
+    out.optional_uint(11, state.grace_units_remaining());
+    out.uint(12, state.overage_units());
+    out.uint(13, ledger.debt);
+    out.uint(14, u64::from(ledger.limit_revision));
+}
+
+/// One limit, for lists. Made from the same fields, so that there is one place that says what a
+/// limit is on the wire.
+pub fn limit_state(catalog: &Catalog, state: &LimitState) -> v1::LimitState {
+    let mut bytes = Vec::new();
+    put_limit_state(catalog, state, &mut Fields::new(&mut bytes));
+    let decoded = v1::LimitState::decode(&*bytes);
+    debug_assert!(decoded.is_ok(), "{decoded:?}");
+    decoded.unwrap_or_default()
 }
 
 /// The end of a ledger's window, unless it is a lifetime.
@@ -217,6 +288,14 @@ fn made_prompt(
         }),
         facts: rendered.facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
     })
+}
+
+fn put_timestamp(out: &mut Fields<'_>, tag: u32, at: Millis) {
+    let at = timestamp(at);
+    out.message(tag, |out| {
+        out.int(1, at.seconds);
+        out.int(2, i64::from(at.nanos));
+    });
 }
 
 /// An instant.

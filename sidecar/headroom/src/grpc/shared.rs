@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use headroom_core::decision::Amounts;
+use headroom_core::catalog::Catalog;
+use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::decision::Verdict;
 use headroom_core::time::Millis;
 use headroom_engine::engine::{Engine, FeatureRequest, HoldRequest, Reply};
 use headroom_engine::ports::Seq;
+use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
 
 use crate::clock::Clock;
@@ -14,6 +17,7 @@ use crate::grpc::parse::Asked;
 use crate::grpc::present::{self, Scene};
 use crate::grpc::status::WireError;
 use crate::prompts::Renderer;
+use crate::telemetry::metrics::Operation;
 
 /// The prompts of one catalog revision.
 pub struct Words {
@@ -36,37 +40,58 @@ pub struct Shared {
 }
 
 /// An answer ready to be sent once its record is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
-    /// The decision.
-    pub decision: v1::Decision,
-    /// What was done.
-    pub amounts: Amounts,
+    /// The one-word answer.
+    pub verdict: Verdict,
     /// The record to wait for before it is sent.
     pub wait_for: Option<Seq>,
 }
 
 impl Shared {
-    /// Decides a request about a feature.
-    pub fn feature(&self, asked: Asked<FeatureRequest<'_>>) -> Result<Answered, WireError> {
+    /// Decides a request about a feature, and writes the fields of the answer to `out`.
+    pub fn feature(
+        &self,
+        asked: Asked<FeatureRequest<'_>>,
+        out: &mut Fields<'_>,
+    ) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();
-        let reply = self.engine.feature(&catalog, &asked.request)?;
-        Ok(self.answer(&catalog, asked.request.account, asked.request.now, asked.include, &reply))
+        let rq = &asked.request;
+        let reply = self.engine.feature(&catalog, rq)?;
+        let operation = match rq.op {
+            FeatureOp::Check { .. } => Operation::Check,
+            FeatureOp::Consume { .. } => Operation::Consume,
+            FeatureOp::Reserve { .. } => Operation::Reserve,
+            FeatureOp::Record { .. } => Operation::Record,
+        };
+        Ok(self.answer(operation, &catalog, (rq.account, rq.now), asked.include, &reply, out))
     }
 
-    /// Decides a request about a reservation.
-    pub fn hold(&self, asked: Asked<HoldRequest<'_>>) -> Result<Answered, WireError> {
+    /// Decides a request about a reservation, and writes the fields of the answer to `out`.
+    pub fn hold(
+        &self,
+        asked: Asked<HoldRequest<'_>>,
+        out: &mut Fields<'_>,
+    ) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();
-        let reply = self.engine.hold(&catalog, &asked.request)?;
-        Ok(self.answer(&catalog, asked.request.account, asked.request.now, asked.include, &reply))
+        let rq = &asked.request;
+        let reply = self.engine.hold(&catalog, rq)?;
+        let operation = match rq.op {
+            HoldOp::Extend { .. } => Operation::Extend,
+            HoldOp::Commit { .. } => Operation::Commit,
+            HoldOp::Release => Operation::Release,
+        };
+        Ok(self.answer(operation, &catalog, (rq.account, rq.now), asked.include, &reply, out))
     }
 
     fn answer(
         &self,
-        catalog: &headroom_core::catalog::Catalog,
-        account: &str,
-        now: Millis,
+        operation: Operation,
+        catalog: &Catalog,
+        (account, now): (&str, Millis),
         include: v1::Include,
         reply: &Reply,
+        out: &mut Fields<'_>,
     ) -> Answered {
         let words = if include.prompt { self.words.load_full() } else { None };
         let renderer =
@@ -79,7 +104,7 @@ impl Shared {
             test_clock: self.clock.is_test(),
             durability: self.durability,
         };
-        let decision = present::decision(scene, reply, include);
-        Answered { decision, amounts: reply.outcome.amounts, wait_for: reply.wait_for }
+        present::response(operation, scene, reply, include, out);
+        Answered { verdict: reply.outcome.decision.verdict, wait_for: reply.wait_for }
     }
 }

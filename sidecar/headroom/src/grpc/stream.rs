@@ -10,15 +10,15 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use headroom_core::time::Millis;
-use headroom_engine::ports::Seq;
+use headroom_proto::encoded::{Encoded, Fields};
 use headroom_proto::v1;
 use headroom_proto::v1::operation::Operation as Op;
-use headroom_proto::v1::operation_result::Result as OpResult;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
-use crate::grpc::entitlement::message;
+use crate::grpc::entitlement::ANSWER_BYTES_USUAL;
 use crate::grpc::parse::{self, OPERATIONS_MAX};
+use crate::grpc::present;
 use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
 use crate::serve::Gate;
@@ -48,9 +48,19 @@ struct Waiting {
     // One reading for the message: its operations arrived together.
     arrived: Instant,
     pending: Option<Pending>,
-    results: Vec<v1::OperationResult>,
-    // What each was, and whether it wrote.
-    kinds: Vec<(Operation, bool)>,
+    // The results, encoded, one after the other.
+    bytes: Vec<u8>,
+    done: Vec<Done>,
+}
+
+/// What became of one operation.
+#[derive(Clone, Copy)]
+struct Done {
+    operation: Operation,
+    // `None`: an error.
+    answered: Option<Answered>,
+    // Where its result ends in the message.
+    end: usize,
 }
 
 impl DecideStream {
@@ -98,86 +108,84 @@ impl DecideStream {
         let mut waiting = Waiting {
             arrived: Instant::now(),
             pending: None,
-            results: Vec::with_capacity(count),
-            kinds: Vec::with_capacity(count),
+            bytes: Vec::with_capacity(count * ANSWER_BYTES_USUAL),
+            done: Vec::with_capacity(count),
         };
-        for operation in message.operations {
-            let (kind, result) = self.decide_one(operation, now);
-            let result = match result {
-                Ok((wait_for, result)) => {
-                    last = last.max(wait_for);
-                    waiting.kinds.push((kind, wait_for.is_some()));
-                    result
+        for operation in &message.operations {
+            let start = waiting.bytes.len();
+            let (operation, answered) = self.decide_one(operation, now, &mut waiting.bytes);
+            let answered = match answered {
+                Ok(answered) => {
+                    last = last.max(answered.wait_for);
+                    Some(answered)
                 }
                 Err(error) => {
                     self.recorder.error(error.reason);
-                    waiting.kinds.push((kind, false));
-                    OpResult::Error(error.into_operation())
+                    waiting.bytes.truncate(start);
+                    put_error(&mut waiting.bytes, error);
+                    None
                 }
             };
-            waiting.results.push(v1::OperationResult { result: Some(result) });
+            waiting.done.push(Done { operation, answered, end: waiting.bytes.len() });
         }
         waiting.pending = last.map(|seq| self.gate.appended(seq));
         Ok(waiting)
     }
 
+    /// Decides one operation, and appends its result to `bytes`; on an error what was appended has
+    /// no meaning.
     fn decide_one(
         &self,
-        operation: v1::Operation,
+        operation: &v1::Operation,
         now: Millis,
-    ) -> (Operation, Result<(Option<Seq>, OpResult), WireError>) {
+        bytes: &mut Vec<u8>,
+    ) -> (Operation, Result<Answered, WireError>) {
         let shared = &*self.shared;
-        let Some(operation) = operation.operation else {
+        let Some(operation) = &operation.operation else {
             return (Operation::Check, Err(WireError::field("operation", "is missing")));
         };
+        // The results' tags are the same as the operations'.
         match operation {
-            Op::Check(rq) => (
-                Operation::Check,
-                done(parse::check(&rq, now).and_then(|a| shared.feature(a)), |a| {
-                    OpResult::Check(message::check(a))
-                }),
-            ),
-            Op::Consume(rq) => (
-                Operation::Consume,
-                done(parse::consume(&rq, now).and_then(|a| shared.feature(a)), |a| {
-                    OpResult::Consume(message::consume(a))
-                }),
-            ),
-            Op::Reserve(rq) => (
-                Operation::Reserve,
-                done(parse::reserve(&rq, now).and_then(|a| shared.feature(a)), |a| {
-                    OpResult::Reserve(message::reserve(a))
-                }),
-            ),
-            Op::Extend(rq) => (
-                Operation::Extend,
-                done(parse::extend(&rq, now).and_then(|a| shared.hold(a)), |a| {
-                    OpResult::Extend(message::extend(a))
-                }),
-            ),
-            Op::Commit(rq) => (
-                Operation::Commit,
-                done(parse::commit(&rq, now).and_then(|a| shared.hold(a)), |a| {
-                    OpResult::Commit(message::commit(a))
-                }),
-            ),
-            Op::Release(rq) => (
-                Operation::Release,
-                done(parse::release(&rq, now).and_then(|a| shared.hold(a)), |a| {
-                    OpResult::Release(message::release(a))
-                }),
-            ),
-            Op::Record(rq) => (
-                Operation::Record,
-                done(parse::record(&rq, now).and_then(|a| shared.feature(a)), |a| {
-                    OpResult::Record(message::record(a))
-                }),
-            ),
+            Op::Check(rq) => {
+                let answered =
+                    put_result(bytes, 1, |out| shared.feature(parse::check(rq, now)?, out));
+                (Operation::Check, answered)
+            }
+            Op::Consume(rq) => {
+                let answered =
+                    put_result(bytes, 2, |out| shared.feature(parse::consume(rq, now)?, out));
+                (Operation::Consume, answered)
+            }
+            Op::Reserve(rq) => {
+                let answered =
+                    put_result(bytes, 3, |out| shared.feature(parse::reserve(rq, now)?, out));
+                (Operation::Reserve, answered)
+            }
+            Op::Extend(rq) => {
+                let answered =
+                    put_result(bytes, 4, |out| shared.hold(parse::extend(rq, now)?, out));
+                (Operation::Extend, answered)
+            }
+            Op::Commit(rq) => {
+                let answered =
+                    put_result(bytes, 5, |out| shared.hold(parse::commit(rq, now)?, out));
+                (Operation::Commit, answered)
+            }
+            Op::Release(rq) => {
+                let answered =
+                    put_result(bytes, 6, |out| shared.hold(parse::release(rq, now)?, out));
+                (Operation::Release, answered)
+            }
+            Op::Record(rq) => {
+                let answered =
+                    put_result(bytes, 7, |out| shared.feature(parse::record(rq, now)?, out));
+                (Operation::Record, answered)
+            }
         }
     }
 
     /// Answers the oldest message, if its last record is written.
-    fn put_out(&mut self, cx: &Context<'_>) -> Poll<Option<v1::DecideResponse>> {
+    fn put_out(&mut self, cx: &Context<'_>) -> Poll<Option<Encoded>> {
         let Some(oldest) = self.waiting.front() else { return Poll::Ready(None) };
         let outcome = match oldest.pending {
             None => Ok(()),
@@ -191,49 +199,58 @@ impl DecideStream {
             self.fail_writes(&mut oldest, &unknown.into());
         }
         let elapsed = oldest.arrived.elapsed();
-        for ((kind, _), result) in oldest.kinds.iter().zip(&oldest.results) {
-            if let Some(decision) = result.result.as_ref().and_then(decision_of) {
-                let (verdict, denial) = (decision.verdict(), decision.denial());
-                self.recorder.decision(*kind, verdict, denial, elapsed);
+        for done in &oldest.done {
+            if let Some(Answered { verdict, .. }) = done.answered {
+                let (verdict, denial) = (present::verdict(verdict), present::denial(verdict));
+                self.recorder.decision(done.operation, verdict, denial, elapsed);
             }
         }
-        Poll::Ready(Some(v1::DecideResponse { results: oldest.results }))
+        Poll::Ready(Some(Encoded::new(oldest.bytes)))
     }
 
     /// The journal failed under a message: whoever wrote is told that the outcome is unknown.
     fn fail_writes(&self, message: &mut Waiting, error: &WireError) {
-        for ((_, is_write), result) in message.kinds.iter().zip(&mut message.results) {
-            if *is_write {
+        let answers = std::mem::take(&mut message.bytes);
+        let mut start = 0;
+        for done in &mut message.done {
+            let answer = &answers[start..done.end];
+            start = done.end;
+            if done.answered.is_some_and(|answered| answered.wait_for.is_some()) {
                 self.recorder.error(error.reason);
-                result.result = Some(OpResult::Error(error.clone().into_operation()));
+                done.answered = None;
+                put_error(&mut message.bytes, error.clone());
+            } else {
+                message.bytes.extend_from_slice(answer);
             }
+            done.end = message.bytes.len();
         }
     }
 }
 
-fn done(
-    answered: Result<Answered, WireError>,
-    make: impl FnOnce(Answered) -> OpResult,
-) -> Result<(Option<Seq>, OpResult), WireError> {
-    let answered = answered?;
-    Ok((answered.wait_for, make(answered)))
+/// The tag of `DecideResponse.results`.
+const RESULTS: u32 = 1;
+/// The tag of `OperationResult.error`.
+const ERROR: u32 = 8;
+
+/// Appends one result: the response of an operation, which has the tag `tag` there.
+fn put_result(
+    bytes: &mut Vec<u8>,
+    tag: u32,
+    answer: impl FnOnce(&mut Fields<'_>) -> Result<Answered, WireError>,
+) -> Result<Answered, WireError> {
+    let mut answered = None;
+    Fields::new(bytes).message(RESULTS, |out| {
+        out.message(tag, |out| answered = Some(answer(out)));
+    });
+    answered.unwrap_or_else(|| Err(WireError::new(v1::ErrorReason::Internal, "no answer was made")))
 }
 
-fn decision_of(result: &OpResult) -> Option<&v1::Decision> {
-    match result {
-        OpResult::Check(answer) => answer.decision.as_ref(),
-        OpResult::Consume(answer) => answer.decision.as_ref(),
-        OpResult::Reserve(answer) => answer.decision.as_ref(),
-        OpResult::Extend(answer) => answer.decision.as_ref(),
-        OpResult::Commit(answer) => answer.decision.as_ref(),
-        OpResult::Release(answer) => answer.decision.as_ref(),
-        OpResult::Record(answer) => answer.decision.as_ref(),
-        OpResult::Error(_) => None,
-    }
+fn put_error(bytes: &mut Vec<u8>, error: WireError) {
+    Fields::new(bytes).message(RESULTS, |out| out.generated(ERROR, &error.into_operation()));
 }
 
 impl Stream for DecideStream {
-    type Item = Result<v1::DecideResponse, Status>;
+    type Item = Result<Encoded, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
