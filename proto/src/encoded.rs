@@ -22,8 +22,8 @@ impl Encoded {
     }
 
     /// The bytes of the message.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
     }
 }
 
@@ -155,23 +155,25 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A message in the message, written even when it is empty: being there is information.
-    pub fn message(&mut self, tag: u32, write: impl FnOnce(&mut Fields<'_>)) {
+    /// A message in the message, written even when it is empty: being there is information. Returns
+    /// what `write` returns.
+    pub fn message<T>(&mut self, tag: u32, write: impl FnOnce(&mut Fields<'_>) -> T) -> T {
         self.key(tag, LENGTH_DELIMITED);
         // The length is known afterwards. Nearly always it takes one byte; longer ones are moved.
         let place = self.0.len();
         self.0.push(0);
         let start = self.0.len();
-        write(self);
+        let written = write(self);
         let len = self.0.len() - start;
         if let Ok(byte @ 0..0x80) = u8::try_from(len) {
             self.0[place] = byte;
-            return;
+            return written;
         }
         let longer = encoded_len_varint(len as u64) - 1;
         self.0.resize(start + len + longer, 0);
         self.0.copy_within(start..start + len, start + longer);
         encode_varint(len as u64, &mut &mut self.0[place..]);
+        written
     }
 
     /// A message of the generated code.

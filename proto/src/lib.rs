@@ -17,10 +17,12 @@ pub mod v1 {
     include!("gen/headroom.v1.rs");
 }
 
+pub mod borrowed;
 pub mod encoded;
 
-/// The server of EntitlementService for answers that are encoded when they are made: the same paths
-/// and requests as in [`v1::entitlement_service_server`].
+/// The server of EntitlementService for requests that are read where they lie ([`borrowed`]) and
+/// answers that are encoded when they are made ([`encoded`]): the same paths and messages as in
+/// [`v1::entitlement_service_server`].
 pub mod server {
     #![allow(missing_docs, unused_qualifications, unreachable_pub)]
     #![allow(clippy::all, clippy::needless_pass_by_value, clippy::cast_possible_truncation)]

@@ -16,7 +16,7 @@ pub mod entitlement_service_server {
         /// call on every request; to also count the units, use Consume.
         async fn check(
             &self,
-            request: tonic::Request<crate::v1::CheckRequest>,
+            request: tonic::Request<crate::borrowed::Raw>,
         ) -> std::result::Result<
             tonic::Response<crate::encoded::Encoded>,
             tonic::Status,
@@ -24,7 +24,7 @@ pub mod entitlement_service_server {
         /// Consume decides and counts in one step: of callers racing for the last unit exactly one wins.
         async fn consume(
             &self,
-            request: tonic::Request<crate::v1::ConsumeRequest>,
+            request: tonic::Request<crate::borrowed::Raw>,
         ) -> std::result::Result<
             tonic::Response<crate::encoded::Encoded>,
             tonic::Status,
@@ -81,7 +81,7 @@ pub mod entitlement_service_server {
         /// than unary calls. Responses come in the order of the requests.
         async fn decide(
             &self,
-            request: tonic::Request<tonic::Streaming<crate::v1::DecideRequest>>,
+            request: tonic::Request<tonic::Streaming<crate::borrowed::Raw>>,
         ) -> std::result::Result<tonic::Response<Self::DecideStream>, tonic::Status>;
         /// ListEntitlements lists what an account may use now, with the state of every limit.
         async fn list_entitlements(
@@ -185,8 +185,7 @@ pub mod entitlement_service_server {
                     struct CheckSvc<T: EntitlementService>(pub Arc<T>);
                     impl<
                         T: EntitlementService,
-                    > tonic::server::UnaryService<crate::v1::CheckRequest>
-                    for CheckSvc<T> {
+                    > tonic::server::UnaryService<crate::borrowed::Raw> for CheckSvc<T> {
                         type Response = crate::encoded::Encoded;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
@@ -194,7 +193,7 @@ pub mod entitlement_service_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<crate::v1::CheckRequest>,
+                            request: tonic::Request<crate::borrowed::Raw>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -230,7 +229,7 @@ pub mod entitlement_service_server {
                     struct ConsumeSvc<T: EntitlementService>(pub Arc<T>);
                     impl<
                         T: EntitlementService,
-                    > tonic::server::UnaryService<crate::v1::ConsumeRequest>
+                    > tonic::server::UnaryService<crate::borrowed::Raw>
                     for ConsumeSvc<T> {
                         type Response = crate::encoded::Encoded;
                         type Future = BoxFuture<
@@ -239,7 +238,7 @@ pub mod entitlement_service_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<crate::v1::ConsumeRequest>,
+                            request: tonic::Request<crate::borrowed::Raw>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
@@ -500,7 +499,7 @@ pub mod entitlement_service_server {
                     struct DecideSvc<T: EntitlementService>(pub Arc<T>);
                     impl<
                         T: EntitlementService,
-                    > tonic::server::StreamingService<crate::v1::DecideRequest>
+                    > tonic::server::StreamingService<crate::borrowed::Raw>
                     for DecideSvc<T> {
                         type Response = crate::encoded::Encoded;
                         type ResponseStream = T::DecideStream;
@@ -511,7 +510,7 @@ pub mod entitlement_service_server {
                         fn call(
                             &mut self,
                             request: tonic::Request<
-                                tonic::Streaming<crate::v1::DecideRequest>,
+                                tonic::Streaming<crate::borrowed::Raw>,
                             >,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);

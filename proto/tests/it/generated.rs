@@ -39,7 +39,10 @@ const ENCODED_BY_THE_SERVER: [&str; 8] = [
     "ReserveResponse",
 ];
 
-/// The server of EntitlementService once more, with its answers encoded already.
+/// Requests that the server reads itself (`src/borrowed.rs` says why).
+const READ_BY_THE_SERVER: [&str; 3] = ["CheckRequest", "ConsumeRequest", "DecideRequest"];
+
+/// The server of EntitlementService once more, with messages it reads and writes itself.
 fn generate_encoding_server(mut descriptors: FileDescriptorSet) -> Vec<u8> {
     for file in &mut descriptors.file {
         file.service.retain(|service| service.name() == "EntitlementService");
@@ -50,6 +53,9 @@ fn generate_encoding_server(mut descriptors: FileDescriptorSet) -> Vec<u8> {
         .build_client(false)
         .extern_path(".headroom.v1", "crate::v1")
         .out_dir(&out_dir);
+    for message in READ_BY_THE_SERVER {
+        builder = builder.extern_path(format!(".headroom.v1.{message}"), "crate::borrowed::Raw");
+    }
     for message in ENCODED_BY_THE_SERVER {
         builder = builder.extern_path(format!(".headroom.v1.{message}"), "crate::encoded::Encoded");
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use headroom_core::decision::Verdict;
 use headroom_engine::ports::Archive;
+use headroom_proto::borrowed::Raw;
 use headroom_proto::encoded::{Encoded, Fields};
 use headroom_proto::server::entitlement_service_server::EntitlementService;
 use headroom_proto::v1;
@@ -89,18 +90,20 @@ struct Begun {
 
 #[tonic::async_trait]
 impl EntitlementService for Entitlements {
-    async fn check(&self, rq: Request<v1::CheckRequest>) -> Result<Response<Encoded>, Status> {
+    async fn check(&self, rq: Request<Raw>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let begun =
-            self.begin(|out| self.shared.feature(parse::check(rq.get_ref(), read.now)?, out));
+        let begun = self.begin(|out| {
+            self.shared.feature(parse::check(rq.get_ref().as_bytes(), read.now)?, out)
+        });
         drop(rq);
         self.finish((Operation::Check, read), begun).await
     }
 
-    async fn consume(&self, rq: Request<v1::ConsumeRequest>) -> Result<Response<Encoded>, Status> {
+    async fn consume(&self, rq: Request<Raw>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let begun =
-            self.begin(|out| self.shared.feature(parse::consume(rq.get_ref(), read.now)?, out));
+        let begun = self.begin(|out| {
+            self.shared.feature(parse::consume(rq.get_ref().as_bytes(), read.now)?, out)
+        });
         drop(rq);
         self.finish((Operation::Consume, read), begun).await
     }
@@ -145,10 +148,7 @@ impl EntitlementService for Entitlements {
 
     type DecideStream = DecideStream;
 
-    async fn decide(
-        &self,
-        rq: Request<Streaming<v1::DecideRequest>>,
-    ) -> Result<Response<DecideStream>, Status> {
+    async fn decide(&self, rq: Request<Streaming<Raw>>) -> Result<Response<DecideStream>, Status> {
         let (shared, gate) = (Arc::clone(&self.shared), self.gate.clone());
         let (recorder, drain) = (self.recorder.clone(), self.drain.clone());
         Ok(Response::new(DecideStream::new(shared, recorder, gate, drain, rq.into_inner())))

@@ -5,6 +5,7 @@ use headroom_core::limits::{HOLD_MS_MAX, UNITS_MAX};
 use headroom_core::reservation::ReservationId;
 use headroom_core::time::Millis;
 use headroom_engine::engine::{FeatureRequest, HoldRequest, Wants};
+use headroom_proto::borrowed::{Check, Consume, FieldsOf, Malformed, Value};
 use headroom_proto::v1;
 
 use crate::grpc::status::WireError;
@@ -18,6 +19,9 @@ pub const HOLD_MS_DEFAULT: i64 = 60_000;
 
 /// Operations in one message of a stream. More are refused as a whole.
 pub const OPERATIONS_MAX: usize = 256;
+
+/// How many kinds of operations there are: the tags of `Operation` run from 1 to it.
+const OPERATION_KINDS: u32 = 7;
 
 /// A request and the parts of its answer that cost something.
 #[derive(Debug, Clone, Copy)]
@@ -126,19 +130,18 @@ fn hold<'a>(
 }
 
 /// A check.
-pub fn check(rq: &v1::CheckRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+pub fn check(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+    let rq = Check::read(bytes)?;
     let units = rq.units.map_or(Ok(1), |asked| units("units", asked, 1))?;
-    let attempt = rq.intent() != v1::Intent::Render;
-    feature((&rq.account, &rq.feature, None), FeatureOp::Check { units, attempt }, rq.include, now)
+    let attempt = v1::Intent::try_from(rq.intent) != Ok(v1::Intent::Render);
+    feature((rq.account, rq.feature, None), FeatureOp::Check { units, attempt }, rq.include, now)
 }
 
 /// A consume.
-pub fn consume(
-    rq: &v1::ConsumeRequest,
-    now: Millis,
-) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+pub fn consume(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+    let rq = Consume::read(bytes)?;
     let op = FeatureOp::Consume { units: units("units", rq.units, 1)? };
-    feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
+    feature((rq.account, rq.feature, Some(rq.idempotency_key)), op, rq.include, now)
 }
 
 /// A reserve.
@@ -177,6 +180,32 @@ pub fn commit(rq: &v1::CommitRequest, now: Millis) -> Result<Asked<HoldRequest<'
 /// A release.
 pub fn release(rq: &v1::ReleaseRequest, now: Millis) -> Result<Asked<HoldRequest<'_>>, WireError> {
     hold((&rq.account, &rq.reservation_id, &rq.idempotency_key), HoldOp::Release, rq.include, now)
+}
+
+/// The operations of one message of the stream, each as the number of its kind and the bytes of its
+/// request. The outer error is the message's, an inner one its operation's.
+pub fn operations(
+    message: &[u8],
+) -> impl Iterator<Item = Result<Result<(u32, &[u8]), WireError>, Malformed>> {
+    FieldsOf::new(message).filter_map(|field| match field {
+        Ok((1, Value::Bytes(operation))) => Some(Ok(one_operation(operation))),
+        Ok((tag @ 1, _)) => Some(Err(Malformed::WireType { tag })),
+        Ok(_) => None,
+        Err(malformed) => Some(Err(malformed)),
+    })
+}
+
+fn one_operation(operation: &[u8]) -> Result<(u32, &[u8]), WireError> {
+    let mut found = None;
+    for field in FieldsOf::new(operation) {
+        let (tag, value) = field?;
+        if let (1..=OPERATION_KINDS, Value::Bytes(request)) = (tag, value)
+            && found.replace((tag, request)).is_some()
+        {
+            return Err(WireError::field("operation", "is there more than once"));
+        }
+    }
+    found.ok_or_else(|| WireError::field("operation", "is missing"))
 }
 
 /// An instant.

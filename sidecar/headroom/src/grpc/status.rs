@@ -6,7 +6,9 @@ use headroom_core::decision::OpError;
 use headroom_engine::admin::AdminError;
 use headroom_engine::engine::EngineError;
 use headroom_engine::ports::StoreRefusal;
+use headroom_proto::borrowed::Malformed;
 use headroom_proto::v1::{ErrorReason, OperationError};
+use prost::DecodeError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -103,6 +105,20 @@ impl From<WireError> for Status {
             details.set_retry_info(Some(retry_after));
         }
         Status::with_error_details(error.code(), error.message, details)
+    }
+}
+
+impl From<Malformed> for WireError {
+    fn from(malformed: Malformed) -> WireError {
+        let message = format!("the request cannot be read: {malformed}");
+        WireError::new(ErrorReason::InvalidField, message)
+    }
+}
+
+impl From<DecodeError> for WireError {
+    fn from(error: DecodeError) -> WireError {
+        let message = format!("the request cannot be read: {error}");
+        WireError::new(ErrorReason::InvalidField, message)
     }
 }
 

@@ -10,9 +10,11 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use headroom_core::time::Millis;
+use headroom_proto::borrowed::Raw;
 use headroom_proto::encoded::{Encoded, Fields};
 use headroom_proto::v1;
-use headroom_proto::v1::operation::Operation as Op;
+use prost::Message;
+use smallvec::SmallVec;
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
@@ -36,7 +38,7 @@ pub struct DecideStream {
     recorder: Recorder,
     gate: Gate,
     waiter: Waiter,
-    inbound: Streaming<v1::DecideRequest>,
+    inbound: Streaming<Raw>,
     waiting: VecDeque<Waiting>,
     // Set once the client has sent its last message, or failed, or the sidecar stops.
     end: Option<Result<(), Status>>,
@@ -56,9 +58,8 @@ struct Waiting {
 /// What became of one operation.
 #[derive(Clone, Copy)]
 struct Done {
-    operation: Operation,
     // `None`: an error.
-    answered: Option<Answered>,
+    answered: Option<(Operation, Answered)>,
     // Where its result ends in the message.
     end: usize,
 }
@@ -70,7 +71,7 @@ impl DecideStream {
         recorder: Recorder,
         gate: Gate,
         drain: Drain,
-        inbound: Streaming<v1::DecideRequest>,
+        inbound: Streaming<Raw>,
     ) -> DecideStream {
         let (waiter, waiting) = (gate.waiter(), VecDeque::new());
         let stopping = Box::pin(drain.begun());
@@ -81,7 +82,7 @@ impl DecideStream {
     fn take_in(&mut self, cx: &mut Context<'_>) {
         while self.end.is_none() && self.waiting.len() < MESSAGES_WAITING_MAX {
             match Pin::new(&mut self.inbound).poll_next(cx) {
-                Poll::Ready(Some(Ok(message))) => match self.decide(message) {
+                Poll::Ready(Some(Ok(message))) => match self.decide(message.as_bytes()) {
                     Ok(waiting) => self.waiting.push_back(waiting),
                     Err(status) => self.end = Some(Err(status)),
                 },
@@ -96,9 +97,14 @@ impl DecideStream {
         }
     }
 
-    fn decide(&self, message: v1::DecideRequest) -> Result<Waiting, Status> {
-        let count = message.operations.len();
+    fn decide(&self, message: &[u8]) -> Result<Waiting, Status> {
+        let operations: SmallVec<[_; 16]> = parse::operations(message)
+            .take(OPERATIONS_MAX + 1)
+            .collect::<Result<_, _>>()
+            .map_err(WireError::from)?;
+        let count = operations.len();
         if count == 0 || count > OPERATIONS_MAX {
+            let count = parse::operations(message).count();
             let problem = format!("has {count} entries, must have 1 to {OPERATIONS_MAX}");
             return Err(WireError::field("operations", problem).into());
         }
@@ -111,13 +117,14 @@ impl DecideStream {
             bytes: Vec::with_capacity(count * ANSWER_BYTES_USUAL),
             done: Vec::with_capacity(count),
         };
-        for operation in &message.operations {
+        for operation in operations {
             let start = waiting.bytes.len();
-            let (operation, answered) = self.decide_one(operation, now, &mut waiting.bytes);
-            let answered = match answered {
-                Ok(answered) => {
+            let decided =
+                operation.and_then(|(kind, rq)| self.decide_one(kind, rq, now, &mut waiting.bytes));
+            let answered = match decided {
+                Ok((operation, answered)) => {
                     last = last.max(answered.wait_for);
-                    Some(answered)
+                    Some((operation, answered))
                 }
                 Err(error) => {
                     self.recorder.error(error.reason);
@@ -126,7 +133,7 @@ impl DecideStream {
                     None
                 }
             };
-            waiting.done.push(Done { operation, answered, end: waiting.bytes.len() });
+            waiting.done.push(Done { answered, end: waiting.bytes.len() });
         }
         waiting.pending = last.map(|seq| self.gate.appended(seq));
         Ok(waiting)
@@ -136,52 +143,39 @@ impl DecideStream {
     /// no meaning.
     fn decide_one(
         &self,
-        operation: &v1::Operation,
+        kind: u32,
+        rq: &[u8],
         now: Millis,
         bytes: &mut Vec<u8>,
-    ) -> (Operation, Result<Answered, WireError>) {
+    ) -> Result<(Operation, Answered), WireError> {
         let shared = &*self.shared;
-        let Some(operation) = &operation.operation else {
-            return (Operation::Check, Err(WireError::field("operation", "is missing")));
-        };
-        // The results' tags are the same as the operations'.
-        match operation {
-            Op::Check(rq) => {
-                let answered =
-                    put_result(bytes, 1, |out| shared.feature(parse::check(rq, now)?, out));
-                (Operation::Check, answered)
-            }
-            Op::Consume(rq) => {
-                let answered =
-                    put_result(bytes, 2, |out| shared.feature(parse::consume(rq, now)?, out));
-                (Operation::Consume, answered)
-            }
-            Op::Reserve(rq) => {
-                let answered =
-                    put_result(bytes, 3, |out| shared.feature(parse::reserve(rq, now)?, out));
-                (Operation::Reserve, answered)
-            }
-            Op::Extend(rq) => {
-                let answered =
-                    put_result(bytes, 4, |out| shared.hold(parse::extend(rq, now)?, out));
-                (Operation::Extend, answered)
-            }
-            Op::Commit(rq) => {
-                let answered =
-                    put_result(bytes, 5, |out| shared.hold(parse::commit(rq, now)?, out));
-                (Operation::Commit, answered)
-            }
-            Op::Release(rq) => {
-                let answered =
-                    put_result(bytes, 6, |out| shared.hold(parse::release(rq, now)?, out));
-                (Operation::Release, answered)
-            }
-            Op::Record(rq) => {
-                let answered =
-                    put_result(bytes, 7, |out| shared.feature(parse::record(rq, now)?, out));
-                (Operation::Record, answered)
-            }
-        }
+        put_result(bytes, kind, |out| {
+            Ok(match kind {
+                1 => (Operation::Check, shared.feature(parse::check(rq, now)?, out)?),
+                2 => (Operation::Consume, shared.feature(parse::consume(rq, now)?, out)?),
+                3 => {
+                    let rq = v1::ReserveRequest::decode(rq)?;
+                    (Operation::Reserve, shared.feature(parse::reserve(&rq, now)?, out)?)
+                }
+                4 => {
+                    let rq = v1::ExtendRequest::decode(rq)?;
+                    (Operation::Extend, shared.hold(parse::extend(&rq, now)?, out)?)
+                }
+                5 => {
+                    let rq = v1::CommitRequest::decode(rq)?;
+                    (Operation::Commit, shared.hold(parse::commit(&rq, now)?, out)?)
+                }
+                6 => {
+                    let rq = v1::ReleaseRequest::decode(rq)?;
+                    (Operation::Release, shared.hold(parse::release(&rq, now)?, out)?)
+                }
+                7 => {
+                    let rq = v1::RecordRequest::decode(rq)?;
+                    (Operation::Record, shared.feature(parse::record(&rq, now)?, out)?)
+                }
+                _ => return Err(WireError::field("operation", "is missing")),
+            })
+        })
     }
 
     /// Answers the oldest message, if its last record is written.
@@ -200,9 +194,9 @@ impl DecideStream {
         }
         let elapsed = oldest.arrived.elapsed();
         for done in &oldest.done {
-            if let Some(Answered { verdict, .. }) = done.answered {
+            if let Some((operation, Answered { verdict, .. })) = done.answered {
                 let (verdict, denial) = (present::verdict(verdict), present::denial(verdict));
-                self.recorder.decision(done.operation, verdict, denial, elapsed);
+                self.recorder.decision(operation, verdict, denial, elapsed);
             }
         }
         Poll::Ready(Some(Encoded::new(oldest.bytes)))
@@ -215,7 +209,7 @@ impl DecideStream {
         for done in &mut message.done {
             let answer = &answers[start..done.end];
             start = done.end;
-            if done.answered.is_some_and(|answered| answered.wait_for.is_some()) {
+            if done.answered.is_some_and(|(_, answered)| answered.wait_for.is_some()) {
                 self.recorder.error(error.reason);
                 done.answered = None;
                 put_error(&mut message.bytes, error.clone());
@@ -232,17 +226,10 @@ const RESULTS: u32 = 1;
 /// The tag of `OperationResult.error`.
 const ERROR: u32 = 8;
 
-/// Appends one result: the response of an operation, which has the tag `tag` there.
-fn put_result(
-    bytes: &mut Vec<u8>,
-    tag: u32,
-    answer: impl FnOnce(&mut Fields<'_>) -> Result<Answered, WireError>,
-) -> Result<Answered, WireError> {
-    let mut answered = None;
-    Fields::new(bytes).message(RESULTS, |out| {
-        out.message(tag, |out| answered = Some(answer(out)));
-    });
-    answered.unwrap_or_else(|| Err(WireError::new(v1::ErrorReason::Internal, "no answer was made")))
+/// Appends one result: the response of an operation, which has the tag there that the operation has
+/// in `Operation`.
+fn put_result<T>(bytes: &mut Vec<u8>, kind: u32, answer: impl FnOnce(&mut Fields<'_>) -> T) -> T {
+    Fields::new(bytes).message(RESULTS, |out| out.message(kind, answer))
 }
 
 fn put_error(bytes: &mut Vec<u8>, error: WireError) {
