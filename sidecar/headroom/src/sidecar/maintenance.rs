@@ -46,32 +46,33 @@ impl Maintenance {
         let (stop, stopped) = mpsc::channel();
         let every = options.checkpoint_every;
         let segments_max = segments_max(options);
-        let thread = std::thread::Builder::new().name("maintenance".to_owned()).spawn(move || {
-            let mut checkpointed = Instant::now();
-            let mut pruned = Instant::now();
-            let mut covered = core.store.appended();
-            loop {
-                let stopping = match stopped.recv_timeout(LOOK_EVERY) {
-                    Err(RecvTimeoutError::Timeout) => false,
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
-                };
-                if pruned.elapsed() >= PRUNE_EVERY {
-                    core.shared.engine.prune_keys(core.shared.clock.now());
-                    pruned = Instant::now();
+        let thread =
+            std::thread::Builder::new().name("maintenance".to_owned()).spawn(move || {
+                let mut checkpointed = Instant::now();
+                let mut pruned = Instant::now();
+                let mut covered = core.store.appended();
+                loop {
+                    let stopping = match stopped.recv_timeout(LOOK_EVERY) {
+                        Err(RecvTimeoutError::Timeout) => false,
+                        Ok(()) | Err(RecvTimeoutError::Disconnected) => true,
+                    };
+                    if pruned.elapsed() >= PRUNE_EVERY {
+                        core.shared.engine.prune_keys(core.shared.clock.now());
+                        pruned = Instant::now();
+                    }
+                    let is_new = core.store.appended() > covered;
+                    let segments = core.store.status().segments as u64;
+                    let is_due = checkpointed.elapsed() >= every || segments > segments_max;
+                    if is_new && (stopping || is_due) {
+                        covered = core.store.appended();
+                        checkpoint_or_warn(&core);
+                        checkpointed = Instant::now();
+                    }
+                    if stopping {
+                        return;
+                    }
                 }
-                let is_new = core.store.appended() > covered;
-                let segments = core.store.status().segments as u64;
-                let is_due = checkpointed.elapsed() >= every || segments > segments_max;
-                if is_new && (stopping || is_due) {
-                    covered = core.store.appended();
-                    checkpoint_or_warn(&core);
-                    checkpointed = Instant::now();
-                }
-                if stopping {
-                    return;
-                }
-            }
-        })?;
+            })?;
         Ok(Maintenance { stop, thread })
     }
 
