@@ -24,6 +24,8 @@ pub enum Denial {
     SubscriptionEnded,
     /// Neither the plan nor an override contains the feature.
     NotInPlan,
+    /// The feature is paused for everybody.
+    FeaturePaused,
     /// The included units (and grace) are used up.
     QuotaExhausted,
     /// Enough units are left, but reservations hold them.

@@ -67,11 +67,12 @@ impl Engine {
         account: &str,
         now: Millis,
     ) -> Option<EntitlementsView> {
+        let id = account;
         let account = match self.accounts.get(account) {
             Some(slot) => as_of(&slot.account, now).into_owned(),
             None => {
                 let plan = catalog.plan(catalog.default_plan()?).id;
-                Account::new(u32::MAX, Profile::new(plan, true, now))
+                Account::new(u32::MAX, Profile::new(plan, true, now)).drawing_by(id)
             }
         };
         let cx = Context { catalog, now };

@@ -17,6 +17,7 @@ mod prompts;
 mod properties;
 mod records;
 mod signals;
+mod sources;
 mod thresholds;
 mod windows;
 mod world;

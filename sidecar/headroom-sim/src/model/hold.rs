@@ -112,7 +112,7 @@ impl Model {
         if closed {
             return Err(OpError::ReservationClosed { state });
         }
-        let (limits, origin) = match self.entitled(account, &held.feature) {
+        let (limits, origin) = match self.entitled(account, &held.feature, now) {
             (Entitled::Limits(limits), origin) => (limits, origin),
             _ => (Vec::new(), Origin::None),
         };

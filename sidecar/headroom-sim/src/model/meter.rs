@@ -345,25 +345,29 @@ impl Model {
         account: &Account,
         feature: &str,
         now: i64,
-    ) -> Result<(Entitled, Origin), Denial> {
+    ) -> Result<(Entitled, Origin), (Denial, Origin)> {
         if account.suspended {
-            return Err(Denial::AccountSuspended);
+            return Err((Denial::AccountSuspended, Origin::None));
         }
-        if self.feature(feature).is_none() {
-            return Err(Denial::UnknownFeature);
-        }
+        let Some(shown) = self.feature(feature) else {
+            return Err((Denial::UnknownFeature, Origin::None));
+        };
         if account.ends_at <= now {
-            return Err(Denial::SubscriptionEnded);
+            return Err((Denial::SubscriptionEnded, Origin::None));
         }
-        match self.entitled(account, feature) {
-            (Entitled::Nothing, _) => Err(Denial::NotInPlan),
-            entitled => Ok(entitled),
+        let (entitled, origin) = self.entitled(account, feature, now);
+        let rolled_out = shown.offering.rollout_bp > 0 || origin == Origin::Override;
+        match entitled {
+            Entitled::Nothing => Err((Denial::NotInPlan, Origin::None)),
+            _ if !rolled_out => Err((Denial::NotInPlan, origin)),
+            _ if shown.offering.is_paused => Err((Denial::FeaturePaused, origin)),
+            entitled => Ok((entitled, origin)),
         }
     }
 
-    fn refused(&self, denial: Denial, feature: &str) -> Done {
+    fn refused(&self, denial: Denial, origin: Origin, feature: &str) -> Done {
         let known = self.feature(feature).map(|known| known.feature.clone());
-        Done::refused(Verdict::Denied(denial), known)
+        Done { origin, ..Done::refused(Verdict::Denied(denial), known) }
     }
 
     /// The limits as they are now, whatever the gate says.
@@ -373,7 +377,7 @@ impl Model {
         feature: &str,
         now: i64,
     ) -> Vec<LimitAnswer> {
-        let (Entitled::Limits(limits), _) = self.entitled(account, feature) else {
+        let (Entitled::Limits(limits), _) = self.entitled(account, feature, now) else {
             return Vec::new();
         };
         limits.iter().map(|limit| self.page(account, feature, limit, now).answer()).collect()
@@ -393,7 +397,7 @@ impl Model {
         now: i64,
     ) -> Done {
         match self.gate(account, feature, now) {
-            Err(denial) => self.refused(denial, feature),
+            Err((denial, origin)) => self.refused(denial, origin, feature),
             Ok((Entitled::Limits(limits), origin)) => {
                 let mut pages = self.pages(account, feature, &limits, now);
                 for page in &mut pages {
@@ -429,7 +433,7 @@ impl Model {
             FeatureOp::Consume { units } | FeatureOp::Reserve { units, .. } => units,
         };
         let (limits, origin) = match self.gate(account, feature, now) {
-            Err(denial) => return Ok(self.refused(denial, feature)),
+            Err((denial, origin)) => return Ok(self.refused(denial, origin, feature)),
             Ok((Entitled::Limits(limits), origin)) => (limits, origin),
             Ok(_) => return Err(OpError::WrongFeatureKind),
         };
@@ -470,7 +474,7 @@ impl Model {
         if self.feature(feature).is_none() {
             return Ok(Done::refused(Verdict::Denied(Denial::UnknownFeature), None));
         }
-        let (limits, origin) = match self.entitled(account, feature) {
+        let (limits, origin) = match self.entitled(account, feature, now) {
             (Entitled::Limits(limits), origin) => (limits, origin),
             _ => (self.bare(feature), Origin::None),
         };

@@ -1,8 +1,10 @@
 //! What an account may do with a feature, looked up in the catalog as it was written.
 
 use headroom_core::catalog::{
-    EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, Policy,
+    EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge, PlanLimitSpec, PlanSpec,
+    Policy,
 };
+use headroom_core::limits::UNITS_MAX;
 use headroom_core::resolve::Origin;
 
 use super::{Account, Limit, Model, Says, Terms};
@@ -28,23 +30,60 @@ impl Model {
         }
     }
 
-    fn planned(&self, account: &Account, feature: &str) -> Option<&EntitlementSpec> {
-        let plan = self.catalog.plans.iter().find(|plan| plan.plan == account.plan)?;
-        plan.entitlements.iter().find(|(known, _)| known == feature).map(|(_, says)| says)
+    /// What a plan or an add-on says of a feature.
+    fn said(plan: Option<&PlanSpec>, feature: &str) -> Option<EntitlementSpec> {
+        let said = plan?.entitlements.iter().find(|(known, _)| known == feature);
+        said.map(|(_, says)| says.clone())
+    }
+
+    /// The plan that counts at an instant, and whether it is on trial.
+    pub(crate) fn plan_now(account: &Account, now: i64) -> (String, bool) {
+        if let Some((plan, ends_at)) = &account.trial
+            && now < *ends_at
+        {
+            return (plan.clone(), true);
+        }
+        let mut plan = account.plan.clone();
+        for (at, then) in &account.scheduled {
+            if *at <= now {
+                plan.clone_from(then);
+            }
+        }
+        (plan, false)
     }
 
     /// What an account may do with a feature, and where that comes from.
-    pub(crate) fn entitled(&self, account: &Account, feature: &str) -> (Entitled, Origin) {
+    pub(crate) fn entitled(
+        &self,
+        account: &Account,
+        feature: &str,
+        now: i64,
+    ) -> (Entitled, Origin) {
         let nothing = (Entitled::Nothing, Origin::None);
         let Some(known) = self.feature(feature) else { return nothing };
-        let planned = self.planned(account, feature);
-        let from_plan = if account.by_default { Origin::DefaultPlan } else { Origin::Plan };
+        let (plan, on_trial) = Model::plan_now(account, now);
+        let plan = self.catalog.plans.iter().find(|known| known.plan == plan);
+        let planned = Model::said(plan, feature);
+        let mut from_plan = if account.by_default { Origin::DefaultPlan } else { Origin::Plan };
+        if on_trial {
+            from_plan = Origin::Trial;
+        }
         let overrides: Vec<&Says> = account
             .overrides
             .iter()
-            .filter(|(of, _)| of == feature)
-            .map(|(_, says)| says)
+            .filter(|(of, _, (from, until))| {
+                let begun = from.is_none_or(|from| from <= now);
+                of == feature && begun && until.is_none_or(|until| now < until)
+            })
+            .map(|(_, says, _)| says)
             .collect();
+        let mut addons = Vec::new();
+        for (name, quantity) in &account.addons {
+            let addon = self.catalog.addons.iter().find(|known| known.plan == *name);
+            if let Some(says) = Model::said(addon, feature) {
+                addons.push((says, *quantity));
+            }
+        }
         match known.kind {
             FeatureKindSpec::Switch => {
                 for says in &overrides {
@@ -56,6 +95,9 @@ impl Model {
                 }
                 match planned {
                     Some(EntitlementSpec::Switch { on: true }) => (Entitled::On, from_plan),
+                    _ if addons.iter().any(|(s, _)| *s == EntitlementSpec::Switch { on: true }) => {
+                        (Entitled::On, Origin::AddOn)
+                    }
                     _ => nothing,
                 }
             }
@@ -65,21 +107,53 @@ impl Model {
                         return (Entitled::Value(value.clone()), Origin::Override);
                     }
                 }
+                if let Some((EntitlementSpec::Config { value_json }, _)) = addons.last() {
+                    return (Entitled::Value(value_json.clone()), Origin::AddOn);
+                }
                 match planned {
                     Some(EntitlementSpec::Config { value_json }) => {
-                        (Entitled::Value(value_json.clone()), from_plan)
+                        (Entitled::Value(value_json), from_plan)
                     }
                     _ => nothing,
                 }
             }
             FeatureKindSpec::Quota { .. } => {
-                let planned: &[PlanLimitSpec] = match planned {
+                let mut planned: Vec<PlanLimitSpec> = match planned {
                     Some(EntitlementSpec::Quota { limits }) => limits,
-                    _ => &[],
+                    _ => vec![],
                 };
-                let (limits, overridden) = self.limits(feature, planned, &overrides);
+                if !addons.is_empty() {
+                    from_plan = Origin::AddOn;
+                }
+                for (says, quantity) in addons {
+                    let EntitlementSpec::Quota { limits } = says else { continue };
+                    for more in limits {
+                        Model::add(&mut planned, more, quantity, known.offering.merge);
+                    }
+                }
+                let (limits, overridden) = self.limits(feature, &planned, &overrides);
                 let origin = if overridden { Origin::Override } else { from_plan };
                 if limits.is_empty() { nothing } else { (Entitled::Limits(limits), origin) }
+            }
+        }
+    }
+
+    /// One limit of an add-on, bought so many times.
+    fn add(limits: &mut Vec<PlanLimitSpec>, mut more: PlanLimitSpec, quantity: u32, merge: Merge) {
+        let most = u128::from(UNITS_MAX);
+        let cut = |units: u128| u64::try_from(units.min(most)).expect("at most UNITS_MAX");
+        more.included_units =
+            more.included_units.map(|units| cut(u128::from(units) * u128::from(quantity)));
+        match limits.iter_mut().find(|known| known.limit == more.limit) {
+            None => limits.push(more),
+            Some(known) => {
+                known.included_units = match (known.included_units, more.included_units) {
+                    (Some(a), Some(b)) if merge == Merge::Sum => {
+                        Some(cut(u128::from(a) + u128::from(b)))
+                    }
+                    (Some(a), Some(b)) => Some(if a > b { a } else { b }),
+                    _ => None,
+                };
             }
         }
     }

@@ -7,6 +7,7 @@ mod input;
 mod kill;
 mod operations;
 mod race;
+mod sources;
 mod story;
 mod support;
 mod windows;
