@@ -199,8 +199,8 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
     let mut to = from.clone();
     match rng.below(7) {
         3 => {
-            let place = rng.below(to.features.len() as u64 + 1);
-            if let Some(feature) = to.features.iter_mut().nth(place.try_into().expect("small")) {
+            let place = usize::try_from(rng.below(to.features.len() as u64 + 1)).expect("small");
+            if let Some(feature) = to.features.get_mut(place) {
                 feature.offering = offering(rng);
             }
         }

@@ -23,7 +23,7 @@ use headroom_core::window::WindowRule;
 use headroom_engine::engine::{EngineError, Wants};
 use headroom_engine::ports::{Seq, StoreRefusal};
 
-pub use admin::{ProfileAnswer, Refused, Subscription};
+pub use admin::{Exception, ProfileAnswer, Refused, Subscription};
 
 /// How long an ended reservation is remembered.
 pub const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
@@ -254,7 +254,7 @@ pub(crate) struct Account {
     pub(crate) created_at: i64,
     pub(crate) zone: String,
     /// What, and from when on until when.
-    pub(crate) overrides: Vec<(String, Says, (Option<i64>, Option<i64>))>,
+    pub(crate) overrides: Vec<Exception>,
     pub(crate) addons: Vec<(String, u32)>,
     pub(crate) trial: Option<(String, i64)>,
     pub(crate) scheduled: Vec<(i64, String)>,

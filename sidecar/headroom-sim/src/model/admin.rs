@@ -23,6 +23,9 @@ pub enum Refused {
     Store(StoreRefusal),
 }
 
+/// An override: of what, what it says, and from when on until when.
+pub type Exception = (String, Says, (Option<i64>, Option<i64>));
+
 /// A change of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -62,7 +65,7 @@ pub struct ProfileAnswer {
     /// Its zone.
     pub zone: String,
     /// Overrides in the order they were made, and when they count.
-    pub overrides: Vec<(String, Says, (Option<i64>, Option<i64>))>,
+    pub overrides: Vec<Exception>,
     /// Add-ons and how many of each.
     pub addons: Vec<(String, u32)>,
     /// A plan on trial and when that ends.
