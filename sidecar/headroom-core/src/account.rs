@@ -306,10 +306,12 @@ impl Account {
         self.ledgers.iter().find(|l| l.is(feature, limit, start))
     }
 
-    /// Whether a later window of the same limit has begun to count.
-    pub fn is_replaced(&self, ledger: &Ledger) -> bool {
+    /// Whether a later window of the same limit has begun to count, `counts_on_ms` after the end of
+    /// this one or later.
+    pub fn is_replaced(&self, ledger: &Ledger, counts_on_ms: i64) -> bool {
         let same = |l: &&Ledger| l.limit == ledger.limit && l.feature == ledger.feature;
-        self.ledgers.iter().filter(same).any(|later| ledger.window.end() <= later.window.start())
+        let counted_to = ledger.window.end().plus(counts_on_ms);
+        self.ledgers.iter().filter(same).any(|later| counted_to <= later.window.start())
     }
 
     /// Whether a hold has ended, or one can be forgotten, so that [`crate::decide::settle`] has

@@ -14,7 +14,7 @@ use crate::catalog::{
     Policy, Price, ROLLOUT_ALL_BP, SpecProblem,
 };
 use crate::limits;
-use crate::window::WindowRule;
+use crate::window::{Every, SpanUnit, WindowRule};
 
 /// Longest name, for programs and for people. The same bound as for account ids.
 const NAME_BYTES_MAX: usize = 128;
@@ -184,8 +184,26 @@ fn check_limits(report: &mut Report, feature: &str, limits: &[LimitSpec]) {
                         "the window is {months} months long, it must be 1 to {BILLING_MONTHS_MAX}"
                     ),
                 ),
+            WindowRule::Fixed(every) | WindowRule::FirstUse(every) | WindowRule::Sliding(every) => {
+                check_every(report, &[&path[..], &["window"]].concat(), limit.window, every);
+            }
             WindowRule::Billing { .. } | WindowRule::Calendar(_) | WindowRule::Lifetime => {}
         }
+    }
+}
+
+fn check_every(report: &mut Report, path: &[&str], window: WindowRule, every: Every) {
+    let (unit, max) = (every.unit.as_str(), every.unit.count_max());
+    if !(1..=max).contains(&every.count) {
+        let count = every.count;
+        report.say(path, format_args!("the window is {count} {unit}s long, it must be 1 to {max}"));
+    }
+    if every.unit == SpanUnit::Month && matches!(window, WindowRule::Sliding(_)) {
+        report.say(
+            path,
+            "a sliding window cannot be in months, which differ in length: use hours, days or \
+             weeks, as `30 days`",
+        );
     }
 }
 

@@ -54,6 +54,18 @@ impl Verdict {
     }
 }
 
+/// How the window of a limit's state is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WindowPhase {
+    /// It began and lasts.
+    Open,
+    /// It begins with the first use, which has not come: the window is what it would be now.
+    NotBegun,
+    /// It slides: the window is the span that usage is counted over at present, and moves on at its
+    /// end.
+    Sliding,
+}
+
 /// One limit after the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitState {
@@ -67,6 +79,11 @@ pub struct LimitState {
     pub ceiling_units: Option<u64>,
     /// Soft thresholds at or below the usage, in basis points, ascending.
     pub passed_bp: SmallVec<[u32; 4]>,
+    /// How the ledger's window is to be read.
+    pub phase: WindowPhase,
+    /// When units next come free by time alone: at the end of the window, or when the oldest units
+    /// leave a sliding one. [`Millis::FOREVER`]: never, or there is nothing to come free.
+    pub frees_at: Millis,
 }
 
 impl LimitState {
@@ -82,7 +99,14 @@ impl LimitState {
                 .copied()
                 .filter(|bp| limit.is_past(ledger.used, *bp))
                 .collect(),
+            phase: WindowPhase::Open,
+            frees_at: ledger.window.end(),
         }
+    }
+
+    /// The same before the first use has begun a window.
+    pub(crate) fn not_begun(self) -> LimitState {
+        LimitState { phase: WindowPhase::NotBegun, frees_at: Millis::FOREVER, ..self }
     }
 
     /// Included less used, never below 0: it does not dip while a reservation is open. `None`:

@@ -11,6 +11,11 @@ pub const LIMITS_PER_FEATURE_MAX: usize = 8;
 /// it has passed in sixteen bits, two of which it needs itself.
 pub const THRESHOLDS_MAX: usize = 14;
 
+/// Buckets that a sliding window is cut into. Each is a ledger (64 bytes) while it counts, so a sliding
+/// limit takes at most 25 of them, the one being left included; and what was used counts for at most
+/// one bucket (4.2 % of the window) longer than the window, and never shorter.
+pub const SLIDING_BUCKETS: i64 = 24;
+
 /// Features, and plans, of one catalog. More are refused by the catalog check.
 pub const CATALOG_ITEMS_MAX: usize = 10_000;
 

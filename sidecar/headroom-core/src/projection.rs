@@ -1,8 +1,11 @@
 //! Projections: when a limit is reached if the account goes on at its average pace.
 //!
 //! A straight line from the start of counting to now. It never speaks past the window's end.
+//!
+//! Of a sliding window no line is drawn: units leave it as others come, so at an even pace usage stays
+//! where it is, and the pace of a part of it says nothing. Such a limit is reached, or learning.
 
-use crate::decision::LimitState;
+use crate::decision::{LimitState, WindowPhase};
 use crate::time::Millis;
 
 /// Share of a window that must have passed before anything is said: one part in this many (5 %).
@@ -15,7 +18,8 @@ const LEARNING_LIFETIME_MS: i64 = 24 * 60 * 60 * 1000;
 /// When a limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Projection {
-    /// Too little has passed to say.
+    /// Too little has passed to say; always so of a sliding window, and before the first use of one
+    /// that begins with it.
     Learning,
     /// The included units are used up already.
     Reached,
@@ -41,6 +45,10 @@ pub fn project(limit: &LimitState, created_at: Millis, now: Millis) -> Option<Pr
     let used = limit.ledger.used;
     if used >= included {
         return Some(Projection::Reached);
+    }
+    match limit.phase {
+        WindowPhase::Open => {}
+        WindowPhase::NotBegun | WindowPhase::Sliding => return Some(Projection::Learning),
     }
     let since = window.start().max(created_at).min(now);
     let elapsed_ms = now.since(since);

@@ -10,6 +10,11 @@ use jiff::{Span, Timestamp, ToSpan};
 
 use crate::time::{Millis, Window};
 
+mod every;
+
+pub(crate) use every::bucket_start_from;
+pub use every::{Every, SpanUnit};
+
 /// A unit of the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CalendarUnit {
@@ -37,19 +42,29 @@ pub enum WindowRule {
     },
     /// By the calendar, in the account's time zone.
     Calendar(CalendarUnit),
+    /// One after the other from the subscription's anchor, in UTC, whether there is usage or not.
+    Fixed(Every),
+    /// A window begins with the first use when none is open; between windows nothing is counted.
+    FirstUse(Every),
+    /// The last so many hours, days or weeks, kept as [`crate::limits::SLIDING_BUCKETS`] buckets. The
+    /// windows of this rule are its buckets; [`crate::decide`] adds them up.
+    Sliding(Every),
     /// One window that never ends.
     Lifetime,
 }
 
 /// The window of `rule` that contains `at`.
 ///
-/// `anchor` is the instant billing windows are counted from, and the start of a lifetime window;
-/// `zone` is where calendar windows are read off. Outside the years that calendars know (-9999 to
+/// `anchor` is the instant billing and fixed windows are counted from, and the start of a lifetime
+/// window; `zone` is where calendar windows are read off. Outside the years that calendars know (-9999 to
 /// 9999) there is one endless window, so no instant is without one.
 pub fn window_at(rule: WindowRule, anchor: Millis, zone: &TimeZone, at: Millis) -> Window {
     let found = match rule {
         WindowRule::Billing { months } => billing_window(anchor, months.max(1), at),
         WindowRule::Calendar(unit) => calendar_window(unit, zone, at),
+        WindowRule::Fixed(every) => every::fixed_window(every, anchor, at),
+        WindowRule::FirstUse(every) => every::window_from(every, at),
+        WindowRule::Sliding(every) => every::bucket(every, at),
         WindowRule::Lifetime => None,
     };
     // A lifetime may be asked about an instant before the anchor (imported usage): it still counts.

@@ -316,7 +316,7 @@ impl Engine {
             let cx = Context { now: slot.account.not_before(cx.now), ..cx };
             if self.store.room().is_err() {
                 // What time has brought counts, also where it cannot be journaled.
-                let account = as_of(&slot.account, cx.now);
+                let account = as_of(cx, &slot.account);
                 effects.clear();
                 let outcome =
                     decided(|| decide::decide_feature(cx, &account, feature, rq.op, effects))?;
@@ -401,7 +401,7 @@ impl Engine {
             if entry.receipt.payload != key.payload {
                 return Err(EngineError::KeyReused);
             }
-            let account = as_of(&slot.account, cx.now);
+            let account = as_of(cx, &slot.account);
             return Ok(self.replay(cx, &account, entry, key.units, wants));
         }
         self.store.room()?;
@@ -469,7 +469,7 @@ impl Engine {
         }
         effects.clear();
         let account = &slot.account;
-        if catch_unwind(AssertUnwindSafe(|| decide::settle(account, cx.now, effects))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| decide::settle(cx, account, effects))).is_err() {
             // Counting goes on with the holds as they are; nothing more is admitted.
             effects.clear();
             self.halt(slot);

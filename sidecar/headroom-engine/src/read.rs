@@ -69,7 +69,7 @@ impl Engine {
     ) -> Option<EntitlementsView> {
         let id = account;
         let account = match self.accounts.get(account) {
-            Some(slot) => as_of(&slot.account, now).into_owned(),
+            Some(slot) => as_of(Context { catalog, now }, &slot.account).into_owned(),
             None => {
                 let plan = catalog.plan(catalog.default_plan()?).id;
                 Account::new(u32::MAX, Profile::new(plan, true, now)).drawing_by(id)
@@ -93,7 +93,8 @@ impl Engine {
     /// The ledgers of an account in memory. `None`: it is not known.
     pub fn usage(&self, account: &str, now: Millis) -> Option<UsageView> {
         let slot = self.accounts.get(account)?;
-        let account = as_of(&slot.account, now);
+        let catalog = self.catalog();
+        let account = as_of(Context { catalog: &catalog, now }, &slot.account);
         Some(UsageView { serial: account.serial, ledgers: account.ledgers().to_vec() })
     }
 
@@ -159,12 +160,12 @@ impl Engine {
 }
 
 /// The account with what time has brought, for reading: a copy when that is anything.
-pub(crate) fn as_of(account: &Account, now: Millis) -> Cow<'_, Account> {
-    if !account.is_due(now) {
+pub(crate) fn as_of<'a>(cx: Context<'_>, account: &'a Account) -> Cow<'a, Account> {
+    if !account.is_due(cx.now) {
         return Cow::Borrowed(account);
     }
     let mut effects = Vec::new();
-    if catch_unwind(AssertUnwindSafe(|| decide::settle(account, now, &mut effects))).is_err() {
+    if catch_unwind(AssertUnwindSafe(|| decide::settle(cx, account, &mut effects))).is_err() {
         // An internal check failed; the next write halts the account. Reading shows what there is.
         return Cow::Borrowed(account);
     }

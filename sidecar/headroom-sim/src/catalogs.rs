@@ -6,7 +6,7 @@ use headroom_core::catalog::{
 };
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::signal::SignalSwitches;
-use headroom_core::window::{CalendarUnit, WindowRule};
+use headroom_core::window::{CalendarUnit, Every, SpanUnit, WindowRule};
 
 use crate::rng::Rng;
 
@@ -16,7 +16,7 @@ pub const PLANS: [&str; 3] = ["free", "pro", "max"];
 /// The add-ons that catalogs are made of.
 pub const ADDONS: [&str; 2] = ["boost", "extras"];
 
-const SHAPES: [(&str, &[(&str, WindowRule)]); 3] = [
+const SHAPES: [(&str, &[(&str, WindowRule)]); 4] = [
     (
         "tokens",
         &[
@@ -32,18 +32,34 @@ const SHAPES: [(&str, &[(&str, WindowRule)]); 3] = [
             ("weekly", WindowRule::Calendar(CalendarUnit::Week)),
         ],
     ),
+    (
+        "messages",
+        &[
+            ("session", WindowRule::FirstUse(Every { count: 5, unit: SpanUnit::Hour })),
+            ("recent", WindowRule::Sliding(Every { count: 24, unit: SpanUnit::Hour })),
+            ("fortnight", WindowRule::Fixed(Every { count: 2, unit: SpanUnit::Week })),
+        ],
+    ),
     ("exports", &[("monthly", WindowRule::Calendar(CalendarUnit::Month))]),
 ];
 
 /// The features that catalogs are made of.
-pub const FEATURES: [&str; 5] = ["tokens", "calls", "exports", "sso", "retention"];
+pub const FEATURES: [&str; 6] = ["tokens", "calls", "exports", "messages", "sso", "retention"];
 
 /// The limits of those features.
-pub const LIMITS: [&str; 5] = ["daily", "monthly", "total", "hourly", "weekly"];
+pub const LIMITS: [&str; 8] =
+    ["daily", "monthly", "total", "hourly", "weekly", "session", "recent", "fortnight"];
 
 fn window(rng: &mut Rng) -> WindowRule {
-    match rng.below(9) {
+    let unit = *rng.pick(&SpanUnit::ALL);
+    let count = *rng.pick(&[1, 2, 3, 5, 12]);
+    let every = Every { count, unit };
+    match rng.below(14) {
         0 => WindowRule::Lifetime,
+        9 => WindowRule::Fixed(every),
+        10 => WindowRule::FirstUse(every),
+        11 if unit != SpanUnit::Month => WindowRule::Sliding(every),
+        12 | 13 => WindowRule::Sliding(Every { count, unit: SpanUnit::Hour }),
         1 => WindowRule::Billing { months: *rng.pick(&[1, 2, 3, 12]) },
         2 => WindowRule::Billing { months: 1 },
         3 => WindowRule::Calendar(CalendarUnit::Hour),

@@ -4,7 +4,7 @@
 //! of an instant is used. Zones must change their clocks at whole quarters of an hour, and not
 //! within a quarter of midnight: all zones of our years do.
 
-use headroom_core::window::{CalendarUnit, WindowRule};
+use headroom_core::window::{CalendarUnit, Every, SpanUnit, WindowRule};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -138,6 +138,25 @@ fn hour(zone: &TimeZone, at: i64) -> (i64, i64) {
     (start, end)
 }
 
+/// Milliseconds of what always has the same length.
+fn plain_ms(every: Every) -> Option<i64> {
+    let unit = match every.unit {
+        SpanUnit::Hour => HOUR_MS,
+        SpanUnit::Day => DAY_MS,
+        SpanUnit::Week => 7 * DAY_MS,
+        SpanUnit::Month => return None,
+    };
+    Some(i64::from(every.count) * unit)
+}
+
+/// `from` and `k` times so much, in UTC.
+fn after(every: Every, from: i64, k: i64) -> i64 {
+    match plain_ms(every) {
+        Some(ms) => from + k * ms,
+        None => months_after(from, k * i64::from(every.count)),
+    }
+}
+
 /// The window of `rule` that contains `at`: its first instant, and the first one after it.
 pub fn window(rule: WindowRule, anchor: i64, zone: &TimeZone, at: i64) -> (i64, i64) {
     match rule {
@@ -152,6 +171,26 @@ pub fn window(rule: WindowRule, anchor: i64, zone: &TimeZone, at: i64) -> (i64, 
                 k += 1;
             }
             (months_after(anchor, k * months), months_after(anchor, (k + 1) * months))
+        }
+        WindowRule::Fixed(every) => {
+            let mut k = match plain_ms(every) {
+                // A guess near enough, so that the steps are few.
+                Some(ms) => (at - anchor) / ms - 1,
+                None => 0,
+            };
+            while after(every, anchor, k) > at {
+                k -= 1;
+            }
+            while after(every, anchor, k + 1) <= at {
+                k += 1;
+            }
+            (after(every, anchor, k), after(every, anchor, k + 1))
+        }
+        WindowRule::FirstUse(every) => (at, after(every, at, 1)),
+        WindowRule::Sliding(every) => {
+            let bucket = plain_ms(every).expect("a checked catalog has no sliding months") / 24;
+            let start = at - at.rem_euclid(bucket);
+            (start, start + bucket)
         }
         WindowRule::Calendar(CalendarUnit::Hour) => hour(zone, at),
         WindowRule::Calendar(unit) => {

@@ -239,8 +239,9 @@ impl History {
         }
         // Quotas are where the work is.
         let features = catalogs::FEATURES;
-        let [tokens, calls, exports, ..] = features;
-        let pick = *self.rng.pick(&[tokens, tokens, tokens, calls, calls, exports]);
+        let [tokens, calls, exports, messages, ..] = features;
+        let usual = [tokens, tokens, tokens, calls, calls, exports, messages, messages, messages];
+        let pick = *self.rng.pick(&usual);
         let pick = if self.rng.percent(15) { *self.rng.pick(&features) } else { pick };
         pick.to_owned()
     }

@@ -9,13 +9,14 @@ mod admin;
 mod hold;
 mod meter;
 mod plan;
+mod sliding;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use headroom_core::catalog::{CatalogSpec, Policy};
 use headroom_core::decide::{FeatureOp, HoldOp};
-use headroom_core::decision::{Amounts, Verdict};
+use headroom_core::decision::{Amounts, Verdict, WindowPhase};
 use headroom_core::reservation::{ReservationId, ReservationState};
 use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
@@ -66,6 +67,10 @@ pub struct LimitAnswer {
     pub grace_left: Option<u128>,
     /// Units billed above the included ones.
     pub overage: u128,
+    /// How the window is to be read.
+    pub phase: WindowPhase,
+    /// When units next come free.
+    pub frees_at: i64,
 }
 
 /// The whole answer to a request.
@@ -197,6 +202,8 @@ pub(crate) struct Book {
     pub(crate) terms: Terms,
     pub(crate) revision: u16,
     pub(crate) said: BTreeSet<Said>,
+    /// Whether it has left the memory.
+    pub(crate) closed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -260,6 +267,8 @@ pub(crate) struct Account {
     pub(crate) scheduled: Vec<(i64, String)>,
     pub(crate) facts: BTreeMap<String, String>,
     pub(crate) books: Vec<Book>,
+    /// When time was last allowed to change something.
+    pub(crate) settled_at: i64,
     /// By their count, from 1.
     pub(crate) holds: BTreeMap<u32, Hold>,
     pub(crate) keys: BTreeMap<String, Remembered>,
@@ -364,6 +373,9 @@ impl Model {
         attempt: bool,
         now: i64,
     ) -> Result<Answer, EngineError> {
+        if self.refusal.is_none() {
+            self.know_settled(&request.account, now);
+        }
         let known = self.accounts.get(&request.account).cloned();
         let Some(mut account) = known.or_else(|| self.stranger(now)) else {
             return Ok(self.nobody(now));
@@ -405,6 +417,8 @@ impl Model {
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone().into());
         }
+        self.settle(&mut account, now);
+        self.accounts.insert(request.account.clone(), account.clone());
         let id = &request.account;
         let done = match asked {
             Asked::Feature(feature, op) => self.use_feature(id, &mut account, feature, *op, now)?,
@@ -528,6 +542,7 @@ impl Model {
             scheduled: Vec::new(),
             facts: BTreeMap::new(),
             books: Vec::new(),
+            settled_at: now,
             holds: BTreeMap::new(),
             keys: BTreeMap::new(),
         }

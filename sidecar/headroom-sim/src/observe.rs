@@ -34,6 +34,8 @@ pub fn limit(catalog: &Catalog, state: &LimitState) -> LimitAnswer {
         drawable: state.drawable_units_remaining().map(u128::from),
         grace_left: state.grace_units_remaining().map(u128::from),
         overage: state.overage_units().into(),
+        phase: state.phase,
+        frees_at: state.frees_at.0,
     }
 }
 

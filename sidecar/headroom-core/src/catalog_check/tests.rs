@@ -362,3 +362,29 @@ fn a_prompt_behind_a_wider_one_is_never_shown() {
         never,
     );
 }
+
+#[test]
+fn spans_of_windows_have_a_length_and_a_bound() {
+    let of = |window| move |s: &mut CatalogSpec| limits_of(s)[0].window = window;
+    let every = |count, unit| Every { count, unit };
+    for unit in SpanUnit::ALL {
+        check(of(WindowRule::Fixed(every(1, unit))), "");
+        check(of(WindowRule::FirstUse(every(unit.count_max(), unit))), "");
+    }
+    let at = "features/tokens/limits/monthly/window";
+    check(
+        of(WindowRule::Fixed(every(0, SpanUnit::Day))),
+        &format!("{at}: the window is 0 days long, it must be 1 to 3650"),
+    );
+    check(
+        of(WindowRule::FirstUse(every(8_761, SpanUnit::Hour))),
+        &format!("{at}: the window is 8761 hours long, it must be 1 to 8760"),
+    );
+    check(
+        of(WindowRule::Sliding(every(1, SpanUnit::Month))),
+        &format!(
+            "{at}: a sliding window cannot be in months, which differ in length: use hours, days \
+             or weeks, as `30 days`"
+        ),
+    );
+}

@@ -12,6 +12,7 @@ use crate::catalog::{PlanLimit, Policy};
 use crate::decide::Context;
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::put_or_close;
+use crate::decide::sliding;
 use crate::decision::{Amounts, Decision, Denial, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -50,7 +51,8 @@ pub(super) fn reserve(
     for w in &mut working {
         w.ledger.reserved += units;
         w.ledger.holds += 1;
-        meter::put_ledger(cx, account, w.ledger, w.fresh, effects);
+        meter::put_ledger(cx, account, w.own(), w.fresh, effects);
+        w.fresh = false;
     }
     let expires_at = cx.now.plus(hold_ms);
     let id = ReservationId(u64::from(account.serial) << 32 | (last_id + 1));
@@ -61,7 +63,7 @@ pub(super) fn reserve(
         expires_at,
         next_event_at: expires_at,
         state: ReservationState::Open,
-        ledgers: working.iter().map(|w| (w.ledger.limit, w.ledger.window.start())).collect(),
+        ledgers: working.iter().map(|w| (w.ledger.limit, w.own().window.start())).collect(),
     }));
     let amounts = Amounts {
         reservation: Some(id),
@@ -90,27 +92,45 @@ pub(super) fn extend(
         return Err(OpError::ReservationClosed { state });
     }
     let scene = Scene::of(cx, account, held);
-    let mut working = scene.working(account, held);
+    let mut working = scene.working(cx, account, held);
+    let mut moves = Vec::new();
     if additional_units > 0 {
-        for w in &mut working {
-            w.verdict = meter::admission(w.limit, &w.ledger, additional_units, false);
+        moves = sliding::moves(cx, account, held, &working);
+        for (place, w) in working.iter_mut().enumerate() {
+            if let Some(moved) = moves.iter_mut().find(|moved| moved.place == place) {
+                moved.weigh(w, additional_units);
+            } else {
+                w.verdict = meter::admission(w.limit, &w.ledger, additional_units, false);
+                w.note_refused(additional_units);
+            }
         }
         if meter::is_refused(&working) {
             meter::announce_refusal(cx, account, &mut working, additional_units, effects);
             let decision = scene.answer(cx, account, held, &working);
             return Ok(Outcome { decision, amounts: Amounts::default() });
         }
-        if working.iter().any(|w| w.ledger.held() + additional_units > limits::UNITS_MAX) {
+        let held_units = |(place, w): (usize, &Working<'_>)| {
+            let moved = moves.iter().find(|moved| moved.place == place);
+            moved.map_or(w.ledger.held(), |moved| moved.sum.held())
+        };
+        let mut held_units = working.iter().enumerate().map(held_units);
+        if held_units.any(|units| units + additional_units > limits::UNITS_MAX) {
             return Err(OpError::CounterFull);
         }
     }
 
     // Every check is above this line, every change below it.
+    let mut after = held.clone();
+    for moved in moves {
+        let w = &mut working[moved.place];
+        effects.push(moved.leave(cx, account));
+        sliding::rename(&mut after, &moved);
+        (w.ledger, w.fresh, w.beyond) = (moved.sum, moved.fresh, Some(moved.beyond));
+    }
     for w in &mut working {
         w.ledger.reserved += additional_units;
-        effects.push(Effect::Ledger(w.ledger));
+        meter::put_ledger(cx, account, w.own(), w.fresh, effects);
     }
-    let mut after = held.clone();
     after.units += additional_units;
     // A hold is never shortened: the first promise stands.
     after.expires_at = hold_ms.map_or(held.expires_at, |ms| cx.now.plus(ms).max(held.expires_at));
@@ -140,7 +160,7 @@ pub(super) fn commit(
     let late = !still_held || held.expires_at <= cx.now;
     let surplus_units = units - if late { 0 } else { units.min(held.units) };
     let scene = Scene::of(cx, account, held);
-    let mut working = scene.working(account, held);
+    let mut working = scene.working(cx, account, held);
     // What the hold gives back makes room for what is committed.
     let given_back = if still_held { held.units } else { 0 };
     if working.iter().any(|w| w.ledger.held() - given_back + units > limits::UNITS_MAX) {
@@ -157,9 +177,11 @@ pub(super) fn commit(
         w.ledger.debt += debt;
         w.ledger.used += units;
         assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
-        signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
+        if w.beyond.as_ref().is_none_or(|beyond| beyond.is_told()) {
+            signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
+        }
         w.verdict = meter::level(w.limit, &w.ledger);
-        effects.push(put_or_close(account, cx.now, w.ledger));
+        effects.push(put_or_close(cx, account, w.own()));
     }
     close(cx.now, account, held, ReservationState::Committed { units }, effects);
     let amounts = Amounts {
@@ -184,13 +206,13 @@ pub(super) fn release(
     let still_held = held.state == ReservationState::Open;
     let late = !still_held || held.expires_at <= cx.now;
     let scene = Scene::of(cx, account, held);
-    let mut working = scene.working(account, held);
+    let mut working = scene.working(cx, account, held);
 
     // Every check is above this line, every change below it.
     for w in &mut working {
         give_back(&mut w.ledger, held, still_held);
         w.verdict = meter::level(w.limit, &w.ledger);
-        effects.push(put_or_close(account, cx.now, w.ledger));
+        effects.push(put_or_close(cx, account, w.own()));
     }
     close(cx.now, account, held, ReservationState::Released, effects);
     let amounts = Amounts {
@@ -226,7 +248,7 @@ impl<'a> Scene<'a> {
     }
 
     /// The ledgers the reservation was admitted into, each with its limit as it is now.
-    fn working(&self, account: &Account, held: &Reservation) -> WorkingSet<'_> {
+    fn working(&self, cx: Context<'_>, account: &Account, held: &Reservation) -> WorkingSet<'_> {
         held.ledgers
             .iter()
             .filter_map(|(limit, start)| account.ledger(held.feature, *limit, *start))
@@ -234,10 +256,16 @@ impl<'a> Scene<'a> {
                 let known = self.limits.iter().find(|l| l.limit == ledger.limit);
                 let limit = known.unwrap_or_else(|| &GONE);
                 let mut ledger = *ledger;
-                if known.is_some() {
+                let mut beyond = None;
+                if let Some(every) = sliding::every_of(limit) {
+                    let current = meter::ledger_now(cx, account, held.feature, limit).ledger.window;
+                    let (sum, rest) = sliding::sum(account, limit, every, (ledger, false), current);
+                    (ledger, beyond) = (sum, Some(rest));
+                } else if known.is_some() {
                     ledger.see_limit(limit.mark());
                 }
-                Working { limit, ledger, fresh: false, verdict: meter::level(limit, &ledger) }
+                let verdict = meter::level(limit, &ledger);
+                Working { limit, ledger, fresh: false, verdict, beyond }
             })
             .collect()
     }

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::account::Account;
 use crate::catalog::{FeatureIx, PlanLimit, Policy};
+use crate::decide::sliding::{self, Beyond};
 use crate::decide::{Context, bare_limits};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
@@ -15,8 +16,8 @@ use crate::limits;
 use crate::names::NameId;
 use crate::resolve::{Origin, Resolved, resolve};
 use crate::signal::{self, Change};
-use crate::time::Window;
-use crate::window::window_at;
+use crate::time::{Millis, Window};
+use crate::window::{WindowRule, window_at};
 
 /// How long a refused caller should wait when other reservations hold the units and none of them is
 /// about to expire: commits come within seconds, so a second is neither a storm nor a stall.
@@ -38,12 +39,56 @@ pub(super) struct LedgerNow {
 }
 
 /// One limit while a request is decided.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Working<'a> {
     pub(super) limit: &'a PlanLimit,
+    /// The counters. Of a sliding window, the sum of its buckets.
     pub(super) ledger: Ledger,
     pub(super) fresh: bool,
     pub(super) verdict: Verdict,
+    /// The rest of a sliding window; boxed because most windows do not slide.
+    pub(super) beyond: Option<Box<Beyond>>,
+}
+
+impl Working<'_> {
+    /// The ledger to write down.
+    pub(super) fn own(&self) -> Ledger {
+        match &self.beyond {
+            None => self.ledger,
+            Some(beyond) => beyond.bucket(&self.ledger, self.limit),
+        }
+    }
+
+    /// Whether nothing has begun a window yet that begins with the first use.
+    fn is_not_begun(&self) -> bool {
+        self.fresh && matches!(self.limit.window, WindowRule::FirstUse(_))
+    }
+
+    /// The limit as it stands.
+    pub(super) fn state(&self) -> LimitState {
+        let state = LimitState::of(self.limit, self.ledger);
+        match &self.beyond {
+            None if self.is_not_begun() => state.not_begun(),
+            None => state,
+            Some(beyond) => beyond.dress(state),
+        }
+    }
+
+    /// Notes when a request for so many units would fit, after its verdict was no.
+    pub(super) fn note_refused(&mut self, units: u64) {
+        if let (false, Some(beyond)) = (self.verdict.is_allowed(), &mut self.beyond) {
+            beyond.note_refused(&self.ledger, self.limit, units);
+        }
+    }
+
+    /// When time alone lets a refused request be admitted; [`Millis::FOREVER`] if never.
+    fn enough_at(&self) -> Millis {
+        match &self.beyond {
+            None if self.is_not_begun() => Millis::FOREVER,
+            None => self.ledger.window.end(),
+            Some(beyond) => beyond.enough_at,
+        }
+    }
 }
 
 pub(super) type WorkingSet<'a> = SmallVec<[Working<'a>; 2]>;
@@ -51,7 +96,8 @@ pub(super) type WorkingSet<'a> = SmallVec<[Working<'a>; 2]>;
 /// Finds the ledger of the window that contains `now`, or makes it.
 ///
 /// A window that began stays until it ends, even when the anchor or the rule changed meanwhile; the
-/// next one then starts where it ended, so windows tile whatever changes.
+/// next one then starts where it ended, so windows tile whatever changes. Of a sliding window it is
+/// the bucket. The limit's definition may have changed since the ledger was written.
 pub(super) fn ledger_now(
     cx: Context<'_>,
     account: &Account,
@@ -59,9 +105,7 @@ pub(super) fn ledger_now(
     limit: &PlanLimit,
 ) -> LedgerNow {
     if let Some(found) = account.ledger_at(feature, limit.limit, cx.now) {
-        let mut ledger = *found;
-        ledger.see_limit(limit.mark());
-        return LedgerNow { ledger, fresh: false };
+        return LedgerNow { ledger: *found, fresh: false };
     }
     let profile = &account.profile;
     let ruled = window_at(limit.window, profile.anchor, profile.rules(), cx.now);
@@ -88,11 +132,32 @@ pub(super) fn weigh<'a>(
     ask.limits
         .iter()
         .map(|limit| {
-            let LedgerNow { ledger, fresh } = ledger_now(cx, account, feature, limit);
-            let verdict = admission(limit, &ledger, units, uses);
-            Working { limit, ledger, fresh, verdict }
+            let mut w = working_now(cx, account, feature, limit);
+            w.verdict = admission(limit, &w.ledger, units, uses);
+            w.note_refused(units);
+            w
         })
         .collect()
+}
+
+/// A limit as it stands at this moment.
+pub(super) fn working_now<'a>(
+    cx: Context<'_>,
+    account: &Account,
+    feature: NameId,
+    limit: &'a PlanLimit,
+) -> Working<'a> {
+    let LedgerNow { mut ledger, fresh } = ledger_now(cx, account, feature, limit);
+    let mut beyond = None;
+    match sliding::every_of(limit) {
+        None => ledger.see_limit(limit.mark()),
+        Some(every) => {
+            let current = ledger.window;
+            let (sum, rest) = sliding::sum(account, limit, every, (ledger, fresh), current);
+            (ledger, beyond) = (sum, Some(rest));
+        }
+    }
+    Working { limit, ledger, fresh, verdict: Verdict::Allowed, beyond }
 }
 
 /// What one limit says to `units` more, used at once or held first.
@@ -133,7 +198,7 @@ fn binding_place(working: &[Working<'_>]) -> usize {
     let gravity = |w: &Working<'_>| match w.verdict {
         // The later variant of Denial is the less important one.
         Verdict::Denied(denial) => {
-            (1, i64::from(denial == Denial::QuotaExhausted), w.ledger.window.end().0)
+            (1, i64::from(denial == Denial::QuotaExhausted), w.enough_at().0)
         }
         allowed => {
             let drawable =
@@ -165,8 +230,8 @@ pub(super) fn answer(
 ) -> Decision {
     let binding = &working[binding_place(working)];
     let retry_after_ms = match binding.verdict {
-        Verdict::Denied(Denial::QuotaExhausted) if !binding.ledger.window.is_lifetime() => {
-            Some(binding.ledger.window.end().since(cx.now))
+        Verdict::Denied(Denial::QuotaExhausted) if binding.enough_at() != Millis::FOREVER => {
+            Some(binding.enough_at().since(cx.now))
         }
         Verdict::Denied(Denial::InFlight) => {
             let next = account.reservations().map_or(i64::MAX, |r| r.next_event_at().since(cx.now));
@@ -176,7 +241,7 @@ pub(super) fn answer(
     };
     Decision {
         verdict: binding.verdict,
-        binding: Some(LimitState::of(binding.limit, binding.ledger)),
+        binding: Some(binding.state()),
         origin: ask.origin,
         plan: account.profile.plan_at(cx.now).0,
         feature: Some(cx.catalog.feature(ask.feature).id),
@@ -229,7 +294,8 @@ pub(super) fn consume(
     // Every check is above this line, every change below it.
     for w in &mut working {
         use_units(cx, w, units, effects);
-        put_ledger(cx, account, w.ledger, w.fresh, effects);
+        put_ledger(cx, account, w.own(), w.fresh, effects);
+        w.fresh = false;
     }
     let decision = answer(cx, account, ask, &working);
     Ok(Outcome { decision, amounts: Amounts { units, ..Amounts::default() } })
@@ -261,7 +327,8 @@ pub(super) fn record(
         debt_units = debt_units.max(debt);
         use_units(cx, w, units, effects);
         w.verdict = level(w.limit, &w.ledger);
-        put_ledger(cx, account, w.ledger, w.fresh, effects);
+        put_ledger(cx, account, w.own(), w.fresh, effects);
+        w.fresh = false;
     }
     let decision = answer(cx, account, ask, &working);
     Ok(Outcome { decision, amounts: Amounts { units, debt_units, ..Amounts::default() } })
@@ -289,15 +356,21 @@ pub(super) fn put_ledger(
     effects: &mut Effects,
 ) {
     if fresh {
+        let counts_on_ms = sliding::counts_on_ms(cx.catalog, ledger.feature, ledger.limit);
         let over = account.ledgers().iter().filter(|l| {
-            l.limit == ledger.limit && l.feature == ledger.feature && l.is_over(cx.now)
+            l.limit == ledger.limit
+                && l.feature == ledger.feature
+                && l.is_over(cx.now)
+                && l.window.end().plus(counts_on_ms) <= ledger.window.start()
         });
         effects.extend(over.map(|l| Effect::LedgerClosed(*l)));
     }
     effects.push(Effect::Ledger(ledger));
 }
 
-/// A refusal is announced once per window and revision, by the limits that refused.
+/// A refusal is announced once per window and revision, by the limits that refused. Where no window has
+/// begun nothing remembers that it was announced, and a refusal must not begin one: such a request
+/// asks for more than a whole window has, and nobody is told.
 pub(super) fn announce_refusal(
     cx: Context<'_>,
     account: &Account,
@@ -306,14 +379,17 @@ pub(super) fn announce_refusal(
     effects: &mut Effects,
 ) {
     for w in working {
-        if w.verdict != Verdict::Denied(Denial::QuotaExhausted) {
+        if w.verdict != Verdict::Denied(Denial::QuotaExhausted) || w.is_not_begun() {
+            continue;
+        }
+        if w.beyond.as_ref().is_some_and(|beyond| !beyond.is_told()) {
             continue;
         }
         let before = effects.len();
         let change = Change { at: cx.now, previous_units: w.ledger.used, refused_units: units };
         signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
         if effects.len() > before {
-            put_ledger(cx, account, w.ledger, w.fresh, effects);
+            put_ledger(cx, account, w.own(), w.fresh, effects);
         }
     }
 }

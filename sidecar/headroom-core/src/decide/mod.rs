@@ -6,6 +6,7 @@
 mod hold;
 mod meter;
 mod settle;
+mod sliding;
 
 use smallvec::SmallVec;
 
@@ -149,10 +150,7 @@ pub fn limit_states(
         return SmallVec::new();
     };
     let id = cx.catalog.feature(feature).id;
-    limits
-        .iter()
-        .map(|limit| LimitState::of(limit, meter::ledger_now(cx, account, id, limit).ledger))
-        .collect()
+    limits.iter().map(|limit| meter::working_now(cx, account, id, limit).state()).collect()
 }
 
 /// What stands between a request and the limits.

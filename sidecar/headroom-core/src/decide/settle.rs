@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::account::Account;
+use crate::decide::{Context, sliding};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
@@ -13,8 +14,9 @@ use crate::names::NameId;
 use crate::reservation::{Reservation, ReservationState};
 use crate::time::Millis;
 
-/// Lists the changes that time has brought by `now`. Nothing when [`Account::is_due`] says no.
-pub fn settle(account: &Account, now: Millis, effects: &mut Effects) {
+/// Lists the changes that time has brought by `cx.now`. Nothing when [`Account::is_due`] says no.
+pub fn settle(cx: Context<'_>, account: &Account, effects: &mut Effects) {
+    let now = cx.now;
     let Some(reservations) = account.reservations() else { return };
     // Several holds may end on one ledger: changes add up here before they are listed.
     let mut changed: BTreeMap<(NameId, NameId, Millis), Ledger> = BTreeMap::new();
@@ -48,14 +50,18 @@ pub fn settle(account: &Account, now: Millis, effects: &mut Effects) {
     }
     effects.extend(changed.into_values().map(|ledger| {
         assert!(ledger.is_sound(), "unsound ledger {ledger:?}");
-        put_or_close(account, now, ledger)
+        put_or_close(cx, account, ledger)
     }));
 }
 
 /// Lists a ledger of an earlier day as changed, or as closed. The latest of its limit stays, also
-/// after its window: the next one begins where it ended.
-pub(super) fn put_or_close(account: &Account, now: Millis, ledger: Ledger) -> Effect {
-    if ledger.is_over(now) && account.is_replaced(&ledger) {
+/// after its window: the next one begins where it ended. So does a bucket of a sliding window, until
+/// the window has passed it.
+pub(super) fn put_or_close(cx: Context<'_>, account: &Account, ledger: Ledger) -> Effect {
+    if ledger.is_over(cx.now)
+        && account
+            .is_replaced(&ledger, sliding::counts_on_ms(cx.catalog, ledger.feature, ledger.limit))
+    {
         Effect::LedgerClosed(ledger)
     } else {
         Effect::Ledger(ledger)

@@ -1,7 +1,7 @@
 //! Projections: a straight line from the start of counting, never past the window's end.
 
 use headroom_core::catalog::Policy;
-use headroom_core::decision::LimitState;
+use headroom_core::decision::{LimitState, WindowPhase};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
 use headroom_core::projection::{Projection, project};
@@ -10,7 +10,15 @@ use headroom_core::time::{Millis, Window};
 fn state(included: Option<u64>, used: u64, window: Window) -> LimitState {
     let ledger = Ledger { used, ..Ledger::new(NameId(0), NameId(1), window, 0) };
     let (policy, passed_bp) = (Policy::Block, Default::default());
-    LimitState { ledger, included_units: included, policy, ceiling_units: included, passed_bp }
+    LimitState {
+        ledger,
+        included_units: included,
+        policy,
+        ceiling_units: included,
+        passed_bp,
+        phase: WindowPhase::Open,
+        frees_at: window.end(),
+    }
 }
 
 /// The first instant at which the line from (since, 0) through (now, used) is at `units`.
@@ -87,4 +95,14 @@ fn large_numbers_do_not_overflow() {
     }
     let long = Window::new(Millis(0), Millis(far - 1)).unwrap();
     assert!(project(&state(Some(most), most - 1, long), Millis(0), Millis(far / 2)).is_some());
+}
+
+#[test]
+fn no_line_is_drawn_through_a_sliding_window_or_one_that_has_not_begun() {
+    let window = Window::new(Millis(0), Millis(1000)).unwrap();
+    for phase in [WindowPhase::Sliding, WindowPhase::NotBegun] {
+        let of = |used| LimitState { phase, ..state(Some(100), used, window) };
+        assert_eq!(project(&of(50), Millis(0), Millis(900)), Some(Projection::Learning));
+        assert_eq!(project(&of(100), Millis(0), Millis(900)), Some(Projection::Reached));
+    }
 }

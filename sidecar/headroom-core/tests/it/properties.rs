@@ -10,7 +10,7 @@ use headroom_core::effect::Effect;
 use headroom_core::limits::HOLD_MS_MAX;
 use headroom_core::names::NameId;
 use headroom_core::reservation::ReservationId;
-use headroom_core::window::{CalendarUnit, WindowRule};
+use headroom_core::window::{CalendarUnit, Every, SpanUnit, WindowRule};
 
 use crate::world::{DAY_MS, Dice, HOUR_MS, Limit, World, daily, total, unlimited};
 
@@ -29,10 +29,23 @@ fn worlds(dice: &mut Dice) -> World {
         ..daily(included, policy)
     };
     let grace = Policy::Grace { grace_bp: 3_000 };
-    World::new(&match dice.below(4) {
+    let every = |count| Every { count, unit: SpanUnit::Hour };
+    let first_use = |included, policy| Limit {
+        limit: "session",
+        window: WindowRule::FirstUse(every(5)),
+        ..daily(included, policy)
+    };
+    let sliding = |included, policy| Limit {
+        limit: "last",
+        window: WindowRule::Sliding(every(72)),
+        ..daily(included, policy)
+    };
+    World::new(&match dice.below(6) {
         0 => vec![daily(10, Policy::Block)],
         1 => vec![hourly(8, Policy::Block), daily(20, grace).soft(&[5_000])],
         2 => vec![monthly(15, grace), total(60, Policy::Block), daily(9, Policy::Overage)],
+        3 => vec![first_use(9, Policy::Block), sliding(20, grace).soft(&[5_000])],
+        4 => vec![sliding(12, Policy::Block), first_use(30, Policy::Overage)],
         _ => vec![unlimited(), monthly(12, Policy::Block).soft(&[8_000])],
     })
 }

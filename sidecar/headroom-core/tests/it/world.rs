@@ -157,7 +157,7 @@ impl World {
         let now = Millis(self.now);
         let mut effects = Effects::new();
         if self.account.is_due(now) {
-            decide::settle(&self.account, now, &mut effects);
+            decide::settle(Context { catalog: &self.catalog, now }, &self.account, &mut effects);
             self.apply(&effects);
         }
         effects.clear();

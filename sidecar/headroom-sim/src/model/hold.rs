@@ -10,6 +10,7 @@ use headroom_core::window::WindowRule;
 
 use super::meter::{Page, refuses};
 use super::plan::Entitled;
+use super::sliding::rename;
 use super::{Account, Book, Done, Hold, Limit, Model, REMEMBERED_MS, Terms};
 
 impl Hold {
@@ -76,7 +77,7 @@ impl Model {
         let expires_at = now + hold_ms;
         for page in &mut pages {
             page.reserved += u128::from(units);
-            Model::keep(account, page);
+            self.keep(account, page);
         }
         let feature = pages[0].book.feature.clone();
         let books = pages.iter().map(|page| (page.book.limit.clone(), page.book.start)).collect();
@@ -145,7 +146,7 @@ impl Model {
             };
             let in_force = limits.iter().find(|known| known.limit == *limit);
             let in_force = in_force.cloned().unwrap_or_else(gone);
-            pages.push(self.page_of(account, book, &in_force, now));
+            pages.push(self.page_of(account, book, &in_force, false, now));
         }
         pages
     }
@@ -166,29 +167,42 @@ impl Model {
         hold_ms: Option<i64>,
         additional: u64,
     ) -> Result<Done, OpError> {
+        let mut held = case.held.clone();
         if additional > 0 {
-            for page in &mut case.pages {
-                page.verdict = page.admits(additional, false);
+            let mut moved = case.pages.clone();
+            for (page, there) in case.pages.iter_mut().zip(&mut moved) {
+                if let Some(new) = self.moved_page(account, case.count, page, case.now) {
+                    rename(&mut held.books, &page.limit, page.book.start, new.book.start);
+                    *there = new;
+                }
+                there.asked = additional;
+                page.verdict = there.admits(additional, false);
+                page.enough_at = Some(there.enough_at());
             }
             if refuses(&case.pages) {
                 self.announce_refusal(case.id, account, &mut case.pages, additional, case.now);
                 return Ok(self.held_done(account, &case));
             }
-            if !case.pages.iter().all(|page| page.fits_counter(additional)) {
+            if !moved.iter().all(|page| page.fits_counter(additional)) {
                 return Err(OpError::CounterFull);
+            }
+            for (page, there) in case.pages.iter_mut().zip(moved) {
+                *page = Page { verdict: page.verdict, ..there };
             }
         }
         for page in &mut case.pages {
             page.reserved += u128::from(additional);
-            Model::keep(account, page);
+            self.keep(account, page);
         }
-        let held = &case.held;
         let expires_at = match hold_ms {
             Some(ms) if case.now + ms > held.expires_at => case.now + ms,
             _ => held.expires_at,
         };
         let units = held.units + additional;
-        account.holds.insert(case.count, Hold { units, expires_at, ..held.clone() });
+        account.holds.insert(case.count, Hold { units, expires_at, ..held });
+        self.close(account, case.now, |book| {
+            case.held.feature == book.feature && case.held.lists(book)
+        });
         let expires_at = Some(Millis(expires_at));
         let amounts = Amounts { expires_at, units, ..Amounts::default() };
         Ok(Done { amounts, ..self.held_done(account, &case) })
@@ -211,14 +225,17 @@ impl Model {
         }
         let mut debt = 0;
         for page in &mut case.pages {
-            let previous = page.book.used();
+            let previous = page.used();
             debt = page.book_units(units, units - backed).max(debt);
             self.announce(case.id, page, previous, 0, case.now);
             page.verdict = page.stands();
-            Model::keep(account, page);
+            self.keep(account, page);
         }
         let outcome = Some((case.now, ReservationState::Committed { units }));
         account.holds.insert(case.count, Hold { outcome, ..case.held.clone() });
+        self.close(account, case.now, |book| {
+            case.held.feature == book.feature && case.held.lists(book)
+        });
         let amounts = Amounts {
             units,
             surplus_units: units - backed,
@@ -235,10 +252,13 @@ impl Model {
         for page in &mut case.pages {
             page.reserved -= u128::from(units);
             page.verdict = page.stands();
-            Model::keep(account, page);
+            self.keep(account, page);
         }
         let outcome = Some((case.now, ReservationState::Released));
         account.holds.insert(case.count, Hold { outcome, ..case.held.clone() });
+        self.close(account, case.now, |book| {
+            case.held.feature == book.feature && case.held.lists(book)
+        });
         let amounts = Amounts { units, late, ..Amounts::default() };
         Done { amounts, ..self.held_done(account, &case) }
     }

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use headroom_core::account::Zone;
 use headroom_core::catalog::Policy;
 use headroom_core::decide::FeatureOp;
-use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
+use headroom_core::decision::{Amounts, Denial, OpError, Verdict, WindowPhase};
 use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
+use headroom_core::window::WindowRule;
 
 use super::plan::Entitled;
+use super::sliding::Slide;
 use super::{Account, Book, COUNT_MAX, Done, Hold, Limit, LimitAnswer, Model, Said, Terms, Told};
 use crate::civil;
 
@@ -20,6 +22,17 @@ pub(crate) struct Page {
     pub(crate) book: Book,
     pub(crate) reserved: u128,
     pub(crate) verdict: Verdict,
+    pub(crate) now: i64,
+    /// Units last asked for.
+    pub(crate) asked: u64,
+    /// When there is room for what was asked for, where that was found out elsewhere.
+    pub(crate) enough_at: Option<i64>,
+    /// Whether the book is new.
+    pub(crate) fresh: bool,
+    /// The book before the limit of now was seen in it.
+    pub(crate) own: Book,
+    /// The other books of a sliding window.
+    pub(crate) slide: Option<Slide>,
 }
 
 impl Book {
@@ -73,12 +86,60 @@ impl Terms {
 }
 
 impl Page {
-    fn used(&self) -> u128 {
-        self.book.used()
+    /// Units used, in all books that count.
+    pub(crate) fn used(&self) -> u128 {
+        self.book.used() + self.slide.as_ref().map_or(0, Slide::used)
     }
 
-    fn held(&self) -> u128 {
-        self.used() + self.reserved
+    pub(crate) fn held(&self) -> u128 {
+        self.used() + self.all_reserved()
+    }
+
+    fn all_reserved(&self) -> u128 {
+        self.reserved + self.slide.as_ref().map_or(0, Slide::reserved)
+    }
+
+    /// Whether the first use has not come that begins the window.
+    fn is_not_begun(&self) -> bool {
+        self.fresh && matches!(self.limit.window, WindowRule::FirstUse(_))
+    }
+
+    /// When time alone makes room for what was asked for.
+    pub(crate) fn enough_at(&self) -> i64 {
+        if let Some(known) = self.enough_at {
+            return known;
+        }
+        let units = u128::from(self.asked);
+        match (&self.slide, self.limit.terms.ceiling()) {
+            _ if self.is_not_begun() => civil::FOREVER,
+            (Some(slide), Some(ceiling)) => slide.enough_at(self, units, ceiling),
+            _ => self.book.end,
+        }
+    }
+
+    /// Everything that the books have said.
+    fn said(&self) -> BTreeSet<Said> {
+        let mut said = self.book.said.clone();
+        said.extend(self.slide.iter().flat_map(|slide| slide.said.clone()));
+        said
+    }
+
+    /// A book of a sliding window goes on saying what was said and is so now.
+    fn carry(&mut self) {
+        if !self.slide.as_ref().is_some_and(|slide| slide.counts) {
+            return;
+        }
+        let (terms, used) = (&self.limit.terms, self.used());
+        let is_so = |said: &Said| {
+            let bp = match said {
+                Said::Soft(place) => terms.soft_bp[*place],
+                Said::Reached => 10_000,
+                Said::Hit => return terms.included().is_some_and(|included| used > included),
+            };
+            terms.threshold(bp).is_some_and(|units| units <= used)
+        };
+        let carried: Vec<Said> = self.said().into_iter().filter(is_so).collect();
+        self.book.said.extend(carried);
     }
 
     /// What the limit says to so many more units.
@@ -121,13 +182,22 @@ impl Page {
         let ceiling = terms.ceiling();
         let included = terms.included();
         let used = self.used();
+        let (start, end, phase, frees_at) = match &self.slide {
+            Some(slide) if slide.counts => {
+                (slide.span.0, slide.span.1, WindowPhase::Sliding, slide.frees_at(self))
+            }
+            _ if self.is_not_begun() => {
+                (self.book.start, self.book.end, WindowPhase::NotBegun, civil::FOREVER)
+            }
+            _ => (self.book.start, self.book.end, WindowPhase::Open, self.book.end),
+        };
         LimitAnswer {
             limit: self.book.limit.clone(),
-            start: self.book.start,
-            end: self.book.end,
+            start,
+            end,
             used,
-            reserved: self.reserved,
-            debt: self.book.debt(),
+            reserved: self.all_reserved(),
+            debt: self.book.debt() + self.slide.as_ref().map_or(0, Slide::debt),
             revision: self.book.revision,
             included,
             policy: terms.policy,
@@ -145,6 +215,8 @@ impl Page {
                 (Policy::Overage, Some(included)) if used > included => used - included,
                 _ => 0,
             },
+            phase,
+            frees_at,
         }
     }
 }
@@ -158,7 +230,7 @@ pub(crate) fn binding(pages: &[Page]) -> &Page {
     let denied = |denial| {
         let those = pages.iter().filter(|page| page.verdict == Verdict::Denied(denial));
         // `max_by_key` takes the last of equals; the first of the plan is wanted.
-        those.rev().max_by_key(|page| page.book.end)
+        those.rev().max_by_key(|page| page.enough_at())
     };
     if let Some(page) = denied(Denial::QuotaExhausted).or_else(|| denied(Denial::InFlight)) {
         return page;
@@ -184,34 +256,56 @@ pub(crate) fn state(said: &BTreeSet<Said>) -> SignalState {
 impl Model {
     /// The page of a limit at an instant: of the window that began, or of a new one.
     pub(crate) fn page(&self, account: &Account, feature: &str, limit: &Limit, now: i64) -> Page {
+        let (start, end) = self.span_now(account, feature, limit, now);
+        let same = |b: &&Book| b.feature == feature && b.limit == limit.limit && b.start == start;
+        let known = account.books.iter().find(same).cloned();
+        let fresh = known.is_none();
+        let book = known.unwrap_or_else(|| Book {
+            feature: feature.to_owned(),
+            limit: limit.limit.clone(),
+            start,
+            end,
+            uses: Vec::new(),
+            terms: limit.terms.clone(),
+            revision: 1,
+            said: BTreeSet::new(),
+            closed: false,
+        });
+        self.page_of(account, book, limit, fresh, now)
+    }
+
+    /// The window of a limit at an instant: the one that began, or a new one.
+    pub(crate) fn span_now(
+        &self,
+        account: &Account,
+        feature: &str,
+        limit: &Limit,
+        now: i64,
+    ) -> (i64, i64) {
         let books = || {
             let of_limit = |b: &&Book| b.feature == feature && b.limit == limit.limit;
             account.books.iter().filter(of_limit)
         };
-        let book = match books().find(|book| book.start <= now && now < book.end) {
-            Some(book) => book.clone(),
-            None => {
-                let zone = Zone::named(&account.zone).expect("a zone that was accepted");
-                let (start, end) = civil::window(limit.window, account.anchor, zone.rules(), now);
-                // What began before a change of the rules goes on to its end; the next tiles.
-                let earlier = books().map(|book| book.end).filter(|end| *end <= now).max();
-                Book {
-                    feature: feature.to_owned(),
-                    limit: limit.limit.clone(),
-                    start: earlier.map_or(start, |end| end.max(start)),
-                    end,
-                    uses: Vec::new(),
-                    terms: limit.terms.clone(),
-                    revision: 1,
-                    said: BTreeSet::new(),
-                }
-            }
-        };
-        self.page_of(account, book, limit, now)
+        if let Some(book) = books().find(|book| book.start <= now && now < book.end) {
+            return (book.start, book.end);
+        }
+        let zone = Zone::named(&account.zone).expect("a zone that was accepted");
+        let (start, end) = civil::window(limit.window, account.anchor, zone.rules(), now);
+        // What began before a change of the rules goes on to its end; the next tiles.
+        let earlier = books().map(|book| book.end).filter(|end| *end <= now).max();
+        (earlier.map_or(start, |end| end.max(start)), end)
     }
 
-    /// The page of a book under a limit.
-    pub(crate) fn page_of(&self, account: &Account, book: Book, limit: &Limit, now: i64) -> Page {
+    /// The page of a book under a limit; `fresh` says that the book is new.
+    pub(crate) fn page_of(
+        &self,
+        account: &Account,
+        book: Book,
+        limit: &Limit,
+        fresh: bool,
+        now: i64,
+    ) -> Page {
+        let own = book.clone();
         let mut book = book;
         if !limit.gone && book.terms != limit.terms {
             book.terms = limit.terms.clone();
@@ -221,13 +315,26 @@ impl Model {
         let lists = |hold: &&Hold| hold.feature == book.feature && hold.lists(&book);
         let open = account.holds.values().filter(lists).filter(|hold| hold.is_open(now));
         let reserved = open.map(|hold| u128::from(hold.units)).sum();
-        let mut page = Page { limit: limit.clone(), book, reserved, verdict: Verdict::Allowed };
+        let mut page = Page {
+            limit: limit.clone(),
+            book,
+            reserved,
+            verdict: Verdict::Allowed,
+            now,
+            asked: 0,
+            enough_at: None,
+            fresh,
+            own,
+            slide: None,
+        };
         page.verdict = page.stands();
-        page
+        self.slide(account, page)
     }
 
     /// Keeps what became of a page.
-    pub(crate) fn keep(account: &mut Account, page: &Page) {
+    pub(crate) fn keep(&self, account: &mut Account, page: &mut Page) {
+        page.carry();
+        page.fresh = false;
         let same = |b: &&mut Book| {
             b.feature == page.book.feature
                 && b.limit == page.book.limit
@@ -235,7 +342,12 @@ impl Model {
         };
         match account.books.iter_mut().find(same) {
             Some(book) => *book = page.book.clone(),
-            None => account.books.push(page.book.clone()),
+            None => {
+                account.books.push(page.book.clone());
+                let of_limit =
+                    |b: &Book| b.feature == page.book.feature && b.limit == page.book.limit;
+                self.close(account, page.now, of_limit);
+            }
         }
     }
 
@@ -250,25 +362,33 @@ impl Model {
     ) -> bool {
         let terms = &page.limit.terms;
         let Some(included) = terms.included() else { return false };
-        if page.limit.gone {
+        if page.limit.gone || page.slide.as_ref().is_some_and(|slide| !slide.counts) {
             return false;
         }
-        let (used, before) = (page.book.used(), page.book.said.clone());
+        let (used, before) = (page.used(), page.said());
         let mut crossed_bp = Vec::new();
         let places = (0..).map(Said::Soft).zip(terms.soft_bp.iter().copied());
         for (said, bp) in places.chain([(Said::Reached, 10_000)]) {
             let passed = terms.threshold(bp).is_some_and(|units| units <= used);
-            if passed && page.book.said.insert(said) {
+            if passed && !before.contains(&said) {
+                page.book.said.insert(said);
                 crossed_bp.push(bp);
             }
         }
-        let hit = (refused > 0 || used > included) && page.book.said.insert(Said::Hit);
+        let hit = (refused > 0 || used > included) && !before.contains(&Said::Hit);
+        if hit {
+            page.book.said.insert(Said::Hit);
+        }
+        let window = match &page.slide {
+            Some(slide) => slide.span,
+            None => (page.book.start, page.book.end),
+        };
         let told = |name, crossed_bp| Told {
             account: account.to_owned(),
             name,
             feature: page.book.feature.clone(),
             limit: page.book.limit.clone(),
-            window: (page.book.start, page.book.end),
+            window,
             revision: page.book.revision,
             crossed_bp,
             previous,
@@ -276,7 +396,7 @@ impl Model {
             included,
             refused: u128::from(refused),
             previous_state: state(&before),
-            state: state(&page.book.said),
+            state: state(&page.said()),
             at,
         };
         let count = self.told.len();
@@ -299,11 +419,11 @@ impl Model {
         now: i64,
     ) {
         for page in pages {
-            if page.verdict == Verdict::Denied(Denial::QuotaExhausted) {
+            if page.verdict == Verdict::Denied(Denial::QuotaExhausted) && !page.is_not_begun() {
                 let previous = page.used();
                 // Unless somebody was told, nothing is kept.
                 if self.announce(id, page, previous, units, now) {
-                    Model::keep(account, page);
+                    self.keep(account, page);
                 }
             }
         }
@@ -319,8 +439,8 @@ impl Model {
     ) -> Done {
         let binding = binding(pages);
         let retry_after_ms = match binding.verdict {
-            Verdict::Denied(Denial::QuotaExhausted) if binding.book.end != civil::FOREVER => {
-                Some(binding.book.end - now)
+            Verdict::Denied(Denial::QuotaExhausted) if binding.enough_at() != civil::FOREVER => {
+                Some(binding.enough_at() - now)
             }
             Verdict::Denied(Denial::InFlight) => {
                 let next = account.holds.values().filter_map(|hold| hold.next_change(now)).min();
@@ -402,6 +522,7 @@ impl Model {
                 let mut pages = self.pages(account, feature, &limits, now);
                 for page in &mut pages {
                     page.verdict = page.admits(units, true);
+                    page.asked = units;
                 }
                 if attempt && refuses(&pages) {
                     self.announce_refusal(id, account, &mut pages, units, now);
@@ -441,6 +562,7 @@ impl Model {
         let mut pages = self.pages(account, feature, &limits, now);
         for page in &mut pages {
             page.verdict = page.admits(units, at_once);
+            page.asked = units;
         }
         if refuses(&pages) {
             self.announce_refusal(id, account, &mut pages, units, now);
@@ -456,7 +578,7 @@ impl Model {
             let previous = page.used();
             page.book.uses.push((units, 0));
             self.announce(id, page, previous, 0, now);
-            Model::keep(account, page);
+            self.keep(account, page);
         }
         let amounts = Amounts { units, ..Amounts::default() };
         Ok(Done { amounts, ..self.done(account, feature, origin, &pages, now) })
@@ -491,7 +613,7 @@ impl Model {
             debt = page.book_units(units, units).max(debt);
             self.announce(id, page, previous, 0, now);
             page.verdict = page.stands();
-            Model::keep(account, page);
+            self.keep(account, page);
         }
         let debt_units = u64::try_from(debt).expect("a part of the units");
         let amounts = Amounts { units, debt_units, ..Amounts::default() };

@@ -23,7 +23,7 @@ impl Model {
     /// The ledgers that an account still has in memory, in order.
     pub fn usage(&self, account: &str, now: i64) -> Option<Vec<Line>> {
         let account = self.accounts.get(account)?;
-        let books = account.books.iter().filter(|book| !is_closed(account, book, now));
+        let books = account.books.iter().filter(|book| !self.is_closed(account, book, now));
         let mut lines: Vec<Line> = books.map(|book| line(account, book, now)).collect();
         lines.sort();
         Some(lines)
@@ -32,7 +32,7 @@ impl Model {
     /// The ledgers that have left the memory, in order.
     pub fn closed(&self, account: &str, now: i64) -> Vec<Line> {
         let Some(account) = self.accounts.get(account) else { return Vec::new() };
-        let books = account.books.iter().filter(|book| is_closed(account, book, now));
+        let books = account.books.iter().filter(|book| self.is_closed(account, book, now));
         let mut lines: Vec<Line> = books.map(|book| line(account, book, now)).collect();
         lines.sort();
         lines
@@ -42,6 +42,11 @@ impl Model {
     pub fn edges(&self, now: i64) -> Vec<i64> {
         let accounts = || self.accounts.values();
         let windows = accounts().flat_map(|a| a.books.iter().map(|book| book.end));
+        // Of a sliding window it is not the end that matters, but when it has been passed.
+        let passed = accounts().flat_map(|a| a.books.iter().filter(|book| !book.closed));
+        let passed = passed
+            .map(|book| book.end.saturating_add(self.counts_on_ms(&book.feature, &book.limit)));
+        let windows = windows.chain(passed);
         let holds = accounts().flat_map(|a| a.holds.values().filter_map(|h| h.next_change(now)));
         let ends = accounts().map(|account| account.ends_at);
         let keys = accounts().filter_map(|account| {
@@ -68,15 +73,6 @@ impl Model {
         let drawable = limits.iter().filter_map(|limit| limit.drawable).min()?;
         u64::try_from(drawable).ok()
     }
-}
-
-/// Whether nothing can be booked there any more and a later window has begun to count.
-fn is_closed(account: &Account, book: &Book, now: i64) -> bool {
-    let holds = account.holds.values().filter(|hold| hold.feature == book.feature);
-    let held = holds.filter(|hold| hold.may_book(now)).any(|hold| hold.lists(book));
-    let same = |b: &&Book| b.feature == book.feature && b.limit == book.limit;
-    let replaced = account.books.iter().filter(same).any(|later| book.end <= later.start);
-    book.end <= now && !held && replaced
 }
 
 fn line(account: &Account, book: &Book, now: i64) -> Line {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use headroom_core::decide::FeatureOp;
+use headroom_core::decision::WindowPhase;
 use headroom_core::effect::Effect;
 use headroom_core::signal::SignalName;
 use headroom_core::time::Millis;
@@ -192,6 +193,16 @@ impl Player {
                 ];
                 for (what, _) in met.iter().filter(|(_, met)| *met) {
                     coverage.note(what);
+                }
+                for limit in answer.binding.iter().chain(&answer.others) {
+                    coverage.note(&format!("window {:?}", limit.phase));
+                }
+                if let Some(binding) = &answer.binding
+                    && binding.phase == WindowPhase::Sliding
+                {
+                    let waits = answer.retry_after_ms.is_some();
+                    let what = if waits { "a time to retry" } else { "none" };
+                    coverage.note(&format!("sliding {word}: {:?}, {what}", answer.verdict));
                 }
             }
         }

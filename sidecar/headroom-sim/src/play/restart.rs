@@ -116,8 +116,11 @@ impl Player {
                 let plan = self.engine.catalog().text(profile.plan).to_owned();
                 self.model.know_account(account, &plan, profile.by_default, at.0);
             }
-            // Holds that ended are the model's by the clock.
-            Record::Noted { .. } => {}
+            // Holds that ended are the model's by the clock; what left the memory is not.
+            Record::Noted { serial, at, .. } => {
+                let account = self.engine.account_id(serial).ok_or("a record of no account")?;
+                self.model.know_settled(&account, at.0);
+            }
             other => return Err(format!("a step does not go on after {other:?}")),
         }
         Ok(())

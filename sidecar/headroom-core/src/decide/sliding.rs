@@ -1,0 +1,313 @@
+//! Sliding windows: the last so many hours, added up from buckets.
+//!
+//! A bucket is a ledger like any other, one after the other in time. A request sees their sum, and
+//! writes to one of them: the bucket of its own moment, or of the admission it settles. While a bucket
+//! lasts nothing leaves the sum, so usage falls only where one bucket ends and the next begins.
+//!
+//! Invariant: a bucket counts until the window has wholly passed it, so the sum is never less than
+//! what was admitted within the window. It may be more by what lies in the bucket being left: units
+//! count for at most one bucket longer than the window.
+
+use smallvec::SmallVec;
+
+use crate::account::Account;
+use crate::catalog::{Catalog, FeatureKind, PlanLimit};
+use crate::decide::Context;
+use crate::decide::meter::{self, LedgerNow, Working};
+use crate::decide::settle::put_or_close;
+use crate::decision::{LimitState, WindowPhase};
+use crate::effect::Effect;
+use crate::ledger::{Ledger, Marks};
+use crate::names::NameId;
+use crate::reservation::Reservation;
+use crate::signal::REACHED_BP;
+use crate::time::{Millis, Window};
+use crate::window::{Every, WindowRule, bucket_start_from};
+
+/// What a sliding limit holds besides the bucket that a request writes to. The ledger that goes with
+/// it is the sum over all buckets.
+#[derive(Debug, Clone)]
+pub(super) struct Beyond {
+    // The bucket as it was before the request, and the marks of the sum.
+    own: Ledger,
+    marks: Marks,
+    // The other buckets that count: what they hold together, and when each leaves.
+    used: u64,
+    reserved: u64,
+    debt: u64,
+    holds: u32,
+    leaving: SmallVec<[(Millis, u64); 4]>,
+    own_leaves_at: Millis,
+    /// Whether the bucket counts now. One that the window has passed is booked for itself.
+    counts: bool,
+    /// When a refused request would fit, if nothing else happens; [`Millis::FOREVER`] if never.
+    pub(super) enough_at: Millis,
+}
+
+/// How long the units of a limit's window count after its end, in milliseconds: the length of a
+/// sliding window, and 0 of all others.
+pub(super) fn counts_on_ms(catalog: &Catalog, feature: NameId, limit: NameId) -> i64 {
+    let Some(feature) = catalog.feature_of(feature) else { return 0 };
+    let FeatureKind::Quota { limits } = &catalog.feature(feature).kind else { return 0 };
+    match limits.iter().find(|(id, _)| *id == limit) {
+        Some((_, WindowRule::Sliding(every))) => every.sliding_ms(),
+        _ => 0,
+    }
+}
+
+/// The sum over the buckets of a limit, and what is needed to write to the bucket `own`.
+///
+/// `current` is the bucket of now; `fresh` says that `own` is new. Of the account's ledgers, `own` takes
+/// the place of the one with its start.
+pub(super) fn sum(
+    account: &Account,
+    limit: &PlanLimit,
+    every: Every,
+    (own, fresh): (Ledger, bool),
+    current: Window,
+) -> (Ledger, Box<Beyond>) {
+    sum_of(account.ledgers().iter(), limit, every, (own, fresh), current)
+}
+
+fn sum_of<'a>(
+    ledgers: impl Iterator<Item = &'a Ledger> + Clone,
+    limit: &PlanLimit,
+    every: Every,
+    (own, fresh): (Ledger, bool),
+    current: Window,
+) -> (Ledger, Box<Beyond>) {
+    let length_ms = every.sliding_ms();
+    let counts = |bucket: &Ledger| current.start() < bucket.window.end().plus(length_ms);
+    let leaves_at = |bucket: &Ledger| {
+        let passed_at = bucket.window.end().plus(length_ms);
+        // A bucket that began under another rule may last longer than those of this one.
+        if passed_at <= current.end() { current.end() } else { bucket_start_from(every, passed_at) }
+    };
+    let mut beyond = Box::new(Beyond {
+        own,
+        marks: Marks::default(),
+        used: 0,
+        reserved: 0,
+        debt: 0,
+        holds: 0,
+        leaving: SmallVec::new(),
+        own_leaves_at: leaves_at(&own),
+        counts: counts(&own),
+        enough_at: Millis::FOREVER,
+    });
+    let mut sum = own;
+    if !beyond.counts {
+        sum.see_limit(limit.mark());
+        return (sum, beyond);
+    }
+    let others = ledgers.filter(|l| {
+        l.limit == own.limit
+            && l.feature == own.feature
+            && l.window.start() != own.window.start()
+            && counts(l)
+    });
+    // A new bucket knows nothing of earlier definitions of the limit.
+    let mut latest = (!fresh).then_some(own);
+    for bucket in others.clone() {
+        beyond.used += bucket.used;
+        beyond.reserved += bucket.reserved;
+        beyond.debt += bucket.debt;
+        beyond.holds += bucket.holds;
+        if bucket.held() > 0 {
+            beyond.leaving.push((leaves_at(bucket), bucket.held()));
+        }
+        let age = |l: &Ledger| (l.limit_revision, l.window.start());
+        if latest.is_none_or(|latest| age(&latest) < age(bucket)) {
+            latest = Some(*bucket);
+        }
+    }
+    // The sum has seen the definitions that its buckets have seen.
+    let latest = latest.unwrap_or(own);
+    sum.limit_mark = latest.limit_mark;
+    sum.limit_revision = latest.limit_revision;
+    sum.see_limit(limit.mark());
+    let same_limit =
+        |l: &Ledger| (l.limit_mark, l.limit_revision) == (sum.limit_mark, sum.limit_revision);
+    if !same_limit(&own) {
+        beyond.own.marks = Marks::default();
+    }
+    sum.marks = beyond.own.marks;
+    for bucket in others.filter(|l| same_limit(l)) {
+        sum.marks = sum.marks.with(bucket.marks);
+    }
+    beyond.marks = sum.marks;
+    sum.used += beyond.used;
+    sum.reserved += beyond.reserved;
+    sum.debt += beyond.debt;
+    sum.holds += beyond.holds;
+    let start = current.start().plus(-length_ms);
+    sum.window = Window::new(start, current.end()).unwrap_or(current);
+    (sum, beyond)
+}
+
+/// A reservation that moves from one bucket of a limit to the bucket of now.
+#[derive(Debug)]
+pub(super) struct Moved {
+    /// The place of the limit among those of the reservation.
+    pub(super) place: usize,
+    /// The bucket that is left, without the reservation.
+    pub(super) left: Ledger,
+    /// The sum when it has come.
+    pub(super) sum: Ledger,
+    /// What is needed to write the bucket it comes to.
+    pub(super) beyond: Box<Beyond>,
+    /// Whether that is new.
+    pub(super) fresh: bool,
+    counts_on_ms: i64,
+}
+
+/// The moves of a reservation that is extended by more units. What is added is admitted now, so it has
+/// to count from now on; what was held before moves along, and so counts longer than it must.
+pub(super) fn moves(
+    cx: Context<'_>,
+    account: &Account,
+    held: &Reservation,
+    working: &[Working<'_>],
+) -> Vec<Moved> {
+    let mut moves = Vec::new();
+    for (place, w) in working.iter().enumerate() {
+        let (Some(every), Some(beyond)) = (every_of(w.limit), &w.beyond) else { continue };
+        let LedgerNow { ledger: mut to, fresh } =
+            meter::ledger_now(cx, account, held.feature, w.limit);
+        let start = beyond.own.window.start();
+        let Some(from) = account.ledger(held.feature, w.limit.limit, start) else { continue };
+        if start == to.window.start() {
+            continue;
+        }
+        let mut left = *from;
+        left.reserved -= held.units;
+        left.holds -= 1;
+        to.reserved += held.units;
+        to.holds += 1;
+        let is_left = |l: &&Ledger| l.is(left.feature, left.limit, left.window.start());
+        let others = account.ledgers().iter().filter(|l| !is_left(l)).chain([&left]);
+        let (sum, beyond) = sum_of(others, w.limit, every, (to, fresh), to.window);
+        let counts_on_ms = every.sliding_ms();
+        moves.push(Moved { place, left, sum, beyond, fresh, counts_on_ms });
+    }
+    moves
+}
+
+impl Moved {
+    /// Asks the bucket of now for `units` more, and leaves the answer with the limit.
+    pub(super) fn weigh(&mut self, w: &mut Working<'_>, units: u64) {
+        w.verdict = meter::admission(w.limit, &self.sum, units, false);
+        if let (false, Some(beyond)) = (w.verdict.is_allowed(), &mut w.beyond) {
+            self.beyond.note_refused(&self.sum, w.limit, units);
+            beyond.enough_at = self.beyond.enough_at;
+        }
+    }
+
+    /// The bucket that is left, as changed or as closed.
+    pub(super) fn leave(&self, cx: Context<'_>, account: &Account) -> Effect {
+        let counted_to = self.left.window.end().plus(self.counts_on_ms);
+        if self.left.is_over(cx.now) && counted_to <= self.to_start() {
+            Effect::LedgerClosed(self.left)
+        } else {
+            put_or_close(cx, account, self.left)
+        }
+    }
+
+    /// When the bucket began that the reservation comes to.
+    pub(super) fn to_start(&self) -> Millis {
+        self.beyond.own.window.start()
+    }
+}
+
+impl Beyond {
+    /// The bucket to write, when the sum is now this. It remembers every threshold that was announced
+    /// and is passed now, so that a threshold is announced again only after the window has left all
+    /// buckets that saw it passed.
+    pub(super) fn bucket(&self, sum: &Ledger, limit: &PlanLimit) -> Ledger {
+        if !self.counts {
+            return *sum;
+        }
+        let announced = sum.marks.without(self.marks);
+        let passed = Marks(sum.marks.0 & passed(limit, sum.used).0);
+        Ledger {
+            window: self.own.window,
+            used: sum.used - self.used,
+            reserved: sum.reserved - self.reserved,
+            debt: sum.debt - self.debt,
+            holds: sum.holds - self.holds,
+            marks: self.own.marks.with(announced).with(passed),
+            ..*sum
+        }
+    }
+
+    /// Whether what is booked may be announced: the window has not passed the bucket.
+    pub(super) fn is_told(&self) -> bool {
+        self.counts
+    }
+
+    /// When so many units less are held by the buckets of now.
+    pub(super) fn less_by(&self, sum: &Ledger, units: u64) -> Millis {
+        let own_held = sum.held() - self.used - self.reserved;
+        let mut leaving = self.leaving.clone();
+        leaving.push((self.own_leaves_at, own_held));
+        leaving.sort_unstable();
+        let mut left = 0;
+        let mut enough = leaving.into_iter().filter(|(_, held)| *held > 0).map(|(at, held)| {
+            left += held;
+            (at, left)
+        });
+        enough.find(|(_, left)| units <= *left).map_or(Millis::FOREVER, |(at, _)| at)
+    }
+
+    /// Notes when `units` more would fit that do not fit now.
+    pub(super) fn note_refused(&mut self, sum: &Ledger, limit: &PlanLimit, units: u64) {
+        self.enough_at = match limit.ceiling_units() {
+            Some(ceiling) if units <= ceiling => {
+                self.less_by(sum, (sum.held() + units).saturating_sub(ceiling))
+            }
+            _ => Millis::FOREVER,
+        };
+    }
+
+    /// Dresses the state of the limit.
+    pub(super) fn dress(&self, state: LimitState) -> LimitState {
+        if !self.counts {
+            return state;
+        }
+        let frees_at = self.less_by(&state.ledger, 1);
+        LimitState { frees_at, phase: WindowPhase::Sliding, ..state }
+    }
+}
+
+/// The marks of all that usage has passed.
+fn passed(limit: &PlanLimit, used: u64) -> Marks {
+    let mut marks = Marks::default();
+    for (place, bp) in limit.soft_limits_bp.iter().enumerate() {
+        if limit.is_past(used, *bp) {
+            marks = marks.with(Marks::threshold(place));
+        }
+    }
+    if limit.is_past(used, REACHED_BP) {
+        marks = marks.with(Marks::REACHED);
+    }
+    if limit.included_units.is_some_and(|included| used > included) {
+        marks = marks.with(Marks::HIT);
+    }
+    marks
+}
+
+/// Lets a reservation be settled in the bucket it has come to.
+pub(super) fn rename(held: &mut Reservation, moved: &Moved) {
+    let from = (moved.left.limit, moved.left.window.start());
+    for known in held.ledgers.iter_mut().filter(|known| **known == from) {
+        known.1 = moved.to_start();
+    }
+}
+
+/// The length of the limit's window, if it slides.
+pub(super) fn every_of(limit: &PlanLimit) -> Option<Every> {
+    match limit.window {
+        WindowRule::Sliding(every) => Some(every),
+        _ => None,
+    }
+}
