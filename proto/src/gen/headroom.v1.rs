@@ -1531,10 +1531,11 @@ pub struct LimitState {
     /// reserved, never below 0. Absent: no bound (overage or unlimited).
     #[prost(int64, optional, tag = "7")]
     pub drawable_units_remaining: ::core::option::Option<i64>,
-    /// Start of the window, included.
+    /// Start of the window, included. Absent: the window begins with the first use, which has not come.
     #[prost(message, optional, tag = "8")]
     pub window_start: ::core::option::Option<::prost_types::Timestamp>,
-    /// End of the window, excluded. Absent: a lifetime window.
+    /// End of the window, excluded: all of it comes free then. Absent: a lifetime window, or one that
+    /// has not begun. Of a sliding window, when the span that is counted moves on.
     #[prost(message, optional, tag = "9")]
     pub window_end: ::core::option::Option<::prost_types::Timestamp>,
     /// Soft thresholds at or below the usage, in basis points of the included units, ascending.
@@ -1552,9 +1553,18 @@ pub struct LimitState {
     /// Changes of this limit's resolved definition seen within the window, counted from 1.
     #[prost(int32, tag = "14")]
     pub limit_revision: i32,
+    /// True when the window slides: usage is that of the span from window_start to window_end, and its
+    /// oldest part leaves first.
+    #[prost(bool, tag = "20")]
+    pub sliding: bool,
+    /// When the oldest units leave a sliding window, and so come free. Absent: the window does not slide
+    /// (its units come free at window_end), or it is empty.
+    #[prost(message, optional, tag = "21")]
+    pub oldest_units_leave_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Projection says when a limit is reached if the account goes on at its average pace since the
-/// window began (a straight line).
+/// window began (a straight line). Of a sliding window, and before the first use of one that begins with
+/// it, there is no line to draw: it is reached, or learning.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Projection {
     /// The limit it speaks of.
@@ -2505,7 +2515,8 @@ pub struct GetUsageRequest {
     #[prost(string, tag = "5")]
     pub page_token: ::prost::alloc::string::String,
 }
-/// UsageWindow is what one ledger holds or held.
+/// UsageWindow is what one ledger holds or held. A sliding window is kept as buckets, one after the
+/// other: each is a UsageWindow of its own, and those that still count are always listed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UsageWindow {
     /// The feature.
@@ -2532,6 +2543,9 @@ pub struct UsageWindow {
     /// True when the window is over.
     #[prost(bool, tag = "8")]
     pub closed: bool,
+    /// When the sliding window that this bucket is a part of has passed it. Absent: it has, or there is none.
+    #[prost(message, optional, tag = "9")]
+    pub counts_until: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// GetUsageResponse lists windows: current ones first, then closed ones, oldest first.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -67,9 +67,10 @@ pub struct LimitState {
     pub settled_units_remaining: Option<u64>,
     /// Units a request of this moment could still get. Absent: no bound.
     pub drawable_units_remaining: Option<u64>,
-    /// Start of the window, included.
+    /// Start of the window, included. Absent: it begins with the first use, which has not come.
     pub window_start: Option<SystemTime>,
-    /// End of the window, excluded. Absent: a lifetime window.
+    /// End of the window, excluded. Absent: a lifetime window, or one that has not begun. Of a sliding
+    /// window, when the span that is counted moves on.
     pub window_end: Option<SystemTime>,
     /// Soft thresholds at or below the usage, in basis points of the included units, ascending.
     pub thresholds_passed_bp: Vec<i32>,
@@ -81,6 +82,18 @@ pub struct LimitState {
     pub debt_units: u64,
     /// Changes of this limit's resolved definition seen within the window, counted from 1.
     pub limit_revision: i32,
+    /// True when the window slides: its oldest units leave first.
+    pub sliding: bool,
+    /// When the oldest units leave a sliding window. Absent: it does not slide, or is empty.
+    pub oldest_units_leave_at: Option<SystemTime>,
+}
+
+impl LimitState {
+    /// When units next come free by time alone: at the end of the window, or when the oldest leave a
+    /// sliding one. `None`: never, or there is nothing to come free.
+    pub fn frees_at(&self) -> Option<SystemTime> {
+        if self.sliding { self.oldest_units_leave_at } else { self.window_end }
+    }
 }
 
 /// Where an entitlement comes from.
@@ -275,4 +288,7 @@ pub struct UsageWindow {
     pub debt_units: u64,
     /// True when the window is over.
     pub closed: bool,
+    /// When the sliding window that this bucket is a part of has passed it. Absent: it has, or there is
+    /// none.
+    pub counts_until: Option<SystemTime>,
 }

@@ -139,6 +139,8 @@ fn limit_state(proto: v1::LimitState) -> LimitState {
         overage_units: units(proto.overage_units),
         debt_units: units(proto.debt_units),
         limit_revision: proto.limit_revision,
+        sliding: proto.sliding,
+        oldest_units_leave_at: time(proto.oldest_units_leave_at),
     }
 }
 
@@ -203,6 +205,7 @@ fn usage_window(proto: v1::UsageWindow) -> UsageWindow {
         reserved_units: units(proto.reserved_units),
         debt_units: units(proto.debt_units),
         closed: proto.closed,
+        counts_until: time(proto.counts_until),
     }
 }
 

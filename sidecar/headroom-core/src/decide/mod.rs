@@ -21,6 +21,7 @@ use crate::time::Millis;
 use crate::window::WindowRule;
 
 pub use settle::settle;
+pub use sliding::counts_on_ms;
 
 /// What a request is decided under: the rules in force and the one clock reading.
 #[derive(Debug, Clone, Copy)]

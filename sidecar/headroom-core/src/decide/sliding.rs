@@ -46,7 +46,7 @@ pub(super) struct Beyond {
 
 /// How long the units of a limit's window count after its end, in milliseconds: the length of a
 /// sliding window, and 0 of all others.
-pub(super) fn counts_on_ms(catalog: &Catalog, feature: NameId, limit: NameId) -> i64 {
+pub fn counts_on_ms(catalog: &Catalog, feature: NameId, limit: NameId) -> i64 {
     let Some(feature) = catalog.feature_of(feature) else { return 0 };
     let FeatureKind::Quota { limits } = &catalog.feature(feature).kind else { return 0 };
     match limits.iter().find(|(id, _)| *id == limit) {

@@ -5,6 +5,7 @@
 //! would be worse than one that comes a round later.
 
 mod places;
+mod spans;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -231,7 +232,8 @@ fn read_limits(reader: &Reader, entry: Entry<'_>) -> Option<Vec<LimitSpec>> {
 
 fn read_window(reader: &Reader, entry: Entry<'_>) -> Option<WindowRule> {
     const FORMS: &str = "`billing`, `{billing: \"3 months\"}`, `{calendar: hour, day, week, month, \
-                         quarter or year}` or `lifetime`";
+                         quarter or year}`, `{fixed: 2 weeks}`, `{first_use: 5 hours}`, `{sliding: \
+                         24 hours}` or `lifetime`";
     if let Some(word) = entry.scalar() {
         return match word {
             "billing" => Some(WindowRule::Billing { months: 1 }),
@@ -247,11 +249,23 @@ fn read_window(reader: &Reader, entry: Entry<'_>) -> Option<WindowRule> {
     let mut fields = reader.fields(entry, FORMS)?;
     let billing = fields.optional("billing");
     let calendar = fields.optional("calendar");
-    let is_clear = billing.is_some() != calendar.is_some();
+    let fixed = fields.optional("fixed");
+    let first_use = fields.optional("first_use");
+    let sliding = fields.optional("sliding");
+    let count = [billing, calendar, fixed, first_use, sliding].iter().flatten().count();
     fields.end();
-    if !is_clear {
+    if count != 1 {
         reader.note_at(entry, format!("`window` must be {FORMS}"));
         return None;
+    }
+    if let Some(entry) = fixed {
+        return spans::read_every(reader, entry, true).map(WindowRule::Fixed);
+    }
+    if let Some(entry) = first_use {
+        return spans::read_every(reader, entry, true).map(WindowRule::FirstUse);
+    }
+    if let Some(entry) = sliding {
+        return spans::read_every(reader, entry, false).map(WindowRule::Sliding);
     }
     if let Some(entry) = calendar {
         let units = [

@@ -212,6 +212,8 @@ mod tests {
                 overage_units: 0,
                 debt_units: 0,
                 limit_revision: 1,
+                sliding: false,
+                oldest_units_leave_at: None,
             }),
             other_limits: vec![],
             config_value: None,

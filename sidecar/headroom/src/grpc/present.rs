@@ -4,7 +4,7 @@
 //! its parts are borrowed (`headroom_proto::encoded`). The numbers are the fields' in the proto files.
 
 use headroom_core::catalog::{Catalog, Policy};
-use headroom_core::decision::{Decision, Denial, LimitState, Verdict};
+use headroom_core::decision::{Decision, Denial, LimitState, Verdict, WindowPhase};
 use headroom_core::ledger::Ledger;
 use headroom_core::projection::{Projection, project};
 use headroom_core::prompt::{self, Severity};
@@ -182,15 +182,23 @@ fn put_limit_state(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) 
     out.uint(5, ledger.reserved);
     out.optional_uint(6, state.settled_units_remaining());
     out.optional_uint(7, state.drawable_units_remaining());
-    put_timestamp(out, 8, ledger.window.start());
-    if !ledger.window.is_lifetime() {
-        put_timestamp(out, 9, ledger.window.end());
+    if state.phase != WindowPhase::NotBegun {
+        put_timestamp(out, 8, ledger.window.start());
+        if !ledger.window.is_lifetime() {
+            put_timestamp(out, 9, ledger.window.end());
+        }
     }
     out.packed_uints(10, state.passed_bp.iter().map(|bp| u64::from(*bp)));
     out.optional_uint(11, state.grace_units_remaining());
     out.uint(12, state.overage_units());
     out.uint(13, ledger.debt);
     out.uint(14, u64::from(ledger.limit_revision));
+    if state.phase == WindowPhase::Sliding {
+        out.bool(20, true);
+        if state.frees_at != Millis::FOREVER {
+            put_timestamp(out, 21, state.frees_at);
+        }
+    }
 }
 
 /// One limit, for lists. Made from the same fields, so that there is one place that says what a
@@ -244,7 +252,7 @@ fn made_prompt(
             limit: catalog.text(state.ledger.limit),
             used_units: state.ledger.used,
             included_units: state.included_units?,
-            window: state.ledger.window,
+            frees_at: Some(state.frees_at).filter(|at| *at != Millis::FOREVER),
             reaches_limit_at: match projected {
                 Some(Projection::ReachesLimit { at, .. }) => Some(at),
                 _ => None,

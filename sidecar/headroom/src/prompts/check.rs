@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use headroom_core::catalog::{
     CatalogSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PromptSpec, Scenario, SpecProblem,
 };
-use headroom_core::time::{Millis, Window};
+use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
 use jiff::tz::TimeZone;
 use minijinja::{Error, ErrorKind};
@@ -150,10 +150,12 @@ impl Trial<'_> {
                     for (limit, is_projected) in
                         limits.iter().flat_map(|limit| [(limit, true), (limit, false)])
                     {
-                        let has_end = limit.window != WindowRule::Lifetime;
-                        let facts = sample_of_limit(feature, limit, is_projected);
-                        let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
-                        cases.entry((true, has_end, is_projected, is_offered)).or_insert(facts);
+                        for has_end in ends(limit.window) {
+                            let facts = sample_of_limit(feature, limit, *has_end, is_projected);
+                            let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
+                            let case = (true, *has_end, is_projected, is_offered);
+                            cases.entry(case).or_insert(facts);
+                        }
                     }
                 }
                 (
@@ -167,6 +169,15 @@ impl Trial<'_> {
 
     fn offer(&self) -> Option<&Offer> {
         self.renderer.prompts[self.ix].offer.as_ref()
+    }
+}
+
+/// Whether time frees units of such a window: always, never, or now and then.
+fn ends(window: WindowRule) -> &'static [bool] {
+    match window {
+        WindowRule::Lifetime => &[false],
+        WindowRule::FirstUse(_) | WindowRule::Sliding(_) => &[true, false],
+        WindowRule::Billing { .. } | WindowRule::Calendar(_) | WindowRule::Fixed(_) => &[true],
     }
 }
 
@@ -191,22 +202,16 @@ fn sample(feature: &FeatureSpec) -> Facts<'_> {
 fn sample_of_limit<'a>(
     feature: &'a FeatureSpec,
     limit: &'a LimitSpec,
+    has_end: bool,
     is_projected: bool,
 ) -> Facts<'a> {
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
     let facts = sample(feature);
-    let end = facts.now.plus(20 * DAY_MS);
-    let window = match limit.window {
-        WindowRule::Lifetime => Window::lifetime(facts.now),
-        WindowRule::Billing { .. } | WindowRule::Calendar(_) => {
-            Window::new(facts.now.plus(-10 * DAY_MS), end).expect("it begins before it ends")
-        }
-    };
     let limit = LimitFacts {
         limit: &limit.limit,
         used_units: 800_000,
         included_units: 1_000_000,
-        window,
+        frees_at: has_end.then(|| facts.now.plus(20 * DAY_MS)),
         reaches_limit_at: is_projected.then(|| facts.now.plus(5 * DAY_MS)),
     };
     Facts { limit: Some(limit), ..facts }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use headroom_core::catalog::{CatalogSpec, EntitlementSpec, Price};
-use headroom_core::time::{Millis, Window};
+use headroom_core::time::Millis;
 use jiff::tz::TimeZone;
 use minijinja::value::{Enumerator, Object, Value};
 
@@ -47,8 +47,8 @@ pub struct LimitFacts<'a> {
     pub used_units: u64,
     /// Included units of the window.
     pub included_units: u64,
-    /// The window.
-    pub window: Window,
+    /// When units next come free by time alone. `None`: never, or nothing has begun a window.
+    pub frees_at: Option<Millis>,
     /// When the included units are used up at the pace so far, if that is within the window.
     pub reaches_limit_at: Option<Millis>,
 }
@@ -141,7 +141,10 @@ impl Presence {
         match self {
             Presence::Always => "it is always there",
             Presence::WithLimit => "a locked feature has no limit",
-            Presence::WithEnd => "a lifetime window has no end",
+            Presence::WithEnd => {
+                "a lifetime window has no end, a first-use one has none before it begins, nor a \
+                 sliding one while it is empty"
+            }
             Presence::WithProjection => "often the limit is not reached within the window",
             Presence::WithOffer => "the prompt has no `offer`",
             Presence::WithPrice => "the prompt has no `offer` with a price",
@@ -170,7 +173,7 @@ impl Facts<'_> {
             add("used", Some(format::units(limit.used_units, self.scale)));
             add("included", Some(format::units(limit.included_units, self.scale)));
             add("remaining", Some(format::units(remaining, self.scale)));
-            let end = Some(limit.window.end()).filter(|_| !limit.window.is_lifetime());
+            let end = limit.frees_at;
             add("window_end", end.and_then(|at| format::date(at, self.now, self.zone)));
             add("window_end_when", end.and_then(|at| format::when(at, self.now, self.zone)));
             let reached = limit.reaches_limit_at;

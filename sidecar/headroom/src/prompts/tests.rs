@@ -2,8 +2,8 @@ use headroom_core::catalog::{
     EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, PlanSpec, Policy,
     Price, PricePeriod, Scenario,
 };
-use headroom_core::time::{Millis, Window};
-use headroom_core::window::{CalendarUnit, WindowRule};
+use headroom_core::time::Millis;
+use headroom_core::window::{CalendarUnit, Every, SpanUnit, WindowRule};
 use jiff::tz::TimeZone;
 
 use super::facts::FACTS;
@@ -83,7 +83,7 @@ fn facts() -> Facts<'static> {
             limit: "monthly",
             used_units: 809_999,
             included_units: 1_000_000,
-            window: Window::new(day(-14), day(17)).unwrap(),
+            frees_at: Some(day(17)),
             reaches_limit_at: Some(day(4)),
         }),
         account_facts: &[],
@@ -250,4 +250,23 @@ fn a_template_that_fails_gives_no_prompt() {
     assert!(renderer.render(1, &facts()).is_none(), "there is no such prompt");
     let unchecked = Renderer::compile_unchecked(&spec(Scenario::NearLimit, "{{ nope }}"));
     assert!(unchecked.render(0, &facts()).is_none());
+}
+
+#[test]
+fn the_end_of_a_window_that_may_not_have_begun_can_be_absent() {
+    for (window, is_good) in [
+        (WindowRule::FirstUse(Every { count: 5, unit: SpanUnit::Hour }), false),
+        (WindowRule::Sliding(Every { count: 5, unit: SpanUnit::Hour }), false),
+        (WindowRule::Fixed(Every { count: 5, unit: SpanUnit::Hour }), true),
+    ] {
+        let mut spec = spec(Scenario::LimitHit, "Again {{ window_end_when }}.");
+        let FeatureKindSpec::Quota { limits } = &mut spec.features[0].kind else { unreachable!() };
+        limits[0].window = window;
+        assert_eq!(check(&spec).is_empty(), is_good, "{window:?}");
+        spec.prompts[0].message = "{% if window_end %}{{ window_end_when }}{% endif %}".into();
+        assert_eq!(check(&spec), []);
+    }
+    let mut empty = facts();
+    empty.limit.as_mut().unwrap().frees_at = None;
+    assert_eq!(render("{% if window_end %}{{ window_end }}{% endif %}.", &empty).message, ".");
 }

@@ -100,7 +100,11 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
             display_units(window.debt_units, 0),
             when(window.window_start),
             when(window.window_end),
-            if window.closed { "closed" } else { "current" }.to_owned(),
+            match (window.closed, window.counts_until) {
+                (true, Some(at)) => format!("counts until {}", instant(at)),
+                (true, _) => "closed".to_owned(),
+                (false, _) => "current".to_owned(),
+            },
         ]);
     }
     let json = windows.iter().map(|window| {
@@ -113,6 +117,7 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
             "window_start": json_instant(window.window_start),
             "window_end": json_instant(window.window_end),
             "closed": window.closed,
+            "counts_until": json_instant(window.counts_until),
         })
     });
     let text = if windows.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
@@ -214,9 +219,12 @@ fn limit_row(limit: &LimitState) -> Vec<String> {
     if limit.debt_units > 0 {
         notes.push(format!("{} debt", units(limit.debt_units)));
     }
-    notes.push(match limit.window_end {
-        Some(at) => format!("until {}", instant(at)),
-        None => "for ever".to_owned(),
+    notes.push(match (limit.window_start, limit.frees_at()) {
+        (None, _) => "begins with the first use".to_owned(),
+        (_, Some(at)) if limit.sliding => format!("the oldest leave at {}", instant(at)),
+        (_, None) if limit.sliding => "sliding".to_owned(),
+        (_, Some(at)) => format!("until {}", instant(at)),
+        (_, None) => "for ever".to_owned(),
     });
     let used = match limit.included_units {
         Some(included) => format!("{} of {} used", units(limit.used_units), units(included)),
@@ -309,6 +317,8 @@ fn limit_json(limit: &LimitState) -> Value {
         "overage_units": limit.overage_units,
         "debt_units": limit.debt_units,
         "limit_revision": limit.limit_revision,
+        "sliding": limit.sliding,
+        "oldest_units_leave_at": json_instant(limit.oldest_units_leave_at),
     })
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::server;
 use crate::config::sinks::NoSecrets;
+use headroom_core::window::{Every, SpanUnit};
 
 fn report(text: &str) -> String {
     match parse("c", text.as_bytes(), &NoSecrets) {
@@ -51,6 +52,9 @@ features:
       monthly: { window: billing }
       yearly: { window: { billing: 1 year } }
       ever: { window: lifetime }
+      session: { window: { first_use: 5 hours } }
+      fortnight: { window: { fixed: 2 weeks } }
+      recent: { window: { sliding: 1 day } }
   sso: { name: Single sign-on, kind: switch, paused: on, rollout: 12.5%, merge: most_generous }
   models: { name: Models, kind: config }
 plans:
@@ -87,6 +91,9 @@ fn a_good_catalog_is_read() {
         limit("monthly", WindowRule::Billing { months: 1 }),
         limit("yearly", WindowRule::Billing { months: 12 }),
         limit("ever", WindowRule::Lifetime),
+        limit("session", WindowRule::FirstUse(Every { count: 5, unit: SpanUnit::Hour })),
+        limit("fortnight", WindowRule::Fixed(Every { count: 2, unit: SpanUnit::Week })),
+        limit("recent", WindowRule::Sliding(Every { count: 1, unit: SpanUnit::Day })),
     ];
     assert_eq!(features[0].kind, FeatureKindSpec::Quota { limits });
     assert_eq!(features[2].kind, FeatureKindSpec::Config);
@@ -157,7 +164,8 @@ fn one_mistake_is_one_problem() {
         "weekly",
         concat!(
             "c:9:25: `window` must be `billing`, `{billing: \"3 months\"}`, `{calendar: hour, day, ",
-            "week, month, quarter or year}` or `lifetime`, found `weekly`",
+            "week, month, quarter or year}`, `{fixed: 2 weeks}`, `{first_use: 5 hours}`, `{sliding: ",
+            "24 hours}` or `lifetime`, found `weekly`",
         ),
     );
     check("billing: 1 year", "billing: 11 years", "c:11:36: `11 years` must be 1 to 120 months");
@@ -169,46 +177,46 @@ fn one_mistake_is_one_problem() {
     check(
         "policy: { grace: 10% }",
         "policy: { grce: 10% }",
-        "c:21:75: unknown key `grce`, did you mean `grace`?",
+        "c:24:75: unknown key `grce`, did you mean `grace`?",
     );
-    check("hourly: { included", "hrly: { included", "c:21:9: feature `tokens` has no limit `hrly`");
+    check("hourly: { included", "hrly: { included", "c:24:9: feature `tokens` has no limit `hrly`");
     check(
         "monthly: { included",
         "mnthly: { included",
-        "c:22:9: feature `tokens` has no limit `mnthly`, did you mean `monthly`?",
+        "c:25:9: feature `tokens` has no limit `mnthly`, did you mean `monthly`?",
     );
     check(
         "included: unlimited",
         "included: unlimitd",
         concat!(
-            "c:22:30: `included` must be a number or `unlimited`, found `unlimitd`, did you mean ",
+            "c:25:30: `included` must be a number or `unlimited`, found `unlimitd`, did you mean ",
             "`unlimited`?",
         ),
     );
-    check("sso: off", "sso: no", "c:24:12: `sso` must be `on` or `off`, found `no`");
+    check("sso: off", "sso: no", "c:27:12: `sso` must be `on` or `off`, found `no`");
     check(
         "[any, 1, 2.5, true, 'true', {a: b}]",
         "",
-        "c:25:7: `models` has no value: leave it out, or give one",
+        "c:28:7: `models` has no value: leave it out, or give one",
     );
     check(
         "scenario: grace",
         "scenario: grase",
         concat!(
-            "c:28:28: `scenario` must be `near_limit`, `limit_hit`, `grace` or `locked_feature`, ",
+            "c:31:28: `scenario` must be `near_limit`, `limit_hit`, `grace` or `locked_feature`, ",
             "found `grase`, did you mean `grace`?",
         ),
     );
     check(
         "title: T",
         "title: '{{ usd }}'",
-        "c:28:78: unknown fact `usd` in the template, did you mean `used`?",
+        "c:31:78: unknown fact `usd` in the template, did you mean `used`?",
     );
-    check("offer: pro }", "offer: prp }", "c:28:96: unknown plan `prp`, did you mean `pro`?");
+    check("offer: pro }", "offer: prp }", "c:31:96: unknown plan `prp`, did you mean `pro`?");
     check(
         "signals: {",
         "signals: [",
-        "c:30:1: not valid YAML: while parsing a flow sequence, expected ',' or ']'",
+        "c:33:1: not valid YAML: while parsing a flow sequence, expected ',' or ']'",
     );
     check("features:", "fetures:", "c:2:1: unknown key `fetures`, did you mean `features`?");
 }
@@ -255,4 +263,39 @@ fn mangled_catalogs_are_refused_with_reasons() {
         refused += result.unwrap_or_else(|_| panic!("it panicked on\n{text}"));
     }
     assert!(refused > 500, "{refused}");
+}
+
+#[test]
+fn spans_are_a_number_and_a_unit() {
+    let at = |message: &str| format!("c:13:41: {message}");
+    let form = "a number of hours, days, weeks or months, as `5 hours`";
+    let first_use = |span: &str, message: &str| {
+        let message = if message.is_empty() { String::new() } else { at(message) };
+        check("first_use: 5 hours", &format!("first_use: {span}"), &message);
+    };
+    first_use("1 month", "");
+    first_use("12 months", "");
+    first_use("5 hour", "");
+    first_use("5h", &format!("`5h` is not {form}"));
+    first_use("five hours", &format!("`five hours` is not {form}"));
+    first_use("1.5 hours", &format!("`1.5 hours` is not {form}"));
+    first_use("5 years", &format!("`5 years` is not {form}"));
+    first_use("5 houres", &format!("`5 houres` is not {form}, did you mean `hours`?"));
+    first_use("0 days", "`0 days` must be 1 to 3650 days");
+    first_use("121 months", "`121 months` must be 1 to 120 months");
+    first_use("99999999999 hours", "`99999999999 hours` must be 1 to 8760 hours");
+    check(
+        "sliding: 1 day",
+        "sliding: 1 month",
+        "c:15:36: `1 month` differs from month to month, a sliding window cannot: use hours, days or \
+         weeks, as `30 days`",
+    );
+    check(
+        "{ sliding: 1 day }",
+        "{ slidin: 1 day }",
+        "c:15:27: unknown key `slidin`, did you mean `sliding`?
+c:15:25: `window` must be `billing`, \
+         `{billing: \"3 months\"}`, `{calendar: hour, day, week, month, quarter or year}`, `{fixed: 2 \
+         weeks}`, `{first_use: 5 hours}`, `{sliding: 24 hours}` or `lifetime`",
+    );
 }

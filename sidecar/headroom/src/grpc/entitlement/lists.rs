@@ -3,6 +3,7 @@
 use headroom_core::catalog::FeatureKind;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
+use headroom_core::time::Millis;
 use headroom_engine::digest::{after_prefix, usage_prefix, usage_row};
 use headroom_engine::ports::{ArchiveError, Table};
 use headroom_proto::v1;
@@ -83,10 +84,10 @@ pub(super) fn usage(
     };
     let view = service.shared.engine.usage(account, now);
     let view = view.ok_or_else(|| unknown_account(account))?;
-    let window = |ledger: &Ledger| usage_window(&catalog, ledger, ledger.window.end() <= now);
+    let window = |ledger: &Ledger| usage_window(&catalog, ledger, now);
     let is_wanted = |ledger: &Ledger| {
         only.is_none_or(|feature: NameId| ledger.feature == feature)
-            && (now < ledger.window.end()
+            && (now < counts_until(&catalog, ledger)
                 || closed_since.is_some_and(|since| since <= ledger.window.end()))
     };
     let mut response = v1::GetUsageResponse {
@@ -116,7 +117,7 @@ pub(super) fn usage(
                 let ledger = usage_row(&value)
                     .map_err(|e| WireError::new(v1::ErrorReason::Internal, e.to_string()))?;
                 if is_wanted(&ledger) {
-                    response.windows.push(usage_window(&catalog, &ledger, true));
+                    response.windows.push(usage_window(&catalog, &ledger, now));
                 }
                 if response.windows.len() >= page_size {
                     response.next_page_token = hex(&key);
@@ -134,8 +135,9 @@ pub(super) fn usage(
 fn usage_window(
     catalog: &headroom_core::catalog::Catalog,
     ledger: &Ledger,
-    closed: bool,
+    now: Millis,
 ) -> v1::UsageWindow {
+    let counts_until = counts_until(catalog, ledger);
     v1::UsageWindow {
         feature: catalog.text(ledger.feature).to_owned(),
         limit: catalog.text(ledger.limit).to_owned(),
@@ -144,8 +146,16 @@ fn usage_window(
         used_units: present::int(ledger.used),
         reserved_units: present::int(ledger.reserved),
         debt_units: present::int(ledger.debt),
-        closed,
+        closed: ledger.window.end() <= now,
+        counts_until: (now < counts_until && counts_until != ledger.window.end())
+            .then(|| present::timestamp(counts_until)),
     }
+}
+
+/// When the units of a window stop counting: at its end, or when a sliding window has passed it.
+fn counts_until(catalog: &headroom_core::catalog::Catalog, ledger: &Ledger) -> Millis {
+    let ms = headroom_core::decide::counts_on_ms(catalog, ledger.feature, ledger.limit);
+    ledger.window.end().plus(ms)
 }
 
 /// Just after the row that the token names.
