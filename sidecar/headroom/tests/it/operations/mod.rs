@@ -8,5 +8,6 @@ mod doors;
 mod full_disk;
 mod moments;
 mod reload;
+mod spans;
 mod start;
 mod stop;
