@@ -13,6 +13,8 @@ use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
+use crate::policy::{self, Room};
+use crate::reservation::ReservationState;
 use crate::resolve::{Origin, Resolved, resolve};
 use crate::signal::{self, Change};
 use crate::time::Window;
@@ -43,6 +45,7 @@ pub(super) struct Working<'a> {
     pub(super) limit: &'a PlanLimit,
     pub(super) ledger: Ledger,
     pub(super) fresh: bool,
+    pub(super) room: Room,
     pub(super) verdict: Verdict,
 }
 
@@ -65,15 +68,25 @@ pub(super) fn ledger_now(
     }
     let profile = &account.profile;
     let ruled = window_at(limit.window, profile.anchor, profile.rules(), cx.now);
-    let earlier_end = account
+    let earlier = account
         .ledgers()
         .iter()
         .filter(|l| l.limit == limit.limit && l.feature == feature && l.window.end() <= cx.now)
-        .map(|l| l.window.end())
-        .max();
-    let start = earlier_end.map_or(ruled.start(), |end| end.max(ruled.start()));
+        .max_by_key(|l| l.window.end());
+    let start = earlier.map_or(ruled.start(), |l| l.window.end().max(ruled.start()));
     let window = Window::new(start, ruled.end()).unwrap_or(ruled);
-    LedgerNow { ledger: Ledger::new(feature, limit.limit, window, limit.mark()), fresh: true }
+    let mut ledger = Ledger::new(feature, limit.limit, window, limit.mark());
+    if let Some(earlier) = earlier
+        && carries_debt(limit)
+    {
+        ledger.used = policy::carried_units(account, limit, earlier, cx.now);
+        ledger.debt = policy::over(limit, ledger.used);
+    }
+    LedgerNow { ledger, fresh: true }
+}
+
+fn carries_debt(limit: &PlanLimit) -> bool {
+    limit.terms.as_ref().is_some_and(|terms| terms.carries_debt)
 }
 
 /// Compares `units` more with every limit. The verdicts are what the request would get.
@@ -89,38 +102,55 @@ pub(super) fn weigh<'a>(
         .iter()
         .map(|limit| {
             let LedgerNow { ledger, fresh } = ledger_now(cx, account, feature, limit);
-            let verdict = admission(limit, &ledger, units, uses);
-            Working { limit, ledger, fresh, verdict }
+            let room = policy::room(account, limit, &ledger, cx.now);
+            let verdict = admission(limit, room, &ledger, units, uses);
+            Working { limit, ledger, fresh, room, verdict }
         })
         .collect()
 }
 
 /// What one limit says to `units` more, used at once or held first.
-pub(super) fn admission(limit: &PlanLimit, ledger: &Ledger, units: u64, uses: bool) -> Verdict {
-    if let Some(ceiling) = limit.ceiling_units()
+pub(super) fn admission(
+    limit: &PlanLimit,
+    room: Room,
+    ledger: &Ledger,
+    units: u64,
+    uses: bool,
+) -> Verdict {
+    if let Some(ceiling) = room.ceiling
         && ledger.held().saturating_add(units) > ceiling
     {
         let fits_later = ledger.used.saturating_add(units) <= ceiling;
-        return Verdict::Denied(if fits_later { Denial::InFlight } else { Denial::QuotaExhausted });
+        return Verdict::Denied(match limit.policy {
+            _ if fits_later => Denial::InFlight,
+            Policy::Overage => Denial::SpendCapReached,
+            _ => Denial::QuotaExhausted,
+        });
     }
+    admitted(limit, room, ledger, units, uses)
+}
+
+/// How a limit stands with `units` more, used at once or held first.
+fn admitted(limit: &PlanLimit, room: Room, ledger: &Ledger, units: u64, uses: bool) -> Verdict {
     let mut after = *ledger;
     if uses {
         after.used = after.used.saturating_add(units);
     } else {
         after.reserved = after.reserved.saturating_add(units);
     }
-    level(limit, &after)
+    level(limit, room, &after)
 }
 
 /// How a limit stands with this ledger.
-pub(super) fn level(limit: &PlanLimit, ledger: &Ledger) -> Verdict {
+pub(super) fn level(limit: &PlanLimit, room: Room, ledger: &Ledger) -> Verdict {
     let Some(included) = limit.included_units else { return Verdict::Allowed };
     let above = ledger.held() > included;
     match limit.policy {
-        Policy::Grace { .. } if above => Verdict::Grace,
+        Policy::Grace { .. } if above && !room.grace_over => Verdict::Grace,
         Policy::Overage if above => Verdict::Overage,
-        // Only what is recorded afterwards takes a blocking limit past its included units.
-        Policy::Block if above => Verdict::SoftLimit,
+        // Only what is recorded afterwards takes a blocking limit past its included units, and a
+        // grace that has run out blocks.
+        Policy::Block | Policy::Grace { .. } if above => Verdict::SoftLimit,
         _ if limit.soft_limits_bp.iter().any(|bp| limit.is_past(ledger.used, *bp)) => {
             Verdict::SoftLimit
         }
@@ -133,11 +163,15 @@ fn binding_place(working: &[Working<'_>]) -> usize {
     let gravity = |w: &Working<'_>| match w.verdict {
         // The later variant of Denial is the less important one.
         Verdict::Denied(denial) => {
-            (1, i64::from(denial == Denial::QuotaExhausted), w.ledger.window.end().0)
+            let rank = match denial {
+                Denial::QuotaExhausted => 2,
+                Denial::SpendCapReached => 1,
+                _ => 0,
+            };
+            (1, rank, w.ledger.window.end().0)
         }
         allowed => {
-            let drawable =
-                w.limit.ceiling_units().map_or(u64::MAX, |c| c.saturating_sub(w.ledger.held()));
+            let drawable = w.room.ceiling.map_or(u64::MAX, |c| c.saturating_sub(w.ledger.held()));
             let rank = match allowed {
                 Verdict::Allowed | Verdict::Denied(_) => 0,
                 Verdict::SoftLimit => 1,
@@ -165,24 +199,56 @@ pub(super) fn answer(
 ) -> Decision {
     let binding = &working[binding_place(working)];
     let retry_after_ms = match binding.verdict {
-        Verdict::Denied(Denial::QuotaExhausted) if !binding.ledger.window.is_lifetime() => {
+        Verdict::Denied(Denial::QuotaExhausted | Denial::SpendCapReached)
+            if !binding.ledger.window.is_lifetime() =>
+        {
             Some(binding.ledger.window.end().since(cx.now))
         }
         Verdict::Denied(Denial::InFlight) => {
-            let next = account.reservations().map_or(i64::MAX, |r| r.next_event_at().since(cx.now));
-            Some(next.clamp(1, IN_FLIGHT_RETRY_MS))
+            Some(freed_within(cx, account, binding.ledger.feature).unwrap_or(IN_FLIGHT_RETRY_MS))
         }
         _ => None,
     };
     Decision {
         verdict: binding.verdict,
-        binding: Some(LimitState::of(binding.limit, binding.ledger)),
+        binding: Some(LimitState::of(account, binding.limit, binding.ledger, binding.room)),
         origin: ask.origin,
         plan: account.profile.plan,
         feature: Some(cx.catalog.feature(ask.feature).id),
         value_json: None,
         retry_after_ms,
+        shadow: None,
     }
+}
+
+/// Milliseconds until the first hold of a feature ends by time, if it ends before anybody would ask
+/// again anyway.
+fn freed_within(cx: Context<'_>, account: &Account, feature: NameId) -> Option<i64> {
+    let soon = account.reservations()?.due(cx.now.plus(IN_FLIGHT_RETRY_MS));
+    let mut open = soon.filter(|r| r.feature == feature && r.state == ReservationState::Open);
+    Some(open.next()?.expires_at.since(cx.now).clamp(1, IN_FLIGHT_RETRY_MS))
+}
+
+/// Lets a feature that is only watched go on where its limits refuse, and says why they do.
+pub(super) fn allow_in_shadow(
+    cx: Context<'_>,
+    ask: Ask<'_>,
+    working: &mut [Working<'_>],
+    units: u64,
+    uses: bool,
+) -> Option<Denial> {
+    if !cx.catalog.feature(ask.feature).shadow {
+        return None;
+    }
+    let denial = match working[binding_place(working)].verdict {
+        _ if ask.origin == Origin::None => Some(Denial::NotInPlan),
+        Verdict::Denied(denial) => Some(denial),
+        _ => None,
+    };
+    for w in working.iter_mut().filter(|w| !w.verdict.is_allowed()) {
+        w.verdict = admitted(w.limit, w.room, &w.ledger, units, uses);
+    }
+    denial
 }
 
 /// Whether any limit refuses.
@@ -200,10 +266,12 @@ pub(super) fn check(
     effects: &mut Effects,
 ) -> Outcome {
     let mut working = weigh(cx, account, ask, units, true);
+    let shadow = allow_in_shadow(cx, ask, &mut working, units, true);
     if attempt && is_refused(&working) {
         announce_refusal(cx, account, &mut working, units, effects);
     }
-    Outcome { decision: answer(cx, account, ask, &working), amounts: Amounts::default() }
+    let decision = Decision { shadow, ..answer(cx, account, ask, &working) };
+    Outcome { decision, amounts: Amounts::default() }
 }
 
 /// Decides and counts.
@@ -215,6 +283,7 @@ pub(super) fn consume(
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
     let mut working = weigh(cx, account, ask, units, true);
+    let shadow = allow_in_shadow(cx, ask, &mut working, units, true);
     if is_refused(&working) {
         announce_refusal(cx, account, &mut working, units, effects);
         return Ok(Outcome {
@@ -228,10 +297,11 @@ pub(super) fn consume(
 
     // Every check is above this line, every change below it.
     for w in &mut working {
-        use_units(cx, w, units, effects);
+        use_units(cx, account, w, (units, ask.origin), effects);
         put_ledger(cx, account, w.ledger, w.fresh, effects);
     }
-    let decision = answer(cx, account, ask, &working);
+    let mut decision = answer(cx, account, ask, &working);
+    decision.shadow = shadow;
     Ok(Outcome { decision, amounts: Amounts { units, ..Amounts::default() } })
 }
 
@@ -256,11 +326,11 @@ pub(super) fn record(
     // Every check is above this line, every change below it.
     let mut debt_units = 0;
     for w in &mut working {
-        let debt = debt_of(w.limit.ceiling_units(), &w.ledger, units, units);
+        let debt = debt_of(w.room.ceiling, &w.ledger, units, units);
         w.ledger.debt += debt;
         debt_units = debt_units.max(debt);
-        use_units(cx, w, units, effects);
-        w.verdict = level(w.limit, &w.ledger);
+        use_units(cx, account, w, (units, origin), effects);
+        w.verdict = level(w.limit, w.room, &w.ledger);
         put_ledger(cx, account, w.ledger, w.fresh, effects);
     }
     let decision = answer(cx, account, ask, &working);
@@ -273,11 +343,65 @@ pub(super) fn debt_of(ceiling: Option<u64>, ledger: &Ledger, units: u64, surplus
     surplus.min((ledger.held() + units).saturating_sub(ceiling))
 }
 
-fn use_units(cx: Context<'_>, w: &mut Working<'_>, units: u64, effects: &mut Effects) {
-    let change = Change { at: cx.now, previous_units: w.ledger.used, refused_units: 0 };
+fn use_units(
+    cx: Context<'_>,
+    account: &Account,
+    w: &mut Working<'_>,
+    (units, origin): (u64, Origin),
+    effects: &mut Effects,
+) {
+    let previous_units = w.ledger.used;
     w.ledger.used += units;
     assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
+    // What no plan contains has no limit that could be near or hit.
+    if origin != Origin::None {
+        announce_use(cx, account, w, previous_units, effects);
+    }
+}
+
+/// Says what a ledger has come to by a use.
+pub(super) fn announce_use(
+    cx: Context<'_>,
+    account: &Account,
+    w: &mut Working<'_>,
+    previous_units: u64,
+    effects: &mut Effects,
+) {
+    let change = Change { at: cx.now, previous_units, refused_units: 0 };
     signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
+    policy::begin(cx, account, w.limit, w.room, (&w.ledger, previous_units), effects);
+}
+
+/// The window of now, when debt of an earlier one must be counted there at once: the limit carries
+/// debt, and a later window than `ledger`'s has taken over what it owed already.
+pub(super) fn carried_now<'a>(
+    cx: Context<'_>,
+    account: &Account,
+    limit: &'a PlanLimit,
+    ledger: &Ledger,
+) -> Option<Working<'a>> {
+    if !carries_debt(limit) || cx.now < ledger.window.end() || !account.is_replaced(ledger) {
+        return None;
+    }
+    let LedgerNow { ledger, fresh } = ledger_now(cx, account, ledger.feature, limit);
+    let room = policy::room(account, limit, &ledger, cx.now);
+    Some(Working { limit, ledger, fresh, room, verdict: Verdict::Allowed })
+}
+
+/// Counts debt of an earlier window as used in the window of now.
+pub(super) fn carry(
+    cx: Context<'_>,
+    account: &Account,
+    mut to: Working<'_>,
+    debt: u64,
+    effects: &mut Effects,
+) {
+    let previous_units = to.ledger.used;
+    to.ledger.debt += debt_of(to.limit.ceiling_units(), &to.ledger, debt, debt);
+    to.ledger.used += debt;
+    assert!(to.ledger.is_sound(), "unsound ledger {:?}", to.ledger);
+    announce_use(cx, account, &mut to, previous_units, effects);
+    put_ledger(cx, account, to.ledger, to.fresh, effects);
 }
 
 /// Lists a ledger as changed. A new one takes the place of older ones whose window is over.
@@ -306,7 +430,8 @@ pub(super) fn announce_refusal(
     effects: &mut Effects,
 ) {
     for w in working {
-        if w.verdict != Verdict::Denied(Denial::QuotaExhausted) {
+        let by_limit = [Denial::QuotaExhausted, Denial::SpendCapReached].map(Verdict::Denied);
+        if !by_limit.contains(&w.verdict) {
             continue;
         }
         let before = effects.len();

@@ -14,6 +14,7 @@ use crate::catalog::{Catalog, FeatureIx, FeatureKind, PlanLimit, Policy};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::Effects;
 use crate::names::NameId;
+use crate::policy;
 use crate::reservation::ReservationId;
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::time::Millis;
@@ -149,7 +150,10 @@ pub fn limit_states(
     let id = cx.catalog.feature(feature).id;
     limits
         .iter()
-        .map(|limit| LimitState::of(limit, meter::ledger_now(cx, account, id, limit).ledger))
+        .map(|limit| {
+            let ledger = meter::ledger_now(cx, account, id, limit).ledger;
+            LimitState::of(account, limit, ledger, policy::room(account, limit, &ledger, cx.now))
+        })
         .collect()
 }
 
@@ -165,11 +169,8 @@ enum Gate<'a> {
 
 /// Tests the denials that have nothing to do with counting, in their order of precedence.
 fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'a> {
-    if account.profile.suspended {
-        return Gate::Closed(Denial::AccountSuspended);
-    }
-    if account.profile.ends_at <= cx.now {
-        return Gate::Closed(Denial::SubscriptionEnded);
+    if let Some(denial) = account_denial(cx, account) {
+        return Gate::Closed(denial);
     }
     let id = cx.catalog.feature(feature).id;
     let allowed = |origin, value_json| Decision {
@@ -180,16 +181,37 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
         feature: Some(id),
         value_json,
         retry_after_ms: None,
+        shadow: None,
     };
     match resolve(cx.catalog, &account.profile, feature) {
         // Units on a switch that is off are a mistake of the caller, but one that the plan hides:
         // not_in_plan is the answer that leads somewhere.
-        (Resolved::NotInPlan, _) => Gate::Closed(Denial::NotInPlan),
+        (Resolved::NotInPlan, _) => gate_of_shadow(cx, feature, allowed(Origin::None, None)),
         (Resolved::On, origin) => Gate::Plain(allowed(origin, None)),
         (Resolved::Value(value), origin) => {
             Gate::Plain(allowed(origin, Some(std::sync::Arc::clone(value))))
         }
         (Resolved::Limits(limits), origin) => Gate::Limits(limits, origin),
+    }
+}
+
+/// What stands against everything an account may ask for.
+fn account_denial(cx: Context<'_>, account: &Account) -> Option<Denial> {
+    if account.profile.suspended {
+        return Some(Denial::AccountSuspended);
+    }
+    (account.profile.ends_at <= cx.now).then_some(Denial::SubscriptionEnded)
+}
+
+/// A feature that the plan does not contain: refused, unless it is only watched.
+fn gate_of_shadow<'a>(cx: Context<'a>, feature: FeatureIx, allowed: Decision) -> Gate<'a> {
+    let denial = Denial::NotInPlan;
+    if !cx.catalog.feature(feature).shadow {
+        return Gate::Closed(denial);
+    }
+    match bare_limits(cx, feature) {
+        Some(limits) => Gate::Limits(limits, Origin::None),
+        None => Gate::Plain(Decision { shadow: Some(denial), ..allowed }),
     }
 }
 
@@ -203,6 +225,7 @@ pub(crate) fn refusal(account: &Account, feature: Option<NameId>, denial: Denial
         feature,
         value_json: None,
         retry_after_ms: None,
+        shadow: None,
     }
 }
 

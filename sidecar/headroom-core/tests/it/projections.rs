@@ -10,7 +10,14 @@ use headroom_core::time::{Millis, Window};
 fn state(included: Option<u64>, used: u64, window: Window) -> LimitState {
     let ledger = Ledger { used, ..Ledger::new(NameId(0), NameId(1), window, 0) };
     let (policy, passed_bp) = (Policy::Block, Default::default());
-    LimitState { ledger, included_units: included, policy, ceiling_units: included, passed_bp }
+    LimitState {
+        ledger,
+        included_units: included,
+        policy,
+        ceiling_units: included,
+        passed_bp,
+        beyond: None,
+    }
 }
 
 /// The first instant at which the line from (since, 0) through (now, used) is at `units`.
