@@ -127,8 +127,8 @@ pub struct Excess {
     pub ends_at: Millis,
     /// When that is announced; [`Millis::FOREVER`] when it was, or is not to be.
     pub notice_at: Millis,
-    /// Graces that count against their number: window start and beginning, oldest first, this one
-    /// included. At most [`limits::GRACE_TIMES_MAX`].
+    /// The latest graces of limits that say how long or how often: window start and beginning, oldest
+    /// first, this one included. At most [`limits::GRACE_TIMES_MAX`], the most that may be asked for.
     pub graces: Vec<(Millis, Millis)>,
 }
 
@@ -233,14 +233,12 @@ impl Excess {
                 self.notice_at = ends_at.plus(-grace.notice_ms);
             }
         }
-        if let Some(times) = grace.times {
-            let start = window.start();
-            self.graces
-                .retain(|(known, began)| *known != start && now < forgotten_at(*began, times));
-            let spare = (self.graces.len() + 1).saturating_sub(limits::GRACE_TIMES_MAX);
-            self.graces.drain(..spare);
-            self.graces.push((start, now));
-        }
+        // Also where their number is not bounded: the catalog may bound it tomorrow.
+        let start = window.start();
+        self.graces.retain(|(known, _)| *known != start);
+        let spare = (self.graces.len() + 1).saturating_sub(limits::GRACE_TIMES_MAX);
+        self.graces.drain(..spare);
+        self.graces.push((start, now));
     }
 }
 

@@ -19,6 +19,10 @@ pub(crate) struct Page {
     pub(crate) limit: Limit,
     pub(crate) book: Book,
     pub(crate) reserved: u128,
+    /// Its grace cannot be used any more, though its units could.
+    pub(crate) grace_over: bool,
+    /// When the grace that has begun ends by time.
+    pub(crate) grace_until: Option<i64>,
     pub(crate) verdict: Verdict,
 }
 
@@ -33,7 +37,7 @@ impl Book {
 }
 
 impl Terms {
-    fn included(&self) -> Option<u128> {
+    pub(crate) fn included(&self) -> Option<u128> {
         self.included.map(u128::from)
     }
 
@@ -42,8 +46,9 @@ impl Terms {
         let included = self.included()?;
         match self.policy {
             Policy::Block => Some(included),
+            Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE } | Policy::Unlimited => None,
             Policy::Grace { grace_bp } => Some(included + included * u128::from(grace_bp) / 10_000),
-            Policy::Overage | Policy::Unlimited => None,
+            Policy::Overage => Some(included + self.cap_units()?),
         }
     }
 
@@ -64,6 +69,7 @@ impl Terms {
             match self.policy {
                 Policy::Grace { .. } => return Verdict::Grace,
                 Policy::Overage => return Verdict::Overage,
+                // Also a grace that is over: the page says so.
                 Policy::Block => return Verdict::SoftLimit,
                 Policy::Unlimited => {}
             }
@@ -81,23 +87,41 @@ impl Page {
         self.used() + self.reserved
     }
 
-    /// What the limit says to so many more units.
-    pub(crate) fn admits(&self, units: u64, at_once: bool) -> Verdict {
-        let units = u128::from(units);
-        match self.limit.terms.ceiling() {
-            Some(ceiling) if self.used() + units > ceiling => {
-                Verdict::Denied(Denial::QuotaExhausted)
-            }
-            Some(ceiling) if self.held() + units > ceiling => Verdict::Denied(Denial::InFlight),
-            _ => {
-                let used = if at_once { self.used() + units } else { self.used() };
-                self.limit.terms.verdict(used, self.held() + units)
-            }
+    /// The most that may be used and set aside now.
+    pub(crate) fn ceiling(&self) -> Option<u128> {
+        let terms = &self.limit.terms;
+        if self.grace_over { terms.included() } else { terms.ceiling() }
+    }
+
+    fn level(&self, used: u128, held: u128) -> Verdict {
+        match self.limit.terms.verdict(used, held) {
+            Verdict::Grace if self.grace_over => Verdict::SoftLimit,
+            verdict => verdict,
         }
     }
 
+    /// What the limit says to so many more units.
+    pub(crate) fn admits(&self, units: u64, at_once: bool) -> Verdict {
+        let units = u128::from(units);
+        match self.ceiling() {
+            Some(ceiling) if self.used() + units > ceiling => {
+                let spent = self.limit.terms.policy == Policy::Overage;
+                let denial = if spent { Denial::SpendCapReached } else { Denial::QuotaExhausted };
+                Verdict::Denied(denial)
+            }
+            Some(ceiling) if self.held() + units > ceiling => Verdict::Denied(Denial::InFlight),
+            _ => self.goes_on(units, at_once),
+        }
+    }
+
+    /// How the limit stands with so many more units, whatever it says to them.
+    pub(crate) fn goes_on(&self, units: u128, at_once: bool) -> Verdict {
+        let used = if at_once { self.used() + units } else { self.used() };
+        self.level(used, self.held() + units)
+    }
+
     pub(crate) fn stands(&self) -> Verdict {
-        self.limit.terms.verdict(self.used(), self.held())
+        self.level(self.used(), self.held())
     }
 
     pub(crate) fn fits_counter(&self, units: u64) -> bool {
@@ -107,7 +131,7 @@ impl Page {
     /// Adds units, of which so many are surplus; returns the debt among them.
     pub(crate) fn book_units(&mut self, units: u64, surplus: u64) -> u128 {
         let after = self.held() + u128::from(units);
-        let above = match self.limit.terms.ceiling() {
+        let above = match self.ceiling() {
             Some(ceiling) if after > ceiling => after - ceiling,
             _ => 0,
         };
@@ -118,7 +142,7 @@ impl Page {
 
     pub(crate) fn answer(&self) -> LimitAnswer {
         let terms = &self.limit.terms;
-        let ceiling = terms.ceiling();
+        let ceiling = self.ceiling();
         let included = terms.included();
         let used = self.used();
         LimitAnswer {
@@ -142,9 +166,13 @@ impl Page {
                 _ => None,
             },
             overage: match (terms.policy, included) {
-                (Policy::Overage, Some(included)) if used > included => used - included,
+                (Policy::Overage, Some(included)) if used > included => {
+                    terms.cap_units().map_or(used - included, |cap| cap.min(used - included))
+                }
                 _ => 0,
             },
+            grace_until: self.grace_until,
+            cost: terms.cost(used),
         }
     }
 }
@@ -160,12 +188,14 @@ pub(crate) fn binding(pages: &[Page]) -> &Page {
         // `max_by_key` takes the last of equals; the first of the plan is wanted.
         those.rev().max_by_key(|page| page.book.end)
     };
-    if let Some(page) = denied(Denial::QuotaExhausted).or_else(|| denied(Denial::InFlight)) {
-        return page;
+    for denial in [Denial::QuotaExhausted, Denial::SpendCapReached, Denial::InFlight] {
+        if let Some(page) = denied(denial) {
+            return page;
+        }
     }
     let gravest = pages.iter().map(|page| page.verdict).max().expect("at least one limit");
     let drawable = |page: &&Page| {
-        page.limit.terms.ceiling().map_or(u128::MAX, |ceiling| ceiling - ceiling.min(page.held()))
+        page.ceiling().map_or(u128::MAX, |ceiling| ceiling - ceiling.min(page.held()))
     };
     let gravest = pages.iter().filter(|page| page.verdict == gravest);
     gravest.min_by_key(drawable).expect("the gravest is among them")
@@ -194,13 +224,16 @@ impl Model {
                 let zone = Zone::named(&account.zone).expect("a zone that was accepted");
                 let (start, end) = civil::window(limit.window, account.anchor, zone.rules(), now);
                 // What began before a change of the rules goes on to its end; the next tiles.
-                let earlier = books().map(|book| book.end).filter(|end| *end <= now).max();
+                let earlier = books().filter(|book| book.end <= now).max_by_key(|book| book.end);
+                let owed = earlier.map_or((0, 0), |book| self.owed(account, limit, book, now));
+                let earlier = earlier.map(|book| book.end);
                 Book {
                     feature: feature.to_owned(),
                     limit: limit.limit.clone(),
                     start: earlier.map_or(start, |end| end.max(start)),
                     end,
-                    uses: Vec::new(),
+                    owes: owed.0 > 0,
+                    uses: if owed.0 > 0 { vec![owed] } else { Vec::new() },
                     terms: limit.terms.clone(),
                     revision: 1,
                     said: BTreeSet::new(),
@@ -221,7 +254,10 @@ impl Model {
         let lists = |hold: &&Hold| hold.feature == book.feature && hold.lists(&book);
         let open = account.holds.values().filter(lists).filter(|hold| hold.is_open(now));
         let reserved = open.map(|hold| u128::from(hold.units)).sum();
-        let mut page = Page { limit: limit.clone(), book, reserved, verdict: Verdict::Allowed };
+        let (grace_over, grace_until) = account.grace(&book, &limit.terms, now);
+        let limit = limit.clone();
+        let verdict = Verdict::Allowed;
+        let mut page = Page { limit, book, reserved, grace_over, grace_until, verdict };
         page.verdict = page.stands();
         page
     }
@@ -262,7 +298,8 @@ impl Model {
                 crossed_bp.push(bp);
             }
         }
-        let hit = (refused > 0 || used > included) && page.book.said.insert(Said::Hit);
+        let above = used > included && terms.policy != Policy::Unlimited;
+        let hit = (refused > 0 || above) && page.book.said.insert(Said::Hit);
         let told = |name, crossed_bp| Told {
             account: account.to_owned(),
             name,
@@ -277,6 +314,7 @@ impl Model {
             refused: u128::from(refused),
             previous_state: state(&before),
             state: state(&page.book.said),
+            grace_until: None,
             at,
         };
         let count = self.told.len();
@@ -299,7 +337,8 @@ impl Model {
         now: i64,
     ) {
         for page in pages {
-            if page.verdict == Verdict::Denied(Denial::QuotaExhausted) {
+            let used_up = [Denial::QuotaExhausted, Denial::SpendCapReached].map(Verdict::Denied);
+            if used_up.contains(&page.verdict) {
                 let previous = page.used();
                 // Unless somebody was told, nothing is kept.
                 if self.announce(id, page, previous, units, now) {
@@ -319,12 +358,16 @@ impl Model {
     ) -> Done {
         let binding = binding(pages);
         let retry_after_ms = match binding.verdict {
-            Verdict::Denied(Denial::QuotaExhausted) if binding.book.end != civil::FOREVER => {
+            Verdict::Denied(Denial::QuotaExhausted | Denial::SpendCapReached)
+                if binding.book.end != civil::FOREVER =>
+            {
                 Some(binding.book.end - now)
             }
             Verdict::Denied(Denial::InFlight) => {
-                let next = account.holds.values().filter_map(|hold| hold.next_change(now)).min();
-                Some(next.map_or(1_000, |at| (at - now).clamp(1, 1_000)))
+                let open = account.holds.values().filter(|hold| hold.is_open(now));
+                let of_feature = open.filter(|hold| hold.feature == feature);
+                let next = of_feature.map(|hold| hold.expires_at - now).min();
+                Some(next.map_or(1_000, |ms| ms.clamp(1, 1_000)))
             }
             _ => None,
         };
@@ -335,6 +378,7 @@ impl Model {
             feature: Some(feature.to_owned()),
             value_json: None,
             retry_after_ms,
+            shadow: None,
             amounts: Amounts::default(),
         }
     }
@@ -346,16 +390,21 @@ impl Model {
         feature: &str,
         now: i64,
     ) -> Result<(Entitled, Origin), Denial> {
-        if account.suspended {
+        let barred = account.barred(now);
+        if barred == Some(Denial::AccountSuspended) {
             return Err(Denial::AccountSuspended);
         }
         if self.feature(feature).is_none() {
             return Err(Denial::UnknownFeature);
         }
-        if account.ends_at <= now {
-            return Err(Denial::SubscriptionEnded);
+        if let Some(denial) = barred {
+            return Err(denial);
         }
         match self.entitled(account, feature) {
+            (Entitled::Nothing, _) if self.is_watched(feature) => match self.bare(feature) {
+                bare if bare.is_empty() => Ok((Entitled::Nothing, Origin::None)),
+                bare => Ok((Entitled::Limits(bare), Origin::None)),
+            },
             (Entitled::Nothing, _) => Err(Denial::NotInPlan),
             entitled => Ok(entitled),
         }
@@ -399,13 +448,18 @@ impl Model {
                 for page in &mut pages {
                     page.verdict = page.admits(units, true);
                 }
+                let mut shadow = None;
+                if self.is_watched(feature) {
+                    shadow = Model::look_away(&mut pages, origin, units, true);
+                }
                 if attempt && refuses(&pages) {
                     self.announce_refusal(id, account, &mut pages, units, now);
                 }
-                self.done(account, feature, origin, &pages, now)
+                Done { shadow, ..self.done(account, feature, origin, &pages, now) }
             }
             Ok((entitled, origin)) => Done {
                 origin,
+                shadow: matches!(entitled, Entitled::Nothing).then_some(Denial::NotInPlan),
                 value_json: match entitled {
                     Entitled::Value(value) => Some(value),
                     _ => None,
@@ -438,6 +492,10 @@ impl Model {
         for page in &mut pages {
             page.verdict = page.admits(units, at_once);
         }
+        let mut shadow = None;
+        if self.is_watched(feature) {
+            shadow = Model::look_away(&mut pages, origin, units, at_once);
+        }
         if refuses(&pages) {
             self.announce_refusal(id, account, &mut pages, units, now);
             return Ok(self.done(account, feature, origin, &pages, now));
@@ -446,16 +504,19 @@ impl Model {
             return Err(OpError::CounterFull);
         }
         if let FeatureOp::Reserve { hold_ms, .. } = op {
-            return Ok(self.reserve(account, (units, hold_ms), origin, pages, now));
+            let done = self.reserve(account, (units, hold_ms), origin, pages, now);
+            return Ok(Done { shadow, ..done });
         }
         for page in &mut pages {
             let previous = page.used();
             page.book.uses.push((units, 0));
-            self.announce(id, page, previous, 0, now);
+            if origin != Origin::None {
+                self.announce_use(id, account, page, previous, now);
+            }
             Model::keep(account, page);
         }
         let amounts = Amounts { units, ..Amounts::default() };
-        Ok(Done { amounts, ..self.done(account, feature, origin, &pages, now) })
+        Ok(Done { amounts, shadow, ..self.done(account, feature, origin, &pages, now) })
     }
 
     /// What happened is counted, whatever stands against it.
@@ -485,7 +546,9 @@ impl Model {
         for page in &mut pages {
             let previous = page.used();
             debt = page.book_units(units, units).max(debt);
-            self.announce(id, page, previous, 0, now);
+            if origin != Origin::None {
+                self.announce_use(id, account, page, previous, now);
+            }
             page.verdict = page.stands();
             Model::keep(account, page);
         }
@@ -499,7 +562,12 @@ impl Model {
         let bare = |shape: &headroom_core::catalog::LimitSpec| Limit {
             limit: shape.limit.clone(),
             window: shape.window,
-            terms: Terms { included: Some(0), policy: Policy::Block, soft_bp: vec![] },
+            terms: Terms {
+                included: Some(0),
+                policy: Policy::Block,
+                soft_bp: vec![],
+                more: Default::default(),
+            },
             gone: false,
         };
         self.shapes(feature).iter().map(bare).collect()

@@ -43,6 +43,8 @@ impl Model {
         let accounts = || self.accounts.values();
         let windows = accounts().flat_map(|a| a.books.iter().map(|book| book.end));
         let holds = accounts().flat_map(|a| a.holds.values().filter_map(|h| h.next_change(now)));
+        let graces = accounts().flat_map(|a| a.above.iter().filter_map(|above| above.ends));
+        let graces = graces.flat_map(|(ends, said)| [ends, said]);
         let ends = accounts().map(|account| account.ends_at);
         let keys = accounts().filter_map(|account| {
             let last = account.keys.values().map(|known| known.at).max()?;
@@ -50,7 +52,13 @@ impl Model {
             Some((last + KEY_HORIZON_MS) / KEY_STEP_MS * KEY_STEP_MS + KEY_STEP_MS)
         });
         let far = now.saturating_add(500 * 24 * 60 * 60 * 1000);
-        windows.chain(holds).chain(ends).chain(keys).filter(|at| now < *at && *at < far).collect()
+        windows
+            .chain(holds)
+            .chain(graces)
+            .chain(ends)
+            .chain(keys)
+            .filter(|at| now < *at && *at < far)
+            .collect()
     }
 
     /// The reservations of an account that are remembered.
