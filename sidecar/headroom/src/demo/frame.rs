@@ -197,6 +197,7 @@ mod tests {
             allowed: verdict != Verdict::Denied,
             verdict,
             denial: None,
+            shadow_denial: None,
             binding: Some(LimitState {
                 limit: "hourly".into(),
                 policy: Policy::Block,
@@ -212,6 +213,8 @@ mod tests {
                 overage_units: 0,
                 debt_units: 0,
                 limit_revision: 1,
+                grace_until: None,
+                overage_cost: None,
             }),
             other_limits: vec![],
             config_value: None,

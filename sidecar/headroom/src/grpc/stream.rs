@@ -200,9 +200,10 @@ impl DecideStream {
         }
         let elapsed = oldest.arrived.elapsed();
         for done in &oldest.done {
-            if let Some(Answered { verdict, .. }) = done.answered {
+            if let Some(Answered { verdict, shadow, .. }) = done.answered {
                 let (verdict, denial) = (present::verdict(verdict), present::denial(verdict));
                 self.recorder.decision(done.operation, verdict, denial, elapsed);
+                self.recorder.shadow(present::reason(shadow));
             }
         }
         Poll::Ready(Some(Encoded::new(oldest.bytes)))

@@ -27,6 +27,7 @@ fn spec(scenario: Scenario, message: &str) -> CatalogSpec {
         name: name.to_uppercase(),
         unit: name.into(),
         scale: 0,
+        shadow: false,
         kind,
     };
     let given = |limit: &str| PlanLimitSpec {
@@ -34,6 +35,7 @@ fn spec(scenario: Scenario, message: &str) -> CatalogSpec {
         included_units: Some(10_000_000),
         soft_limits_bp: vec![],
         policy: Policy::Block,
+        terms: Default::default(),
     };
     let limits_of_pro = EntitlementSpec::Quota { limits: vec![given("hourly"), given("monthly")] };
     let price = Price { minor: 4_900, currency: "USD".into(), per: PricePeriod::Month };

@@ -91,6 +91,7 @@ fn a_good_catalog_is_read() {
         included_units,
         soft_limits_bp,
         policy,
+        terms: LimitTerms::default(),
     };
     let limits = vec![
         given("hourly", Some(300_000), vec![8_000, 1_250], Policy::Grace { grace_bp: 1_000 }),
@@ -107,7 +108,7 @@ fn a_good_catalog_is_read() {
     assert_eq!(plans[0].price.as_ref().map(|price| price.minor), Some(0));
     assert_eq!(plans[1].price, None);
     assert_eq!(prompts[0].offer.as_deref(), Some("pro"));
-    assert_eq!(signals, SignalSwitches { usage_ceiling: false, feature_limit_hit: true });
+    assert_eq!(signals, SignalSwitches { usage_ceiling: false, ..SignalSwitches::default() });
     assert_eq!(parsed.sinks.len(), 1);
     assert_eq!(parsed.source, GOOD);
 }
@@ -230,4 +231,110 @@ fn mangled_catalogs_are_refused_with_reasons() {
         refused += result.unwrap_or_else(|_| panic!("it panicked on\n{text}"));
     }
     assert!(refused > 500, "{refused}");
+}
+
+#[test]
+fn terms_of_policies_are_read() {
+    use headroom_core::policy::{GraceTerms, GraceTimes, OverageTerms};
+    let read = |policy: &str| {
+        let source = GOOD.replacen("policy: { grace: 10% }", policy, 1);
+        let spec = match parse("c", source.as_bytes(), &NoSecrets) {
+            Ok(parsed) => parsed.spec,
+            Err(problems) => panic!("{policy}: {problems}"),
+        };
+        let EntitlementSpec::Quota { limits } = &spec.plans[0].entitlements[0].1 else { panic!() };
+        (limits[0].policy, limits[0].terms.clone())
+    };
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let grace = |lasts_ms, notice_ms, times: Option<(u8, u8)>| {
+        let times = times.map(|(times, months)| GraceTimes { times, months });
+        LimitTerms { grace: Some(GraceTerms { lasts_ms, notice_ms, times }), ..Default::default() }
+    };
+    let tenth = Policy::Grace { grace_bp: 1_000 };
+    let by_time = Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE };
+    let three = Some(3 * DAY_MS);
+    for (text, expected) in [
+        ("{ grace: { up_to: 10% } }", (tenth, LimitTerms::default())),
+        ("{ grace: { up_to: 10%, for: 3 days } }", (tenth, grace(three, DAY_MS, None))),
+        (
+            "{ grace: { for: 36 hours } }",
+            (by_time, grace(Some(3 * DAY_MS / 2), 3 * DAY_MS / 4, None)),
+        ),
+        (
+            "{ grace: { for: 3 days, notice: 90 minutes, times: 2 per year } }",
+            (by_time, grace(three, DAY_MS / 16, Some((2, 12)))),
+        ),
+        ("{ grace: { up_to: 10%, times: 1 per month } }", (tenth, grace(None, 0, Some((1, 1))))),
+    ] {
+        assert_eq!(read(&format!("policy: {text}")), expected, "{text}");
+    }
+    let overage = |unit_price_nanos, cap_minor| {
+        let overage = OverageTerms { unit_price_nanos, currency: "USD".into(), cap_minor };
+        LimitTerms { overage: Some(overage), ..Default::default() }
+    };
+    assert_eq!(
+        read("policy: { overage: { unit_price_minor: 0.0002, currency: USD } }"),
+        (Policy::Overage, overage(200_000, None))
+    );
+    assert_eq!(
+        read("policy: { overage: { unit_price_minor: 1.5, currency: USD, cap_minor: 50_000 } }"),
+        (Policy::Overage, overage(1_500_000_000, Some(50_000)))
+    );
+    assert!(read("policy: { grace: 10% }, debt: carry").1.carries_debt);
+    assert!(!read("policy: { grace: 10% }, debt: forgive").1.carries_debt);
+    let shadow = GOOD.replacen("kind: switch", "kind: switch, shadow: on", 1);
+    let spec = parse("c", shadow.as_bytes(), &NoSecrets).unwrap().spec;
+    let shadowed: Vec<bool> = spec.features.iter().map(|feature| feature.shadow).collect();
+    assert_eq!(shadowed, [false, true, false]);
+}
+
+#[test]
+fn a_mistake_in_the_terms_of_a_policy_says_how_it_is_written() {
+    let from = "policy: { grace: 10% }";
+    for (to, expected) in [
+        (
+            "policy: { grace: { notice: 1 day } }",
+            "c:21:82: how much grace? give `up_to: 10%`, or `for: 3 days`, or both",
+        ),
+        (
+            "policy: { grace: { up_to: 5%, notice: 1 day } }",
+            "c:21:103: `notice` comes before a grace ends by time: give `for`, too",
+        ),
+        (
+            "policy: { grace: { for: 3d } }",
+            "c:21:89: `3d` is not a span, write it as `90 minutes`, `36 hours`, `3 days` or `2 weeks`",
+        ),
+        (
+            "policy: { grace: { up_to: 5%, times: twice } }",
+            "c:21:102: `twice` is not a number of times, write it as `2 per year`: 1 to 12 per \
+             month, quarter or year",
+        ),
+        (
+            "policy: { overage: { unit_price_minor: 0.2 } }",
+            "c:21:75: the key `currency` is missing",
+        ),
+        (
+            "policy: { overage: { unit_price_minor: .2, currency: USD } }",
+            "c:21:104: `.2` is not a price in minor units, write it as `0.2`; at most nine decimal \
+             places",
+        ),
+        (
+            "policy: { overage: { unit_price_minor: 0.2, currency: usd } }",
+            "c:21:119: \"usd\" is no currency: three capital letters of ISO 4217, as `USD`",
+        ),
+        (
+            "policy: { grace: 5%, overage: { unit_price_minor: 0.2, currency: USD } }",
+            "c:21:73: `policy` is either `grace` or `overage`, not both",
+        ),
+        (
+            "policy: unlimited, debt: carry",
+            "c:21:90: there is never any debt to carry, because the policy refuses nothing",
+        ),
+        (
+            "policy: block, debt: cary",
+            "c:21:86: `debt` must be `forgive` or `carry`, found `cary`, did you mean `carry`?",
+        ),
+    ] {
+        check(from, to, expected);
+    }
 }
