@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::account::Account;
 use crate::catalog::{PlanLimit, Policy};
 use crate::ledger::Ledger;
 use crate::names::NameId;
@@ -74,12 +73,7 @@ pub struct LimitState {
 }
 
 impl LimitState {
-    pub(crate) fn of(
-        account: &Account,
-        limit: &PlanLimit,
-        ledger: Ledger,
-        room: Room,
-    ) -> LimitState {
+    pub(crate) fn of(limit: &PlanLimit, ledger: Ledger, room: Room) -> LimitState {
         LimitState {
             ledger,
             included_units: limit.included_units,
@@ -91,7 +85,7 @@ impl LimitState {
                 .copied()
                 .filter(|bp| limit.is_past(ledger.used, *bp))
                 .collect(),
-            beyond: policy::beyond(account, limit, &ledger),
+            beyond: policy::beyond(limit, room),
         }
     }
 

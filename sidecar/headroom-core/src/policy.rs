@@ -145,30 +145,43 @@ pub(crate) struct Room {
     pub(crate) ceiling: Option<u64>,
     /// The limit has grace, but none is left: its time ran out, or it was used too often.
     pub(crate) grace_over: bool,
+    /// When the grace that has begun ends by time; [`Millis::FOREVER`] when it does not.
+    pub(crate) grace_until: Millis,
 }
 
 /// What admission may use of a limit now. A window that is over is measured by units alone: its
 /// grace cannot be asked for any more, only what happened in it is booked.
 #[inline]
 pub(crate) fn room(account: &Account, limit: &PlanLimit, ledger: &Ledger, now: Millis) -> Room {
-    let whole = Room { ceiling: limit.ceiling_units(), grace_over: false };
+    let mut room =
+        Room { ceiling: limit.ceiling_units(), grace_over: false, grace_until: Millis::FOREVER };
     let Some(grace) = limit.terms.as_ref().and_then(|terms| terms.grace.as_ref()) else {
-        return whole;
+        return room;
     };
-    let over = ledger.window.contains(now) && grace_is_over(account, grace, ledger, now);
-    if over { Room { ceiling: limit.included_units, grace_over: true } } else { whole }
+    let excess = account.excess(ledger.feature, ledger.limit);
+    let begun = excess.filter(|excess| excess.is_of(ledger));
+    if let Some(begun) = begun {
+        room.grace_until = begun.ends_at;
+    }
+    let over = match (begun, excess) {
+        (Some(begun), _) => begun.ends_at <= now,
+        (None, Some(earlier)) => is_used_up(earlier, grace, ledger, now),
+        (None, None) => false,
+    };
+    if over && ledger.window.contains(now) {
+        room.ceiling = limit.included_units;
+        room.grace_over = true;
+    }
+    room
 }
 
-fn grace_is_over(account: &Account, grace: &GraceTerms, ledger: &Ledger, now: Millis) -> bool {
-    let Some(excess) = account.excess(ledger.feature, ledger.limit) else { return false };
-    if excess.is_of(ledger) {
-        return excess.ends_at <= now;
-    }
+/// Whether other windows have had as many graces as may be had.
+fn is_used_up(earlier: &Excess, grace: &GraceTerms, ledger: &Ledger, now: Millis) -> bool {
     let Some(times) = grace.times else { return false };
     // A window that has had its grace may have it again under another definition: it counts once.
-    let others = excess.graces.iter().filter(|(start, _)| *start != ledger.window.start());
-    others.filter(|(_, began)| now < forgotten_at(*began, times)).count()
-        >= usize::from(times.times)
+    let others = earlier.graces.iter().filter(|(start, _)| *start != ledger.window.start());
+    let counted = others.filter(|(_, began)| now < forgotten_at(*began, times)).count();
+    counted >= usize::from(times.times)
 }
 
 /// When a grace that began at `began` does not count any more.
@@ -183,7 +196,7 @@ pub(crate) fn begin(
     cx: Context<'_>,
     account: &Account,
     limit: &PlanLimit,
-    room: Room,
+    room: &mut Room,
     (ledger, previous_units): (&Ledger, u64),
     effects: &mut Effects,
 ) {
@@ -217,6 +230,7 @@ pub(crate) fn begin(
         excess.begin_grace(grace, ledger.window, cx.now);
     }
     let ends_at = excess.ends_at;
+    room.grace_until = ends_at;
     effects.push(Effect::Excess(Box::new(excess)));
     if cx.catalog.signals.raises(name) {
         effects.push(signal(name, ledger, (previous_units, included_units), ends_at, cx.now));
@@ -342,9 +356,8 @@ pub struct Beyond {
 }
 
 /// What an answer shows of a limit. `None` for limits without terms.
-pub(crate) fn beyond(account: &Account, limit: &PlanLimit, ledger: &Ledger) -> Option<Box<Beyond>> {
+pub(crate) fn beyond(limit: &PlanLimit, room: Room) -> Option<Box<Beyond>> {
     let terms = limit.terms.as_ref()?;
-    let excess = account.excess(ledger.feature, ledger.limit).filter(|e| e.is_of(ledger));
-    let grace_until = excess.map(|excess| excess.ends_at).filter(|at| *at != Millis::FOREVER);
+    let grace_until = Some(room.grace_until).filter(|at| *at != Millis::FOREVER);
     Some(Box::new(Beyond { grace_until, overage: terms.overage.clone() }))
 }

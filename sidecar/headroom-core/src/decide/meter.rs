@@ -211,7 +211,7 @@ pub(super) fn answer(
     };
     Decision {
         verdict: binding.verdict,
-        binding: Some(LimitState::of(account, binding.limit, binding.ledger, binding.room)),
+        binding: Some(LimitState::of(binding.limit, binding.ledger, binding.room)),
         origin: ask.origin,
         plan: account.profile.plan,
         feature: Some(cx.catalog.feature(ask.feature).id),
@@ -369,7 +369,7 @@ pub(super) fn announce_use(
 ) {
     let change = Change { at: cx.now, previous_units, refused_units: 0 };
     signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
-    policy::begin(cx, account, w.limit, w.room, (&w.ledger, previous_units), effects);
+    policy::begin(cx, account, w.limit, &mut w.room, (&w.ledger, previous_units), effects);
 }
 
 /// The window of now, when debt of an earlier one must be counted there at once: the limit carries

@@ -152,7 +152,7 @@ pub fn limit_states(
         .iter()
         .map(|limit| {
             let ledger = meter::ledger_now(cx, account, id, limit).ledger;
-            LimitState::of(account, limit, ledger, policy::room(account, limit, &ledger, cx.now))
+            LimitState::of(limit, ledger, policy::room(account, limit, &ledger, cx.now))
         })
         .collect()
 }

@@ -57,8 +57,10 @@ fn grace_by_time_begins_with_the_first_use_above_and_ends_when_its_time_has_run_
     assert_eq!(world.consume(10).decision.verdict, Verdict::Allowed);
     world.now += 5 * DAY_MS;
     assert_eq!(world.state("daily").grace_until(), None, "it has not begun");
-    assert_eq!(world.consume(1_000).decision.verdict, Verdict::Grace);
+    let begun = world.consume(1_000).decision;
     let until = world.now + 3 * DAY_MS;
+    assert_eq!(begun.verdict, Verdict::Grace);
+    assert_eq!(begun.binding.unwrap().grace_until(), Some(Millis(until)), "said at once");
     assert_eq!(world.state("daily").grace_until(), Some(Millis(until)));
     world.now = until - 1;
     assert_eq!(world.consume(1).decision.verdict, Verdict::Grace);

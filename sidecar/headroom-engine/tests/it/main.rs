@@ -14,3 +14,4 @@ mod house;
 mod keys;
 mod races;
 mod recovery;
+mod timers;

@@ -209,6 +209,7 @@ impl Model {
             account.graces.push((book.feature.clone(), book.limit.clone(), book.start, now));
         }
         let until = above.ends.map(|(ends, _)| ends);
+        page.grace_until = until;
         let same = |a: &&mut Above| a.feature == book.feature && a.limit == book.limit;
         match account.above.iter_mut().find(same) {
             Some(known) => *known = above,

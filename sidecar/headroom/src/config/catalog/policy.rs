@@ -157,6 +157,7 @@ fn span_ms(text: &str) -> Option<i64> {
     let (number, unit) = text.split_once(' ')?;
     let number: u32 = number.parse().ok()?;
     let unit_ms = match unit.trim() {
+        "second" | "seconds" => 1000,
         "minute" | "minutes" => MINUTE_MS,
         "hour" | "hours" => 60 * MINUTE_MS,
         "day" | "days" => DAY_MS,
