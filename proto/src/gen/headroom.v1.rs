@@ -1505,6 +1505,21 @@ pub struct Include {
     #[prost(bool, tag = "3")]
     pub all_limits: bool,
 }
+/// OverageCost is what the overage of one limit costs in one window.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OverageCost {
+    /// What it has cost so far, in minor units, rounded down to a whole one: the very number that is
+    /// billed.
+    #[prost(int64, tag = "1")]
+    pub cost_minor: i64,
+    /// What it may cost at most, in minor units. The cap allows the whole units that it pays for, rounded
+    /// down. Absent: no bound.
+    #[prost(int64, optional, tag = "2")]
+    pub cap_minor: ::core::option::Option<i64>,
+    /// ISO 4217 code of the currency.
+    #[prost(string, tag = "3")]
+    pub currency: ::prost::alloc::string::String,
+}
 /// LimitState is one limit of a feature as it stands after the request.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LimitState {
@@ -1527,8 +1542,8 @@ pub struct LimitState {
     /// a reservation is open. Absent: unlimited.
     #[prost(int64, optional, tag = "6")]
     pub settled_units_remaining: ::core::option::Option<i64>,
-    /// Units that a request of this moment could still get: included plus grace, less used and
-    /// reserved, never below 0. Absent: no bound (overage or unlimited).
+    /// Units that a request of this moment could still get: included plus grace or capped overage,
+    /// less used and reserved, never below 0. Absent: no bound.
     #[prost(int64, optional, tag = "7")]
     pub drawable_units_remaining: ::core::option::Option<i64>,
     /// Start of the window, included. Absent: the window begins with the first use, which has not come.
@@ -1541,10 +1556,12 @@ pub struct LimitState {
     /// Soft thresholds at or below the usage, in basis points of the included units, ascending.
     #[prost(int32, repeated, tag = "10")]
     pub thresholds_passed_bp: ::prost::alloc::vec::Vec<i32>,
-    /// Units of grace not yet used. Absent: the limit has no grace.
+    /// Units of grace not yet used; 0 when its time has run out or it was used too often. Absent: the
+    /// limit has no grace, or one by time alone.
     #[prost(int64, optional, tag = "11")]
     pub grace_units_remaining: ::core::option::Option<i64>,
-    /// Used units above the included ones that are billed (policy overage).
+    /// Used units above the included ones that are billed (policy overage), never more than a spend cap
+    /// pays for.
     #[prost(int64, tag = "12")]
     pub overage_units: i64,
     /// Used units that no limit allowed: recorded afterwards, or committed above or after a hold.
@@ -1553,6 +1570,12 @@ pub struct LimitState {
     /// Changes of this limit's resolved definition seen within the window, counted from 1.
     #[prost(int32, tag = "14")]
     pub limit_revision: i32,
+    /// When the grace that has begun ends by time. Absent: none has begun, or it ends with the window.
+    #[prost(message, optional, tag = "16")]
+    pub grace_until: ::core::option::Option<::prost_types::Timestamp>,
+    /// What the overage costs. Absent: the plan has no price for it.
+    #[prost(message, optional, tag = "17")]
+    pub overage_cost: ::core::option::Option<OverageCost>,
     /// True when the window slides: usage is that of the span from window_start to window_end, and its
     /// oldest part leaves first.
     #[prost(bool, tag = "20")]
@@ -1689,6 +1712,10 @@ pub struct Decision {
     /// The projection of the binding limit, when asked for.
     #[prost(message, optional, tag = "17")]
     pub projection: ::core::option::Option<Projection>,
+    /// Why the request would have been refused, if the feature were not in shadow mode. Absent in a
+    /// replayed answer.
+    #[prost(enumeration = "Denial", tag = "18")]
+    pub shadow_denial: i32,
 }
 /// Verdict is the one-word answer. All but DENIED mean that the request may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1736,7 +1763,7 @@ impl Verdict {
     }
 }
 /// Denial is why a request was refused, most important first: when several apply, the first of
-/// this list is reported.
+/// this list is reported. SPEND_CAP_REACHED comes before IN_FLIGHT, whatever its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Denial {
@@ -1759,6 +1786,8 @@ pub enum Denial {
     InFlight = 7,
     /// The feature is paused for everybody. Tested after NOT_IN_PLAN.
     FeaturePaused = 8,
+    /// Overage has cost what the spend cap of the limit allows in this window. Tested before IN_FLIGHT.
+    SpendCapReached = 9,
 }
 impl Denial {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1776,6 +1805,7 @@ impl Denial {
             Self::QuotaExhausted => "DENIAL_QUOTA_EXHAUSTED",
             Self::InFlight => "DENIAL_IN_FLIGHT",
             Self::FeaturePaused => "DENIAL_FEATURE_PAUSED",
+            Self::SpendCapReached => "DENIAL_SPEND_CAP_REACHED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1790,6 +1820,7 @@ impl Denial {
             "DENIAL_QUOTA_EXHAUSTED" => Some(Self::QuotaExhausted),
             "DENIAL_IN_FLIGHT" => Some(Self::InFlight),
             "DENIAL_FEATURE_PAUSED" => Some(Self::FeaturePaused),
+            "DENIAL_SPEND_CAP_REACHED" => Some(Self::SpendCapReached),
             _ => None,
         }
     }
@@ -1868,9 +1899,9 @@ pub enum Policy {
     Unspecified = 0,
     /// Refuse.
     Block = 1,
-    /// Allow a percentage more, then refuse.
+    /// Allow more, up to a percentage or for a time or both, then refuse.
     Grace = 2,
-    /// Allow and bill.
+    /// Allow and bill, up to a spend cap if there is one.
     Overage = 3,
     /// Allow and count.
     Unlimited = 4,
@@ -2222,7 +2253,8 @@ pub struct ExtendRequest {
     /// shortened.
     #[prost(message, optional, tag = "3")]
     pub hold_for: ::core::option::Option<::prost_types::Duration>,
-    /// Units to hold in addition, 0 to 2^53-1. They can be refused; then the hold stays as it was.
+    /// Units to hold in addition, 0 to 2^53-1. They can be refused, also because the account is suspended
+    /// or its subscription has ended; then the hold stays as it was.
     #[prost(int64, tag = "4")]
     pub additional_units: i64,
     /// Makes a retry safe: 1 to 128 bytes, unique per account and write.
@@ -2476,6 +2508,9 @@ pub struct Entitlement {
     /// Where it comes from.
     #[prost(message, optional, tag = "9")]
     pub origin: ::core::option::Option<Origin>,
+    /// Why a use of one unit would be refused, if the feature were not in shadow mode.
+    #[prost(enumeration = "Denial", tag = "10")]
+    pub shadow_denial: i32,
 }
 /// ListEntitlementsResponse lists every feature of the catalog, in the catalog's order.
 #[derive(Clone, PartialEq, ::prost::Message)]

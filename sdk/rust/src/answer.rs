@@ -19,6 +19,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Why it was refused; absent when it was allowed.
     pub denial: Option<Denial>,
+    /// Why it would have been refused, if the feature were not in shadow mode.
+    pub shadow_denial: Option<Denial>,
     /// The limit that decided: the gravest, then the one with the least drawable units. Absent when
     /// the answer has nothing to do with a limit.
     pub binding: Option<LimitState>,
@@ -86,6 +88,10 @@ pub struct LimitState {
     pub sliding: bool,
     /// When the oldest units leave a sliding window. Absent: it does not slide, or is empty.
     pub oldest_units_leave_at: Option<SystemTime>,
+    /// When the grace that has begun ends by time. Absent: none has, or it ends with the window.
+    pub grace_until: Option<SystemTime>,
+    /// What the overage costs. Absent: the plan has no price for it.
+    pub overage_cost: Option<OverageCost>,
 }
 
 impl LimitState {
@@ -94,6 +100,17 @@ impl LimitState {
     pub fn frees_at(&self) -> Option<SystemTime> {
         if self.sliding { self.oldest_units_leave_at } else { self.window_end }
     }
+}
+
+/// What the overage of one limit costs in one window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverageCost {
+    /// So far, in minor units, rounded down: the very number that is billed.
+    pub minor: u64,
+    /// At most, in minor units. Absent: no bound.
+    pub cap_minor: Option<u64>,
+    /// ISO 4217 code.
+    pub currency: String,
 }
 
 /// Where an entitlement comes from.
@@ -248,6 +265,8 @@ pub struct Entitlement {
     pub allowed: bool,
     /// Why not.
     pub denial: Option<Denial>,
+    /// Why it would not be, if the feature were not in shadow mode.
+    pub shadow_denial: Option<Denial>,
     /// The value of a config feature, as JSON.
     pub config_value: Option<String>,
     /// The limits of a quota.

@@ -11,6 +11,7 @@ use crate::catalog::ROLLOUT_ALL_BP;
 use crate::effect::Effect;
 use crate::ledger::Ledger;
 use crate::names::NameId;
+use crate::policy::Excess;
 use crate::reservation::Reservations;
 use crate::time::Millis;
 
@@ -251,14 +252,22 @@ pub struct Account {
     pub draw: u32,
     // Invariant: at most one ledger of a (feature, limit) contains an instant.
     ledgers: Vec<Ledger>,
-    // Boxed because most accounts have none at any moment.
-    reservations: Option<Box<Reservations>>,
+    // Boxed because most accounts have none of it at any moment.
+    rare: Option<Box<Rare>>,
+}
+
+/// State that most accounts do not have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Rare {
+    reservations: Reservations,
+    // Invariant: at most one of a (feature, limit).
+    excesses: Vec<Excess>,
 }
 
 impl Account {
     /// A new account without usage.
     pub fn new(serial: u32, profile: Profile) -> Account {
-        Account { profile, serial, draw: 0, ledgers: Vec::new(), reservations: None }
+        Account { profile, serial, draw: 0, ledgers: Vec::new(), rare: None }
     }
 
     /// The same account, drawing by its id.
@@ -282,7 +291,22 @@ impl Account {
 
     /// All reservations, open or remembered.
     pub fn reservations(&self) -> Option<&Reservations> {
-        self.reservations.as_deref()
+        self.rare.as_ref().map(|rare| &rare.reservations).filter(|all| !all.is_empty())
+    }
+
+    /// What is remembered of going above included units, one for each limit at most.
+    pub fn excesses(&self) -> &[Excess] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.excesses)
+    }
+
+    /// What is remembered of going above the included units of a limit.
+    pub fn excess(&self, feature: NameId, limit: NameId) -> Option<&Excess> {
+        self.excesses().iter().find(|excess| excess.limit == limit && excess.feature == feature)
+    }
+
+    /// When something is to be announced though nobody asks; [`Millis::FOREVER`] when nothing is.
+    pub fn notice_at(&self) -> Millis {
+        self.excesses().iter().map(|excess| excess.notice_at).min().unwrap_or(Millis::FOREVER)
     }
 
     /// When a request that read the clock at `now` is decided: not before the account was known, nor
@@ -314,10 +338,12 @@ impl Account {
         self.ledgers.iter().filter(same).any(|later| counted_to <= later.window.start())
     }
 
-    /// Whether a hold has ended, or one can be forgotten, so that [`crate::decide::settle`] has
-    /// something to do.
+    /// Whether a hold has ended, or one can be forgotten, or a grace is about to end, so that
+    /// [`crate::decide::settle`] or [`crate::policy::settle_excesses`] has something to do.
     pub fn is_due(&self, now: Millis) -> bool {
-        self.reservations.as_ref().is_some_and(|r| r.next_event_at() <= now)
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| rare.reservations.next_event_at() <= now || self.notice_at() <= now)
     }
 
     /// Carries out one effect. Effects are absolute: applying the same one again changes nothing.
@@ -335,14 +361,22 @@ impl Account {
                 self.ledgers.retain(|l| !l.is(last.feature, last.limit, last.window.start()));
             }
             Effect::Reservation(after) => {
-                self.reservations.get_or_insert_default().put(after.clone());
+                self.rare.get_or_insert_default().reservations.put(after.clone());
             }
             Effect::ReservationForgotten(id) => {
-                if let Some(reservations) = &mut self.reservations {
-                    reservations.forget(*id);
-                    if reservations.is_empty() {
-                        self.reservations = None;
+                if let Some(rare) = &mut self.rare {
+                    rare.reservations.forget(*id);
+                    if **rare == Rare::default() {
+                        self.rare = None;
                     }
+                }
+            }
+            Effect::Excess(after) => {
+                let excesses = &mut self.rare.get_or_insert_default().excesses;
+                let same = |e: &&mut Excess| e.limit == after.limit && e.feature == after.feature;
+                match excesses.iter_mut().find(same) {
+                    Some(excess) => excess.clone_from(after),
+                    None => excesses.push((**after).clone()),
                 }
             }
             Effect::Signal(_) => {}
@@ -353,6 +387,6 @@ impl Account {
 impl Account {
     /// Restores the counter of reservation ids when an account is read back.
     pub fn restore_last_reservation(&mut self, last_id: u64) {
-        self.reservations.get_or_insert_default().set_last_id(last_id);
+        self.rare.get_or_insert_default().reservations.set_last_id(last_id);
     }
 }

@@ -10,6 +10,7 @@ use foldhash::fast::FixedState;
 
 use crate::limits;
 use crate::names::{NameId, Names};
+use crate::policy::LimitTerms;
 use crate::resolve;
 use crate::signal::SignalSwitches;
 use crate::window::WindowRule;
@@ -21,13 +22,18 @@ pub enum Policy {
     Block,
     /// Allow this much more, in basis points of the included units rounded down, then refuse.
     Grace {
-        /// 1 to 1,000,000 (0.01 % to 10,000 %).
+        /// 1 to 1,000,000 (0.01 % to 10,000 %), or [`Policy::GRACE_BY_TIME_ALONE`].
         grace_bp: u32,
     },
     /// Allow; what is above the included units is billed.
     Overage,
     /// Allow; soft thresholds are still watched.
     Unlimited,
+}
+
+impl Policy {
+    /// The `grace_bp` of a grace that has no bound in units, only one in time.
+    pub const GRACE_BY_TIME_ALONE: u32 = u32::MAX;
 }
 
 /// A limit as a feature defines it: its name and how its windows lie.
@@ -99,6 +105,8 @@ pub struct FeatureSpec {
     pub kind: FeatureKindSpec,
     /// Who gets it.
     pub offering: Offering,
+    /// Whether it is only watched: what would be refused is reported, and allowed.
+    pub shadow: bool,
 }
 
 /// One limit of a plan as written.
@@ -112,6 +120,8 @@ pub struct PlanLimitSpec {
     pub soft_limits_bp: Vec<u32>,
     /// What happens when the included units are used up.
     pub policy: Policy,
+    /// The rare parts of that.
+    pub terms: LimitTerms,
 }
 
 /// What a plan says about one feature, as written.
@@ -270,6 +280,8 @@ pub struct PlanLimit {
     pub soft_limits_bp: Vec<u32>,
     /// What happens when the included units are used up.
     pub policy: Policy,
+    /// The rare parts of that. Boxed because most limits have none.
+    pub terms: Option<Box<LimitTerms>>,
     // Invariant: the fingerprint of the fields above.
     mark: u32,
 }
@@ -286,13 +298,26 @@ impl PlanLimit {
         soft_limits_bp.sort_unstable();
         soft_limits_bp.dedup();
         let mark = resolve::mark(included_units, policy, &soft_limits_bp);
-        PlanLimit { limit, window, included_units, soft_limits_bp, policy, mark }
+        PlanLimit { limit, window, included_units, soft_limits_bp, policy, terms: None, mark }
+    }
+
+    /// The same limit with these terms.
+    pub fn with_terms(mut self, terms: LimitTerms) -> PlanLimit {
+        let mark = resolve::mark(self.included_units, self.policy, &self.soft_limits_bp);
+        self.mark = resolve::mark_terms(mark, &terms);
+        self.terms = (!terms.is_plain()).then(|| Box::new(terms));
+        self
     }
 
     /// The same limit with other included units.
     pub fn with_included(&self, included_units: Option<u64>) -> PlanLimit {
         let thresholds = self.soft_limits_bp.clone();
-        PlanLimit::new(self.limit, self.window, included_units, thresholds, self.policy)
+        let limit =
+            PlanLimit::new(self.limit, self.window, included_units, thresholds, self.policy);
+        match &self.terms {
+            None => limit,
+            Some(terms) => limit.with_terms((**terms).clone()),
+        }
     }
 
     /// Fingerprint of the definition, to notice a change.
@@ -307,14 +332,20 @@ impl PlanLimit {
         let included = self.included_units?;
         match self.policy {
             Policy::Block => Some(included),
+            Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE } => None,
             Policy::Grace { .. } => Some(included.saturating_add(self.grace_units())),
-            Policy::Overage | Policy::Unlimited => None,
+            Policy::Overage => {
+                let overage = self.terms.as_ref()?.overage.as_ref()?;
+                Some(included.saturating_add(overage.cap_units()?))
+            }
+            Policy::Unlimited => None,
         }
     }
 
-    /// Units of grace; 0 without grace. Rounded down.
+    /// Units of grace; 0 without grace, and for a grace by time alone. Rounded down.
     pub fn grace_units(&self) -> u64 {
         match (self.policy, self.included_units) {
+            (Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE }, _) => 0,
             (Policy::Grace { grace_bp }, Some(included)) => {
                 let units = u128::from(included) * u128::from(grace_bp) / 10_000;
                 u64::try_from(units).unwrap_or(u64::MAX)
@@ -382,6 +413,8 @@ pub struct Feature {
     pub kind: FeatureKind,
     /// Who gets it.
     pub offering: Offering,
+    /// Whether it is only watched: what would be refused is reported, and allowed.
+    pub shadow: bool,
 }
 
 /// A plan, checked.
@@ -620,6 +653,7 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
         scale: spec.scale,
         kind,
         offering: spec.offering,
+        shadow: spec.shadow,
     }
 }
 
@@ -646,6 +680,7 @@ fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Name
                         limit.soft_limits_bp,
                         limit.policy,
                     )
+                    .with_terms(limit.terms)
                 })
                 .collect();
             Entitlement::Quota { limits }

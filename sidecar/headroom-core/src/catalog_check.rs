@@ -5,6 +5,7 @@
 //! file turns it into a line. Templates are checked by whoever renders them.
 
 mod prompts;
+mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -241,19 +242,22 @@ fn check_plans(report: &mut Report, list: &str, plans: &[PlanSpec], names: &Name
 }
 
 fn check_price(report: &mut Report, path: &[&str], price: &Price) {
-    let currency = &price.currency;
-    if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
-        report.say(
-            &[path, &["price", "currency"]].concat(),
-            format_args!(
-                "{currency:?} is no currency: three capital letters of ISO 4217, as `USD`"
-            ),
-        );
-    }
+    check_currency(report, &[path, &["price", "currency"]].concat(), &price.currency);
     if price.minor > limits::UNITS_MAX {
         report.say(
             &[path, &["price", "amount_minor"]].concat(),
             format_args!("the price is {}, at most {} is possible", price.minor, limits::UNITS_MAX),
+        );
+    }
+}
+
+fn check_currency(report: &mut Report, path: &[&str], currency: &str) {
+    if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
+        report.say(
+            path,
+            format_args!(
+                "{currency:?} is no currency: three capital letters of ISO 4217, as `USD`"
+            ),
         );
     }
 }
@@ -292,6 +296,8 @@ fn check_entitlement(
                     );
                 }
                 check_plan_limit(report, &path, limit);
+                let shape = known.iter().find(|shape| shape.limit == limit.limit);
+                terms::check_terms(report, &path, limit, shape.map(|shape| shape.window));
             }
         }
         (FeatureKindSpec::Switch | FeatureKindSpec::Config | FeatureKindSpec::Quota { .. }, _) => {
@@ -333,7 +339,7 @@ fn check_plan_limit(report: &mut Report, path: &[&str], limit: &PlanLimitSpec) {
             &included_path,
             format_args!("{units} units are included, at most {} are possible", limits::UNITS_MAX),
         ),
-        (Some(0), Policy::Grace { .. }) => {
+        (Some(0), Policy::Grace { grace_bp }) if grace_bp != Policy::GRACE_BY_TIME_ALONE => {
             report.say(&policy_path, "a grace on 0 included units is 0 units: use `block`");
         }
         (None, Policy::Block | Policy::Grace { .. } | Policy::Overage) => report.say(
@@ -347,6 +353,7 @@ fn check_plan_limit(report: &mut Report, path: &[&str], limit: &PlanLimitSpec) {
         (Some(_), _) | (None, Policy::Unlimited) => {}
     }
     if let Policy::Grace { grace_bp } = limit.policy
+        && grace_bp != Policy::GRACE_BY_TIME_ALONE
         && !(1..=GRACE_BP_MAX).contains(&grace_bp)
     {
         let percent = Percent(grace_bp);

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use crate::catalog::{PlanLimit, Policy};
 use crate::ledger::Ledger;
 use crate::names::NameId;
+use crate::policy::{self, Beyond, Room};
 use crate::reservation::{ReservationId, ReservationState};
 use crate::resolve::Origin;
 use crate::time::Millis;
@@ -28,6 +29,8 @@ pub enum Denial {
     FeaturePaused,
     /// The included units (and grace) are used up.
     QuotaExhausted,
+    /// Overage has cost what the spend cap allows.
+    SpendCapReached,
     /// Enough units are left, but reservations hold them.
     InFlight,
 }
@@ -84,15 +87,17 @@ pub struct LimitState {
     /// When units next come free by time alone: at the end of the window, or when the oldest units
     /// leave a sliding one. [`Millis::FOREVER`]: never, or there is nothing to come free.
     pub frees_at: Millis,
+    /// Grace by time and the price of overage. `None` where the plan says nothing of the kind.
+    pub beyond: Option<Box<Beyond>>,
 }
 
 impl LimitState {
-    pub(crate) fn of(limit: &PlanLimit, ledger: Ledger) -> LimitState {
+    pub(crate) fn of(limit: &PlanLimit, ledger: Ledger, room: Room) -> LimitState {
         LimitState {
             ledger,
             included_units: limit.included_units,
             policy: limit.policy,
-            ceiling_units: limit.ceiling_units(),
+            ceiling_units: room.ceiling,
             passed_bp: limit
                 .soft_limits_bp
                 .iter()
@@ -101,6 +106,7 @@ impl LimitState {
                 .collect(),
             phase: WindowPhase::Open,
             frees_at: ledger.window.end(),
+            beyond: policy::beyond(limit, room),
         }
     }
 
@@ -120,7 +126,8 @@ impl LimitState {
         self.ceiling_units.map(|ceiling| ceiling.saturating_sub(self.ledger.held()))
     }
 
-    /// Units of grace not yet used. `None`: the limit has no grace.
+    /// Units of grace not yet used; 0 when its time has run out. `None`: the limit has no grace, or
+    /// one by time alone.
     pub fn grace_units_remaining(&self) -> Option<u64> {
         let (Policy::Grace { .. }, Some(included), Some(ceiling)) =
             (self.policy, self.included_units, self.ceiling_units)
@@ -130,13 +137,44 @@ impl LimitState {
         Some(ceiling.saturating_sub(self.ledger.used.max(included)))
     }
 
-    /// Used units above the included ones that are billed.
+    /// Used units above the included ones that are billed: never more than a spend cap allows. What
+    /// was recorded past it is debt.
     pub fn overage_units(&self) -> u64 {
         match (self.policy, self.included_units) {
-            (Policy::Overage, Some(included)) => self.ledger.used.saturating_sub(included),
+            (Policy::Overage, Some(included)) => {
+                let most = self.ceiling_units.map_or(u64::MAX, |ceiling| ceiling - included);
+                self.ledger.used.saturating_sub(included).min(most)
+            }
             _ => 0,
         }
     }
+
+    /// When the grace that has begun ends by time.
+    pub fn grace_until(&self) -> Option<Millis> {
+        self.beyond.as_ref()?.grace_until
+    }
+
+    /// What the overage has cost so far and may cost at most, in minor units of a currency. Rounded
+    /// down by [`policy::OverageTerms::cost_minor`]. `None`: the plan has no price for it.
+    pub fn overage_cost(&self) -> Option<OverageCost<'_>> {
+        let terms = self.beyond.as_ref()?.overage.as_ref()?;
+        Some(OverageCost {
+            minor: terms.cost_minor(self.overage_units()),
+            cap_minor: terms.cap_minor,
+            currency: &terms.currency,
+        })
+    }
+}
+
+/// What overage costs in one window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverageCost<'a> {
+    /// So far, in minor units.
+    pub minor: u64,
+    /// At most, in minor units. `None`: no bound.
+    pub cap_minor: Option<u64>,
+    /// ISO 4217 code.
+    pub currency: &'a str,
 }
 
 /// The answer to one request.
@@ -157,6 +195,8 @@ pub struct Decision {
     pub value_json: Option<Arc<str>>,
     /// Milliseconds after which time may have lifted a refusal.
     pub retry_after_ms: Option<i64>,
+    /// Why it would have been refused, if the feature were not in shadow mode.
+    pub shadow: Option<Denial>,
 }
 
 /// What an operation did besides deciding. Zero or `None` where the operation has no such thing.

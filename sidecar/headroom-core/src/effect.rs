@@ -5,6 +5,7 @@
 //! ("the ledger is now this"), so replaying one twice does no harm.
 
 use crate::ledger::Ledger;
+use crate::policy::Excess;
 use crate::reservation::{Reservation, ReservationId};
 use crate::signal::Signal;
 
@@ -20,6 +21,9 @@ pub enum Effect {
     Reservation(Reservation),
     /// A reservation is not remembered any more.
     ReservationForgotten(ReservationId),
+    /// What is remembered of an account above the included units of a limit is now this. Boxed
+    /// because it is rare and large.
+    Excess(Box<Excess>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
 }

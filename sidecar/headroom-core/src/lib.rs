@@ -18,6 +18,7 @@ pub mod effect;
 pub mod ledger;
 pub mod limits;
 pub mod names;
+pub mod policy;
 pub mod projection;
 pub mod prompt;
 pub mod reservation;

@@ -33,6 +33,14 @@ pub const CLOSED_RESERVATIONS_MAX: usize = 1_000;
 /// Longest hold. Milliseconds: 7 days.
 pub const HOLD_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
 
+/// Windows that grace may be used in within its span, and graces remembered of one limit of one
+/// account. More are refused by the catalog check; of the remembered ones the oldest is forgotten.
+pub const GRACE_TIMES_MAX: usize = 12;
+
+/// Windows without use that a carried debt is followed through. What they all do not take off is
+/// forgiven.
+pub const CARRY_WINDOWS_MAX: usize = 100;
+
 /// Overrides of one account. The next one is refused.
 pub const OVERRIDES_MAX: usize = 256;
 

@@ -23,7 +23,7 @@ pub fn scenario(decision: &Decision) -> Option<(Scenario, Severity)> {
         Verdict::Allowed => None,
         Verdict::SoftLimit => Some((Scenario::NearLimit, Severity::Warning)),
         Verdict::Grace => Some((Scenario::Grace, Severity::Alarm)),
-        Verdict::Overage | Verdict::Denied(Denial::QuotaExhausted) => {
+        Verdict::Overage | Verdict::Denied(Denial::QuotaExhausted | Denial::SpendCapReached) => {
             Some((Scenario::LimitHit, Severity::Alarm))
         }
         // Where the plan has it, the roll-out has not come to the account: buying more does not help.

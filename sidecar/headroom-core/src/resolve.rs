@@ -15,6 +15,7 @@ use crate::account::{OverrideValue, Profile};
 use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Merge, PlanLimit, Policy};
 use crate::limits::UNITS_MAX;
 use crate::names::NameId;
+use crate::policy::LimitTerms;
 use crate::time::Millis;
 use crate::window::WindowRule;
 
@@ -239,6 +240,18 @@ pub fn mark(included_units: Option<u64>, policy: Policy, soft_limits_bp: &[u32])
     };
     let head = [included_units.map_or(u64::MAX, |units| units), policy_tag, u64::from(grace_bp)];
     let words = head.into_iter().chain(soft_limits_bp.iter().map(|bp| u64::from(*bp)));
+    fold(words)
+}
+
+/// The fingerprint of a definition that has terms besides; without any it is the same.
+pub fn mark_terms(mark: u32, terms: &LimitTerms) -> u32 {
+    if terms.is_plain() {
+        return mark;
+    }
+    fold(std::iter::once(u64::from(mark)).chain(terms.words()))
+}
+
+fn fold(words: impl Iterator<Item = u64>) -> u32 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in words.flat_map(u64::to_le_bytes) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

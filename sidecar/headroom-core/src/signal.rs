@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use crate::catalog::PlanLimit;
+use crate::catalog::{PlanLimit, Policy};
 use crate::effect::{Effect, Effects};
 use crate::ledger::{Ledger, Marks};
 use crate::names::NameId;
@@ -18,17 +18,32 @@ pub enum SignalName {
     UsageCeiling,
     /// An attempt was refused because of a limit, or would have been without grace or overage.
     FeatureLimitHit,
+    /// Usage went above the included units, into grace.
+    GraceStarted,
+    /// A grace is about to end by time.
+    GraceEnding,
+    /// Usage went above the included units, into overage.
+    OverageStarted,
 }
 
 impl SignalName {
     /// Every signal, in the order of the documentation.
-    pub const ALL: [SignalName; 2] = [SignalName::UsageCeiling, SignalName::FeatureLimitHit];
+    pub const ALL: [SignalName; 5] = [
+        SignalName::UsageCeiling,
+        SignalName::FeatureLimitHit,
+        SignalName::GraceStarted,
+        SignalName::GraceEnding,
+        SignalName::OverageStarted,
+    ];
 
     /// The word of the catalog and of the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             SignalName::UsageCeiling => "usage_ceiling",
             SignalName::FeatureLimitHit => "feature_limit_hit",
+            SignalName::GraceStarted => "grace_started",
+            SignalName::GraceEnding => "grace_ending",
+            SignalName::OverageStarted => "overage_started",
         }
     }
 
@@ -45,11 +60,36 @@ pub struct SignalSwitches {
     pub usage_ceiling: bool,
     /// Raise `feature_limit_hit`.
     pub feature_limit_hit: bool,
+    /// Raise `grace_started`.
+    pub grace_started: bool,
+    /// Raise `grace_ending`.
+    pub grace_ending: bool,
+    /// Raise `overage_started`.
+    pub overage_started: bool,
+}
+
+impl SignalSwitches {
+    /// Whether this one is raised.
+    pub fn raises(&self, name: SignalName) -> bool {
+        match name {
+            SignalName::UsageCeiling => self.usage_ceiling,
+            SignalName::FeatureLimitHit => self.feature_limit_hit,
+            SignalName::GraceStarted => self.grace_started,
+            SignalName::GraceEnding => self.grace_ending,
+            SignalName::OverageStarted => self.overage_started,
+        }
+    }
 }
 
 impl Default for SignalSwitches {
     fn default() -> Self {
-        SignalSwitches { usage_ceiling: true, feature_limit_hit: true }
+        SignalSwitches {
+            usage_ceiling: true,
+            feature_limit_hit: true,
+            grace_started: true,
+            grace_ending: true,
+            overage_started: true,
+        }
     }
 }
 
@@ -103,7 +143,7 @@ pub struct Signal {
     /// The revision of the limit's definition within the window.
     pub limit_revision: u16,
     /// The thresholds this write crossed, ascending, in basis points; 10,000 is the limit itself.
-    /// Empty for `feature_limit_hit`. The last one names the signal.
+    /// Only `usage_ceiling` has any. The last one names the signal.
     pub crossed_bp: SmallVec<[u32; 4]>,
     /// Units used before the write.
     pub previous_units: u64,
@@ -117,6 +157,8 @@ pub struct Signal {
     pub previous_state: SignalState,
     /// How it stands now.
     pub state: SignalState,
+    /// When the grace that began or is about to end does end by time.
+    pub grace_until: Option<Millis>,
     /// When.
     pub at: Millis,
 }
@@ -150,7 +192,9 @@ pub(crate) fn announce(
         ledger.marks = ledger.marks.with(Marks::REACHED);
         crossed_bp.push(REACHED_BP);
     }
-    let hit = change.refused_units > 0 || ledger.used > included_units;
+    // Above the included units of an unlimited policy nothing is in anybody's way.
+    let above = ledger.used > included_units && limit.policy != Policy::Unlimited;
+    let hit = change.refused_units > 0 || above;
     let newly_hit = hit && !before.has(Marks::HIT);
     if newly_hit {
         ledger.marks = ledger.marks.with(Marks::HIT);
@@ -169,6 +213,7 @@ pub(crate) fn announce(
             refused_units: change.refused_units,
             previous_state: SignalState::of(before),
             state: SignalState::of(ledger.marks),
+            grace_until: None,
             at: change.at,
         }))
     };

@@ -18,6 +18,7 @@ use headroom_core::decide::{self, Context, FeatureOp, HoldOp};
 use headroom_core::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::names::NameId;
+use headroom_core::policy;
 use headroom_core::prompt;
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::{Origin, resolve};
@@ -29,6 +30,7 @@ use crate::keys::{KeyBook, KeyEntry, KeyHash, KeyMemory, Receipt, hash_key, hash
 use crate::ports::{Seq, Store, StoreRefusal};
 use crate::read::as_of;
 use crate::record;
+use crate::timers::Timers;
 
 /// Shards of the account map: enough that two requests for different accounts rarely meet.
 pub(crate) const SHARDS: usize = 128;
@@ -57,6 +59,7 @@ pub struct Engine {
     pub(crate) keys: KeyBook,
     pub(crate) secret: [u8; 16],
     pub(crate) boot: u32,
+    pub(crate) timers: Timers,
     pub(crate) ledgers: AtomicU64,
     pub(crate) halted: AtomicU64,
 }
@@ -355,6 +358,7 @@ impl Engine {
             feature,
             value_json: None,
             retry_after_ms: None,
+            shadow: None,
         };
         Reply {
             outcome: Outcome { decision, amounts: Amounts::default() },
@@ -462,14 +466,25 @@ impl Engine {
         seq
     }
 
-    /// Brings an account up to date with time: holds that ended are given back first.
-    fn settle(&self, cx: Context<'_>, slot: &mut Slot, effects: &mut Effects, bytes: &mut Vec<u8>) {
+    /// Brings an account up to date with time: holds that ended are given back first, and a grace that
+    /// is about to end is announced.
+    pub(crate) fn settle(
+        &self,
+        cx: Context<'_>,
+        slot: &mut Slot,
+        effects: &mut Effects,
+        bytes: &mut Vec<u8>,
+    ) {
         if !slot.account.is_due(cx.now) {
             return;
         }
         effects.clear();
         let account = &slot.account;
-        if catch_unwind(AssertUnwindSafe(|| decide::settle(cx, account, effects))).is_err() {
+        let settle = || {
+            decide::settle(cx, account, effects);
+            policy::settle_excesses(cx, account, effects);
+        };
+        if catch_unwind(AssertUnwindSafe(settle)).is_err() {
             // Counting goes on with the holds as they are; nothing more is admitted.
             effects.clear();
             self.halt(slot);
@@ -491,10 +506,12 @@ impl Engine {
 
     fn apply(&self, slot: &mut Slot, seq: Seq, effects: &[Effect]) {
         let before = slot.account.ledgers().len();
+        let notice_at = slot.account.notice_at();
         for effect in effects {
             slot.account.apply(effect);
         }
         slot.last_seq = seq;
+        self.timers.reset(&slot.account, notice_at);
         let after = slot.account.ledgers().len();
         if after != before {
             self.ledgers.fetch_add((after as u64).wrapping_sub(before as u64), Ordering::Relaxed);
@@ -532,6 +549,7 @@ impl Engine {
             feature: (receipt.feature != Receipt::NO_LIMIT).then_some(receipt.feature),
             value_json: None,
             retry_after_ms: None,
+            shadow: None,
         };
         let plain = Amounts { units, ..Amounts::default() };
         let amounts = receipt.amounts.as_deref().copied().unwrap_or(plain);

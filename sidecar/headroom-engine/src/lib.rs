@@ -5,7 +5,7 @@
 //!
 //! - [`engine`] is the road of one request; [`admin`] what others tell it; [`read`] what can be asked.
 //! - [`record`] is what the journal keeps, [`recovery`] reads it back, [`digest`] feeds the projection.
-//! - [`keys`] makes retries safe.
+//! - [`keys`] makes retries safe; [`timers`] does what happens by time alone.
 
 pub mod admin;
 pub mod codec;
@@ -17,3 +17,4 @@ pub mod ports;
 pub mod read;
 pub mod record;
 pub mod recovery;
+pub mod timers;

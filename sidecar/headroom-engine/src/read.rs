@@ -169,6 +169,9 @@ pub(crate) fn as_of<'a>(cx: Context<'_>, account: &'a Account) -> Cow<'a, Accoun
         // An internal check failed; the next write halts the account. Reading shows what there is.
         return Cow::Borrowed(account);
     }
+    if effects.is_empty() {
+        return Cow::Borrowed(account); // Something is to be announced; reading does not.
+    }
     let mut copy = account.clone();
     for effect in &effects {
         copy.apply(effect);

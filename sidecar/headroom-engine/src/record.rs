@@ -11,6 +11,7 @@ use headroom_core::decision::{Amounts, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::names::NameId;
+use headroom_core::policy::Excess;
 use headroom_core::reservation::{Reservation, ReservationId, ReservationState};
 use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::time::Millis;
@@ -288,6 +289,7 @@ mod effect_kind {
     pub(super) const RESERVATION: u8 = 3;
     pub(super) const RESERVATION_FORGOTTEN: u8 = 4;
     pub(super) const SIGNAL: u8 = 5;
+    pub(super) const EXCESS: u8 = 6;
 }
 
 fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
@@ -314,6 +316,10 @@ fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::SIGNAL);
                 put_signal(out, signal);
             }
+            Effect::Excess(excess) => {
+                out.push(effect_kind::EXCESS);
+                put_excess(out, excess);
+            }
         }
     }
 }
@@ -330,6 +336,7 @@ fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed> {
             effect_kind::RESERVATION_FORGOTTEN => {
                 Effect::ReservationForgotten(ReservationId(from.u64("reservation")?))
             }
+            effect_kind::EXCESS => Effect::Excess(Box::new(take_excess(from)?)),
             effect_kind::SIGNAL => Effect::Signal(Box::new(take_signal(from)?)),
             _ => return Err(Malformed { what: "effect kind" }),
         });
@@ -412,10 +419,45 @@ pub(crate) fn take_reservation(from: &mut Take<'_>) -> Result<Reservation, Malfo
     Ok(Reservation { id, feature, units, expires_at, next_event_at, state, ledgers })
 }
 
+pub(crate) fn put_excess(out: &mut Vec<u8>, excess: &Excess) {
+    out.put_u64(u64::from(excess.feature.0));
+    out.put_u64(u64::from(excess.limit.0));
+    out.put_millis(excess.window_start);
+    out.put_u64(u64::from(excess.limit_revision));
+    out.put_millis(excess.started_at);
+    out.put_millis(excess.ends_at);
+    out.put_millis(excess.notice_at);
+    out.put_u64(excess.graces.len() as u64);
+    for (start, began) in &excess.graces {
+        out.put_millis(*start);
+        out.put_millis(*began);
+    }
+}
+
+pub(crate) fn take_excess(from: &mut Take<'_>) -> Result<Excess, Malformed> {
+    let mut excess = Excess {
+        feature: NameId(from.small("feature")?),
+        limit: NameId(from.small("limit")?),
+        window_start: from.millis("window start")?,
+        limit_revision: from.small("limit revision")?,
+        started_at: from.millis("beginning")?,
+        ends_at: from.millis("end of grace")?,
+        notice_at: from.millis("notice")?,
+        graces: Vec::new(),
+    };
+    for _ in 0..from.small::<usize>("graces")? {
+        excess.graces.push((from.millis("window start")?, from.millis("beginning")?));
+    }
+    Ok(excess)
+}
+
 pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
     out.push(match signal.name {
         SignalName::UsageCeiling => 0,
         SignalName::FeatureLimitHit => 1,
+        SignalName::GraceStarted => 2,
+        SignalName::GraceEnding => 3,
+        SignalName::OverageStarted => 4,
     });
     out.put_u64(u64::from(signal.feature.0));
     out.put_u64(u64::from(signal.limit.0));
@@ -432,15 +474,23 @@ pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
     put_state(out, signal.previous_state);
     put_state(out, signal.state);
     out.put_millis(signal.at);
+    // The names that were there before have no such field, on disk as in meaning.
+    if is_of_grace(signal.name) {
+        out.put_millis(signal.grace_until.unwrap_or(Millis::FOREVER));
+    }
 }
 
 pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
+    let name = match from.u8("signal name")? {
+        0 => SignalName::UsageCeiling,
+        1 => SignalName::FeatureLimitHit,
+        2 => SignalName::GraceStarted,
+        3 => SignalName::GraceEnding,
+        4 => SignalName::OverageStarted,
+        _ => return Err(Malformed { what: "signal name" }),
+    };
     Ok(Signal {
-        name: match from.u8("signal name")? {
-            0 => SignalName::UsageCeiling,
-            1 => SignalName::FeatureLimitHit,
-            _ => return Err(Malformed { what: "signal name" }),
-        },
+        name,
         feature: NameId(from.small("feature")?),
         limit: NameId(from.small("limit")?),
         window: from.window("window")?,
@@ -460,7 +510,16 @@ pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
         previous_state: take_state(from)?,
         state: take_state(from)?,
         at: from.millis("time")?,
+        grace_until: if is_of_grace(name) {
+            Some(from.millis("end of grace")?).filter(|at| *at != Millis::FOREVER)
+        } else {
+            None
+        },
     })
+}
+
+fn is_of_grace(name: SignalName) -> bool {
+    matches!(name, SignalName::GraceStarted | SignalName::GraceEnding)
 }
 
 fn put_state(out: &mut Vec<u8>, state: SignalState) {

@@ -24,6 +24,7 @@ use crate::engine::{Accounts, Engine, SHARDS, Slot};
 use crate::keys::{KeyBook, KeyEntry};
 use crate::ports::{Seq, Store};
 use crate::record::{self, Record};
+use crate::timers::Timers;
 
 /// What an engine is made of besides its state.
 pub struct EngineOptions {
@@ -100,6 +101,12 @@ mod entry_kind {
     pub(super) const HEAD: u8 = 1;
     pub(super) const ACCOUNT: u8 = 2;
     pub(super) const KEYS: u8 = 3;
+}
+
+/// Bits of the byte that says what an account's entry has besides its ledgers.
+mod rare {
+    pub(super) const RESERVATIONS: u8 = 1;
+    pub(super) const EXCESSES: u8 = 2;
 }
 
 impl Recovery {
@@ -264,6 +271,8 @@ impl Recovery {
     ) -> Result<(Engine, Installed), Vec<SpecProblem>> {
         let (catalog, _) = self.admin.build(spec.clone(), source)?;
         let ledgers = self.accounts.iter().map(|slot| slot.account.ledgers().len() as u64).sum();
+        let timers =
+            Timers::of(self.accounts.iter().map(|s| (s.account.notice_at(), s.account.serial)));
         let engine = Engine {
             accounts: self.accounts,
             serials: Mutex::new(self.serials),
@@ -273,6 +282,7 @@ impl Recovery {
             keys: self.keys,
             secret: options.secret,
             boot: options.boot,
+            timers,
             ledgers: AtomicU64::new(ledgers),
             halted: AtomicU64::new(0),
         };
@@ -449,10 +459,15 @@ fn put_slot(out: &mut Vec<u8>, id: &str, slot: &Slot) {
     for ledger in slot.account.ledgers() {
         record::put_ledger(out, ledger);
     }
+    let excesses = slot.account.excesses();
+    let with = |part: u8, is_there: bool| if is_there { part } else { 0 };
+    out.push(
+        with(rare::RESERVATIONS, slot.account.reservations().is_some())
+            | with(rare::EXCESSES, !excesses.is_empty()),
+    );
     match slot.account.reservations() {
-        None => out.push(0),
+        None => {}
         Some(reservations) => {
-            out.push(1);
             out.put_u64(reservations.last_id());
             // Outcomes in the order they came, so that the oldest is forgotten first again.
             let mut all: Vec<_> = reservations.iter().collect();
@@ -461,6 +476,12 @@ fn put_slot(out: &mut Vec<u8>, id: &str, slot: &Slot) {
             for reservation in all {
                 record::put_reservation(out, reservation);
             }
+        }
+    }
+    if !excesses.is_empty() {
+        out.put_u64(excesses.len() as u64);
+        for excess in excesses {
+            record::put_excess(out, excess);
         }
     }
 }
@@ -473,12 +494,21 @@ fn take_slot(from: &mut Take<'_>, id: &str) -> Result<Slot, Malformed> {
     for _ in 0..from.small::<usize>("ledgers")? {
         account.apply(&Effect::Ledger(record::take_ledger(from)?));
     }
-    if from.bool("reservations")? {
+    let parts = from.u8("parts of an account")?;
+    if parts & !(rare::RESERVATIONS | rare::EXCESSES) != 0 {
+        return Err(Malformed { what: "parts of an account" });
+    }
+    if parts & rare::RESERVATIONS != 0 {
         let last_id = from.u64("last reservation")?;
         for _ in 0..from.small::<usize>("reservations")? {
             account.apply(&Effect::Reservation(record::take_reservation(from)?));
         }
         account.restore_last_reservation(last_id);
+    }
+    if parts & rare::EXCESSES != 0 {
+        for _ in 0..from.small::<usize>("excesses")? {
+            account.apply(&Effect::Excess(Box::new(record::take_excess(from)?)));
+        }
     }
     Ok(Slot { account, last_seq, keys: None, halted: false })
 }

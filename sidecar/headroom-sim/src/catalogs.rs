@@ -5,6 +5,7 @@ use headroom_core::catalog::{
     PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP,
 };
 use headroom_core::limits::UNITS_MAX;
+use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, OverageTerms};
 use headroom_core::signal::SignalSwitches;
 use headroom_core::window::{CalendarUnit, Every, SpanUnit, WindowRule};
 
@@ -102,6 +103,7 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
         unit: String::new(),
         scale: 0,
         kind,
+        shadow: rng.percent(8),
         offering: offering(rng),
     }
 }
@@ -127,7 +129,7 @@ pub fn included(rng: &mut Rng) -> Option<u64> {
     }
 }
 
-fn plan_limit(rng: &mut Rng, limit: &str) -> PlanLimitSpec {
+fn plan_limit(rng: &mut Rng, limit: &str, window: WindowRule) -> PlanLimitSpec {
     let included_units = included(rng);
     let policy = match (included_units, rng.below(20)) {
         (None, _) | (_, 0..=2) => Policy::Unlimited,
@@ -143,7 +145,56 @@ fn plan_limit(rng: &mut Rng, limit: &str) -> PlanLimitSpec {
             }
         }
     }
-    PlanLimitSpec { limit: limit.to_owned(), included_units, soft_limits_bp, policy }
+    let (policy, terms) = terms(rng, included_units, policy, window);
+    PlanLimitSpec { limit: limit.to_owned(), included_units, soft_limits_bp, policy, terms }
+}
+
+/// The rare parts of a policy, which here are not rare.
+fn terms(
+    rng: &mut Rng,
+    included: Option<u64>,
+    mut policy: Policy,
+    window: WindowRule,
+) -> (Policy, LimitTerms) {
+    let mut terms = LimitTerms::default();
+    if matches!(window, WindowRule::Sliding(_)) {
+        return (policy, terms);
+    }
+    match policy {
+        Policy::Block if included.is_some() && rng.percent(10) => {
+            // Also nothing included may have a grace, if it is by time.
+            policy = Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE };
+            terms.grace = Some(grace(rng, true));
+        }
+        Policy::Grace { .. } if rng.percent(50) => terms.grace = Some(grace(rng, false)),
+        Policy::Overage if rng.percent(60) => {
+            let unit_price_nanos = *rng.pick(&[1, 333_333_333, 1_000_000_000, 2_500_000_000]);
+            let cap_minor = rng.percent(70).then(|| 3 + rng.below(12));
+            let currency = "USD".into();
+            terms.overage = Some(OverageTerms { unit_price_nanos, currency, cap_minor });
+        }
+        _ => {}
+    }
+    let is_capped = terms.overage.as_ref().is_some_and(|overage| overage.cap_minor.is_some());
+    let has_debt = match policy {
+        Policy::Block | Policy::Grace { .. } => included.is_some(),
+        Policy::Overage => is_capped,
+        Policy::Unlimited => false,
+    };
+    let follows = !matches!(window, WindowRule::Lifetime | WindowRule::FirstUse(_));
+    terms.carries_debt = has_debt && follows && rng.percent(50);
+    (policy, terms)
+}
+
+fn grace(rng: &mut Rng, by_time: bool) -> GraceTerms {
+    const HOUR_MS: i64 = 3_600_000;
+    let lasts_ms = *rng.pick(&[60_000, 2 * HOUR_MS, 30 * HOUR_MS, 120 * HOUR_MS]);
+    let notice_ms = *rng.pick(&[1, lasts_ms / 2, lasts_ms - 1]);
+    let times = rng
+        .percent(50)
+        .then(|| GraceTimes { times: *rng.pick(&[1, 1, 2, 12]), months: *rng.pick(&[1, 3, 12]) });
+    let lasts_ms = (by_time || rng.percent(80)).then_some(lasts_ms);
+    GraceTerms { lasts_ms, notice_ms, times }
 }
 
 fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
@@ -155,11 +206,11 @@ fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
             for shape in shapes {
                 if rng.percent(70) {
                     let place = usize::try_from(rng.below(limits.len() as u64 + 1)).expect("small");
-                    limits.insert(place, plan_limit(rng, &shape.limit));
+                    limits.insert(place, plan_limit(rng, &shape.limit, shape.window));
                 }
             }
             if limits.is_empty() {
-                limits.push(plan_limit(rng, &shapes[0].limit));
+                limits.push(plan_limit(rng, &shapes[0].limit, shapes[0].window));
             }
             EntitlementSpec::Quota { limits }
         }
@@ -206,6 +257,9 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
         signals: SignalSwitches {
             usage_ceiling: rng.percent(85),
             feature_limit_hit: rng.percent(85),
+            grace_started: rng.percent(85),
+            grace_ending: rng.percent(85),
+            overage_started: rng.percent(85),
         },
     }
 }
@@ -224,12 +278,18 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
         1 => to.signals.usage_ceiling = !to.signals.usage_ceiling,
         2 => to.signals.feature_limit_hit = !to.signals.feature_limit_hit,
         _ => {
+            let window = |feature: &str, limit: &str| {
+                let shape = from.features.iter().find(|known| known.feature == feature)?;
+                let FeatureKindSpec::Quota { limits } = &shape.kind else { return None };
+                limits.iter().find(|known| known.limit == limit).map(|known| known.window)
+            };
             for plan in to.plans.iter_mut().chain(&mut to.addons) {
-                for (_, entitlement) in &mut plan.entitlements {
+                for (feature, entitlement) in &mut plan.entitlements {
                     let EntitlementSpec::Quota { limits } = entitlement else { continue };
                     for limit in limits {
                         if rng.percent(40) {
-                            *limit = plan_limit(rng, &limit.limit);
+                            let window = window(feature, &limit.limit).expect("a checked catalog");
+                            *limit = plan_limit(rng, &limit.limit, window);
                         }
                     }
                 }

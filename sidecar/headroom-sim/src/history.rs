@@ -70,6 +70,8 @@ pub enum Step {
     Refuse(Option<StoreRefusal>),
     /// Old keys are dropped.
     Prune,
+    /// What time alone has brought is done.
+    Timers,
 }
 
 /// How a catalog differs from the one in force.
@@ -157,6 +159,7 @@ impl History {
             }),
             32..=33 => Step::Refuse(self.refusal()),
             34 => Step::Prune,
+            35..=37 => Step::Timers,
             _ => Step::Request(self.request(model, account, now)),
         }
     }

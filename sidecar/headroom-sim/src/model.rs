@@ -9,6 +9,7 @@ mod admin;
 mod hold;
 mod meter;
 mod plan;
+mod policy;
 mod sliding;
 mod view;
 
@@ -16,7 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headroom_core::catalog::{CatalogSpec, Policy};
 use headroom_core::decide::{FeatureOp, HoldOp};
-use headroom_core::decision::{Amounts, Verdict, WindowPhase};
+use headroom_core::decision::{Amounts, Denial, Verdict, WindowPhase};
+use headroom_core::policy::LimitTerms;
 use headroom_core::reservation::{ReservationId, ReservationState};
 use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
@@ -71,6 +73,10 @@ pub struct LimitAnswer {
     pub phase: WindowPhase,
     /// When units next come free.
     pub frees_at: i64,
+    /// When the grace that has begun ends by time.
+    pub grace_until: Option<i64>,
+    /// What the overage costs so far, and at most, in minor units.
+    pub cost: Option<(u128, Option<u64>)>,
 }
 
 /// The whole answer to a request.
@@ -92,6 +98,8 @@ pub struct Answer {
     pub value_json: Option<String>,
     /// When time may have lifted a refusal.
     pub retry_after_ms: Option<i64>,
+    /// Why it would have been refused.
+    pub shadow: Option<Denial>,
     /// What was done.
     pub amounts: Amounts,
     /// Whether it is the answer of an earlier write.
@@ -134,6 +142,8 @@ pub struct Told {
     pub previous_state: SignalState,
     /// How it stands now.
     pub state: SignalState,
+    /// When the grace ends by time.
+    pub grace_until: Option<i64>,
     /// When.
     pub at: i64,
 }
@@ -169,6 +179,7 @@ pub(crate) struct Terms {
     pub(crate) included: Option<u64>,
     pub(crate) policy: Policy,
     pub(crate) soft_bp: Vec<u32>,
+    pub(crate) more: LimitTerms,
 }
 
 /// A limit in force for one account.
@@ -199,12 +210,29 @@ pub(crate) struct Book {
     pub(crate) end: i64,
     /// Units and the debt among them, one entry per write.
     pub(crate) uses: Vec<(u64, u128)>,
+    /// Whether the first of them is what an earlier window owed.
+    pub(crate) owes: bool,
     pub(crate) terms: Terms,
     pub(crate) revision: u16,
     pub(crate) said: BTreeSet<Said>,
     /// Whether it has left the memory.
     pub(crate) closed: bool,
 }
+
+/// A window that went above its included units.
+#[derive(Debug, Clone)]
+pub(crate) struct Above {
+    pub(crate) feature: String,
+    pub(crate) limit: String,
+    pub(crate) start: i64,
+    pub(crate) revision: u16,
+    /// When its grace ends by time, and when that is said.
+    pub(crate) ends: Option<(i64, i64)>,
+    pub(crate) said: bool,
+}
+
+/// A grace that began: feature, limit, window start, and when.
+pub(crate) type Grace = (String, String, i64, i64);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Hold {
@@ -269,6 +297,9 @@ pub(crate) struct Account {
     pub(crate) books: Vec<Book>,
     /// When time was last allowed to change something.
     pub(crate) settled_at: i64,
+    /// The latest of each limit, in the order of the first ones.
+    pub(crate) above: Vec<Above>,
+    pub(crate) graces: Vec<Grace>,
     /// By their count, from 1.
     pub(crate) holds: BTreeMap<u32, Hold>,
     pub(crate) keys: BTreeMap<String, Remembered>,
@@ -288,6 +319,8 @@ pub struct Model {
     pub(crate) refusal: Option<StoreRefusal>,
     /// What the last step announced.
     pub(crate) told: Vec<Told>,
+    /// What else the last request met, for the coverage.
+    pub(crate) met: Vec<&'static str>,
 }
 
 /// What an operation came to, before it is dressed as an answer.
@@ -298,6 +331,7 @@ pub(crate) struct Done {
     pub(crate) feature: Option<String>,
     pub(crate) value_json: Option<String>,
     pub(crate) retry_after_ms: Option<i64>,
+    pub(crate) shadow: Option<Denial>,
     pub(crate) amounts: Amounts,
 }
 
@@ -311,6 +345,7 @@ impl Done {
             feature,
             value_json: None,
             retry_after_ms: None,
+            shadow: None,
             amounts: Amounts::default(),
         }
     }
@@ -333,6 +368,7 @@ impl Model {
     /// Answers a request.
     pub fn answer(&mut self, request: &Request, now: i64) -> Result<Answer, EngineError> {
         self.told.clear();
+        self.met.clear();
         match &request.asked {
             Asked::Feature(feature, FeatureOp::Check { units, attempt }) => {
                 self.check(request, feature, *units, *attempt, now)
@@ -360,6 +396,16 @@ impl Model {
         self.accounts.get(&request.account)?.keys.get(&request.key)?.seq
     }
 
+    /// What else the last request met.
+    pub fn met(&self) -> &[&'static str] {
+        &self.met
+    }
+
+    /// Whether the store takes writes.
+    pub fn takes(&self) -> bool {
+        self.refusal.is_none()
+    }
+
     /// Lets the store refuse writes, or take them.
     pub fn set_refusal(&mut self, refusal: Option<StoreRefusal>) {
         self.refusal = refusal;
@@ -375,6 +421,7 @@ impl Model {
     ) -> Result<Answer, EngineError> {
         if self.refusal.is_none() {
             self.know_settled(&request.account, now);
+            self.say_endings(&request.account, now);
         }
         let known = self.accounts.get(&request.account).cloned();
         let Some(mut account) = known.or_else(|| self.stranger(now)) else {
@@ -418,7 +465,9 @@ impl Model {
             return Err(refusal.clone().into());
         }
         self.settle(&mut account, now);
-        self.accounts.insert(request.account.clone(), account.clone());
+        self.accounts.insert(request.account.clone(), account);
+        self.say_endings(&request.account, now);
+        let mut account = self.accounts[&request.account].clone();
         let id = &request.account;
         let done = match asked {
             Asked::Feature(feature, op) => self.use_feature(id, &mut account, feature, *op, now)?,
@@ -452,6 +501,7 @@ impl Model {
             feature: known.feature.clone(),
             value_json: None,
             retry_after_ms: None,
+            shadow: None,
             amounts: known.amounts,
         }
     }
@@ -496,6 +546,7 @@ impl Model {
             feature: done.feature,
             value_json: done.value_json,
             retry_after_ms: done.retry_after_ms,
+            shadow: done.shadow,
             amounts: done.amounts,
             replayed,
             created_at: account.created_at,
@@ -506,7 +557,7 @@ impl Model {
     /// The answer to an account that is not known where there is no default plan.
     fn nobody(&self, now: i64) -> Answer {
         Answer {
-            verdict: Verdict::Denied(headroom_core::decision::Denial::UnknownAccount),
+            verdict: Verdict::Denied(Denial::UnknownAccount),
             binding: None,
             others: Vec::new(),
             origin: Origin::None,
@@ -514,6 +565,7 @@ impl Model {
             feature: None,
             value_json: None,
             retry_after_ms: None,
+            shadow: None,
             amounts: Amounts::default(),
             replayed: false,
             created_at: now,
@@ -543,6 +595,8 @@ impl Model {
             facts: BTreeMap::new(),
             books: Vec::new(),
             settled_at: now,
+            above: Vec::new(),
+            graces: Vec::new(),
             holds: BTreeMap::new(),
             keys: BTreeMap::new(),
         }

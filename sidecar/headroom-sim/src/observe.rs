@@ -36,6 +36,8 @@ pub fn limit(catalog: &Catalog, state: &LimitState) -> LimitAnswer {
         overage: state.overage_units().into(),
         phase: state.phase,
         frees_at: state.frees_at.0,
+        grace_until: state.grace_until().map(|at| at.0),
+        cost: state.overage_cost().map(|cost| (cost.minor.into(), cost.cap_minor)),
     }
 }
 
@@ -50,6 +52,7 @@ pub fn decision(catalog: &Catalog, decision: &Decision, created_at: i64) -> Answ
         feature: decision.feature.map(|id| text(catalog, id)),
         value_json: decision.value_json.as_ref().map(|value| value.to_string()),
         retry_after_ms: decision.retry_after_ms,
+        shadow: decision.shadow,
         amounts: Default::default(),
         replayed: false,
         created_at,
@@ -107,6 +110,7 @@ pub fn told(catalog: &Catalog, account: &str, signal: &Signal) -> Told {
         refused: signal.refused_units.into(),
         previous_state: signal.previous_state,
         state: signal.state,
+        grace_until: signal.grace_until.map(|at| at.0),
         at: signal.at.0,
     }
 }

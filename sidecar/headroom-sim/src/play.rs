@@ -169,6 +169,19 @@ impl Player {
                 self.engine.prune_keys(Millis(self.now));
                 Ok(())
             }
+            Step::Timers => {
+                self.engine.run_timers(Millis(self.now));
+                self.model.run_timers(self.now);
+                if !self.model.told().is_empty() {
+                    self.coverage.note("told by a timer");
+                }
+                compare::same(
+                    "whether a timer waits for what is due",
+                    &(self.engine.next_timer_at() <= Millis(self.now) && self.model.takes()),
+                    &false,
+                )?;
+                self.compare_told(before)
+            }
             step => self.administer(&step, before),
         }
     }
@@ -177,6 +190,9 @@ impl Player {
         let got = self.ask(request);
         let expected = self.model.answer(request, self.now);
         self.note_request(request, &expected);
+        for what in self.model.met() {
+            self.coverage.note(what);
+        }
         let observed = match &got {
             Ok(reply) => Ok(observe::reply(&self.engine.catalog(), reply)),
             Err(error) => Err(error.clone()),

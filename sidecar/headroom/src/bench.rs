@@ -186,6 +186,7 @@ fn engine(now: Millis) -> Result<Engine, String> {
             name: "Tokens".to_owned(),
             unit: "tokens".to_owned(),
             scale: 0,
+            shadow: false,
             kind: FeatureKindSpec::Quota {
                 limits: vec![LimitSpec {
                     limit: limit.clone(),
@@ -206,6 +207,7 @@ fn engine(now: Millis) -> Result<Engine, String> {
                         included_units: Some(1 << 40),
                         soft_limits_bp: vec![8_000],
                         policy: Policy::Block,
+                        terms: Default::default(),
                     }],
                 },
             )],

@@ -6,6 +6,7 @@
 
 mod maintenance;
 mod open;
+mod timers;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,7 @@ pub struct Sidecar {
     admin: Admin,
     readiness: Readiness,
     maintenance: maintenance::Maintenance,
+    timers: timers::Timers,
     drain_timeout: Duration,
     metrics: Metrics,
 }
@@ -336,8 +338,19 @@ fn open_doors(
     .map_err(StartError::Thread)?;
     let maintenance =
         maintenance::Maintenance::start(Arc::clone(&core), options).map_err(StartError::Thread)?;
+    let timers = timers::Timers::start(Arc::clone(&core)).map_err(StartError::Thread)?;
     let drain_timeout = options.drain_timeout;
-    Ok(Sidecar { core, control, server, admin, readiness, maintenance, drain_timeout, metrics })
+    Ok(Sidecar {
+        core,
+        control,
+        server,
+        admin,
+        readiness,
+        maintenance,
+        timers,
+        drain_timeout,
+        metrics,
+    })
 }
 
 fn standard_routes(routes: Routes, reporter: &tonic_health::server::HealthReporter) -> Routes {
@@ -370,6 +383,7 @@ impl Sidecar {
             tracing::warn!(connections, "connections were cut with requests in flight");
         }
         self.admin.drain(self.drain_timeout).await;
+        self.timers.stop();
         // The outbox waits for the projection, which by itself looks up once a second.
         let store = &self.core.store;
         store.wait_projected(store.appended(), self.drain_timeout);

@@ -5,7 +5,8 @@
 
 use super::{
     Committed, Decision, Entitlement, Entitlements, Extended, LimitState, Offer, Origin,
-    Projection, Prompt, Recorded, Released, Reservation, Reserved, UsagePage, UsageWindow,
+    OverageCost, Projection, Prompt, Recorded, Released, Reservation, Reserved, UsagePage,
+    UsageWindow,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -106,6 +107,7 @@ fn decision(proto: Option<v1::Decision>) -> Result<Decision, Error> {
         allowed: proto.allowed,
         verdict: proto.verdict(),
         denial: if proto.allowed { None } else { Some(proto.denial()) },
+        shadow_denial: Some(proto.shadow_denial()).filter(|d| *d != v1::Denial::Unspecified),
         source: proto.source(),
         durability: proto.durability(),
         binding: proto.binding.map(limit_state),
@@ -141,6 +143,12 @@ fn limit_state(proto: v1::LimitState) -> LimitState {
         limit_revision: proto.limit_revision,
         sliding: proto.sliding,
         oldest_units_leave_at: time(proto.oldest_units_leave_at),
+        grace_until: time(proto.grace_until),
+        overage_cost: proto.overage_cost.map(|cost| OverageCost {
+            minor: units(cost.cost_minor),
+            cap_minor: cost.cap_minor.map(units),
+            currency: cost.currency,
+        }),
     }
 }
 
@@ -185,6 +193,7 @@ fn entitlement(proto: v1::Entitlement) -> Entitlement {
     Entitlement {
         kind: proto.kind(),
         denial: if proto.allowed { None } else { Some(proto.denial()) },
+        shadow_denial: Some(proto.shadow_denial()).filter(|d| *d != v1::Denial::Unspecified),
         feature: proto.feature,
         feature_name: proto.feature_name,
         unit: proto.unit,

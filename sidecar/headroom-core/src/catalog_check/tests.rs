@@ -11,6 +11,7 @@ fn feature(name: &str, kind: FeatureKindSpec) -> FeatureSpec {
         scale: 0,
         kind,
         offering: crate::catalog::Offering::default(),
+        shadow: false,
     }
 }
 
@@ -43,6 +44,7 @@ fn good() -> CatalogSpec {
         included_units: Some(100),
         soft_limits_bp: vec![8_000, 9_500],
         policy: Policy::Block,
+        terms: Default::default(),
     };
     let entitlements = vec![
         ("tokens".to_owned(), EntitlementSpec::Quota { limits: vec![limit] }),
@@ -386,5 +388,94 @@ fn spans_of_windows_have_a_length_and_a_bound() {
             "{at}: a sliding window cannot be in months, which differ in length: use hours, days \
              or weeks, as `30 days`"
         ),
+    );
+}
+
+#[test]
+fn terms_of_policies_are_possible_and_fit_their_policy() {
+    use crate::policy::{GraceTerms, GraceTimes, OverageTerms};
+    let at = "plans/free/entitlements/tokens/monthly";
+    let grace = |lasts_ms, notice_ms, times: Option<(u8, u8)>| {
+        let times = times.map(|(times, months)| GraceTimes { times, months });
+        move |s: &mut CatalogSpec| {
+            limit(s).policy = Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE };
+            limit(s).terms.grace = Some(GraceTerms { lasts_ms, notice_ms, times });
+        }
+    };
+    check(grace(Some(60_000), 1, Some((12, 3))), "");
+    let open = "the grace has no end: say how much (`up_to`) or how long (`for`)";
+    check(grace(None, 1, None), &format!("{at}/policy: {open}"));
+    let bare = Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE };
+    check(|s| limit(s).policy = bare, &format!("{at}/policy: {open}"));
+    let length = format!("{at}/policy: a grace lasts 1 minute to 366 days");
+    check(grace(Some(59_999), 1, None), &length);
+    check(grace(Some(i64::MAX), 1, None), &length);
+    let notice = "the notice must come before the grace ends, and not before it begins";
+    check(grace(Some(60_000), 60_000, None), &format!("{at}/policy: {notice}"));
+    check(grace(Some(60_000), 0, None), &format!("{at}/policy: {notice}"));
+    check(
+        grace(Some(60_000), 1, Some((13, 2))),
+        &format!(
+            "{at}/policy: grace may be used 1 to 12 times, not 13\n\
+             {at}/policy: uses of grace are counted per month, quarter or year"
+        ),
+    );
+    check(
+        |s| {
+            grace(Some(60_000), 1, None)(s);
+            limit(s).policy = Policy::Block;
+        },
+        &format!("{at}/policy: terms of grace are given, but the policy is another"),
+    );
+
+    let overage = |unit_price_nanos, currency: &'static str, cap_minor| {
+        move |s: &mut CatalogSpec| {
+            let currency = currency.into();
+            limit(s).policy = Policy::Overage;
+            limit(s).terms.overage = Some(OverageTerms { unit_price_nanos, currency, cap_minor });
+        }
+    };
+    check(overage(1, "USD", Some(1)), "");
+    check(
+        overage(0, "usd", Some(u64::MAX)),
+        &format!(
+            "{at}/policy/overage/unit_price_minor: a unit of overage must cost something\n\
+             {at}/policy/overage/currency: \"usd\" is no currency: three capital letters of ISO \
+             4217, as `USD`\n\
+             {at}/policy/overage/cap_minor: the cap is 18446744073709551615, at most \
+             9007199254740991 is possible"
+        ),
+    );
+    check(
+        overage(1_000_000_001, "USD", Some(1)),
+        &format!(
+            "{at}/policy/overage/cap_minor: the cap does not pay for a single unit: raise it, or \
+             use the policy `block`"
+        ),
+    );
+
+    let never = "there is never any debt to carry, because the policy refuses nothing";
+    for policy in [Policy::Unlimited, Policy::Overage] {
+        check(
+            |s| {
+                limit(s).policy = policy;
+                limit(s).terms.carries_debt = true;
+            },
+            &format!("{at}/debt: {never}"),
+        );
+    }
+    check(
+        |s| {
+            overage(1, "USD", Some(1))(s);
+            limit(s).terms.carries_debt = true;
+        },
+        "",
+    );
+    check(
+        |s| {
+            limits_of(s)[0].window = WindowRule::Lifetime;
+            limit(s).terms.carries_debt = true;
+        },
+        &format!("{at}/debt: a lifetime window has no next one that debt could be carried into"),
     );
 }

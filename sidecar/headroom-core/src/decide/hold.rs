@@ -18,9 +18,9 @@ use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
+use crate::policy;
 use crate::reservation::{Reservation, ReservationId, ReservationState};
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
-use crate::signal::{self, Change};
 use crate::time::Millis;
 use crate::window::WindowRule;
 
@@ -34,6 +34,7 @@ pub(super) fn reserve(
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
     let mut working = meter::weigh(cx, account, ask, units, false);
+    let shadow = meter::allow_in_shadow(cx, ask, &mut working, units, false);
     if meter::is_refused(&working) {
         meter::announce_refusal(cx, account, &mut working, units, effects);
         let decision = meter::answer(cx, account, ask, &working);
@@ -71,7 +72,8 @@ pub(super) fn reserve(
         units,
         ..Amounts::default()
     };
-    Ok(Outcome { decision: meter::answer(cx, account, ask, &working), amounts })
+    let decision = Decision { shadow, ..meter::answer(cx, account, ask, &working) };
+    Ok(Outcome { decision, amounts })
 }
 
 /// Holds longer, or more.
@@ -94,15 +96,27 @@ pub(super) fn extend(
     let scene = Scene::of(cx, account, held);
     let mut working = scene.working(cx, account, held);
     let mut moves = Vec::new();
+    let mut shadow = None;
     if additional_units > 0 {
+        // Asking for more is asking; what is held already stays, whatever became of the account.
+        if let Some(denial) = super::account_denial(cx, account) {
+            let decision = super::refusal(account, cx.now, Some(held.feature), denial);
+            return Ok(Outcome { decision, amounts: Amounts::default() });
+        }
         moves = sliding::moves(cx, account, held, &working);
         for (place, w) in working.iter_mut().enumerate() {
             if let Some(moved) = moves.iter_mut().find(|moved| moved.place == place) {
                 moved.weigh(w, additional_units);
             } else {
-                w.verdict = meter::admission(w.limit, &w.ledger, additional_units, false);
+                w.verdict = meter::admission(w.limit, w.room, &w.ledger, additional_units, false);
                 w.note_refused(additional_units);
             }
+        }
+        if let Some(feature) = cx.catalog.feature_of(held.feature)
+            && !working.is_empty()
+        {
+            let ask = Ask { feature, limits: &scene.limits, origin: scene.origin };
+            shadow = meter::allow_in_shadow(cx, ask, &mut working, additional_units, false);
         }
         if meter::is_refused(&working) {
             meter::announce_refusal(cx, account, &mut working, additional_units, effects);
@@ -142,7 +156,8 @@ pub(super) fn extend(
         ..Amounts::default()
     };
     effects.push(Effect::Reservation(after));
-    Ok(Outcome { decision: scene.answer(cx, account, held, &working), amounts })
+    let decision = Decision { shadow, ..scene.answer(cx, account, held, &working) };
+    Ok(Outcome { decision, amounts })
 }
 
 /// Turns a reservation into usage. Less than was held gives the rest back; more, or later than the
@@ -166,22 +181,28 @@ pub(super) fn commit(
     if working.iter().any(|w| w.ledger.held() - given_back + units > limits::UNITS_MAX) {
         return Err(OpError::CounterFull);
     }
+    let carried: SmallVec<[Option<Working<'_>>; 2]> =
+        working.iter().map(|w| meter::carried_now(cx, account, w.limit, &w.ledger)).collect();
+    if carried.iter().flatten().any(|to| to.ledger.held() + units > limits::UNITS_MAX) {
+        return Err(OpError::CounterFull);
+    }
 
     // Every check is above this line, every change below it.
     let mut debt_units = 0;
-    for w in &mut working {
+    for (w, carried) in working.iter_mut().zip(carried) {
         give_back(&mut w.ledger, held, still_held);
-        let debt = meter::debt_of(w.limit.ceiling_units(), &w.ledger, units, surplus_units);
+        let debt = meter::debt_of(w.room.ceiling, &w.ledger, units, surplus_units);
         debt_units = debt_units.max(debt);
-        let change = Change { at: cx.now, previous_units: w.ledger.used, refused_units: 0 };
+        let previous_units = w.ledger.used;
         w.ledger.debt += debt;
         w.ledger.used += units;
         assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
-        if w.beyond.as_ref().is_none_or(|beyond| beyond.is_told()) {
-            signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
-        }
-        w.verdict = meter::level(w.limit, &w.ledger);
+        meter::announce_use(cx, account, w, previous_units, effects);
+        w.verdict = meter::level(w.limit, w.room, &w.ledger);
         effects.push(put_or_close(cx, account, w.own()));
+        if let Some(to) = carried.filter(|_| debt > 0) {
+            meter::carry(cx, account, to, debt, effects);
+        }
     }
     close(cx.now, account, held, ReservationState::Committed { units }, effects);
     let amounts = Amounts {
@@ -211,7 +232,7 @@ pub(super) fn release(
     // Every check is above this line, every change below it.
     for w in &mut working {
         give_back(&mut w.ledger, held, still_held);
-        w.verdict = meter::level(w.limit, &w.ledger);
+        w.verdict = meter::level(w.limit, w.room, &w.ledger);
         effects.push(put_or_close(cx, account, w.own()));
     }
     close(cx.now, account, held, ReservationState::Released, effects);
@@ -264,8 +285,9 @@ impl<'a> Scene<'a> {
                 } else if known.is_some() {
                     ledger.see_limit(limit.mark());
                 }
-                let verdict = meter::level(limit, &ledger);
-                Working { limit, ledger, fresh: false, verdict, beyond }
+                let room = policy::room(account, limit, &ledger, cx.now);
+                let verdict = meter::level(limit, room, &ledger);
+                Working { limit, ledger, fresh: false, room, verdict, beyond }
             })
             .collect()
     }

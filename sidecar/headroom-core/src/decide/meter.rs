@@ -14,6 +14,8 @@ use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
+use crate::policy::{self, Room};
+use crate::reservation::ReservationState;
 use crate::resolve::{Origin, Resolved, resolve};
 use crate::signal::{self, Change};
 use crate::time::{Millis, Window};
@@ -45,6 +47,7 @@ pub(super) struct Working<'a> {
     /// The counters. Of a sliding window, the sum of its buckets.
     pub(super) ledger: Ledger,
     pub(super) fresh: bool,
+    pub(super) room: Room,
     pub(super) verdict: Verdict,
     /// The rest of a sliding window; boxed because most windows do not slide.
     pub(super) beyond: Option<Box<Beyond>>,
@@ -66,7 +69,7 @@ impl Working<'_> {
 
     /// The limit as it stands.
     pub(super) fn state(&self) -> LimitState {
-        let state = LimitState::of(self.limit, self.ledger);
+        let state = LimitState::of(self.limit, self.ledger, self.room);
         match &self.beyond {
             None if self.is_not_begun() => state.not_begun(),
             None => state,
@@ -109,15 +112,25 @@ pub(super) fn ledger_now(
     }
     let profile = &account.profile;
     let ruled = window_at(limit.window, profile.anchor, profile.rules(), cx.now);
-    let earlier_end = account
+    let earlier = account
         .ledgers()
         .iter()
         .filter(|l| l.limit == limit.limit && l.feature == feature && l.window.end() <= cx.now)
-        .map(|l| l.window.end())
-        .max();
-    let start = earlier_end.map_or(ruled.start(), |end| end.max(ruled.start()));
+        .max_by_key(|l| l.window.end());
+    let start = earlier.map_or(ruled.start(), |l| l.window.end().max(ruled.start()));
     let window = Window::new(start, ruled.end()).unwrap_or(ruled);
-    LedgerNow { ledger: Ledger::new(feature, limit.limit, window, limit.mark()), fresh: true }
+    let mut ledger = Ledger::new(feature, limit.limit, window, limit.mark());
+    if let Some(earlier) = earlier
+        && carries_debt(limit)
+    {
+        ledger.used = policy::carried_units(account, limit, earlier, cx.now);
+        ledger.debt = policy::over(limit, ledger.used);
+    }
+    LedgerNow { ledger, fresh: true }
+}
+
+fn carries_debt(limit: &PlanLimit) -> bool {
+    limit.terms.as_ref().is_some_and(|terms| terms.carries_debt)
 }
 
 /// Compares `units` more with every limit. The verdicts are what the request would get.
@@ -133,7 +146,7 @@ pub(super) fn weigh<'a>(
         .iter()
         .map(|limit| {
             let mut w = working_now(cx, account, feature, limit);
-            w.verdict = admission(limit, &w.ledger, units, uses);
+            w.verdict = admission(limit, w.room, &w.ledger, units, uses);
             w.note_refused(units);
             w
         })
@@ -157,35 +170,52 @@ pub(super) fn working_now<'a>(
             (ledger, beyond) = (sum, Some(rest));
         }
     }
-    Working { limit, ledger, fresh, verdict: Verdict::Allowed, beyond }
+    let room = policy::room(account, limit, &ledger, cx.now);
+    Working { limit, ledger, fresh, room, verdict: Verdict::Allowed, beyond }
 }
 
 /// What one limit says to `units` more, used at once or held first.
-pub(super) fn admission(limit: &PlanLimit, ledger: &Ledger, units: u64, uses: bool) -> Verdict {
-    if let Some(ceiling) = limit.ceiling_units()
+pub(super) fn admission(
+    limit: &PlanLimit,
+    room: Room,
+    ledger: &Ledger,
+    units: u64,
+    uses: bool,
+) -> Verdict {
+    if let Some(ceiling) = room.ceiling
         && ledger.held().saturating_add(units) > ceiling
     {
         let fits_later = ledger.used.saturating_add(units) <= ceiling;
-        return Verdict::Denied(if fits_later { Denial::InFlight } else { Denial::QuotaExhausted });
+        return Verdict::Denied(match limit.policy {
+            _ if fits_later => Denial::InFlight,
+            Policy::Overage => Denial::SpendCapReached,
+            _ => Denial::QuotaExhausted,
+        });
     }
+    admitted(limit, room, ledger, units, uses)
+}
+
+/// How a limit stands with `units` more, used at once or held first.
+fn admitted(limit: &PlanLimit, room: Room, ledger: &Ledger, units: u64, uses: bool) -> Verdict {
     let mut after = *ledger;
     if uses {
         after.used = after.used.saturating_add(units);
     } else {
         after.reserved = after.reserved.saturating_add(units);
     }
-    level(limit, &after)
+    level(limit, room, &after)
 }
 
 /// How a limit stands with this ledger.
-pub(super) fn level(limit: &PlanLimit, ledger: &Ledger) -> Verdict {
+pub(super) fn level(limit: &PlanLimit, room: Room, ledger: &Ledger) -> Verdict {
     let Some(included) = limit.included_units else { return Verdict::Allowed };
     let above = ledger.held() > included;
     match limit.policy {
-        Policy::Grace { .. } if above => Verdict::Grace,
+        Policy::Grace { .. } if above && !room.grace_over => Verdict::Grace,
         Policy::Overage if above => Verdict::Overage,
-        // Only what is recorded afterwards takes a blocking limit past its included units.
-        Policy::Block if above => Verdict::SoftLimit,
+        // Only what is recorded afterwards takes a blocking limit past its included units, and a
+        // grace that has run out blocks.
+        Policy::Block | Policy::Grace { .. } if above => Verdict::SoftLimit,
         _ if limit.soft_limits_bp.iter().any(|bp| limit.is_past(ledger.used, *bp)) => {
             Verdict::SoftLimit
         }
@@ -198,11 +228,15 @@ fn binding_place(working: &[Working<'_>]) -> usize {
     let gravity = |w: &Working<'_>| match w.verdict {
         // The later variant of Denial is the less important one.
         Verdict::Denied(denial) => {
-            (1, i64::from(denial == Denial::QuotaExhausted), w.enough_at().0)
+            let rank = match denial {
+                Denial::QuotaExhausted => 2,
+                Denial::SpendCapReached => 1,
+                _ => 0,
+            };
+            (1, rank, w.enough_at().0)
         }
         allowed => {
-            let drawable =
-                w.limit.ceiling_units().map_or(u64::MAX, |c| c.saturating_sub(w.ledger.held()));
+            let drawable = w.room.ceiling.map_or(u64::MAX, |c| c.saturating_sub(w.ledger.held()));
             let rank = match allowed {
                 Verdict::Allowed | Verdict::Denied(_) => 0,
                 Verdict::SoftLimit => 1,
@@ -230,12 +264,13 @@ pub(super) fn answer(
 ) -> Decision {
     let binding = &working[binding_place(working)];
     let retry_after_ms = match binding.verdict {
-        Verdict::Denied(Denial::QuotaExhausted) if binding.enough_at() != Millis::FOREVER => {
+        Verdict::Denied(Denial::QuotaExhausted | Denial::SpendCapReached)
+            if binding.enough_at() != Millis::FOREVER =>
+        {
             Some(binding.enough_at().since(cx.now))
         }
         Verdict::Denied(Denial::InFlight) => {
-            let next = account.reservations().map_or(i64::MAX, |r| r.next_event_at().since(cx.now));
-            Some(next.clamp(1, IN_FLIGHT_RETRY_MS))
+            Some(freed_within(cx, account, binding.ledger.feature).unwrap_or(IN_FLIGHT_RETRY_MS))
         }
         _ => None,
     };
@@ -247,7 +282,38 @@ pub(super) fn answer(
         feature: Some(cx.catalog.feature(ask.feature).id),
         value_json: None,
         retry_after_ms,
+        shadow: None,
     }
+}
+
+/// Milliseconds until the first hold of a feature ends by time, if it ends before anybody would ask
+/// again anyway.
+fn freed_within(cx: Context<'_>, account: &Account, feature: NameId) -> Option<i64> {
+    let soon = account.reservations()?.due(cx.now.plus(IN_FLIGHT_RETRY_MS));
+    let mut open = soon.filter(|r| r.feature == feature && r.state == ReservationState::Open);
+    Some(open.next()?.expires_at.since(cx.now).clamp(1, IN_FLIGHT_RETRY_MS))
+}
+
+/// Lets a feature that is only watched go on where its limits refuse, and says why they do.
+pub(super) fn allow_in_shadow(
+    cx: Context<'_>,
+    ask: Ask<'_>,
+    working: &mut [Working<'_>],
+    units: u64,
+    uses: bool,
+) -> Option<Denial> {
+    if !cx.catalog.feature(ask.feature).shadow {
+        return None;
+    }
+    let denial = match working[binding_place(working)].verdict {
+        _ if ask.origin == Origin::None => Some(Denial::NotInPlan),
+        Verdict::Denied(denial) => Some(denial),
+        _ => None,
+    };
+    for w in working.iter_mut().filter(|w| !w.verdict.is_allowed()) {
+        w.verdict = admitted(w.limit, w.room, &w.ledger, units, uses);
+    }
+    denial
 }
 
 /// Whether any limit refuses.
@@ -265,10 +331,12 @@ pub(super) fn check(
     effects: &mut Effects,
 ) -> Outcome {
     let mut working = weigh(cx, account, ask, units, true);
+    let shadow = allow_in_shadow(cx, ask, &mut working, units, true);
     if attempt && is_refused(&working) {
         announce_refusal(cx, account, &mut working, units, effects);
     }
-    Outcome { decision: answer(cx, account, ask, &working), amounts: Amounts::default() }
+    let decision = Decision { shadow, ..answer(cx, account, ask, &working) };
+    Outcome { decision, amounts: Amounts::default() }
 }
 
 /// Decides and counts.
@@ -280,6 +348,7 @@ pub(super) fn consume(
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
     let mut working = weigh(cx, account, ask, units, true);
+    let shadow = allow_in_shadow(cx, ask, &mut working, units, true);
     if is_refused(&working) {
         announce_refusal(cx, account, &mut working, units, effects);
         return Ok(Outcome {
@@ -293,11 +362,12 @@ pub(super) fn consume(
 
     // Every check is above this line, every change below it.
     for w in &mut working {
-        use_units(cx, w, units, effects);
+        use_units(cx, account, w, (units, ask.origin), effects);
         put_ledger(cx, account, w.own(), w.fresh, effects);
         w.fresh = false;
     }
-    let decision = answer(cx, account, ask, &working);
+    let mut decision = answer(cx, account, ask, &working);
+    decision.shadow = shadow;
     Ok(Outcome { decision, amounts: Amounts { units, ..Amounts::default() } })
 }
 
@@ -322,11 +392,11 @@ pub(super) fn record(
     // Every check is above this line, every change below it.
     let mut debt_units = 0;
     for w in &mut working {
-        let debt = debt_of(w.limit.ceiling_units(), &w.ledger, units, units);
+        let debt = debt_of(w.room.ceiling, &w.ledger, units, units);
         w.ledger.debt += debt;
         debt_units = debt_units.max(debt);
-        use_units(cx, w, units, effects);
-        w.verdict = level(w.limit, &w.ledger);
+        use_units(cx, account, w, (units, origin), effects);
+        w.verdict = level(w.limit, w.room, &w.ledger);
         put_ledger(cx, account, w.own(), w.fresh, effects);
         w.fresh = false;
     }
@@ -340,11 +410,70 @@ pub(super) fn debt_of(ceiling: Option<u64>, ledger: &Ledger, units: u64, surplus
     surplus.min((ledger.held() + units).saturating_sub(ceiling))
 }
 
-fn use_units(cx: Context<'_>, w: &mut Working<'_>, units: u64, effects: &mut Effects) {
-    let change = Change { at: cx.now, previous_units: w.ledger.used, refused_units: 0 };
+fn use_units(
+    cx: Context<'_>,
+    account: &Account,
+    w: &mut Working<'_>,
+    (units, origin): (u64, Origin),
+    effects: &mut Effects,
+) {
+    let previous_units = w.ledger.used;
     w.ledger.used += units;
     assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
+    // What no plan contains has no limit that could be near or hit.
+    if origin != Origin::None {
+        announce_use(cx, account, w, previous_units, effects);
+    }
+}
+
+/// Says what a ledger has come to by a use.
+pub(super) fn announce_use(
+    cx: Context<'_>,
+    account: &Account,
+    w: &mut Working<'_>,
+    previous_units: u64,
+    effects: &mut Effects,
+) {
+    if w.beyond.as_ref().is_some_and(|beyond| !beyond.is_told()) {
+        return;
+    }
+    let change = Change { at: cx.now, previous_units, refused_units: 0 };
     signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
+    // Grace and overage begin in a window that lies still; of one that slides the hit is told.
+    if w.beyond.is_none() {
+        policy::begin(cx, account, w.limit, &mut w.room, (&w.ledger, previous_units), effects);
+    }
+}
+
+/// The window of now, when debt of an earlier one must be counted there at once: the limit carries
+/// debt, and a later window than `ledger`'s has taken over what it owed already.
+pub(super) fn carried_now<'a>(
+    cx: Context<'_>,
+    account: &Account,
+    limit: &'a PlanLimit,
+    ledger: &Ledger,
+) -> Option<Working<'a>> {
+    if !carries_debt(limit) || cx.now < ledger.window.end() || !account.is_replaced(ledger, 0) {
+        return None;
+    }
+    // A limit that carries debt does not slide.
+    Some(working_now(cx, account, ledger.feature, limit))
+}
+
+/// Counts debt of an earlier window as used in the window of now.
+pub(super) fn carry(
+    cx: Context<'_>,
+    account: &Account,
+    mut to: Working<'_>,
+    debt: u64,
+    effects: &mut Effects,
+) {
+    let previous_units = to.ledger.used;
+    to.ledger.debt += debt_of(to.limit.ceiling_units(), &to.ledger, debt, debt);
+    to.ledger.used += debt;
+    assert!(to.ledger.is_sound(), "unsound ledger {:?}", to.ledger);
+    announce_use(cx, account, &mut to, previous_units, effects);
+    put_ledger(cx, account, to.ledger, to.fresh, effects);
 }
 
 /// Lists a ledger as changed. A new one takes the place of older ones whose window is over.
@@ -379,7 +508,8 @@ pub(super) fn announce_refusal(
     effects: &mut Effects,
 ) {
     for w in working {
-        if w.verdict != Verdict::Denied(Denial::QuotaExhausted) || w.is_not_begun() {
+        let by_limit = [Denial::QuotaExhausted, Denial::SpendCapReached].map(Verdict::Denied);
+        if !by_limit.contains(&w.verdict) || w.is_not_begun() {
             continue;
         }
         if w.beyond.as_ref().is_some_and(|beyond| !beyond.is_told()) {

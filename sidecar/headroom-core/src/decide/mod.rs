@@ -166,11 +166,8 @@ enum Gate<'a> {
 
 /// Tests the denials that have nothing to do with counting, in their order of precedence.
 fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'a> {
-    if account.profile.suspended {
-        return Gate::Closed(Denial::AccountSuspended, Origin::None);
-    }
-    if account.profile.ends_at <= cx.now {
-        return Gate::Closed(Denial::SubscriptionEnded, Origin::None);
+    if let Some(denial) = account_denial(cx, account) {
+        return Gate::Closed(denial, Origin::None);
     }
     let id = cx.catalog.feature(feature).id;
     let allowed = |origin, value_json| Decision {
@@ -181,14 +178,15 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
         feature: Some(id),
         value_json,
         retry_after_ms: None,
+        shadow: None,
     };
     let resolved = resolve(cx.catalog, &account.profile, feature, cx.now);
     let offered = &cx.catalog.feature(feature).offering;
-    if *offered != Offering::default() {
+    if *offered != Offering::default() && resolved.0 != Resolved::NotInPlan {
         // Who has an override of the feature was chosen by hand, and is in every roll-out.
         let is_drawn =
             || account.is_drawn(&cx.catalog.feature(feature).feature, offered.rollout_bp);
-        if resolved.0 == Resolved::NotInPlan || (resolved.1 != Origin::Override && !is_drawn()) {
+        if resolved.1 != Origin::Override && !is_drawn() {
             return Gate::Closed(Denial::NotInPlan, resolved.1);
         }
         if offered.is_paused {
@@ -198,12 +196,32 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
     match resolved {
         // Units on a switch that is off are a mistake of the caller, but one that the plan hides:
         // not_in_plan is the answer that leads somewhere.
-        (Resolved::NotInPlan, _) => Gate::Closed(Denial::NotInPlan, Origin::None),
+        (Resolved::NotInPlan, _) => gate_of_shadow(cx, feature, allowed(Origin::None, None)),
         (Resolved::On, origin) => Gate::Plain(allowed(origin, None)),
         (Resolved::Value(value), origin) => {
             Gate::Plain(allowed(origin, Some(std::sync::Arc::clone(value))))
         }
         (Resolved::Limits(limits), origin) => Gate::Limits(limits, origin),
+    }
+}
+
+/// What stands against everything an account may ask for.
+fn account_denial(cx: Context<'_>, account: &Account) -> Option<Denial> {
+    if account.profile.suspended {
+        return Some(Denial::AccountSuspended);
+    }
+    (account.profile.ends_at <= cx.now).then_some(Denial::SubscriptionEnded)
+}
+
+/// A feature that the plan does not contain: refused, unless it is only watched.
+fn gate_of_shadow<'a>(cx: Context<'a>, feature: FeatureIx, allowed: Decision) -> Gate<'a> {
+    let denial = Denial::NotInPlan;
+    if !cx.catalog.feature(feature).shadow {
+        return Gate::Closed(denial, Origin::None);
+    }
+    match bare_limits(cx, feature) {
+        Some(limits) => Gate::Limits(limits, Origin::None),
+        None => Gate::Plain(Decision { shadow: Some(denial), ..allowed }),
     }
 }
 
@@ -222,6 +240,7 @@ pub(crate) fn refusal(
         feature,
         value_json: None,
         retry_after_ms: None,
+        shadow: None,
     }
 }
 

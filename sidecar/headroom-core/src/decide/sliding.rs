@@ -11,7 +11,7 @@
 use smallvec::SmallVec;
 
 use crate::account::Account;
-use crate::catalog::{Catalog, FeatureKind, PlanLimit};
+use crate::catalog::{Catalog, FeatureKind, PlanLimit, Policy};
 use crate::decide::Context;
 use crate::decide::meter::{self, LedgerNow, Working};
 use crate::decide::settle::put_or_close;
@@ -19,6 +19,7 @@ use crate::decision::{LimitState, WindowPhase};
 use crate::effect::Effect;
 use crate::ledger::{Ledger, Marks};
 use crate::names::NameId;
+use crate::policy::{self, Room};
 use crate::reservation::Reservation;
 use crate::signal::REACHED_BP;
 use crate::time::{Millis, Window};
@@ -158,6 +159,7 @@ pub(super) struct Moved {
     pub(super) beyond: Box<Beyond>,
     /// Whether that is new.
     pub(super) fresh: bool,
+    room: Room,
     counts_on_ms: i64,
 }
 
@@ -188,7 +190,8 @@ pub(super) fn moves(
         let others = account.ledgers().iter().filter(|l| !is_left(l)).chain([&left]);
         let (sum, beyond) = sum_of(others, w.limit, every, (to, fresh), to.window);
         let counts_on_ms = every.sliding_ms();
-        moves.push(Moved { place, left, sum, beyond, fresh, counts_on_ms });
+        let room = policy::room(account, w.limit, &sum, cx.now);
+        moves.push(Moved { place, left, sum, beyond, fresh, room, counts_on_ms });
     }
     moves
 }
@@ -196,7 +199,7 @@ pub(super) fn moves(
 impl Moved {
     /// Asks the bucket of now for `units` more, and leaves the answer with the limit.
     pub(super) fn weigh(&mut self, w: &mut Working<'_>, units: u64) {
-        w.verdict = meter::admission(w.limit, &self.sum, units, false);
+        w.verdict = meter::admission(w.limit, self.room, &self.sum, units, false);
         if let (false, Some(beyond)) = (w.verdict.is_allowed(), &mut w.beyond) {
             self.beyond.note_refused(&self.sum, w.limit, units);
             beyond.enough_at = self.beyond.enough_at;
@@ -290,7 +293,8 @@ fn passed(limit: &PlanLimit, used: u64) -> Marks {
     if limit.is_past(used, REACHED_BP) {
         marks = marks.with(Marks::REACHED);
     }
-    if limit.included_units.is_some_and(|included| used > included) {
+    let is_above = limit.included_units.is_some_and(|included| used > included);
+    if is_above && limit.policy != Policy::Unlimited {
         marks = marks.with(Marks::HIT);
     }
     marks

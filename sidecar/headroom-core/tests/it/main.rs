@@ -11,6 +11,7 @@ mod admission;
 mod binding;
 mod holds;
 mod overrides;
+mod policies;
 mod precedence;
 mod projections;
 mod prompts;

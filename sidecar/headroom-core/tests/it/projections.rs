@@ -18,6 +18,7 @@ fn state(included: Option<u64>, used: u64, window: Window) -> LimitState {
         passed_bp,
         phase: WindowPhase::Open,
         frees_at: window.end(),
+        beyond: None,
     }
 }
 

@@ -17,6 +17,7 @@ fn decision(world: &World, verdict: Verdict, feature: Option<&str>, plan: &str) 
         feature: feature.map(|feature| world.id(feature)),
         value_json: None,
         retry_after_ms: None,
+        shadow: None,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::world::{DAY_MS, World, daily, spec, total};
 
 const CEILING: SignalName = SignalName::UsageCeiling;
 const HIT: SignalName = SignalName::FeatureLimitHit;
+const OVERAGE: SignalName = SignalName::OverageStarted;
 
 #[test]
 fn a_threshold_is_announced_by_the_write_that_crosses_it_and_only_by_that() {
@@ -33,7 +34,7 @@ fn one_event_lists_all_thresholds_that_a_write_crossed() {
     assert_eq!((signal.included_units, signal.refused_units), (10, 0));
     assert_eq!((signal.previous_state, signal.state), (SignalState::Ok, SignalState::Warning));
     world.consume(5);
-    assert_eq!(world.told(), [(CEILING, vec![10_000]), (HIT, vec![])]);
+    assert_eq!(world.told(), [(CEILING, vec![10_000]), (HIT, vec![]), (OVERAGE, vec![])]);
     let signal = world.signals()[1];
     assert_eq!((signal.previous_state, signal.state), (SignalState::Warning, SignalState::Alarm));
 }
@@ -184,7 +185,12 @@ fn signals_are_switched_off_one_by_one() {
     for (usage_ceiling, feature_limit_hit) in
         [(true, true), (true, false), (false, true), (false, false)]
     {
-        let switches = SignalSwitches { usage_ceiling, feature_limit_hit };
+        let switches = SignalSwitches {
+            usage_ceiling,
+            feature_limit_hit,
+            overage_started: false,
+            ..SignalSwitches::default()
+        };
         let mut world = World::of(spec(&[daily(2, Policy::Overage)], switches));
         world.consume(3);
         let mut expected = vec![];
@@ -200,12 +206,14 @@ fn signals_are_switched_off_one_by_one() {
 
 #[test]
 fn grace_and_overage_are_announced_as_a_limit_hit() {
-    for policy in [Policy::Grace { grace_bp: 10_000 }, Policy::Overage] {
+    for (policy, started) in
+        [(Policy::Grace { grace_bp: 10_000 }, SignalName::GraceStarted), (Policy::Overage, OVERAGE)]
+    {
         let mut world = World::new(&[daily(2, policy)]);
         world.consume(2);
         assert_eq!(world.told(), [(CEILING, vec![10_000])]);
         world.consume(1);
-        assert_eq!(world.told(), [(HIT, vec![])], "{policy:?}");
+        assert_eq!(world.told(), [(HIT, vec![]), (started, vec![])], "{policy:?}");
         world.consume(1);
         assert_eq!(world.told(), [], "{policy:?}");
     }
@@ -215,7 +223,7 @@ fn grace_and_overage_are_announced_as_a_limit_hit() {
 fn nothing_included_is_reached_by_the_first_unit() {
     let mut world = World::new(&[daily(0, Policy::Overage)]);
     world.consume(1);
-    assert_eq!(world.told(), [(CEILING, vec![10_000]), (HIT, vec![])]);
+    assert_eq!(world.told(), [(CEILING, vec![10_000]), (HIT, vec![]), (OVERAGE, vec![])]);
 }
 
 #[test]

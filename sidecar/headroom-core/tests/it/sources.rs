@@ -25,6 +25,7 @@ fn catalog(offering: Offering) -> CatalogSpec {
         limit: "daily".to_owned(),
         included_units,
         soft_limits_bp: vec![],
+        terms: headroom_core::policy::LimitTerms::default(),
         policy: if included_units.is_some() { Policy::Overage } else { Policy::Unlimited },
     };
     let addon = |name: &str, entitlements| PlanSpec {

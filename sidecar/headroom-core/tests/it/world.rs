@@ -10,6 +10,7 @@ use headroom_core::decision::{LimitState, OpError, Outcome};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::{NameId, Names};
+use headroom_core::policy::{self, LimitTerms};
 use headroom_core::reservation::ReservationId;
 use headroom_core::signal::{Signal, SignalName, SignalSwitches};
 use headroom_core::time::Millis;
@@ -28,12 +29,20 @@ pub(crate) struct Limit {
     pub(crate) included: Option<u64>,
     pub(crate) soft_bp: Vec<u32>,
     pub(crate) policy: Policy,
+    pub(crate) terms: LimitTerms,
 }
 
 /// A daily limit in UTC.
 pub(crate) fn daily(included: u64, policy: Policy) -> Limit {
     let window = WindowRule::Calendar(CalendarUnit::Day);
-    Limit { limit: "daily", window, included: Some(included), soft_bp: vec![], policy }
+    Limit {
+        limit: "daily",
+        window,
+        included: Some(included),
+        soft_bp: vec![],
+        policy,
+        terms: LimitTerms::default(),
+    }
 }
 
 /// A limit that counts for ever.
@@ -62,6 +71,7 @@ pub(crate) fn spec(limits: &[Limit], signals: SignalSwitches) -> CatalogSpec {
         scale: 0,
         offering: headroom_core::catalog::Offering::default(),
         kind,
+        shadow: false,
     };
     let shapes =
         limits.iter().map(|l| LimitSpec { limit: l.limit.to_owned(), window: l.window }).collect();
@@ -70,6 +80,7 @@ pub(crate) fn spec(limits: &[Limit], signals: SignalSwitches) -> CatalogSpec {
         included_units: l.included,
         soft_limits_bp: l.soft_bp.clone(),
         policy: l.policy,
+        terms: l.terms.clone(),
     });
     let plan = |name: &str, entitlements| PlanSpec {
         plan: name.to_owned(),
@@ -104,6 +115,8 @@ pub(crate) struct World {
     pub(crate) now: i64,
     /// Every effect so far.
     pub(crate) effects: Effects,
+    /// What time had brought before it.
+    pub(crate) settled: Effects,
     /// The effects of the last request.
     pub(crate) last: Effects,
 }
@@ -120,7 +133,7 @@ impl World {
         let plan = names.get("pro").unwrap();
         let profile = Profile::new(plan, false, Millis(T0 - 2 * DAY_MS));
         let account = Account::new(7, profile);
-        World { names, catalog, account, now: T0, effects: vec![], last: vec![] }
+        World { names, catalog, account, now: T0, effects: vec![], settled: vec![], last: vec![] }
     }
 
     /// Puts another catalog into force.
@@ -157,9 +170,12 @@ impl World {
         let now = Millis(self.now);
         let mut effects = Effects::new();
         if self.account.is_due(now) {
-            decide::settle(Context { catalog: &self.catalog, now }, &self.account, &mut effects);
+            let cx = Context { catalog: &self.catalog, now };
+            decide::settle(cx, &self.account, &mut effects);
+            policy::settle_excesses(cx, &self.account, &mut effects);
             self.apply(&effects);
         }
+        self.settled = effects.clone();
         effects.clear();
         let before = self.account.clone();
         let cx = Context { catalog: &self.catalog, now };

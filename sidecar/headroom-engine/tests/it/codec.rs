@@ -7,6 +7,7 @@ use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::names::NameId;
+use headroom_core::policy::Excess;
 use headroom_core::reservation::{Reservation, ReservationId, ReservationState};
 use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::time::{Millis, Window};
@@ -49,9 +50,28 @@ fn signal(name: SignalName, state: SignalState) -> Effect {
         refused_units: 300,
         previous_state: SignalState::Ok,
         state,
+        grace_until: None,
         at: Millis(i64::MIN),
     };
     Effect::Signal(signal.into())
+}
+
+fn grace(name: SignalName, grace_until: Option<Millis>) -> Effect {
+    let Effect::Signal(signal) = signal(name, SignalState::Alarm) else { unreachable!() };
+    Effect::Signal(Box::new(Signal { grace_until, ..*signal }))
+}
+
+fn excess(graces: i64) -> Effect {
+    Effect::Excess(Box::new(Excess {
+        feature: NameId(u32::MAX),
+        limit: NameId(0),
+        window_start: Millis(-7),
+        limit_revision: u16::MAX,
+        started_at: Millis(1),
+        ends_at: Millis::FOREVER,
+        notice_at: Millis(i64::MIN),
+        graces: (0..graces).map(|place| (Millis(place), Millis(-place))).collect(),
+    }))
 }
 
 fn reservation(state: ReservationState) -> Effect {
@@ -79,6 +99,11 @@ fn every_effect() -> Vec<Effect> {
         signal(SignalName::UsageCeiling, SignalState::Warning),
         signal(SignalName::FeatureLimitHit, SignalState::Alarm),
         signal(SignalName::UsageCeiling, SignalState::Ok),
+        signal(SignalName::OverageStarted, SignalState::Alarm),
+        grace(SignalName::GraceStarted, None),
+        grace(SignalName::GraceEnding, Some(Millis(-3))),
+        excess(0),
+        excess(12),
     ];
     effects.extend(NUMBERS.map(|units| Effect::Ledger(ledger(units))));
     effects

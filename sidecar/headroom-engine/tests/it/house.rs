@@ -10,6 +10,7 @@ use headroom_core::catalog::{
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::decision::Verdict;
 use headroom_core::ledger::Ledger;
+use headroom_core::policy::LimitTerms;
 use headroom_core::reservation::ReservationId;
 use headroom_core::signal::SignalSwitches;
 use headroom_core::time::Millis;
@@ -34,6 +35,7 @@ pub(crate) fn spec(free_units: u64, default_plan: Option<&str>) -> CatalogSpec {
         unit: String::new(),
         scale: 0,
         offering: headroom_core::catalog::Offering::default(),
+        shadow: false,
         kind: FeatureKindSpec::Quota {
             limits: vec![LimitSpec { limit: "total".to_owned(), window: WindowRule::Lifetime }],
         },
@@ -44,6 +46,7 @@ pub(crate) fn spec(free_units: u64, default_plan: Option<&str>) -> CatalogSpec {
             included_units: Some(units),
             soft_limits_bp: vec![],
             policy: Policy::Block,
+            terms: LimitTerms::default(),
         };
         let quota = || EntitlementSpec::Quota { limits: vec![limit.clone()] };
         PlanSpec {

@@ -14,4 +14,5 @@ mod house;
 mod keys;
 mod races;
 mod recovery;
+mod timers;
 mod windows;

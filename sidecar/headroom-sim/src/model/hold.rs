@@ -2,7 +2,7 @@
 
 use headroom_core::catalog::Policy;
 use headroom_core::decide::HoldOp;
-use headroom_core::decision::{Amounts, OpError};
+use headroom_core::decision::{Amounts, OpError, Verdict};
 use headroom_core::reservation::{ReservationId, ReservationState};
 use headroom_core::resolve::Origin;
 use headroom_core::time::Millis;
@@ -141,7 +141,12 @@ impl Model {
             let gone = || Limit {
                 limit: limit.clone(),
                 window: WindowRule::Lifetime,
-                terms: Terms { included: Some(0), policy: Policy::Block, soft_bp: vec![] },
+                terms: Terms {
+                    included: Some(0),
+                    policy: Policy::Block,
+                    soft_bp: vec![],
+                    more: Default::default(),
+                },
                 gone: true,
             };
             let in_force = limits.iter().find(|known| known.limit == *limit);
@@ -168,7 +173,12 @@ impl Model {
         additional: u64,
     ) -> Result<Done, OpError> {
         let mut held = case.held.clone();
+        let mut shadow = None;
         if additional > 0 {
+            if let Some(denial) = account.barred(case.now) {
+                let refused = Verdict::Denied(denial);
+                return Ok(Done::refused(refused, Some(case.held.feature.clone())));
+            }
             let mut moved = case.pages.clone();
             for (page, there) in case.pages.iter_mut().zip(&mut moved) {
                 if let Some(new) = self.moved_page(account, case.count, page, case.now) {
@@ -178,6 +188,9 @@ impl Model {
                 there.asked = additional;
                 page.verdict = there.admits(additional, false);
                 page.enough_at = Some(there.enough_at());
+            }
+            if self.is_watched(&case.held.feature) {
+                shadow = Model::look_away(&mut case.pages, case.origin, additional, false);
             }
             if refuses(&case.pages) {
                 self.announce_refusal(case.id, account, &mut case.pages, additional, case.now);
@@ -205,7 +218,7 @@ impl Model {
         });
         let expires_at = Some(Millis(expires_at));
         let amounts = Amounts { expires_at, units, ..Amounts::default() };
-        Ok(Done { amounts, ..self.held_done(account, &case) })
+        Ok(Done { amounts, shadow, ..self.held_done(account, &case) })
     }
 
     fn commit(
@@ -223,13 +236,21 @@ impl Model {
         if !case.pages.iter().all(|page| page.fits_counter(units)) {
             return Err(OpError::CounterFull);
         }
+        let owed = |page: &Page| self.owed_now(account, page, case.now);
+        if case.pages.iter().filter_map(owed).any(|page| !page.fits_counter(units)) {
+            return Err(OpError::CounterFull);
+        }
         let mut debt = 0;
         for page in &mut case.pages {
             let previous = page.used();
-            debt = page.book_units(units, units - backed).max(debt);
-            self.announce(case.id, page, previous, 0, case.now);
+            let owed = page.book_units(units, units - backed);
+            debt = owed.max(debt);
+            self.announce_use(case.id, account, page, previous, case.now);
             page.verdict = page.stands();
             self.keep(account, page);
+            if let Some(mut later) = self.owed_now(account, page, case.now).filter(|_| owed > 0) {
+                self.carry(case.id, account, &mut later, owed, case.now);
+            }
         }
         let outcome = Some((case.now, ReservationState::Committed { units }));
         account.holds.insert(case.count, Hold { outcome, ..case.held.clone() });

@@ -21,6 +21,10 @@ pub(crate) struct Page {
     pub(crate) limit: Limit,
     pub(crate) book: Book,
     pub(crate) reserved: u128,
+    /// Its grace cannot be used any more, though its units could.
+    pub(crate) grace_over: bool,
+    /// When the grace that has begun ends by time.
+    pub(crate) grace_until: Option<i64>,
     pub(crate) verdict: Verdict,
     pub(crate) now: i64,
     /// Units last asked for.
@@ -46,7 +50,7 @@ impl Book {
 }
 
 impl Terms {
-    fn included(&self) -> Option<u128> {
+    pub(crate) fn included(&self) -> Option<u128> {
         self.included.map(u128::from)
     }
 
@@ -55,8 +59,9 @@ impl Terms {
         let included = self.included()?;
         match self.policy {
             Policy::Block => Some(included),
+            Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE } | Policy::Unlimited => None,
             Policy::Grace { grace_bp } => Some(included + included * u128::from(grace_bp) / 10_000),
-            Policy::Overage | Policy::Unlimited => None,
+            Policy::Overage => Some(included + self.cap_units()?),
         }
     }
 
@@ -77,6 +82,7 @@ impl Terms {
             match self.policy {
                 Policy::Grace { .. } => return Verdict::Grace,
                 Policy::Overage => return Verdict::Overage,
+                // Also a grace that is over: the page says so.
                 Policy::Block => return Verdict::SoftLimit,
                 Policy::Unlimited => {}
             }
@@ -142,23 +148,41 @@ impl Page {
         self.book.said.extend(carried);
     }
 
-    /// What the limit says to so many more units.
-    pub(crate) fn admits(&self, units: u64, at_once: bool) -> Verdict {
-        let units = u128::from(units);
-        match self.limit.terms.ceiling() {
-            Some(ceiling) if self.used() + units > ceiling => {
-                Verdict::Denied(Denial::QuotaExhausted)
-            }
-            Some(ceiling) if self.held() + units > ceiling => Verdict::Denied(Denial::InFlight),
-            _ => {
-                let used = if at_once { self.used() + units } else { self.used() };
-                self.limit.terms.verdict(used, self.held() + units)
-            }
+    /// The most that may be used and set aside now.
+    pub(crate) fn ceiling(&self) -> Option<u128> {
+        let terms = &self.limit.terms;
+        if self.grace_over { terms.included() } else { terms.ceiling() }
+    }
+
+    fn level(&self, used: u128, held: u128) -> Verdict {
+        match self.limit.terms.verdict(used, held) {
+            Verdict::Grace if self.grace_over => Verdict::SoftLimit,
+            verdict => verdict,
         }
     }
 
+    /// What the limit says to so many more units.
+    pub(crate) fn admits(&self, units: u64, at_once: bool) -> Verdict {
+        let units = u128::from(units);
+        match self.ceiling() {
+            Some(ceiling) if self.used() + units > ceiling => {
+                let spent = self.limit.terms.policy == Policy::Overage;
+                let denial = if spent { Denial::SpendCapReached } else { Denial::QuotaExhausted };
+                Verdict::Denied(denial)
+            }
+            Some(ceiling) if self.held() + units > ceiling => Verdict::Denied(Denial::InFlight),
+            _ => self.goes_on(units, at_once),
+        }
+    }
+
+    /// How the limit stands with so many more units, whatever it says to them.
+    pub(crate) fn goes_on(&self, units: u128, at_once: bool) -> Verdict {
+        let used = if at_once { self.used() + units } else { self.used() };
+        self.level(used, self.held() + units)
+    }
+
     pub(crate) fn stands(&self) -> Verdict {
-        self.limit.terms.verdict(self.used(), self.held())
+        self.level(self.used(), self.held())
     }
 
     pub(crate) fn fits_counter(&self, units: u64) -> bool {
@@ -168,7 +192,7 @@ impl Page {
     /// Adds units, of which so many are surplus; returns the debt among them.
     pub(crate) fn book_units(&mut self, units: u64, surplus: u64) -> u128 {
         let after = self.held() + u128::from(units);
-        let above = match self.limit.terms.ceiling() {
+        let above = match self.ceiling() {
             Some(ceiling) if after > ceiling => after - ceiling,
             _ => 0,
         };
@@ -179,7 +203,7 @@ impl Page {
 
     pub(crate) fn answer(&self) -> LimitAnswer {
         let terms = &self.limit.terms;
-        let ceiling = terms.ceiling();
+        let ceiling = self.ceiling();
         let included = terms.included();
         let used = self.used();
         let (start, end, phase, frees_at) = match &self.slide {
@@ -212,11 +236,15 @@ impl Page {
                 _ => None,
             },
             overage: match (terms.policy, included) {
-                (Policy::Overage, Some(included)) if used > included => used - included,
+                (Policy::Overage, Some(included)) if used > included => {
+                    terms.cap_units().map_or(used - included, |cap| cap.min(used - included))
+                }
                 _ => 0,
             },
             phase,
             frees_at,
+            grace_until: self.grace_until,
+            cost: terms.cost(used),
         }
     }
 }
@@ -232,12 +260,14 @@ pub(crate) fn binding(pages: &[Page]) -> &Page {
         // `max_by_key` takes the last of equals; the first of the plan is wanted.
         those.rev().max_by_key(|page| page.enough_at())
     };
-    if let Some(page) = denied(Denial::QuotaExhausted).or_else(|| denied(Denial::InFlight)) {
-        return page;
+    for denial in [Denial::QuotaExhausted, Denial::SpendCapReached, Denial::InFlight] {
+        if let Some(page) = denied(denial) {
+            return page;
+        }
     }
     let gravest = pages.iter().map(|page| page.verdict).max().expect("at least one limit");
     let drawable = |page: &&Page| {
-        page.limit.terms.ceiling().map_or(u128::MAX, |ceiling| ceiling - ceiling.min(page.held()))
+        page.ceiling().map_or(u128::MAX, |ceiling| ceiling - ceiling.min(page.held()))
     };
     let gravest = pages.iter().filter(|page| page.verdict == gravest);
     gravest.min_by_key(drawable).expect("the gravest is among them")
@@ -256,7 +286,7 @@ pub(crate) fn state(said: &BTreeSet<Said>) -> SignalState {
 impl Model {
     /// The page of a limit at an instant: of the window that began, or of a new one.
     pub(crate) fn page(&self, account: &Account, feature: &str, limit: &Limit, now: i64) -> Page {
-        let (start, end) = self.span_now(account, feature, limit, now);
+        let (start, end, owed) = self.span_now(account, feature, limit, now);
         let same = |b: &&Book| b.feature == feature && b.limit == limit.limit && b.start == start;
         let known = account.books.iter().find(same).cloned();
         let fresh = known.is_none();
@@ -265,7 +295,8 @@ impl Model {
             limit: limit.limit.clone(),
             start,
             end,
-            uses: Vec::new(),
+            owes: owed.0 > 0,
+            uses: if owed.0 > 0 { vec![owed] } else { Vec::new() },
             terms: limit.terms.clone(),
             revision: 1,
             said: BTreeSet::new(),
@@ -274,26 +305,28 @@ impl Model {
         self.page_of(account, book, limit, fresh, now)
     }
 
-    /// The window of a limit at an instant: the one that began, or a new one.
+    /// The window of a limit at an instant: the one that began, or a new one and what it takes over
+    /// of debt.
     pub(crate) fn span_now(
         &self,
         account: &Account,
         feature: &str,
         limit: &Limit,
         now: i64,
-    ) -> (i64, i64) {
+    ) -> (i64, i64, (u64, u128)) {
         let books = || {
             let of_limit = |b: &&Book| b.feature == feature && b.limit == limit.limit;
             account.books.iter().filter(of_limit)
         };
         if let Some(book) = books().find(|book| book.start <= now && now < book.end) {
-            return (book.start, book.end);
+            return (book.start, book.end, (0, 0));
         }
         let zone = Zone::named(&account.zone).expect("a zone that was accepted");
         let (start, end) = civil::window(limit.window, account.anchor, zone.rules(), now);
         // What began before a change of the rules goes on to its end; the next tiles.
-        let earlier = books().map(|book| book.end).filter(|end| *end <= now).max();
-        (earlier.map_or(start, |end| end.max(start)), end)
+        let earlier = books().filter(|book| book.end <= now).max_by_key(|book| book.end);
+        let owed = earlier.map_or((0, 0), |book| self.owed(account, limit, book, now));
+        (earlier.map_or(start, |book| book.end.max(start)), end, owed)
     }
 
     /// The page of a book under a limit; `fresh` says that the book is new.
@@ -315,10 +348,13 @@ impl Model {
         let lists = |hold: &&Hold| hold.feature == book.feature && hold.lists(&book);
         let open = account.holds.values().filter(lists).filter(|hold| hold.is_open(now));
         let reserved = open.map(|hold| u128::from(hold.units)).sum();
+        let (grace_over, grace_until) = account.grace(&book, &limit.terms, now);
         let mut page = Page {
             limit: limit.clone(),
             book,
             reserved,
+            grace_over,
+            grace_until,
             verdict: Verdict::Allowed,
             now,
             asked: 0,
@@ -375,7 +411,8 @@ impl Model {
                 crossed_bp.push(bp);
             }
         }
-        let hit = (refused > 0 || used > included) && !before.contains(&Said::Hit);
+        let above = used > included && terms.policy != Policy::Unlimited;
+        let hit = (refused > 0 || above) && !before.contains(&Said::Hit);
         if hit {
             page.book.said.insert(Said::Hit);
         }
@@ -397,6 +434,7 @@ impl Model {
             refused: u128::from(refused),
             previous_state: state(&before),
             state: state(&page.said()),
+            grace_until: None,
             at,
         };
         let count = self.told.len();
@@ -419,7 +457,8 @@ impl Model {
         now: i64,
     ) {
         for page in pages {
-            if page.verdict == Verdict::Denied(Denial::QuotaExhausted) && !page.is_not_begun() {
+            let used_up = [Denial::QuotaExhausted, Denial::SpendCapReached].map(Verdict::Denied);
+            if used_up.contains(&page.verdict) && !page.is_not_begun() {
                 let previous = page.used();
                 // Unless somebody was told, nothing is kept.
                 if self.announce(id, page, previous, units, now) {
@@ -439,12 +478,16 @@ impl Model {
     ) -> Done {
         let binding = binding(pages);
         let retry_after_ms = match binding.verdict {
-            Verdict::Denied(Denial::QuotaExhausted) if binding.enough_at() != civil::FOREVER => {
+            Verdict::Denied(Denial::QuotaExhausted | Denial::SpendCapReached)
+                if binding.enough_at() != civil::FOREVER =>
+            {
                 Some(binding.enough_at() - now)
             }
             Verdict::Denied(Denial::InFlight) => {
-                let next = account.holds.values().filter_map(|hold| hold.next_change(now)).min();
-                Some(next.map_or(1_000, |at| (at - now).clamp(1, 1_000)))
+                let open = account.holds.values().filter(|hold| hold.is_open(now));
+                let of_feature = open.filter(|hold| hold.feature == feature);
+                let next = of_feature.map(|hold| hold.expires_at - now).min();
+                Some(next.map_or(1_000, |ms| ms.clamp(1, 1_000)))
             }
             _ => None,
         };
@@ -455,6 +498,7 @@ impl Model {
             feature: Some(feature.to_owned()),
             value_json: None,
             retry_after_ms,
+            shadow: None,
             amounts: Amounts::default(),
         }
     }
@@ -466,18 +510,23 @@ impl Model {
         feature: &str,
         now: i64,
     ) -> Result<(Entitled, Origin), (Denial, Origin)> {
-        if account.suspended {
+        let barred = account.barred(now);
+        if barred == Some(Denial::AccountSuspended) {
             return Err((Denial::AccountSuspended, Origin::None));
         }
         let Some(shown) = self.feature(feature) else {
             return Err((Denial::UnknownFeature, Origin::None));
         };
-        if account.ends_at <= now {
-            return Err((Denial::SubscriptionEnded, Origin::None));
+        if let Some(denial) = barred {
+            return Err((denial, Origin::None));
         }
         let (entitled, origin) = self.entitled(account, feature, now);
         let rolled_out = shown.offering.rollout_bp > 0 || origin == Origin::Override;
         match entitled {
+            Entitled::Nothing if self.is_watched(feature) => match self.bare(feature) {
+                bare if bare.is_empty() => Ok((Entitled::Nothing, Origin::None)),
+                bare => Ok((Entitled::Limits(bare), Origin::None)),
+            },
             Entitled::Nothing => Err((Denial::NotInPlan, Origin::None)),
             _ if !rolled_out => Err((Denial::NotInPlan, origin)),
             _ if shown.offering.is_paused => Err((Denial::FeaturePaused, origin)),
@@ -524,13 +573,18 @@ impl Model {
                     page.verdict = page.admits(units, true);
                     page.asked = units;
                 }
+                let mut shadow = None;
+                if self.is_watched(feature) {
+                    shadow = Model::look_away(&mut pages, origin, units, true);
+                }
                 if attempt && refuses(&pages) {
                     self.announce_refusal(id, account, &mut pages, units, now);
                 }
-                self.done(account, feature, origin, &pages, now)
+                Done { shadow, ..self.done(account, feature, origin, &pages, now) }
             }
             Ok((entitled, origin)) => Done {
                 origin,
+                shadow: matches!(entitled, Entitled::Nothing).then_some(Denial::NotInPlan),
                 value_json: match entitled {
                     Entitled::Value(value) => Some(value),
                     _ => None,
@@ -564,6 +618,10 @@ impl Model {
             page.verdict = page.admits(units, at_once);
             page.asked = units;
         }
+        let mut shadow = None;
+        if self.is_watched(feature) {
+            shadow = Model::look_away(&mut pages, origin, units, at_once);
+        }
         if refuses(&pages) {
             self.announce_refusal(id, account, &mut pages, units, now);
             return Ok(self.done(account, feature, origin, &pages, now));
@@ -572,16 +630,19 @@ impl Model {
             return Err(OpError::CounterFull);
         }
         if let FeatureOp::Reserve { hold_ms, .. } = op {
-            return Ok(self.reserve(account, (units, hold_ms), origin, pages, now));
+            let done = self.reserve(account, (units, hold_ms), origin, pages, now);
+            return Ok(Done { shadow, ..done });
         }
         for page in &mut pages {
             let previous = page.used();
             page.book.uses.push((units, 0));
-            self.announce(id, page, previous, 0, now);
+            if origin != Origin::None {
+                self.announce_use(id, account, page, previous, now);
+            }
             self.keep(account, page);
         }
         let amounts = Amounts { units, ..Amounts::default() };
-        Ok(Done { amounts, ..self.done(account, feature, origin, &pages, now) })
+        Ok(Done { amounts, shadow, ..self.done(account, feature, origin, &pages, now) })
     }
 
     /// What happened is counted, whatever stands against it.
@@ -611,7 +672,9 @@ impl Model {
         for page in &mut pages {
             let previous = page.used();
             debt = page.book_units(units, units).max(debt);
-            self.announce(id, page, previous, 0, now);
+            if origin != Origin::None {
+                self.announce_use(id, account, page, previous, now);
+            }
             page.verdict = page.stands();
             self.keep(account, page);
         }
@@ -625,7 +688,12 @@ impl Model {
         let bare = |shape: &headroom_core::catalog::LimitSpec| Limit {
             limit: shape.limit.clone(),
             window: shape.window,
-            terms: Terms { included: Some(0), policy: Policy::Block, soft_bp: vec![] },
+            terms: Terms {
+                included: Some(0),
+                policy: Policy::Block,
+                soft_bp: vec![],
+                more: Default::default(),
+            },
             gone: false,
         };
         self.shapes(feature).iter().map(bare).collect()

@@ -173,7 +173,12 @@ impl Model {
             limits.push(Limit {
                 limit: planned.limit.clone(),
                 window: shape.expect("a checked catalog").window,
-                terms: Terms { included: planned.included_units, policy: planned.policy, soft_bp },
+                terms: Terms {
+                    included: planned.included_units,
+                    policy: planned.policy,
+                    soft_bp,
+                    more: planned.terms.clone(),
+                },
                 gone: false,
             });
         }
@@ -187,7 +192,12 @@ impl Model {
                 None => limits.push(Limit {
                     limit: limit.clone(),
                     window: shape.window,
-                    terms: Terms { included: *included, policy: Policy::Block, soft_bp: vec![] },
+                    terms: Terms {
+                        included: *included,
+                        policy: Policy::Block,
+                        soft_bp: vec![],
+                        more: Default::default(),
+                    },
                     gone: false,
                 }),
             }

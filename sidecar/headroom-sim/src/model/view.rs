@@ -48,6 +48,8 @@ impl Model {
             .map(|book| book.end.saturating_add(self.counts_on_ms(&book.feature, &book.limit)));
         let windows = windows.chain(passed);
         let holds = accounts().flat_map(|a| a.holds.values().filter_map(|h| h.next_change(now)));
+        let graces = accounts().flat_map(|a| a.above.iter().filter_map(|above| above.ends));
+        let graces = graces.flat_map(|(ends, said)| [ends, said]);
         let ends = accounts().map(|account| account.ends_at);
         let keys = accounts().filter_map(|account| {
             let last = account.keys.values().map(|known| known.at).max()?;
@@ -55,7 +57,13 @@ impl Model {
             Some((last + KEY_HORIZON_MS) / KEY_STEP_MS * KEY_STEP_MS + KEY_STEP_MS)
         });
         let far = now.saturating_add(500 * 24 * 60 * 60 * 1000);
-        windows.chain(holds).chain(ends).chain(keys).filter(|at| now < *at && *at < far).collect()
+        windows
+            .chain(holds)
+            .chain(graces)
+            .chain(ends)
+            .chain(keys)
+            .filter(|at| now < *at && *at < far)
+            .collect()
     }
 
     /// The reservations of an account that are remembered.

@@ -64,7 +64,11 @@ impl Player {
                 self.coverage.note("signal of a refusal");
             }
         }
-        same("the signals", &told.as_slice(), &self.model.told())
+        let mut expected = self.model.told().to_vec();
+        // Accounts are told of in any order, each in its own.
+        told.sort_by(|a, b| a.account.cmp(&b.account));
+        expected.sort_by(|a, b| a.account.cmp(&b.account));
+        same("the signals", &told, &expected)
     }
 
     /// Everything that can be asked is the same.
@@ -177,7 +181,20 @@ impl Player {
                 coverage.note(&format!("verdict {:?}", answer.verdict));
                 coverage.note(&format!("origin {:?}", answer.origin));
                 let amounts = &answer.amounts;
+                if let Some(denial) = answer.shadow {
+                    coverage.note(&format!("{word} in shadow: {denial:?}"));
+                }
+                let binding = answer.binding.as_ref();
                 let met = [
+                    ("grace with an end in time", binding.is_some_and(|b| b.grace_until.is_some())),
+                    (
+                        "grace that is over",
+                        binding.is_some_and(|b| b.grace_until.is_some() && b.grace_left == Some(0)),
+                    ),
+                    (
+                        "overage that costs something",
+                        binding.is_some_and(|b| b.cost.is_some_and(|(minor, _)| minor > 0)),
+                    ),
                     ("replayed", answer.replayed),
                     ("debt", amounts.debt_units > 0),
                     ("surplus", amounts.surplus_units > 0),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headroom_core::effect::Effect;
 use headroom_core::time::Millis;
 use headroom_engine::ports::Seq;
 use headroom_engine::record::{self, Record};
@@ -116,10 +117,18 @@ impl Player {
                 let plan = self.engine.catalog().text(profile.plan).to_owned();
                 self.model.know_account(account, &plan, profile.by_default, at.0);
             }
-            // Holds that ended are the model's by the clock; what left the memory is not.
-            Record::Noted { serial, at, .. } => {
-                let account = self.engine.account_id(serial).ok_or("a record of no account")?;
-                self.model.know_settled(&account, at.0);
+            // Holds that ended are the model's by the clock; what left the memory, and what was said, is
+            // not.
+            Record::Noted { serial, at, effects } => {
+                let id = self.engine.account_id(serial).ok_or("a record of no account")?;
+                self.model.know_settled(&id, at.0);
+                let catalog = self.engine.catalog();
+                for effect in &effects {
+                    if let Effect::Excess(excess) = effect {
+                        let feature = catalog.text(excess.feature);
+                        self.model.know_said(&id, feature, catalog.text(excess.limit));
+                    }
+                }
             }
             other => return Err(format!("a step does not go on after {other:?}")),
         }

@@ -5,6 +5,7 @@
 //! would be worse than one that comes a round later.
 
 mod places;
+mod policy;
 mod spans;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use headroom_core::catalog::{
 };
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::names::Names;
+use headroom_core::policy::LimitTerms;
 use headroom_core::signal::SignalSwitches;
 use headroom_core::window::{CalendarUnit, WindowRule};
 
@@ -140,6 +142,7 @@ fn read_features(
             scale: 0,
             kind: FeatureKindSpec::Switch,
             offering: Offering::default(),
+            shadow: false,
         }));
     }
     Some((features, unclear))
@@ -160,6 +163,8 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
     let name = fields.required("name").and_then(|entry| reader.text(entry));
     let kind = fields.required("kind").and_then(|entry| reader.word(entry, &words));
     let offering = read_offering(reader, &mut fields);
+    let shadow = fields.optional("shadow").and_then(|entry| reader.switch(entry));
+    let shadow = shadow.unwrap_or(false);
     let mut unit = String::new();
     let mut scale = 0;
     let kind = match kind {
@@ -197,7 +202,7 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
     fields.end();
     let feature = entry.name.to_owned();
     let name = name.unwrap_or_else(|| feature.clone());
-    Some(FeatureSpec { feature, name, unit, scale, kind: kind?, offering })
+    Some(FeatureSpec { feature, name, unit, scale, kind: kind?, offering, shadow })
 }
 
 /// What a feature says of who gets it. What cannot be read is as if it were not there.
@@ -381,6 +386,7 @@ fn read_entitlement(
                 included_units: Some(1),
                 soft_limits_bp: vec![],
                 policy: Policy::Block,
+                terms: LimitTerms::default(),
             };
             let read = |entry| {
                 read_plan_limit(reader, Entry::of(entry)).unwrap_or_else(|| stand_in(entry))
@@ -397,6 +403,7 @@ fn read_plan_limit(reader: &Reader, entry: Entry<'_>) -> Option<PlanLimitSpec> {
     let included = fields.required("included").and_then(|entry| read_included(reader, entry));
     let soft_limits = fields.optional("soft_limits");
     let policy = fields.optional("policy");
+    let debt = fields.optional("debt");
     fields.end();
     let soft_limits_bp = soft_limits.map(|entry| {
         let items = reader.list(entry, "a list of percentages, as `[80%, 95%]`")?;
@@ -404,15 +411,18 @@ fn read_plan_limit(reader: &Reader, entry: Entry<'_>) -> Option<PlanLimitSpec> {
         read.into_iter().collect::<Option<Vec<u32>>>()
     });
     let policy = match (policy, included) {
-        (Some(entry), _) => read_policy(reader, entry),
-        (None, Some(None)) => Some(Policy::Unlimited),
-        (None, Some(Some(_)) | None) => Some(Policy::Block),
+        (Some(entry), _) => policy::read_policy(reader, entry),
+        (None, Some(None)) => Some((Policy::Unlimited, LimitTerms::default())),
+        (None, Some(Some(_)) | None) => Some((Policy::Block, LimitTerms::default())),
     };
+    let carries_debt = debt.map_or(Some(false), |entry| policy::read_debt(reader, entry));
+    let (policy, terms) = policy?;
     Some(PlanLimitSpec {
         limit: entry.name.to_owned(),
         included_units: included?,
         soft_limits_bp: soft_limits_bp.unwrap_or_else(|| Some(vec![]))?,
-        policy: policy?,
+        policy,
+        terms: LimitTerms { carries_debt: carries_debt?, ..terms },
     })
 }
 
@@ -426,31 +436,6 @@ fn read_included(reader: &Reader, entry: Entry<'_>) -> Option<Option<u64>> {
             None
         }
         _ => reader.whole_number(entry, 0..=UNITS_MAX).map(Some),
-    }
-}
-
-fn read_policy(reader: &Reader, entry: Entry<'_>) -> Option<Policy> {
-    const FORMS: &str = "`block`, `{grace: 10%}`, `overage` or `unlimited`";
-    match entry.scalar() {
-        Some("block") => Some(Policy::Block),
-        Some("overage") => Some(Policy::Overage),
-        Some("unlimited") => Some(Policy::Unlimited),
-        Some("grace") => {
-            reader.note_at(entry, "how much grace? write `policy: {grace: 10%}`");
-            None
-        }
-        Some(word) => {
-            let message = format!("`policy` must be {FORMS}, found `{word}`");
-            let words = ["block", "grace", "overage", "unlimited"];
-            reader.note(Problem::at(entry.place(), message).suggest(word, words));
-            None
-        }
-        None => {
-            let mut fields = reader.fields(entry, FORMS)?;
-            let grace = fields.required("grace").and_then(|entry| reader.percent_bp(entry));
-            fields.end();
-            Some(Policy::Grace { grace_bp: grace? })
-        }
     }
 }
 
@@ -556,6 +541,9 @@ fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
     };
     read("usage_ceiling", &mut switches.usage_ceiling);
     read("feature_limit_hit", &mut switches.feature_limit_hit);
+    read("grace_started", &mut switches.grace_started);
+    read("grace_ending", &mut switches.grace_ending);
+    read("overage_started", &mut switches.overage_started);
     fields.end();
     switches
 }

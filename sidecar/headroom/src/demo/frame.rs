@@ -197,6 +197,7 @@ mod tests {
             allowed: verdict != Verdict::Denied,
             verdict,
             denial: None,
+            shadow_denial: None,
             binding: Some(LimitState {
                 limit: "hourly".into(),
                 policy: Policy::Block,
@@ -214,6 +215,8 @@ mod tests {
                 limit_revision: 1,
                 sliding: false,
                 oldest_units_leave_at: None,
+                grace_until: None,
+                overage_cost: None,
             }),
             other_limits: vec![],
             config_value: None,

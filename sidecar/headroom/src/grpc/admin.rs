@@ -216,6 +216,8 @@ impl Administration {
         };
         let now = clock.set(to)?;
         let seq = self.core.shared.engine.note_clock(true, now);
+        // At once, so that a clock that leaps again does not leap over what this leap has brought.
+        self.core.shared.engine.run_timers(now);
         self.written(seq).await?;
         Ok(v1::SetClockResponse { now: Some(timestamp(now)) })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headroom_core::decision::Verdict;
+use headroom_core::decision::{Denial, Verdict};
 use headroom_engine::ports::Archive;
 use headroom_proto::borrowed::Raw;
 use headroom_proto::encoded::{Encoded, Fields};
@@ -53,7 +53,7 @@ impl Entitlements {
         let mut bytes = Vec::with_capacity(ANSWER_BYTES_USUAL);
         let answered = decide(&mut Fields::new(&mut bytes)).map_err(|error| self.failed(error))?;
         let pending = answered.wait_for.map(|seq| self.gate.appended(seq));
-        Ok(Begun { pending, verdict: answered.verdict, bytes })
+        Ok(Begun { pending, verdict: answered.verdict, shadow: answered.shadow, bytes })
     }
 
     /// The second half: wait until it is written, count it, answer.
@@ -72,6 +72,7 @@ impl Entitlements {
         let elapsed = arrived.real.elapsed().unwrap_or_default();
         let (verdict, denial) = (present::verdict(begun.verdict), present::denial(begun.verdict));
         self.recorder.decision(operation, verdict, denial, elapsed);
+        self.recorder.shadow(present::reason(begun.shadow));
         Ok(Response::new(Encoded::new(begun.bytes)))
     }
 
@@ -85,6 +86,7 @@ impl Entitlements {
 struct Begun {
     pending: Option<Pending>,
     verdict: Verdict,
+    shadow: Option<Denial>,
     bytes: Vec<u8>,
 }
 

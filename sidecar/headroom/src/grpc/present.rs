@@ -104,6 +104,9 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fie
     if let Some(ms) = decided.retry_after_ms {
         out.generated(15, &duration(ms));
     }
+    if decided.shadow.is_some() {
+        out.enumeration(18, reason(decided.shadow));
+    }
     if !include.prompt && !include.projection {
         return;
     }
@@ -136,7 +139,15 @@ pub fn verdict(verdict: Verdict) -> v1::Verdict {
 
 /// The reason of a refusal.
 pub fn denial(verdict: Verdict) -> v1::Denial {
-    let Verdict::Denied(denial) = verdict else { return v1::Denial::Unspecified };
+    match verdict {
+        Verdict::Denied(denial) => reason(Some(denial)),
+        _ => v1::Denial::Unspecified,
+    }
+}
+
+/// A reason, if there is one.
+pub fn reason(denial: Option<Denial>) -> v1::Denial {
+    let Some(denial) = denial else { return v1::Denial::Unspecified };
     match denial {
         Denial::UnknownAccount => v1::Denial::UnknownAccount,
         Denial::AccountSuspended => v1::Denial::AccountSuspended,
@@ -145,6 +156,7 @@ pub fn denial(verdict: Verdict) -> v1::Denial {
         Denial::NotInPlan => v1::Denial::NotInPlan,
         Denial::FeaturePaused => v1::Denial::FeaturePaused,
         Denial::QuotaExhausted => v1::Denial::QuotaExhausted,
+        Denial::SpendCapReached => v1::Denial::SpendCapReached,
         Denial::InFlight => v1::Denial::InFlight,
     }
 }
@@ -193,6 +205,16 @@ fn put_limit_state(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) 
     out.uint(12, state.overage_units());
     out.uint(13, ledger.debt);
     out.uint(14, u64::from(ledger.limit_revision));
+    if let Some(at) = state.grace_until() {
+        put_timestamp(out, 16, at);
+    }
+    if let Some(cost) = state.overage_cost() {
+        out.message(17, |out| {
+            out.uint(1, cost.minor);
+            out.optional_uint(2, cost.cap_minor);
+            out.text(3, cost.currency);
+        });
+    }
     if state.phase == WindowPhase::Sliding {
         out.bool(20, true);
         if state.frees_at != Millis::FOREVER {

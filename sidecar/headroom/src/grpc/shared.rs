@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use headroom_core::catalog::Catalog;
 use headroom_core::decide::{FeatureOp, HoldOp};
-use headroom_core::decision::Verdict;
+use headroom_core::decision::{Denial, Verdict};
 use headroom_core::time::Millis;
 use headroom_engine::engine::{Engine, FeatureRequest, HoldRequest, Reply};
 use headroom_engine::ports::Seq;
@@ -44,6 +44,8 @@ pub struct Shared {
 pub struct Answered {
     /// The one-word answer.
     pub verdict: Verdict,
+    /// Why it would have been refused, if the feature were not in shadow mode.
+    pub shadow: Option<Denial>,
     /// The record to wait for before it is sent.
     pub wait_for: Option<Seq>,
 }
@@ -105,6 +107,7 @@ impl Shared {
             durability: self.durability,
         };
         present::response(operation, scene, reply, include, out);
-        Answered { verdict: reply.outcome.decision.verdict, wait_for: reply.wait_for }
+        let decision = &reply.outcome.decision;
+        Answered { verdict: decision.verdict, shadow: decision.shadow, wait_for: reply.wait_for }
     }
 }

@@ -194,9 +194,10 @@ impl DecideStream {
         }
         let elapsed = oldest.arrived.elapsed();
         for done in &oldest.done {
-            if let Some((operation, Answered { verdict, .. })) = done.answered {
+            if let Some((operation, Answered { verdict, shadow, .. })) = done.answered {
                 let (verdict, denial) = (present::verdict(verdict), present::denial(verdict));
                 self.recorder.decision(operation, verdict, denial, elapsed);
+                self.recorder.shadow(present::reason(shadow));
             }
         }
         Poll::Ready(Some(Encoded::new(oldest.bytes)))

@@ -28,6 +28,7 @@ fn spec(scenario: Scenario, message: &str) -> CatalogSpec {
         unit: name.into(),
         scale: 0,
         offering: headroom_core::catalog::Offering::default(),
+        shadow: false,
         kind,
     };
     let given = |limit: &str| PlanLimitSpec {
@@ -35,6 +36,7 @@ fn spec(scenario: Scenario, message: &str) -> CatalogSpec {
         included_units: Some(10_000_000),
         soft_limits_bp: vec![],
         policy: Policy::Block,
+        terms: Default::default(),
     };
     let limits_of_pro = EntitlementSpec::Quota { limits: vec![given("hourly"), given("monthly")] };
     let price = Price { minor: 4_900, currency: "USD".into(), per: PricePeriod::Month };

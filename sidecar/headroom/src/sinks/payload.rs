@@ -36,6 +36,9 @@ struct Data<'a> {
     current: Standing,
     included_units: u64,
     refused_units: u64,
+    // Only of a grace that ends by time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grace_until: Option<String>,
     test_clock: bool,
 }
 
@@ -68,6 +71,10 @@ fn write(
     let threshold = match signal.name {
         SignalName::UsageCeiling => threshold_bp.unwrap_or_default().to_string(),
         SignalName::FeatureLimitHit => "hit".to_owned(),
+        name
+        @ (SignalName::GraceStarted | SignalName::GraceEnding | SignalName::OverageStarted) => {
+            name.as_str().to_owned()
+        }
     };
     // An account's id may hold any character; the parts after it hold no slash, so that two keys
     // are equal only if all their parts are.
@@ -94,6 +101,7 @@ fn write(
             current: Standing { used_units: signal.current_units, state: signal.state.as_str() },
             included_units: signal.included_units,
             refused_units: signal.refused_units,
+            grace_until: signal.grace_until.map(|at| at.to_string()),
             test_clock,
         },
     };

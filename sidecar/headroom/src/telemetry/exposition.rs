@@ -75,9 +75,22 @@ impl Exposition {
 
     fn denials(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Requests refused, by the reason reported";
-        let mut metric = encoder.encode_descriptor("denials", help, None, MetricType::Counter)?;
+        self.by_denial(encoder, "denials", help, |counts| &counts.denials)?;
+        let help =
+            "Requests allowed that would have been refused without shadow mode, by the reason";
+        self.by_denial(encoder, "shadow_denials", help, |counts| &counts.shadows)
+    }
+
+    fn by_denial(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        table: impl Fn(&Counts) -> &[AtomicU64],
+    ) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (cell, denial) in labels(Denial::try_from, |d| d.as_str_name(), "DENIAL_") {
-            let count = self.sum(|counts| &counts.denials, cell);
+            let count = self.sum(&table, cell);
             metric
                 .encode_family(&[("denial", denial.as_str())])?
                 .encode_counter::<NoLabelSet, _, f64>(&count, None)?;

@@ -165,6 +165,14 @@ impl Recorder {
         add(&counts.duration_nanos, operation as usize, nanos);
     }
 
+    /// Counts one decision of a feature in shadow mode that would have been a refusal; `denial` counts
+    /// when it is set.
+    pub fn shadow(&self, denial: Denial) {
+        if denial != Denial::Unspecified {
+            add(&self.0.shadows, denial as usize, 1);
+        }
+    }
+
     /// Counts one request that was answered with an error.
     pub fn error(&self, reason: ErrorReason) {
         add(&self.0.errors, reason as usize, 1);
@@ -183,6 +191,7 @@ pub(super) struct Counts {
     /// Rows are operations, columns verdicts.
     pub(super) decisions: Box<[AtomicU64]>,
     pub(super) denials: Box<[AtomicU64]>,
+    pub(super) shadows: Box<[AtomicU64]>,
     pub(super) errors: Box<[AtomicU64]>,
     /// Rows are operations, columns buckets; not cumulative.
     pub(super) durations: Box<[AtomicU64]>,
@@ -198,6 +207,7 @@ impl Counts {
             verdicts,
             decisions: table(operations * verdicts),
             denials: table(variants(|value| Denial::try_from(value).is_ok())),
+            shadows: table(variants(|value| Denial::try_from(value).is_ok())),
             errors: table(variants(|value| ErrorReason::try_from(value).is_ok())),
             durations: table(operations * DURATION_BUCKETS),
             duration_nanos: table(operations),
@@ -250,12 +260,15 @@ mod tests {
             us(5),
         );
         metrics.recorders()[0].error(ErrorReason::NoRoom);
+        metrics.recorders()[1].shadow(Denial::NotInPlan);
+        metrics.recorders()[1].shadow(Denial::Unspecified);
 
         let text = metrics.render();
         has(&text, r#"headroom_decisions_total{operation="consume",verdict="allowed"} 2"#);
         has(&text, r#"headroom_decisions_total{operation="check",verdict="denied"} 1"#);
         has(&text, r#"headroom_denials_total{denial="quota_exhausted"} 1"#);
         has(&text, r#"headroom_errors_total{reason="no_room"} 1"#);
+        has(&text, r#"headroom_shadow_denials_total{denial="not_in_plan"} 1"#);
         has(&text, r#"headroom_decision_duration_seconds_count{operation="consume"} 2"#);
         has(&text, r#"headroom_accounts 3"#);
         has(&text, r#"headroom_test_clock 1"#);
@@ -290,7 +303,7 @@ mod tests {
     fn every_enum_value_has_a_cell() {
         let counts = Counts::new();
         assert_eq!(counts.verdicts, Verdict::Denied as usize + 1);
-        assert_eq!(counts.denials.len(), Denial::FeaturePaused as usize + 1);
+        assert_eq!(counts.denials.len(), Denial::SpendCapReached as usize + 1);
         assert_eq!(counts.errors.len(), ErrorReason::Internal as usize + 1);
     }
 }

@@ -6,6 +6,7 @@
 mod input;
 mod kill;
 mod operations;
+mod policies;
 mod race;
 mod sources;
 mod story;

@@ -175,6 +175,10 @@ fn decision_text(decision: &Decision) -> String {
         }
         None => verdict,
     };
+    if let Some(denial) = decision.shadow_denial {
+        let denial = spaced(&word(denial.as_str_name(), "DENIAL_"));
+        text += &format!(", in shadow mode (it would have been refused: {denial})");
+    }
     if let Some(wait) = decision.retry_after {
         text += &format!(", try again in {} s", wait.as_secs());
     }
@@ -211,10 +215,17 @@ fn limit_row(limit: &LimitState) -> Vec<String> {
     if limit.overage_units > 0 {
         notes.push(format!("{} billed as overage", units(limit.overage_units)));
     }
+    if let Some(cost) = &limit.overage_cost {
+        let cap = cost.cap_minor.map_or_else(String::new, |cap| format!(" of at most {cap}"));
+        notes.push(format!("overage costs {}{cap} minor units of {}", cost.minor, cost.currency));
+    }
     if let Some(left) =
         limit.grace_units_remaining.filter(|_| limit.settled_units_remaining == Some(0))
     {
         notes.push(format!("{} of grace left", units(left)));
+    }
+    if let Some(at) = limit.grace_until {
+        notes.push(format!("grace until {}", instant(at)));
     }
     if limit.debt_units > 0 {
         notes.push(format!("{} debt", units(limit.debt_units)));
@@ -279,6 +290,7 @@ fn decision_json(decision: &Decision) -> Value {
         "decision_id": decision.decision_id,
         "replayed": decision.replayed,
         "test_clock": decision.test_clock,
+        "shadow_denial": decision.shadow_denial.map(|d| word(d.as_str_name(), "DENIAL_")),
         "retry_after_ms": decision.retry_after.map(millis),
         "prompt": decision.prompt.as_ref().map(prompt_json),
         "projection": decision.projection.as_ref().map(|projection| json!({
@@ -314,6 +326,12 @@ fn limit_json(limit: &LimitState) -> Value {
         "window_end": json_instant(limit.window_end),
         "thresholds_passed_bp": limit.thresholds_passed_bp,
         "grace_units_remaining": limit.grace_units_remaining,
+        "grace_until": json_instant(limit.grace_until),
+        "overage_cost": limit.overage_cost.as_ref().map(|cost| json!({
+            "cost_minor": cost.minor,
+            "cap_minor": cost.cap_minor,
+            "currency": cost.currency,
+        })),
         "overage_units": limit.overage_units,
         "debt_units": limit.debt_units,
         "limit_revision": limit.limit_revision,

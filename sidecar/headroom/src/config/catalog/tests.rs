@@ -102,6 +102,7 @@ fn a_good_catalog_is_read() {
         included_units,
         soft_limits_bp,
         policy,
+        terms: LimitTerms::default(),
     };
     let limits = vec![
         given("hourly", Some(300_000), vec![8_000, 1_250], Policy::Grace { grace_bp: 1_000 }),
@@ -124,7 +125,7 @@ fn a_good_catalog_is_read() {
     ];
     assert_eq!((addons[0].plan.as_str(), &addons[0].entitlements[..]), ("pack", &expected[..]));
     assert_eq!(prompts[0].offer.as_deref(), Some("pro"));
-    assert_eq!(signals, SignalSwitches { usage_ceiling: false, feature_limit_hit: true });
+    assert_eq!(signals, SignalSwitches { usage_ceiling: false, ..SignalSwitches::default() });
     assert_eq!(parsed.sinks.len(), 1);
     assert_eq!(parsed.source, GOOD);
 }
@@ -145,17 +146,17 @@ fn one_mistake_is_one_problem() {
     check(
         "rollout: 12.5%",
         "rollout: 112.5%",
-        "c:13:67: the roll-out is 112.5%, it must be 0% to 100%",
+        "c:16:67: the roll-out is 112.5%, it must be 0% to 100%",
     );
     check(
         "tokens: { ever: { included: 7 } }",
         "tokens: { evr: { included: 7 } }",
-        "c:28:49: feature `tokens` has no limit `evr`, did you mean `ever`?",
+        "c:31:49: feature `tokens` has no limit `evr`, did you mean `ever`?",
     );
     check(
         "merge: most_generous",
         "merge: most",
-        "c:13:82: `merge` must be `sum` or `most_generous`, found `most`",
+        "c:16:81: `merge` must be `sum` or `most_generous`, found `most`, did you mean `most_generous`?",
     );
     check("    kind: quota\n", "", "c:3:3: the key `kind` is missing");
     check("    name: LLM tokens\n", "", "c:3:3: the key `name` is missing");
@@ -297,4 +298,110 @@ fn spans_are_a_number_and_a_unit() {
          month, quarter or year}`, `{fixed: 2 weeks}`, `{first_use: 5 hours}`, `{sliding: 24 hours}` \
          or `lifetime`\nc:15:27: unknown key `slidin`, did you mean `sliding`?",
     );
+}
+
+#[test]
+fn terms_of_policies_are_read() {
+    use headroom_core::policy::{GraceTerms, GraceTimes, OverageTerms};
+    let read = |policy: &str| {
+        let source = GOOD.replacen("policy: { grace: 10% }", policy, 1);
+        let spec = match parse("c", source.as_bytes(), &NoSecrets) {
+            Ok(parsed) => parsed.spec,
+            Err(problems) => panic!("{policy}: {problems}"),
+        };
+        let EntitlementSpec::Quota { limits } = &spec.plans[0].entitlements[0].1 else { panic!() };
+        (limits[0].policy, limits[0].terms.clone())
+    };
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let grace = |lasts_ms, notice_ms, times: Option<(u8, u8)>| {
+        let times = times.map(|(times, months)| GraceTimes { times, months });
+        LimitTerms { grace: Some(GraceTerms { lasts_ms, notice_ms, times }), ..Default::default() }
+    };
+    let tenth = Policy::Grace { grace_bp: 1_000 };
+    let by_time = Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE };
+    let three = Some(3 * DAY_MS);
+    for (text, expected) in [
+        ("{ grace: { up_to: 10% } }", (tenth, LimitTerms::default())),
+        ("{ grace: { up_to: 10%, for: 3 days } }", (tenth, grace(three, DAY_MS, None))),
+        (
+            "{ grace: { for: 36 hours } }",
+            (by_time, grace(Some(3 * DAY_MS / 2), 3 * DAY_MS / 4, None)),
+        ),
+        (
+            "{ grace: { for: 3 days, notice: 90 minutes, times: 2 per year } }",
+            (by_time, grace(three, DAY_MS / 16, Some((2, 12)))),
+        ),
+        ("{ grace: { up_to: 10%, times: 1 per month } }", (tenth, grace(None, 0, Some((1, 1))))),
+    ] {
+        assert_eq!(read(&format!("policy: {text}")), expected, "{text}");
+    }
+    let overage = |unit_price_nanos, cap_minor| {
+        let overage = OverageTerms { unit_price_nanos, currency: "USD".into(), cap_minor };
+        LimitTerms { overage: Some(overage), ..Default::default() }
+    };
+    assert_eq!(
+        read("policy: { overage: { unit_price_minor: 0.0002, currency: USD } }"),
+        (Policy::Overage, overage(200_000, None))
+    );
+    assert_eq!(
+        read("policy: { overage: { unit_price_minor: 1.5, currency: USD, cap_minor: 50_000 } }"),
+        (Policy::Overage, overage(1_500_000_000, Some(50_000)))
+    );
+    assert!(read("policy: { grace: 10% }, debt: carry").1.carries_debt);
+    assert!(!read("policy: { grace: 10% }, debt: forgive").1.carries_debt);
+    let shadow = GOOD.replacen("kind: switch", "kind: switch, shadow: on", 1);
+    let spec = parse("c", shadow.as_bytes(), &NoSecrets).unwrap().spec;
+    let shadowed: Vec<bool> = spec.features.iter().map(|feature| feature.shadow).collect();
+    assert_eq!(shadowed, [false, true, false]);
+}
+
+#[test]
+fn a_mistake_in_the_terms_of_a_policy_says_how_it_is_written() {
+    let from = "policy: { grace: 10% }";
+    for (to, expected) in [
+        (
+            "policy: { grace: { notice: 1 day } }",
+            "c:24:82: how much grace? give `up_to: 10%`, or `for: 3 days`, or both",
+        ),
+        (
+            "policy: { grace: { up_to: 5%, notice: 1 day } }",
+            "c:24:103: `notice` comes before a grace ends by time: give `for`, too",
+        ),
+        (
+            "policy: { grace: { for: 3d } }",
+            "c:24:89: `3d` is not a span, write it as `90 minutes`, `36 hours`, `3 days` or `2 weeks`",
+        ),
+        (
+            "policy: { grace: { up_to: 5%, times: twice } }",
+            "c:24:102: `twice` is not a number of times, write it as `2 per year`: 1 to 12 per \
+             month, quarter or year",
+        ),
+        (
+            "policy: { overage: { unit_price_minor: 0.2 } }",
+            "c:24:75: the key `currency` is missing",
+        ),
+        (
+            "policy: { overage: { unit_price_minor: .2, currency: USD } }",
+            "c:24:104: `.2` is not a price in minor units, write it as `0.2`; at most nine decimal \
+             places",
+        ),
+        (
+            "policy: { overage: { unit_price_minor: 0.2, currency: usd } }",
+            "c:24:119: \"usd\" is no currency: three capital letters of ISO 4217, as `USD`",
+        ),
+        (
+            "policy: { grace: 5%, overage: { unit_price_minor: 0.2, currency: USD } }",
+            "c:24:73: `policy` is either `grace` or `overage`, not both",
+        ),
+        (
+            "policy: unlimited, debt: carry",
+            "c:24:90: there is never any debt to carry, because the policy refuses nothing",
+        ),
+        (
+            "policy: block, debt: cary",
+            "c:24:86: `debt` must be `forgive` or `carry`, found `cary`, did you mean `carry`?",
+        ),
+    ] {
+        check(from, to, expected);
+    }
 }

@@ -45,6 +45,7 @@ pub(super) fn entitlements(
                 config_value: one.decision.value_json.as_deref().unwrap_or_default().to_owned(),
                 limits: one.limits.iter().map(|l| present::limit_state(&catalog, l)).collect(),
                 origin: present::origin(&catalog, &one.decision),
+                shadow_denial: present::reason(one.decision.shadow).into(),
             }
         })
         .collect();

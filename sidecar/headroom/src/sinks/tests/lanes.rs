@@ -31,6 +31,7 @@ fn item(serial: u32, seq: u64) -> Item {
         included_units: 100,
         refused_units: 0,
         previous_state: SignalState::Ok,
+        grace_until: None,
         state: SignalState::Alarm,
         at: NOW,
     };

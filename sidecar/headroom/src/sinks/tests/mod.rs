@@ -227,6 +227,7 @@ fn engine(store: Arc<FakeDisk>) -> Engine {
         unit: "tokens".to_owned(),
         scale: 0,
         offering: headroom_core::catalog::Offering::default(),
+        shadow: false,
         kind: FeatureKindSpec::Quota { limits },
     };
     let limit = PlanLimitSpec {
@@ -234,6 +235,7 @@ fn engine(store: Arc<FakeDisk>) -> Engine {
         included_units: Some(100),
         soft_limits_bp: (1..10).map(|tenth| tenth * 1_000).collect(),
         policy: Policy::Block,
+        terms: Default::default(),
     };
     let entitlement = EntitlementSpec::Quota { limits: vec![limit] };
     let plan = PlanSpec {

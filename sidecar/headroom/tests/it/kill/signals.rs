@@ -14,10 +14,11 @@ pub(super) const OPEN_BP: [i64; 14] =
 pub(super) const TIGHT_UNITS: i64 = 40;
 pub(super) const TIGHT_BP: [i64; 2] = [5_000, 9_000];
 
-/// A threshold of an account; `hit` is -1.
+/// A threshold of an account; `hit` is -1, and the beginning of overage -2.
 pub(super) type Mark = (String, String, i64);
 
 pub(super) const HIT: i64 = -1;
+const OVERAGE: i64 = -2;
 
 /// The catalog that says so.
 pub(super) fn catalog() -> String {
@@ -59,6 +60,9 @@ pub(super) fn expected(account: &str, feature: &str, used: i64, is_refused: bool
     if is_refused || used > included {
         bps.push(HIT);
     }
+    if feature == "calls" && used > included {
+        bps.push(OVERAGE);
+    }
     bps.into_iter().map(|bp| (account.to_owned(), feature.to_owned(), bp)).collect()
 }
 
@@ -89,6 +93,7 @@ pub(super) fn told(file: &Path) -> Told {
         match signal["type"].as_str() {
             Some("headroom.signal.usage_ceiling") => assert!(!bps.is_empty(), "{line}"),
             Some("headroom.signal.feature_limit_hit") => bps.push(HIT),
+            Some("headroom.signal.overage_started") => bps.push(OVERAGE),
             _ => panic!("{line}"),
         }
         for bp in bps {

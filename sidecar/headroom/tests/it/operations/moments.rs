@@ -24,15 +24,15 @@ async fn a_signal_of_the_first_moment_reaches_the_sink_whatever_comes_then() {
         let sidecar = home.start();
         let mut admin = ask::admin(&home).await;
         let file = home.data().join("signals.ndjson");
-        until_async("the sink is told of both signals", async || {
+        until_async("the sink is told of all signals", async || {
             let told = std::fs::read_to_string(&file).unwrap_or_default();
-            let all = ["usage_ceiling", "feature_limit_hit"].iter().all(|name| told.contains(name));
-            all.then_some(())
+            let names = ["usage_ceiling", "feature_limit_hit", "overage_started"];
+            names.iter().all(|name| told.contains(name)).then_some(())
         })
         .await;
         until_async("and the sidecar knows", async || {
             let status = ask::status(&mut admin).await;
-            ((status.signals_emitted, status.signals_pending) == (2, 0)).then_some(())
+            ((status.signals_emitted, status.signals_pending) == (3, 0)).then_some(())
         })
         .await;
         drop(admin);
