@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use crate::effect::Effect;
 use crate::ledger::Ledger;
 use crate::names::NameId;
+use crate::rate::{Bucket, Rate};
 use crate::reservation::Reservations;
 use crate::time::Millis;
 
@@ -26,12 +27,17 @@ pub enum OverrideValue {
         /// The JSON text.
         value_json: Arc<str>,
     },
-    /// The included units of one limit of a quota.
+    /// The included units of one limit of a quota, or the most at a time of a concurrency.
     Limit {
         /// The limit.
         limit: NameId,
         /// Included units. `None`: unlimited.
         included_units: Option<u64>,
+    },
+    /// How fast a rate is.
+    Rate {
+        /// The rate. `None`: unlimited.
+        rate: Option<Rate>,
     },
 }
 
@@ -164,12 +170,15 @@ pub struct Account {
     ledgers: Vec<Ledger>,
     // Boxed because most accounts have none at any moment.
     reservations: Option<Box<Reservations>>,
+    // The buckets of its rates, one per (feature, limit).
+    #[expect(clippy::box_collection, reason = "8 bytes in each of a million accounts, not 24")]
+    buckets: Option<Box<Vec<Bucket>>>,
 }
 
 impl Account {
     /// A new account without usage.
     pub fn new(serial: u32, profile: Profile) -> Account {
-        Account { profile, serial, ledgers: Vec::new(), reservations: None }
+        Account { profile, serial, ledgers: Vec::new(), reservations: None, buckets: None }
     }
 
     /// All ledgers: current ones, and older ones that were not replaced or are still held.
@@ -182,13 +191,24 @@ impl Account {
         self.reservations.as_deref()
     }
 
+    /// The buckets of its rates that may be less than full.
+    pub fn buckets(&self) -> &[Bucket] {
+        self.buckets.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// The bucket of a rate. `None`: it is full.
+    pub fn bucket(&self, feature: NameId, limit: NameId) -> Option<&Bucket> {
+        self.buckets().iter().find(|b| b.feature == feature && b.limit == limit)
+    }
+
     /// When a request that read the clock at `now` is decided: not before the account was known, nor
-    /// before its latest window began. Requests read the clock before they have the account, so an
+    /// before its latest window began or a bucket was used. Requests read the clock before they have the account, so an
     /// older one may come after a newer one; at its own instant it would find the window of that
     /// instant gone, and begin it again from zero.
     pub fn not_before(&self, now: Millis) -> Millis {
         let starts = self.ledgers.iter().map(|ledger| ledger.window.start());
-        starts.fold(now.max(self.profile.created_at), Millis::max)
+        let used = self.buckets().iter().map(|bucket| bucket.used_at);
+        starts.chain(used).fold(now.max(self.profile.created_at), Millis::max)
     }
 
     /// The ledger of a limit at an instant.
@@ -237,6 +257,22 @@ impl Account {
                     reservations.forget(*id);
                     if reservations.is_empty() {
                         self.reservations = None;
+                    }
+                }
+            }
+            Effect::Bucket(after) => {
+                let buckets = self.buckets.get_or_insert_default();
+                let place = |b: &&mut Bucket| b.feature == after.feature && b.limit == after.limit;
+                match buckets.iter_mut().find(place) {
+                    Some(bucket) => *bucket = *after,
+                    None => buckets.push(*after),
+                }
+            }
+            Effect::BucketForgotten(feature, limit) => {
+                if let Some(buckets) = &mut self.buckets {
+                    buckets.retain(|b| b.feature != *feature || b.limit != *limit);
+                    if buckets.is_empty() {
+                        self.buckets = None;
                     }
                 }
             }

@@ -5,6 +5,8 @@
 //! ("the ledger is now this"), so replaying one twice does no harm.
 
 use crate::ledger::Ledger;
+use crate::names::NameId;
+use crate::rate::Bucket;
 use crate::reservation::{Reservation, ReservationId};
 use crate::signal::Signal;
 
@@ -20,6 +22,10 @@ pub enum Effect {
     Reservation(Reservation),
     /// A reservation is not remembered any more.
     ReservationForgotten(ReservationId),
+    /// The bucket of a rate is now this.
+    Bucket(Bucket),
+    /// The bucket of this feature and limit is full and not remembered any more.
+    BucketForgotten(NameId, NameId),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
 }

@@ -22,7 +22,8 @@ pub fn scenario(decision: &Decision) -> Option<(Scenario, Severity)> {
         Verdict::Allowed => None,
         Verdict::SoftLimit => Some((Scenario::NearLimit, Severity::Warning)),
         Verdict::Grace => Some((Scenario::Grace, Severity::Alarm)),
-        Verdict::Overage | Verdict::Denied(Denial::QuotaExhausted) => {
+        Verdict::Overage
+        | Verdict::Denied(Denial::QuotaExhausted | Denial::RateLimited | Denial::ConcurrencyFull) => {
             Some((Scenario::LimitHit, Severity::Alarm))
         }
         Verdict::Denied(Denial::NotInPlan) => Some((Scenario::LockedFeature, Severity::Info)),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::account::{OverrideValue, Profile};
 use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, PlanLimit, Policy};
 use crate::names::NameId;
+use crate::rate::Rate;
 use crate::window::WindowRule;
 
 /// The limits of one feature for one account: the plan's own, unless an override changes them.
@@ -40,8 +41,10 @@ pub enum Resolved<'a> {
     On,
     /// A config's value as JSON text.
     Value(&'a Arc<str>),
-    /// A quota, with at least one limit.
+    /// A quota or a concurrency, with at least one limit.
     Limits(ResolvedLimits<'a>),
+    /// A rate. `None`: unlimited.
+    Rate(Option<Rate>),
 }
 
 /// Where an entitlement comes from.
@@ -75,6 +78,11 @@ pub fn resolve<'a>(
             Some(Entitlement::Quota { limits }) => {
                 (Resolved::Limits(ResolvedLimits::Planned(limits)), from_plan)
             }
+            Some(Entitlement::Concurrency { limit }) => {
+                let limits = std::slice::from_ref(limit);
+                (Resolved::Limits(ResolvedLimits::Planned(limits)), from_plan)
+            }
+            Some(Entitlement::Rate { rate }) => (Resolved::Rate(*rate), from_plan),
         };
     }
     resolve_overridden(catalog, profile, feature, planned, from_plan)
@@ -132,6 +140,44 @@ fn resolve_overridden<'a>(
                 (Resolved::NotInPlan, Origin::None)
             } else {
                 (Resolved::Limits(ResolvedLimits::Changed(limits)), origin)
+            }
+        }
+        FeatureKind::Concurrency { limit } => {
+            let overridden = overrides.find_map(|value| match value {
+                OverrideValue::Limit { limit: of, included_units } if of == limit => {
+                    Some(*included_units)
+                }
+                _ => None,
+            });
+            let planned = match planned {
+                Some(Entitlement::Concurrency { limit }) => Some(limit),
+                _ => None,
+            };
+            match (overridden, planned) {
+                (Some(max_units), planned) => {
+                    let changed = match planned {
+                        Some(planned) => planned.with_included(max_units),
+                        None => PlanLimit::of_slots(*limit, max_units, Vec::new()),
+                    };
+                    let limits = ResolvedLimits::Changed(vec![changed]);
+                    (Resolved::Limits(limits), Origin::Override)
+                }
+                (None, Some(planned)) => {
+                    let limits = ResolvedLimits::Planned(std::slice::from_ref(planned));
+                    (Resolved::Limits(limits), from_plan)
+                }
+                (None, None) => (Resolved::NotInPlan, Origin::None),
+            }
+        }
+        FeatureKind::Rate { .. } => {
+            let overridden = overrides.find_map(|value| match value {
+                OverrideValue::Rate { rate } => Some(*rate),
+                _ => None,
+            });
+            match (overridden, planned) {
+                (Some(rate), _) => (Resolved::Rate(rate), Origin::Override),
+                (None, Some(Entitlement::Rate { rate })) => (Resolved::Rate(*rate), from_plan),
+                _ => (Resolved::NotInPlan, Origin::None),
             }
         }
     }

@@ -18,17 +18,21 @@ pub enum SignalName {
     UsageCeiling,
     /// An attempt was refused because of a limit, or would have been without grace or overage.
     FeatureLimitHit,
+    /// An attempt was refused because of a rate.
+    ApiTierExceeded,
 }
 
 impl SignalName {
     /// Every signal, in the order of the documentation.
-    pub const ALL: [SignalName; 2] = [SignalName::UsageCeiling, SignalName::FeatureLimitHit];
+    pub const ALL: [SignalName; 3] =
+        [SignalName::UsageCeiling, SignalName::FeatureLimitHit, SignalName::ApiTierExceeded];
 
     /// The word of the catalog and of the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             SignalName::UsageCeiling => "usage_ceiling",
             SignalName::FeatureLimitHit => "feature_limit_hit",
+            SignalName::ApiTierExceeded => "api_tier_exceeded",
         }
     }
 
@@ -45,11 +49,13 @@ pub struct SignalSwitches {
     pub usage_ceiling: bool,
     /// Raise `feature_limit_hit`.
     pub feature_limit_hit: bool,
+    /// Raise `api_tier_exceeded`.
+    pub api_tier_exceeded: bool,
 }
 
 impl Default for SignalSwitches {
     fn default() -> Self {
-        SignalSwitches { usage_ceiling: true, feature_limit_hit: true }
+        SignalSwitches { usage_ceiling: true, feature_limit_hit: true, api_tier_exceeded: true }
     }
 }
 
@@ -103,13 +109,14 @@ pub struct Signal {
     /// The revision of the limit's definition within the window.
     pub limit_revision: u16,
     /// The thresholds this write crossed, ascending, in basis points; 10,000 is the limit itself.
-    /// Empty for `feature_limit_hit`. The last one names the signal.
+    /// Empty for the other signals. The last one names the signal.
     pub crossed_bp: SmallVec<[u32; 4]>,
-    /// Units used before the write.
+    /// Units used before the write; of a concurrency those held, of a rate those that had not come
+    /// back.
     pub previous_units: u64,
-    /// Units used after it.
+    /// The same after it.
     pub current_units: u64,
-    /// Included units.
+    /// Included units: of a concurrency the most at a time, of a rate what a full bucket holds.
     pub included_units: u64,
     /// Units of a refused attempt; 0 when nothing was refused.
     pub refused_units: u64,
@@ -138,19 +145,20 @@ pub(crate) fn announce(
         return;
     }
     let before = ledger.marks;
+    let current_units = limit.watched_units(ledger);
     let mut crossed_bp = SmallVec::new();
     for (place, bp) in limit.soft_limits_bp.iter().enumerate() {
         let mark = Marks::threshold(place);
-        if !before.has(mark) && limit.is_past(ledger.used, *bp) {
+        if !before.has(mark) && limit.is_past(current_units, *bp) {
             ledger.marks = ledger.marks.with(mark);
             crossed_bp.push(*bp);
         }
     }
-    if !before.has(Marks::REACHED) && limit.is_past(ledger.used, REACHED_BP) {
+    if !before.has(Marks::REACHED) && limit.is_past(current_units, REACHED_BP) {
         ledger.marks = ledger.marks.with(Marks::REACHED);
         crossed_bp.push(REACHED_BP);
     }
-    let hit = change.refused_units > 0 || ledger.used > included_units;
+    let hit = change.refused_units > 0 || current_units > included_units;
     let newly_hit = hit && !before.has(Marks::HIT);
     if newly_hit {
         ledger.marks = ledger.marks.with(Marks::HIT);
@@ -164,7 +172,7 @@ pub(crate) fn announce(
             limit_revision: ledger.limit_revision,
             crossed_bp,
             previous_units: change.previous_units,
-            current_units: ledger.used,
+            current_units,
             included_units,
             refused_units: change.refused_units,
             previous_state: SignalState::of(before),

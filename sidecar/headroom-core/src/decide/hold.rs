@@ -9,9 +9,9 @@ use smallvec::SmallVec;
 
 use crate::account::Account;
 use crate::catalog::{PlanLimit, Policy};
-use crate::decide::Context;
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::put_or_close;
+use crate::decide::{Context, concurrency};
 use crate::decision::{Amounts, Decision, Denial, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -34,8 +34,9 @@ pub(super) fn reserve(
 ) -> Result<Outcome, OpError> {
     let mut working = meter::weigh(cx, account, ask, units, false);
     if meter::is_refused(&working) {
-        meter::announce_refusal(cx, account, &mut working, units, effects);
+        meter::announce_refusal(cx, account, &working, units, effects);
         let decision = meter::answer(cx, account, ask, &working);
+        let decision = concurrency::with_retry(cx, account, units, decision);
         return Ok(Outcome { decision, amounts: Amounts::default() });
     }
     if working.iter().any(|w| w.ledger.held() + units > limits::UNITS_MAX) {
@@ -50,6 +51,7 @@ pub(super) fn reserve(
     for w in &mut working {
         w.ledger.reserved += units;
         w.ledger.holds += 1;
+        concurrency::announce(cx, w, units, effects);
         meter::put_ledger(cx, account, w.ledger, w.fresh, effects);
     }
     let expires_at = cx.now.plus(hold_ms);
@@ -90,14 +92,15 @@ pub(super) fn extend(
         return Err(OpError::ReservationClosed { state });
     }
     let scene = Scene::of(cx, account, held);
-    let mut working = scene.working(account, held);
+    let mut working = scene.working(cx, account, held);
     if additional_units > 0 {
         for w in &mut working {
             w.verdict = meter::admission(w.limit, &w.ledger, additional_units, false);
         }
         if meter::is_refused(&working) {
-            meter::announce_refusal(cx, account, &mut working, additional_units, effects);
+            meter::announce_refusal(cx, account, &working, additional_units, effects);
             let decision = scene.answer(cx, account, held, &working);
+            let decision = concurrency::with_retry(cx, account, additional_units, decision);
             return Ok(Outcome { decision, amounts: Amounts::default() });
         }
         if working.iter().any(|w| w.ledger.held() + additional_units > limits::UNITS_MAX) {
@@ -108,6 +111,7 @@ pub(super) fn extend(
     // Every check is above this line, every change below it.
     for w in &mut working {
         w.ledger.reserved += additional_units;
+        concurrency::announce(cx, w, additional_units, effects);
         effects.push(Effect::Ledger(w.ledger));
     }
     let mut after = held.clone();
@@ -136,11 +140,14 @@ pub(super) fn commit(
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
     let held = find_unsettled(account, id)?;
+    if concurrency::is_of_slots(cx, held) {
+        return Err(OpError::SlotsAreHeld);
+    }
     let still_held = held.state == ReservationState::Open;
     let late = !still_held || held.expires_at <= cx.now;
     let surplus_units = units - if late { 0 } else { units.min(held.units) };
     let scene = Scene::of(cx, account, held);
-    let mut working = scene.working(account, held);
+    let mut working = scene.working(cx, account, held);
     // What the hold gives back makes room for what is committed.
     let given_back = if still_held { held.units } else { 0 };
     if working.iter().any(|w| w.ledger.held() - given_back + units > limits::UNITS_MAX) {
@@ -184,7 +191,7 @@ pub(super) fn release(
     let still_held = held.state == ReservationState::Open;
     let late = !still_held || held.expires_at <= cx.now;
     let scene = Scene::of(cx, account, held);
-    let mut working = scene.working(account, held);
+    let mut working = scene.working(cx, account, held);
 
     // Every check is above this line, every change below it.
     for w in &mut working {
@@ -224,13 +231,15 @@ impl<'a> Scene<'a> {
     }
 
     /// The ledgers the reservation was admitted into, each with its limit as it is now.
-    fn working(&self, account: &Account, held: &Reservation) -> WorkingSet<'_> {
+    fn working(&self, cx: Context<'_>, account: &Account, held: &Reservation) -> WorkingSet<'_> {
         held.ledgers
             .iter()
             .filter_map(|(limit, start)| account.ledger(held.feature, *limit, *start))
             .map(|ledger| {
                 let known = self.limits.iter().find(|l| l.limit == ledger.limit);
-                let limit = known.unwrap_or_else(|| &GONE);
+                let is_slots = cx.catalog.concurrent_limit() == Some(ledger.limit);
+                let gone = if is_slots { &concurrency::GONE } else { &GONE };
+                let limit = known.unwrap_or_else(|| gone);
                 let mut ledger = *ledger;
                 if known.is_some() {
                     ledger.see_limit(limit.mark());

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::account::Account;
 use crate::catalog::{FeatureIx, PlanLimit, Policy};
-use crate::decide::{Context, bare_limits};
+use crate::decide::{Context, bare_limits, concurrency};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -28,6 +28,13 @@ pub(super) struct Ask<'a> {
     pub(super) feature: FeatureIx,
     pub(super) limits: &'a [PlanLimit],
     pub(super) origin: Origin,
+}
+
+impl Ask<'_> {
+    /// Whether it is about the slots of a concurrency.
+    pub(super) fn is_of_slots(&self) -> bool {
+        self.limits.first().is_some_and(PlanLimit::is_slots)
+    }
 }
 
 /// The ledger of a limit at this moment, and whether it is new.
@@ -100,6 +107,9 @@ pub(super) fn admission(limit: &PlanLimit, ledger: &Ledger, units: u64, uses: bo
     if let Some(ceiling) = limit.ceiling_units()
         && ledger.held().saturating_add(units) > ceiling
     {
+        if limit.is_slots() {
+            return Verdict::Denied(Denial::ConcurrencyFull);
+        }
         let fits_later = ledger.used.saturating_add(units) <= ceiling;
         return Verdict::Denied(if fits_later { Denial::InFlight } else { Denial::QuotaExhausted });
     }
@@ -121,7 +131,11 @@ pub(super) fn level(limit: &PlanLimit, ledger: &Ledger) -> Verdict {
         Policy::Overage if above => Verdict::Overage,
         // Only what is recorded afterwards takes a blocking limit past its included units.
         Policy::Block if above => Verdict::SoftLimit,
-        _ if limit.soft_limits_bp.iter().any(|bp| limit.is_past(ledger.used, *bp)) => {
+        _ if limit
+            .soft_limits_bp
+            .iter()
+            .any(|bp| limit.is_past(limit.watched_units(ledger), *bp)) =>
+        {
             Verdict::SoftLimit
         }
         _ => Verdict::Allowed,
@@ -199,11 +213,13 @@ pub(super) fn check(
     attempt: bool,
     effects: &mut Effects,
 ) -> Outcome {
-    let mut working = weigh(cx, account, ask, units, true);
+    let working = weigh(cx, account, ask, units, true);
     if attempt && is_refused(&working) {
-        announce_refusal(cx, account, &mut working, units, effects);
+        announce_refusal(cx, account, &working, units, effects);
     }
-    Outcome { decision: answer(cx, account, ask, &working), amounts: Amounts::default() }
+    let decision = answer(cx, account, ask, &working);
+    let decision = concurrency::with_retry(cx, account, units, decision);
+    Outcome { decision, amounts: Amounts::default() }
 }
 
 /// Decides and counts.
@@ -216,7 +232,7 @@ pub(super) fn consume(
 ) -> Result<Outcome, OpError> {
     let mut working = weigh(cx, account, ask, units, true);
     if is_refused(&working) {
-        announce_refusal(cx, account, &mut working, units, effects);
+        announce_refusal(cx, account, &working, units, effects);
         return Ok(Outcome {
             decision: answer(cx, account, ask, &working),
             amounts: Amounts::default(),
@@ -297,23 +313,30 @@ pub(super) fn put_ledger(
     effects.push(Effect::Ledger(ledger));
 }
 
-/// A refusal is announced once per window and revision, by the limits that refused.
+/// A refusal is announced once per window and revision, by the limits that refused. The answer shows
+/// the ledgers as they were: what is announced of them may find no room to be kept.
 pub(super) fn announce_refusal(
     cx: Context<'_>,
     account: &Account,
-    working: &mut [Working<'_>],
+    working: &[Working<'_>],
     units: u64,
     effects: &mut Effects,
 ) {
     for w in working {
-        if w.verdict != Verdict::Denied(Denial::QuotaExhausted) {
-            continue;
+        let mut ledger = w.ledger;
+        let previous_units = w.limit.watched_units(&ledger);
+        match w.verdict {
+            Verdict::Denied(Denial::QuotaExhausted) => {}
+            Verdict::Denied(Denial::ConcurrencyFull) => {
+                concurrency::rearm(w.limit, &mut ledger, previous_units);
+            }
+            _ => continue,
         }
         let before = effects.len();
-        let change = Change { at: cx.now, previous_units: w.ledger.used, refused_units: units };
-        signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
+        let change = Change { at: cx.now, previous_units, refused_units: units };
+        signal::announce(&mut ledger, w.limit, change, cx.catalog.signals, effects);
         if effects.len() > before {
-            put_ledger(cx, account, w.ledger, w.fresh, effects);
+            put_ledger(cx, account, ledger, w.fresh, effects);
         }
     }
 }

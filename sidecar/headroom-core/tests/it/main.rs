@@ -9,12 +9,14 @@
 
 mod admission;
 mod binding;
+mod concurrency;
 mod holds;
 mod overrides;
 mod precedence;
 mod projections;
 mod prompts;
 mod properties;
+mod rates;
 mod records;
 mod signals;
 mod thresholds;

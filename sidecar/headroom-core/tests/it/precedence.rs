@@ -94,6 +94,8 @@ fn the_variants_are_in_the_order_of_precedence() {
         Denial::UnknownFeature,
         Denial::SubscriptionEnded,
         Denial::NotInPlan,
+        Denial::RateLimited,
+        Denial::ConcurrencyFull,
         Denial::QuotaExhausted,
         Denial::InFlight,
     ];

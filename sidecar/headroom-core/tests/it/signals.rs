@@ -184,7 +184,8 @@ fn signals_are_switched_off_one_by_one() {
     for (usage_ceiling, feature_limit_hit) in
         [(true, true), (true, false), (false, true), (false, false)]
     {
-        let switches = SignalSwitches { usage_ceiling, feature_limit_hit };
+        let switches =
+            SignalSwitches { usage_ceiling, feature_limit_hit, ..SignalSwitches::default() };
         let mut world = World::of(spec(&[daily(2, Policy::Overage)], switches));
         world.consume(3);
         let mut expected = vec![];
