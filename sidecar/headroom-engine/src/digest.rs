@@ -90,7 +90,11 @@ fn digest_effects(seq: Seq, serial: u32, effects: &[Effect], ops: &mut Vec<Proje
                 ops.push(ProjectionOp::Put { table: Table::Signals, key, value });
                 place += 1;
             }
-            Effect::Ledger(_) | Effect::Reservation(_) | Effect::ReservationForgotten(_) => {}
+            Effect::Ledger(_)
+            | Effect::Reservation(_)
+            | Effect::ReservationForgotten(_)
+            | Effect::Bucket(_)
+            | Effect::BucketForgotten(..) => {}
         }
     }
 }

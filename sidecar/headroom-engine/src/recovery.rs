@@ -96,6 +96,17 @@ pub struct Recovery {
     last_seq: Seq,
 }
 
+/// What an account's entry may have: reservations, and sections of rarer things behind a count, each
+/// with a tag. Entries of earlier versions have no sections.
+mod has {
+    pub(super) const RESERVATIONS: u8 = 1;
+    pub(super) const SECTIONS: u8 = 2;
+}
+
+mod section {
+    pub(super) const BUCKETS: u8 = 1;
+}
+
 mod entry_kind {
     pub(super) const HEAD: u8 = 1;
     pub(super) const ACCOUNT: u8 = 2;
@@ -449,18 +460,30 @@ fn put_slot(out: &mut Vec<u8>, id: &str, slot: &Slot) {
     for ledger in slot.account.ledgers() {
         record::put_ledger(out, ledger);
     }
-    match slot.account.reservations() {
-        None => out.push(0),
-        Some(reservations) => {
-            out.push(1);
-            out.put_u64(reservations.last_id());
-            // Outcomes in the order they came, so that the oldest is forgotten first again.
-            let mut all: Vec<_> = reservations.iter().collect();
-            all.sort_by_key(|r| (r.state != ReservationState::Open, r.next_event_at, r.id));
-            out.put_u64(all.len() as u64);
-            for reservation in all {
-                record::put_reservation(out, reservation);
-            }
+    let (reservations, buckets) = (slot.account.reservations(), slot.account.buckets());
+    let sections = u64::from(!buckets.is_empty());
+    out.push(
+        u8::from(reservations.is_some()) * has::RESERVATIONS
+            + u8::from(sections > 0) * has::SECTIONS,
+    );
+    if let Some(reservations) = reservations {
+        out.put_u64(reservations.last_id());
+        // Outcomes in the order they came, so that the oldest is forgotten first again.
+        let mut all: Vec<_> = reservations.iter().collect();
+        all.sort_by_key(|r| (r.state != ReservationState::Open, r.next_event_at, r.id));
+        out.put_u64(all.len() as u64);
+        for reservation in all {
+            record::put_reservation(out, reservation);
+        }
+    }
+    if sections > 0 {
+        out.put_u64(sections);
+    }
+    if !buckets.is_empty() {
+        out.push(section::BUCKETS);
+        out.put_u64(buckets.len() as u64);
+        for bucket in buckets {
+            record::put_bucket(out, bucket);
         }
     }
 }
@@ -472,12 +495,35 @@ fn take_slot(from: &mut Take<'_>) -> Result<Slot, Malformed> {
     for _ in 0..from.small::<usize>("ledgers")? {
         account.apply(&Effect::Ledger(record::take_ledger(from)?));
     }
-    if from.bool("reservations")? {
+    let parts = from.u8("parts")?;
+    if parts > has::RESERVATIONS + has::SECTIONS {
+        return Err(Malformed { what: "parts" });
+    }
+    if parts & has::RESERVATIONS != 0 {
         let last_id = from.u64("last reservation")?;
         for _ in 0..from.small::<usize>("reservations")? {
             account.apply(&Effect::Reservation(record::take_reservation(from)?));
         }
         account.restore_last_reservation(last_id);
     }
+    if parts & has::SECTIONS != 0 {
+        for _ in 0..from.small::<usize>("sections")? {
+            match from.u8("section")? {
+                section::BUCKETS => take_buckets(from, &mut account)?,
+                _ => return Err(Malformed { what: "section" }),
+            }
+        }
+    }
     Ok(Slot { account, last_seq, keys: None, halted: false })
+}
+
+fn take_buckets(from: &mut Take<'_>, account: &mut Account) -> Result<(), Malformed> {
+    let count: usize = from.small("buckets")?;
+    if count > headroom_core::limits::BUCKETS_MAX {
+        return Err(Malformed { what: "buckets" });
+    }
+    for _ in 0..count {
+        account.apply(&Effect::Bucket(record::take_bucket(from)?));
+    }
+    Ok(())
 }

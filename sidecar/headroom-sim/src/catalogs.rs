@@ -2,7 +2,7 @@
 
 use headroom_core::catalog::{
     CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, PlanSpec,
-    Policy,
+    Policy, RateSpec,
 };
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::signal::SignalSwitches;
@@ -33,10 +33,11 @@ const SHAPES: [(&str, &[(&str, WindowRule)]); 3] = [
 ];
 
 /// The features that catalogs are made of.
-pub const FEATURES: [&str; 5] = ["tokens", "calls", "exports", "sso", "retention"];
+pub const FEATURES: [&str; 8] =
+    ["tokens", "calls", "exports", "sso", "retention", "jobs", "api", "web"];
 
 /// The limits of those features.
-pub const LIMITS: [&str; 5] = ["daily", "monthly", "total", "hourly", "weekly"];
+pub const LIMITS: [&str; 6] = ["daily", "monthly", "total", "hourly", "weekly", "concurrent"];
 
 fn window(rng: &mut Rng) -> WindowRule {
     match rng.below(9) {
@@ -73,9 +74,17 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
         (None, true) => FeatureKindSpec::Quota {
             limits: vec![LimitSpec { limit: "daily".to_owned(), window: window(rng) }],
         },
-        (Some(_), true) => FeatureKindSpec::Switch,
-        (None, false) if name == "sso" => FeatureKindSpec::Switch,
-        (None, false) => FeatureKindSpec::Config,
+        (Some(_), true) => match rng.below(3) {
+            0 => FeatureKindSpec::Concurrency,
+            1 => FeatureKindSpec::Rate,
+            _ => FeatureKindSpec::Switch,
+        },
+        (None, false) => match name {
+            "sso" => FeatureKindSpec::Switch,
+            "jobs" => FeatureKindSpec::Concurrency,
+            "api" | "web" => FeatureKindSpec::Rate,
+            _ => FeatureKindSpec::Config,
+        },
     };
     FeatureSpec {
         feature: name.to_owned(),
@@ -116,10 +125,47 @@ fn plan_limit(rng: &mut Rng, limit: &str) -> PlanLimitSpec {
     PlanLimitSpec { limit: limit.to_owned(), included_units, soft_limits_bp, policy }
 }
 
+/// The most at a time: little, so that it is often reached.
+fn slots(rng: &mut Rng) -> EntitlementSpec {
+    let max_units = match rng.below(10) {
+        0 => None,
+        1 => Some(0),
+        2 => Some(UNITS_MAX),
+        _ => Some(1 + rng.below(7)),
+    };
+    let mut soft_limits_bp = Vec::new();
+    if matches!(max_units, Some(1..)) {
+        for bp in [8_000, 5_000, 9_999, 1] {
+            if rng.percent(25) {
+                soft_limits_bp.push(bp);
+            }
+        }
+    }
+    EntitlementSpec::Concurrency { max_units, soft_limits_bp }
+}
+
+/// A rate that passes the check; `None`: unlimited.
+pub fn rate(rng: &mut Rng) -> Option<RateSpec> {
+    if rng.percent(10) {
+        return None;
+    }
+    let spec = match rng.below(8) {
+        0 => (UNITS_MAX - rng.below(2), 1 + rng.between(0, 3), UNITS_MAX - rng.below(3)),
+        1 => (1, 60 * 60 * 1000, 1 + rng.below(4)),
+        2 => (1 + rng.below(3), 24 * 60 * 60 * 1000, 1 + rng.below(3)),
+        3 => (1_000 + rng.below(7), 1_000, 1 + rng.below(50)),
+        _ => (1 + rng.below(9), 1_000 * *rng.pick(&[1, 1, 60]), 1 + rng.below(12)),
+    };
+    let (units, period_ms, burst_units) = spec;
+    Some(RateSpec { units, period_ms, burst_units })
+}
+
 fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
     match kind {
         FeatureKindSpec::Switch => EntitlementSpec::Switch { on: rng.percent(70) },
         FeatureKindSpec::Config => EntitlementSpec::Config { value_json: rng.below(4).to_string() },
+        FeatureKindSpec::Concurrency => slots(rng),
+        FeatureKindSpec::Rate => EntitlementSpec::Rate { rate: rate(rng) },
         FeatureKindSpec::Quota { limits: shapes } => {
             let mut limits: Vec<PlanLimitSpec> = Vec::new();
             for shape in shapes {
@@ -169,6 +215,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
         signals: SignalSwitches {
             usage_ceiling: rng.percent(85),
             feature_limit_hit: rng.percent(85),
+            api_tier_exceeded: rng.percent(85),
         },
     }
 }
@@ -176,18 +223,29 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
 /// A catalog that differs a little from another.
 pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
     let mut to = from.clone();
-    match rng.below(6) {
+    match rng.below(7) {
+        6 => to.signals.api_tier_exceeded = !to.signals.api_tier_exceeded,
         0 => to.default_plan = rng.percent(60).then(|| rng.pick(&to.plans).plan.clone()),
         1 => to.signals.usage_ceiling = !to.signals.usage_ceiling,
         2 => to.signals.feature_limit_hit = !to.signals.feature_limit_hit,
         _ => {
             for plan in &mut to.plans {
                 for (_, entitlement) in &mut plan.entitlements {
-                    let EntitlementSpec::Quota { limits } = entitlement else { continue };
-                    for limit in limits {
-                        if rng.percent(40) {
-                            *limit = plan_limit(rng, &limit.limit);
+                    match entitlement {
+                        EntitlementSpec::Quota { limits } => {
+                            for limit in limits {
+                                if rng.percent(40) {
+                                    *limit = plan_limit(rng, &limit.limit);
+                                }
+                            }
                         }
+                        EntitlementSpec::Concurrency { .. } if rng.percent(40) => {
+                            *entitlement = slots(rng);
+                        }
+                        EntitlementSpec::Rate { rate: known } if rng.percent(40) => {
+                            *known = rate(rng);
+                        }
+                        _ => {}
                     }
                 }
             }

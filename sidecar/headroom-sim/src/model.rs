@@ -9,11 +9,12 @@ mod admin;
 mod hold;
 mod meter;
 mod plan;
+mod rate;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headroom_core::catalog::{CatalogSpec, Policy};
+use headroom_core::catalog::{CatalogSpec, Policy, RateSpec};
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::decision::{Amounts, Verdict};
 use headroom_core::reservation::{ReservationId, ReservationState};
@@ -22,6 +23,8 @@ use headroom_core::signal::{SignalName, SignalState};
 use headroom_core::window::WindowRule;
 use headroom_engine::engine::{EngineError, Wants};
 use headroom_engine::ports::{Seq, StoreRefusal};
+
+pub(crate) use rate::Tank;
 
 pub use admin::{ProfileAnswer, Refused, Subscription};
 
@@ -174,6 +177,8 @@ pub(crate) struct Limit {
     pub(crate) terms: Terms,
     /// It is not in force any more; only reservations of earlier days meet it.
     pub(crate) gone: bool,
+    /// It is the one of a concurrency, where all is held and nothing is used.
+    pub(crate) slots: bool,
 }
 
 /// What was announced about a ledger.
@@ -217,8 +222,10 @@ pub enum Says {
     Switch(bool),
     /// A config's value.
     Config(String),
-    /// The included units of a limit.
+    /// The included units of a limit, or the most at a time.
     Limit(String, Option<u64>),
+    /// How fast a rate is; `None`: unlimited.
+    Rate(Option<RateSpec>),
 }
 
 /// A write as a client would repeat it.
@@ -259,6 +266,8 @@ pub(crate) struct Account {
     /// By their count, from 1.
     pub(crate) holds: BTreeMap<u32, Hold>,
     pub(crate) keys: BTreeMap<String, Remembered>,
+    /// By feature.
+    pub(crate) tanks: BTreeMap<String, Tank>,
 }
 
 /// All of it.
@@ -275,6 +284,8 @@ pub struct Model {
     pub(crate) refusal: Option<StoreRefusal>,
     /// What the last step announced.
     pub(crate) told: Vec<Told>,
+    /// What the last request met that its answer does not show, for the coverage.
+    pub(crate) met: BTreeSet<&'static str>,
 }
 
 /// What an operation came to, before it is dressed as an answer.
@@ -320,12 +331,18 @@ impl Model {
     /// Answers a request.
     pub fn answer(&mut self, request: &Request, now: i64) -> Result<Answer, EngineError> {
         self.told.clear();
+        self.met.clear();
         match &request.asked {
             Asked::Feature(feature, FeatureOp::Check { units, attempt }) => {
                 self.check(request, feature, *units, *attempt, now)
             }
             asked => self.write(request, asked, now),
         }
+    }
+
+    /// What the last request met that its answer does not show.
+    pub fn met(&self) -> &BTreeSet<&'static str> {
+        &self.met
     }
 
     /// What the last request announced.
@@ -519,6 +536,7 @@ impl Model {
             books: Vec::new(),
             holds: BTreeMap::new(),
             keys: BTreeMap::new(),
+            tanks: BTreeMap::new(),
         }
     }
 }

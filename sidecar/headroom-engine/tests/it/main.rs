@@ -12,5 +12,6 @@ mod codec;
 mod halted;
 mod house;
 mod keys;
+mod meters;
 mod races;
 mod recovery;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use headroom_core::account::Zone;
-use headroom_core::catalog::Policy;
+use headroom_core::catalog::{FeatureKindSpec, Policy};
 use headroom_core::decide::FeatureOp;
 use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
 use headroom_core::resolve::Origin;
@@ -77,27 +77,36 @@ impl Page {
         self.book.used()
     }
 
-    fn held(&self) -> u128 {
+    pub(crate) fn held(&self) -> u128 {
         self.used() + self.reserved
+    }
+
+    /// What thresholds look at.
+    fn watched(&self) -> u128 {
+        if self.limit.slots { self.held() } else { self.used() }
     }
 
     /// What the limit says to so many more units.
     pub(crate) fn admits(&self, units: u64, at_once: bool) -> Verdict {
         let units = u128::from(units);
         match self.limit.terms.ceiling() {
+            Some(ceiling) if self.limit.slots && self.held() + units > ceiling => {
+                Verdict::Denied(Denial::ConcurrencyFull)
+            }
             Some(ceiling) if self.used() + units > ceiling => {
                 Verdict::Denied(Denial::QuotaExhausted)
             }
             Some(ceiling) if self.held() + units > ceiling => Verdict::Denied(Denial::InFlight),
             _ => {
+                let held = self.held() + units;
                 let used = if at_once { self.used() + units } else { self.used() };
-                self.limit.terms.verdict(used, self.held() + units)
+                self.limit.terms.verdict(if self.limit.slots { held } else { used }, held)
             }
         }
     }
 
     pub(crate) fn stands(&self) -> Verdict {
-        self.limit.terms.verdict(self.used(), self.held())
+        self.limit.terms.verdict(self.watched(), self.held())
     }
 
     pub(crate) fn fits_counter(&self, units: u64) -> bool {
@@ -132,7 +141,7 @@ impl Page {
             included,
             policy: terms.policy,
             ceiling,
-            passed_bp: terms.passed_bp(used),
+            passed_bp: terms.passed_bp(self.watched()),
             settled: included.map(|included| included - included.min(used)),
             drawable: ceiling.map(|ceiling| ceiling - ceiling.min(self.held())),
             grace_left: match (terms.policy, included, ceiling) {
@@ -160,7 +169,8 @@ pub(crate) fn binding(pages: &[Page]) -> &Page {
         // `max_by_key` takes the last of equals; the first of the plan is wanted.
         those.rev().max_by_key(|page| page.book.end)
     };
-    if let Some(page) = denied(Denial::QuotaExhausted).or_else(|| denied(Denial::InFlight)) {
+    let denials = [Denial::ConcurrencyFull, Denial::QuotaExhausted, Denial::InFlight];
+    if let Some(page) = denials.into_iter().find_map(denied) {
         return page;
     }
     let gravest = pages.iter().map(|page| page.verdict).max().expect("at least one limit");
@@ -253,7 +263,7 @@ impl Model {
         if page.limit.gone {
             return false;
         }
-        let (used, before) = (page.book.used(), page.book.said.clone());
+        let (used, before) = (page.watched(), page.book.said.clone());
         let mut crossed_bp = Vec::new();
         let places = (0..).map(Said::Soft).zip(terms.soft_bp.iter().copied());
         for (said, bp) in places.chain([(Said::Reached, 10_000)]) {
@@ -294,16 +304,21 @@ impl Model {
         &mut self,
         id: &str,
         account: &mut Account,
-        pages: &mut [Page],
+        pages: &[Page],
         units: u64,
         now: i64,
     ) {
-        for page in pages {
-            if page.verdict == Verdict::Denied(Denial::QuotaExhausted) {
-                let previous = page.used();
+        // The answer shows the pages as they were.
+        for mut page in pages.iter().cloned() {
+            let worth = [Denial::QuotaExhausted, Denial::ConcurrencyFull];
+            if worth.iter().any(|denial| page.verdict == Verdict::Denied(*denial)) {
+                if page.limit.slots {
+                    page.end_excursion(page.held());
+                }
+                let previous = page.watched();
                 // Unless somebody was told, nothing is kept.
-                if self.announce(id, page, previous, units, now) {
-                    Model::keep(account, page);
+                if self.announce(id, &mut page, previous, units, now) {
+                    Model::keep(account, &page);
                 }
             }
         }
@@ -373,8 +388,10 @@ impl Model {
         feature: &str,
         now: i64,
     ) -> Vec<LimitAnswer> {
-        let (Entitled::Limits(limits), _) = self.entitled(account, feature) else {
-            return Vec::new();
+        let limits = match self.entitled(account, feature).0 {
+            Entitled::Limits(limits) => limits,
+            Entitled::Rate(rate) => return vec![self.rate_answer(account, feature, rate, now)],
+            Entitled::Nothing | Entitled::On | Entitled::Value(_) => return Vec::new(),
         };
         limits.iter().map(|limit| self.page(account, feature, limit, now).answer()).collect()
     }
@@ -400,9 +417,14 @@ impl Model {
                     page.verdict = page.admits(units, true);
                 }
                 if attempt && refuses(&pages) {
-                    self.announce_refusal(id, account, &mut pages, units, now);
+                    self.announce_refusal(id, account, &pages, units, now);
                 }
-                self.done(account, feature, origin, &pages, now)
+                let done = self.done(account, feature, origin, &pages, now);
+                Model::with_retry(account, units, done, now)
+            }
+            Ok((Entitled::Rate(rate), origin)) => {
+                let ask = (id, feature, rate, origin);
+                self.check_rate(account, ask, units, attempt, now)
             }
             Ok((entitled, origin)) => Done {
                 origin,
@@ -431,22 +453,32 @@ impl Model {
         let (limits, origin) = match self.gate(account, feature, now) {
             Err(denial) => return Ok(self.refused(denial, feature)),
             Ok((Entitled::Limits(limits), origin)) => (limits, origin),
+            Ok((Entitled::Rate(rate), origin)) => {
+                if !matches!(op, FeatureOp::Consume { .. }) {
+                    return Err(OpError::RateIsConsumed);
+                }
+                return Ok(self.use_rate(account, (id, feature, rate, origin), units, now));
+            }
             Ok(_) => return Err(OpError::WrongFeatureKind),
         };
         let at_once = matches!(op, FeatureOp::Consume { .. });
+        if at_once && limits[0].slots {
+            return Err(OpError::SlotsAreHeld);
+        }
         let mut pages = self.pages(account, feature, &limits, now);
         for page in &mut pages {
             page.verdict = page.admits(units, at_once);
         }
         if refuses(&pages) {
-            self.announce_refusal(id, account, &mut pages, units, now);
-            return Ok(self.done(account, feature, origin, &pages, now));
+            self.announce_refusal(id, account, &pages, units, now);
+            let done = self.done(account, feature, origin, &pages, now);
+            return Ok(Model::with_retry(account, units, done, now));
         }
         if !pages.iter().all(|page| page.fits_counter(units)) {
             return Err(OpError::CounterFull);
         }
         if let FeatureOp::Reserve { hold_ms, .. } = op {
-            return Ok(self.reserve(account, (units, hold_ms), origin, pages, now));
+            return Ok(self.reserve(account, (id, units, hold_ms), origin, pages, now));
         }
         for page in &mut pages {
             let previous = page.used();
@@ -469,6 +501,11 @@ impl Model {
     ) -> Result<Done, OpError> {
         if self.feature(feature).is_none() {
             return Ok(Done::refused(Verdict::Denied(Denial::UnknownFeature), None));
+        }
+        match self.feature(feature).map(|known| &known.kind) {
+            Some(FeatureKindSpec::Concurrency) => return Err(OpError::SlotsAreHeld),
+            Some(FeatureKindSpec::Rate) => return Err(OpError::RateIsConsumed),
+            _ => {}
         }
         let (limits, origin) = match self.entitled(account, feature) {
             (Entitled::Limits(limits), origin) => (limits, origin),
@@ -501,6 +538,7 @@ impl Model {
             window: shape.window,
             terms: Terms { included: Some(0), policy: Policy::Block, soft_bp: vec![] },
             gone: false,
+            slots: false,
         };
         self.shapes(feature).iter().map(bare).collect()
     }

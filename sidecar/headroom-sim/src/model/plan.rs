@@ -1,9 +1,10 @@
 //! What an account may do with a feature, looked up in the catalog as it was written.
 
 use headroom_core::catalog::{
-    EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, Policy,
+    EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, Policy, RateSpec,
 };
 use headroom_core::resolve::Origin;
+use headroom_core::window::WindowRule;
 
 use super::{Account, Limit, Model, Says, Terms};
 
@@ -13,6 +14,7 @@ pub(crate) enum Entitled {
     On,
     Value(String),
     Limits(Vec<Limit>),
+    Rate(Option<RateSpec>),
 }
 
 impl Model {
@@ -72,6 +74,37 @@ impl Model {
                     _ => nothing,
                 }
             }
+            FeatureKindSpec::Concurrency => {
+                let mut most = None;
+                let mut soft = Vec::new();
+                let mut origin = from_plan;
+                if let Some(EntitlementSpec::Concurrency { max_units, soft_limits_bp }) = planned {
+                    most = Some(*max_units);
+                    soft.clone_from(soft_limits_bp);
+                    soft.sort_unstable();
+                }
+                for says in &overrides {
+                    if let Says::Limit(limit, max_units) = says
+                        && limit == "concurrent"
+                    {
+                        most = Some(*max_units);
+                        origin = Origin::Override;
+                    }
+                }
+                let Some(most) = most else { return nothing };
+                (Entitled::Limits(vec![slots(most, soft)]), origin)
+            }
+            FeatureKindSpec::Rate => {
+                for says in &overrides {
+                    if let Says::Rate(rate) = says {
+                        return (Entitled::Rate(*rate), Origin::Override);
+                    }
+                }
+                match planned {
+                    Some(EntitlementSpec::Rate { rate }) => (Entitled::Rate(*rate), from_plan),
+                    _ => nothing,
+                }
+            }
             FeatureKindSpec::Quota { .. } => {
                 let planned: &[PlanLimitSpec] = match planned {
                     Some(EntitlementSpec::Quota { limits }) => limits,
@@ -101,6 +134,7 @@ impl Model {
                 window: shape.expect("a checked catalog").window,
                 terms: Terms { included: planned.included_units, policy: planned.policy, soft_bp },
                 gone: false,
+                slots: false,
             });
         }
         let mut overridden = false;
@@ -115,9 +149,22 @@ impl Model {
                     window: shape.window,
                     terms: Terms { included: *included, policy: Policy::Block, soft_bp: vec![] },
                     gone: false,
+                    slots: false,
                 }),
             }
         }
         (limits, overridden)
+    }
+}
+
+/// The limit of a concurrency.
+pub(crate) fn slots(most: Option<u64>, soft_bp: Vec<u32>) -> Limit {
+    let policy = if most.is_none() { Policy::Unlimited } else { Policy::Block };
+    Limit {
+        limit: "concurrent".to_owned(),
+        window: WindowRule::Lifetime,
+        terms: Terms { included: most, policy, soft_bp },
+        gone: false,
+        slots: true,
     }
 }
