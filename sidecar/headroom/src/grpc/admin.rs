@@ -108,6 +108,10 @@ impl Administration {
                     included.map(|u| parse::units("included_units", u, 0)).transpose()?;
                 OverrideChange::Limit(parse::id("override.limit", &limit.limit)?, included)
             }
+            Value::Rate(rate) => {
+                let rate = rate.rate.as_ref().map(|rate| parse::rate("override.rate", rate));
+                OverrideChange::Rate(rate.transpose()?)
+            }
         };
         let engine = &self.core.shared.engine;
         let changed = engine.put_override(account, feature, &change, self.now())?;
@@ -260,6 +264,9 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile) -> v1::Account {
                 limit: catalog.text(*limit).to_owned(),
                 included_units: included_units.map(int),
             }),
+            OverrideValue::Rate { rate } => {
+                Value::Rate(v1::RateOverride { rate: rate.map(present::rate) })
+            }
         }),
     });
     let status = match profile.suspended {

@@ -68,6 +68,7 @@ fn write(
     let threshold = match signal.name {
         SignalName::UsageCeiling => threshold_bp.unwrap_or_default().to_string(),
         SignalName::FeatureLimitHit => "hit".to_owned(),
+        SignalName::ApiTierExceeded => "tier".to_owned(),
     };
     // An account's id may hold any character; the parts after it hold no slash, so that two keys
     // are equal only if all their parts are.

@@ -37,6 +37,8 @@ pub(super) fn entitlements(
                     FeatureKind::Switch => v1::FeatureKind::Switch,
                     FeatureKind::Config => v1::FeatureKind::Config,
                     FeatureKind::Quota { .. } => v1::FeatureKind::Quota,
+                    FeatureKind::Concurrency { .. } => v1::FeatureKind::Concurrency,
+                    FeatureKind::Rate { .. } => v1::FeatureKind::Rate,
                 }
                 .into(),
                 allowed: one.decision.verdict.is_allowed(),
@@ -44,6 +46,7 @@ pub(super) fn entitlements(
                 config_value: one.decision.value_json.as_deref().unwrap_or_default().to_owned(),
                 limits: one.limits.iter().map(|l| present::limit_state(&catalog, l)).collect(),
                 origin: present::origin(&catalog, &one.decision),
+                rate: one.rate.map(present::rate),
             }
         })
         .collect();
