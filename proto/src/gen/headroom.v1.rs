@@ -279,18 +279,21 @@ pub enum Denial {
     UnknownFeature = 3,
     /// The subscription's end has passed.
     SubscriptionEnded = 4,
-    /// Neither the plan nor an override contains the feature.
+    /// Neither plan, add-ons nor an override contain the feature; or, when Decision.origin is set, its
+    /// roll-out has not come to the account.
     NotInPlan = 5,
     /// The bucket of a rate does not hold so many units now. retry_after says to the millisecond when it
     /// does; absent, the request is for more than a full bucket holds and can never pass.
-    RateLimited = 8,
+    RateLimited = 9,
     /// As many slots of a concurrency are held as are allowed. retry_after is when enough of them end by
     /// time; absent, the request is for more than are allowed at all.
-    ConcurrencyFull = 9,
+    ConcurrencyFull = 10,
     /// The included units (and grace, if any) are used up in this window.
     QuotaExhausted = 6,
     /// Enough units are left, but other reservations hold them: retry shortly.
     InFlight = 7,
+    /// The feature is paused for everybody. Tested after NOT_IN_PLAN.
+    FeaturePaused = 8,
 }
 impl Denial {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -309,6 +312,7 @@ impl Denial {
             Self::ConcurrencyFull => "DENIAL_CONCURRENCY_FULL",
             Self::QuotaExhausted => "DENIAL_QUOTA_EXHAUSTED",
             Self::InFlight => "DENIAL_IN_FLIGHT",
+            Self::FeaturePaused => "DENIAL_FEATURE_PAUSED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -324,6 +328,7 @@ impl Denial {
             "DENIAL_CONCURRENCY_FULL" => Some(Self::ConcurrencyFull),
             "DENIAL_QUOTA_EXHAUSTED" => Some(Self::QuotaExhausted),
             "DENIAL_IN_FLIGHT" => Some(Self::InFlight),
+            "DENIAL_FEATURE_PAUSED" => Some(Self::FeaturePaused),
             _ => None,
         }
     }
@@ -447,6 +452,10 @@ pub enum OriginKind {
     DefaultPlan = 2,
     /// An override of this account.
     Override = 3,
+    /// The plan that the account has on trial.
+    Trial = 4,
+    /// An add-on, alone or together with the plan.
+    AddOn = 5,
 }
 impl OriginKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -459,6 +468,8 @@ impl OriginKind {
             Self::Plan => "ORIGIN_KIND_PLAN",
             Self::DefaultPlan => "ORIGIN_KIND_DEFAULT_PLAN",
             Self::Override => "ORIGIN_KIND_OVERRIDE",
+            Self::Trial => "ORIGIN_KIND_TRIAL",
+            Self::AddOn => "ORIGIN_KIND_ADD_ON",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -468,6 +479,8 @@ impl OriginKind {
             "ORIGIN_KIND_PLAN" => Some(Self::Plan),
             "ORIGIN_KIND_DEFAULT_PLAN" => Some(Self::DefaultPlan),
             "ORIGIN_KIND_OVERRIDE" => Some(Self::Override),
+            "ORIGIN_KIND_TRIAL" => Some(Self::Trial),
+            "ORIGIN_KIND_ADD_ON" => Some(Self::AddOn),
             _ => None,
         }
     }
@@ -673,8 +686,14 @@ pub struct Override {
     /// The feature.
     #[prost(string, tag = "1")]
     pub feature: ::prost::alloc::string::String,
+    /// From when on it counts, included. Absent: at once.
+    #[prost(message, optional, tag = "5")]
+    pub starts_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when it counts, excluded. Absent: for ever.
+    #[prost(message, optional, tag = "6")]
+    pub ends_at: ::core::option::Option<::prost_types::Timestamp>,
     /// What replaces the plan's entitlement.
-    #[prost(oneof = "r#override::Value", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "r#override::Value", tags = "2, 3, 4, 7")]
     pub value: ::core::option::Option<r#override::Value>,
 }
 /// Nested message and enum types in `Override`.
@@ -693,9 +712,39 @@ pub mod r#override {
         #[prost(message, tag = "4")]
         Limit(super::LimitOverride),
         /// For a rate.
-        #[prost(message, tag = "5")]
+        #[prost(message, tag = "7")]
         Rate(super::RateOverride),
     }
+}
+/// AddOn is something bought in addition to a plan.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AddOn {
+    /// Its name in the catalog.
+    #[prost(string, tag = "1")]
+    pub add_on: ::prost::alloc::string::String,
+    /// How many, 1 to 1,000,000. What it includes counts so many times.
+    #[prost(int32, tag = "2")]
+    pub quantity: i32,
+}
+/// Trial is another plan for a while, before the one that was bought.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Trial {
+    /// The plan on trial.
+    #[prost(string, tag = "1")]
+    pub plan: ::prost::alloc::string::String,
+    /// When it ends, excluded.
+    #[prost(message, optional, tag = "2")]
+    pub ends_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// ScheduledPlan is a plan from an instant on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduledPlan {
+    /// The plan.
+    #[prost(string, tag = "1")]
+    pub plan: ::prost::alloc::string::String,
+    /// From when on, included.
+    #[prost(message, optional, tag = "2")]
+    pub starts_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Account is one paying customer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -703,7 +752,7 @@ pub struct Account {
     /// Its id: 1 to 128 bytes, no control characters.
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
-    /// Its plan's name in the catalog.
+    /// The plan that was bought. Which one is in force is in plan_in_force.
     #[prost(string, tag = "2")]
     pub plan: ::prost::alloc::string::String,
     /// Whether it may use anything.
@@ -727,9 +776,23 @@ pub struct Account {
     /// When the sidecar first knew it.
     #[prost(message, optional, tag = "9")]
     pub created_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// What was bought in addition.
+    #[prost(message, repeated, tag = "10")]
+    pub add_ons: ::prost::alloc::vec::Vec<AddOn>,
+    /// The trial that runs or has run.
+    #[prost(message, optional, tag = "11")]
+    pub trial: ::core::option::Option<Trial>,
+    /// Plans from instants on, ascending.
+    #[prost(message, repeated, tag = "12")]
+    pub scheduled: ::prost::alloc::vec::Vec<ScheduledPlan>,
+    /// The plan that decides now: of a running trial, else the last scheduled one that has begun, else
+    /// the one that was bought.
+    #[prost(string, tag = "13")]
+    pub plan_in_force: ::prost::alloc::string::String,
 }
-/// PutSubscriptionRequest puts an account on a plan.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// PutSubscriptionRequest puts an account on a plan. It says all of the subscription: add-ons, trial
+/// and scheduled plans that it does not name are gone.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PutSubscriptionRequest {
     /// The account.
     #[prost(string, tag = "1")]
@@ -746,6 +809,15 @@ pub struct PutSubscriptionRequest {
     /// When the subscription ends. Absent: open.
     #[prost(message, optional, tag = "5")]
     pub ends_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// What is bought in addition, at most 32 different ones.
+    #[prost(message, repeated, tag = "6")]
+    pub add_ons: ::prost::alloc::vec::Vec<AddOn>,
+    /// Another plan until an instant, then `plan`.
+    #[prost(message, optional, tag = "7")]
+    pub trial: ::core::option::Option<Trial>,
+    /// Plans from instants on, at most 64. Before the first of them, `plan`.
+    #[prost(message, repeated, tag = "8")]
+    pub scheduled: ::prost::alloc::vec::Vec<ScheduledPlan>,
 }
 /// PutSubscriptionResponse shows the account after the change.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+use crate::catalog::ROLLOUT_ALL_BP;
 use crate::effect::Effect;
 use crate::ledger::Ledger;
 use crate::names::NameId;
@@ -48,9 +49,23 @@ pub struct Override {
     pub feature: NameId,
     /// What it says.
     pub value: OverrideValue,
+    /// From when on it counts, included; the start of time for always.
+    pub starts_at: Millis,
+    /// Until when, excluded; [`Millis::FOREVER`] for always.
+    pub ends_at: Millis,
 }
 
 impl Override {
+    /// An override that counts always.
+    pub fn new(feature: NameId, value: OverrideValue) -> Override {
+        Override { feature, value, starts_at: Millis(i64::MIN), ends_at: Millis::FOREVER }
+    }
+
+    /// Whether it counts at an instant.
+    pub fn is_in_force(&self, at: Millis) -> bool {
+        self.starts_at <= at && at < self.ends_at
+    }
+
     /// Whether `other` speaks of the same thing, so that the later one replaces the earlier.
     pub fn replaces(&self, other: &Override) -> bool {
         self.feature == other.feature
@@ -118,11 +133,44 @@ pub struct Profile {
     pub extra: Option<Box<ProfileExtra>>,
 }
 
+/// A number of the same add-on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddOn {
+    /// Which.
+    pub addon: NameId,
+    /// How many, at least 1.
+    pub quantity: u32,
+}
+
+/// Another plan for a while, before the one that was bought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trial {
+    /// The plan on trial.
+    pub plan: NameId,
+    /// When it ends, excluded.
+    pub ends_at: Millis,
+}
+
+/// A plan from an instant on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScheduledPlan {
+    /// From when on, included.
+    pub starts_at: Millis,
+    /// The plan.
+    pub plan: NameId,
+}
+
 /// The part of a profile that most accounts do not have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProfileExtra {
     /// What replaces the plan's word.
     pub overrides: Vec<Override>,
+    /// What was bought in addition, in the order given.
+    pub addons: Vec<AddOn>,
+    /// A trial that runs or has run.
+    pub trial: Option<Trial>,
+    /// Plans to come, or come already, by instant, ascending.
+    pub scheduled: Vec<ScheduledPlan>,
     /// Facts by name, ascending; values are JSON text.
     pub facts: Vec<(String, String)>,
 }
@@ -147,6 +195,32 @@ impl Profile {
         self.extra.as_ref().map_or(&[], |extra| &extra.overrides)
     }
 
+    /// The add-ons.
+    pub fn addons(&self) -> &[AddOn] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.addons)
+    }
+
+    /// The plan in force at an instant, and whether it is on trial: a running trial, else the last
+    /// scheduled plan that has begun, else the plan that was bought.
+    pub fn plan_at(&self, at: Millis) -> (NameId, bool) {
+        let Some(extra) = &self.extra else { return (self.plan, false) };
+        if let Some(trial) = extra.trial.filter(|trial| at < trial.ends_at) {
+            return (trial.plan, true);
+        }
+        let begun = extra.scheduled.iter().take_while(|plan| plan.starts_at <= at);
+        (begun.last().map_or(self.plan, |last| last.plan), false)
+    }
+
+    /// Whether the plan that was bought is all that entitles, at any time.
+    pub fn is_plain(&self) -> bool {
+        self.extra.as_ref().is_none_or(|extra| {
+            extra.overrides.is_empty()
+                && extra.addons.is_empty()
+                && extra.trial.is_none()
+                && extra.scheduled.is_empty()
+        })
+    }
+
     /// The facts.
     pub fn facts(&self) -> &[(String, String)] {
         self.extra.as_ref().map_or(&[], |extra| &extra.facts)
@@ -159,6 +233,19 @@ impl Profile {
     }
 }
 
+/// FNV-1a, 64 bits, mixed and folded to 32. It decides who has what, so it must never change.
+fn draw(bytes: impl Iterator<Item = u8>) -> u32 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in bytes {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    // FNV leaves the upper bits of short texts alike; a multiplication spreads them (splitmix64).
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let [a, b, c, d, ..] = hash.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
 /// One paying customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
@@ -166,6 +253,8 @@ pub struct Account {
     pub profile: Profile,
     /// Numbers accounts in the order they came; the upper half of a reservation's id.
     pub serial: u32,
+    /// A hash of its id, for what is drawn once and for all.
+    pub draw: u32,
     // Invariant: at most one ledger of a (feature, limit) contains an instant.
     ledgers: Vec<Ledger>,
     // Boxed because most accounts have none at any moment.
@@ -178,7 +267,21 @@ pub struct Account {
 impl Account {
     /// A new account without usage.
     pub fn new(serial: u32, profile: Profile) -> Account {
-        Account { profile, serial, ledgers: Vec::new(), reservations: None, buckets: None }
+        Account { profile, serial, draw: 0, ledgers: Vec::new(), reservations: None, buckets: None }
+    }
+
+    /// The same account, drawing by its id.
+    pub fn drawing_by(mut self, id: &str) -> Account {
+        self.draw = draw(id.bytes());
+        self
+    }
+
+    /// Whether the account is among the `share_bp` basis points of accounts that are drawn for
+    /// `what`. The same every time and everywhere, and in every larger share too.
+    pub fn is_drawn(&self, what: &str, share_bp: u32) -> bool {
+        let hash = draw(self.draw.to_le_bytes().into_iter().chain(what.bytes()));
+        // 2^32 is no multiple of 10,000; what that makes uneven is a millionth.
+        hash % ROLLOUT_ALL_BP < share_bp
     }
 
     /// All ledgers: current ones, and older ones that were not replaced or are still held.

@@ -65,6 +65,37 @@ pub enum FeatureKindSpec {
     Rate,
 }
 
+/// How what the plan gives and what add-ons give become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Merge {
+    /// Included units add up.
+    #[default]
+    Sum,
+    /// The most of them counts.
+    MostGenerous,
+}
+
+/// Who gets a feature, besides who bought it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offering {
+    /// How what the plan gives and what add-ons give become one.
+    pub merge: Merge,
+    /// Whether everybody is refused for now.
+    pub is_paused: bool,
+    /// The share of accounts that have it, in basis points, 0 to 10,000. Which ones is drawn from the
+    /// account's id and the feature's name, so it stays, and a larger share contains a smaller one.
+    pub rollout_bp: u32,
+}
+
+/// All accounts that bought a feature have it.
+pub const ROLLOUT_ALL_BP: u32 = 10_000;
+
+impl Default for Offering {
+    fn default() -> Offering {
+        Offering { merge: Merge::Sum, is_paused: false, rollout_bp: ROLLOUT_ALL_BP }
+    }
+}
+
 /// A feature as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeatureSpec {
@@ -78,6 +109,8 @@ pub struct FeatureSpec {
     pub scale: u8,
     /// What sort of thing it is.
     pub kind: FeatureKindSpec,
+    /// Who gets it.
+    pub offering: Offering,
 }
 
 /// One limit of a plan as written.
@@ -238,6 +271,8 @@ pub struct CatalogSpec {
     pub features: Vec<FeatureSpec>,
     /// The plans.
     pub plans: Vec<PlanSpec>,
+    /// What can be bought in addition, each any number of times.
+    pub addons: Vec<PlanSpec>,
     /// The plan of accounts nobody told us about. `None`: they are refused.
     pub default_plan: Option<String>,
     /// The prompts; the first that fits is shown.
@@ -442,6 +477,8 @@ pub struct Feature {
     pub scale: u8,
     /// What sort of thing it is.
     pub kind: FeatureKind,
+    /// Who gets it.
+    pub offering: Offering,
 }
 
 /// A plan, checked.
@@ -496,12 +533,14 @@ pub struct Catalog {
     pub signals: SignalSwitches,
     features: Vec<Feature>,
     plans: Vec<Plan>,
+    addons: Vec<Plan>,
     default_plan: Option<PlanIx>,
     prompts: Vec<Prompt>,
     feature_by_name: HashMap<Box<str>, FeatureIx, FixedState>,
     names: Names,
     // Indexed by NameId, so that a decision finds the plan of an account without hashing.
     plan_by_id: Vec<Option<PlanIx>>,
+    addon_by_id: Vec<Option<usize>>,
     feature_by_id: Vec<Option<FeatureIx>>,
     // Tells the reservations of slots, also when their feature has left or changed its kind.
     concurrent_limit: Option<NameId>,
@@ -573,6 +612,22 @@ impl Catalog {
         &self.plans
     }
 
+    /// The add-on of this number.
+    pub fn addon_of(&self, id: NameId) -> Option<&Plan> {
+        let ix = self.addon_by_id.get(id.0 as usize).copied().flatten()?;
+        self.addons.get(ix)
+    }
+
+    /// The add-on of this name.
+    pub fn addon_named(&self, addon: &str) -> Option<&Plan> {
+        self.addons.iter().find(|known| &*known.plan == addon)
+    }
+
+    /// All add-ons, in the order written.
+    pub fn addons(&self) -> &[Plan] {
+        &self.addons
+    }
+
     /// All prompts, in the order written.
     pub fn prompts(&self) -> &[Prompt] {
         &self.prompts
@@ -594,24 +649,23 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
     let features: Vec<Feature> =
         spec.features.into_iter().map(|f| number_feature(f, names)).collect();
     let feature_ix = |name: &str| features.iter().position(|f| &*f.feature == name);
-    let plans: Vec<Plan> = spec
-        .plans
-        .into_iter()
-        .map(|plan| {
-            let mut entitlements = vec![None; features.len()];
-            for (name, entitlement) in plan.entitlements {
-                let ix = feature_ix(&name).expect("the check found every feature");
-                entitlements[ix] = Some(number_entitlement(entitlement, &features[ix], names));
-            }
-            Plan {
-                id: names.intern(&plan.plan),
-                plan: plan.plan.into(),
-                name: plan.name.into(),
-                price: plan.price,
-                entitlements,
-            }
-        })
-        .collect();
+    let number_plan = |plan: PlanSpec, names: &mut Names| {
+        let mut entitlements = vec![None; features.len()];
+        for (name, entitlement) in plan.entitlements {
+            let ix = feature_ix(&name).expect("the check found every feature");
+            entitlements[ix] = Some(number_entitlement(entitlement, &features[ix], names));
+        }
+        Plan {
+            id: names.intern(&plan.plan),
+            plan: plan.plan.into(),
+            name: plan.name.into(),
+            price: plan.price,
+            entitlements,
+        }
+    };
+    let plans: Vec<Plan> = spec.plans.into_iter().map(|plan| number_plan(plan, names)).collect();
+    let addons: Vec<Plan> =
+        spec.addons.into_iter().map(|addon| number_plan(addon, names)).collect();
     let plan_ix = |name: &str| plans.iter().position(|plan| &*plan.plan == name).map(PlanIx);
     let prompts = spec
         .prompts
@@ -633,17 +687,23 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
     for (ix, plan) in plans.iter().enumerate() {
         plan_by_id[plan.id.0 as usize] = Some(PlanIx(ix));
     }
+    let mut addon_by_id = vec![None; names.len()];
+    for (ix, addon) in addons.iter().enumerate() {
+        addon_by_id[addon.id.0 as usize] = Some(ix);
+    }
     let default_plan = spec.default_plan.as_deref().and_then(plan_ix);
     Catalog {
         revision,
         signals: spec.signals,
         features,
         plans,
+        addons,
         default_plan,
         prompts,
         feature_by_name,
         names: names.clone(),
         plan_by_id,
+        addon_by_id,
         feature_by_id,
         concurrent_limit: names.get(CONCURRENT_LIMIT),
     }
@@ -668,6 +728,7 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
         unit: spec.unit.into(),
         scale: spec.scale,
         kind,
+        offering: spec.offering,
     }
 }
 

@@ -12,7 +12,7 @@ use std::fmt::Display;
 
 use crate::catalog::{
     CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, PlanSpec,
-    Policy, Price, SpecProblem,
+    Policy, Price, ROLLOUT_ALL_BP, SpecProblem,
 };
 use crate::limits;
 use crate::window::WindowRule;
@@ -46,7 +46,8 @@ pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
         plans: spec.plans.iter().map(|p| p.plan.as_str()).collect(),
     };
     check_features(&mut report, &spec.features);
-    check_plans(&mut report, &spec.plans, &names);
+    check_plans(&mut report, "plans", &spec.plans, &names);
+    check_plans(&mut report, "addons", &spec.addons, &names);
     if let Some(plan) = &spec.default_plan {
         check_plan_name(&mut report, &["default_plan"], plan, &names);
     }
@@ -150,6 +151,13 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
                 format_args!("the scale is {scale}, it must be 0 to {SCALE_MAX}"),
             );
         }
+        let rollout_bp = feature.offering.rollout_bp;
+        if rollout_bp > ROLLOUT_ALL_BP {
+            report.say(
+                &[&path[..], &["rollout"]].concat(),
+                format_args!("the roll-out is {}, it must be 0% to 100%", Percent(rollout_bp)),
+            );
+        }
         if let FeatureKindSpec::Quota { limits } = &feature.kind {
             check_limits(report, &feature.feature, limits);
         }
@@ -183,27 +191,29 @@ fn check_limits(report: &mut Report, feature: &str, limits: &[LimitSpec]) {
     }
 }
 
-fn check_plans(report: &mut Report, plans: &[PlanSpec], names: &Names<'_>) {
-    report.at_most(&["plans"], "plans", plans.len(), limits::CATALOG_ITEMS_MAX);
+/// Plans, or add-ons, which are written alike. `list` is the key they stand under.
+fn check_plans(report: &mut Report, list: &str, plans: &[PlanSpec], names: &Names<'_>) {
+    report.at_most(&[list], list, plans.len(), limits::CATALOG_ITEMS_MAX);
+    let what = if list == "addons" { "add-on" } else { "plan" };
     let mut seen = BTreeSet::new();
     for plan in plans {
-        let path = ["plans", &plan.plan];
+        let path = [list, &plan.plan];
         report.program_name(&path, &plan.plan);
         if !seen.insert(&plan.plan) {
-            report.say(&path, format_args!("plan `{}` is defined twice", plan.plan));
+            report.say(&path, format_args!("{what} `{}` is defined twice", plan.plan));
         }
         report.people_name(&[&path[..], &["name"]].concat(), &plan.name);
         if let Some(price) = &plan.price {
-            check_price(report, &plan.plan, price);
+            check_price(report, &path, price);
         }
         let mut seen = BTreeSet::new();
         for (feature, entitlement) in &plan.entitlements {
-            let path = ["plans", &plan.plan, "entitlements", feature];
+            let path = [list, &plan.plan, "entitlements", feature];
             if !seen.insert(feature) {
                 report.say(&path, format_args!("feature `{feature}` is entitled twice"));
             }
             match names.features.get(feature.as_str()) {
-                Some(known) => check_entitlement(report, &plan.plan, known, entitlement),
+                Some(known) => check_entitlement(report, (&path, what), known, entitlement),
                 None => report.say_known(
                     &path,
                     format_args!("unknown feature `{feature}`"),
@@ -214,11 +224,11 @@ fn check_plans(report: &mut Report, plans: &[PlanSpec], names: &Names<'_>) {
     }
 }
 
-fn check_price(report: &mut Report, plan: &str, price: &Price) {
+fn check_price(report: &mut Report, path: &[&str], price: &Price) {
     let currency = &price.currency;
     if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
         report.say(
-            &["plans", plan, "price", "currency"],
+            &[path, &["price", "currency"]].concat(),
             format_args!(
                 "{currency:?} is no currency: three capital letters of ISO 4217, as `USD`"
             ),
@@ -226,7 +236,7 @@ fn check_price(report: &mut Report, plan: &str, price: &Price) {
     }
     if price.minor > limits::UNITS_MAX {
         report.say(
-            &["plans", plan, "price", "amount_minor"],
+            &[path, &["price", "amount_minor"]].concat(),
             format_args!("the price is {}, at most {} is possible", price.minor, limits::UNITS_MAX),
         );
     }
@@ -234,23 +244,24 @@ fn check_price(report: &mut Report, plan: &str, price: &Price) {
 
 fn check_entitlement(
     report: &mut Report,
-    plan: &str,
+    (path, what): (&[&str], &str),
     feature: &FeatureSpec,
     entitlement: &EntitlementSpec,
 ) {
-    let path = ["plans", plan, "entitlements", &feature.feature];
     match (&feature.kind, entitlement) {
         (FeatureKindSpec::Switch, EntitlementSpec::Switch { .. }) => {}
         (FeatureKindSpec::Config, EntitlementSpec::Config { value_json }) => {
-            report.people_text(&path, value_json, TEXT_BYTES_MAX);
+            report.people_text(path, value_json, TEXT_BYTES_MAX);
         }
         (FeatureKindSpec::Quota { limits: known }, EntitlementSpec::Quota { limits }) => {
             if limits.is_empty() {
-                report.say(&path, "the plan gives no limit of this quota, it needs at least one");
+                let message =
+                    format!("the {what} gives no limit of this quota, it needs at least one");
+                report.say(path, message);
             }
             let mut seen = BTreeSet::new();
             for limit in limits {
-                let path = [&path[..], &[limit.limit.as_str()]].concat();
+                let path = [path, &[limit.limit.as_str()]].concat();
                 if !seen.insert(&limit.limit) {
                     report.say(&path, format_args!("limit `{}` is given twice", limit.limit));
                 }
@@ -270,10 +281,10 @@ fn check_entitlement(
         (
             FeatureKindSpec::Concurrency,
             EntitlementSpec::Concurrency { max_units, soft_limits_bp },
-        ) => meters::check_concurrency(report, &path, *max_units, soft_limits_bp),
+        ) => meters::check_concurrency(report, path, *max_units, soft_limits_bp),
         (FeatureKindSpec::Rate, EntitlementSpec::Rate { rate }) => {
             if let Some(rate) = rate {
-                meters::check_rate(report, &path, *rate);
+                meters::check_rate(report, path, *rate);
             }
         }
         (
@@ -287,9 +298,9 @@ fn check_entitlement(
             let feature_kind = kind_word(&feature.kind);
             let given = entitlement_word(entitlement);
             report.say(
-                &path,
+                path,
                 format_args!(
-                    "`{}` is a {feature_kind}, but the plan gives a {given}",
+                    "`{}` is a {feature_kind}, but the {what} gives a {given}",
                     feature.feature
                 ),
             );

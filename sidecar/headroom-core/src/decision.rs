@@ -24,6 +24,8 @@ pub enum Denial {
     SubscriptionEnded,
     /// Neither the plan nor an override contains the feature.
     NotInPlan,
+    /// The feature is paused for everybody.
+    FeaturePaused,
     /// The bucket of a rate does not hold so many units now.
     RateLimited,
     /// As many slots of a concurrency are held as are allowed.

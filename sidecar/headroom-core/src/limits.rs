@@ -31,6 +31,12 @@ pub const HOLD_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
 /// Overrides of one account. The next one is refused.
 pub const OVERRIDES_MAX: usize = 256;
 
+/// Different add-ons of one account. Each is looked at by every request of the account.
+pub const ADDONS_MAX: usize = 32;
+
+/// Plans that wait for their day in one subscription: a change a month for years.
+pub const SCHEDULED_PLANS_MAX: usize = 64;
+
 /// Facts of one account, and the bytes of all their names and values. More are refused.
 pub const FACTS_MAX: usize = 64;
 /// See [`FACTS_MAX`].

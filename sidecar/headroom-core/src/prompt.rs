@@ -2,6 +2,7 @@
 
 use crate::catalog::{Catalog, Scenario};
 use crate::decision::{Decision, Denial, Verdict};
+use crate::resolve::Origin;
 
 /// How loud a prompt should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,11 +27,14 @@ pub fn scenario(decision: &Decision) -> Option<(Scenario, Severity)> {
         | Verdict::Denied(Denial::QuotaExhausted | Denial::RateLimited | Denial::ConcurrencyFull) => {
             Some((Scenario::LimitHit, Severity::Alarm))
         }
+        // Where the plan has it, the roll-out has not come to the account: buying more does not help.
+        Verdict::Denied(Denial::NotInPlan) if decision.origin != Origin::None => None,
         Verdict::Denied(Denial::NotInPlan) => Some((Scenario::LockedFeature, Severity::Info)),
         Verdict::Denied(
             Denial::UnknownAccount
             | Denial::AccountSuspended
             | Denial::UnknownFeature
+            | Denial::FeaturePaused
             | Denial::SubscriptionEnded
             | Denial::InFlight,
         ) => None,

@@ -55,6 +55,13 @@ impl Rate {
         self.burst_units
     }
 
+    /// Whether it is faster than another, or as fast with a larger burst.
+    pub fn is_better(&self, other: Rate) -> bool {
+        let (own, theirs) = (self.pace(), other.pace());
+        let is_as_fast = !theirs.is_faster(own);
+        own.is_faster(theirs) || is_as_fast && other.burst_units < self.burst_units
+    }
+
     /// As written.
     pub fn spec(&self) -> RateSpec {
         let (units, burst_units) = (self.units, self.burst_units);

@@ -1,15 +1,22 @@
-//! Resolution: what one account may do with one feature, from its plan and its overrides.
+//! Resolution: what one account may do with one feature, from its plan, its add-ons and its overrides.
 //!
-//! An override speaks for one limit, switch or config and leaves the rest of the plan as it is. An
-//! override of a limit that the plan does not contain entitles by itself, with policy `block`.
+//! First the plan in force at the instant: a running trial, a scheduled plan that has begun, or the
+//! plan bought. Then the add-ons: a switch is on when any of them turns it on, a config has the value
+//! of the last one that gives it, and a limit is the sum of all or the most generous one, as the
+//! feature says; what happens at the limit is the plan's word, where the plan has the limit. Then the
+//! overrides: one speaks for one limit, switch or config, replaces what stands there, and leaves the
+//! rest as it is. An override of a limit that nothing else gives entitles by itself, with policy
+//! `block`.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::account::{OverrideValue, Profile};
-use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, PlanLimit, Policy};
+use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Merge, PlanLimit, Policy};
+use crate::limits::UNITS_MAX;
 use crate::names::NameId;
 use crate::rate::Rate;
+use crate::time::Millis;
 use crate::window::WindowRule;
 
 /// The limits of one feature for one account: the plan's own, unless an override changes them.
@@ -56,58 +63,98 @@ pub enum Origin {
     Plan,
     /// The catalog's default plan.
     DefaultPlan,
+    /// A plan on trial.
+    Trial,
+    /// An add-on, alone or together with the plan.
+    AddOn,
     /// An override of the account.
     Override,
 }
 
-/// Resolves one feature for one account.
+/// Resolves one feature for one account at an instant.
 pub fn resolve<'a>(
     catalog: &'a Catalog,
     profile: &'a Profile,
     feature: FeatureIx,
+    at: Millis,
 ) -> (Resolved<'a>, Origin) {
-    let planned =
-        catalog.plan_of(profile.plan).and_then(|plan| catalog.plan(plan).entitlement(feature));
-    let from_plan = if profile.by_default { Origin::DefaultPlan } else { Origin::Plan };
-    if profile.overrides().is_empty() {
+    if profile.is_plain() {
         // The common road: nothing but the plan.
-        return match planned {
-            None | Some(Entitlement::Switch { on: false }) => (Resolved::NotInPlan, Origin::None),
-            Some(Entitlement::Switch { on: true }) => (Resolved::On, from_plan),
-            Some(Entitlement::Config { value_json }) => (Resolved::Value(value_json), from_plan),
-            Some(Entitlement::Quota { limits }) => {
-                (Resolved::Limits(ResolvedLimits::Planned(limits)), from_plan)
-            }
-            Some(Entitlement::Concurrency { limit }) => {
-                let limits = std::slice::from_ref(limit);
-                (Resolved::Limits(ResolvedLimits::Planned(limits)), from_plan)
-            }
-            Some(Entitlement::Rate { rate }) => (Resolved::Rate(*rate), from_plan),
-        };
+        let origin = if profile.by_default { Origin::DefaultPlan } else { Origin::Plan };
+        let planned =
+            catalog.plan_of(profile.plan).and_then(|plan| catalog.plan(plan).entitlement(feature));
+        return from_plan(planned, origin);
     }
-    resolve_overridden(catalog, profile, feature, planned, from_plan)
+    let (plan, on_trial) = profile.plan_at(at);
+    let origin = match (on_trial, profile.by_default) {
+        (true, _) => Origin::Trial,
+        (false, true) => Origin::DefaultPlan,
+        (false, false) => Origin::Plan,
+    };
+    let planned = catalog.plan_of(plan).and_then(|plan| catalog.plan(plan).entitlement(feature));
+    let shape = catalog.feature(feature);
+    let is_overridden =
+        profile.overrides().iter().any(|o| o.feature == shape.id && o.is_in_force(at));
+    let has_addon = given_by_addons(catalog, profile, feature).next().is_some();
+    if !is_overridden && !has_addon {
+        return from_plan(planned, origin);
+    }
+    merge(catalog, profile, feature, at, (planned, origin))
 }
 
-fn resolve_overridden<'a>(
+fn from_plan(planned: Option<&Entitlement>, origin: Origin) -> (Resolved<'_>, Origin) {
+    match planned {
+        None | Some(Entitlement::Switch { on: false }) => (Resolved::NotInPlan, Origin::None),
+        Some(Entitlement::Switch { on: true }) => (Resolved::On, origin),
+        Some(Entitlement::Config { value_json }) => (Resolved::Value(value_json), origin),
+        Some(Entitlement::Quota { limits }) => {
+            (Resolved::Limits(ResolvedLimits::Planned(limits)), origin)
+        }
+        Some(Entitlement::Concurrency { limit }) => {
+            let limits = std::slice::from_ref(limit);
+            (Resolved::Limits(ResolvedLimits::Planned(limits)), origin)
+        }
+        Some(Entitlement::Rate { rate }) => (Resolved::Rate(*rate), origin),
+    }
+}
+
+/// What the account's add-ons give of a feature, and how many of each there are. An add-on that left
+/// the catalog gives nothing.
+fn given_by_addons<'a>(
     catalog: &'a Catalog,
     profile: &'a Profile,
     feature: FeatureIx,
-    planned: Option<&'a Entitlement>,
-    from_plan: Origin,
+) -> impl DoubleEndedIterator<Item = (&'a Entitlement, u32)> {
+    profile.addons().iter().filter_map(move |bought| {
+        let given = catalog.addon_of(bought.addon)?.entitlement(feature)?;
+        Some((given, bought.quantity))
+    })
+}
+
+fn merge<'a>(
+    catalog: &'a Catalog,
+    profile: &'a Profile,
+    feature: FeatureIx,
+    at: Millis,
+    (planned, plan_origin): (Option<&'a Entitlement>, Origin),
 ) -> (Resolved<'a>, Origin) {
     let shape = catalog.feature(feature);
-    let mut overrides =
-        profile.overrides().iter().filter(|o| o.feature == shape.id).map(|o| &o.value);
+    let overrides = profile.overrides().iter().filter(|o| o.feature == shape.id);
+    let mut overrides = overrides.filter(|o| o.is_in_force(at)).map(|o| &o.value);
+    let mut addons = given_by_addons(catalog, profile, feature);
     match &shape.kind {
         FeatureKind::Switch => {
             let overridden = overrides.find_map(|value| match value {
                 OverrideValue::Switch { on } => Some(*on),
                 _ => None,
             });
-            match (overridden, planned) {
-                (Some(true), _) => (Resolved::On, Origin::Override),
-                (None, Some(Entitlement::Switch { on: true })) => (Resolved::On, from_plan),
-                _ => (Resolved::NotInPlan, Origin::None),
+            let is_on = |given: &Entitlement| matches!(given, Entitlement::Switch { on: true });
+            match overridden {
+                Some(true) => (Resolved::On, Origin::Override),
+                Some(false) => (Resolved::NotInPlan, Origin::None),
+                None if planned.is_some_and(is_on) => (Resolved::On, plan_origin),
+                None if addons.any(|(given, _)| is_on(given)) => (Resolved::On, Origin::AddOn),
+                None => (Resolved::NotInPlan, Origin::None),
             }
         }
         FeatureKind::Config => {
@@ -115,20 +162,33 @@ fn resolve_overridden<'a>(
                 OverrideValue::Config { value_json } => Some(value_json),
                 _ => None,
             });
-            match (overridden, planned) {
-                (Some(value_json), _) => (Resolved::Value(value_json), Origin::Override),
-                (None, Some(Entitlement::Config { value_json })) => {
-                    (Resolved::Value(value_json), from_plan)
-                }
-                _ => (Resolved::NotInPlan, Origin::None),
+            let value_of = |given: &'a Entitlement| match given {
+                Entitlement::Config { value_json } => Some(value_json),
+                _ => None,
+            };
+            if let Some(value_json) = overridden {
+                (Resolved::Value(value_json), Origin::Override)
+            } else if let Some(value_json) = addons.rev().find_map(|(given, _)| value_of(given)) {
+                (Resolved::Value(value_json), Origin::AddOn)
+            } else if let Some(value_json) = planned.and_then(value_of) {
+                (Resolved::Value(value_json), plan_origin)
+            } else {
+                (Resolved::NotInPlan, Origin::None)
             }
         }
         FeatureKind::Quota { limits: shapes } => {
+            let mut origin = plan_origin;
             let mut limits = match planned {
                 Some(Entitlement::Quota { limits }) => limits.clone(),
                 _ => Vec::new(),
             };
-            let mut origin = from_plan;
+            for (given, quantity) in addons {
+                let Entitlement::Quota { limits: more } = given else { continue };
+                origin = Origin::AddOn;
+                more.iter().for_each(|limit| {
+                    add_limit(&mut limits, limit, quantity, shape.offering.merge);
+                });
+            }
             for value in overrides {
                 let OverrideValue::Limit { limit, included_units } = value else { continue };
                 // A limit that left the catalog has no windows any more: its override sleeps.
@@ -143,30 +203,30 @@ fn resolve_overridden<'a>(
             }
         }
         FeatureKind::Concurrency { limit } => {
-            let overridden = overrides.find_map(|value| match value {
-                OverrideValue::Limit { limit: of, included_units } if of == limit => {
-                    Some(*included_units)
+            let mut origin = plan_origin;
+            let mut limits = Vec::new();
+            if let Some(Entitlement::Concurrency { limit }) = planned {
+                limits.push(limit.clone());
+            }
+            for (given, quantity) in addons {
+                let Entitlement::Concurrency { limit: more } = given else { continue };
+                origin = Origin::AddOn;
+                add_limit(&mut limits, more, quantity, shape.offering.merge);
+            }
+            for value in overrides {
+                let OverrideValue::Limit { limit: of, included_units } = value else { continue };
+                if of != limit {
+                    continue;
                 }
-                _ => None,
-            });
-            let planned = match planned {
-                Some(Entitlement::Concurrency { limit }) => Some(limit),
-                _ => None,
-            };
-            match (overridden, planned) {
-                (Some(max_units), planned) => {
-                    let changed = match planned {
-                        Some(planned) => planned.with_included(max_units),
-                        None => PlanLimit::of_slots(*limit, max_units, Vec::new()),
-                    };
-                    let limits = ResolvedLimits::Changed(vec![changed]);
-                    (Resolved::Limits(limits), Origin::Override)
-                }
-                (None, Some(planned)) => {
-                    let limits = ResolvedLimits::Planned(std::slice::from_ref(planned));
-                    (Resolved::Limits(limits), from_plan)
-                }
-                (None, None) => (Resolved::NotInPlan, Origin::None),
+                origin = Origin::Override;
+                let changed = limits.pop().map(|known| known.with_included(*included_units));
+                let new = || PlanLimit::of_slots(*limit, *included_units, Vec::new());
+                limits.push(changed.unwrap_or_else(new));
+            }
+            if limits.is_empty() {
+                (Resolved::NotInPlan, Origin::None)
+            } else {
+                (Resolved::Limits(ResolvedLimits::Changed(limits)), origin)
             }
         }
         FeatureKind::Rate { .. } => {
@@ -174,13 +234,47 @@ fn resolve_overridden<'a>(
                 OverrideValue::Rate { rate } => Some(*rate),
                 _ => None,
             });
-            match (overridden, planned) {
-                (Some(rate), _) => (Resolved::Rate(rate), Origin::Override),
-                (None, Some(Entitlement::Rate { rate })) => (Resolved::Rate(*rate), from_plan),
-                _ => (Resolved::NotInPlan, Origin::None),
+            if let Some(rate) = overridden {
+                return (Resolved::Rate(rate), Origin::Override);
+            }
+            // Rates of different periods have no sum: the fastest counts, whatever the merge.
+            let planned = planned.map(|given| (given, plan_origin));
+            let bought = addons.map(|(given, _)| (given, Origin::AddOn));
+            let mut best: Option<(Option<Rate>, Origin)> = None;
+            for (given, origin) in planned.into_iter().chain(bought) {
+                let Entitlement::Rate { rate } = given else { continue };
+                let is_better = match best {
+                    None => true,
+                    Some((Some(known), _)) => rate.is_none_or(|rate| rate.is_better(known)),
+                    Some((None, _)) => false,
+                };
+                if is_better {
+                    best = Some((*rate, origin));
+                }
+            }
+            match best {
+                Some((rate, origin)) => (Resolved::Rate(rate), origin),
+                None => (Resolved::NotInPlan, Origin::None),
             }
         }
     }
+}
+
+/// Adds what an add-on gives, bought `quantity` times. Unlimited stays unlimited, and what would be
+/// more than can be counted is as much as can be counted.
+fn add_limit(limits: &mut Vec<PlanLimit>, more: &PlanLimit, quantity: u32, merge: Merge) {
+    let bought =
+        more.included_units.map(|units| units.saturating_mul(u64::from(quantity)).min(UNITS_MAX));
+    let Some(known) = limits.iter_mut().find(|known| known.limit == more.limit) else {
+        limits.push(more.with_included(bought));
+        return;
+    };
+    let together = match (known.included_units, bought, merge) {
+        (Some(a), Some(b), Merge::Sum) => Some(a.saturating_add(b).min(UNITS_MAX)),
+        (Some(a), Some(b), Merge::MostGenerous) => Some(a.max(b)),
+        (None, _, _) | (_, None, _) => None,
+    };
+    *known = known.with_included(together);
 }
 
 fn override_limit(

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use dashmap::mapref::entry::Entry;
 use dashmap::mapref::one::RefMut;
-use headroom_core::account::{Account, Override, OverrideValue, Profile, ProfileExtra, Zone};
+use headroom_core::account::{
+    Account, AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
+};
 use headroom_core::catalog::{CONCURRENT_LIMIT, Catalog, CatalogSpec, FeatureKind, SpecProblem};
 use headroom_core::limits as core_limits;
-use headroom_core::names::Names;
+use headroom_core::names::{NameId, Names};
 use headroom_core::rate::Rate;
 use headroom_core::time::Millis;
 
@@ -74,7 +76,7 @@ pub enum AdminError {
 }
 
 /// A change of a subscription.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SubscriptionChange<'a> {
     /// The plan's name.
     pub plan: &'a str,
@@ -83,6 +85,21 @@ pub struct SubscriptionChange<'a> {
     /// The IANA time zone. Empty: as it was, or UTC.
     pub time_zone: &'a str,
     /// When it ends. `None`: open.
+    pub ends_at: Option<Millis>,
+    /// What is bought in addition: names and how many of each, 1 or more. It replaces what was.
+    pub addons: Vec<(&'a str, u32)>,
+    /// Another plan until an instant. `None`: none.
+    pub trial: Option<(&'a str, Millis)>,
+    /// Plans from instants on. They replace what was scheduled.
+    pub scheduled: Vec<(Millis, &'a str)>,
+}
+
+/// An override and when it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OverrideTimes {
+    /// From when on, included. `None`: at once.
+    pub starts_at: Option<Millis>,
+    /// Until when, excluded. `None`: for ever.
     pub ends_at: Option<Millis>,
 }
 
@@ -137,12 +154,8 @@ impl Engine {
         now: Millis,
     ) -> Result<Changed, AdminError> {
         let catalog = self.catalog();
-        let plan = catalog.plan_named(change.plan).ok_or_else(|| AdminError::UnknownName {
-            what: "plan",
-            name: change.plan.to_owned(),
-            known: catalog.plans().iter().map(|p| p.plan.to_string()).collect(),
-        })?;
-        let plan = catalog.plan(plan).id;
+        let plan = plan_id(&catalog, change.plan)?;
+        let (addons, trial, scheduled) = sources(&catalog, change)?;
         let zone = match change.time_zone {
             "" => None,
             name => Some(Box::new(
@@ -162,6 +175,8 @@ impl Engine {
                 profile.zone = zone;
             }
             profile.ends_at = change.ends_at.unwrap_or(Millis::FOREVER);
+            let extra = profile.extra.get_or_insert_default();
+            (extra.addons, extra.trial, extra.scheduled) = (addons, trial, scheduled);
             Ok(())
         })
     }
@@ -185,9 +200,12 @@ impl Engine {
         account: &str,
         feature: &str,
         change: &OverrideChange<'_>,
+        times: OverrideTimes,
         now: Millis,
     ) -> Result<Changed, AdminError> {
-        let one = self.resolve_override(feature, change)?;
+        let mut one = self.resolve_override(feature, change)?;
+        one.starts_at = times.starts_at.unwrap_or(one.starts_at);
+        one.ends_at = times.ends_at.unwrap_or(one.ends_at);
         self.edit_known(account, now, |profile| {
             let extra = profile.extra.get_or_insert_default();
             extra.overrides.retain(|known| !one.replaces(known));
@@ -335,7 +353,7 @@ impl Engine {
                 let mut bytes = Vec::new();
                 record::put_profile(&mut bytes, serial, account, now, &profile);
                 let last_seq = self.store.append(&bytes, false);
-                let account = Account::new(serial, profile);
+                let account = Account::new(serial, profile).drawing_by(account);
                 Ok(place.insert(Box::new(Slot { account, last_seq, keys: None, halted: false })))
             }
         }
@@ -419,8 +437,54 @@ impl Engine {
                 return Err(AdminError::WrongKind { feature, kind });
             }
         };
-        Ok(Override { feature: shape.id, value })
+        Ok(Override::new(shape.id, value))
     }
+}
+
+fn plan_id(catalog: &Catalog, plan: &str) -> Result<NameId, AdminError> {
+    let known = catalog.plan_named(plan).ok_or_else(|| AdminError::UnknownName {
+        what: "plan",
+        name: plan.to_owned(),
+        known: catalog.plans().iter().map(|p| p.plan.to_string()).collect(),
+    })?;
+    Ok(catalog.plan(known).id)
+}
+
+type Sources = (Vec<AddOn>, Option<Trial>, Vec<ScheduledPlan>);
+
+/// What a subscription consists of besides its plan, by numbers.
+fn sources(catalog: &Catalog, change: &SubscriptionChange<'_>) -> Result<Sources, AdminError> {
+    let mut addons: Vec<AddOn> = Vec::with_capacity(change.addons.len());
+    for (name, quantity) in &change.addons {
+        let addon = catalog.addon_named(name).ok_or_else(|| AdminError::UnknownName {
+            what: "add-on",
+            name: (*name).to_owned(),
+            known: catalog.addons().iter().map(|a| a.plan.to_string()).collect(),
+        })?;
+        // Twice the same one is more of it.
+        match addons.iter_mut().find(|known| known.addon == addon.id) {
+            Some(known) => known.quantity = known.quantity.saturating_add(*quantity),
+            None => addons.push(AddOn { addon: addon.id, quantity: *quantity }),
+        }
+    }
+    if addons.len() > core_limits::ADDONS_MAX {
+        return Err(AdminError::TooMany { what: "add-ons", max: core_limits::ADDONS_MAX });
+    }
+    if change.scheduled.len() > core_limits::SCHEDULED_PLANS_MAX {
+        let max = core_limits::SCHEDULED_PLANS_MAX;
+        return Err(AdminError::TooMany { what: "scheduled plans", max });
+    }
+    let trial = match change.trial {
+        Some((plan, ends_at)) => Some(Trial { plan: plan_id(catalog, plan)?, ends_at }),
+        None => None,
+    };
+    let mut scheduled = Vec::with_capacity(change.scheduled.len());
+    for (starts_at, plan) in &change.scheduled {
+        scheduled.push(ScheduledPlan { starts_at: *starts_at, plan: plan_id(catalog, plan)? });
+    }
+    // Of two at the same instant the later one of the request counts: the sort is stable.
+    scheduled.sort_by_key(|plan| plan.starts_at);
+    Ok((addons, trial, scheduled))
 }
 
 impl AdminState {

@@ -341,7 +341,7 @@ impl Engine {
             return Ok(self.stranger_refused(cx, None, Denial::UnknownAccount));
         };
         let profile = Profile::new(cx.catalog.plan(plan).id, true, cx.now);
-        let account = Account::new(u32::MAX, profile);
+        let account = Account::new(u32::MAX, profile).drawing_by(rq.account);
         let outcome = decide::decide_feature(cx, &account, feature, rq.op, &mut Effects::new())?;
         Ok(self.passing(cx, &account, outcome, rq.wants))
     }
@@ -522,12 +522,13 @@ impl Engine {
         let feature = cx.catalog.feature_of(receipt.feature);
         let states = feature.map(|f| decide::limit_states(cx, account, f)).unwrap_or_default();
         let binding = states.into_iter().find(|state| state.ledger.limit == receipt.binding);
-        let origin = feature.map_or(Origin::None, |f| resolve(cx.catalog, &account.profile, f).1);
+        let origin =
+            feature.map_or(Origin::None, |f| resolve(cx.catalog, &account.profile, f, cx.now).1);
         let decision = Decision {
             verdict: receipt.verdict,
             binding,
             origin,
-            plan: account.profile.plan,
+            plan: account.profile.plan_at(cx.now).0,
             feature: (receipt.feature != Receipt::NO_LIMIT).then_some(receipt.feature),
             value_json: None,
             retry_after_ms: None,

@@ -71,11 +71,12 @@ impl Engine {
         account: &str,
         now: Millis,
     ) -> Option<EntitlementsView> {
+        let id = account;
         let account = match self.accounts.get(account) {
             Some(slot) => as_of(&slot.account, now).into_owned(),
             None => {
                 let plan = catalog.plan(catalog.default_plan()?).id;
-                Account::new(u32::MAX, Profile::new(plan, true, now))
+                Account::new(u32::MAX, Profile::new(plan, true, now)).drawing_by(id)
             }
         };
         let cx = Context { catalog, now };
@@ -87,7 +88,7 @@ impl Engine {
                 let outcome =
                     decide::decide_feature(cx, &account, Some(feature), ask, &mut none).ok()?;
                 let limits = decide::limit_states(cx, &account, feature);
-                let rate = match resolve(catalog, &account.profile, feature) {
+                let rate = match resolve(catalog, &account.profile, feature, now) {
                     (Resolved::Rate(rate), _) => rate,
                     _ => None,
                 };

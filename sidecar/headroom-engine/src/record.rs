@@ -4,7 +4,9 @@
 //! crash can neither lose nor double a part of it. Records hold numbers for accounts and names; a
 //! number's meaning is journaled before its first use.
 
-use headroom_core::account::{Override, OverrideValue, Profile, ProfileExtra, Zone};
+use headroom_core::account::{
+    AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
+};
 use headroom_core::catalog::RateSpec;
 use headroom_core::decision::{Amounts, Verdict};
 use headroom_core::effect::Effect;
@@ -556,8 +558,9 @@ fn take_state(from: &mut Take<'_>) -> Result<SignalState, Malformed> {
 }
 
 pub(crate) fn put_profile_body(out: &mut Vec<u8>, profile: &Profile) {
+    let has_more = has_more(profile);
     out.put_u64(u64::from(profile.plan.0));
-    out.push(u8::from(profile.by_default));
+    out.push(u8::from(profile.by_default) | if has_more { MORE } else { 0 });
     out.push(u8::from(profile.suspended));
     out.put_millis(profile.anchor);
     out.put_millis(profile.ends_at);
@@ -572,11 +575,85 @@ pub(crate) fn put_profile_body(out: &mut Vec<u8>, profile: &Profile) {
         out.put_str(name);
         out.put_str(value);
     }
+    if has_more {
+        put_more(out, profile);
+    }
+}
+
+/// A bit beside `by_default`: what follows the facts. Profiles without it are written as they were
+/// before there was more.
+const MORE: u8 = 2;
+
+fn is_timed(one: &Override) -> bool {
+    one.starts_at != Millis(i64::MIN) || one.ends_at != Millis::FOREVER
+}
+
+fn has_more(profile: &Profile) -> bool {
+    profile.extra.as_deref().is_some_and(|extra| {
+        !extra.addons.is_empty()
+            || extra.trial.is_some()
+            || !extra.scheduled.is_empty()
+            || extra.overrides.iter().any(is_timed)
+    })
+}
+
+fn put_more(out: &mut Vec<u8>, profile: &Profile) {
+    let Some(extra) = &profile.extra else { return };
+    out.put_u64(extra.addons.len() as u64);
+    for bought in &extra.addons {
+        out.put_u64(u64::from(bought.addon.0));
+        out.put_u64(u64::from(bought.quantity));
+    }
+    out.push(u8::from(extra.trial.is_some()));
+    if let Some(trial) = extra.trial {
+        out.put_u64(u64::from(trial.plan.0));
+        out.put_millis(trial.ends_at);
+    }
+    out.put_u64(extra.scheduled.len() as u64);
+    for scheduled in &extra.scheduled {
+        out.put_millis(scheduled.starts_at);
+        out.put_u64(u64::from(scheduled.plan.0));
+    }
+    let timed: Vec<(usize, &Override)> =
+        extra.overrides.iter().enumerate().filter(|(_, one)| is_timed(one)).collect();
+    out.put_u64(timed.len() as u64);
+    for (place, one) in timed {
+        out.put_u64(place as u64);
+        out.put_millis(one.starts_at);
+        out.put_millis(one.ends_at);
+    }
+}
+
+fn take_more(from: &mut Take<'_>, extra: &mut ProfileExtra) -> Result<(), Malformed> {
+    for _ in 0..from.small::<usize>("add-ons")? {
+        let addon = NameId(from.small("add-on")?);
+        extra.addons.push(AddOn { addon, quantity: from.small("quantity")? });
+    }
+    if from.bool("trial")? {
+        let plan = NameId(from.small("trial plan")?);
+        extra.trial = Some(Trial { plan, ends_at: from.millis("end of the trial")? });
+    }
+    for _ in 0..from.small::<usize>("scheduled plans")? {
+        let starts_at = from.millis("start of a plan")?;
+        extra.scheduled.push(ScheduledPlan { starts_at, plan: NameId(from.small("plan")?) });
+    }
+    for _ in 0..from.small::<usize>("timed overrides")? {
+        let place = from.small::<usize>("place of an override")?;
+        let one = extra.overrides.get_mut(place);
+        let one = one.ok_or(Malformed { what: "place of an override" })?;
+        one.starts_at = from.millis("start of an override")?;
+        one.ends_at = from.millis("end of an override")?;
+    }
+    Ok(())
 }
 
 pub(crate) fn take_profile_body(from: &mut Take<'_>) -> Result<Profile, Malformed> {
     let plan = NameId(from.small("plan")?);
-    let by_default = from.bool("default")?;
+    let flags = from.u8("default")?;
+    if flags > 1 | MORE {
+        return Err(Malformed { what: "default" });
+    }
+    let by_default = flags & 1 != 0;
     let suspended = from.bool("suspended")?;
     let anchor = from.millis("anchor")?;
     let ends_at = from.millis("end")?;
@@ -591,6 +668,9 @@ pub(crate) fn take_profile_body(from: &mut Take<'_>) -> Result<Profile, Malforme
     }
     for _ in 0..from.small::<usize>("facts")? {
         extra.facts.push((from.str("fact name")?.to_owned(), from.str("fact")?.to_owned()));
+    }
+    if flags & MORE != 0 {
+        take_more(from, &mut extra)?;
     }
     let extra = (extra != ProfileExtra::default()).then(|| Box::new(extra));
     Ok(Profile { plan, by_default, suspended, anchor, ends_at, created_at, zone, extra })
@@ -631,5 +711,5 @@ fn take_override(from: &mut Take<'_>) -> Result<Override, Malformed> {
         3 => OverrideValue::Rate { rate: take_rate(from)? },
         _ => return Err(Malformed { what: "override kind" }),
     };
-    Ok(Override { feature, value })
+    Ok(Override::new(feature, value))
 }

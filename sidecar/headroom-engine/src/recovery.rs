@@ -156,7 +156,7 @@ impl Recovery {
             }
             entry_kind::ACCOUNT => {
                 let id: Arc<str> = from.str("account")?.into();
-                let slot = take_slot(&mut from)?;
+                let slot = take_slot(&mut from, &id)?;
                 self.set_serial(slot.account.serial, &id);
                 self.accounts.insert(id, Box::new(slot));
             }
@@ -317,7 +317,7 @@ impl Recovery {
         }
         let id: Arc<str> = account.into();
         self.set_serial(serial, &id);
-        let account = Account::new(serial, profile);
+        let account = Account::new(serial, profile).drawing_by(&id);
         let slot = Slot { account, last_seq: seq, keys: None, halted: false };
         self.accounts.insert(id, Box::new(slot));
     }
@@ -488,10 +488,11 @@ fn put_slot(out: &mut Vec<u8>, id: &str, slot: &Slot) {
     }
 }
 
-fn take_slot(from: &mut Take<'_>) -> Result<Slot, Malformed> {
+fn take_slot(from: &mut Take<'_>, id: &str) -> Result<Slot, Malformed> {
     let serial = record::take_serial(from)?;
     let last_seq = Seq(from.u64("last record")?);
-    let mut account = Account::new(serial, record::take_profile_body(from)?);
+    let profile = record::take_profile_body(from)?;
+    let mut account = Account::new(serial, profile).drawing_by(id);
     for _ in 0..from.small::<usize>("ledgers")? {
         account.apply(&Effect::Ledger(record::take_ledger(from)?));
     }

@@ -1,8 +1,8 @@
 //! Catalogs at random: few names, small numbers, every policy and every window.
 
 use headroom_core::catalog::{
-    CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, PlanSpec,
-    Policy, RateSpec,
+    CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge, Offering,
+    PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, RateSpec,
 };
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::signal::SignalSwitches;
@@ -12,6 +12,9 @@ use crate::rng::Rng;
 
 /// The plans that catalogs are made of.
 pub const PLANS: [&str; 3] = ["free", "pro", "max"];
+
+/// The add-ons that catalogs are made of.
+pub const ADDONS: [&str; 2] = ["boost", "extras"];
 
 const SHAPES: [(&str, &[(&str, WindowRule)]); 3] = [
     (
@@ -92,6 +95,17 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
         unit: String::new(),
         scale: 0,
         kind,
+        offering: offering(rng),
+    }
+}
+
+/// Who gets a feature; mostly everybody who bought it. Shares in between are drawn, which the model
+/// does not know how to, so here it is all or nobody.
+fn offering(rng: &mut Rng) -> Offering {
+    Offering {
+        merge: *rng.pick(&[Merge::Sum, Merge::MostGenerous]),
+        is_paused: rng.percent(3),
+        rollout_bp: if rng.percent(3) { 0 } else { ROLLOUT_ALL_BP },
     }
 }
 
@@ -207,7 +221,14 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             plans.push(plan(rng, name, &features));
         }
     }
+    let mut addons = Vec::new();
+    for name in ADDONS {
+        if rng.percent(85) {
+            addons.push(plan(rng, name, &features));
+        }
+    }
     CatalogSpec {
+        addons,
         default_plan: rng.percent(70).then(|| rng.pick(&plans).plan.clone()),
         features,
         plans,
@@ -223,13 +244,19 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
 /// A catalog that differs a little from another.
 pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
     let mut to = from.clone();
-    match rng.below(7) {
+    match rng.below(8) {
         6 => to.signals.api_tier_exceeded = !to.signals.api_tier_exceeded,
+        3 => {
+            let place = usize::try_from(rng.below(to.features.len() as u64 + 1)).expect("small");
+            if let Some(feature) = to.features.get_mut(place) {
+                feature.offering = offering(rng);
+            }
+        }
         0 => to.default_plan = rng.percent(60).then(|| rng.pick(&to.plans).plan.clone()),
         1 => to.signals.usage_ceiling = !to.signals.usage_ceiling,
         2 => to.signals.feature_limit_hit = !to.signals.feature_limit_hit,
         _ => {
-            for plan in &mut to.plans {
+            for plan in to.plans.iter_mut().chain(&mut to.addons) {
                 for (_, entitlement) in &mut plan.entitlements {
                     match entitlement {
                         EntitlementSpec::Quota { limits } => {

@@ -45,6 +45,8 @@ pub enum Step {
         feature: String,
         /// What it says.
         says: Says,
+        /// From when on and until when.
+        times: (Option<i64>, Option<i64>),
     },
     /// Overrides are taken back.
     DeleteOverride {
@@ -140,7 +142,8 @@ impl History {
                     }
                     says => says,
                 };
-                Step::Override { account, feature, says }
+                let times = self.times(now);
+                Step::Override { account, feature, says, times }
             }
             26 => {
                 let feature = self.feature();
@@ -205,7 +208,35 @@ impl History {
             _ => String::new(),
         };
         let ends_at = self.rng.percent(25).then(|| now + self.rng.between(-1, 30 * DAY_MS));
-        Subscription { plan: plan.to_owned(), anchor, zone, ends_at }
+        let mut addons = Vec::new();
+        while self.rng.percent(30) && addons.len() < 4 {
+            let name =
+                if self.rng.percent(5) { "ghost" } else { *self.rng.pick(&catalogs::ADDONS) };
+            let quantity = if self.rng.percent(5) { u32::MAX } else { 1 + self.small(3) };
+            addons.push((name.to_owned(), quantity));
+        }
+        let trial = self.rng.percent(20).then(|| {
+            let plan = (*self.rng.pick(&catalogs::PLANS)).to_owned();
+            (plan, now + self.rng.between(-1, 10 * DAY_MS))
+        });
+        let mut scheduled = Vec::new();
+        while self.rng.percent(25) && scheduled.len() < 3 {
+            let plan =
+                if self.rng.percent(5) { "nowhere" } else { *self.rng.pick(&catalogs::PLANS) };
+            scheduled.push((now + self.rng.between(-1, 20 * DAY_MS), plan.to_owned()));
+        }
+        Subscription { plan: plan.to_owned(), anchor, zone, ends_at, addons, trial, scheduled }
+    }
+
+    fn small(&mut self, below: u64) -> u32 {
+        u32::try_from(self.rng.below(below)).expect("small")
+    }
+
+    /// When an override counts: mostly always.
+    fn times(&mut self, now: i64) -> (Option<i64>, Option<i64>) {
+        let mut at =
+            |share| self.rng.percent(share).then(|| now + self.rng.between(-DAY_MS, 20 * DAY_MS));
+        (at(20), at(20))
     }
 
     fn feature(&mut self) -> String {

@@ -26,7 +26,7 @@ use headroom_engine::ports::{Seq, StoreRefusal};
 
 pub(crate) use rate::Tank;
 
-pub use admin::{ProfileAnswer, Refused, Subscription};
+pub use admin::{Exception, ProfileAnswer, Refused, Subscription};
 
 /// How long an ended reservation is remembered.
 pub const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
@@ -260,7 +260,11 @@ pub(crate) struct Account {
     pub(crate) ends_at: i64,
     pub(crate) created_at: i64,
     pub(crate) zone: String,
-    pub(crate) overrides: Vec<(String, Says)>,
+    /// What, and from when on until when.
+    pub(crate) overrides: Vec<Exception>,
+    pub(crate) addons: Vec<(String, u32)>,
+    pub(crate) trial: Option<(String, i64)>,
+    pub(crate) scheduled: Vec<(i64, String)>,
     pub(crate) facts: BTreeMap<String, String>,
     pub(crate) books: Vec<Book>,
     /// By their count, from 1.
@@ -447,7 +451,7 @@ impl Model {
         Done {
             verdict: known.verdict,
             binding: limits.into_iter().find(|limit| Some(&limit.limit) == known.limit.as_ref()),
-            origin: self.entitled(account, feature).1,
+            origin: self.entitled(account, feature, now).1,
             feature: known.feature.clone(),
             value_json: None,
             retry_after_ms: None,
@@ -477,9 +481,13 @@ impl Model {
                 Denial::AccountSuspended,
                 Denial::UnknownFeature,
                 Denial::SubscriptionEnded,
+                Denial::FeaturePaused,
                 Denial::InFlight,
             ];
-            !silent.iter().any(|denial| done.verdict == Verdict::Denied(*denial))
+            let not_here = done.verdict == Verdict::Denied(Denial::NotInPlan);
+            // Bought, but not rolled out: nothing to sell.
+            let waits = not_here && done.origin != Origin::None;
+            !waits && !silent.iter().any(|denial| done.verdict == Verdict::Denied(*denial))
         };
         let about = || (account.facts.clone().into_iter().collect(), account.zone.clone());
         Answer {
@@ -487,7 +495,7 @@ impl Model {
             binding: done.binding,
             others,
             origin: done.origin,
-            plan: Some(account.plan.clone()),
+            plan: Some(Model::plan_now(account, now).0),
             feature: done.feature,
             value_json: done.value_json,
             retry_after_ms: done.retry_after_ms,
@@ -532,6 +540,9 @@ impl Model {
             created_at: now,
             zone: "UTC".to_owned(),
             overrides: Vec::new(),
+            addons: Vec::new(),
+            trial: None,
+            scheduled: Vec::new(),
             facts: BTreeMap::new(),
             books: Vec::new(),
             holds: BTreeMap::new(),

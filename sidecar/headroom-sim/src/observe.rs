@@ -129,7 +129,29 @@ pub fn profile(catalog: &Catalog, serial: u32, profile: &Profile) -> ProfileAnsw
         ends_at: profile.ends_at.0,
         created_at: profile.created_at.0,
         zone: zone_name(profile.zone.as_deref()),
-        overrides: overrides.map(|o| (text(catalog, o.feature), says(&o.value))).collect(),
+        overrides: overrides
+            .map(|o| {
+                let starts_at = Some(o.starts_at.0).filter(|at| *at != i64::MIN);
+                let ends_at = Some(o.ends_at.0).filter(|at| *at != i64::MAX);
+                (text(catalog, o.feature), says(&o.value), (starts_at, ends_at))
+            })
+            .collect(),
+        addons: profile
+            .addons()
+            .iter()
+            .map(|bought| (text(catalog, bought.addon), bought.quantity))
+            .collect(),
+        trial: profile
+            .extra
+            .as_ref()
+            .and_then(|extra| extra.trial)
+            .map(|trial| (text(catalog, trial.plan), trial.ends_at.0)),
+        scheduled: profile
+            .extra
+            .iter()
+            .flat_map(|extra| &extra.scheduled)
+            .map(|one| (one.starts_at.0, text(catalog, one.plan)))
+            .collect(),
         facts: profile.facts().to_vec(),
     }
 }

@@ -12,7 +12,7 @@ use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::rate::Rate;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{
-    AdminError, CatalogRefusal, Changed, OverrideChange, SubscriptionChange,
+    AdminError, CatalogRefusal, Changed, OverrideChange, OverrideTimes, SubscriptionChange,
 };
 use headroom_engine::engine::{
     DecisionId, Engine, EngineError, FeatureRequest, HoldRequest, Reply,
@@ -239,6 +239,13 @@ impl Player {
                     anchor: change.anchor.map(Millis),
                     time_zone: &change.zone,
                     ends_at: change.ends_at.map(Millis),
+                    addons: change.addons.iter().map(|(name, n)| (name.as_str(), *n)).collect(),
+                    trial: change.trial.as_ref().map(|(plan, at)| (plan.as_str(), Millis(*at))),
+                    scheduled: change
+                        .scheduled
+                        .iter()
+                        .map(|(at, plan)| (Millis(*at), plan.as_str()))
+                        .collect(),
                 };
                 let got = self.engine.put_subscription(account, &wanted, now);
                 ("subscribe", got, self.model.subscribe(account, change, self.now))
@@ -247,7 +254,7 @@ impl Player {
                 let got = self.engine.set_suspended(account, *suspended, now);
                 ("suspend", got, self.model.suspend(account, *suspended))
             }
-            Step::Override { account, feature, says } => {
+            Step::Override { account, feature, says, times } => {
                 let change = match says {
                     Says::Switch(on) => OverrideChange::Switch(*on),
                     Says::Config(value) => OverrideChange::Config(value),
@@ -256,8 +263,13 @@ impl Player {
                         rate.map(|rate| Rate::new(rate).expect("the histories make good rates")),
                     ),
                 };
-                let got = self.engine.put_override(account, feature, &change, now);
-                ("override", got, self.model.put_override(account, feature, says))
+                let (starts_at, ends_at) = *times;
+                let span = OverrideTimes {
+                    starts_at: starts_at.map(Millis),
+                    ends_at: ends_at.map(Millis),
+                };
+                let got = self.engine.put_override(account, feature, &change, span, now);
+                ("override", got, self.model.put_override(account, feature, says, *times))
             }
             Step::DeleteOverride { account, feature, limit } => {
                 let limit = limit.as_deref();

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use dashmap::DashMap;
 use headroom_core::catalog::{
-    CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, PlanSpec,
-    Policy,
+    CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Offering, PlanLimitSpec,
+    PlanSpec, Policy,
 };
 use headroom_core::decide::FeatureOp;
 use headroom_core::time::Millis;
@@ -192,6 +192,7 @@ fn engine(now: Millis) -> Result<Engine, String> {
                     window: WindowRule::Calendar(CalendarUnit::Month),
                 }],
             },
+            offering: Offering::default(),
         }],
         plans: vec![PlanSpec {
             plan: "free".to_owned(),

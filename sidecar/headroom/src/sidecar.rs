@@ -275,6 +275,7 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
         catalog_path: options.catalog.clone(),
         reloading: tokio::sync::Mutex::new(()),
     });
+    maintenance::catch_up(&core, options);
     let sidecar = open_doors(options, core, control, &gates, &kick, listeners, admin_listener)?;
     sidecar.readiness.set_ready();
     Ok(sidecar)

@@ -4,7 +4,14 @@ use super::*;
 use crate::catalog::{FeatureKindSpec::Quota, PricePeriod, PromptSpec, RateSpec, Scenario};
 
 fn feature(name: &str, kind: FeatureKindSpec) -> FeatureSpec {
-    FeatureSpec { feature: name.into(), name: "N".into(), unit: "units".into(), scale: 0, kind }
+    FeatureSpec {
+        feature: name.into(),
+        name: "N".into(),
+        unit: "units".into(),
+        scale: 0,
+        kind,
+        offering: crate::catalog::Offering::default(),
+    }
 }
 
 fn monthly() -> LimitSpec {

@@ -222,8 +222,10 @@ static GONE: LazyLock<PlanLimit> = LazyLock::new(|| {
 
 impl<'a> Scene<'a> {
     fn of(cx: Context<'a>, account: &'a Account, held: &Reservation) -> Scene<'a> {
-        let resolved =
-            cx.catalog.feature_of(held.feature).map(|f| resolve(cx.catalog, &account.profile, f));
+        let resolved = cx
+            .catalog
+            .feature_of(held.feature)
+            .map(|f| resolve(cx.catalog, &account.profile, f, cx.now));
         match resolved {
             Some((Resolved::Limits(limits), origin)) => Scene { limits, origin },
             _ => Scene { limits: ResolvedLimits::Planned(&[]), origin: Origin::None },
@@ -265,7 +267,7 @@ impl<'a> Scene<'a> {
             // The feature left the catalog; what was held is settled all the same.
             _ => Decision {
                 verdict: working.iter().map(|w| w.verdict).max().unwrap_or(Verdict::Allowed),
-                ..super::refusal(account, Some(held.feature), Denial::UnknownFeature)
+                ..super::refusal(account, cx.now, Some(held.feature), Denial::UnknownFeature)
             },
         }
     }

@@ -192,7 +192,7 @@ pub(super) fn answer(
         verdict: binding.verdict,
         binding: Some(LimitState::of(binding.limit, binding.ledger)),
         origin: ask.origin,
-        plan: account.profile.plan,
+        plan: account.profile.plan_at(cx.now).0,
         feature: Some(cx.catalog.feature(ask.feature).id),
         value_json: None,
         retry_after_ms,
@@ -259,7 +259,7 @@ pub(super) fn record(
     units: u64,
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
-    let (limits, origin) = match resolve(cx.catalog, &account.profile, feature) {
+    let (limits, origin) = match resolve(cx.catalog, &account.profile, feature, cx.now) {
         (Resolved::Limits(limits), origin) => (limits, origin),
         _ => (bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?, Origin::None),
     };

@@ -12,7 +12,7 @@ mod settle;
 use smallvec::SmallVec;
 
 use crate::account::Account;
-use crate::catalog::{Catalog, FeatureIx, FeatureKind, PlanLimit, Policy};
+use crate::catalog::{Catalog, FeatureIx, FeatureKind, Offering, PlanLimit, Policy};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::Effects;
 use crate::names::NameId;
@@ -93,16 +93,17 @@ pub fn decide_feature(
         // A suspended account is told so first, whatever it asks for.
         let suspended = account.profile.suspended && !matches!(op, FeatureOp::Record { .. });
         let denial = if suspended { Denial::AccountSuspended } else { Denial::UnknownFeature };
-        return Ok(plain(refusal(account, None, denial)));
+        return Ok(plain(refusal(account, cx.now, None, denial)));
     };
     if let FeatureOp::Record { units } = op {
         wrong_operation(cx, feature).map_or(Ok(()), Err)?;
         return meter::record(cx, account, feature, units, effects);
     }
     match gate(cx, account, feature) {
-        Gate::Closed(denial) => {
+        Gate::Closed(denial, origin) => {
             let id = cx.catalog.feature(feature).id;
-            Ok(plain(refusal(account, Some(id), denial)))
+            let refused = refusal(account, cx.now, Some(id), denial);
+            Ok(plain(Decision { origin, ..refused }))
         }
         Gate::Plain(decision) => match op {
             FeatureOp::Check { .. } => Ok(plain(decision)),
@@ -163,7 +164,7 @@ pub fn limit_states(
 ) -> SmallVec<[LimitState; 2]> {
     let shape = cx.catalog.feature(feature);
     let id = shape.id;
-    let limits = match resolve(cx.catalog, &account.profile, feature) {
+    let limits = match resolve(cx.catalog, &account.profile, feature, cx.now) {
         (Resolved::Limits(limits), _) => limits,
         (Resolved::Rate(rate), origin) => {
             let ask = rate::Ask { feature: id, limit: rate_limit(&shape.kind), rate, origin };
@@ -179,8 +180,8 @@ pub fn limit_states(
 
 /// What stands between a request and the limits.
 enum Gate<'a> {
-    /// Refused, whatever the limits say.
-    Closed(Denial),
+    /// Refused, whatever the limits say. The origin is of what would entitle the account.
+    Closed(Denial, Origin),
     /// A switch that is on, or a config: there are no limits.
     Plain(Decision),
     /// The limits decide.
@@ -192,25 +193,38 @@ enum Gate<'a> {
 /// Tests the denials that have nothing to do with counting, in their order of precedence.
 fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'a> {
     if account.profile.suspended {
-        return Gate::Closed(Denial::AccountSuspended);
+        return Gate::Closed(Denial::AccountSuspended, Origin::None);
     }
     if account.profile.ends_at <= cx.now {
-        return Gate::Closed(Denial::SubscriptionEnded);
+        return Gate::Closed(Denial::SubscriptionEnded, Origin::None);
     }
     let id = cx.catalog.feature(feature).id;
     let allowed = |origin, value_json| Decision {
         verdict: Verdict::Allowed,
         binding: None,
         origin,
-        plan: account.profile.plan,
+        plan: account.profile.plan_at(cx.now).0,
         feature: Some(id),
         value_json,
         retry_after_ms: None,
     };
-    match resolve(cx.catalog, &account.profile, feature) {
+    let resolved = resolve(cx.catalog, &account.profile, feature, cx.now);
+    let offered = &cx.catalog.feature(feature).offering;
+    if *offered != Offering::default() {
+        // Who has an override of the feature was chosen by hand, and is in every roll-out.
+        let is_drawn =
+            || account.is_drawn(&cx.catalog.feature(feature).feature, offered.rollout_bp);
+        if resolved.0 == Resolved::NotInPlan || (resolved.1 != Origin::Override && !is_drawn()) {
+            return Gate::Closed(Denial::NotInPlan, resolved.1);
+        }
+        if offered.is_paused {
+            return Gate::Closed(Denial::FeaturePaused, resolved.1);
+        }
+    }
+    match resolved {
         // Units on a switch that is off are a mistake of the caller, but one that the plan hides:
         // not_in_plan is the answer that leads somewhere.
-        (Resolved::NotInPlan, _) => Gate::Closed(Denial::NotInPlan),
+        (Resolved::NotInPlan, _) => Gate::Closed(Denial::NotInPlan, Origin::None),
         (Resolved::On, origin) => Gate::Plain(allowed(origin, None)),
         (Resolved::Value(value), origin) => {
             Gate::Plain(allowed(origin, Some(std::sync::Arc::clone(value))))
@@ -237,12 +251,17 @@ fn rate_limit(kind: &FeatureKind) -> NameId {
 }
 
 /// A refusal that has nothing to do with a limit.
-pub(crate) fn refusal(account: &Account, feature: Option<NameId>, denial: Denial) -> Decision {
+pub(crate) fn refusal(
+    account: &Account,
+    at: Millis,
+    feature: Option<NameId>,
+    denial: Denial,
+) -> Decision {
     Decision {
         verdict: Verdict::Denied(denial),
         binding: None,
         origin: Origin::None,
-        plan: account.profile.plan,
+        plan: account.profile.plan_at(at).0,
         feature,
         value_json: None,
         retry_after_ms: None,

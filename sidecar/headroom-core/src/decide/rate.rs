@@ -142,19 +142,25 @@ fn answer(
     level: Level,
     verdict: Verdict,
 ) -> Decision {
-    bound(account, ask, state(cx, ask, level), verdict)
+    bound(cx, account, ask, state(cx, ask, level), verdict)
 }
 
 fn unlimited(cx: Context<'_>, account: &Account, ask: Ask) -> Decision {
-    bound(account, ask, open_state(cx, ask), Verdict::Allowed)
+    bound(cx, account, ask, open_state(cx, ask), Verdict::Allowed)
 }
 
-fn bound(account: &Account, ask: Ask, state: LimitState, verdict: Verdict) -> Decision {
+fn bound(
+    cx: Context<'_>,
+    account: &Account,
+    ask: Ask,
+    state: LimitState,
+    verdict: Verdict,
+) -> Decision {
     Decision {
         verdict,
         binding: Some(state),
         origin: ask.origin,
-        plan: account.profile.plan,
+        plan: account.profile.plan_at(cx.now).0,
         feature: Some(ask.feature),
         value_json: None,
         retry_after_ms: None,

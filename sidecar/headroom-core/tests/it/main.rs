@@ -19,6 +19,7 @@ mod properties;
 mod rates;
 mod records;
 mod signals;
+mod sources;
 mod thresholds;
 mod windows;
 mod world;

@@ -94,6 +94,7 @@ fn the_variants_are_in_the_order_of_precedence() {
         Denial::UnknownFeature,
         Denial::SubscriptionEnded,
         Denial::NotInPlan,
+        Denial::FeaturePaused,
         Denial::RateLimited,
         Denial::ConcurrencyFull,
         Denial::QuotaExhausted,

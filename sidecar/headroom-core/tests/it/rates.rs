@@ -8,7 +8,7 @@ use governor::clock::{Clock, FakeRelativeClock};
 use governor::{Quota, RateLimiter};
 use headroom_core::account::OverrideValue;
 use headroom_core::catalog::{
-    CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, RateSpec,
+    CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, Offering, RateSpec,
 };
 use headroom_core::decide::FeatureOp;
 use headroom_core::decision::{Decision, Denial, OpError, Verdict};
@@ -38,6 +38,7 @@ fn catalog(features: &[(&str, Option<RateSpec>)]) -> CatalogSpec {
             unit: String::new(),
             scale: 0,
             kind: FeatureKindSpec::Rate,
+            offering: Offering::default(),
         });
         let given = EntitlementSpec::Rate { rate: *rate };
         spec.plans[0].entitlements.push(((*name).to_owned(), given));

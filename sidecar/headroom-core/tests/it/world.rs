@@ -60,6 +60,7 @@ pub(crate) fn spec(limits: &[Limit], signals: SignalSwitches) -> CatalogSpec {
         name: name.to_owned(),
         unit: String::new(),
         scale: 0,
+        offering: headroom_core::catalog::Offering::default(),
         kind,
     };
     let shapes =
@@ -82,6 +83,7 @@ pub(crate) fn spec(limits: &[Limit], signals: SignalSwitches) -> CatalogSpec {
         ("retention".to_owned(), EntitlementSpec::Config { value_json: "30".to_owned() }),
     ];
     CatalogSpec {
+        addons: vec![],
         features: vec![
             feature("tokens", FeatureKindSpec::Quota { limits: shapes }),
             feature("sso", FeatureKindSpec::Switch),
@@ -141,7 +143,7 @@ impl World {
 
     /// Replaces what the plan says.
     pub(crate) fn put_override(&mut self, feature: &str, value: OverrideValue) {
-        let one = Override { feature: self.id(feature), value };
+        let one = Override::new(self.id(feature), value);
         let extra = self.account.profile.extra.get_or_insert_default();
         extra.overrides.retain(|known| !one.replaces(known));
         extra.overrides.push(one);

@@ -90,7 +90,7 @@ fn without_room_nothing_is_decided_and_nothing_changes() {
         for op in [HoldOp::Commit { units: 1 }, HoldOp::Release] {
             assert_eq!(house.hold("acme", id, op, "key").unwrap_err(), refused);
         }
-        let change = SubscriptionChange { plan: "pro", anchor: None, time_zone: "", ends_at: None };
+        let change = SubscriptionChange { plan: "pro", ..SubscriptionChange::default() };
         let error = house.engine.put_subscription("new", &change, Millis(T0)).unwrap_err();
         assert_eq!(error, AdminError::Engine(refused));
         let error = house.engine.install_catalog(spec(9, None), "new", Millis(T0)).unwrap_err();

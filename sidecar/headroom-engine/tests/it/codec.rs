@@ -1,6 +1,8 @@
 //! Records: what is written is read back, and bytes that are not a record are never a panic.
 
-use headroom_core::account::{Override, OverrideValue, Profile, ProfileExtra, Zone};
+use headroom_core::account::{
+    AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
+};
 use headroom_core::catalog::RateSpec;
 use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::effect::Effect;
@@ -129,7 +131,7 @@ fn receipts() -> Vec<Receipt> {
 fn profiles() -> Vec<Profile> {
     let plain = Profile::new(NameId(4), true, Millis(-1));
     let rate = RateSpec { units: 7, period_ms: 1_000, burst_units: 70 };
-    let value = |feature, value| Override { feature: NameId(feature), value };
+    let value = |feature, value| Override::new(NameId(feature), value);
     let overrides = vec![
         value(0, OverrideValue::Switch { on: true }),
         value(1, OverrideValue::Switch { on: false }),
@@ -146,10 +148,20 @@ fn profiles() -> Vec<Profile> {
         anchor: Millis(i64::MIN),
         ends_at: Millis(i64::MAX),
         zone: Zone::named("America/New_York").map(Box::new),
-        extra: Some(Box::new(ProfileExtra { overrides, facts })),
+        extra: Some(Box::new(ProfileExtra { overrides, facts, ..ProfileExtra::default() })),
         ..plain.clone()
     };
-    vec![plain, full]
+    let mut with_sources = full.clone();
+    let extra = with_sources.extra.get_or_insert_default();
+    extra.overrides[1].starts_at = Millis(-7);
+    extra.overrides[4].ends_at = Millis(7);
+    extra.addons = vec![AddOn { addon: NameId(9), quantity: u32::MAX }];
+    extra.trial = Some(Trial { plan: NameId(2), ends_at: Millis(i64::MIN) });
+    extra.scheduled = vec![ScheduledPlan { starts_at: Millis(3), plan: NameId(1) }];
+    let mut only_scheduled = plain.clone();
+    only_scheduled.extra.get_or_insert_default().scheduled =
+        vec![ScheduledPlan { starts_at: Millis(3), plan: NameId(1) }];
+    vec![plain, full, with_sources, only_scheduled]
 }
 
 /// The bytes of every sort of record, each checked to be read back as it was written.

@@ -33,6 +33,7 @@ pub(crate) fn spec(free_units: u64, default_plan: Option<&str>) -> CatalogSpec {
         name: feature.to_owned(),
         unit: String::new(),
         scale: 0,
+        offering: headroom_core::catalog::Offering::default(),
         kind: FeatureKindSpec::Quota {
             limits: vec![LimitSpec { limit: "total".to_owned(), window: WindowRule::Lifetime }],
         },
@@ -53,6 +54,7 @@ pub(crate) fn spec(free_units: u64, default_plan: Option<&str>) -> CatalogSpec {
         }
     };
     CatalogSpec {
+        addons: Vec::new(),
         features: vec![feature("tokens"), feature("calls")],
         plans: vec![plan("free", free_units), plan("pro", free_units * 100)],
         default_plan: default_plan.map(str::to_owned),
@@ -132,7 +134,7 @@ impl House {
     }
 
     pub(crate) fn subscribe(&self, account: &str, plan: &str) {
-        let change = SubscriptionChange { plan, anchor: None, time_zone: "", ends_at: None };
+        let change = SubscriptionChange { plan, ..SubscriptionChange::default() };
         self.engine.put_subscription(account, &change, Millis(T0)).unwrap();
     }
 

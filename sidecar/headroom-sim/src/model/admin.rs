@@ -23,6 +23,9 @@ pub enum Refused {
     Store(StoreRefusal),
 }
 
+/// An override: of what, what it says, and from when on until when.
+pub type Exception = (String, Says, (Option<i64>, Option<i64>));
+
 /// A change of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
@@ -34,6 +37,12 @@ pub struct Subscription {
     pub zone: String,
     /// When it ends.
     pub ends_at: Option<i64>,
+    /// Add-ons and how many of each.
+    pub addons: Vec<(String, u32)>,
+    /// A plan on trial and when that ends.
+    pub trial: Option<(String, i64)>,
+    /// Plans and from when on.
+    pub scheduled: Vec<(i64, String)>,
 }
 
 /// A profile by names.
@@ -55,8 +64,14 @@ pub struct ProfileAnswer {
     pub created_at: i64,
     /// Its zone.
     pub zone: String,
-    /// Overrides in the order they were made.
-    pub overrides: Vec<(String, Says)>,
+    /// Overrides in the order they were made, and when they count.
+    pub overrides: Vec<Exception>,
+    /// Add-ons and how many of each.
+    pub addons: Vec<(String, u32)>,
+    /// A plan on trial and when that ends.
+    pub trial: Option<(String, i64)>,
+    /// Plans and from when on, in order.
+    pub scheduled: Vec<(i64, String)>,
     /// Facts by name.
     pub facts: Vec<(String, String)>,
 }
@@ -89,7 +104,7 @@ impl Model {
                 FeatureKindSpec::Switch | FeatureKindSpec::Config => {}
             }
         }
-        self.names.extend(spec.plans.iter().map(|plan| plan.plan.clone()));
+        self.names.extend(spec.plans.iter().chain(&spec.addons).map(|plan| plan.plan.clone()));
     }
 
     /// Notes a name that got a number though its catalog was lost.
@@ -112,9 +127,30 @@ impl Model {
         change: &Subscription,
         now: i64,
     ) -> Result<(), Refused> {
-        if !self.catalog.plans.iter().any(|plan| plan.plan == change.plan) {
-            return Err(Refused::Name("plan", change.plan.clone()));
+        let knows = |plan: &String| self.catalog.plans.iter().any(|known| known.plan == *plan);
+        let plan = |plan: &String| match knows(plan) {
+            true => Ok(()),
+            false => Err(Refused::Name("plan", plan.clone())),
+        };
+        plan(&change.plan)?;
+        let mut addons: Vec<(String, u32)> = Vec::new();
+        for (name, quantity) in &change.addons {
+            if !self.catalog.addons.iter().any(|known| known.plan == *name) {
+                return Err(Refused::Name("add-on", name.clone()));
+            }
+            match addons.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => *known = known.saturating_add(*quantity),
+                None => addons.push((name.clone(), *quantity)),
+            }
         }
+        if let Some((name, _)) = &change.trial {
+            plan(name)?;
+        }
+        for (_, name) in &change.scheduled {
+            plan(name)?;
+        }
+        let mut scheduled = change.scheduled.clone();
+        scheduled.sort_by_key(|(at, _)| *at);
         if !change.zone.is_empty() && Zone::named(&change.zone).is_none() {
             return Err(Refused::Zone);
         }
@@ -125,6 +161,9 @@ impl Model {
         account.by_default = false;
         account.anchor = change.anchor.unwrap_or(account.anchor);
         account.ends_at = change.ends_at.unwrap_or(i64::MAX);
+        account.addons = addons;
+        account.trial.clone_from(&change.trial);
+        account.scheduled = scheduled;
         if !change.zone.is_empty() {
             account.zone.clone_from(&change.zone);
         }
@@ -146,6 +185,7 @@ impl Model {
         account: &str,
         feature: &str,
         says: &Says,
+        times: (Option<i64>, Option<i64>),
     ) -> Result<(), Refused> {
         let Some(shape) = self.feature(feature) else {
             return Err(Refused::Name("feature", feature.to_owned()));
@@ -168,7 +208,7 @@ impl Model {
         }
         self.known(account)?;
         let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
-        account.overrides.retain(|(of, known)| {
+        account.overrides.retain(|(of, known, _)| {
             of != feature
                 || match (says, known) {
                     (Says::Limit(new, _), Says::Limit(old, _)) => new != old,
@@ -176,7 +216,7 @@ impl Model {
                     _ => false,
                 }
         });
-        account.overrides.push((feature.to_owned(), says.clone()));
+        account.overrides.push((feature.to_owned(), says.clone(), times));
         Ok(())
     }
 
@@ -196,7 +236,7 @@ impl Model {
         }
         self.known(account)?;
         let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
-        account.overrides.retain(|(of, says)| {
+        account.overrides.retain(|(of, says, _)| {
             let meant = match (limit, says) {
                 (None, _) => true,
                 (Some(limit), Says::Limit(known, _)) => known == limit,
@@ -237,6 +277,9 @@ impl Model {
             created_at: account.created_at,
             zone: account.zone.clone(),
             overrides: account.overrides.clone(),
+            addons: account.addons.clone(),
+            trial: account.trial.clone(),
+            scheduled: account.scheduled.clone(),
             facts: account.facts.clone().into_iter().collect(),
         })
     }

@@ -117,7 +117,7 @@ impl Model {
         if is_of_slots && matches!(op, HoldOp::Commit { units: 1.. }) {
             return Err(OpError::SlotsAreHeld);
         }
-        let (limits, origin) = match self.entitled(account, &held.feature) {
+        let (limits, origin) = match self.entitled(account, &held.feature, now) {
             (Entitled::Limits(limits), origin) => (limits, origin),
             _ => (Vec::new(), Origin::None),
         };

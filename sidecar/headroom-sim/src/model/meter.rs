@@ -360,25 +360,29 @@ impl Model {
         account: &Account,
         feature: &str,
         now: i64,
-    ) -> Result<(Entitled, Origin), Denial> {
+    ) -> Result<(Entitled, Origin), (Denial, Origin)> {
         if account.suspended {
-            return Err(Denial::AccountSuspended);
+            return Err((Denial::AccountSuspended, Origin::None));
         }
-        if self.feature(feature).is_none() {
-            return Err(Denial::UnknownFeature);
-        }
+        let Some(shown) = self.feature(feature) else {
+            return Err((Denial::UnknownFeature, Origin::None));
+        };
         if account.ends_at <= now {
-            return Err(Denial::SubscriptionEnded);
+            return Err((Denial::SubscriptionEnded, Origin::None));
         }
-        match self.entitled(account, feature) {
-            (Entitled::Nothing, _) => Err(Denial::NotInPlan),
-            entitled => Ok(entitled),
+        let (entitled, origin) = self.entitled(account, feature, now);
+        let rolled_out = shown.offering.rollout_bp > 0 || origin == Origin::Override;
+        match entitled {
+            Entitled::Nothing => Err((Denial::NotInPlan, Origin::None)),
+            _ if !rolled_out => Err((Denial::NotInPlan, origin)),
+            _ if shown.offering.is_paused => Err((Denial::FeaturePaused, origin)),
+            entitled => Ok((entitled, origin)),
         }
     }
 
-    fn refused(&self, denial: Denial, feature: &str) -> Done {
+    fn refused(&self, denial: Denial, origin: Origin, feature: &str) -> Done {
         let known = self.feature(feature).map(|known| known.feature.clone());
-        Done::refused(Verdict::Denied(denial), known)
+        Done { origin, ..Done::refused(Verdict::Denied(denial), known) }
     }
 
     /// The limits as they are now, whatever the gate says.
@@ -388,7 +392,7 @@ impl Model {
         feature: &str,
         now: i64,
     ) -> Vec<LimitAnswer> {
-        let limits = match self.entitled(account, feature).0 {
+        let limits = match self.entitled(account, feature, now).0 {
             Entitled::Limits(limits) => limits,
             Entitled::Rate(rate) => return vec![self.rate_answer(account, feature, rate, now)],
             Entitled::Nothing | Entitled::On | Entitled::Value(_) => return Vec::new(),
@@ -410,7 +414,7 @@ impl Model {
         now: i64,
     ) -> Done {
         match self.gate(account, feature, now) {
-            Err(denial) => self.refused(denial, feature),
+            Err((denial, origin)) => self.refused(denial, origin, feature),
             Ok((Entitled::Limits(limits), origin)) => {
                 let mut pages = self.pages(account, feature, &limits, now);
                 for page in &mut pages {
@@ -451,7 +455,7 @@ impl Model {
             FeatureOp::Consume { units } | FeatureOp::Reserve { units, .. } => units,
         };
         let (limits, origin) = match self.gate(account, feature, now) {
-            Err(denial) => return Ok(self.refused(denial, feature)),
+            Err((denial, origin)) => return Ok(self.refused(denial, origin, feature)),
             Ok((Entitled::Limits(limits), origin)) => (limits, origin),
             Ok((Entitled::Rate(rate), origin)) => {
                 if !matches!(op, FeatureOp::Consume { .. }) {
@@ -507,7 +511,7 @@ impl Model {
             Some(FeatureKindSpec::Rate) => return Err(OpError::RateIsConsumed),
             _ => {}
         }
-        let (limits, origin) = match self.entitled(account, feature) {
+        let (limits, origin) = match self.entitled(account, feature, now) {
             (Entitled::Limits(limits), origin) => (limits, origin),
             _ => (self.bare(feature), Origin::None),
         };

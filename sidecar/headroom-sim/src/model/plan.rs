@@ -1,8 +1,10 @@
 //! What an account may do with a feature, looked up in the catalog as it was written.
 
 use headroom_core::catalog::{
-    EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, Policy, RateSpec,
+    EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge, PlanLimitSpec, PlanSpec,
+    Policy, RateSpec,
 };
+use headroom_core::limits::UNITS_MAX;
 use headroom_core::resolve::Origin;
 use headroom_core::window::WindowRule;
 
@@ -30,23 +32,60 @@ impl Model {
         }
     }
 
-    fn planned(&self, account: &Account, feature: &str) -> Option<&EntitlementSpec> {
-        let plan = self.catalog.plans.iter().find(|plan| plan.plan == account.plan)?;
-        plan.entitlements.iter().find(|(known, _)| known == feature).map(|(_, says)| says)
+    /// What a plan or an add-on says of a feature.
+    fn said(plan: Option<&PlanSpec>, feature: &str) -> Option<EntitlementSpec> {
+        let said = plan?.entitlements.iter().find(|(known, _)| known == feature);
+        said.map(|(_, says)| says.clone())
+    }
+
+    /// The plan that counts at an instant, and whether it is on trial.
+    pub(crate) fn plan_now(account: &Account, now: i64) -> (String, bool) {
+        if let Some((plan, ends_at)) = &account.trial
+            && now < *ends_at
+        {
+            return (plan.clone(), true);
+        }
+        let mut plan = account.plan.clone();
+        for (at, then) in &account.scheduled {
+            if *at <= now {
+                plan.clone_from(then);
+            }
+        }
+        (plan, false)
     }
 
     /// What an account may do with a feature, and where that comes from.
-    pub(crate) fn entitled(&self, account: &Account, feature: &str) -> (Entitled, Origin) {
+    pub(crate) fn entitled(
+        &self,
+        account: &Account,
+        feature: &str,
+        now: i64,
+    ) -> (Entitled, Origin) {
         let nothing = (Entitled::Nothing, Origin::None);
         let Some(known) = self.feature(feature) else { return nothing };
-        let planned = self.planned(account, feature);
-        let from_plan = if account.by_default { Origin::DefaultPlan } else { Origin::Plan };
+        let (plan, on_trial) = Model::plan_now(account, now);
+        let plan = self.catalog.plans.iter().find(|known| known.plan == plan);
+        let planned = Model::said(plan, feature);
+        let mut from_plan = if account.by_default { Origin::DefaultPlan } else { Origin::Plan };
+        if on_trial {
+            from_plan = Origin::Trial;
+        }
         let overrides: Vec<&Says> = account
             .overrides
             .iter()
-            .filter(|(of, _)| of == feature)
-            .map(|(_, says)| says)
+            .filter(|(of, _, (from, until))| {
+                let begun = from.is_none_or(|from| from <= now);
+                of == feature && begun && until.is_none_or(|until| now < until)
+            })
+            .map(|(_, says, _)| says)
             .collect();
+        let mut addons = Vec::new();
+        for (name, quantity) in &account.addons {
+            let addon = self.catalog.addons.iter().find(|known| known.plan == *name);
+            if let Some(says) = Model::said(addon, feature) {
+                addons.push((says, *quantity));
+            }
+        }
         match known.kind {
             FeatureKindSpec::Switch => {
                 for says in &overrides {
@@ -58,6 +97,9 @@ impl Model {
                 }
                 match planned {
                     Some(EntitlementSpec::Switch { on: true }) => (Entitled::On, from_plan),
+                    _ if addons.iter().any(|(s, _)| *s == EntitlementSpec::Switch { on: true }) => {
+                        (Entitled::On, Origin::AddOn)
+                    }
                     _ => nothing,
                 }
             }
@@ -67,32 +109,51 @@ impl Model {
                         return (Entitled::Value(value.clone()), Origin::Override);
                     }
                 }
+                if let Some((EntitlementSpec::Config { value_json }, _)) = addons.last() {
+                    return (Entitled::Value(value_json.clone()), Origin::AddOn);
+                }
                 match planned {
                     Some(EntitlementSpec::Config { value_json }) => {
-                        (Entitled::Value(value_json.clone()), from_plan)
+                        (Entitled::Value(value_json), from_plan)
                     }
                     _ => nothing,
                 }
             }
             FeatureKindSpec::Concurrency => {
-                let mut most = None;
-                let mut soft = Vec::new();
-                let mut origin = from_plan;
-                if let Some(EntitlementSpec::Concurrency { max_units, soft_limits_bp }) = planned {
-                    most = Some(*max_units);
-                    soft.clone_from(soft_limits_bp);
-                    soft.sort_unstable();
+                // As a quota with one limit, so that add-ons add up in the same way.
+                let as_limit = |says: EntitlementSpec| match says {
+                    EntitlementSpec::Concurrency { max_units, soft_limits_bp } => {
+                        Some(PlanLimitSpec {
+                            limit: "concurrent".to_owned(),
+                            included_units: max_units,
+                            soft_limits_bp,
+                            policy: Policy::Block,
+                        })
+                    }
+                    _ => None,
+                };
+                let mut together: Vec<PlanLimitSpec> =
+                    planned.and_then(as_limit).into_iter().collect();
+                if !addons.is_empty() {
+                    from_plan = Origin::AddOn;
                 }
-                for says in &overrides {
-                    if let Says::Limit(limit, max_units) = says
-                        && limit == "concurrent"
-                    {
-                        most = Some(*max_units);
-                        origin = Origin::Override;
+                for (says, quantity) in addons {
+                    if let Some(more) = as_limit(says) {
+                        Model::add(&mut together, more, quantity, known.offering.merge);
                     }
                 }
-                let Some(most) = most else { return nothing };
-                (Entitled::Limits(vec![slots(most, soft)]), origin)
+                let mut limit = together.pop().map(|l| (l.included_units, l.soft_limits_bp));
+                for says in &overrides {
+                    if let Says::Limit(name, most) = says
+                        && name == "concurrent"
+                    {
+                        limit = Some((*most, limit.map_or(Vec::new(), |(_, soft_bp)| soft_bp)));
+                        from_plan = Origin::Override;
+                    }
+                }
+                let Some((most, mut soft_bp)) = limit else { return nothing };
+                soft_bp.sort_unstable();
+                (Entitled::Limits(vec![slots(most, soft_bp)]), from_plan)
             }
             FeatureKindSpec::Rate => {
                 for says in &overrides {
@@ -100,19 +161,69 @@ impl Model {
                         return (Entitled::Rate(*rate), Origin::Override);
                     }
                 }
-                match planned {
-                    Some(EntitlementSpec::Rate { rate }) => (Entitled::Rate(*rate), from_plan),
-                    _ => nothing,
+                let mut all = Vec::new();
+                if let Some(EntitlementSpec::Rate { rate }) = planned {
+                    all.push((rate, from_plan));
+                }
+                for (says, _) in addons {
+                    if let EntitlementSpec::Rate { rate } = says {
+                        all.push((rate, Origin::AddOn));
+                    }
+                }
+                // Of several the fastest, and of the fastest the one with the most at once.
+                let worse = |a: &Option<RateSpec>, b: &Option<RateSpec>| match (a, b) {
+                    (Some(a), Some(b)) => {
+                        let per = |one: &RateSpec, other: &RateSpec| {
+                            u128::from(one.units) * u128::from(other.period_ms.unsigned_abs())
+                        };
+                        (per(a, b), a.burst_units) < (per(b, a), b.burst_units)
+                    }
+                    (a, b) => a.is_some() && b.is_none(),
+                };
+                let is_best =
+                    |(rate, _): &&(_, _)| !all.iter().any(|(other, _)| worse(rate, other));
+                match all.iter().find(is_best) {
+                    Some((rate, origin)) => (Entitled::Rate(*rate), *origin),
+                    None => nothing,
                 }
             }
             FeatureKindSpec::Quota { .. } => {
-                let planned: &[PlanLimitSpec] = match planned {
+                let mut planned: Vec<PlanLimitSpec> = match planned {
                     Some(EntitlementSpec::Quota { limits }) => limits,
-                    _ => &[],
+                    _ => vec![],
                 };
-                let (limits, overridden) = self.limits(feature, planned, &overrides);
+                if !addons.is_empty() {
+                    from_plan = Origin::AddOn;
+                }
+                for (says, quantity) in addons {
+                    let EntitlementSpec::Quota { limits } = says else { continue };
+                    for more in limits {
+                        Model::add(&mut planned, more, quantity, known.offering.merge);
+                    }
+                }
+                let (limits, overridden) = self.limits(feature, &planned, &overrides);
                 let origin = if overridden { Origin::Override } else { from_plan };
                 if limits.is_empty() { nothing } else { (Entitled::Limits(limits), origin) }
+            }
+        }
+    }
+
+    /// One limit of an add-on, bought so many times.
+    fn add(limits: &mut Vec<PlanLimitSpec>, mut more: PlanLimitSpec, quantity: u32, merge: Merge) {
+        let most = u128::from(UNITS_MAX);
+        let cut = |units: u128| u64::try_from(units.min(most)).expect("at most UNITS_MAX");
+        more.included_units =
+            more.included_units.map(|units| cut(u128::from(units) * u128::from(quantity)));
+        match limits.iter_mut().find(|known| known.limit == more.limit) {
+            None => limits.push(more),
+            Some(known) => {
+                known.included_units = match (known.included_units, more.included_units) {
+                    (Some(a), Some(b)) if merge == Merge::Sum => {
+                        Some(cut(u128::from(a) + u128::from(b)))
+                    }
+                    (Some(a), Some(b)) => Some(if a > b { a } else { b }),
+                    _ => None,
+                };
             }
         }
     }

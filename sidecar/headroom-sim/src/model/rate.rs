@@ -133,7 +133,7 @@ impl Model {
     pub(super) fn bucket_edges(&self, account: &Account, now: i64) -> Vec<i64> {
         let mut edges = Vec::new();
         for (feature, tank) in &account.tanks {
-            if let (Entitled::Rate(Some(rate)), _) = self.entitled(account, feature) {
+            if let (Entitled::Rate(Some(rate)), _) = self.entitled(account, feature, now) {
                 let missing = tank.missing(rate, now);
                 let fewer = missing.units().saturating_sub(1);
                 edges.extend([now + missing.ms_until(fewer), now + missing.ms_until(0)]);

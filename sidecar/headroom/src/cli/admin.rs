@@ -71,7 +71,9 @@ async fn with_client(
 
 async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Error> {
     let account = match action {
-        AccountAction::Put { account, plan, anchor, zone, ends } => {
+        AccountAction::Put { account, plan, anchor, zone, ends, add_ons, trial, scheduled } => {
+            let add_ons = add_ons.into_iter();
+            let scheduled = scheduled.into_iter();
             client
                 .put_subscription(v1::PutSubscriptionRequest {
                     account,
@@ -79,6 +81,13 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
                     anchor: anchor.map(Into::into),
                     time_zone: zone.unwrap_or_default(),
                     ends_at: ends.map(Into::into),
+                    add_ons: add_ons
+                        .map(|(add_on, quantity)| v1::AddOn { add_on, quantity })
+                        .collect(),
+                    trial: trial.map(|(plan, at)| v1::Trial { plan, ends_at: Some(at.into()) }),
+                    scheduled: scheduled
+                        .map(|(plan, at)| v1::ScheduledPlan { plan, starts_at: Some(at.into()) })
+                        .collect(),
                 })
                 .await?
         }
@@ -125,7 +134,7 @@ async fn list(client: &AdminClient, max: usize) -> Result<Report, Error> {
 }
 
 fn override_of(args: OverrideArgs) -> v1::Override {
-    let OverrideArgs { account: _, feature, instead, included, burst } = args;
+    let OverrideArgs { account: _, feature, instead, included, burst, starts, ends } = args;
     let Instead { switch, value, limit, rate } = instead;
     let rate =
         rate.map(|rate| OverrideValue::Rate(v1::RateOverride { rate: rate_of(rate, burst) }));
@@ -141,7 +150,12 @@ fn override_of(args: OverrideArgs) -> v1::Override {
         .or(rate)
         .or(switch.map(OverrideValue::SwitchOn))
         .or(value.map(OverrideValue::ConfigValue));
-    v1::Override { feature, value }
+    v1::Override {
+        feature,
+        value,
+        starts_at: starts.map(Into::into),
+        ends_at: ends.map(Into::into),
+    }
 }
 
 /// Without a word about the burst, what comes back in one period can be taken at once.

@@ -297,6 +297,15 @@ pub(super) enum AccountAction {
         /// When the subscription ends [default: never]
         #[arg(long, value_name = "TIME", value_parser = time)]
         ends: Option<SystemTime>,
+        /// Bought in addition, as in --add-on seats=5; may be given several times
+        #[arg(long = "add-on", value_name = "NAME[=QUANTITY]", value_parser = add_on)]
+        add_ons: Vec<(String, i32)>,
+        /// Another plan on trial, as in --trial pro=2026-06-01; then the plan
+        #[arg(long, value_name = "PLAN=END", value_parser = plan_and_time)]
+        trial: Option<(String, SystemTime)>,
+        /// A plan from an instant on, as in --then scale=2027-01-01; may be given several times
+        #[arg(long = "then", value_name = "PLAN=START", value_parser = plan_and_time)]
+        scheduled: Vec<(String, SystemTime)>,
     },
     /// Show one account
     Get {
@@ -355,6 +364,12 @@ pub(super) struct OverrideArgs {
     /// For a rate: how many at once [default: what comes back in one period]
     #[arg(long, value_name = "UNITS", value_parser = units, requires = "rate")]
     pub(super) burst: Option<u64>,
+    /// From when on it counts [default: at once]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) starts: Option<SystemTime>,
+    /// Until when it counts [default: for ever]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(super) ends: Option<SystemTime>,
 }
 
 /// What replaces the plan's word: exactly one of them.
@@ -441,6 +456,20 @@ fn time(text: &str) -> Result<SystemTime, String> {
     });
     let wrong = || "write it as 2026-05-01T12:00:00Z or 2026-05-01".to_owned();
     stamp.map(SystemTime::from).ok_or_else(wrong)
+}
+
+/// `NAME` or `NAME=QUANTITY`.
+fn add_on(text: &str) -> Result<(String, i32), String> {
+    let (name, quantity) = text.split_once('=').unwrap_or((text, "1"));
+    let quantity = quantity.parse().ok().filter(|quantity| *quantity > 0);
+    let quantity = quantity.ok_or("write it as NAME or NAME=QUANTITY, as in seats=5")?;
+    Ok((name.to_owned(), quantity))
+}
+
+/// `PLAN=TIME`.
+fn plan_and_time(text: &str) -> Result<(String, SystemTime), String> {
+    let (plan, at) = text.split_once('=').ok_or("write it as PLAN=TIME, as in pro=2026-06-01")?;
+    Ok((plan.to_owned(), time(at)?))
 }
 
 fn on_off(text: &str) -> Result<bool, String> {

@@ -11,8 +11,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use headroom_core::catalog::{
-    Catalog, CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec,
-    PlanSpec, Policy, Price, PricePeriod, PromptSpec, Scenario,
+    Catalog, CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge,
+    Offering, PlanLimitSpec, PlanSpec, Policy, Price, PricePeriod, PromptSpec, Scenario,
 };
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::names::Names;
@@ -20,7 +20,7 @@ use headroom_core::signal::SignalSwitches;
 use headroom_core::window::{CalendarUnit, WindowRule};
 
 use super::problems::{Place, Problem, Problems};
-use super::reader::{Entry, Reader};
+use super::reader::{Entry, Fields, Reader};
 use super::sinks::{self, Secrets, SinkSpec};
 use super::yaml::{self, Key, Node, Value};
 use crate::prompts::{self, Renderer};
@@ -82,6 +82,7 @@ fn read_root(
     let default_plan = fields.optional("default_plan");
     let features = fields.required("features");
     let plans = fields.required("plans");
+    let addons = fields.optional("addons");
     let prompts = fields.optional("prompts");
     let signals = fields.optional("signals");
     let sinks = fields.optional("sinks");
@@ -89,7 +90,9 @@ fn read_root(
 
     let features = features.and_then(|entry| read_features(reader, entry));
     let (features, unclear) = features.unwrap_or_default();
-    let plans = plans.and_then(|entry| read_plans(reader, entry, &features, &unclear));
+    let mut read_list = |entry| read_plans(reader, entry, &features, &unclear);
+    let plans = plans.and_then(&mut read_list);
+    let addons = addons.and_then(&mut read_list).unwrap_or_default();
     let (prompts, prompt_items) =
         prompts.and_then(|entry| read_prompts(reader, entry, &unclear)).unwrap_or_default();
     let signals = signals.map_or_else(SignalSwitches::default, |entry| read_signals(reader, entry));
@@ -102,7 +105,7 @@ fn read_root(
         }
         return None;
     }
-    let spec = CatalogSpec { features, plans: plans?, default_plan, prompts, signals };
+    let spec = CatalogSpec { features, plans: plans?, addons, default_plan, prompts, signals };
     let finder = Finder { root, source, prompt_items: &prompt_items };
     let is_readable = reader.count() == 0;
     if let Err(problems) = Catalog::build(spec.clone(), 1, &mut Names::new()) {
@@ -136,6 +139,7 @@ fn read_features(
             unit: String::new(),
             scale: 0,
             kind: FeatureKindSpec::Switch,
+            offering: Offering::default(),
         }));
     }
     Some((features, unclear))
@@ -162,6 +166,7 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
     let mut fields = reader.fields(entry, "a mapping with `name` and `kind`")?;
     let name = fields.required("name").and_then(|entry| reader.text(entry));
     let kind = fields.required("kind").and_then(|entry| reader.word(entry, &words));
+    let offering = read_offering(reader, &mut fields);
     let mut unit = String::new();
     let mut scale = 0;
     let kind = match kind {
@@ -207,7 +212,21 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
     fields.end();
     let feature = entry.name.to_owned();
     let name = name.unwrap_or_else(|| feature.clone());
-    Some(FeatureSpec { feature, name, unit, scale, kind: kind? })
+    Some(FeatureSpec { feature, name, unit, scale, kind: kind?, offering })
+}
+
+/// What a feature says of who gets it. What cannot be read is as if it were not there.
+fn read_offering(reader: &Reader, fields: &mut Fields<'_, '_>) -> Offering {
+    let usual = Offering::default();
+    let merges = [("sum", Merge::Sum), ("most_generous", Merge::MostGenerous)];
+    let merge = fields.optional("merge").and_then(|entry| reader.word(entry, &merges));
+    let is_paused = fields.optional("paused").and_then(|entry| reader.switch(entry));
+    let rollout_bp = fields.optional("rollout").and_then(|entry| reader.percent_bp(entry));
+    Offering {
+        merge: merge.unwrap_or(usual.merge),
+        is_paused: is_paused.unwrap_or(usual.is_paused),
+        rollout_bp: rollout_bp.unwrap_or(usual.rollout_bp),
+    }
 }
 
 fn read_unit(reader: &Reader, entry: Option<Entry<'_>>) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headroom_core::account::{OverrideValue, Profile};
 use headroom_core::catalog::Catalog;
 use headroom_core::time::Millis;
-use headroom_engine::admin::{Changed, OverrideChange, SubscriptionChange};
+use headroom_engine::admin::{Changed, OverrideChange, OverrideTimes, SubscriptionChange};
 use headroom_engine::ports::Seq;
 use headroom_proto::v1;
 use headroom_proto::v1::admin_service_server::AdminService;
@@ -45,7 +45,7 @@ impl Administration {
     ) -> Result<Option<v1::Account>, WireError> {
         self.written(changed.wait_for).await?;
         let catalog = self.core.shared.engine.catalog();
-        Ok(Some(show(&catalog, account, &changed.profile)))
+        Ok(Some(show(&catalog, account, &changed.profile, self.now())))
     }
 
     fn now(&self) -> Millis {
@@ -65,6 +65,9 @@ impl Administration {
             anchor: instant("anchor", &rq.anchor)?,
             time_zone: &rq.time_zone,
             ends_at: instant("ends_at", &rq.ends_at)?,
+            addons: rq.add_ons.iter().map(parse_addon).collect::<Result<_, _>>()?,
+            trial: rq.trial.as_ref().map(parse_trial).transpose()?,
+            scheduled: rq.scheduled.iter().map(parse_scheduled).collect::<Result<_, _>>()?,
         };
         let engine = &self.core.shared.engine;
         let changed = engine.put_subscription(account, &change, self.now())?;
@@ -113,8 +116,20 @@ impl Administration {
                 OverrideChange::Rate(rate.transpose()?)
             }
         };
+        let instant = |field, at: &Option<prost_types::Timestamp>| {
+            at.as_ref().map(|at| parse::timestamp(field, at)).transpose()
+        };
+        let times = OverrideTimes {
+            starts_at: instant("override.starts_at", &one.starts_at)?,
+            ends_at: instant("override.ends_at", &one.ends_at)?,
+        };
+        if let OverrideTimes { starts_at: Some(starts_at), ends_at: Some(ends_at) } = times
+            && ends_at <= starts_at
+        {
+            return Err(WireError::field("override.ends_at", "must be after starts_at"));
+        }
         let engine = &self.core.shared.engine;
-        let changed = engine.put_override(account, feature, &change, self.now())?;
+        let changed = engine.put_override(account, feature, &change, times, self.now())?;
         self.changed(account, changed).await
     }
 
@@ -145,7 +160,7 @@ impl Administration {
             let message = format!("there is no account {account:?}");
             WireError::new(v1::ErrorReason::UnknownAccount, message)
         })?;
-        Ok(show(&engine.catalog(), account, &profile))
+        Ok(show(&engine.catalog(), account, &profile, self.now()))
     }
 
     fn accounts(
@@ -169,10 +184,10 @@ impl Administration {
             Some((last, _)) if page.len() == size => (last + 1).to_string(),
             _ => String::new(),
         };
-        let catalog = engine.catalog();
+        let (catalog, now) = (engine.catalog(), self.now());
         let accounts = page
             .iter()
-            .filter_map(|(_, id)| Some(show(&catalog, id, &engine.profile(id)?)))
+            .filter_map(|(_, id)| Some(show(&catalog, id, &engine.profile(id)?, now)))
             .collect();
         Ok(v1::ListAccountsResponse { accounts, next_page_token })
     }
@@ -253,7 +268,36 @@ fn internal(error: &tokio::task::JoinError) -> WireError {
     WireError::new(v1::ErrorReason::Internal, "the task failed; the sidecar's log says why")
 }
 
-fn show(catalog: &Catalog, account: &str, profile: &Profile) -> v1::Account {
+/// How many of one add-on an account may have.
+const ADDON_QUANTITY_MAX: i32 = 1_000_000;
+
+fn parse_addon(one: &v1::AddOn) -> Result<(&str, u32), WireError> {
+    let quantity = u32::try_from(one.quantity).ok();
+    let quantity =
+        quantity.filter(|_| (1..=ADDON_QUANTITY_MAX).contains(&one.quantity)).ok_or_else(|| {
+            let problem = format!("is {}, must be 1 to {ADDON_QUANTITY_MAX}", one.quantity);
+            WireError::field("add_ons.quantity", problem)
+        })?;
+    Ok((parse::id("add_ons.add_on", &one.add_on)?, quantity))
+}
+
+fn parse_trial(trial: &v1::Trial) -> Result<(&str, Millis), WireError> {
+    let ends_at = trial.ends_at.as_ref();
+    let ends_at = ends_at.ok_or_else(|| WireError::field("trial.ends_at", "is missing"))?;
+    Ok((parse::id("trial.plan", &trial.plan)?, parse::timestamp("trial.ends_at", ends_at)?))
+}
+
+fn parse_scheduled(one: &v1::ScheduledPlan) -> Result<(Millis, &str), WireError> {
+    let starts_at = one.starts_at.as_ref();
+    let starts_at =
+        starts_at.ok_or_else(|| WireError::field("scheduled.starts_at", "is missing"))?;
+    Ok((
+        parse::timestamp("scheduled.starts_at", starts_at)?,
+        parse::id("scheduled.plan", &one.plan)?,
+    ))
+}
+
+fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1::Account {
     use v1::r#override::Value;
     let overrides = profile.overrides().iter().map(|one| v1::Override {
         feature: catalog.text(one.feature).to_owned(),
@@ -268,7 +312,11 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile) -> v1::Account {
                 Value::Rate(v1::RateOverride { rate: rate.map(present::rate) })
             }
         }),
+        starts_at: (one.starts_at != Millis(i64::MIN)).then(|| timestamp(one.starts_at)),
+        ends_at: (one.ends_at != Millis::FOREVER).then(|| timestamp(one.ends_at)),
     });
+    let extra = profile.extra.as_deref();
+    let name = |id| catalog.text(id).to_owned();
     let status = match profile.suspended {
         true => v1::AccountStatus::Suspended,
         false => v1::AccountStatus::Active,
@@ -283,6 +331,27 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile) -> v1::Account {
         overrides: overrides.collect(),
         facts: Some(facts::of_json(profile.facts())),
         created_at: Some(timestamp(profile.created_at)),
+        add_ons: profile
+            .addons()
+            .iter()
+            .map(|bought| v1::AddOn {
+                add_on: name(bought.addon),
+                quantity: i32::try_from(bought.quantity).unwrap_or(i32::MAX),
+            })
+            .collect(),
+        trial: extra.and_then(|extra| extra.trial).map(|trial| v1::Trial {
+            plan: name(trial.plan),
+            ends_at: Some(timestamp(trial.ends_at)),
+        }),
+        scheduled: extra
+            .map_or(&[][..], |extra| &extra.scheduled)
+            .iter()
+            .map(|one| v1::ScheduledPlan {
+                plan: name(one.plan),
+                starts_at: Some(timestamp(one.starts_at)),
+            })
+            .collect(),
+        plan_in_force: name(profile.plan_at(now).0),
     }
 }
 

@@ -146,6 +146,7 @@ pub fn denial(verdict: Verdict) -> v1::Denial {
         Denial::UnknownFeature => v1::Denial::UnknownFeature,
         Denial::SubscriptionEnded => v1::Denial::SubscriptionEnded,
         Denial::NotInPlan => v1::Denial::NotInPlan,
+        Denial::FeaturePaused => v1::Denial::FeaturePaused,
         Denial::RateLimited => v1::Denial::RateLimited,
         Denial::ConcurrencyFull => v1::Denial::ConcurrencyFull,
         Denial::QuotaExhausted => v1::Denial::QuotaExhausted,
@@ -158,6 +159,8 @@ fn origin_kind(origin: Origin) -> Option<v1::OriginKind> {
         Origin::None => None,
         Origin::Plan => Some(v1::OriginKind::Plan),
         Origin::DefaultPlan => Some(v1::OriginKind::DefaultPlan),
+        Origin::Trial => Some(v1::OriginKind::Trial),
+        Origin::AddOn => Some(v1::OriginKind::AddOn),
         Origin::Override => Some(v1::OriginKind::Override),
     }
 }

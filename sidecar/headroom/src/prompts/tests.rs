@@ -27,6 +27,7 @@ fn spec(scenario: Scenario, message: &str) -> CatalogSpec {
         name: name.to_uppercase(),
         unit: name.into(),
         scale: 0,
+        offering: headroom_core::catalog::Offering::default(),
         kind,
     };
     let given = |limit: &str| PlanLimitSpec {

@@ -8,6 +8,7 @@ mod kill;
 mod meters;
 mod operations;
 mod race;
+mod sources;
 mod story;
 mod support;
 mod windows;

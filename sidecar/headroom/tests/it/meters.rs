@@ -176,7 +176,8 @@ async fn overrides_and_lists_show_slots_and_rates() {
     assert_eq!(rate.period, Duration::from_secs(1));
 
     let put = async |feature: &str, value| {
-        let over = v1::Override { feature: feature.into(), value: Some(value) };
+        let over =
+            v1::Override { feature: feature.into(), value: Some(value), ..Default::default() };
         stage.admin.put_override("acme", over).await
     };
     let most = |included_units| {

@@ -19,6 +19,9 @@ pub(in super::super) fn account(account: &v1::Account) -> Report {
         vec!["plan".to_owned(), account.plan.clone()],
         vec!["status".to_owned(), status],
     ];
+    if account.plan_in_force != account.plan {
+        rows.push(vec!["in force".to_owned(), account.plan_in_force.clone()]);
+    }
     let mut row = |name: &str, value: Option<String>| {
         rows.extend(value.map(|value| vec![name.to_owned(), value]));
     };
@@ -26,6 +29,17 @@ pub(in super::super) fn account(account: &v1::Account) -> Report {
     row("time zone", Some(account.time_zone.clone()).filter(|zone| !zone.is_empty()));
     row("ends", when(account.ends_at.as_ref()));
     row("known since", when(account.created_at.as_ref()));
+    if let Some(trial) = &account.trial {
+        let until = when(trial.ends_at.as_ref()).unwrap_or_default();
+        row("trial", Some(format!("{} until {until}", trial.plan)));
+    }
+    for one in &account.scheduled {
+        let from = when(one.starts_at.as_ref()).unwrap_or_default();
+        row("then", Some(format!("{} from {from}", one.plan)));
+    }
+    for bought in &account.add_ons {
+        row("add-on", Some(format!("{} x {}", bought.quantity, bought.add_on)));
+    }
     for over in &account.overrides {
         row("override", Some(override_text(over)));
     }
@@ -137,7 +151,7 @@ pub(in super::super) fn status(status: &v1::GetStatusResponse) -> Report {
 
 fn override_text(over: &v1::Override) -> String {
     let feature = &over.feature;
-    match &over.value {
+    let mut text = match &over.value {
         Some(OverrideValue::SwitchOn(true)) => format!("{feature} is on"),
         Some(OverrideValue::SwitchOn(false)) => format!("{feature} is off"),
         Some(OverrideValue::ConfigValue(value)) => format!("{feature} is {value}"),
@@ -154,7 +168,13 @@ fn override_text(over: &v1::Override) -> String {
             None => format!("{feature}: unlimited"),
         },
         None => format!("{feature}: unknown to this version"),
+    };
+    for (word, at) in [("from", &over.starts_at), ("until", &over.ends_at)] {
+        if let Some(at) = wire_instant(at.as_ref()) {
+            text += &format!(", {word} {}", instant(at));
+        }
     }
+    text
 }
 
 fn account_json(account: &v1::Account) -> Value {
@@ -167,6 +187,24 @@ fn account_json(account: &v1::Account) -> Value {
         "time_zone": account.time_zone,
         "ends_at": json_instant(wire_instant(account.ends_at.as_ref())),
         "created_at": json_instant(wire_instant(account.created_at.as_ref())),
+        "plan_in_force": account.plan_in_force,
+        "add_ons": account
+            .add_ons
+            .iter()
+            .map(|one| json!({ "add_on": one.add_on, "quantity": one.quantity }))
+            .collect::<Vec<_>>(),
+        "trial": account.trial.as_ref().map(|trial| {
+            let ends_at = json_instant(wire_instant(trial.ends_at.as_ref()));
+            json!({ "plan": trial.plan, "ends_at": ends_at })
+        }),
+        "scheduled": account
+            .scheduled
+            .iter()
+            .map(|one| {
+                let starts_at = json_instant(wire_instant(one.starts_at.as_ref()));
+                json!({ "plan": one.plan, "starts_at": starts_at })
+            })
+            .collect::<Vec<_>>(),
         "overrides": account.overrides.iter().map(override_json).collect::<Vec<_>>(),
         "facts": facts,
     })
@@ -186,6 +224,11 @@ fn override_json(over: &v1::Override) -> Value {
         }
         Some(OverrideValue::Rate(over)) => json["rate"] = json!(over.rate.as_ref().map(rate_json)),
         None => {}
+    }
+    for (key, at) in [("starts_at", &over.starts_at), ("ends_at", &over.ends_at)] {
+        if at.is_some() {
+            json[key] = json_instant(wire_instant(at.as_ref()));
+        }
     }
     json
 }

@@ -94,9 +94,9 @@ impl Finder<'_> {
 fn points_at_key(path: &[String]) -> bool {
     let steps: Vec<&str> = path.iter().map(String::as_str).collect();
     match steps.as_slice() {
-        [] | ["features" | "plans"] | ["features" | "plans", _] => true,
+        [] | ["features" | "plans" | "addons"] | ["features" | "plans" | "addons", _] => true,
         ["features", _, third] | ["features", _, third, _] => *third == "limits",
-        ["plans", _, third, ..] => *third == "entitlements" && steps.len() <= 5,
+        ["plans" | "addons", _, third, ..] => *third == "entitlements" && steps.len() <= 5,
         _ => false,
     }
 }

@@ -51,7 +51,7 @@ features:
       monthly: { window: billing }
       yearly: { window: { billing: 1 year } }
       ever: { window: lifetime }
-  sso: { name: Single sign-on, kind: switch }
+  sso: { name: Single sign-on, kind: switch, paused: on, rollout: 12.5%, merge: most_generous }
   models: { name: Models, kind: config }
 plans:
   free:
@@ -65,6 +65,8 @@ plans:
       sso: off
       models: [any, 1, 2.5, true, 'true', {a: b}]
   pro: { name: Pro, entitlements: { sso: true } }
+addons:
+  pack: { name: Pack, entitlements: { tokens: { ever: { included: 7 } }, sso: on } }
 prompts:
   - { prompt: a, scenario: grace, feature: tokens, plans: [free], title: T, message: M, offer: pro }
 signals: { usage_ceiling: off }
@@ -75,7 +77,9 @@ sinks:
 #[test]
 fn a_good_catalog_is_read() {
     let parsed = parse("c", GOOD.as_bytes(), &NoSecrets).unwrap();
-    let CatalogSpec { features, plans, default_plan, prompts, signals } = parsed.spec;
+    let CatalogSpec { features, plans, addons, default_plan, prompts, signals } = parsed.spec;
+    let offering = Offering { merge: Merge::MostGenerous, is_paused: true, rollout_bp: 1_250 };
+    assert_eq!((features[1].offering, features[2].offering), (offering, Offering::default()));
     assert_eq!(default_plan.as_deref(), Some("free"));
     let limit = |limit: &str, window| LimitSpec { limit: limit.into(), window };
     let limits = vec![
@@ -106,6 +110,12 @@ fn a_good_catalog_is_read() {
     assert_eq!(plans[0].entitlements, expected);
     assert_eq!(plans[0].price.as_ref().map(|price| price.minor), Some(0));
     assert_eq!(plans[1].price, None);
+    let pack = vec![given("ever", Some(7), vec![], Policy::Block)];
+    let expected = [
+        ("tokens".to_owned(), EntitlementSpec::Quota { limits: pack }),
+        ("sso".to_owned(), EntitlementSpec::Switch { on: true }),
+    ];
+    assert_eq!((addons[0].plan.as_str(), &addons[0].entitlements[..]), ("pack", &expected[..]));
     assert_eq!(prompts[0].offer.as_deref(), Some("pro"));
     assert_eq!(signals, SignalSwitches { usage_ceiling: false, ..SignalSwitches::default() });
     assert_eq!(parsed.sinks.len(), 1);
@@ -127,6 +137,21 @@ fn one_mistake_is_one_problem() {
             "c:5:11: `kind` must be `quota`, `concurrency`, `rate`, `switch` or `config`, found ",
             "`qota`, did you mean `quota`?",
         ),
+    );
+    check(
+        "rollout: 12.5%",
+        "rollout: 112.5%",
+        "c:13:67: the roll-out is 112.5%, it must be 0% to 100%",
+    );
+    check(
+        "tokens: { ever: { included: 7 } }",
+        "tokens: { evr: { included: 7 } }",
+        "c:28:49: feature `tokens` has no limit `evr`, did you mean `ever`?",
+    );
+    check(
+        "merge: most_generous",
+        "merge: most",
+        "c:13:82: `merge` must be `sum` or `most_generous`, found `most`",
     );
     check("    kind: quota\n", "", "c:3:3: the key `kind` is missing");
     check("    name: LLM tokens\n", "", "c:3:3: the key `name` is missing");

@@ -52,7 +52,7 @@ pub(super) fn entitlements(
         .collect();
     Ok(v1::ListEntitlementsResponse {
         entitlements,
-        plan: catalog.text(view.profile.plan).to_owned(),
+        plan: catalog.text(view.profile.plan_at(now).0).to_owned(),
         catalog_revision: present::int(catalog.revision),
         as_of: Some(present::timestamp(now)),
         test_clock: service.shared.clock.is_test(),

@@ -226,6 +226,7 @@ fn engine(store: Arc<FakeDisk>) -> Engine {
         name: "AI tokens".to_owned(),
         unit: "tokens".to_owned(),
         scale: 0,
+        offering: headroom_core::catalog::Offering::default(),
         kind: FeatureKindSpec::Quota { limits },
     };
     let limit = PlanLimitSpec {

@@ -67,7 +67,11 @@ async fn subscriptions_name_what_is_unknown_and_suggest() {
 fn override_of(feature: &str, value: Option<OverrideValue>) -> v1::PutOverrideRequest {
     v1::PutOverrideRequest {
         account: "acme".into(),
-        r#override: Some(v1::Override { feature: feature.into(), value }),
+        r#override: Some(v1::Override {
+            feature: feature.into(),
+            value,
+            ..v1::Override::default()
+        }),
     }
 }
 

@@ -25,6 +25,10 @@ use signals::TIGHT_UNITS;
 
 const KILLS_DEFAULT: u64 = 100;
 
+/// Segments after a start, at most: four checkpoints' worth of one segment each are caught up with
+/// before it answers, and some are there to be written. Without that a run of short lives only grows.
+const SEGMENTS_MAX: usize = 8;
+
 /// Accounts that are used in every round; others come and go.
 const LASTING: u64 = 2;
 
@@ -125,7 +129,14 @@ impl Run {
         let began = Instant::now();
         let sidecar = self.home.start();
         self.startup = began.elapsed();
+        let segments = self.segments();
+        assert!(segments <= SEGMENTS_MAX, "{segments} segments: no checkpoint comes to its end");
         sidecar
+    }
+
+    fn segments(&self) -> usize {
+        let files = std::fs::read_dir(self.home.data().join("journal")).expect("the journal");
+        files.flatten().filter(|f| f.path().extension().is_some_and(|end| end == "seg")).count()
     }
 
     fn killed(&mut self, when: &'static str) {

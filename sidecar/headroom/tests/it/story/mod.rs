@@ -173,7 +173,8 @@ async fn overage_of_scale(stage: &Stage) {
         limit: "hourly".into(),
         included_units: Some(5_000),
     });
-    let exception = v1::Override { feature: "tokens".into(), value: Some(units) };
+    let exception =
+        v1::Override { feature: "tokens".into(), value: Some(units), ..v1::Override::default() };
     stage.admin.put_override("acme", exception).await.unwrap();
     let allowed = stage.tokens(10).await;
     assert_eq!((allowed.verdict, allowed.prompt.as_ref()), (Verdict::Allowed, None));

@@ -1,0 +1,94 @@
+//! A subscription with everything it can have, over the wire and over a restart: a trial, add-ons, a
+//! plan that waits for its day, an exception that ends.
+
+use std::time::{Duration, SystemTime};
+
+use headroom_proto::v1::r#override::Value;
+use headroom_sdk::{AdminClient, Client, Decision, Denial, OriginKind, Verdict, v1};
+
+use crate::support::SOON;
+use crate::support::ask::subscription;
+use crate::support::home::Home;
+
+const CATALOG: &str = "\
+features:
+  calls: { name: Calls, kind: quota, limits: { total: { window: lifetime } } }
+  beta: { name: Beta, kind: switch, rollout: 0% }
+  old: { name: Old, kind: switch, paused: on }
+plans:
+  free: { name: Free, entitlements: { calls: { total: { included: 10 } }, beta: on, old: on } }
+  pro: { name: Pro, entitlements: { calls: { total: { included: 100 } } } }
+addons:
+  pack: { name: Pack, entitlements: { calls: { total: { included: 5 } } } }
+";
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+async fn used(client: &Client) -> Decision {
+    client.consume("acme", "calls", 1).await.unwrap()
+}
+
+#[track_caller]
+fn is_from(decision: &Decision, kind: OriginKind, plan: &str, included: u64) {
+    let origin = decision.origin.as_ref().expect("an origin");
+    let limit = decision.binding.as_ref().expect("a limit");
+    assert_eq!((origin.kind, origin.plan.as_str()), (kind, plan));
+    assert_eq!(limit.included_units, Some(included));
+}
+
+#[tokio::test]
+async fn a_trial_add_ons_a_scheduled_plan_and_an_exception_each_count_for_their_time() {
+    let home = Home::with_settings(CATALOG, "clock: test\n");
+    let sidecar = home.start();
+    let admin = AdminClient::connect(home.admin()).await.unwrap();
+    let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_898_553_600);
+    admin.set_clock(start).await.unwrap();
+    let put = v1::PutSubscriptionRequest {
+        add_ons: vec![v1::AddOn { add_on: "pack".into(), quantity: 3 }],
+        trial: Some(v1::Trial { plan: "pro".into(), ends_at: Some((start + HOUR).into()) }),
+        scheduled: vec![v1::ScheduledPlan {
+            plan: "pro".into(),
+            starts_at: Some((start + 3 * HOUR).into()),
+        }],
+        ..subscription("acme", "free")
+    };
+    let account = admin.put_subscription(put).await.unwrap();
+    assert_eq!((account.plan.as_str(), account.plan_in_force.as_str()), ("free", "pro"));
+    is_from(&used(&client).await, OriginKind::AddOn, "pro", 115);
+
+    sidecar.stop().await;
+    let _sidecar = home.start();
+    let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
+    let admin = AdminClient::connect(home.admin()).await.unwrap();
+    is_from(&used(&client).await, OriginKind::AddOn, "pro", 115);
+    admin.set_clock(start + HOUR).await.unwrap();
+    let after_the_trial = used(&client).await;
+    is_from(&after_the_trial, OriginKind::AddOn, "free", 25);
+    assert_eq!(after_the_trial.binding.unwrap().used_units, 3, "what was used stays used");
+
+    let exception = v1::Override {
+        feature: "calls".into(),
+        value: Some(Value::Limit(v1::LimitOverride {
+            limit: "total".into(),
+            included_units: Some(4),
+        })),
+        starts_at: None,
+        ends_at: Some((start + 2 * HOUR).into()),
+    };
+    admin.put_override("acme", exception).await.unwrap();
+    is_from(&used(&client).await, OriginKind::Override, "free", 4);
+    assert_eq!(used(&client).await.denial, Some(Denial::QuotaExhausted));
+    admin.set_clock(start + 2 * HOUR).await.unwrap();
+    is_from(&used(&client).await, OriginKind::AddOn, "free", 25);
+    admin.set_clock(start + 3 * HOUR).await.unwrap();
+    is_from(&used(&client).await, OriginKind::AddOn, "pro", 115);
+
+    admin.put_subscription(subscription("acme", "free")).await.unwrap();
+    is_from(&used(&client).await, OriginKind::Plan, "free", 10);
+    let not_yet = client.check("acme", "beta").with_prompt().await.unwrap();
+    assert_eq!((not_yet.verdict, not_yet.denial), (Verdict::Denied, Some(Denial::NotInPlan)));
+    assert!(not_yet.origin.is_some() && not_yet.prompt.is_none());
+    let paused = client.check("acme", "old").await.unwrap();
+    assert_eq!(paused.denial, Some(Denial::FeaturePaused));
+}
