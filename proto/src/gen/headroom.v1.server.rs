@@ -21,7 +21,8 @@ pub mod entitlement_service_server {
             tonic::Response<crate::encoded::Encoded>,
             tonic::Status,
         >;
-        /// Consume decides and counts in one step: of callers racing for the last unit exactly one wins.
+        /// Consume decides and counts in one step: of callers racing for the last unit exactly one wins. On
+        /// a rate it takes units from the bucket, as durably as from a quota.
         async fn consume(
             &self,
             request: tonic::Request<crate::borrowed::Raw>,
@@ -29,7 +30,8 @@ pub mod entitlement_service_server {
             tonic::Response<crate::encoded::Encoded>,
             tonic::Status,
         >;
-        /// Reserve sets units aside for work whose cost is not known yet.
+        /// Reserve sets units aside for work whose cost is not known yet. On a concurrency it acquires a
+        /// slot, which ends by Release or with the hold: Extend it as a heartbeat.
         async fn reserve(
             &self,
             request: tonic::Request<crate::v1::ReserveRequest>,

@@ -269,10 +269,23 @@ pub struct Entitlement {
     pub shadow_denial: Option<Denial>,
     /// The value of a config feature, as JSON.
     pub config_value: Option<String>,
-    /// The limits of a quota.
+    /// The limits of a quota, or the one limit of a concurrency or a rate.
     pub limits: Vec<LimitState>,
     /// Where it comes from.
     pub origin: Option<Origin>,
+    /// How fast a rate is. Absent: unlimited, or no rate.
+    pub rate: Option<Rate>,
+}
+
+/// How fast a rate lets units pass: a token bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Units that come back in each period.
+    pub units: u64,
+    /// The period.
+    pub period: Duration,
+    /// Units that a full bucket holds, so that can be taken at once.
+    pub burst_units: u64,
 }
 
 /// A page of what an account used.

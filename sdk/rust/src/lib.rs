@@ -55,7 +55,7 @@ mod stream;
 pub use admin::{AdminBuilder, AdminClient};
 pub use answer::{
     Committed, Decision, Entitlement, Entitlements, Extended, LimitState, Offer, Origin,
-    OverageCost, Projection, Prompt, Recorded, Released, Reservation, Reserved, UsagePage,
+    OverageCost, Projection, Prompt, Rate, Recorded, Released, Reservation, Reserved, UsagePage,
     UsageWindow,
 };
 pub use call::{Call, Operation, Write};

@@ -12,6 +12,7 @@ use crate::effect::Effect;
 use crate::ledger::Ledger;
 use crate::names::NameId;
 use crate::policy::Excess;
+use crate::rate::{Bucket, Rate};
 use crate::reservation::Reservations;
 use crate::time::Millis;
 
@@ -28,12 +29,17 @@ pub enum OverrideValue {
         /// The JSON text.
         value_json: Arc<str>,
     },
-    /// The included units of one limit of a quota.
+    /// The included units of one limit of a quota, or the most at a time of a concurrency.
     Limit {
         /// The limit.
         limit: NameId,
         /// Included units. `None`: unlimited.
         included_units: Option<u64>,
+    },
+    /// How fast a rate is.
+    Rate {
+        /// The rate. `None`: unlimited.
+        rate: Option<Rate>,
     },
 }
 
@@ -262,6 +268,8 @@ struct Rare {
     reservations: Reservations,
     // Invariant: at most one of a (feature, limit).
     excesses: Vec<Excess>,
+    // The buckets of its rates, one per (feature, limit).
+    buckets: Vec<Bucket>,
 }
 
 impl Account {
@@ -309,13 +317,24 @@ impl Account {
         self.excesses().iter().map(|excess| excess.notice_at).min().unwrap_or(Millis::FOREVER)
     }
 
+    /// The buckets of its rates that may be less than full.
+    pub fn buckets(&self) -> &[Bucket] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.buckets)
+    }
+
+    /// The bucket of a rate. `None`: it is full.
+    pub fn bucket(&self, feature: NameId, limit: NameId) -> Option<&Bucket> {
+        self.buckets().iter().find(|b| b.feature == feature && b.limit == limit)
+    }
+
     /// When a request that read the clock at `now` is decided: not before the account was known, nor
-    /// before its latest window began. Requests read the clock before they have the account, so an
-    /// older one may come after a newer one; at its own instant it would find the window of that
-    /// instant gone, and begin it again from zero.
+    /// before its latest window began or a bucket was used. Requests read the clock before they have
+    /// the account, so an older one may come after a newer one; at its own instant it would find the
+    /// window of that instant gone, and begin it again from zero.
     pub fn not_before(&self, now: Millis) -> Millis {
         let starts = self.ledgers.iter().map(|ledger| ledger.window.start());
-        starts.fold(now.max(self.profile.created_at), Millis::max)
+        let used = self.buckets().iter().map(|bucket| bucket.used_at);
+        starts.chain(used).fold(now.max(self.profile.created_at), Millis::max)
     }
 
     /// The ledger of a limit at an instant.
@@ -377,6 +396,22 @@ impl Account {
                 match excesses.iter_mut().find(same) {
                     Some(excess) => excess.clone_from(after),
                     None => excesses.push((**after).clone()),
+                }
+            }
+            Effect::Bucket(after) => {
+                let buckets = &mut self.rare.get_or_insert_default().buckets;
+                let place = |b: &&mut Bucket| b.feature == after.feature && b.limit == after.limit;
+                match buckets.iter_mut().find(place) {
+                    Some(bucket) => *bucket = *after,
+                    None => buckets.push(*after),
+                }
+            }
+            Effect::BucketForgotten(feature, limit) => {
+                if let Some(rare) = &mut self.rare {
+                    rare.buckets.retain(|b| b.feature != *feature || b.limit != *limit);
+                    if **rare == Rare::default() {
+                        self.rare = None;
+                    }
                 }
             }
             Effect::Signal(_) => {}

@@ -8,12 +8,20 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::{NameId, Names};
 use crate::policy::LimitTerms;
+use crate::rate::Rate;
 use crate::resolve;
 use crate::signal::SignalSwitches;
 use crate::window::WindowRule;
+
+/// The name of the one limit of a concurrency feature. No limit of a quota may have it.
+pub const CONCURRENT_LIMIT: &str = "concurrent";
+
+/// The name of the one limit of a rate feature. No limit of a quota may have it.
+pub const RATE_LIMIT: &str = "rate";
 
 /// What happens when the included units of a limit are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +65,10 @@ pub enum FeatureKindSpec {
         /// Its limits.
         limits: Vec<LimitSpec>,
     },
+    /// How many at a time.
+    Concurrency,
+    /// How many in a span of time, and how many at once: a token bucket.
+    Rate,
 }
 
 /// How what the plan gives and what add-ons give become one.
@@ -142,6 +154,29 @@ pub enum EntitlementSpec {
         /// At least one limit.
         limits: Vec<PlanLimitSpec>,
     },
+    /// For a concurrency.
+    Concurrency {
+        /// The most at a time, 0 to 2^53-1. `None`: unlimited.
+        max_units: Option<u64>,
+        /// Soft thresholds in basis points of the most, 1 to 9,999 each. They look at what is held.
+        soft_limits_bp: Vec<u32>,
+    },
+    /// For a rate.
+    Rate {
+        /// How fast. `None`: unlimited.
+        rate: Option<RateSpec>,
+    },
+}
+
+/// A rate as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateSpec {
+    /// Units that come back in each period, 1 to 2^53-1.
+    pub units: u64,
+    /// The period, in milliseconds: 1 to [`limits::RATE_PERIOD_MS_MAX`].
+    pub period_ms: i64,
+    /// Units that a full bucket holds, 1 to 2^53-1.
+    pub burst_units: u64,
 }
 
 /// The period a price is for.
@@ -282,6 +317,8 @@ pub struct PlanLimit {
     pub policy: Policy,
     /// The rare parts of that. Boxed because most limits have none.
     pub terms: Option<Box<LimitTerms>>,
+    // Whether it counts the slots of a concurrency.
+    is_slots: bool,
     // Invariant: the fingerprint of the fields above.
     mark: u32,
 }
@@ -298,7 +335,16 @@ impl PlanLimit {
         soft_limits_bp.sort_unstable();
         soft_limits_bp.dedup();
         let mark = resolve::mark(included_units, policy, &soft_limits_bp);
-        PlanLimit { limit, window, included_units, soft_limits_bp, policy, terms: None, mark }
+        PlanLimit {
+            limit,
+            window,
+            included_units,
+            soft_limits_bp,
+            policy,
+            terms: None,
+            is_slots: false,
+            mark,
+        }
     }
 
     /// The same limit with these terms.
@@ -309,15 +355,36 @@ impl PlanLimit {
         self
     }
 
+    /// The limit of a concurrency: so many slots at a time. `None`: unlimited.
+    pub fn of_slots(limit: NameId, max_units: Option<u64>, soft_limits_bp: Vec<u32>) -> PlanLimit {
+        let policy = if max_units.is_some() { Policy::Block } else { Policy::Unlimited };
+        let lifetime = WindowRule::Lifetime;
+        let planned = PlanLimit::new(limit, lifetime, max_units, soft_limits_bp, policy);
+        PlanLimit { is_slots: true, ..planned }
+    }
+
     /// The same limit with other included units.
     pub fn with_included(&self, included_units: Option<u64>) -> PlanLimit {
         let thresholds = self.soft_limits_bp.clone();
+        if self.is_slots {
+            return PlanLimit::of_slots(self.limit, included_units, thresholds);
+        }
         let limit =
             PlanLimit::new(self.limit, self.window, included_units, thresholds, self.policy);
         match &self.terms {
             None => limit,
             Some(terms) => limit.with_terms((**terms).clone()),
         }
+    }
+
+    /// Whether it counts the slots of a concurrency: nothing is used up, all is held.
+    pub fn is_slots(&self) -> bool {
+        self.is_slots
+    }
+
+    /// The units of a ledger that thresholds look at: what was used, or the slots that are held.
+    pub fn watched_units(&self, ledger: &Ledger) -> u64 {
+        if self.is_slots { ledger.held() } else { ledger.used }
     }
 
     /// Fingerprint of the definition, to notice a change.
@@ -380,6 +447,16 @@ pub enum Entitlement {
         /// At least one limit, in the plan's order.
         limits: Vec<PlanLimit>,
     },
+    /// A concurrency.
+    Concurrency {
+        /// Its one limit.
+        limit: PlanLimit,
+    },
+    /// A rate.
+    Rate {
+        /// How fast. `None`: unlimited.
+        rate: Option<Rate>,
+    },
 }
 
 /// What sort of thing a feature is, checked.
@@ -394,6 +471,35 @@ pub enum FeatureKind {
         /// Its limits: the names and how their windows lie.
         limits: Vec<(NameId, WindowRule)>,
     },
+    /// How many at a time.
+    Concurrency {
+        /// The name of its one limit, [`CONCURRENT_LIMIT`].
+        limit: NameId,
+    },
+    /// How many in a span of time.
+    Rate {
+        /// The name of its one limit, [`RATE_LIMIT`].
+        limit: NameId,
+    },
+}
+
+impl FeatureKind {
+    /// The word of the catalog and of messages.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            FeatureKind::Switch => "switch",
+            FeatureKind::Config => "config",
+            FeatureKind::Quota { .. } => "quota",
+            FeatureKind::Concurrency { .. } => "concurrency",
+            FeatureKind::Rate { .. } => "rate",
+        }
+    }
+
+    /// Whether its units add up over a window, so that it has a pace and an end to project. Slots
+    /// and buckets fill again by themselves.
+    pub fn adds_up(&self) -> bool {
+        matches!(self, FeatureKind::Quota { .. })
+    }
 }
 
 /// A feature, checked.
@@ -478,6 +584,8 @@ pub struct Catalog {
     plan_by_id: Vec<Option<PlanIx>>,
     addon_by_id: Vec<Option<usize>>,
     feature_by_id: Vec<Option<FeatureIx>>,
+    // Tells the reservations of slots, also when their feature has left or changed its kind.
+    concurrent_limit: Option<NameId>,
 }
 
 impl Catalog {
@@ -567,6 +675,11 @@ impl Catalog {
         &self.prompts
     }
 
+    /// The name of every concurrency's limit. `None`: no catalog so far had one.
+    pub fn concurrent_limit(&self) -> Option<NameId> {
+        self.concurrent_limit
+    }
+
     /// The plan of accounts nobody told us about.
     pub fn default_plan(&self) -> Option<PlanIx> {
         self.default_plan
@@ -634,6 +747,7 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
         plan_by_id,
         addon_by_id,
         feature_by_id,
+        concurrent_limit: names.get(CONCURRENT_LIMIT),
     }
 }
 
@@ -644,6 +758,10 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
         FeatureKindSpec::Quota { limits } => FeatureKind::Quota {
             limits: limits.iter().map(|l| (names.intern(&l.limit), l.window)).collect(),
         },
+        FeatureKindSpec::Concurrency => {
+            FeatureKind::Concurrency { limit: names.intern(CONCURRENT_LIMIT) }
+        }
+        FeatureKindSpec::Rate => FeatureKind::Rate { limit: names.intern(RATE_LIMIT) },
     };
     Feature {
         id: names.intern(&spec.feature),
@@ -684,6 +802,15 @@ fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Name
                 })
                 .collect();
             Entitlement::Quota { limits }
+        }
+        EntitlementSpec::Concurrency { max_units, soft_limits_bp } => {
+            let limit = names.intern(CONCURRENT_LIMIT);
+            Entitlement::Concurrency {
+                limit: PlanLimit::of_slots(limit, max_units, soft_limits_bp),
+            }
+        }
+        EntitlementSpec::Rate { rate } => {
+            Entitlement::Rate { rate: rate.map(|rate| Rate::new(rate).expect("checked")) }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! something stands is not known here: a problem carries the path of keys, and the reader of the
 //! file turns it into a line. Templates are checked by whoever renders them.
 
+mod meters;
 mod prompts;
 mod terms;
 
@@ -158,6 +159,14 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
                 format_args!("the roll-out is {}, it must be 0% to 100%", Percent(rollout_bp)),
             );
         }
+        let has_meter =
+            matches!(feature.kind, FeatureKindSpec::Concurrency | FeatureKindSpec::Rate);
+        if feature.shadow && has_meter {
+            report.say(
+                &[&path[..], &["shadow"]].concat(),
+                "only switches, configs and quotas can be watched without refusing",
+            );
+        }
         if let FeatureKindSpec::Quota { limits } = &feature.kind {
             check_limits(report, &feature.feature, limits);
         }
@@ -177,6 +186,7 @@ fn check_limits(report: &mut Report, feature: &str, limits: &[LimitSpec]) {
         if !seen.insert(&limit.limit) {
             report.say(&path, format_args!("limit `{}` is defined twice", limit.limit));
         }
+        meters::check_limit_name(report, &path, &limit.limit);
         match limit.window {
             WindowRule::Billing { months } if !(1..=BILLING_MONTHS_MAX).contains(&months) => report
                 .say(
@@ -300,7 +310,23 @@ fn check_entitlement(
                 terms::check_terms(report, &path, limit, shape.map(|shape| shape.window));
             }
         }
-        (FeatureKindSpec::Switch | FeatureKindSpec::Config | FeatureKindSpec::Quota { .. }, _) => {
+        (
+            FeatureKindSpec::Concurrency,
+            EntitlementSpec::Concurrency { max_units, soft_limits_bp },
+        ) => meters::check_concurrency(report, path, *max_units, soft_limits_bp),
+        (FeatureKindSpec::Rate, EntitlementSpec::Rate { rate }) => {
+            if let Some(rate) = rate {
+                meters::check_rate(report, path, *rate);
+            }
+        }
+        (
+            FeatureKindSpec::Switch
+            | FeatureKindSpec::Config
+            | FeatureKindSpec::Quota { .. }
+            | FeatureKindSpec::Concurrency
+            | FeatureKindSpec::Rate,
+            _,
+        ) => {
             let feature_kind = kind_word(&feature.kind);
             let given = entitlement_word(entitlement);
             report.say(
@@ -319,6 +345,8 @@ fn kind_word(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Switch => "switch",
         FeatureKindSpec::Config => "config",
         FeatureKindSpec::Quota { .. } => "quota",
+        FeatureKindSpec::Concurrency => "concurrency",
+        FeatureKindSpec::Rate => "rate",
     }
 }
 
@@ -327,12 +355,13 @@ fn entitlement_word(entitlement: &EntitlementSpec) -> &'static str {
         EntitlementSpec::Switch { .. } => "switch",
         EntitlementSpec::Config { .. } => "config",
         EntitlementSpec::Quota { .. } => "quota",
+        EntitlementSpec::Concurrency { .. } => "concurrency",
+        EntitlementSpec::Rate { .. } => "rate",
     }
 }
 
 fn check_plan_limit(report: &mut Report, path: &[&str], limit: &PlanLimitSpec) {
     let included_path = [path, &["included"]].concat();
-    let soft_path = [path, &["soft_limits"]].concat();
     let policy_path = [path, &["policy"]].concat();
     match (limit.included_units, limit.policy) {
         (Some(units), _) if units > limits::UNITS_MAX => report.say(
@@ -360,14 +389,17 @@ fn check_plan_limit(report: &mut Report, path: &[&str], limit: &PlanLimitSpec) {
         report
             .say(&policy_path, format_args!("the grace is {percent}, it must be 0.01% to 10000%"));
     }
+    check_soft_limits(report, path, limit, "the included units, which are");
+}
+
+/// `share_of` says what a soft limit is a share of.
+fn check_soft_limits(report: &mut Report, path: &[&str], limit: &PlanLimitSpec, share_of: &str) {
+    let soft_path = [path, &["soft_limits"]].concat();
     let count = limit.soft_limits_bp.len();
     report.at_most(&soft_path, "soft limits", count, limits::THRESHOLDS_MAX);
     if count > 0 && matches!(limit.included_units, None | Some(0)) {
         let units = if limit.included_units.is_none() { "unlimited" } else { "0" };
-        report.say(
-            &soft_path,
-            format_args!("a soft limit is a share of the included units, which are {units}"),
-        );
+        report.say(&soft_path, format_args!("a soft limit is a share of {share_of} {units}"));
     }
     let mut seen = BTreeSet::new();
     for (ix, soft_limit_bp) in limit.soft_limits_bp.iter().enumerate() {

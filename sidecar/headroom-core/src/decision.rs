@@ -27,6 +27,10 @@ pub enum Denial {
     NotInPlan,
     /// The feature is paused for everybody.
     FeaturePaused,
+    /// The bucket of a rate does not hold so many units now.
+    RateLimited,
+    /// As many slots of a concurrency are held as are allowed.
+    ConcurrencyFull,
     /// The included units (and grace) are used up.
     QuotaExhausted,
     /// Overage has cost what the spend cap allows.
@@ -102,7 +106,7 @@ impl LimitState {
                 .soft_limits_bp
                 .iter()
                 .copied()
-                .filter(|bp| limit.is_past(ledger.used, *bp))
+                .filter(|bp| limit.is_past(limit.watched_units(&ledger), *bp))
                 .collect(),
             phase: WindowPhase::Open,
             frees_at: ledger.window.end(),
@@ -231,6 +235,12 @@ pub enum OpError {
     /// Units cannot be counted on a switch or config feature.
     #[error("the feature is a switch or a config, units cannot be counted on it")]
     WrongFeatureKind,
+    /// The slots of a concurrency are held, not used up.
+    #[error("the feature is a concurrency, its slots are held: reserve, extend and release them")]
+    SlotsAreHeld,
+    /// The units of a rate are taken at once.
+    #[error("the feature is a rate, its units are taken at once or not at all: consume them")]
+    RateIsConsumed,
     /// The count would pass 2^53-1.
     #[error("the count would pass 2^53-1 units")]
     CounterFull,

@@ -5,7 +5,9 @@
 //! ("the ledger is now this"), so replaying one twice does no harm.
 
 use crate::ledger::Ledger;
+use crate::names::NameId;
 use crate::policy::Excess;
+use crate::rate::Bucket;
 use crate::reservation::{Reservation, ReservationId};
 use crate::signal::Signal;
 
@@ -24,6 +26,10 @@ pub enum Effect {
     /// What is remembered of an account above the included units of a limit is now this. Boxed
     /// because it is rare and large.
     Excess(Box<Excess>),
+    /// The bucket of a rate is now this.
+    Bucket(Bucket),
+    /// The bucket of this feature and limit is full and not remembered any more.
+    BucketForgotten(NameId, NameId),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
 }

@@ -6,6 +6,7 @@
 //! - [`decide`] answers requests; [`account`] holds the state they are answered from, and is the
 //!   only place that changes it, by applying [`effect`]s.
 //! - [`window`] cuts time, [`ledger`] counts in it, [`resolve`] says what a limit is for an account.
+//! - [`rate`] is the arithmetic of token buckets.
 //! - [`catalog`] is what can be sold; [`projection`], [`prompt`] and [`signal`] are what is said
 //!   about it.
 
@@ -21,6 +22,7 @@ pub mod names;
 pub mod policy;
 pub mod projection;
 pub mod prompt;
+pub mod rate;
 pub mod reservation;
 pub mod resolve;
 pub mod signal;

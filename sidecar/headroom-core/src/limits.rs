@@ -54,3 +54,16 @@ pub const SCHEDULED_PLANS_MAX: usize = 64;
 pub const FACTS_MAX: usize = 64;
 /// See [`FACTS_MAX`].
 pub const FACTS_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest period of a rate. More is refused by the catalog check: it is a quota. Milliseconds: one
+/// day.
+pub const RATE_PERIOD_MS_MAX: i64 = 24 * 60 * 60 * 1000;
+
+/// Longest time that the empty bucket of a rate takes to fill. More is refused by the catalog check: a
+/// burst that takes longer is a quota. It keeps the arithmetic of [`crate::rate`] far from its
+/// bounds. Milliseconds: 7 days.
+pub const RATE_FILL_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Rate buckets of one account. They cannot be more than the rate features of all catalogs so far, and
+/// full ones are forgotten whenever a new one begins; a damaged snapshot with more is refused.
+pub const BUCKETS_MAX: usize = CATALOG_ITEMS_MAX * 10;

@@ -23,9 +23,13 @@ pub fn scenario(decision: &Decision) -> Option<(Scenario, Severity)> {
         Verdict::Allowed => None,
         Verdict::SoftLimit => Some((Scenario::NearLimit, Severity::Warning)),
         Verdict::Grace => Some((Scenario::Grace, Severity::Alarm)),
-        Verdict::Overage | Verdict::Denied(Denial::QuotaExhausted | Denial::SpendCapReached) => {
-            Some((Scenario::LimitHit, Severity::Alarm))
-        }
+        Verdict::Overage
+        | Verdict::Denied(
+            Denial::QuotaExhausted
+            | Denial::SpendCapReached
+            | Denial::RateLimited
+            | Denial::ConcurrencyFull,
+        ) => Some((Scenario::LimitHit, Severity::Alarm)),
         // Where the plan has it, the roll-out has not come to the account: buying more does not help.
         Verdict::Denied(Denial::NotInPlan) if decision.origin != Origin::None => None,
         Verdict::Denied(Denial::NotInPlan) => Some((Scenario::LockedFeature, Severity::Info)),

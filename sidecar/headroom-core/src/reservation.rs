@@ -75,6 +75,11 @@ impl Reservations {
         self.by_id.values()
     }
 
+    /// All of them, in the order in which time will next change them.
+    pub fn by_event(&self) -> impl Iterator<Item = &Reservation> {
+        self.by_event.iter().filter_map(|(_, id)| self.by_id.get(id))
+    }
+
     /// Those that time has changed by `now`, earliest first.
     pub fn due(&self, now: Millis) -> impl Iterator<Item = &Reservation> {
         self.by_event

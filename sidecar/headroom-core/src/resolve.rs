@@ -16,6 +16,7 @@ use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Merge, PlanLi
 use crate::limits::UNITS_MAX;
 use crate::names::NameId;
 use crate::policy::LimitTerms;
+use crate::rate::Rate;
 use crate::time::Millis;
 use crate::window::WindowRule;
 
@@ -48,8 +49,10 @@ pub enum Resolved<'a> {
     On,
     /// A config's value as JSON text.
     Value(&'a Arc<str>),
-    /// A quota, with at least one limit.
+    /// A quota or a concurrency, with at least one limit.
     Limits(ResolvedLimits<'a>),
+    /// A rate. `None`: unlimited.
+    Rate(Option<Rate>),
 }
 
 /// Where an entitlement comes from.
@@ -108,6 +111,11 @@ fn from_plan(planned: Option<&Entitlement>, origin: Origin) -> (Resolved<'_>, Or
         Some(Entitlement::Quota { limits }) => {
             (Resolved::Limits(ResolvedLimits::Planned(limits)), origin)
         }
+        Some(Entitlement::Concurrency { limit }) => {
+            let limits = std::slice::from_ref(limit);
+            (Resolved::Limits(ResolvedLimits::Planned(limits)), origin)
+        }
+        Some(Entitlement::Rate { rate }) => (Resolved::Rate(*rate), origin),
     }
 }
 
@@ -193,6 +201,61 @@ fn merge<'a>(
                 (Resolved::NotInPlan, Origin::None)
             } else {
                 (Resolved::Limits(ResolvedLimits::Changed(limits)), origin)
+            }
+        }
+        FeatureKind::Concurrency { limit } => {
+            let mut origin = plan_origin;
+            let mut limits = Vec::new();
+            if let Some(Entitlement::Concurrency { limit }) = planned {
+                limits.push(limit.clone());
+            }
+            for (given, quantity) in addons {
+                let Entitlement::Concurrency { limit: more } = given else { continue };
+                origin = Origin::AddOn;
+                add_limit(&mut limits, more, quantity, shape.offering.merge);
+            }
+            for value in overrides {
+                let OverrideValue::Limit { limit: of, included_units } = value else { continue };
+                if of != limit {
+                    continue;
+                }
+                origin = Origin::Override;
+                let changed = limits.pop().map(|known| known.with_included(*included_units));
+                let new = || PlanLimit::of_slots(*limit, *included_units, Vec::new());
+                limits.push(changed.unwrap_or_else(new));
+            }
+            if limits.is_empty() {
+                (Resolved::NotInPlan, Origin::None)
+            } else {
+                (Resolved::Limits(ResolvedLimits::Changed(limits)), origin)
+            }
+        }
+        FeatureKind::Rate { .. } => {
+            let overridden = overrides.find_map(|value| match value {
+                OverrideValue::Rate { rate } => Some(*rate),
+                _ => None,
+            });
+            if let Some(rate) = overridden {
+                return (Resolved::Rate(rate), Origin::Override);
+            }
+            // Rates of different periods have no sum: the fastest counts, whatever the merge.
+            let planned = planned.map(|given| (given, plan_origin));
+            let bought = addons.map(|(given, _)| (given, Origin::AddOn));
+            let mut best: Option<(Option<Rate>, Origin)> = None;
+            for (given, origin) in planned.into_iter().chain(bought) {
+                let Entitlement::Rate { rate } = given else { continue };
+                let is_better = match best {
+                    None => true,
+                    Some((Some(known), _)) => rate.is_none_or(|rate| rate.is_better(known)),
+                    Some((None, _)) => false,
+                };
+                if is_better {
+                    best = Some((*rate, origin));
+                }
+            }
+            match best {
+                Some((rate, origin)) => (Resolved::Rate(rate), origin),
+                None => (Resolved::NotInPlan, Origin::None),
             }
         }
     }

@@ -24,16 +24,19 @@ pub enum SignalName {
     GraceEnding,
     /// Usage went above the included units, into overage.
     OverageStarted,
+    /// An attempt was refused because of a rate.
+    ApiTierExceeded,
 }
 
 impl SignalName {
     /// Every signal, in the order of the documentation.
-    pub const ALL: [SignalName; 5] = [
+    pub const ALL: [SignalName; 6] = [
         SignalName::UsageCeiling,
         SignalName::FeatureLimitHit,
         SignalName::GraceStarted,
         SignalName::GraceEnding,
         SignalName::OverageStarted,
+        SignalName::ApiTierExceeded,
     ];
 
     /// The word of the catalog and of the wire.
@@ -44,6 +47,7 @@ impl SignalName {
             SignalName::GraceStarted => "grace_started",
             SignalName::GraceEnding => "grace_ending",
             SignalName::OverageStarted => "overage_started",
+            SignalName::ApiTierExceeded => "api_tier_exceeded",
         }
     }
 
@@ -66,6 +70,8 @@ pub struct SignalSwitches {
     pub grace_ending: bool,
     /// Raise `overage_started`.
     pub overage_started: bool,
+    /// Raise `api_tier_exceeded`.
+    pub api_tier_exceeded: bool,
 }
 
 impl SignalSwitches {
@@ -77,6 +83,7 @@ impl SignalSwitches {
             SignalName::GraceStarted => self.grace_started,
             SignalName::GraceEnding => self.grace_ending,
             SignalName::OverageStarted => self.overage_started,
+            SignalName::ApiTierExceeded => self.api_tier_exceeded,
         }
     }
 }
@@ -89,6 +96,7 @@ impl Default for SignalSwitches {
             grace_started: true,
             grace_ending: true,
             overage_started: true,
+            api_tier_exceeded: true,
         }
     }
 }
@@ -143,13 +151,14 @@ pub struct Signal {
     /// The revision of the limit's definition within the window.
     pub limit_revision: u16,
     /// The thresholds this write crossed, ascending, in basis points; 10,000 is the limit itself.
-    /// Only `usage_ceiling` has any. The last one names the signal.
+    /// Empty for the other signals. The last one names the signal.
     pub crossed_bp: SmallVec<[u32; 4]>,
-    /// Units used before the write.
+    /// Units used before the write; of a concurrency those held, of a rate those that had not come
+    /// back.
     pub previous_units: u64,
-    /// Units used after it.
+    /// The same after it.
     pub current_units: u64,
-    /// Included units.
+    /// Included units: of a concurrency the most at a time, of a rate what a full bucket holds.
     pub included_units: u64,
     /// Units of a refused attempt; 0 when nothing was refused.
     pub refused_units: u64,
@@ -180,20 +189,21 @@ pub(crate) fn announce(
         return;
     }
     let before = ledger.marks;
+    let current_units = limit.watched_units(ledger);
     let mut crossed_bp = SmallVec::new();
     for (place, bp) in limit.soft_limits_bp.iter().enumerate() {
         let mark = Marks::threshold(place);
-        if !before.has(mark) && limit.is_past(ledger.used, *bp) {
+        if !before.has(mark) && limit.is_past(current_units, *bp) {
             ledger.marks = ledger.marks.with(mark);
             crossed_bp.push(*bp);
         }
     }
-    if !before.has(Marks::REACHED) && limit.is_past(ledger.used, REACHED_BP) {
+    if !before.has(Marks::REACHED) && limit.is_past(current_units, REACHED_BP) {
         ledger.marks = ledger.marks.with(Marks::REACHED);
         crossed_bp.push(REACHED_BP);
     }
     // Above the included units of an unlimited policy nothing is in anybody's way.
-    let above = ledger.used > included_units && limit.policy != Policy::Unlimited;
+    let above = current_units > included_units && limit.policy != Policy::Unlimited;
     let hit = change.refused_units > 0 || above;
     let newly_hit = hit && !before.has(Marks::HIT);
     if newly_hit {
@@ -208,7 +218,7 @@ pub(crate) fn announce(
             limit_revision: ledger.limit_revision,
             crossed_bp,
             previous_units: change.previous_units,
-            current_units: ledger.used,
+            current_units,
             included_units,
             refused_units: change.refused_units,
             previous_state: SignalState::of(before),

@@ -10,9 +10,10 @@ use dashmap::mapref::one::RefMut;
 use headroom_core::account::{
     Account, AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
 };
-use headroom_core::catalog::{Catalog, CatalogSpec, FeatureKind, SpecProblem};
+use headroom_core::catalog::{CONCURRENT_LIMIT, Catalog, CatalogSpec, FeatureKind, SpecProblem};
 use headroom_core::limits as core_limits;
 use headroom_core::names::{NameId, Names};
+use headroom_core::rate::Rate;
 use headroom_core::time::Millis;
 
 use crate::engine::{Engine, EngineError, Slot};
@@ -109,8 +110,10 @@ pub enum OverrideChange<'a> {
     Switch(bool),
     /// A config's JSON text.
     Config(&'a str),
-    /// The included units of a limit; `None`: unlimited.
+    /// The included units of a limit, or the most at a time of a concurrency; `None`: unlimited.
     Limit(&'a str, Option<u64>),
+    /// How fast a rate is; `None`: unlimited.
+    Rate(Option<Rate>),
 }
 
 /// A change that was made.
@@ -416,13 +419,22 @@ impl Engine {
                 })?;
                 OverrideValue::Limit { limit: *limit, included_units: *included_units }
             }
+            (OverrideChange::Limit(limit, most), FeatureKind::Concurrency { limit: known }) => {
+                if *limit != CONCURRENT_LIMIT {
+                    return Err(AdminError::UnknownName {
+                        what: "limit",
+                        name: (*limit).to_owned(),
+                        known: vec![CONCURRENT_LIMIT.to_owned()],
+                    });
+                }
+                OverrideValue::Limit { limit: *known, included_units: *most }
+            }
+            (OverrideChange::Rate(rate), FeatureKind::Rate { .. }) => {
+                OverrideValue::Rate { rate: *rate }
+            }
             (_, kind) => {
-                let kind = match kind {
-                    FeatureKind::Switch => "switch",
-                    FeatureKind::Config => "config",
-                    FeatureKind::Quota { .. } => "quota",
-                };
-                return Err(AdminError::WrongKind { feature: feature.to_owned(), kind });
+                let (feature, kind) = (feature.to_owned(), kind.as_str());
+                return Err(AdminError::WrongKind { feature, kind });
             }
         };
         Ok(Override::new(shape.id, value))

@@ -93,7 +93,9 @@ fn digest_effects(seq: Seq, serial: u32, effects: &[Effect], ops: &mut Vec<Proje
             Effect::Ledger(_)
             | Effect::Reservation(_)
             | Effect::ReservationForgotten(_)
-            | Effect::Excess(_) => {}
+            | Effect::Excess(_)
+            | Effect::Bucket(_)
+            | Effect::BucketForgotten(..) => {}
         }
     }
 }

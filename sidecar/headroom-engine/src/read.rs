@@ -10,6 +10,8 @@ use headroom_core::catalog::{Catalog, FeatureIx};
 use headroom_core::decide::{self, Context, FeatureOp};
 use headroom_core::decision::{Decision, LimitState};
 use headroom_core::ledger::Ledger;
+use headroom_core::rate::Rate;
+use headroom_core::resolve::{Resolved, resolve};
 use headroom_core::time::Millis;
 use smallvec::SmallVec;
 
@@ -24,6 +26,8 @@ pub struct EntitlementView {
     pub decision: Decision,
     /// The state of every limit.
     pub limits: SmallVec<[LimitState; 2]>,
+    /// How fast a rate is. `None`: unlimited, or no rate.
+    pub rate: Option<Rate>,
 }
 
 /// An account's entitlements.
@@ -84,7 +88,11 @@ impl Engine {
                 let outcome =
                     decide::decide_feature(cx, &account, Some(feature), ask, &mut none).ok()?;
                 let limits = decide::limit_states(cx, &account, feature);
-                Some(EntitlementView { feature, decision: outcome.decision, limits })
+                let rate = match resolve(catalog, &account.profile, feature, now) {
+                    (Resolved::Rate(rate), _) => rate,
+                    _ => None,
+                };
+                Some(EntitlementView { feature, decision: outcome.decision, limits, rate })
             })
             .collect();
         Some(EntitlementsView { profile: account.profile, entitlements })

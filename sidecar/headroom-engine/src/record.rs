@@ -7,11 +7,13 @@
 use headroom_core::account::{
     AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
 };
+use headroom_core::catalog::RateSpec;
 use headroom_core::decision::{Amounts, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::names::NameId;
 use headroom_core::policy::Excess;
+use headroom_core::rate::{Bucket, Rate};
 use headroom_core::reservation::{Reservation, ReservationId, ReservationState};
 use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::time::Millis;
@@ -290,6 +292,8 @@ mod effect_kind {
     pub(super) const RESERVATION_FORGOTTEN: u8 = 4;
     pub(super) const SIGNAL: u8 = 5;
     pub(super) const EXCESS: u8 = 6;
+    pub(super) const BUCKET: u8 = 7;
+    pub(super) const BUCKET_FORGOTTEN: u8 = 8;
 }
 
 fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
@@ -320,6 +324,15 @@ fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::EXCESS);
                 put_excess(out, excess);
             }
+            Effect::Bucket(bucket) => {
+                out.push(effect_kind::BUCKET);
+                put_bucket(out, bucket);
+            }
+            Effect::BucketForgotten(feature, limit) => {
+                out.push(effect_kind::BUCKET_FORGOTTEN);
+                out.put_u64(u64::from(feature.0));
+                out.put_u64(u64::from(limit.0));
+            }
         }
     }
 }
@@ -338,6 +351,11 @@ fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed> {
             }
             effect_kind::EXCESS => Effect::Excess(Box::new(take_excess(from)?)),
             effect_kind::SIGNAL => Effect::Signal(Box::new(take_signal(from)?)),
+            effect_kind::BUCKET => Effect::Bucket(take_bucket(from)?),
+            effect_kind::BUCKET_FORGOTTEN => Effect::BucketForgotten(
+                NameId(from.small("feature")?),
+                NameId(from.small("limit")?),
+            ),
             _ => return Err(Malformed { what: "effect kind" }),
         });
     }
@@ -374,6 +392,63 @@ pub(crate) fn take_ledger(from: &mut Take<'_>) -> Result<Ledger, Malformed> {
             Marks(u16::from_le_bytes([bytes[0], bytes[1]]))
         },
     })
+}
+
+pub(crate) fn put_bucket(out: &mut Vec<u8>, bucket: &Bucket) {
+    out.put_u64(u64::from(bucket.feature.0));
+    out.put_u64(u64::from(bucket.limit.0));
+    out.put_millis(bucket.used_at);
+    out.put_u64(bucket.missing_units);
+    out.put_u64(bucket.missing_parts);
+    out.put_u64(bucket.units);
+    out.put_u64(bucket.period_ms);
+    out.push(u8::from(bucket.announced_at.is_some()));
+    if let Some(at) = bucket.announced_at {
+        out.put_millis(at);
+    }
+}
+
+pub(crate) fn take_bucket(from: &mut Take<'_>) -> Result<Bucket, Malformed> {
+    let bucket = Bucket {
+        feature: NameId(from.small("feature")?),
+        limit: NameId(from.small("limit")?),
+        used_at: from.millis("use of a bucket")?,
+        missing_units: from.u64("missing units")?,
+        missing_parts: from.u64("missing units")?,
+        units: from.u64("rate")?,
+        period_ms: from.u64("rate period")?,
+        announced_at: match from.bool("announcement")? {
+            true => Some(from.millis("announcement")?),
+            false => None,
+        },
+    };
+    // What divides must not be 0.
+    if bucket.units == 0 || bucket.period_ms <= bucket.missing_parts {
+        return Err(Malformed { what: "rate" });
+    }
+    Ok(bucket)
+}
+
+/// An override's rate: 0, or 1 and its numbers.
+fn put_rate(out: &mut Vec<u8>, rate: Option<Rate>) {
+    out.push(u8::from(rate.is_some()));
+    if let Some(rate) = rate {
+        out.put_u64(rate.units());
+        out.put_i64(rate.period_ms());
+        out.put_u64(rate.burst_units());
+    }
+}
+
+fn take_rate(from: &mut Take<'_>) -> Result<Option<Rate>, Malformed> {
+    if !from.bool("rate")? {
+        return Ok(None);
+    }
+    let spec = RateSpec {
+        units: from.u64("rate")?,
+        period_ms: from.i64("rate period")?,
+        burst_units: from.u64("burst")?,
+    };
+    Rate::new(spec).ok_or(Malformed { what: "rate" }).map(Some)
 }
 
 pub(crate) fn put_reservation(out: &mut Vec<u8>, reservation: &Reservation) {
@@ -458,6 +533,7 @@ pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
         SignalName::GraceStarted => 2,
         SignalName::GraceEnding => 3,
         SignalName::OverageStarted => 4,
+        SignalName::ApiTierExceeded => 5,
     });
     out.put_u64(u64::from(signal.feature.0));
     out.put_u64(u64::from(signal.limit.0));
@@ -487,6 +563,7 @@ pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
         2 => SignalName::GraceStarted,
         3 => SignalName::GraceEnding,
         4 => SignalName::OverageStarted,
+        5 => SignalName::ApiTierExceeded,
         _ => return Err(Malformed { what: "signal name" }),
     };
     Ok(Signal {
@@ -674,6 +751,10 @@ fn put_override(out: &mut Vec<u8>, one: &Override) {
             out.put_u64(u64::from(limit.0));
             out.put_option(*included_units);
         }
+        OverrideValue::Rate { rate } => {
+            out.push(3);
+            put_rate(out, *rate);
+        }
     }
 }
 
@@ -686,6 +767,7 @@ fn take_override(from: &mut Take<'_>) -> Result<Override, Malformed> {
             limit: NameId(from.small("limit")?),
             included_units: from.option("included units")?,
         },
+        3 => OverrideValue::Rate { rate: take_rate(from)? },
         _ => return Err(Malformed { what: "override kind" }),
     };
     Ok(Override::new(feature, value))

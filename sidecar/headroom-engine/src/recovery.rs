@@ -107,6 +107,7 @@ mod entry_kind {
 mod rare {
     pub(super) const RESERVATIONS: u8 = 1;
     pub(super) const EXCESSES: u8 = 2;
+    pub(super) const BUCKETS: u8 = 4;
 }
 
 impl Recovery {
@@ -459,29 +460,33 @@ fn put_slot(out: &mut Vec<u8>, id: &str, slot: &Slot) {
     for ledger in slot.account.ledgers() {
         record::put_ledger(out, ledger);
     }
-    let excesses = slot.account.excesses();
+    let (excesses, buckets) = (slot.account.excesses(), slot.account.buckets());
     let with = |part: u8, is_there: bool| if is_there { part } else { 0 };
     out.push(
         with(rare::RESERVATIONS, slot.account.reservations().is_some())
-            | with(rare::EXCESSES, !excesses.is_empty()),
+            | with(rare::EXCESSES, !excesses.is_empty())
+            | with(rare::BUCKETS, !buckets.is_empty()),
     );
-    match slot.account.reservations() {
-        None => {}
-        Some(reservations) => {
-            out.put_u64(reservations.last_id());
-            // Outcomes in the order they came, so that the oldest is forgotten first again.
-            let mut all: Vec<_> = reservations.iter().collect();
-            all.sort_by_key(|r| (r.state != ReservationState::Open, r.next_event_at, r.id));
-            out.put_u64(all.len() as u64);
-            for reservation in all {
-                record::put_reservation(out, reservation);
-            }
+    if let Some(reservations) = slot.account.reservations() {
+        out.put_u64(reservations.last_id());
+        // Outcomes in the order they came, so that the oldest is forgotten first again.
+        let mut all: Vec<_> = reservations.iter().collect();
+        all.sort_by_key(|r| (r.state != ReservationState::Open, r.next_event_at, r.id));
+        out.put_u64(all.len() as u64);
+        for reservation in all {
+            record::put_reservation(out, reservation);
         }
     }
     if !excesses.is_empty() {
         out.put_u64(excesses.len() as u64);
         for excess in excesses {
             record::put_excess(out, excess);
+        }
+    }
+    if !buckets.is_empty() {
+        out.put_u64(buckets.len() as u64);
+        for bucket in buckets {
+            record::put_bucket(out, bucket);
         }
     }
 }
@@ -495,7 +500,7 @@ fn take_slot(from: &mut Take<'_>, id: &str) -> Result<Slot, Malformed> {
         account.apply(&Effect::Ledger(record::take_ledger(from)?));
     }
     let parts = from.u8("parts of an account")?;
-    if parts & !(rare::RESERVATIONS | rare::EXCESSES) != 0 {
+    if parts & !(rare::RESERVATIONS | rare::EXCESSES | rare::BUCKETS) != 0 {
         return Err(Malformed { what: "parts of an account" });
     }
     if parts & rare::RESERVATIONS != 0 {
@@ -510,5 +515,19 @@ fn take_slot(from: &mut Take<'_>, id: &str) -> Result<Slot, Malformed> {
             account.apply(&Effect::Excess(Box::new(record::take_excess(from)?)));
         }
     }
+    if parts & rare::BUCKETS != 0 {
+        take_buckets(from, &mut account)?;
+    }
     Ok(Slot { account, last_seq, keys: None, halted: false })
+}
+
+fn take_buckets(from: &mut Take<'_>, account: &mut Account) -> Result<(), Malformed> {
+    let count: usize = from.small("buckets")?;
+    if count > headroom_core::limits::BUCKETS_MAX {
+        return Err(Malformed { what: "buckets" });
+    }
+    for _ in 0..count {
+        account.apply(&Effect::Bucket(record::take_bucket(from)?));
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use headroom_core::catalog::{
     CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge, Offering,
-    PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP,
+    PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, RateSpec,
 };
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, OverageTerms};
@@ -45,11 +45,21 @@ const SHAPES: [(&str, &[(&str, WindowRule)]); 4] = [
 ];
 
 /// The features that catalogs are made of.
-pub const FEATURES: [&str; 6] = ["tokens", "calls", "exports", "messages", "sso", "retention"];
+pub const FEATURES: [&str; 9] =
+    ["tokens", "calls", "exports", "sso", "retention", "jobs", "api", "web", "messages"];
 
 /// The limits of those features.
-pub const LIMITS: [&str; 8] =
-    ["daily", "monthly", "total", "hourly", "weekly", "session", "recent", "fortnight"];
+pub const LIMITS: [&str; 9] = [
+    "daily",
+    "monthly",
+    "total",
+    "hourly",
+    "weekly",
+    "session",
+    "recent",
+    "fortnight",
+    "concurrent",
+];
 
 fn window(rng: &mut Rng) -> WindowRule {
     let unit = *rng.pick(&SpanUnit::ALL);
@@ -93,17 +103,26 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
         (None, true) => FeatureKindSpec::Quota {
             limits: vec![LimitSpec { limit: "daily".to_owned(), window: window(rng) }],
         },
-        (Some(_), true) => FeatureKindSpec::Switch,
-        (None, false) if name == "sso" => FeatureKindSpec::Switch,
-        (None, false) => FeatureKindSpec::Config,
+        (Some(_), true) => match rng.below(3) {
+            0 => FeatureKindSpec::Concurrency,
+            1 => FeatureKindSpec::Rate,
+            _ => FeatureKindSpec::Switch,
+        },
+        (None, false) => match name {
+            "sso" => FeatureKindSpec::Switch,
+            "jobs" => FeatureKindSpec::Concurrency,
+            "api" | "web" => FeatureKindSpec::Rate,
+            _ => FeatureKindSpec::Config,
+        },
     };
+    let can_be_watched = !matches!(kind, FeatureKindSpec::Concurrency | FeatureKindSpec::Rate);
     FeatureSpec {
         feature: name.to_owned(),
         name: name.to_owned(),
         unit: String::new(),
         scale: 0,
         kind,
-        shadow: rng.percent(8),
+        shadow: can_be_watched && rng.percent(8),
         offering: offering(rng),
     }
 }
@@ -197,10 +216,47 @@ fn grace(rng: &mut Rng, by_time: bool) -> GraceTerms {
     GraceTerms { lasts_ms, notice_ms, times }
 }
 
+/// The most at a time: little, so that it is often reached.
+fn slots(rng: &mut Rng) -> EntitlementSpec {
+    let max_units = match rng.below(10) {
+        0 => None,
+        1 => Some(0),
+        2 => Some(UNITS_MAX),
+        _ => Some(1 + rng.below(7)),
+    };
+    let mut soft_limits_bp = Vec::new();
+    if matches!(max_units, Some(1..)) {
+        for bp in [8_000, 5_000, 9_999, 1] {
+            if rng.percent(25) {
+                soft_limits_bp.push(bp);
+            }
+        }
+    }
+    EntitlementSpec::Concurrency { max_units, soft_limits_bp }
+}
+
+/// A rate that passes the check; `None`: unlimited.
+pub fn rate(rng: &mut Rng) -> Option<RateSpec> {
+    if rng.percent(10) {
+        return None;
+    }
+    let spec = match rng.below(8) {
+        0 => (UNITS_MAX - rng.below(2), 1 + rng.between(0, 3), UNITS_MAX - rng.below(3)),
+        1 => (1, 60 * 60 * 1000, 1 + rng.below(4)),
+        2 => (1 + rng.below(3), 24 * 60 * 60 * 1000, 1 + rng.below(3)),
+        3 => (1_000 + rng.below(7), 1_000, 1 + rng.below(50)),
+        _ => (1 + rng.below(9), 1_000 * *rng.pick(&[1, 1, 60]), 1 + rng.below(12)),
+    };
+    let (units, period_ms, burst_units) = spec;
+    Some(RateSpec { units, period_ms, burst_units })
+}
+
 fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
     match kind {
         FeatureKindSpec::Switch => EntitlementSpec::Switch { on: rng.percent(70) },
         FeatureKindSpec::Config => EntitlementSpec::Config { value_json: rng.below(4).to_string() },
+        FeatureKindSpec::Concurrency => slots(rng),
+        FeatureKindSpec::Rate => EntitlementSpec::Rate { rate: rate(rng) },
         FeatureKindSpec::Quota { limits: shapes } => {
             let mut limits: Vec<PlanLimitSpec> = Vec::new();
             for shape in shapes {
@@ -260,6 +316,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             grace_started: rng.percent(85),
             grace_ending: rng.percent(85),
             overage_started: rng.percent(85),
+            api_tier_exceeded: rng.percent(85),
         },
     }
 }
@@ -267,7 +324,8 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
 /// A catalog that differs a little from another.
 pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
     let mut to = from.clone();
-    match rng.below(7) {
+    match rng.below(8) {
+        6 => to.signals.api_tier_exceeded = !to.signals.api_tier_exceeded,
         3 => {
             let place = usize::try_from(rng.below(to.features.len() as u64 + 1)).expect("small");
             if let Some(feature) = to.features.get_mut(place) {
@@ -285,12 +343,23 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
             };
             for plan in to.plans.iter_mut().chain(&mut to.addons) {
                 for (feature, entitlement) in &mut plan.entitlements {
-                    let EntitlementSpec::Quota { limits } = entitlement else { continue };
-                    for limit in limits {
-                        if rng.percent(40) {
-                            let window = window(feature, &limit.limit).expect("a checked catalog");
-                            *limit = plan_limit(rng, &limit.limit, window);
+                    match entitlement {
+                        EntitlementSpec::Quota { limits } => {
+                            for limit in limits {
+                                if rng.percent(40) {
+                                    let window =
+                                        window(feature, &limit.limit).expect("a checked catalog");
+                                    *limit = plan_limit(rng, &limit.limit, window);
+                                }
+                            }
                         }
+                        EntitlementSpec::Concurrency { .. } if rng.percent(40) => {
+                            *entitlement = slots(rng);
+                        }
+                        EntitlementSpec::Rate { rate: known } if rng.percent(40) => {
+                            *known = rate(rng);
+                        }
+                        _ => {}
                     }
                 }
             }

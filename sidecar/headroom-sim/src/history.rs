@@ -136,8 +136,14 @@ impl History {
                 Step::Suspend { account, suspended }
             }
             22..=25 => {
-                let feature = self.feature();
-                let says = self.says();
+                let (feature, says) = (self.feature(), self.says());
+                // Slots have one limit, and would rarely hear of it.
+                let says = match says {
+                    Says::Limit(_, most) if feature == "jobs" && self.rng.percent(80) => {
+                        Says::Limit("concurrent".to_owned(), most)
+                    }
+                    says => says,
+                };
                 let times = self.times(now);
                 Step::Override { account, feature, says, times }
             }
@@ -240,11 +246,14 @@ impl History {
         if self.rng.percent(4) {
             return "ghost".to_owned();
         }
-        // Quotas are where the work is.
+        // What is counted is where the work is.
         let features = catalogs::FEATURES;
-        let [tokens, calls, exports, messages, ..] = features;
-        let usual = [tokens, tokens, tokens, calls, calls, exports, messages, messages, messages];
-        let pick = *self.rng.pick(&usual);
+        let [tokens, calls, exports, _, _, jobs, api, web, messages] = features;
+        let often = [
+            tokens, tokens, tokens, calls, calls, exports, jobs, jobs, api, web, messages,
+            messages, messages,
+        ];
+        let pick = *self.rng.pick(&often);
         let pick = if self.rng.percent(15) { *self.rng.pick(&features) } else { pick };
         pick.to_owned()
     }
@@ -260,6 +269,7 @@ impl History {
         match self.rng.below(10) {
             0 => Says::Switch(self.rng.percent(60)),
             1 => Says::Config(self.rng.below(100).to_string()),
+            2 => Says::Rate(catalogs::rate(&mut self.rng)),
             _ => {
                 let limit = self.limit();
                 Says::Limit(limit, catalogs::included(&mut self.rng))
@@ -328,7 +338,24 @@ impl History {
                 FeatureOp::Reserve { units: self.units(drawable), hold_ms: self.hold_ms() }
             }
         };
-        (account, Asked::Feature(feature, op))
+        (account, self.sensible(feature, op))
+    }
+
+    /// Mostly what can be done with such a feature; the errors are all alike.
+    fn sensible(&mut self, feature: String, op: FeatureOp) -> Asked {
+        let is_odd = self.rng.percent(15);
+        let op = match (feature.as_str(), op) {
+            ("jobs", FeatureOp::Consume { units } | FeatureOp::Record { units }) if !is_odd => {
+                FeatureOp::Reserve { units, hold_ms: self.hold_ms() }
+            }
+            ("api" | "web", FeatureOp::Reserve { units, .. } | FeatureOp::Record { units })
+                if !is_odd =>
+            {
+                FeatureOp::Consume { units }
+            }
+            (_, op) => op,
+        };
+        Asked::Feature(feature, op)
     }
 
     fn asked_hold(&mut self, mut holds: Vec<ReservationId>, drawable: Option<u64>) -> Asked {

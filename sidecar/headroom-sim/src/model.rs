@@ -10,12 +10,13 @@ mod hold;
 mod meter;
 mod plan;
 mod policy;
+mod rate;
 mod sliding;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headroom_core::catalog::{CatalogSpec, Policy};
+use headroom_core::catalog::{CatalogSpec, Policy, RateSpec};
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::decision::{Amounts, Denial, Verdict, WindowPhase};
 use headroom_core::policy::LimitTerms;
@@ -25,6 +26,8 @@ use headroom_core::signal::{SignalName, SignalState};
 use headroom_core::window::WindowRule;
 use headroom_engine::engine::{EngineError, Wants};
 use headroom_engine::ports::{Seq, StoreRefusal};
+
+pub(crate) use rate::Tank;
 
 pub use admin::{Exception, ProfileAnswer, Refused, Subscription};
 
@@ -190,6 +193,8 @@ pub(crate) struct Limit {
     pub(crate) terms: Terms,
     /// It is not in force any more; only reservations of earlier days meet it.
     pub(crate) gone: bool,
+    /// It is the one of a concurrency, where all is held and nothing is used.
+    pub(crate) slots: bool,
 }
 
 /// What was announced about a ledger.
@@ -252,8 +257,10 @@ pub enum Says {
     Switch(bool),
     /// A config's value.
     Config(String),
-    /// The included units of a limit.
+    /// The included units of a limit, or the most at a time.
     Limit(String, Option<u64>),
+    /// How fast a rate is; `None`: unlimited.
+    Rate(Option<RateSpec>),
 }
 
 /// A write as a client would repeat it.
@@ -303,6 +310,8 @@ pub(crate) struct Account {
     /// By their count, from 1.
     pub(crate) holds: BTreeMap<u32, Hold>,
     pub(crate) keys: BTreeMap<String, Remembered>,
+    /// By feature.
+    pub(crate) tanks: BTreeMap<String, Tank>,
 }
 
 /// All of it.
@@ -319,8 +328,8 @@ pub struct Model {
     pub(crate) refusal: Option<StoreRefusal>,
     /// What the last step announced.
     pub(crate) told: Vec<Told>,
-    /// What else the last request met, for the coverage.
-    pub(crate) met: Vec<&'static str>,
+    /// What the last request met that its answer does not show, for the coverage.
+    pub(crate) met: BTreeSet<&'static str>,
 }
 
 /// What an operation came to, before it is dressed as an answer.
@@ -377,6 +386,11 @@ impl Model {
         }
     }
 
+    /// What the last request met that its answer does not show.
+    pub fn met(&self) -> &BTreeSet<&'static str> {
+        &self.met
+    }
+
     /// What the last request announced.
     pub fn told(&self) -> &[Told] {
         &self.told
@@ -394,11 +408,6 @@ impl Model {
     /// Where the record of a remembered write is.
     pub fn seq(&self, request: &Request) -> Option<Seq> {
         self.accounts.get(&request.account)?.keys.get(&request.key)?.seq
-    }
-
-    /// What else the last request met.
-    pub fn met(&self) -> &[&'static str] {
-        &self.met
     }
 
     /// Whether the store takes writes.
@@ -599,6 +608,7 @@ impl Model {
             graces: Vec::new(),
             holds: BTreeMap::new(),
             keys: BTreeMap::new(),
+            tanks: BTreeMap::new(),
         }
     }
 }

@@ -123,6 +123,7 @@ pub fn profile(catalog: &Catalog, serial: u32, profile: &Profile) -> ProfileAnsw
         OverrideValue::Limit { limit, included_units } => {
             Says::Limit(text(catalog, *limit), *included_units)
         }
+        OverrideValue::Rate { rate } => Says::Rate(rate.map(|rate| rate.spec())),
     };
     let overrides = profile.overrides().iter();
     ProfileAnswer {

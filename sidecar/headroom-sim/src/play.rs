@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use headroom_core::catalog::CatalogSpec;
 use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::rate::Rate;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{
     AdminError, CatalogRefusal, Changed, OverrideChange, OverrideTimes, SubscriptionChange,
@@ -274,6 +275,9 @@ impl Player {
                     Says::Switch(on) => OverrideChange::Switch(*on),
                     Says::Config(value) => OverrideChange::Config(value),
                     Says::Limit(limit, included) => OverrideChange::Limit(limit, *included),
+                    Says::Rate(rate) => OverrideChange::Rate(
+                        rate.map(|rate| Rate::new(rate).expect("the histories make good rates")),
+                    ),
                 };
                 let (starts_at, ends_at) = *times;
                 let span = OverrideTimes {

@@ -5,7 +5,7 @@
 
 use super::{
     Committed, Decision, Entitlement, Entitlements, Extended, LimitState, Offer, Origin,
-    OverageCost, Projection, Prompt, Recorded, Released, Reservation, Reserved, UsagePage,
+    OverageCost, Projection, Prompt, Rate, Recorded, Released, Reservation, Reserved, UsagePage,
     UsageWindow,
 };
 use crate::error::Error;
@@ -201,6 +201,16 @@ fn entitlement(proto: v1::Entitlement) -> Entitlement {
         config_value: text(proto.config_value),
         limits: proto.limits.into_iter().map(limit_state).collect(),
         origin: proto.origin.map(origin),
+        rate: proto.rate.map(rate),
+    }
+}
+
+fn rate(proto: v1::Rate) -> Rate {
+    let period = proto.period.and_then(|period| Duration::try_from(period).ok());
+    Rate {
+        units: units(proto.units),
+        period: period.unwrap_or_default(),
+        burst_units: units(proto.burst_units),
     }
 }
 

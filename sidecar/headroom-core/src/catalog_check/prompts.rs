@@ -109,7 +109,18 @@ fn check_prompt_feature(
         return report.say_known(path, format_args!("unknown feature `{name}`"), known);
     };
     match (scenario, &feature.kind) {
-        (Scenario::LockedFeature, _) | (_, FeatureKindSpec::Quota { .. }) => {}
+        (Scenario::LockedFeature, _)
+        | (_, FeatureKindSpec::Quota { .. })
+        | (Scenario::NearLimit | Scenario::LimitHit, FeatureKindSpec::Concurrency)
+        | (Scenario::LimitHit, FeatureKindSpec::Rate) => {}
+        (_, kind @ (FeatureKindSpec::Concurrency | FeatureKindSpec::Rate)) => report.say(
+            path,
+            format_args!(
+                "`{name}` is a {}, for which the scenario `{}` never occurs",
+                kind_word(kind),
+                scenario.as_str()
+            ),
+        ),
         (Scenario::NearLimit | Scenario::LimitHit | Scenario::Grace, kind) => report.say(
             path,
             format_args!(

@@ -1,7 +1,7 @@
 //! One good catalog, broken in one way per line.
 
 use super::*;
-use crate::catalog::{FeatureKindSpec::Quota, PricePeriod, PromptSpec, Scenario};
+use crate::catalog::{FeatureKindSpec::Quota, PricePeriod, PromptSpec, RateSpec, Scenario};
 
 fn feature(name: &str, kind: FeatureKindSpec) -> FeatureSpec {
     FeatureSpec {
@@ -77,14 +77,14 @@ fn check(break_it: impl FnOnce(&mut CatalogSpec), expected: &str) {
 fn limit(spec: &mut CatalogSpec) -> &mut PlanLimitSpec {
     match &mut spec.plans[0].entitlements[0].1 {
         EntitlementSpec::Quota { limits } => &mut limits[0],
-        EntitlementSpec::Switch { .. } | EntitlementSpec::Config { .. } => unreachable!(),
+        _ => unreachable!(),
     }
 }
 
 fn limits_of(spec: &mut CatalogSpec) -> &mut Vec<LimitSpec> {
     match &mut spec.features[0].kind {
         Quota { limits } => limits,
-        FeatureKindSpec::Switch | FeatureKindSpec::Config => unreachable!(),
+        _ => unreachable!(),
     }
 }
 
@@ -391,6 +391,48 @@ fn spans_of_windows_have_a_length_and_a_bound() {
     );
 }
 
+/// Adds a feature and what plan `free` gives of it.
+fn add(spec: &mut CatalogSpec, kind: FeatureKindSpec, given: EntitlementSpec) {
+    spec.features.push(feature("more", kind));
+    spec.plans[0].entitlements.push(("more".to_owned(), given));
+}
+
+fn slots(max_units: Option<u64>, soft_limits_bp: &[u32]) -> EntitlementSpec {
+    EntitlementSpec::Concurrency { max_units, soft_limits_bp: soft_limits_bp.to_vec() }
+}
+
+fn rate(units: u64, period_ms: i64, burst_units: u64) -> EntitlementSpec {
+    EntitlementSpec::Rate { rate: Some(RateSpec { units, period_ms, burst_units }) }
+}
+
+#[test]
+fn a_concurrency_has_a_most_and_shares_of_it() {
+    let check = |given: EntitlementSpec, expected| {
+        check(|s| add(s, FeatureKindSpec::Concurrency, given), expected);
+    };
+    check(slots(Some(0), &[]), "");
+    check(slots(None, &[]), "");
+    check(slots(Some(limits::UNITS_MAX), &[1, 9_999]), "");
+    check(
+        slots(Some(limits::UNITS_MAX + 1), &[]),
+        "plans/free/entitlements/more/max: 9007199254740992 at a time are allowed, at most \
+         9007199254740991 are possible",
+    );
+    check(
+        slots(None, &[8_000]),
+        "plans/free/entitlements/more/soft_limits: a soft limit is a share of the most at a time, \
+         which is unlimited",
+    );
+    check(
+        slots(Some(5), &[10_000]),
+        "plans/free/entitlements/more/soft_limits/0: a soft limit of 100% must be 0.01% to 99.99%",
+    );
+    check(
+        rate(1, 1, 1),
+        "plans/free/entitlements/more: `more` is a concurrency, but the plan gives a rate",
+    );
+}
+
 #[test]
 fn terms_of_policies_are_possible_and_fit_their_policy() {
     use crate::policy::{GraceTerms, GraceTimes, OverageTerms};
@@ -478,4 +520,74 @@ fn terms_of_policies_are_possible_and_fit_their_policy() {
         },
         &format!("{at}/debt: a lifetime window has no next one that debt could be carried into"),
     );
+}
+
+#[test]
+fn a_rate_has_a_period_up_to_a_day_and_a_bucket_that_fills_within_a_week() {
+    let check = |given: EntitlementSpec, expected| {
+        check(|s| add(s, FeatureKindSpec::Rate, given), expected);
+    };
+    let max = limits::UNITS_MAX;
+    check(EntitlementSpec::Rate { rate: None }, "");
+    check(rate(1, 86_400_000, 7), "");
+    check(rate(max, 1, max), "");
+    check(
+        rate(0, 1_000, 0),
+        "plans/free/entitlements/more/rate: the rate is 0 units, it must be 1 to 9007199254740991\n\
+         plans/free/entitlements/more/burst: the burst is 0 units, it must be 1 to \
+         9007199254740991",
+    );
+    check(
+        rate(1, 86_400_001, 1),
+        "plans/free/entitlements/more/rate: the period is 86400001 ms, it must be 1 ms to 1 day: \
+         what counts longer is a quota",
+    );
+    check(
+        rate(1, 86_400_000, 8),
+        "plans/free/entitlements/more/burst: an empty bucket takes 8 days to fill, at most 7 are \
+         possible: lower the burst, raise the rate, or use a quota",
+    );
+    check(
+        slots(Some(1), &[]),
+        "plans/free/entitlements/more: `more` is a rate, but the plan gives a concurrency",
+    );
+}
+
+#[test]
+fn the_names_of_the_limits_of_other_kinds_are_kept() {
+    check(
+        |s| limits_of(s).push(LimitSpec { limit: "concurrent".into(), ..monthly() }),
+        "features/tokens/limits/concurrent: the name `concurrent` is kept for the limit of a \
+         concurrency: choose another",
+    );
+    check(
+        |s| limits_of(s).push(LimitSpec { limit: "rate".into(), ..monthly() }),
+        "features/tokens/limits/rate: the name `rate` is kept for the limit of a rate: choose another",
+    );
+}
+
+#[test]
+fn a_prompt_for_slots_or_a_rate_is_for_what_occurs_there() {
+    let about = |kind: FeatureKindSpec, given: EntitlementSpec, scenario, expected: &str| {
+        check(
+            |s| {
+                add(s, kind, given);
+                s.prompts =
+                    vec![PromptSpec { feature: Some("more".into()), ..prompt("p", scenario) }];
+            },
+            expected,
+        );
+    };
+    let never = |kind, scenario| {
+        format!(
+            "prompts/0/feature: `more` is a {kind}, for which the scenario `{scenario}` never occurs"
+        )
+    };
+    use FeatureKindSpec::{Concurrency, Rate};
+    about(Concurrency, slots(Some(1), &[]), Scenario::NearLimit, "");
+    about(Concurrency, slots(Some(1), &[]), Scenario::LimitHit, "");
+    about(Concurrency, slots(Some(1), &[]), Scenario::Grace, &never("concurrency", "grace"));
+    about(Rate, rate(1, 1, 1), Scenario::LimitHit, "");
+    about(Rate, rate(1, 1, 1), Scenario::LockedFeature, "");
+    about(Rate, rate(1, 1, 1), Scenario::NearLimit, &never("rate", "near_limit"));
 }

@@ -9,10 +9,9 @@ use smallvec::SmallVec;
 
 use crate::account::Account;
 use crate::catalog::{PlanLimit, Policy};
-use crate::decide::Context;
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::put_or_close;
-use crate::decide::sliding;
+use crate::decide::{Context, concurrency, sliding};
 use crate::decision::{Amounts, Decision, Denial, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -36,8 +35,9 @@ pub(super) fn reserve(
     let mut working = meter::weigh(cx, account, ask, units, false);
     let shadow = meter::allow_in_shadow(cx, ask, &mut working, units, false);
     if meter::is_refused(&working) {
-        meter::announce_refusal(cx, account, &mut working, units, effects);
+        meter::announce_refusal(cx, account, &working, units, effects);
         let decision = meter::answer(cx, account, ask, &working);
+        let decision = concurrency::with_retry(cx, account, units, decision);
         return Ok(Outcome { decision, amounts: Amounts::default() });
     }
     if working.iter().any(|w| w.ledger.held() + units > limits::UNITS_MAX) {
@@ -52,6 +52,7 @@ pub(super) fn reserve(
     for w in &mut working {
         w.ledger.reserved += units;
         w.ledger.holds += 1;
+        concurrency::announce(cx, w, units, effects);
         meter::put_ledger(cx, account, w.own(), w.fresh, effects);
         w.fresh = false;
     }
@@ -119,8 +120,9 @@ pub(super) fn extend(
             shadow = meter::allow_in_shadow(cx, ask, &mut working, additional_units, false);
         }
         if meter::is_refused(&working) {
-            meter::announce_refusal(cx, account, &mut working, additional_units, effects);
+            meter::announce_refusal(cx, account, &working, additional_units, effects);
             let decision = scene.answer(cx, account, held, &working);
+            let decision = concurrency::with_retry(cx, account, additional_units, decision);
             return Ok(Outcome { decision, amounts: Amounts::default() });
         }
         let held_units = |(place, w): (usize, &Working<'_>)| {
@@ -143,6 +145,7 @@ pub(super) fn extend(
     }
     for w in &mut working {
         w.ledger.reserved += additional_units;
+        concurrency::announce(cx, w, additional_units, effects);
         meter::put_ledger(cx, account, w.own(), w.fresh, effects);
     }
     after.units += additional_units;
@@ -171,6 +174,9 @@ pub(super) fn commit(
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
     let held = find_unsettled(account, id)?;
+    if concurrency::is_of_slots(cx, held) {
+        return Err(OpError::SlotsAreHeld);
+    }
     let still_held = held.state == ReservationState::Open;
     let late = !still_held || held.expires_at <= cx.now;
     let surplus_units = units - if late { 0 } else { units.min(held.units) };
@@ -275,7 +281,9 @@ impl<'a> Scene<'a> {
             .filter_map(|(limit, start)| account.ledger(held.feature, *limit, *start))
             .map(|ledger| {
                 let known = self.limits.iter().find(|l| l.limit == ledger.limit);
-                let limit = known.unwrap_or_else(|| &GONE);
+                let is_slots = cx.catalog.concurrent_limit() == Some(ledger.limit);
+                let gone = if is_slots { &concurrency::GONE } else { &GONE };
+                let limit = known.unwrap_or_else(|| gone);
                 let mut ledger = *ledger;
                 let mut beyond = None;
                 if let Some(every) = sliding::every_of(limit) {

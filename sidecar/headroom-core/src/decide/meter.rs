@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::account::Account;
 use crate::catalog::{FeatureIx, PlanLimit, Policy};
 use crate::decide::sliding::{self, Beyond};
-use crate::decide::{Context, bare_limits};
+use crate::decide::{Context, bare_limits, concurrency};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -31,6 +31,13 @@ pub(super) struct Ask<'a> {
     pub(super) feature: FeatureIx,
     pub(super) limits: &'a [PlanLimit],
     pub(super) origin: Origin,
+}
+
+impl Ask<'_> {
+    /// Whether it is about the slots of a concurrency.
+    pub(super) fn is_of_slots(&self) -> bool {
+        self.limits.first().is_some_and(PlanLimit::is_slots)
+    }
 }
 
 /// The ledger of a limit at this moment, and whether it is new.
@@ -56,9 +63,14 @@ pub(super) struct Working<'a> {
 impl Working<'_> {
     /// The ledger to write down.
     pub(super) fn own(&self) -> Ledger {
+        self.own_of(&self.ledger)
+    }
+
+    /// The ledger to write down when the counters are these.
+    fn own_of(&self, ledger: &Ledger) -> Ledger {
         match &self.beyond {
-            None => self.ledger,
-            Some(beyond) => beyond.bucket(&self.ledger, self.limit),
+            None => *ledger,
+            Some(beyond) => beyond.bucket(ledger, self.limit),
         }
     }
 
@@ -185,6 +197,9 @@ pub(super) fn admission(
     if let Some(ceiling) = room.ceiling
         && ledger.held().saturating_add(units) > ceiling
     {
+        if limit.is_slots() {
+            return Verdict::Denied(Denial::ConcurrencyFull);
+        }
         let fits_later = ledger.used.saturating_add(units) <= ceiling;
         return Verdict::Denied(match limit.policy {
             _ if fits_later => Denial::InFlight,
@@ -216,7 +231,11 @@ pub(super) fn level(limit: &PlanLimit, room: Room, ledger: &Ledger) -> Verdict {
         // Only what is recorded afterwards takes a blocking limit past its included units, and a
         // grace that has run out blocks.
         Policy::Block | Policy::Grace { .. } if above => Verdict::SoftLimit,
-        _ if limit.soft_limits_bp.iter().any(|bp| limit.is_past(ledger.used, *bp)) => {
+        _ if limit
+            .soft_limits_bp
+            .iter()
+            .any(|bp| limit.is_past(limit.watched_units(ledger), *bp)) =>
+        {
             Verdict::SoftLimit
         }
         _ => Verdict::Allowed,
@@ -333,9 +352,10 @@ pub(super) fn check(
     let mut working = weigh(cx, account, ask, units, true);
     let shadow = allow_in_shadow(cx, ask, &mut working, units, true);
     if attempt && is_refused(&working) {
-        announce_refusal(cx, account, &mut working, units, effects);
+        announce_refusal(cx, account, &working, units, effects);
     }
     let decision = Decision { shadow, ..answer(cx, account, ask, &working) };
+    let decision = concurrency::with_retry(cx, account, units, decision);
     Outcome { decision, amounts: Amounts::default() }
 }
 
@@ -350,7 +370,7 @@ pub(super) fn consume(
     let mut working = weigh(cx, account, ask, units, true);
     let shadow = allow_in_shadow(cx, ask, &mut working, units, true);
     if is_refused(&working) {
-        announce_refusal(cx, account, &mut working, units, effects);
+        announce_refusal(cx, account, &working, units, effects);
         return Ok(Outcome {
             decision: answer(cx, account, ask, &working),
             amounts: Amounts::default(),
@@ -497,29 +517,36 @@ pub(super) fn put_ledger(
     effects.push(Effect::Ledger(ledger));
 }
 
-/// A refusal is announced once per window and revision, by the limits that refused. Where no window has
-/// begun nothing remembers that it was announced, and a refusal must not begin one: such a request
-/// asks for more than a whole window has, and nobody is told.
+/// A refusal is announced once per window and revision, by the limits that refused. The answer shows
+/// the ledgers as they were: what is announced of them may find no room to be kept.
+///
+/// Where no window has begun nothing remembers that it was announced, and a refusal must not begin one:
+/// such a request asks for more than a whole window has, and nobody is told.
 pub(super) fn announce_refusal(
     cx: Context<'_>,
     account: &Account,
-    working: &mut [Working<'_>],
+    working: &[Working<'_>],
     units: u64,
     effects: &mut Effects,
 ) {
     for w in working {
-        let by_limit = [Denial::QuotaExhausted, Denial::SpendCapReached].map(Verdict::Denied);
-        if !by_limit.contains(&w.verdict) || w.is_not_begun() {
+        if w.is_not_begun() || w.beyond.as_ref().is_some_and(|beyond| !beyond.is_told()) {
             continue;
         }
-        if w.beyond.as_ref().is_some_and(|beyond| !beyond.is_told()) {
-            continue;
+        let mut ledger = w.ledger;
+        let previous_units = w.limit.watched_units(&ledger);
+        match w.verdict {
+            Verdict::Denied(Denial::QuotaExhausted | Denial::SpendCapReached) => {}
+            Verdict::Denied(Denial::ConcurrencyFull) => {
+                concurrency::rearm(w.limit, &mut ledger, previous_units);
+            }
+            _ => continue,
         }
         let before = effects.len();
-        let change = Change { at: cx.now, previous_units: w.ledger.used, refused_units: units };
-        signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
+        let change = Change { at: cx.now, previous_units, refused_units: units };
+        signal::announce(&mut ledger, w.limit, change, cx.catalog.signals, effects);
         if effects.len() > before {
-            put_ledger(cx, account, w.own(), w.fresh, effects);
+            put_ledger(cx, account, w.own_of(&ledger), w.fresh, effects);
         }
     }
 }

@@ -3,8 +3,10 @@
 //! Every function takes the state, the request and the time, and returns an outcome; what it changes
 //! it lists as effects, and changes nothing itself. First every check, then every change.
 
+mod concurrency;
 mod hold;
 mod meter;
+mod rate;
 mod settle;
 mod sliding;
 
@@ -15,6 +17,7 @@ use crate::catalog::{Catalog, FeatureIx, FeatureKind, Offering, PlanLimit, Polic
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::Effects;
 use crate::names::NameId;
+use crate::rate::Rate;
 use crate::reservation::ReservationId;
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::time::Millis;
@@ -95,6 +98,7 @@ pub fn decide_feature(
         return Ok(plain(refusal(account, cx.now, None, denial)));
     };
     if let FeatureOp::Record { units } = op {
+        wrong_operation(cx, feature).map_or(Ok(()), Err)?;
         return meter::record(cx, account, feature, units, effects);
     }
     match gate(cx, account, feature) {
@@ -107,12 +111,26 @@ pub fn decide_feature(
             FeatureOp::Check { .. } => Ok(plain(decision)),
             _ => Err(OpError::WrongFeatureKind),
         },
+        Gate::Rate(rate, origin) => {
+            let shape = cx.catalog.feature(feature);
+            let ask = rate::Ask { feature: shape.id, limit: rate_limit(&shape.kind), rate, origin };
+            match op {
+                FeatureOp::Check { units, attempt } => {
+                    Ok(rate::check(cx, account, ask, units, attempt, effects))
+                }
+                FeatureOp::Consume { units } => Ok(rate::consume(cx, account, ask, units, effects)),
+                FeatureOp::Reserve { .. } | FeatureOp::Record { .. } => {
+                    Err(OpError::RateIsConsumed)
+                }
+            }
+        }
         Gate::Limits(limits, origin) => {
             let ask = meter::Ask { feature, limits: &limits, origin };
             match op {
                 FeatureOp::Check { units, attempt } => {
                     Ok(meter::check(cx, account, ask, units, attempt, effects))
                 }
+                FeatureOp::Consume { .. } if ask.is_of_slots() => Err(OpError::SlotsAreHeld),
                 FeatureOp::Consume { units } => meter::consume(cx, account, ask, units, effects),
                 FeatureOp::Reserve { units, hold_ms } => {
                     hold::reserve(cx, account, ask, units, hold_ms, effects)
@@ -146,11 +164,16 @@ pub fn limit_states(
     account: &Account,
     feature: FeatureIx,
 ) -> SmallVec<[LimitState; 2]> {
-    let (Resolved::Limits(limits), _) = resolve(cx.catalog, &account.profile, feature, cx.now)
-    else {
-        return SmallVec::new();
+    let shape = cx.catalog.feature(feature);
+    let id = shape.id;
+    let limits = match resolve(cx.catalog, &account.profile, feature, cx.now) {
+        (Resolved::Limits(limits), _) => limits,
+        (Resolved::Rate(rate), origin) => {
+            let ask = rate::Ask { feature: id, limit: rate_limit(&shape.kind), rate, origin };
+            return SmallVec::from_iter([rate::limit_state(cx, account, ask)]);
+        }
+        (Resolved::NotInPlan | Resolved::On | Resolved::Value(_), _) => return SmallVec::new(),
     };
-    let id = cx.catalog.feature(feature).id;
     limits.iter().map(|limit| meter::working_now(cx, account, id, limit).state()).collect()
 }
 
@@ -162,6 +185,8 @@ enum Gate<'a> {
     Plain(Decision),
     /// The limits decide.
     Limits(ResolvedLimits<'a>, Origin),
+    /// A bucket decides; `None` is unlimited.
+    Rate(Option<Rate>, Origin),
 }
 
 /// Tests the denials that have nothing to do with counting, in their order of precedence.
@@ -202,6 +227,23 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
             Gate::Plain(allowed(origin, Some(std::sync::Arc::clone(value))))
         }
         (Resolved::Limits(limits), origin) => Gate::Limits(limits, origin),
+        (Resolved::Rate(rate), origin) => Gate::Rate(rate, origin),
+    }
+}
+
+/// The error of counting what happened already on a feature where nothing adds up.
+fn wrong_operation(cx: Context<'_>, feature: FeatureIx) -> Option<OpError> {
+    match cx.catalog.feature(feature).kind {
+        FeatureKind::Concurrency { .. } => Some(OpError::SlotsAreHeld),
+        FeatureKind::Rate { .. } => Some(OpError::RateIsConsumed),
+        FeatureKind::Switch | FeatureKind::Config | FeatureKind::Quota { .. } => None,
+    }
+}
+
+fn rate_limit(kind: &FeatureKind) -> NameId {
+    match kind {
+        FeatureKind::Rate { limit } => *limit,
+        _ => unreachable!("only a rate resolves to a rate"),
     }
 }
 

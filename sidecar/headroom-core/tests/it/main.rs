@@ -9,6 +9,7 @@
 
 mod admission;
 mod binding;
+mod concurrency;
 mod holds;
 mod overrides;
 mod policies;
@@ -16,6 +17,7 @@ mod precedence;
 mod projections;
 mod prompts;
 mod properties;
+mod rates;
 mod records;
 mod signals;
 mod sliding;

@@ -95,6 +95,8 @@ fn the_variants_are_in_the_order_of_precedence() {
         Denial::SubscriptionEnded,
         Denial::NotInPlan,
         Denial::FeaturePaused,
+        Denial::RateLimited,
+        Denial::ConcurrencyFull,
         Denial::QuotaExhausted,
         Denial::InFlight,
     ];

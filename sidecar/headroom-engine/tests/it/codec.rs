@@ -3,11 +3,13 @@
 use headroom_core::account::{
     AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
 };
+use headroom_core::catalog::RateSpec;
 use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::names::NameId;
 use headroom_core::policy::Excess;
+use headroom_core::rate::{Bucket, Rate};
 use headroom_core::reservation::{Reservation, ReservationId, ReservationState};
 use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::time::{Millis, Window};
@@ -88,6 +90,19 @@ fn reservation(state: ReservationState) -> Effect {
     })
 }
 
+fn bucket(announced_at: Option<Millis>, units: u64) -> Effect {
+    Effect::Bucket(Bucket {
+        feature: NameId(1),
+        limit: NameId(2),
+        used_at: Millis(-1),
+        missing_units: units,
+        missing_parts: units - 1,
+        units,
+        period_ms: units,
+        announced_at,
+    })
+}
+
 fn every_effect() -> Vec<Effect> {
     let mut effects = vec![
         Effect::LedgerClosed(ledger(5)),
@@ -104,6 +119,10 @@ fn every_effect() -> Vec<Effect> {
         grace(SignalName::GraceEnding, Some(Millis(-3))),
         excess(0),
         excess(12),
+        signal(SignalName::ApiTierExceeded, SignalState::Alarm),
+        Effect::BucketForgotten(NameId(0), NameId(u32::MAX)),
+        bucket(None, 1),
+        bucket(Some(Millis(i64::MIN)), u64::MAX),
     ];
     effects.extend(NUMBERS.map(|units| Effect::Ledger(ledger(units))));
     effects
@@ -136,6 +155,7 @@ fn receipts() -> Vec<Receipt> {
 
 fn profiles() -> Vec<Profile> {
     let plain = Profile::new(NameId(4), true, Millis(-1));
+    let rate = RateSpec { units: 7, period_ms: 1_000, burst_units: 70 };
     let value = |feature, value| Override::new(NameId(feature), value);
     let overrides = vec![
         value(0, OverrideValue::Switch { on: true }),
@@ -143,6 +163,8 @@ fn profiles() -> Vec<Profile> {
         value(2, OverrideValue::Config { value_json: "{\"ä\": [1]}".into() }),
         value(3, OverrideValue::Limit { limit: NameId(u32::MAX), included_units: None }),
         value(3, OverrideValue::Limit { limit: NameId(1), included_units: Some(u64::MAX) }),
+        value(4, OverrideValue::Rate { rate: None }),
+        value(5, OverrideValue::Rate { rate: Some(Rate::new(rate).unwrap()) }),
     ];
     let facts = vec![("a".to_owned(), "1".to_owned()), (String::new(), String::new())];
     let full = Profile {

@@ -12,6 +12,7 @@ mod codec;
 mod halted;
 mod house;
 mod keys;
+mod meters;
 mod races;
 mod recovery;
 mod timers;

@@ -8,11 +8,11 @@ use headroom_engine::engine::EngineError;
 
 use crate::house::{House, T0, gist, spec};
 
-const THREADS: usize = 64;
+pub(crate) const THREADS: usize = 64;
 const ROUNDS: usize = 150;
 
 /// Lets all threads do the same in each round, at once; returns what they came to, round by round.
-fn race<T: Send>(run: impl Fn(usize, usize) -> T + Sync) -> Vec<Vec<T>> {
+pub(crate) fn race<T: Send>(run: impl Fn(usize, usize) -> T + Sync) -> Vec<Vec<T>> {
     let barrier = Barrier::new(THREADS);
     let all = |thread: usize| {
         let round = |round| {
@@ -34,7 +34,7 @@ fn race<T: Send>(run: impl Fn(usize, usize) -> T + Sync) -> Vec<Vec<T>> {
     rounds
 }
 
-fn winners(results: &[Verdict]) -> usize {
+pub(crate) fn winners(results: &[Verdict]) -> usize {
     results.iter().filter(|verdict| verdict.is_allowed()).count()
 }
 

@@ -95,8 +95,13 @@ impl Model {
         self.catalog = spec.clone();
         for feature in &spec.features {
             self.names.insert(feature.feature.clone());
-            if let FeatureKindSpec::Quota { limits } = &feature.kind {
-                self.names.extend(limits.iter().map(|limit| limit.limit.clone()));
+            match &feature.kind {
+                FeatureKindSpec::Quota { limits } => {
+                    self.names.extend(limits.iter().map(|limit| limit.limit.clone()));
+                }
+                FeatureKindSpec::Concurrency => drop(self.names.insert("concurrent".to_owned())),
+                FeatureKindSpec::Rate => drop(self.names.insert("rate".to_owned())),
+                FeatureKindSpec::Switch | FeatureKindSpec::Config => {}
             }
         }
         self.names.extend(spec.plans.iter().chain(&spec.addons).map(|plan| plan.plan.clone()));
@@ -188,6 +193,12 @@ impl Model {
         match (says, &shape.kind) {
             (Says::Switch(_), FeatureKindSpec::Switch)
             | (Says::Config(_), FeatureKindSpec::Config) => {}
+            (Says::Rate(_), FeatureKindSpec::Rate) => {}
+            (Says::Limit(limit, _), FeatureKindSpec::Concurrency) => {
+                if limit != "concurrent" {
+                    return Err(Refused::Name("limit", limit.clone()));
+                }
+            }
             (Says::Limit(limit, _), FeatureKindSpec::Quota { limits }) => {
                 if !limits.iter().any(|known| known.limit == *limit) {
                     return Err(Refused::Name("limit", limit.clone()));

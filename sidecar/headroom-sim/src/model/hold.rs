@@ -68,7 +68,7 @@ impl Model {
     pub(crate) fn reserve(
         &mut self,
         account: &mut Account,
-        (units, hold_ms): (u64, i64),
+        (id, units, hold_ms): (&str, u64, i64),
         origin: Origin,
         mut pages: Vec<Page>,
         now: i64,
@@ -77,6 +77,7 @@ impl Model {
         let expires_at = now + hold_ms;
         for page in &mut pages {
             page.reserved += u128::from(units);
+            self.announce_held(id, page, units, now);
             self.keep(account, page);
         }
         let feature = pages[0].book.feature.clone();
@@ -113,6 +114,10 @@ impl Model {
         if closed {
             return Err(OpError::ReservationClosed { state });
         }
+        let is_of_slots = held.books.iter().any(|(limit, _)| limit == "concurrent");
+        if is_of_slots && matches!(op, HoldOp::Commit { units: 1.. }) {
+            return Err(OpError::SlotsAreHeld);
+        }
         let (limits, origin) = match self.entitled(account, &held.feature, now) {
             (Entitled::Limits(limits), origin) => (limits, origin),
             _ => (Vec::new(), Origin::None),
@@ -148,6 +153,7 @@ impl Model {
                     more: Default::default(),
                 },
                 gone: true,
+                slots: limit == "concurrent",
             };
             let in_force = limits.iter().find(|known| known.limit == *limit);
             let in_force = in_force.cloned().unwrap_or_else(gone);
@@ -193,8 +199,9 @@ impl Model {
                 shadow = Model::look_away(&mut case.pages, case.origin, additional, false);
             }
             if refuses(&case.pages) {
-                self.announce_refusal(case.id, account, &mut case.pages, additional, case.now);
-                return Ok(self.held_done(account, &case));
+                self.announce_refusal(case.id, account, &case.pages, additional, case.now);
+                let done = self.held_done(account, &case);
+                return Ok(Model::with_retry(account, additional, done, case.now));
             }
             if !moved.iter().all(|page| page.fits_counter(additional)) {
                 return Err(OpError::CounterFull);
@@ -205,6 +212,9 @@ impl Model {
         }
         for page in &mut case.pages {
             page.reserved += u128::from(additional);
+            if additional > 0 {
+                self.announce_held(case.id, page, additional, case.now);
+            }
             self.keep(account, page);
         }
         let expires_at = match hold_ms {

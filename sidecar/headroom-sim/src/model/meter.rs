@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use headroom_core::account::Zone;
-use headroom_core::catalog::Policy;
+use headroom_core::catalog::{FeatureKindSpec, Policy};
 use headroom_core::decide::FeatureOp;
 use headroom_core::decision::{Amounts, Denial, OpError, Verdict, WindowPhase};
 use headroom_core::resolve::Origin;
@@ -161,10 +161,18 @@ impl Page {
         }
     }
 
+    /// What thresholds look at.
+    fn watched(&self) -> u128 {
+        if self.limit.slots { self.held() } else { self.used() }
+    }
+
     /// What the limit says to so many more units.
     pub(crate) fn admits(&self, units: u64, at_once: bool) -> Verdict {
         let units = u128::from(units);
         match self.ceiling() {
+            Some(ceiling) if self.limit.slots && self.held() + units > ceiling => {
+                Verdict::Denied(Denial::ConcurrencyFull)
+            }
             Some(ceiling) if self.used() + units > ceiling => {
                 let spent = self.limit.terms.policy == Policy::Overage;
                 let denial = if spent { Denial::SpendCapReached } else { Denial::QuotaExhausted };
@@ -178,11 +186,12 @@ impl Page {
     /// How the limit stands with so many more units, whatever it says to them.
     pub(crate) fn goes_on(&self, units: u128, at_once: bool) -> Verdict {
         let used = if at_once { self.used() + units } else { self.used() };
-        self.level(used, self.held() + units)
+        let held = self.held() + units;
+        self.level(if self.limit.slots { held } else { used }, held)
     }
 
     pub(crate) fn stands(&self) -> Verdict {
-        self.level(self.used(), self.held())
+        self.level(self.watched(), self.held())
     }
 
     pub(crate) fn fits_counter(&self, units: u64) -> bool {
@@ -226,7 +235,7 @@ impl Page {
             included,
             policy: terms.policy,
             ceiling,
-            passed_bp: terms.passed_bp(used),
+            passed_bp: terms.passed_bp(self.watched()),
             settled: included.map(|included| included - included.min(used)),
             drawable: ceiling.map(|ceiling| ceiling - ceiling.min(self.held())),
             grace_left: match (terms.policy, included, ceiling) {
@@ -260,10 +269,14 @@ pub(crate) fn binding(pages: &[Page]) -> &Page {
         // `max_by_key` takes the last of equals; the first of the plan is wanted.
         those.rev().max_by_key(|page| page.enough_at())
     };
-    for denial in [Denial::QuotaExhausted, Denial::SpendCapReached, Denial::InFlight] {
-        if let Some(page) = denied(denial) {
-            return page;
-        }
+    let denials = [
+        Denial::ConcurrencyFull,
+        Denial::QuotaExhausted,
+        Denial::SpendCapReached,
+        Denial::InFlight,
+    ];
+    if let Some(page) = denials.into_iter().find_map(denied) {
+        return page;
     }
     let gravest = pages.iter().map(|page| page.verdict).max().expect("at least one limit");
     let drawable = |page: &&Page| {
@@ -401,7 +414,7 @@ impl Model {
         if page.limit.gone || page.slide.as_ref().is_some_and(|slide| !slide.counts) {
             return false;
         }
-        let (used, before) = (page.used(), page.said());
+        let (used, before) = (page.watched(), page.said());
         let mut crossed_bp = Vec::new();
         let places = (0..).map(Said::Soft).zip(terms.soft_bp.iter().copied());
         for (said, bp) in places.chain([(Said::Reached, 10_000)]) {
@@ -452,17 +465,22 @@ impl Model {
         &mut self,
         id: &str,
         account: &mut Account,
-        pages: &mut [Page],
+        pages: &[Page],
         units: u64,
         now: i64,
     ) {
-        for page in pages {
-            let used_up = [Denial::QuotaExhausted, Denial::SpendCapReached].map(Verdict::Denied);
-            if used_up.contains(&page.verdict) && !page.is_not_begun() {
-                let previous = page.used();
+        // The answer shows the pages as they were.
+        for mut page in pages.iter().cloned() {
+            let worth = [Denial::QuotaExhausted, Denial::SpendCapReached, Denial::ConcurrencyFull];
+            let is_worth = worth.iter().any(|denial| page.verdict == Verdict::Denied(*denial));
+            if is_worth && !page.is_not_begun() {
+                if page.limit.slots {
+                    page.end_excursion(page.held());
+                }
+                let previous = page.watched();
                 // Unless somebody was told, nothing is kept.
-                if self.announce(id, page, previous, units, now) {
-                    self.keep(account, page);
+                if self.announce(id, &mut page, previous, units, now) {
+                    self.keep(account, &mut page);
                 }
             }
         }
@@ -546,8 +564,10 @@ impl Model {
         feature: &str,
         now: i64,
     ) -> Vec<LimitAnswer> {
-        let (Entitled::Limits(limits), _) = self.entitled(account, feature, now) else {
-            return Vec::new();
+        let limits = match self.entitled(account, feature, now).0 {
+            Entitled::Limits(limits) => limits,
+            Entitled::Rate(rate) => return vec![self.rate_answer(account, feature, rate, now)],
+            Entitled::Nothing | Entitled::On | Entitled::Value(_) => return Vec::new(),
         };
         limits.iter().map(|limit| self.page(account, feature, limit, now).answer()).collect()
     }
@@ -578,9 +598,14 @@ impl Model {
                     shadow = Model::look_away(&mut pages, origin, units, true);
                 }
                 if attempt && refuses(&pages) {
-                    self.announce_refusal(id, account, &mut pages, units, now);
+                    self.announce_refusal(id, account, &pages, units, now);
                 }
-                Done { shadow, ..self.done(account, feature, origin, &pages, now) }
+                let done = Done { shadow, ..self.done(account, feature, origin, &pages, now) };
+                Model::with_retry(account, units, done, now)
+            }
+            Ok((Entitled::Rate(rate), origin)) => {
+                let ask = (id, feature, rate, origin);
+                self.check_rate(account, ask, units, attempt, now)
             }
             Ok((entitled, origin)) => Done {
                 origin,
@@ -610,9 +635,18 @@ impl Model {
         let (limits, origin) = match self.gate(account, feature, now) {
             Err((denial, origin)) => return Ok(self.refused(denial, origin, feature)),
             Ok((Entitled::Limits(limits), origin)) => (limits, origin),
+            Ok((Entitled::Rate(rate), origin)) => {
+                if !matches!(op, FeatureOp::Consume { .. }) {
+                    return Err(OpError::RateIsConsumed);
+                }
+                return Ok(self.use_rate(account, (id, feature, rate, origin), units, now));
+            }
             Ok(_) => return Err(OpError::WrongFeatureKind),
         };
         let at_once = matches!(op, FeatureOp::Consume { .. });
+        if at_once && limits[0].slots {
+            return Err(OpError::SlotsAreHeld);
+        }
         let mut pages = self.pages(account, feature, &limits, now);
         for page in &mut pages {
             page.verdict = page.admits(units, at_once);
@@ -623,14 +657,15 @@ impl Model {
             shadow = Model::look_away(&mut pages, origin, units, at_once);
         }
         if refuses(&pages) {
-            self.announce_refusal(id, account, &mut pages, units, now);
-            return Ok(self.done(account, feature, origin, &pages, now));
+            self.announce_refusal(id, account, &pages, units, now);
+            let done = self.done(account, feature, origin, &pages, now);
+            return Ok(Model::with_retry(account, units, done, now));
         }
         if !pages.iter().all(|page| page.fits_counter(units)) {
             return Err(OpError::CounterFull);
         }
         if let FeatureOp::Reserve { hold_ms, .. } = op {
-            let done = self.reserve(account, (units, hold_ms), origin, pages, now);
+            let done = self.reserve(account, (id, units, hold_ms), origin, pages, now);
             return Ok(Done { shadow, ..done });
         }
         for page in &mut pages {
@@ -656,6 +691,11 @@ impl Model {
     ) -> Result<Done, OpError> {
         if self.feature(feature).is_none() {
             return Ok(Done::refused(Verdict::Denied(Denial::UnknownFeature), None));
+        }
+        match self.feature(feature).map(|known| &known.kind) {
+            Some(FeatureKindSpec::Concurrency) => return Err(OpError::SlotsAreHeld),
+            Some(FeatureKindSpec::Rate) => return Err(OpError::RateIsConsumed),
+            _ => {}
         }
         let (limits, origin) = match self.entitled(account, feature, now) {
             (Entitled::Limits(limits), origin) => (limits, origin),
@@ -695,6 +735,7 @@ impl Model {
                 more: Default::default(),
             },
             gone: false,
+            slots: false,
         };
         self.shapes(feature).iter().map(bare).collect()
     }

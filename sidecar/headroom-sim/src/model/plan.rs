@@ -2,10 +2,12 @@
 
 use headroom_core::catalog::{
     EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge, PlanLimitSpec, PlanSpec,
-    Policy,
+    Policy, RateSpec,
 };
 use headroom_core::limits::UNITS_MAX;
+use headroom_core::policy::LimitTerms;
 use headroom_core::resolve::Origin;
+use headroom_core::window::WindowRule;
 
 use super::{Account, Limit, Model, Says, Terms};
 
@@ -15,6 +17,7 @@ pub(crate) enum Entitled {
     On,
     Value(String),
     Limits(Vec<Limit>),
+    Rate(Option<RateSpec>),
 }
 
 impl Model {
@@ -117,6 +120,75 @@ impl Model {
                     _ => nothing,
                 }
             }
+            FeatureKindSpec::Concurrency => {
+                // As a quota with one limit, so that add-ons add up in the same way.
+                let as_limit = |says: EntitlementSpec| match says {
+                    EntitlementSpec::Concurrency { max_units, soft_limits_bp } => {
+                        Some(PlanLimitSpec {
+                            limit: "concurrent".to_owned(),
+                            included_units: max_units,
+                            soft_limits_bp,
+                            policy: Policy::Block,
+                            terms: LimitTerms::default(),
+                        })
+                    }
+                    _ => None,
+                };
+                let mut together: Vec<PlanLimitSpec> =
+                    planned.and_then(as_limit).into_iter().collect();
+                if !addons.is_empty() {
+                    from_plan = Origin::AddOn;
+                }
+                for (says, quantity) in addons {
+                    if let Some(more) = as_limit(says) {
+                        Model::add(&mut together, more, quantity, known.offering.merge);
+                    }
+                }
+                let mut limit = together.pop().map(|l| (l.included_units, l.soft_limits_bp));
+                for says in &overrides {
+                    if let Says::Limit(name, most) = says
+                        && name == "concurrent"
+                    {
+                        limit = Some((*most, limit.map_or(Vec::new(), |(_, soft_bp)| soft_bp)));
+                        from_plan = Origin::Override;
+                    }
+                }
+                let Some((most, mut soft_bp)) = limit else { return nothing };
+                soft_bp.sort_unstable();
+                (Entitled::Limits(vec![slots(most, soft_bp)]), from_plan)
+            }
+            FeatureKindSpec::Rate => {
+                for says in &overrides {
+                    if let Says::Rate(rate) = says {
+                        return (Entitled::Rate(*rate), Origin::Override);
+                    }
+                }
+                let mut all = Vec::new();
+                if let Some(EntitlementSpec::Rate { rate }) = planned {
+                    all.push((rate, from_plan));
+                }
+                for (says, _) in addons {
+                    if let EntitlementSpec::Rate { rate } = says {
+                        all.push((rate, Origin::AddOn));
+                    }
+                }
+                // Of several the fastest, and of the fastest the one with the most at once.
+                let worse = |a: &Option<RateSpec>, b: &Option<RateSpec>| match (a, b) {
+                    (Some(a), Some(b)) => {
+                        let per = |one: &RateSpec, other: &RateSpec| {
+                            u128::from(one.units) * u128::from(other.period_ms.unsigned_abs())
+                        };
+                        (per(a, b), a.burst_units) < (per(b, a), b.burst_units)
+                    }
+                    (a, b) => a.is_some() && b.is_none(),
+                };
+                let is_best =
+                    |(rate, _): &&(_, _)| !all.iter().any(|(other, _)| worse(rate, other));
+                match all.iter().find(is_best) {
+                    Some((rate, origin)) => (Entitled::Rate(*rate), *origin),
+                    None => nothing,
+                }
+            }
             FeatureKindSpec::Quota { .. } => {
                 let mut planned: Vec<PlanLimitSpec> = match planned {
                     Some(EntitlementSpec::Quota { limits }) => limits,
@@ -180,6 +252,7 @@ impl Model {
                     more: planned.terms.clone(),
                 },
                 gone: false,
+                slots: false,
             });
         }
         let mut overridden = false;
@@ -199,9 +272,22 @@ impl Model {
                         more: Default::default(),
                     },
                     gone: false,
+                    slots: false,
                 }),
             }
         }
         (limits, overridden)
+    }
+}
+
+/// The limit of a concurrency.
+pub(crate) fn slots(most: Option<u64>, soft_bp: Vec<u32>) -> Limit {
+    let policy = if most.is_none() { Policy::Unlimited } else { Policy::Block };
+    Limit {
+        limit: "concurrent".to_owned(),
+        window: WindowRule::Lifetime,
+        terms: Terms { included: most, policy, soft_bp, more: LimitTerms::default() },
+        gone: false,
+        slots: true,
     }
 }

@@ -151,7 +151,7 @@ impl Model {
         owed: u128,
         now: i64,
     ) {
-        self.met.push("debt carried by a late commit");
+        self.met.insert("debt carried by a late commit");
         let previous = page.book.used();
         let held = previous + page.reserved + owed;
         let over = page.limit.terms.ceiling().map_or(0, |ceiling| held - held.min(ceiling));
@@ -171,7 +171,7 @@ impl Model {
     ) {
         self.announce(id, page, previous, 0, now);
         if page.book.owes {
-            self.met.push("debt carried into a window");
+            self.met.insert("debt carried into a window");
         }
         let (book, terms) = (&page.book, &page.limit.terms);
         let Some(included) = terms.included() else { return };

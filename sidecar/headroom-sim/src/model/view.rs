@@ -56,14 +56,10 @@ impl Model {
             // The first instant at which it is forgotten.
             Some((last + KEY_HORIZON_MS) / KEY_STEP_MS * KEY_STEP_MS + KEY_STEP_MS)
         });
+        let buckets = accounts().flat_map(|account| self.bucket_edges(account, now));
         let far = now.saturating_add(500 * 24 * 60 * 60 * 1000);
-        windows
-            .chain(holds)
-            .chain(graces)
-            .chain(ends)
-            .chain(keys)
-            .filter(|at| now < *at && *at < far)
-            .collect()
+        let all = windows.chain(holds).chain(graces).chain(ends).chain(keys).chain(buckets);
+        all.filter(|at| now < *at && *at < far).collect()
     }
 
     /// The reservations of an account that are remembered.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use headroom_core::decide::FeatureOp;
-use headroom_core::decision::WindowPhase;
+use headroom_core::decision::{Denial, Verdict, WindowPhase};
 use headroom_core::effect::Effect;
 use headroom_core::signal::SignalName;
 use headroom_core::time::Millis;
@@ -14,6 +14,7 @@ use headroom_engine::ports::{Digest, ProjectionOp, Seq, Table};
 use headroom_engine::record::{self, Record};
 
 use super::{Met, Player, request_word};
+use crate::coverage::Coverage;
 use crate::model::{Answer, Line, Request, Told};
 use crate::observe;
 
@@ -170,6 +171,7 @@ impl Player {
     ) {
         let word = request_word(&request.asked);
         let coverage = &mut self.coverage;
+        self.model.met().iter().for_each(|met| coverage.note(met));
         match expected {
             Err(EngineError::Op(error)) => {
                 coverage.note(&format!("error {error:?}").replace(|c: char| c.is_ascii_digit(), ""))
@@ -185,6 +187,7 @@ impl Player {
                     coverage.note(&format!("{word} in shadow: {denial:?}"));
                 }
                 let binding = answer.binding.as_ref();
+                note_meters(coverage, word, answer);
                 let met = [
                     ("grace with an end in time", binding.is_some_and(|b| b.grace_until.is_some())),
                     (
@@ -223,5 +226,32 @@ impl Player {
                 }
             }
         }
+    }
+}
+
+/// Notes what is of slots and rates alone.
+fn note_meters(coverage: &mut Coverage, word: &str, answer: &Answer) {
+    let Some(limit) = &answer.binding else { return };
+    let is_allowed = answer.verdict.is_allowed();
+    let is_refused =
+        matches!(answer.verdict, Verdict::Denied(Denial::ConcurrencyFull | Denial::RateLimited));
+    let (slots, rate) = (limit.limit == "concurrent", limit.limit == "rate");
+    let gives_back = matches!(word, "release" | "commit 0") && answer.amounts.units > 0;
+    let waits = answer.retry_after_ms.is_some();
+    let over = limit.included.is_some_and(|most| most < limit.reserved);
+    let met = [
+        ("slots admitted", slots && is_allowed && word == "reserve"),
+        ("slots given back", slots && gives_back),
+        ("slots over the most", slots && is_allowed && over),
+        ("a wait for slots", slots && is_refused && waits),
+        ("no wait for slots", slots && is_refused && !waits),
+        ("a rate admitted", rate && is_allowed && word == "consume"),
+        ("a rate replayed", rate && answer.replayed),
+        ("an unlimited rate", rate && limit.included.is_none()),
+        ("a wait for a rate", rate && is_refused && waits),
+        ("no wait for a rate", rate && is_refused && !waits),
+    ];
+    for (what, _) in met.iter().filter(|(_, met)| *met) {
+        coverage.note(what);
     }
 }

@@ -6,7 +6,8 @@ use headroom_sdk::v1::r#override::Value as OverrideValue;
 use headroom_sdk::{AdminClient, Error, v1};
 
 use super::args::{
-    AccountAction, AccountArgs, ClockAction, ClockArgs, Included, Instead, OverrideArgs, ToAdmin,
+    AccountAction, AccountArgs, ClockAction, ClockArgs, Included, Instead, OverrideArgs, Pace,
+    ToAdmin,
 };
 use super::connect::{self, Ended, Failure};
 use super::show::{self, Report};
@@ -133,8 +134,10 @@ async fn list(client: &AdminClient, max: usize) -> Result<Report, Error> {
 }
 
 fn override_of(args: OverrideArgs) -> v1::Override {
-    let OverrideArgs { account: _, feature, instead, included, starts, ends } = args;
-    let Instead { switch, value, limit } = instead;
+    let OverrideArgs { account: _, feature, instead, included, burst, starts, ends } = args;
+    let Instead { switch, value, limit, rate } = instead;
+    let rate =
+        rate.map(|rate| OverrideValue::Rate(v1::RateOverride { rate: rate_of(rate, burst) }));
     let limit = limit.map(|limit| {
         let included_units = match included {
             Some(Included::Units(units)) => Some(units),
@@ -143,14 +146,28 @@ fn override_of(args: OverrideArgs) -> v1::Override {
         OverrideValue::Limit(v1::LimitOverride { limit, included_units })
     });
     // The command line has exactly one of them.
-    let value =
-        limit.or(switch.map(OverrideValue::SwitchOn)).or(value.map(OverrideValue::ConfigValue));
+    let value = limit
+        .or(rate)
+        .or(switch.map(OverrideValue::SwitchOn))
+        .or(value.map(OverrideValue::ConfigValue));
     v1::Override {
         feature,
         value,
         starts_at: starts.map(Into::into),
         ends_at: ends.map(Into::into),
     }
+}
+
+/// Without a word about the burst, what comes back in one period can be taken at once.
+fn rate_of(pace: Pace, burst: Option<u64>) -> Option<v1::Rate> {
+    let Pace::Units(units, period_ms) = pace else { return None };
+    let nanos = i32::try_from(period_ms % 1000 * 1_000_000).unwrap_or_default();
+    let wire = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
+    Some(v1::Rate {
+        units: wire(units),
+        period: Some(prost_types::Duration { seconds: period_ms / 1000, nanos }),
+        burst_units: wire(burst.unwrap_or(units)),
+    })
 }
 
 /// JSON as the wire has it.

@@ -358,9 +358,12 @@ pub(super) struct OverrideArgs {
     pub(super) feature: String,
     #[command(flatten)]
     pub(super) instead: Instead,
-    /// For a quota: the included units
+    /// For a quota: the included units; for a concurrency: the most at a time
     #[arg(long, value_name = "UNITS|unlimited", value_parser = included, requires = "limit")]
     pub(super) included: Option<Included>,
+    /// For a rate: how many at once [default: what comes back in one period]
+    #[arg(long, value_name = "UNITS", value_parser = units, requires = "rate")]
+    pub(super) burst: Option<u64>,
     /// From when on it counts [default: at once]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) starts: Option<SystemTime>,
@@ -379,9 +382,21 @@ pub(super) struct Instead {
     /// For a config: the value
     #[arg(long, value_name = "JSON", value_parser = json_text)]
     pub(super) value: Option<String>,
-    /// For a quota: the limit's name
+    /// For a quota: the limit's name; for a concurrency: `concurrent`
     #[arg(long, requires = "included")]
     pub(super) limit: Option<String>,
+    /// For a rate: how fast, as in "100 per second" or "5 per 10s"
+    #[arg(long, value_name = "RATE|unlimited", value_parser = pace)]
+    pub(super) rate: Option<Pace>,
+}
+
+/// How fast a rate of an override is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// So many units per so many milliseconds.
+    Units(u64, i64),
+    /// No bound.
+    Unlimited,
 }
 
 /// Included units of an override.
@@ -480,6 +495,13 @@ fn included(text: &str) -> Result<Included, String> {
             let units = i64::try_from(units).map_err(|_| format!("`{text}` is too large"))?;
             Ok(Included::Units(units))
         }
+    }
+}
+
+fn pace(text: &str) -> Result<Pace, String> {
+    match text {
+        "unlimited" => Ok(Pace::Unlimited),
+        _ => values::rate(text).map(|(units, period_ms)| Pace::Units(units, period_ms)),
     }
 }
 

@@ -1,6 +1,8 @@
 use clap::CommandFactory as _;
 
-use super::args::{AccountAction, Cli, ClockAction, Command, Included, OverrideArgs, Question};
+use super::args::{
+    AccountAction, Cli, ClockAction, Command, Included, OverrideArgs, Pace, Question,
+};
 use super::*;
 
 #[test]
@@ -28,7 +30,30 @@ fn questions_are_read() {
 }
 
 #[test]
-fn an_override_is_one_of_three() {
+fn an_override_of_a_rate_has_a_pace_and_a_burst() {
+    let read = |more: &[&str]| {
+        let words = ["headroom", "account", "override", "acme", "api"];
+        let parsed = Cli::try_parse_from(words.iter().chain(more));
+        match parsed.map(|cli| cli.command) {
+            Ok(Command::Account(args)) => match args.action {
+                AccountAction::Override(over) => Ok((over.instead.rate, over.burst)),
+                _ => panic!("an override"),
+            },
+            Ok(_) => panic!("an account command"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let pace = Some(Pace::Units(100, 1_000));
+    assert_eq!(read(&["--rate", "100 per second"]), Ok((pace, None)));
+    assert_eq!(read(&["--rate", "100 per second", "--burst", "200"]), Ok((pace, Some(200))));
+    assert_eq!(read(&["--rate", "unlimited"]), Ok((Some(Pace::Unlimited), None)));
+    assert!(read(&["--rate", "100/s"]).unwrap_err().contains("write it as `100 per second`"));
+    assert!(read(&["--burst", "5"]).is_err());
+    assert!(read(&["--rate", "1 per hour", "--switch", "on"]).is_err());
+}
+
+#[test]
+fn an_override_is_one_of_four() {
     let read = |line: &str| match parse(line) {
         Ok(Command::Account(args)) => match args.action {
             AccountAction::Override(OverrideArgs { instead, included, .. }) => {

@@ -4,6 +4,7 @@
 //! tells all. Something harmless stands in for unreadable parts: a problem that is not in the file
 //! would be worse than one that comes a round later.
 
+mod meters;
 mod places;
 mod policy;
 mod spans;
@@ -153,12 +154,19 @@ enum KindWord {
     Switch,
     Config,
     Quota,
+    Concurrency,
+    Rate,
 }
 
 /// `None` when its kind could not be read.
 fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
-    let words =
-        [("quota", KindWord::Quota), ("switch", KindWord::Switch), ("config", KindWord::Config)];
+    let words = [
+        ("quota", KindWord::Quota),
+        ("concurrency", KindWord::Concurrency),
+        ("rate", KindWord::Rate),
+        ("switch", KindWord::Switch),
+        ("config", KindWord::Config),
+    ];
     let mut fields = reader.fields(entry, "a mapping with `name` and `kind`")?;
     let name = fields.required("name").and_then(|entry| reader.text(entry));
     let kind = fields.required("kind").and_then(|entry| reader.word(entry, &words));
@@ -169,10 +177,7 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
     let mut scale = 0;
     let kind = match kind {
         Some(KindWord::Quota) => {
-            unit = fields
-                .optional("unit")
-                .and_then(|entry| reader.text(entry))
-                .unwrap_or_else(|| DEFAULT_UNIT.to_owned());
+            unit = read_unit(reader, fields.optional("unit"));
             scale = fields
                 .optional("scale")
                 .and_then(|entry| reader.whole_number(entry, 0..=9))
@@ -181,10 +186,21 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
             let limits = fields.required("limits").and_then(|entry| read_limits(reader, entry));
             limits.map(|limits| FeatureKindSpec::Quota { limits })
         }
+        Some(word @ (KindWord::Concurrency | KindWord::Rate)) => {
+            let (kind, kind_word) = match word {
+                KindWord::Rate => (FeatureKindSpec::Rate, "rate"),
+                _ => (FeatureKindSpec::Concurrency, "concurrency"),
+            };
+            unit = read_unit(reader, fields.optional("unit"));
+            for key in ["scale", "limits"] {
+                fields.misplaced(key, &format!("a {kind_word} has no `{key}`, only a quota has"));
+            }
+            Some(kind)
+        }
         Some(word @ (KindWord::Switch | KindWord::Config)) => {
             let (kind, kind_word) = match word {
                 KindWord::Config => (FeatureKindSpec::Config, "config"),
-                KindWord::Switch | KindWord::Quota => (FeatureKindSpec::Switch, "switch"),
+                _ => (FeatureKindSpec::Switch, "switch"),
             };
             for key in ["unit", "scale", "limits"] {
                 fields.misplaced(key, &format!("a {kind_word} has no `{key}`, only a quota has"));
@@ -217,6 +233,10 @@ fn read_offering(reader: &Reader, fields: &mut Fields<'_, '_>) -> Offering {
         is_paused: is_paused.unwrap_or(usual.is_paused),
         rollout_bp: rollout_bp.unwrap_or(usual.rollout_bp),
     }
+}
+
+fn read_unit(reader: &Reader, entry: Option<Entry<'_>>) -> String {
+    entry.and_then(|entry| reader.text(entry)).unwrap_or_else(|| DEFAULT_UNIT.to_owned())
 }
 
 fn read_limits(reader: &Reader, entry: Entry<'_>) -> Option<Vec<LimitSpec>> {
@@ -393,6 +413,8 @@ fn read_entitlement(
             };
             Some(EntitlementSpec::Quota { limits: entries.iter().map(read).collect() })
         }
+        Some(FeatureKindSpec::Concurrency) => meters::read_concurrency(reader, entry),
+        Some(FeatureKindSpec::Rate) => meters::read_rate(reader, entry),
         // The check finds that the feature is unknown, whatever is given.
         None => Some(EntitlementSpec::Switch { on: true }),
     }
@@ -405,11 +427,7 @@ fn read_plan_limit(reader: &Reader, entry: Entry<'_>) -> Option<PlanLimitSpec> {
     let policy = fields.optional("policy");
     let debt = fields.optional("debt");
     fields.end();
-    let soft_limits_bp = soft_limits.map(|entry| {
-        let items = reader.list(entry, "a list of percentages, as `[80%, 95%]`")?;
-        let read: Vec<_> = items.map(|item| reader.percent_bp(item)).collect();
-        read.into_iter().collect::<Option<Vec<u32>>>()
-    });
+    let soft_limits_bp = read_soft_limits(reader, soft_limits);
     let policy = match (policy, included) {
         (Some(entry), _) => policy::read_policy(reader, entry),
         (None, Some(None)) => Some((Policy::Unlimited, LimitTerms::default())),
@@ -420,10 +438,17 @@ fn read_plan_limit(reader: &Reader, entry: Entry<'_>) -> Option<PlanLimitSpec> {
     Some(PlanLimitSpec {
         limit: entry.name.to_owned(),
         included_units: included?,
-        soft_limits_bp: soft_limits_bp.unwrap_or_else(|| Some(vec![]))?,
+        soft_limits_bp: soft_limits_bp?,
         policy,
         terms: LimitTerms { carries_debt: carries_debt?, ..terms },
     })
+}
+
+fn read_soft_limits(reader: &Reader, entry: Option<Entry<'_>>) -> Option<Vec<u32>> {
+    let Some(entry) = entry else { return Some(vec![]) };
+    let items = reader.list(entry, "a list of percentages, as `[80%, 95%]`")?;
+    let read: Vec<_> = items.map(|item| reader.percent_bp(item)).collect();
+    read.into_iter().collect()
 }
 
 /// `Some(None)` is unlimited.
@@ -431,7 +456,8 @@ fn read_included(reader: &Reader, entry: Entry<'_>) -> Option<Option<u64>> {
     match &entry.node.value {
         Value::Plain(word) if word == "unlimited" => Some(None),
         Value::Plain(word) if word.starts_with(char::is_alphabetic) => {
-            let message = format!("`included` must be a number or `unlimited`, found `{word}`");
+            let name = entry.name;
+            let message = format!("`{name}` must be a number or `unlimited`, found `{word}`");
             reader.note(Problem::at(entry.place(), message).suggest(word, ["unlimited"]));
             None
         }
@@ -544,6 +570,7 @@ fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
     read("grace_started", &mut switches.grace_started);
     read("grace_ending", &mut switches.grace_ending);
     read("overage_started", &mut switches.overage_started);
+    read("api_tier_exceeded", &mut switches.api_tier_exceeded);
     fields.end();
     switches
 }

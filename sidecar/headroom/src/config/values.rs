@@ -76,6 +76,32 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     ms.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too large"))
 }
 
+/// A rate: units and the period in milliseconds, as `100 per second`; also `minute`, `hour`, `day`, and
+/// durations, as `5 per 10s`.
+pub fn rate(text: &str) -> Result<(u64, i64), String> {
+    const PERIODS: [(&str, i64); 4] =
+        [("second", 1_000), ("minute", 60_000), ("hour", 3_600_000), ("day", 86_400_000)];
+    let Some((units, period)) = text.split_once(" per ") else {
+        let text = quoted(text);
+        return Err(format!("{text} is not a rate, write it as `100 per second` or `5 per 10s`"));
+    };
+    let units = whole_number(units.trim())?;
+    let period = period.trim();
+    if let Some((_, period_ms)) = PERIODS.iter().find(|(word, _)| *word == period) {
+        return Ok((units, *period_ms));
+    }
+    if period.starts_with(char::is_alphabetic) {
+        let period = quoted(period);
+        return Err(format!(
+            "{period} is not a period: write `second`, `minute`, `hour`, `day` or a duration, as `10s`"
+        ));
+    }
+    let period_ms = duration(period)?.as_millis();
+    i64::try_from(period_ms)
+        .map(|period_ms| (units, period_ms))
+        .map_err(|_| format!("{} is too large", quoted(text)))
+}
+
 /// A size in bytes: a whole number and a unit, as `512B`, `64KiB`, `256MiB`, `1GiB`.
 pub fn size_bytes(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 5] =
@@ -147,6 +173,24 @@ mod tests {
         check(percent_bp(".5%"), Err("`.5%` is not a percentage, write it as `80%` or `12.5%`"));
         check(percent_bp("5.%"), Err("`5.%` is not a percentage, write it as `80%` or `12.5%`"));
         check(percent_bp("99999999%"), Err("`99999999%` is too large"));
+    }
+
+    #[test]
+    fn rates_are_units_per_period() {
+        check(rate("100 per second"), Ok((100, 1_000)));
+        check(rate("1_000 per minute"), Ok((1_000, 60_000)));
+        check(rate("7 per hour"), Ok((7, 3_600_000)));
+        check(rate("7  per  day"), Ok((7, 86_400_000)));
+        check(rate("5 per 250ms"), Ok((5, 250)));
+        let wrong = "is not a rate, write it as `100 per second` or `5 per 10s`";
+        check(rate("100/s"), Err(&format!("`100/s` {wrong}")));
+        check(rate("100"), Err(&format!("`100` {wrong}")));
+        check(rate("-1 per second"), Err("`-1` is negative"));
+        check(rate("1.5 per second"), Err("`1.5` is not a whole number"));
+        let periods = "write `second`, `minute`, `hour`, `day` or a duration, as `10s`";
+        check(rate("1 per week"), Err(&format!("`week` is not a period: {periods}")));
+        check(rate("1 per 10m"), Err("`10m` is not a duration: is it `10min`?"));
+        check(rate("1 per 200000000000000d"), Err("`200000000000000d` is too large"));
     }
 
     #[test]

@@ -111,6 +111,10 @@ impl Administration {
                     included.map(|u| parse::units("included_units", u, 0)).transpose()?;
                 OverrideChange::Limit(parse::id("override.limit", &limit.limit)?, included)
             }
+            Value::Rate(rate) => {
+                let rate = rate.rate.as_ref().map(|rate| parse::rate("override.rate", rate));
+                OverrideChange::Rate(rate.transpose()?)
+            }
         };
         let instant = |field, at: &Option<prost_types::Timestamp>| {
             at.as_ref().map(|at| parse::timestamp(field, at)).transpose()
@@ -306,6 +310,9 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1:
                 limit: catalog.text(*limit).to_owned(),
                 included_units: included_units.map(int),
             }),
+            OverrideValue::Rate { rate } => {
+                Value::Rate(v1::RateOverride { rate: rate.map(present::rate) })
+            }
         }),
         starts_at: (one.starts_at != Millis(i64::MIN)).then(|| timestamp(one.starts_at)),
         ends_at: (one.ends_at != Millis::FOREVER).then(|| timestamp(one.ends_at)),

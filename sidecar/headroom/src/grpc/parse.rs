@@ -1,7 +1,9 @@
 //! Messages into requests: all validation of what clients send.
 
+use headroom_core::catalog::RateSpec;
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::limits::{HOLD_MS_MAX, UNITS_MAX};
+use headroom_core::rate::Rate;
 use headroom_core::reservation::ReservationId;
 use headroom_core::time::Millis;
 use headroom_engine::engine::{FeatureRequest, HoldRequest, Wants};
@@ -77,6 +79,22 @@ fn reservation(text: &str) -> Result<ReservationId, WireError> {
         .ok_or_else(|| WireError::field("reservation_id", "is not an id that Reserve returned"))
 }
 
+/// A rate.
+pub fn rate(field: &str, rate: &v1::Rate) -> Result<Rate, WireError> {
+    let period = rate.period.unwrap_or_default();
+    let period_ms = period.seconds.checked_mul(1000);
+    let period_ms = period_ms.and_then(|ms| ms.checked_add(i64::from(period.nanos) / 1_000_000));
+    let spec = RateSpec {
+        units: units("units", rate.units, 1)?,
+        period_ms: period_ms.unwrap_or_default(),
+        burst_units: units("burst_units", rate.burst_units, 1)?,
+    };
+    Rate::new(spec).ok_or_else(|| {
+        let problem = "its period must be 1 ms to 1 day, and an empty bucket full within 7 days";
+        WireError::field(field, problem)
+    })
+}
+
 fn hold_ms(field: &prost_types::Duration) -> Result<i64, WireError> {
     let ms = field
         .seconds
@@ -150,7 +168,9 @@ pub fn reserve(
     now: Millis,
 ) -> Result<Asked<FeatureRequest<'_>>, WireError> {
     let hold_ms = rq.hold_for.as_ref().map_or(Ok(HOLD_MS_DEFAULT), hold_ms)?;
-    let op = FeatureOp::Reserve { units: units("units", rq.units, 1)?, hold_ms };
+    // 0 is left out; whether it may be depends on the feature: `Shared::feature`.
+    let op =
+        FeatureOp::Reserve { units: units("units", rq.units, u64::from(rq.units != 0))?, hold_ms };
     feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
 }
 

@@ -3,11 +3,12 @@
 //! A decision is written straight into the bytes of its message, because every request has one and
 //! its parts are borrowed (`headroom_proto::encoded`). The numbers are the fields' in the proto files.
 
-use headroom_core::catalog::{Catalog, Policy};
+use headroom_core::catalog::{Catalog, FeatureKind, Policy};
 use headroom_core::decision::{Decision, Denial, LimitState, Verdict, WindowPhase};
 use headroom_core::ledger::Ledger;
 use headroom_core::projection::{Projection, project};
 use headroom_core::prompt::{self, Severity};
+use headroom_core::rate::Rate;
 use headroom_core::resolve::Origin;
 use headroom_core::time::Millis;
 use headroom_engine::engine::Reply;
@@ -111,7 +112,9 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fie
         return;
     }
     let projected = decided.binding.as_ref().map(|limit| {
-        let projected = project(limit, reply.created_at, scene.now);
+        let feature = catalog.feature_of(limit.ledger.feature).map(|ix| catalog.feature(ix));
+        let adds_up = feature.is_some_and(|feature| feature.kind.adds_up());
+        let projected = adds_up.then(|| project(limit, reply.created_at, scene.now)).flatten();
         (limit, projected)
     });
     if include.prompt
@@ -155,6 +158,8 @@ pub fn reason(denial: Option<Denial>) -> v1::Denial {
         Denial::SubscriptionEnded => v1::Denial::SubscriptionEnded,
         Denial::NotInPlan => v1::Denial::NotInPlan,
         Denial::FeaturePaused => v1::Denial::FeaturePaused,
+        Denial::RateLimited => v1::Denial::RateLimited,
+        Denial::ConcurrencyFull => v1::Denial::ConcurrencyFull,
         Denial::QuotaExhausted => v1::Denial::QuotaExhausted,
         Denial::SpendCapReached => v1::Denial::SpendCapReached,
         Denial::InFlight => v1::Denial::InFlight,
@@ -272,7 +277,10 @@ fn made_prompt(
     let limit = decided.binding.as_ref().and_then(|state| {
         Some(LimitFacts {
             limit: catalog.text(state.ledger.limit),
-            used_units: state.ledger.used,
+            used_units: match feature.kind {
+                FeatureKind::Concurrency { .. } => state.ledger.held(),
+                _ => state.ledger.used,
+            },
             included_units: state.included_units?,
             frees_at: Some(state.frees_at).filter(|at| *at != Millis::FOREVER),
             reaches_limit_at: match projected {
@@ -329,6 +337,15 @@ fn put_timestamp(out: &mut Fields<'_>, tag: u32, at: Millis) {
         out.int(1, at.seconds);
         out.int(2, i64::from(at.nanos));
     });
+}
+
+/// How fast a rate is.
+pub fn rate(rate: Rate) -> v1::Rate {
+    v1::Rate {
+        units: int(rate.units()),
+        period: Some(duration(rate.period_ms())),
+        burst_units: int(rate.burst_units()),
+    }
 }
 
 /// An instant.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use headroom_core::catalog::Catalog;
+use headroom_core::catalog::{Catalog, FeatureKind};
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::decision::{Denial, Verdict};
 use headroom_core::time::Millis;
@@ -13,7 +13,7 @@ use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
 
 use crate::clock::Clock;
-use crate::grpc::parse::Asked;
+use crate::grpc::parse::{self, Asked};
 use crate::grpc::present::{self, Scene};
 use crate::grpc::status::WireError;
 use crate::prompts::Renderer;
@@ -50,14 +50,26 @@ pub struct Answered {
     pub wait_for: Option<Seq>,
 }
 
+/// What a Reserve without units is for: one slot. Of what is used up nobody guesses how much.
+fn usual_units(catalog: &Catalog, feature: &str) -> Result<u64, WireError> {
+    let kind = catalog.feature_named(feature).map(|ix| &catalog.feature(ix).kind);
+    match kind {
+        Some(FeatureKind::Concurrency { .. }) => Ok(1),
+        _ => parse::units("units", 0, 1),
+    }
+}
+
 impl Shared {
     /// Decides a request about a feature, and writes the fields of the answer to `out`.
     pub fn feature(
         &self,
-        asked: Asked<FeatureRequest<'_>>,
+        mut asked: Asked<FeatureRequest<'_>>,
         out: &mut Fields<'_>,
     ) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();
+        if let FeatureOp::Reserve { units: units @ 0, .. } = &mut asked.request.op {
+            *units = usual_units(&catalog, asked.request.feature)?;
+        }
         let rq = &asked.request;
         let reply = self.engine.feature(&catalog, rq)?;
         let operation = match rq.op {

@@ -125,7 +125,9 @@ impl From<DecodeError> for WireError {
 impl From<EngineError> for WireError {
     fn from(error: EngineError) -> WireError {
         let reason = match &error {
-            EngineError::Op(OpError::WrongFeatureKind) => ErrorReason::WrongFeatureKind,
+            EngineError::Op(
+                OpError::WrongFeatureKind | OpError::SlotsAreHeld | OpError::RateIsConsumed,
+            ) => ErrorReason::WrongFeatureKind,
             EngineError::Op(OpError::CounterFull) => ErrorReason::CounterFull,
             EngineError::Op(OpError::UnknownReservation) => ErrorReason::UnknownReservation,
             EngineError::Op(OpError::ReservationClosed { .. }) => ErrorReason::ReservationClosed,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use headroom_core::catalog::{
-    CatalogSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PromptSpec, Scenario, SpecProblem,
+    CONCURRENT_LIMIT, CatalogSpec, FeatureKindSpec, FeatureSpec, PromptSpec, RATE_LIMIT, Scenario,
+    SpecProblem,
 };
 use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
@@ -151,14 +152,27 @@ impl Trial<'_> {
                         limits.iter().flat_map(|limit| [(limit, true), (limit, false)])
                     {
                         for has_end in ends(limit.window) {
-                            let facts = sample_of_limit(feature, limit, *has_end, is_projected);
+                            let facts = sample_of(feature, &limit.limit, *has_end, is_projected);
                             let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
                             let case = (true, *has_end, is_projected, is_offered);
                             cases.entry(case).or_insert(facts);
                         }
                     }
                 }
-                (
+                // Slots have no end, a bucket is full again at some time; neither has a pace.
+                (Scenario::NearLimit | Scenario::LimitHit, FeatureKindSpec::Concurrency) => {
+                    let facts = sample_of(feature, CONCURRENT_LIMIT, false, false);
+                    let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
+                    cases.entry((true, false, false, is_offered)).or_insert(facts);
+                }
+                (Scenario::LimitHit, FeatureKindSpec::Rate) => {
+                    let facts = sample_of(feature, RATE_LIMIT, true, false);
+                    let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
+                    cases.entry((true, true, false, is_offered)).or_insert(facts);
+                }
+                (Scenario::Grace, FeatureKindSpec::Concurrency)
+                | (Scenario::NearLimit | Scenario::Grace, FeatureKindSpec::Rate)
+                | (
                     Scenario::NearLimit | Scenario::LimitHit | Scenario::Grace,
                     FeatureKindSpec::Switch | FeatureKindSpec::Config,
                 ) => {}
@@ -199,16 +213,16 @@ fn sample(feature: &FeatureSpec) -> Facts<'_> {
     }
 }
 
-fn sample_of_limit<'a>(
+fn sample_of<'a>(
     feature: &'a FeatureSpec,
-    limit: &'a LimitSpec,
+    limit: &'a str,
     has_end: bool,
     is_projected: bool,
 ) -> Facts<'a> {
     const DAY_MS: i64 = 24 * 60 * 60 * 1000;
     let facts = sample(feature);
     let limit = LimitFacts {
-        limit: &limit.limit,
+        limit,
         used_units: 800_000,
         included_units: 1_000_000,
         frees_at: has_end.then(|| facts.now.plus(20 * DAY_MS)),

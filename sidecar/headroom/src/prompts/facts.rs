@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use headroom_core::catalog::{CatalogSpec, EntitlementSpec, Price};
+use headroom_core::catalog::{CONCURRENT_LIMIT, CatalogSpec, EntitlementSpec, Price, RATE_LIMIT};
 use headroom_core::time::Millis;
 use jiff::tz::TimeZone;
 use minijinja::value::{Enumerator, Object, Value};
@@ -43,9 +43,9 @@ pub struct Facts<'a> {
 pub struct LimitFacts<'a> {
     /// Its name.
     pub limit: &'a str,
-    /// Units used in the window.
+    /// Units used in the window; of a concurrency those held, of a rate those that have not come back.
     pub used_units: u64,
-    /// Included units of the window.
+    /// Included units of the window; of a concurrency the most at a time, of a rate the burst.
     pub included_units: u64,
     /// When units next come free by time alone. `None`: never, or nothing has begun a window.
     pub frees_at: Option<Millis>,
@@ -68,11 +68,18 @@ impl Offer {
         let plan = spec.plans.iter().find(|known| known.plan == plan)?;
         let mut included = BTreeMap::new();
         for (feature, entitlement) in &plan.entitlements {
-            if let EntitlementSpec::Quota { limits } = entitlement {
-                for limit in limits {
-                    let key = (feature.clone(), limit.limit.clone());
-                    included.insert(key, limit.included_units);
+            let mut put = |limit: &str, units: Option<u64>| {
+                included.insert((feature.clone(), limit.to_owned()), units);
+            };
+            match entitlement {
+                EntitlementSpec::Quota { limits } => {
+                    limits.iter().for_each(|limit| put(&limit.limit, limit.included_units));
                 }
+                EntitlementSpec::Concurrency { max_units, .. } => put(CONCURRENT_LIMIT, *max_units),
+                EntitlementSpec::Rate { rate } => {
+                    put(RATE_LIMIT, rate.map(|rate| rate.burst_units));
+                }
+                EntitlementSpec::Switch { .. } | EntitlementSpec::Config { .. } => {}
             }
         }
         let price = plan.price.clone();

@@ -75,6 +75,7 @@ fn write(
         @ (SignalName::GraceStarted | SignalName::GraceEnding | SignalName::OverageStarted) => {
             name.as_str().to_owned()
         }
+        SignalName::ApiTierExceeded => "tier".to_owned(),
     };
     // An account's id may hold any character; the parts after it hold no slash, so that two keys
     // are equal only if all their parts are.

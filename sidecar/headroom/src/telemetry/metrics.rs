@@ -303,7 +303,7 @@ mod tests {
     fn every_enum_value_has_a_cell() {
         let counts = Counts::new();
         assert_eq!(counts.verdicts, Verdict::Denied as usize + 1);
-        assert_eq!(counts.denials.len(), Denial::SpendCapReached as usize + 1);
+        assert_eq!(counts.denials.len(), Denial::ConcurrencyFull as usize + 1);
         assert_eq!(counts.errors.len(), ErrorReason::Internal as usize + 1);
     }
 }

@@ -5,6 +5,7 @@
 
 mod input;
 mod kill;
+mod meters;
 mod operations;
 mod policies;
 mod race;

@@ -163,6 +163,10 @@ fn override_text(over: &v1::Override) -> String {
             );
             format!("{feature} {}: {included}", limit.limit)
         }
+        Some(OverrideValue::Rate(over)) => match over.rate {
+            Some(rate) => format!("{feature}: {}", rate_text(&rate)),
+            None => format!("{feature}: unlimited"),
+        },
         None => format!("{feature}: unknown to this version"),
     };
     for (word, at) in [("from", &over.starts_at), ("until", &over.ends_at)] {
@@ -218,6 +222,7 @@ fn override_json(over: &v1::Override) -> Value {
             json["limit"] = json!(limit.limit);
             json["included_units"] = json!(limit.included_units);
         }
+        Some(OverrideValue::Rate(over)) => json["rate"] = json!(over.rate.as_ref().map(rate_json)),
         None => {}
     }
     for (key, at) in [("starts_at", &over.starts_at), ("ends_at", &over.ends_at)] {
@@ -226,6 +231,25 @@ fn override_json(over: &v1::Override) -> Value {
         }
     }
     json
+}
+
+fn rate_text(rate: &v1::Rate) -> String {
+    let units = |units: i64| display_units(units.cast_unsigned(), 0);
+    let (pace, burst) = (units(rate.units), units(rate.burst_units));
+    format!("{pace} per {} ms, {burst} at once", period_ms(rate))
+}
+
+fn rate_json(rate: &v1::Rate) -> Value {
+    json!({
+        "units": rate.units,
+        "period_ms": period_ms(rate),
+        "burst_units": rate.burst_units,
+    })
+}
+
+fn period_ms(rate: &v1::Rate) -> i64 {
+    let period = rate.period.unwrap_or_default();
+    period.seconds * 1000 + i64::from(period.nanos) / 1_000_000
 }
 
 fn facts(account: &v1::Account) -> Vec<(String, Value)> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT};
 use headroom_sdk::{
     Committed, Decision, Entitlement, Entitlements, Extended, LimitState, Projection,
     ProjectionState, Prompt, Recorded, Released, Reserved, UsageWindow,
@@ -148,7 +149,14 @@ fn entitlement_text(entitlement: &Entitlement) -> String {
     match (&entitlement.denial, &entitlement.config_value) {
         (Some(denial), _) => format!("no, {}", spaced(&word(denial.as_str_name(), "DENIAL_"))),
         (None, Some(value)) => value.clone(),
-        (None, None) if entitlement.allowed => "yes".to_owned(),
+        (None, None) if entitlement.allowed => match &entitlement.rate {
+            Some(rate) => {
+                let (pace, burst) =
+                    (display_units(rate.units, 0), display_units(rate.burst_units, 0));
+                format!("yes, {pace} per {} ms, {burst} at once", millis(rate.period))
+            }
+            None => "yes".to_owned(),
+        },
         (None, None) => "no".to_owned(),
     }
 }
@@ -163,6 +171,11 @@ fn entitlement_json(entitlement: &Entitlement) -> Value {
         "denial": entitlement.denial.map(|denial| word(denial.as_str_name(), "DENIAL_")),
         "config_value": config_json(entitlement.config_value.as_deref()),
         "limits": entitlement.limits.iter().map(limit_json).collect::<Vec<_>>(),
+        "rate": entitlement.rate.map(|rate| json!({
+            "units": rate.units,
+            "period_ms": millis(rate.period),
+            "burst_units": rate.burst_units,
+        })),
         "origin": entitlement.origin.as_ref().map(|o| word(o.kind.as_str_name(), "ORIGIN_KIND_")),
     })
 }
@@ -180,7 +193,11 @@ fn decision_text(decision: &Decision) -> String {
         text += &format!(", in shadow mode (it would have been refused: {denial})");
     }
     if let Some(wait) = decision.retry_after {
-        text += &format!(", try again in {} s", wait.as_secs());
+        // Never earlier than it is worth it.
+        text += &match wait.as_secs() {
+            0 => format!(", try again in {} ms", millis(wait)),
+            secs => format!(", try again in {} s", secs + u64::from(wait.subsec_nanos() > 0)),
+        };
     }
     if decision.replayed {
         text += " (the answer of the first write with this key)";
@@ -209,7 +226,8 @@ fn limits_text<'a>(limits: impl Iterator<Item = &'a LimitState>) -> String {
 fn limit_row(limit: &LimitState) -> Vec<String> {
     let units = |units: u64| display_units(units, 0);
     let mut notes = Vec::new();
-    if limit.reserved_units > 0 {
+    let is_slots = limit.limit == CONCURRENT_LIMIT;
+    if limit.reserved_units > 0 && !is_slots {
         notes.push(format!("{} reserved", units(limit.reserved_units)));
     }
     if limit.overage_units > 0 {
@@ -230,18 +248,28 @@ fn limit_row(limit: &LimitState) -> Vec<String> {
     if limit.debt_units > 0 {
         notes.push(format!("{} debt", units(limit.debt_units)));
     }
-    notes.push(match (limit.window_start, limit.frees_at()) {
-        (None, _) => "begins with the first use".to_owned(),
-        (_, Some(at)) if limit.sliding => format!("the oldest leave at {}", instant(at)),
-        (_, None) if limit.sliding => "sliding".to_owned(),
-        (_, Some(at)) => format!("until {}", instant(at)),
-        (_, None) => "for ever".to_owned(),
-    });
-    let used = match limit.included_units {
-        Some(included) => format!("{} of {} used", units(limit.used_units), units(included)),
-        None => format!("{} used, unlimited", units(limit.used_units)),
+    match (limit.window_start, limit.frees_at()) {
+        _ if is_slots => {}
+        (_, Some(at)) if limit.limit == RATE_LIMIT => {
+            notes.push(format!("full at {}", instant(at)));
+        }
+        (None, _) => notes.push("begins with the first use".to_owned()),
+        (_, Some(at)) if limit.sliding => {
+            notes.push(format!("the oldest leave at {}", instant(at)))
+        }
+        (_, None) if limit.sliding => notes.push("sliding".to_owned()),
+        (_, Some(at)) => notes.push(format!("until {}", instant(at))),
+        (_, None) => notes.push("for ever".to_owned()),
+    }
+    let (count, how, left) = match is_slots {
+        true => (limit.reserved_units, "held", limit.drawable_units_remaining),
+        false => (limit.used_units, "used", limit.settled_units_remaining),
     };
-    let left = match limit.settled_units_remaining {
+    let used = match limit.included_units {
+        Some(included) => format!("{} of {} {how}", units(count), units(included)),
+        None => format!("{} {how}, unlimited", units(count)),
+    };
+    let left = match left {
         Some(left) => format!("{} left", units(left)),
         None => String::new(),
     };

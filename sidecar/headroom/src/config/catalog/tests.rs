@@ -141,7 +141,10 @@ fn one_mistake_is_one_problem() {
     check(
         "kind: quota",
         "kind: qota",
-        "c:5:11: `kind` must be `quota`, `switch` or `config`, found `qota`, did you mean `quota`?",
+        concat!(
+            "c:5:11: `kind` must be `quota`, `concurrency`, `rate`, `switch` or `config`, found ",
+            "`qota`, did you mean `quota`?",
+        ),
     );
     check(
         "rollout: 12.5%",
@@ -204,22 +207,138 @@ fn one_mistake_is_one_problem() {
         "scenario: grace",
         "scenario: grase",
         concat!(
-            "c:31:28: `scenario` must be `near_limit`, `limit_hit`, `grace` or `locked_feature`, ",
+            "c:33:28: `scenario` must be `near_limit`, `limit_hit`, `grace` or `locked_feature`, ",
             "found `grase`, did you mean `grace`?",
         ),
     );
     check(
         "title: T",
         "title: '{{ usd }}'",
-        "c:31:78: unknown fact `usd` in the template, did you mean `used`?",
+        "c:33:78: unknown fact `usd` in the template, did you mean `used`?",
     );
-    check("offer: pro }", "offer: prp }", "c:31:96: unknown plan `prp`, did you mean `pro`?");
+    check("offer: pro }", "offer: prp }", "c:33:96: unknown plan `prp`, did you mean `pro`?");
     check(
         "signals: {",
         "signals: [",
-        "c:33:1: not valid YAML: while parsing a flow sequence, expected ',' or ']'",
+        "c:35:1: not valid YAML: while parsing a flow sequence, expected ',' or ']'",
     );
     check("features:", "fetures:", "c:2:1: unknown key `fetures`, did you mean `features`?");
+}
+
+/// A good catalog with slots and a rate; each test changes one thing.
+const METERS: &str = "\
+features:
+  jobs: { name: Jobs, kind: concurrency, unit: jobs }
+  api: { name: API calls, kind: rate }
+plans:
+  free:
+    name: Free
+    entitlements:
+      jobs: { max: 5, soft_limits: [80%] }
+      api: { rate: 100 per second, burst: 200 }
+signals: { api_tier_exceeded: off }
+";
+
+#[test]
+fn slots_and_rates_are_read() {
+    let parsed = parse("c", METERS.as_bytes(), &NoSecrets).unwrap().spec;
+    let kinds: Vec<_> = parsed.features.iter().map(|f| (&f.kind, f.unit.as_str())).collect();
+    assert_eq!(
+        kinds,
+        [(&FeatureKindSpec::Concurrency, "jobs"), (&FeatureKindSpec::Rate, DEFAULT_UNIT)]
+    );
+    assert!(!parsed.signals.api_tier_exceeded);
+    let given = |text: &str| {
+        let text = METERS.replacen("{ rate: 100 per second, burst: 200 }", text, 1);
+        match &parse("c", text.as_bytes(), &NoSecrets).unwrap().spec.plans[0].entitlements[..] {
+            [
+                (_, EntitlementSpec::Concurrency { max_units: Some(5), soft_limits_bp }),
+                (_, EntitlementSpec::Rate { rate }),
+            ] => {
+                assert_eq!(*soft_limits_bp, [8_000]);
+                rate.map(|rate| (rate.units, rate.period_ms, rate.burst_units))
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(given("{ rate: 100 per second, burst: 200 }"), Some((100, 1_000, 200)));
+    assert_eq!(given("{ rate: 1_000 per minute }"), Some((1_000, 60_000, 1_000)));
+    assert_eq!(given("{ rate: 7 per hour, burst: 1 }"), Some((7, 3_600_000, 1)));
+    assert_eq!(given("{ rate: 3 per day }"), Some((3, 86_400_000, 3)));
+    assert_eq!(given("{ rate: 5 per 10s }"), Some((5, 10_000, 5)));
+    assert_eq!(given("{ rate: unlimited }"), None);
+}
+
+#[test]
+fn one_mistake_in_slots_or_a_rate_is_one_problem() {
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(METERS.contains(from), "{from}");
+        assert_eq!(report(&METERS.replacen(from, to, 1)), expected, "{to}");
+    }
+    check(
+        "unit: jobs }",
+        "unit: jobs, scale: 2 }",
+        "c:2:54: a concurrency has no `scale`, only a quota has",
+    );
+    check(
+        "kind: rate }",
+        "kind: rate, limits: {} }",
+        "c:3:39: a rate has no `limits`, only a quota has",
+    );
+    check("max: 5, ", "", "c:8:7: the key `max` is missing");
+    check(
+        "max: 5",
+        "max: unlimted",
+        "c:8:20: `max` must be a number or `unlimited`, found `unlimted`, did you mean `unlimited`?",
+    );
+    check(
+        "max: 5",
+        "max: unlimited",
+        "c:8:31: a soft limit is a share of the most at a time, which is unlimited",
+    );
+    check("[80%]", "[180%]", "c:8:37: a soft limit of 180% must be 0.01% to 99.99%");
+    check(
+        "{ max: 5, soft_limits: [80%] }",
+        "5",
+        "c:8:13: `jobs` must be a mapping with `max`, found `5`",
+    );
+    check(
+        "100 per second",
+        "100/s",
+        "c:9:20: `100/s` is not a rate, write it as `100 per second` or `5 per 10s`",
+    );
+    check(
+        "100 per second",
+        "fast",
+        "c:9:20: `rate` must be as `100 per second`, or `unlimited`, found `fast`",
+    );
+    check("100 per second", "1.5 per second", "c:9:20: `1.5` is not a whole number");
+    check(
+        "per second",
+        "per month",
+        "c:9:20: `month` is not a period: write `second`, `minute`, `hour`, `day` or a duration, as \
+         `10s`",
+    );
+    check(
+        "per second",
+        "per 2d",
+        "c:9:14: the period is 172800000 ms, it must be 1 ms to 1 day: what counts longer is a quota",
+    );
+    check("100 per", "0 per", "c:9:14: the rate is 0 units, it must be 1 to 9007199254740991");
+    check("burst: 200", "burst: 0", "c:9:43: `burst` is 0, it must be 1 to 9007199254740991");
+    check(
+        "100 per second",
+        "1 per hour",
+        "c:9:32: an empty bucket takes 9 days to fill, at most 7 are possible: lower the burst, raise \
+         the rate, or use a quota",
+    );
+    check("100 per second", "unlimited", "c:9:38: an unlimited rate has no `burst`: leave it out");
+    check(
+        "api_tier_exceeded",
+        "api_tier_exeeded",
+        "c:10:12: unknown key `api_tier_exeeded`, did you mean `api_tier_exceeded`?",
+    );
 }
 
 #[test]

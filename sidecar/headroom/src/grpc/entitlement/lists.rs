@@ -38,6 +38,8 @@ pub(super) fn entitlements(
                     FeatureKind::Switch => v1::FeatureKind::Switch,
                     FeatureKind::Config => v1::FeatureKind::Config,
                     FeatureKind::Quota { .. } => v1::FeatureKind::Quota,
+                    FeatureKind::Concurrency { .. } => v1::FeatureKind::Concurrency,
+                    FeatureKind::Rate { .. } => v1::FeatureKind::Rate,
                 }
                 .into(),
                 allowed: one.decision.verdict.is_allowed(),
@@ -46,6 +48,7 @@ pub(super) fn entitlements(
                 limits: one.limits.iter().map(|l| present::limit_state(&catalog, l)).collect(),
                 origin: present::origin(&catalog, &one.decision),
                 shadow_denial: present::reason(one.decision.shadow).into(),
+                rate: one.rate.map(present::rate),
             }
         })
         .collect();

@@ -1,0 +1,87 @@
+//! What can be wrong with what a plan says of a concurrency or a rate.
+
+use crate::catalog::{CONCURRENT_LIMIT, PlanLimitSpec, Policy, RATE_LIMIT, RateSpec};
+use crate::limits;
+use crate::policy::LimitTerms;
+use crate::rate::fill_ms;
+
+use super::{Report, check_soft_limits};
+
+/// The limits of concurrencies and rates are kept in the same ledgers, under names of their own.
+pub(super) fn check_limit_name(report: &mut Report, path: &[&str], limit: &str) {
+    for (kept, kind) in [(CONCURRENT_LIMIT, "concurrency"), (RATE_LIMIT, "rate")] {
+        if limit == kept {
+            report.say(
+                path,
+                format_args!("the name `{kept}` is kept for the limit of a {kind}: choose another"),
+            );
+        }
+    }
+}
+
+pub(super) fn check_concurrency(
+    report: &mut Report,
+    path: &[&str],
+    max_units: Option<u64>,
+    soft_limits_bp: &[u32],
+) {
+    if let Some(units) = max_units
+        && units > limits::UNITS_MAX
+    {
+        report.say(
+            &[path, &["max"]].concat(),
+            format_args!(
+                "{units} at a time are allowed, at most {} are possible",
+                limits::UNITS_MAX
+            ),
+        );
+    }
+    let limit = PlanLimitSpec {
+        limit: CONCURRENT_LIMIT.to_owned(),
+        included_units: max_units,
+        soft_limits_bp: soft_limits_bp.to_vec(),
+        policy: Policy::Block,
+        terms: LimitTerms::default(),
+    };
+    check_soft_limits(report, path, &limit, "the most at a time, which is");
+}
+
+pub(super) fn check_rate(report: &mut Report, path: &[&str], rate: RateSpec) {
+    let rate_path = [path, &["rate"]].concat();
+    let burst_path = [path, &["burst"]].concat();
+    let counts = 1..=limits::UNITS_MAX;
+    let mut is_counted = true;
+    for (path, what, units) in
+        [(&rate_path, "the rate", rate.units), (&burst_path, "the burst", rate.burst_units)]
+    {
+        if !counts.contains(&units) {
+            is_counted = false;
+            report.say(
+                path,
+                format_args!("{what} is {units} units, it must be 1 to {}", limits::UNITS_MAX),
+            );
+        }
+    }
+    if !(1..=limits::RATE_PERIOD_MS_MAX).contains(&rate.period_ms) {
+        let period_ms = rate.period_ms;
+        report.say(
+            &rate_path,
+            format_args!(
+                "the period is {period_ms} ms, it must be 1 ms to 1 day: what counts longer is a \
+                 quota"
+            ),
+        );
+        return;
+    }
+    let fill_days = fill_ms(rate).div_ceil(24 * 60 * 60 * 1000);
+    let days_max = limits::RATE_FILL_MS_MAX / (24 * 60 * 60 * 1000);
+    if is_counted && fill_ms(rate) > u128::from(limits::RATE_FILL_MS_MAX.unsigned_abs()) {
+        report.say(
+            &burst_path,
+            format_args!(
+                "an empty bucket takes {fill_days} days to fill, at most {days_max} are possible: \
+                 lower the burst, raise the rate, or use a quota"
+            ),
+        );
+    }
+}

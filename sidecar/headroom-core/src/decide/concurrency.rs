@@ -1,0 +1,108 @@
+//! Concurrency: how many at a time.
+//!
+//! A slot is a reservation that ends by release or by time: `Reserve` acquires it, `Extend` is the
+//! heartbeat, `Release` gives it back. Nothing is used up, all is held: the limit counts in one lifetime
+//! ledger whose `used` stays 0, so `Consume`, `Record` and a `Commit` of units are errors. When
+//! fewer are allowed than are held, those who are in stay, and nobody comes in until there is room.
+//!
+//! Thresholds and signals look at what is held. Each is announced once per *excursion*, which is over
+//! when less is held than half of the lowest of them (of the most, where there is no soft one). Half,
+//! so that an account that goes to and fro about a threshold is announced once. The limit's revision
+//! counts excursions, too, so that no two signals are of the same name, revision and threshold.
+//!
+//! The holds themselves are [`super::hold`]'s.
+
+use std::sync::LazyLock;
+
+use crate::account::Account;
+use crate::catalog::PlanLimit;
+use crate::decide::Context;
+use crate::decide::meter::Working;
+use crate::decision::{Decision, Denial, Verdict};
+use crate::effect::Effects;
+use crate::ledger::{Ledger, Marks};
+use crate::names::NameId;
+use crate::reservation::{Reservation, ReservationState};
+use crate::signal::{self, Change, REACHED_BP};
+
+/// Slots whose limit is not in force any more: they stay, and there are no more of them.
+pub(super) static GONE: LazyLock<PlanLimit> =
+    LazyLock::new(|| PlanLimit::of_slots(NameId(u32::MAX), Some(0), Vec::new()));
+
+/// Whether these are slots, which hold and never book; also when their feature has left or is
+/// another sort of thing by now.
+pub(super) fn is_of_slots(cx: Context<'_>, held: &Reservation) -> bool {
+    let limit = cx.catalog.concurrent_limit();
+    limit.is_some() && held.ledgers.first().map(|(limit, _)| *limit) == limit
+}
+
+/// Marks what a ledger has come to by holding more, as news of its excursion. Nothing for a quota,
+/// whose thresholds look at usage.
+pub(super) fn announce(
+    cx: Context<'_>,
+    w: &mut Working<'_>,
+    additional_units: u64,
+    effects: &mut Effects,
+) {
+    if !w.limit.is_slots() || additional_units == 0 {
+        return;
+    }
+    let previous_units = w.ledger.held() - additional_units;
+    rearm(w.limit, &mut w.ledger, previous_units);
+    let change = Change { at: cx.now, previous_units, refused_units: 0 };
+    signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
+}
+
+/// Ends the excursion, if it is over. What is held only falls between two requests that hold more, so
+/// it was never less than right before the second: looking then is looking always.
+pub(super) fn rearm(limit: &PlanLimit, ledger: &mut Ledger, held_units: u64) {
+    let Some(max_units) = limit.included_units else { return };
+    let lowest_bp = limit.soft_limits_bp.first().copied().unwrap_or(REACHED_BP);
+    let is_over = u128::from(held_units) * 2 * u128::from(REACHED_BP)
+        < u128::from(max_units) * u128::from(lowest_bp);
+    if is_over && !ledger.marks.is_empty() {
+        ledger.marks = Marks::default();
+        ledger.limit_revision = ledger.limit_revision.saturating_add(1);
+    }
+}
+
+/// Says when time alone makes room for `units`: when enough holds have ended, if none is released
+/// before or extended. More than the most can never pass, so it is not told to wait.
+pub(super) fn with_retry(
+    cx: Context<'_>,
+    account: &Account,
+    units: u64,
+    decision: Decision,
+) -> Decision {
+    let (Verdict::Denied(Denial::ConcurrencyFull), Some(state)) =
+        (decision.verdict, &decision.binding)
+    else {
+        return decision;
+    };
+    let free_units = state.ceiling_units.and_then(|ceiling| ceiling.checked_sub(units));
+    let retry_after_ms =
+        free_units.and_then(|most_held| ends_after_ms(cx, account, &state.ledger, most_held));
+    Decision { retry_after_ms, ..decision }
+}
+
+/// Milliseconds until no more than `most_held` units of the ledger are held. Holds end in the order of
+/// time, so the look at them is as short as the answer allows; they are bounded in any case.
+fn ends_after_ms(
+    cx: Context<'_>,
+    account: &Account,
+    ledger: &Ledger,
+    most_held: u64,
+) -> Option<i64> {
+    let mut held_units = ledger.held();
+    for held in account.reservations()?.by_event() {
+        let is_of_ledger = held.feature == ledger.feature
+            && held.ledgers.contains(&(ledger.limit, ledger.window.start()));
+        if held.state == ReservationState::Open && is_of_ledger {
+            held_units = held_units.saturating_sub(held.units);
+            if held_units <= most_held {
+                return Some(held.expires_at.since(cx.now));
+            }
+        }
+    }
+    None
+}

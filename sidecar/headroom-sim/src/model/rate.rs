@@ -1,0 +1,326 @@
+//! Rates and slots in the model.
+//!
+//! A tank is the list of all that was ever taken out of it. How much is missing is found by playing the
+//! list from the start: what was taken is added, what came back with time is taken off, as a fraction
+//! with the period for its denominator.
+
+use headroom_core::catalog::{Policy, RateSpec};
+use headroom_core::decision::{Amounts, Denial, Verdict, WindowPhase};
+use headroom_core::resolve::Origin;
+use headroom_core::signal::{SignalName, SignalState};
+
+use super::meter::Page;
+use super::plan::Entitled;
+use super::{Account, Done, LimitAnswer, Model, Told};
+
+/// A signal of one excursion is not followed by another's within this time.
+const QUIET_MS: i64 = 3_600_000;
+
+/// What was taken from the bucket of a rate.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tank {
+    /// When, how many units, and the rate of that moment.
+    takes: Vec<(i64, u64, RateSpec)>,
+    /// When the excursion that is on was told.
+    told_at: Option<i64>,
+    /// Excursions told so far, for the coverage.
+    pub(crate) excursions: u32,
+}
+
+/// How much is missing in a tank.
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    /// Parts of which `period` are a unit.
+    parts: u128,
+    period: u128,
+    /// Parts that come back in a millisecond.
+    per_ms: u128,
+}
+
+/// Who asks what rate of whom.
+pub(super) type RateAsk<'a> = (&'a str, &'a str, Option<RateSpec>, Origin);
+
+fn period(rate: RateSpec) -> u128 {
+    u128::try_from(rate.period_ms).expect("a checked rate")
+}
+
+impl Tank {
+    fn missing(&self, rate: RateSpec, now: i64) -> Missing {
+        let mut parts: u128 = 0;
+        let mut last: Option<(i64, RateSpec)> = None;
+        let mut unit = (period(rate), u128::from(rate.units));
+        let look = std::iter::once((now, 0, rate));
+        for (at, units, rate) in self.takes.iter().copied().chain(look) {
+            let own = (period(rate), u128::from(rate.units));
+            unit = own;
+            if let Some((since, before)) = last {
+                let old = (period(before), u128::from(before.units));
+                // Until it is used again, a bucket fills at the faster of its old and its new rate.
+                if old.1 * own.0 > own.1 * old.0 {
+                    unit = old;
+                }
+                parts = (parts * unit.0).div_ceil(old.0);
+                parts = parts.min(u128::from(rate.burst_units) * unit.0);
+                let ms = u128::try_from(at - since).expect("time does not go back");
+                parts -= parts.min(ms * unit.1);
+            }
+            if units > 0 {
+                parts = (parts * own.0).div_ceil(unit.0) + u128::from(units) * own.0;
+                unit = own;
+                last = Some((at, rate));
+            }
+        }
+        Missing { parts, period: unit.0, per_ms: unit.1 }
+    }
+
+    fn end_excursion(&mut self, rate: RateSpec, now: i64) {
+        let is_quiet = self.told_at.is_some_and(|at| QUIET_MS <= now - at);
+        if is_quiet && self.missing(rate, now).parts == 0 {
+            self.told_at = None;
+        }
+    }
+}
+
+impl Missing {
+    fn units(self) -> u128 {
+        self.parts.div_ceil(self.period)
+    }
+
+    /// Milliseconds until no more than so many units are missing.
+    fn ms_until(self, units: u128) -> i64 {
+        let above = self.parts - self.parts.min(units * self.period);
+        i64::try_from(above.div_ceil(self.per_ms)).expect("a week at most")
+    }
+}
+
+fn shown(missing: Missing, rate: RateSpec, now: i64) -> LimitAnswer {
+    let burst = u128::from(rate.burst_units);
+    let left = burst - missing.units();
+    LimitAnswer {
+        end: now + missing.ms_until(0).max(1),
+        frees_at: now + missing.ms_until(0).max(1),
+        used: missing.units(),
+        included: Some(burst),
+        policy: Policy::Block,
+        ceiling: Some(burst),
+        settled: Some(left),
+        drawable: Some(left),
+        ..unlimited(now)
+    }
+}
+
+fn unlimited(now: i64) -> LimitAnswer {
+    LimitAnswer {
+        limit: "rate".to_owned(),
+        start: now,
+        end: now + 1,
+        used: 0,
+        reserved: 0,
+        debt: 0,
+        revision: 1,
+        included: None,
+        policy: Policy::Unlimited,
+        ceiling: None,
+        passed_bp: Vec::new(),
+        settled: None,
+        drawable: None,
+        grace_left: None,
+        overage: 0,
+        phase: WindowPhase::Open,
+        frees_at: now + 1,
+        grace_until: None,
+        cost: None,
+    }
+}
+
+impl Model {
+    /// When the next unit comes back to a bucket, and when the last does.
+    pub(super) fn bucket_edges(&self, account: &Account, now: i64) -> Vec<i64> {
+        let mut edges = Vec::new();
+        for (feature, tank) in &account.tanks {
+            if let (Entitled::Rate(Some(rate)), _) = self.entitled(account, feature, now) {
+                let missing = tank.missing(rate, now);
+                let fewer = missing.units().saturating_sub(1);
+                edges.extend([now + missing.ms_until(fewer), now + missing.ms_until(0)]);
+            }
+        }
+        edges
+    }
+
+    /// The one limit of a rate.
+    pub(super) fn rate_answer(
+        &self,
+        account: &Account,
+        feature: &str,
+        rate: Option<RateSpec>,
+        now: i64,
+    ) -> LimitAnswer {
+        let Some(rate) = rate else { return unlimited(now) };
+        let tank = account.tanks.get(feature).cloned().unwrap_or_default();
+        shown(tank.missing(rate, now), rate, now)
+    }
+
+    /// What a rate says to so many units; the tank is as it was.
+    fn rate_done(
+        &self,
+        account: &Account,
+        (_, feature, rate, origin): RateAsk<'_>,
+        units: u64,
+        now: i64,
+    ) -> Done {
+        let mut done = Done {
+            verdict: Verdict::Allowed,
+            binding: Some(self.rate_answer(account, feature, rate, now)),
+            origin,
+            feature: Some(feature.to_owned()),
+            value_json: None,
+            retry_after_ms: None,
+            shadow: None,
+            amounts: Amounts::default(),
+        };
+        let Some(rate) = rate else { return done };
+        let tank = account.tanks.get(feature).cloned().unwrap_or_default();
+        let missing = tank.missing(rate, now);
+        let (burst, units) = (u128::from(rate.burst_units), u128::from(units));
+        if missing.parts + units * missing.period > burst * missing.period {
+            done.verdict = Verdict::Denied(Denial::RateLimited);
+            done.retry_after_ms = (units <= burst).then(|| missing.ms_until(burst - units));
+        }
+        done
+    }
+
+    pub(super) fn check_rate(
+        &mut self,
+        account: &mut Account,
+        ask: RateAsk<'_>,
+        units: u64,
+        attempt: bool,
+        now: i64,
+    ) -> Done {
+        let done = self.rate_done(account, ask, units, now);
+        self.note_rate(account, ask, now);
+        if attempt && !done.verdict.is_allowed() {
+            self.tell_tier(account, ask, units, now);
+        }
+        done
+    }
+
+    pub(super) fn use_rate(
+        &mut self,
+        account: &mut Account,
+        ask: RateAsk<'_>,
+        units: u64,
+        now: i64,
+    ) -> Done {
+        let mut done = self.rate_done(account, ask, units, now);
+        self.note_rate(account, ask, now);
+        let (_, feature, rate, _) = ask;
+        if !done.verdict.is_allowed() {
+            self.tell_tier(account, ask, units, now);
+            return done;
+        }
+        done.amounts.units = units;
+        let Some(rate) = rate else { return done };
+        let tank = account.tanks.entry(feature.to_owned()).or_default();
+        tank.end_excursion(rate, now);
+        tank.takes.push((now, units, rate));
+        done.binding = Some(self.rate_answer(account, feature, Some(rate), now));
+        done
+    }
+
+    fn note_rate(&mut self, account: &Account, (_, feature, rate, _): RateAsk<'_>, now: i64) {
+        let Some(rate) = rate else { return };
+        let Some(tank) = account.tanks.get(feature) else { return };
+        let is_changed = tank.takes.last().is_some_and(|(_, _, before)| *before != rate);
+        if is_changed && tank.missing(rate, now).parts > 0 {
+            self.met.insert("a bucket under another rate");
+        }
+    }
+
+    /// The first refusal of an excursion is told.
+    fn tell_tier(
+        &mut self,
+        account: &mut Account,
+        (id, feature, rate, _): RateAsk<'_>,
+        units: u64,
+        now: i64,
+    ) {
+        let limit = self.rate_answer(account, feature, rate, now);
+        let tank = account.tanks.entry(feature.to_owned()).or_default();
+        let mut ended = tank.clone();
+        ended.end_excursion(rate.expect("an unlimited rate refuses nothing"), now);
+        if ended.told_at.is_some() || !self.catalog.signals.api_tier_exceeded {
+            return;
+        }
+        tank.told_at = Some(now);
+        tank.excursions += 1;
+        if tank.excursions > 1 {
+            self.met.insert("a tier exceeded again");
+        }
+        self.told.push(Told {
+            account: id.to_owned(),
+            name: SignalName::ApiTierExceeded,
+            feature: feature.to_owned(),
+            limit: limit.limit,
+            window: (limit.start, limit.end),
+            revision: 1,
+            crossed_bp: Vec::new(),
+            previous: limit.used,
+            current: limit.used,
+            included: limit.included.expect("an unlimited rate refuses nothing"),
+            refused: u128::from(units),
+            previous_state: SignalState::Ok,
+            state: SignalState::Alarm,
+            grace_until: None,
+            at: now,
+        });
+    }
+
+    /// Says what has come up by holding more slots.
+    pub(super) fn announce_held(&mut self, id: &str, page: &mut Page, more: u64, now: i64) {
+        if page.limit.slots {
+            let before = page.held() - u128::from(more);
+            if page.end_excursion(before) {
+                self.met.insert("slots: an excursion after another");
+            }
+            self.announce(id, page, before, 0, now);
+        }
+    }
+
+    /// When, by the clock alone, so many slots are free that a refused request fits.
+    pub(super) fn with_retry(account: &Account, units: u64, mut done: Done, now: i64) -> Done {
+        let (Verdict::Denied(Denial::ConcurrencyFull), Some(limit)) = (done.verdict, &done.binding)
+        else {
+            return done;
+        };
+        let most = limit.ceiling.expect("an unlimited one is never full");
+        let of_limit = |start: i64| (limit.limit.clone(), start);
+        let holds =
+            account.holds.values().filter(|hold| Some(&hold.feature) == done.feature.as_ref());
+        let holds: Vec<_> =
+            holds.filter(|hold| hold.books.contains(&of_limit(limit.start))).collect();
+        let fits_at = |at: &i64| {
+            let open = holds.iter().filter(|hold| hold.is_open(*at));
+            open.map(|hold| u128::from(hold.units)).sum::<u128>() + u128::from(units) <= most
+        };
+        let open = holds.iter().filter(|hold| hold.is_open(now));
+        let ends = open.map(|hold| hold.expires_at);
+        done.retry_after_ms = ends.filter(fits_at).min().map(|at| at - now);
+        done
+    }
+}
+
+impl Page {
+    /// Forgets what was said, when fewer slots are held than half of the lowest threshold.
+    pub(super) fn end_excursion(&mut self, held: u128) -> bool {
+        let Some(most) = self.limit.terms.included else { return false };
+        let lowest = self.limit.terms.soft_bp.iter().min().copied().unwrap_or(10_000);
+        let is_over =
+            held * 20_000 < u128::from(most) * u128::from(lowest) && !self.book.said.is_empty();
+        if is_over {
+            self.book.said.clear();
+            self.book.revision = self.book.revision.saturating_add(1);
+        }
+        is_over
+    }
+}

@@ -1,0 +1,62 @@
+//! What a plan gives of a concurrency (`{max: 5, soft_limits: [80%]}`) or a rate (`{rate: 100 per
+//! second, burst: 200}`).
+
+use headroom_core::catalog::{EntitlementSpec, RateSpec};
+use headroom_core::limits::UNITS_MAX;
+
+use super::super::values;
+use super::{Entry, Problem, Reader, read_included, read_soft_limits};
+
+pub(super) fn read_concurrency(reader: &Reader, entry: Entry<'_>) -> Option<EntitlementSpec> {
+    let mut fields = reader.fields(entry, "a mapping with `max`")?;
+    let max_units = fields.required("max").and_then(|entry| read_included(reader, entry));
+    let soft_limits = fields.optional("soft_limits");
+    fields.end();
+    let soft_limits_bp = read_soft_limits(reader, soft_limits);
+    Some(EntitlementSpec::Concurrency { max_units: max_units?, soft_limits_bp: soft_limits_bp? })
+}
+
+pub(super) fn read_rate(reader: &Reader, entry: Entry<'_>) -> Option<EntitlementSpec> {
+    let mut fields = reader.fields(entry, "a mapping with `rate`")?;
+    let pace = fields.required("rate").and_then(|entry| read_pace(reader, entry));
+    let burst = fields.optional("burst");
+    fields.end();
+    // A key that is not there is one thing, a value that cannot be read another.
+    let burst_units = match burst {
+        Some(entry) => reader.whole_number(entry, 1..=UNITS_MAX).map(Some),
+        None => Some(None),
+    };
+    let rate = match (pace?, burst_units?) {
+        // Without a word about it, what comes back in one period can be taken at once.
+        (Some((units, period_ms)), burst_units) => {
+            Some(RateSpec { units, period_ms, burst_units: burst_units.unwrap_or(units) })
+        }
+        (None, None) => None,
+        (None, Some(_)) => {
+            reader.note_at(burst?, "an unlimited rate has no `burst`: leave it out");
+            return None;
+        }
+    };
+    Some(EntitlementSpec::Rate { rate })
+}
+
+/// Units and the period in milliseconds; `Some(None)` is unlimited.
+fn read_pace(reader: &Reader, entry: Entry<'_>) -> Option<Option<(u64, i64)>> {
+    if let Some(word) = entry.scalar()
+        && word.starts_with(char::is_alphabetic)
+    {
+        if word == "unlimited" {
+            return Some(None);
+        }
+        let message = format!("`rate` must be as `100 per second`, or `unlimited`, found `{word}`");
+        reader.note(Problem::at(entry.place(), message).suggest(word, ["unlimited"]));
+        return None;
+    }
+    match values::rate(&reader.text(entry)?) {
+        Ok(pace) => Some(Some(pace)),
+        Err(message) => {
+            reader.note_at(entry, message);
+            None
+        }
+    }
+}
