@@ -22,7 +22,7 @@ pub(crate) struct Timers(Mutex<BTreeSet<(Millis, u32)>>);
 
 impl Timers {
     /// The timers of accounts that were read back.
-    pub(crate) fn of<'a>(accounts: impl Iterator<Item = (Millis, u32)>) -> Timers {
+    pub(crate) fn of(accounts: impl Iterator<Item = (Millis, u32)>) -> Timers {
         Timers(Mutex::new(accounts.filter(|(at, _)| *at != Millis::FOREVER).collect()))
     }
 

@@ -430,7 +430,8 @@ fn shadow_mode_of_a_feature_lifts_no_refusal_of_the_account() {
 #[test]
 fn more_units_are_refused_to_an_account_that_may_not_use_anything() {
     let more = |additional_units| HoldOp::Extend { hold_ms: Some(2 * HOUR_MS), additional_units };
-    let bar: [(fn(&mut World), Denial); 2] = [
+    type Bar = (fn(&mut World), Denial);
+    let bar: [Bar; 2] = [
         (|world| world.account.profile.suspended = true, Denial::AccountSuspended),
         (|world| world.account.profile.ends_at = Millis(T0), Denial::SubscriptionEnded),
     ];
