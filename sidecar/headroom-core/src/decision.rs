@@ -88,14 +88,14 @@ pub struct LimitState {
     pub passed_bp: SmallVec<[u32; 4]>,
     /// How the ledger's window is to be read.
     pub phase: WindowPhase,
-    /// When units next come free by time alone: at the end of the window, or when the oldest units
-    /// leave a sliding one. [`Millis::FOREVER`]: never, or there is nothing to come free.
-    pub frees_at: Millis,
-    /// Grace by time and the price of overage. `None` where the plan says nothing of the kind.
+    /// What few limits have: grace by time, a price of overage, a window that slides. Boxed because
+    /// every answer is moved from hand to hand.
     pub beyond: Option<Box<Beyond>>,
 }
 
 impl LimitState {
+    // Inlined, because it is large and every call would move it once more.
+    #[inline(always)]
     pub(crate) fn of(limit: &PlanLimit, ledger: Ledger, room: Room) -> LimitState {
         LimitState {
             ledger,
@@ -109,14 +109,26 @@ impl LimitState {
                 .filter(|bp| limit.is_past(limit.watched_units(&ledger), *bp))
                 .collect(),
             phase: WindowPhase::Open,
-            frees_at: ledger.window.end(),
             beyond: policy::beyond(limit, room),
         }
     }
 
-    /// The same before the first use has begun a window.
-    pub(crate) fn not_begun(self) -> LimitState {
-        LimitState { phase: WindowPhase::NotBegun, frees_at: Millis::FOREVER, ..self }
+    /// Notes that the window slides, and when its oldest units leave.
+    pub(crate) fn slide(&mut self, oldest_leave_at: Millis) {
+        self.phase = WindowPhase::Sliding;
+        self.beyond.get_or_insert_default().oldest_leave_at = Some(oldest_leave_at);
+    }
+
+    /// When units next come free by time alone: at the end of the window, or when the oldest units
+    /// leave a sliding one. [`Millis::FOREVER`]: never, or there is nothing to come free.
+    pub fn frees_at(&self) -> Millis {
+        match (self.phase, &self.beyond) {
+            (WindowPhase::Open, _) => self.ledger.window.end(),
+            (WindowPhase::Sliding, Some(beyond)) => {
+                beyond.oldest_leave_at.unwrap_or(Millis::FOREVER)
+            }
+            (WindowPhase::NotBegun | WindowPhase::Sliding, _) => Millis::FOREVER,
+        }
     }
 
     /// Included less used, never below 0: it does not dip while a reservation is open. `None`:

@@ -347,18 +347,20 @@ pub(crate) fn over(limit: &PlanLimit, debt: u64) -> u64 {
     limit.ceiling_units().map_or(0, |ceiling| debt.saturating_sub(ceiling))
 }
 
-/// What an answer shows of a limit's grace and overage, beyond the counters.
+/// What an answer shows of a limit beyond the counters: of its grace, its overage, its sliding.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Beyond {
     /// When the grace that has begun ends by time. `None`: it has not begun, or ends with the window.
     pub grace_until: Option<Millis>,
     /// The price of overage and its cap.
     pub overage: Option<OverageTerms>,
+    /// When the oldest units leave a sliding window. `None`: it does not slide, or they never do.
+    pub oldest_leave_at: Option<Millis>,
 }
 
 /// What an answer shows of a limit. `None` for limits without terms.
 pub(crate) fn beyond(limit: &PlanLimit, room: Room) -> Option<Box<Beyond>> {
     let terms = limit.terms.as_ref()?;
     let grace_until = Some(room.grace_until).filter(|at| *at != Millis::FOREVER);
-    Some(Box::new(Beyond { grace_until, overage: terms.overage.clone() }))
+    Some(Box::new(Beyond { grace_until, overage: terms.overage.clone(), oldest_leave_at: None }))
 }

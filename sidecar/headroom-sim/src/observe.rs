@@ -35,7 +35,7 @@ pub fn limit(catalog: &Catalog, state: &LimitState) -> LimitAnswer {
         grace_left: state.grace_units_remaining().map(u128::from),
         overage: state.overage_units().into(),
         phase: state.phase,
-        frees_at: state.frees_at.0,
+        frees_at: state.frees_at().0,
         grace_until: state.grace_until().map(|at| at.0),
         cost: state.overage_cost().map(|cost| (cost.minor.into(), cost.cap_minor)),
     }

@@ -9,7 +9,9 @@ use crate::account::Account;
 use crate::catalog::{FeatureIx, PlanLimit, Policy};
 use crate::decide::sliding::{self, Beyond};
 use crate::decide::{Context, bare_limits, concurrency};
-use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
+use crate::decision::{
+    Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict, WindowPhase,
+};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
@@ -62,11 +64,13 @@ pub(super) struct Working<'a> {
 
 impl Working<'_> {
     /// The ledger to write down.
+    #[inline]
     pub(super) fn own(&self) -> Ledger {
         self.own_of(&self.ledger)
     }
 
     /// The ledger to write down when the counters are these.
+    #[inline]
     fn own_of(&self, ledger: &Ledger) -> Ledger {
         match &self.beyond {
             None => *ledger,
@@ -80,13 +84,15 @@ impl Working<'_> {
     }
 
     /// The limit as it stands.
+    #[inline(always)]
     pub(super) fn state(&self) -> LimitState {
-        let state = LimitState::of(self.limit, self.ledger, self.room);
+        let mut state = LimitState::of(self.limit, self.ledger, self.room);
         match &self.beyond {
-            None if self.is_not_begun() => state.not_begun(),
-            None => state,
-            Some(beyond) => beyond.dress(state),
+            None if self.is_not_begun() => state.phase = WindowPhase::NotBegun,
+            None => {}
+            Some(beyond) => beyond.dress(&mut state),
         }
+        state
     }
 
     /// Notes when a request for so many units would fit, after its verdict was no.
@@ -154,18 +160,20 @@ pub(super) fn weigh<'a>(
     uses: bool,
 ) -> WorkingSet<'a> {
     let feature = cx.catalog.feature(ask.feature).id;
-    ask.limits
-        .iter()
-        .map(|limit| {
-            let mut w = working_now(cx, account, feature, limit);
-            w.verdict = admission(limit, w.room, &w.ledger, units, uses);
-            w.note_refused(units);
-            w
-        })
-        .collect()
+    // A loop, because collecting moves each of them once more.
+    let mut working = WorkingSet::new();
+    for limit in ask.limits {
+        let mut w = working_now(cx, account, feature, limit);
+        w.verdict = admission(limit, w.room, &w.ledger, units, uses);
+        w.note_refused(units);
+        working.push(w);
+    }
+    working
 }
 
 /// A limit as it stands at this moment.
+// Inlined, because it is large and every call would move it once more.
+#[inline(always)]
 pub(super) fn working_now<'a>(
     cx: Context<'_>,
     account: &Account,
@@ -187,6 +195,7 @@ pub(super) fn working_now<'a>(
 }
 
 /// What one limit says to `units` more, used at once or held first.
+#[inline]
 pub(super) fn admission(
     limit: &PlanLimit,
     room: Room,
@@ -222,6 +231,7 @@ fn admitted(limit: &PlanLimit, room: Room, ledger: &Ledger, units: u64, uses: bo
 }
 
 /// How a limit stands with this ledger.
+#[inline]
 pub(super) fn level(limit: &PlanLimit, room: Room, ledger: &Ledger) -> Verdict {
     let Some(included) = limit.included_units else { return Verdict::Allowed };
     let above = ledger.held() > included;
@@ -275,6 +285,7 @@ fn binding_place(working: &[Working<'_>]) -> usize {
 }
 
 /// Makes the answer from the limits as they are after the request.
+#[inline(always)]
 pub(super) fn answer(
     cx: Context<'_>,
     account: &Account,
@@ -314,6 +325,7 @@ fn freed_within(cx: Context<'_>, account: &Account, feature: NameId) -> Option<i
 }
 
 /// Lets a feature that is only watched go on where its limits refuse, and says why they do.
+#[inline]
 pub(super) fn allow_in_shadow(
     cx: Context<'_>,
     ask: Ask<'_>,
@@ -324,6 +336,11 @@ pub(super) fn allow_in_shadow(
     if !cx.catalog.feature(ask.feature).shadow {
         return None;
     }
+    allow(ask, working, units, uses)
+}
+
+#[cold]
+fn allow(ask: Ask<'_>, working: &mut [Working<'_>], units: u64, uses: bool) -> Option<Denial> {
     let denial = match working[binding_place(working)].verdict {
         _ if ask.origin == Origin::None => Some(Denial::NotInPlan),
         Verdict::Denied(denial) => Some(denial),
@@ -360,6 +377,7 @@ pub(super) fn check(
 }
 
 /// Decides and counts.
+#[inline(always)]
 pub(super) fn consume(
     cx: Context<'_>,
     account: &Account,
@@ -386,9 +404,12 @@ pub(super) fn consume(
         put_ledger(cx, account, w.own(), w.fresh, effects);
         w.fresh = false;
     }
-    let mut decision = answer(cx, account, ask, &working);
-    decision.shadow = shadow;
-    Ok(Outcome { decision, amounts: Amounts { units, ..Amounts::default() } })
+    let mut outcome = Outcome {
+        decision: answer(cx, account, ask, &working),
+        amounts: Amounts { units, ..Amounts::default() },
+    };
+    outcome.decision.shadow = shadow;
+    Ok(outcome)
 }
 
 /// Counts usage that happened already. What no limit allows is debt.
@@ -447,6 +468,7 @@ fn use_units(
 }
 
 /// Says what a ledger has come to by a use.
+#[inline]
 pub(super) fn announce_use(
     cx: Context<'_>,
     account: &Account,
@@ -522,6 +544,7 @@ pub(super) fn put_ledger(
 ///
 /// Where no window has begun nothing remembers that it was announced, and a refusal must not begin one:
 /// such a request asks for more than a whole window has, and nobody is told.
+#[cold]
 pub(super) fn announce_refusal(
     cx: Context<'_>,
     account: &Account,

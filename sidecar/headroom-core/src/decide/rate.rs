@@ -108,7 +108,6 @@ fn state(cx: Context<'_>, ask: Ask, level: Level) -> LimitState {
     let included_units = level.missing_units() + level.drawable_units();
     let ledger = Ledger { used: level.missing_units(), ..blank(cx, ask, level.full_after_ms()) };
     LimitState {
-        frees_at: ledger.window.end(),
         ledger,
         included_units: Some(included_units),
         policy: Policy::Block,
@@ -122,7 +121,6 @@ fn state(cx: Context<'_>, ask: Ask, level: Level) -> LimitState {
 fn open_state(cx: Context<'_>, ask: Ask) -> LimitState {
     let ledger = blank(cx, ask, 0);
     LimitState {
-        frees_at: ledger.window.end(),
         ledger,
         included_units: None,
         policy: Policy::Unlimited,

@@ -15,7 +15,7 @@ use crate::catalog::{Catalog, FeatureKind, PlanLimit, Policy};
 use crate::decide::Context;
 use crate::decide::meter::{self, LedgerNow, Working};
 use crate::decide::settle::put_or_close;
-use crate::decision::{LimitState, WindowPhase};
+use crate::decision::LimitState;
 use crate::effect::Effect;
 use crate::ledger::{Ledger, Marks};
 use crate::names::NameId;
@@ -273,12 +273,10 @@ impl Beyond {
     }
 
     /// Dresses the state of the limit.
-    pub(super) fn dress(&self, state: LimitState) -> LimitState {
-        if !self.counts {
-            return state;
+    pub(super) fn dress(&self, state: &mut LimitState) {
+        if self.counts {
+            state.slide(self.less_by(&state.ledger, 1));
         }
-        let frees_at = self.less_by(&state.ledger, 1);
-        LimitState { frees_at, phase: WindowPhase::Sliding, ..state }
     }
 }
 

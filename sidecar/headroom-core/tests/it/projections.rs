@@ -17,7 +17,6 @@ fn state(included: Option<u64>, used: u64, window: Window) -> LimitState {
         ceiling_units: included,
         passed_bp,
         phase: WindowPhase::Open,
-        frees_at: window.end(),
         beyond: None,
     }
 }

@@ -69,7 +69,7 @@ fn usage_is_the_sum_of_the_buckets_and_they_leave_one_by_one() {
 fn the_answer_shows_the_span_it_counts_and_when_units_come_free() {
     let mut world = world(10);
     let empty = world.state("daily");
-    assert_eq!((empty.phase, empty.frees_at), (WindowPhase::Sliding, Millis::FOREVER));
+    assert_eq!((empty.phase, empty.frees_at()), (WindowPhase::Sliding, Millis::FOREVER));
     world.consume(3);
     world.now += 5 * HOUR_MS + 1;
     let outcome = world.consume(2);
@@ -77,9 +77,9 @@ fn the_answer_shows_the_span_it_counts_and_when_units_come_free() {
     assert_eq!(state.phase, WindowPhase::Sliding);
     assert_eq!(state.ledger.window.start().0, T0 + 5 * HOUR_MS - DAY_MS);
     assert_eq!(state.ledger.window.end().0, T0 + 6 * HOUR_MS);
-    assert_eq!(state.frees_at.0, T0 + 25 * HOUR_MS, "the first three leave first");
+    assert_eq!(state.frees_at().0, T0 + 25 * HOUR_MS, "the first three leave first");
     world.now = T0 + 25 * HOUR_MS;
-    assert_eq!(world.state("daily").frees_at.0, T0 + 30 * HOUR_MS);
+    assert_eq!(world.state("daily").frees_at().0, T0 + 30 * HOUR_MS);
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn a_fixed_window_does_not_start_at_the_first_write() {
     for state in [checked, used] {
         assert_eq!(state.phase, WindowPhase::Open);
         assert_eq!(state.ledger.window.start().0, anchor + 10 * HOUR_MS);
-        assert_eq!(state.frees_at.0, anchor + 15 * HOUR_MS);
+        assert_eq!(state.frees_at().0, anchor + 15 * HOUR_MS);
     }
     // Three hours after that write, and not five, the next window has everything again.
     world.now = anchor + 15 * HOUR_MS;
@@ -172,7 +172,7 @@ fn a_check_or_a_refusal_never_begins_a_first_use_window() {
         let state = binding(outcome);
         assert_eq!(state.phase, WindowPhase::NotBegun, "{op:?}");
         assert_eq!(state.drawable_units_remaining(), Some(10), "{op:?}");
-        assert_eq!(state.frees_at, Millis::FOREVER);
+        assert_eq!(state.frees_at(), Millis::FOREVER);
         world.now += HOUR_MS;
     }
     assert_eq!(world.account.ledgers(), []);
@@ -192,7 +192,7 @@ fn a_first_use_window_begins_with_each_kind_of_admitted_use() {
         let begun = world.state("daily");
         assert_eq!(begun.phase, WindowPhase::Open);
         let window = Window::new(Millis(T0 + 17), Millis(T0 + 17 + 5 * HOUR_MS)).unwrap();
-        assert_eq!((begun.ledger.window, begun.frees_at), (window, window.end()));
+        assert_eq!((begun.ledger.window, begun.frees_at()), (window, window.end()));
         // A later use is counted in the same window.
         world.now = window.end().0 - 1;
         assert_eq!(binding(world.consume(2)).ledger.window, window);

@@ -222,8 +222,8 @@ fn put_limit_state(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) 
     }
     if state.phase == WindowPhase::Sliding {
         out.bool(20, true);
-        if state.frees_at != Millis::FOREVER {
-            put_timestamp(out, 21, state.frees_at);
+        if state.frees_at() != Millis::FOREVER {
+            put_timestamp(out, 21, state.frees_at());
         }
     }
 }
@@ -282,7 +282,7 @@ fn made_prompt(
                 _ => state.ledger.used,
             },
             included_units: state.included_units?,
-            frees_at: Some(state.frees_at).filter(|at| *at != Millis::FOREVER),
+            frees_at: Some(state.frees_at()).filter(|at| *at != Millis::FOREVER),
             reaches_limit_at: match projected {
                 Some(Projection::ReachesLimit { at, .. }) => Some(at),
                 _ => None,
