@@ -8,6 +8,7 @@ mod kill;
 mod meters;
 mod operations;
 mod policies;
+mod previous;
 mod race;
 mod sources;
 mod story;
