@@ -414,10 +414,16 @@ impl Engine {
             self.settle(cx, slot, effects, bytes);
             effects.clear();
             let account = &slot.account;
-            let outcome = match decided(|| decide(cx, account, effects)) {
-                Err(EngineError::Halted) => return Err(self.halt(slot)),
-                outcome => outcome?,
-            };
+            // Into a place of its own, because an outcome is large and every `Result` on the way would
+            // move it once more.
+            let mut place = None;
+            let decided = || decide(cx, account, effects).map(|outcome| place = Some(outcome));
+            match catch_unwind(AssertUnwindSafe(decided)) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => return Err(self.halt(slot)),
+            }
+            let Some(outcome) = place else { return Err(self.halt(slot)) };
             if slot.halted && key.admits {
                 return Err(EngineError::Halted);
             }

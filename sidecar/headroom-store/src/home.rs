@@ -18,7 +18,12 @@ use crate::disk::{Disk, Kind, Lock, OpenMode, read_small, write_small};
 use crate::error::{Damage, Doing, IoError, OpenError};
 
 /// The newest format that this version reads, and the one it writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The oldest version that can be read. Version 1 (the first) had no add-ons, trials, graces, slots nor
+/// buckets; whatever opens such a directory for writing makes it one of version 2, so that an older
+/// program says that it is too old rather than that something is damaged.
+const FORMAT_VERSION_MIN: u32 = 1;
 
 const FORMAT_WORD: &str = "headroom-data";
 
@@ -47,14 +52,17 @@ impl Home {
             .map_err(|source| OpenError::OpenToOthers { path: dir.to_owned(), source })?;
         // Looked at before the lock is taken, so that no LOCK file is left in a stranger's
         // directory.
-        is_formatted(disk.as_ref(), dir)?;
+        format_of(disk.as_ref(), dir)?;
 
         let lock_path = dir.join("LOCK");
         let Some(lock) = disk.lock(&lock_path).doing("lock", &lock_path)? else {
             return Err(in_use(disk.as_ref(), dir));
         };
-        if !is_formatted(disk.as_ref(), dir)? {
-            create(disk.as_ref(), dir)?;
+        match format_of(disk.as_ref(), dir)? {
+            None => create(disk.as_ref(), dir)?,
+            Some(FORMAT_VERSION) => {}
+            // Before anything of this version is written there.
+            Some(_) => write_format(disk.as_ref(), dir)?,
         }
 
         let hash_key = read_key(disk.as_ref(), dir)?;
@@ -103,20 +111,20 @@ pub(crate) fn in_use(disk: &dyn Disk, dir: &Path) -> OpenError {
     OpenError::InUse { path: dir.to_owned(), pid }
 }
 
-/// Whether the directory has a format that can be read. False if it is as good as empty, an error
-/// if it belongs to somebody else.
-pub(crate) fn is_formatted(disk: &dyn Disk, dir: &Path) -> Result<bool, OpenError> {
+/// The format of the directory, which can be read. `None` if it is as good as empty, an error if it
+/// belongs to somebody else.
+pub(crate) fn format_of(disk: &dyn Disk, dir: &Path) -> Result<Option<u32>, OpenError> {
     let path = dir.join("FORMAT");
     let Some(text) = read_small(disk, &path, 256).doing("read", &path)? else {
         return match stranger(disk, dir)? {
             Some(found) => Err(OpenError::NotADataDirectory { path: dir.to_owned(), found }),
-            None => Ok(false),
+            None => Ok(None),
         };
     };
     let text = String::from_utf8_lossy(&text);
     let version = text.trim().strip_prefix(FORMAT_WORD).and_then(|rest| rest.trim().parse().ok());
     match version {
-        Some(FORMAT_VERSION) => Ok(true),
+        Some(FORMAT_VERSION_MIN..=FORMAT_VERSION) => Ok(version),
         Some(found) if found > FORMAT_VERSION => {
             Err(OpenError::NewerFormat { path: dir.to_owned(), found, supported: FORMAT_VERSION })
         }
@@ -225,7 +233,7 @@ pub(crate) fn look(disk: &dyn Disk, dir: &Path) -> Result<(u32, bool), OpenError
         Some(Kind::Directory) => {}
         _ => return Err(OpenError::NotADirectory { path: dir.to_owned() }),
     }
-    if !is_formatted(disk, dir)? {
+    if format_of(disk, dir)?.is_none() {
         let found = "nothing".to_owned();
         return Err(OpenError::NotADataDirectory { path: dir.to_owned(), found });
     }

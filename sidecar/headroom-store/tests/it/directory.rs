@@ -50,7 +50,7 @@ fn a_newer_format_is_refused_with_both_numbers() {
     drop(open_real(temp.path()).unwrap());
     fs::write(temp.path().join("FORMAT"), "headroom-data 7\n").unwrap();
     let error = open_real(temp.path()).unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { found: 7, supported: 1, .. }));
+    assert!(matches!(error, OpenError::NewerFormat { found: 7, supported: 2, .. }));
     assert!(error.help().contains("newer"));
 }
 
