@@ -236,7 +236,7 @@ impl Engine {
         &self,
         catalog: &Catalog,
         rq: &FeatureRequest<'_>,
-    ) -> Result<Reply, EngineError> {
+    ) -> Result<Box<Reply>, EngineError> {
         let cx = Context { catalog, now: rq.now };
         let feature = catalog.feature_named(rq.feature);
         if matches!(rq.op, FeatureOp::Check { .. }) {
@@ -263,7 +263,7 @@ impl Engine {
     }
 
     /// Decides a request about a reservation.
-    pub fn hold(&self, catalog: &Catalog, rq: &HoldRequest<'_>) -> Result<Reply, EngineError> {
+    pub fn hold(&self, catalog: &Catalog, rq: &HoldRequest<'_>) -> Result<Box<Reply>, EngineError> {
         let cx = Context { catalog, now: rq.now };
         let id = rq.reservation.0;
         let (operation, numbers) = match rq.op {
@@ -295,7 +295,7 @@ impl Engine {
         cx: Context<'_>,
         feature: Option<FeatureIx>,
         rq: &FeatureRequest<'_>,
-    ) -> Result<Reply, EngineError> {
+    ) -> Result<Box<Reply>, EngineError> {
         SCRATCH.with_borrow_mut(|scratch| {
             let Scratch { effects, bytes } = scratch;
             {
@@ -339,7 +339,7 @@ impl Engine {
         cx: Context<'_>,
         feature: Option<FeatureIx>,
         rq: &FeatureRequest<'_>,
-    ) -> Result<Reply, EngineError> {
+    ) -> Result<Box<Reply>, EngineError> {
         let Some(plan) = cx.catalog.default_plan() else {
             return Ok(self.stranger_refused(cx, None, Denial::UnknownAccount));
         };
@@ -349,7 +349,12 @@ impl Engine {
         Ok(self.passing(cx, &account, outcome, rq.wants))
     }
 
-    fn stranger_refused(&self, cx: Context<'_>, feature: Option<NameId>, denial: Denial) -> Reply {
+    fn stranger_refused(
+        &self,
+        cx: Context<'_>,
+        feature: Option<NameId>,
+        denial: Denial,
+    ) -> Box<Reply> {
         let decision = Decision {
             verdict: Verdict::Denied(denial),
             binding: None,
@@ -360,7 +365,7 @@ impl Engine {
             retry_after_ms: None,
             shadow: None,
         };
-        Reply {
+        Box::new(Reply {
             outcome: Outcome { decision, amounts: Amounts::default() },
             other_limits: Vec::new(),
             decision_id: self.passing_id(),
@@ -368,7 +373,7 @@ impl Engine {
             replayed: false,
             created_at: cx.now,
             about: None,
-        }
+        })
     }
 
     /// Runs `then` with the account locked; an account nobody told us about begins on the default
@@ -397,7 +402,7 @@ impl Engine {
         key: Key,
         wants: Wants,
         decide: impl FnOnce(Context<'_>, &Account, &mut Effects) -> Result<Outcome, OpError>,
-    ) -> Result<Reply, EngineError> {
+    ) -> Result<Box<Reply>, EngineError> {
         let cx = Context { now: slot.account.not_before(cx.now), ..cx };
         self.keys.advance(cx.now);
         let known = slot.keys.as_ref().and_then(|keys| keys.find(key.hash, self.keys.oldest()));
@@ -540,7 +545,7 @@ impl Engine {
         entry: &KeyEntry,
         units: u64,
         wants: Wants,
-    ) -> Reply {
+    ) -> Box<Reply> {
         let receipt = &entry.receipt;
         let feature = cx.catalog.feature_of(receipt.feature);
         let states = feature.map(|f| decide::limit_states(cx, account, f)).unwrap_or_default();
@@ -566,9 +571,15 @@ impl Engine {
         reply
     }
 
-    // Inlined, because a reply is large and every call would move it once more.
+    // Boxed and inlined, because a reply is large and every call would move it once more.
     #[inline(always)]
-    fn passing(&self, cx: Context<'_>, account: &Account, outcome: Outcome, wants: Wants) -> Reply {
+    fn passing(
+        &self,
+        cx: Context<'_>,
+        account: &Account,
+        outcome: Outcome,
+        wants: Wants,
+    ) -> Box<Reply> {
         let mut other_limits = Vec::new();
         if wants.all_limits
             && let Some(binding) = &outcome.decision.binding
@@ -582,7 +593,7 @@ impl Engine {
             let profile = &account.profile;
             Box::new(About { facts: profile.facts().to_vec(), zone: profile.zone.clone() })
         });
-        Reply {
+        Box::new(Reply {
             outcome,
             other_limits,
             decision_id: self.passing_id(),
@@ -590,7 +601,7 @@ impl Engine {
             replayed: false,
             created_at: account.profile.created_at,
             about,
-        }
+        })
     }
 
     fn passing_id(&self) -> DecisionId {

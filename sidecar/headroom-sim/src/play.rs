@@ -204,7 +204,7 @@ impl Player {
         self.compare_receipt(request, &reply, before)
     }
 
-    fn ask(&self, request: &Request) -> Result<Reply, EngineError> {
+    fn ask(&self, request: &Request) -> Result<Box<Reply>, EngineError> {
         let catalog = self.engine.catalog();
         let Request { account, asked, key, wants } = request;
         let (now, wants) = (Millis(self.now), *wants);
