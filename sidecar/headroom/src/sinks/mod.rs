@@ -16,18 +16,25 @@
 
 mod begin;
 mod cursor;
+mod dead;
 mod feed;
 mod http;
+mod ids;
 mod lanes;
 mod limits;
 mod ndjson;
 mod outbox;
 mod payload;
 mod prefix;
+mod private;
 mod signature;
-pub mod status;
+mod status;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
-pub use outbox::{Outbox, Positions, Wiring};
+pub use dead::Why;
+pub use ids::note_start;
+pub use outbox::{DeadLetter, Outbox, Positions, SinkRefusal, Wiring};
+pub use private::is_public;
+pub use status::SinkStatus;
