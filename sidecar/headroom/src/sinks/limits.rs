@@ -76,6 +76,9 @@ pub(super) const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a beginning sink looks whether the projection has caught up with the journal.
 pub(super) const CATCH_UP_POLL: Duration = Duration::from_millis(20);
 
+/// How long an operator's request waits for a sink to begin; then it is refused.
+pub(super) const BEGUN_WITHIN: Duration = Duration::from_secs(5);
+
 /// Pause after the projection could not be read.
 pub(super) const READ_RETRY: Duration = Duration::from_secs(1);
 

@@ -12,6 +12,9 @@
 //!       \-- rows ------------- feed (filter) -- prefix (what is confirmed) -- cursor (journal)
 //! ```
 //!
+//! Operators come in through the sink's board (`status.rs`): it holds what is journaled of the sink
+//! besides its cursor, the dead letters and whether it rests, and what the task is ordered to do.
+//!
 //! Waiting here is in real time, never in the domain's: a test clock moves no retry.
 
 mod begin;

@@ -19,7 +19,7 @@ use super::begin::{Beginning, Reins, Stop};
 use super::cursor;
 use super::dead::Why;
 use super::feed;
-use super::limits::{CATCH_UP_POLL, CHANGE_WITHIN, COMMANDS_MAX};
+use super::limits::{BEGUN_WITHIN, CATCH_UP_POLL, CHANGE_WITHIN, COMMANDS_MAX};
 use super::status::{Board, SinkStatus};
 use crate::config::sinks::SinkSpec;
 
@@ -71,8 +71,8 @@ pub enum SinkRefusal {
         /// Those that it has.
         known: Vec<String>,
     },
-    /// It waits for the projection, which takes a moment after a start.
-    #[error("has not begun yet: try again")]
+    /// It waits for the projection, which is behind or cannot be read.
+    #[error("the sink has not begun: the projection is behind the journal or cannot be read")]
     NotBegun,
     /// The sink has no such dead letter.
     #[error("{id:?} is no dead letter of this sink")]
@@ -157,6 +157,18 @@ impl Outbox {
         let rows = self.archive.count(Table::Signals).ok();
         let boards = self.boards.lock().unwrap_or_else(PoisonError::into_inner);
         boards.iter().map(|board| board.status(rows)).collect()
+    }
+
+    /// Waits until a sink has begun, which takes a moment after a start; not for long.
+    pub async fn begun(&self, sink: &str) -> Result<(), SinkRefusal> {
+        let deadline = Instant::now() + BEGUN_WITHIN;
+        while self.board(sink)?.letters().is_none() {
+            if deadline <= Instant::now() {
+                return Err(SinkRefusal::NotBegun);
+            }
+            sleep_until(Instant::now() + CATCH_UP_POLL).await;
+        }
+        Ok(())
     }
 
     /// Lets a sink rest, or go on; the record to wait for says so to the next process. A sink that

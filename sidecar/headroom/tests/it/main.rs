@@ -8,6 +8,7 @@ mod kill;
 mod operations;
 mod policies;
 mod race;
+mod sinks;
 mod sources;
 mod story;
 mod support;

@@ -18,11 +18,12 @@ const IDS_MAX: usize = 1_024;
 
 impl From<SinkRefusal> for WireError {
     fn from(refusal: SinkRefusal) -> WireError {
-        let field = match &refusal {
-            SinkRefusal::UnknownSink { .. } | SinkRefusal::NotBegun => "sink",
-            SinkRefusal::UnknownLetter { .. } => "ids",
-        };
-        WireError::field(field, refusal.to_string())
+        let message = refusal.to_string();
+        match refusal {
+            SinkRefusal::UnknownSink { .. } => WireError::field("sink", message),
+            SinkRefusal::UnknownLetter { .. } => WireError::field("ids", message),
+            SinkRefusal::NotBegun => WireError::new(v1::ErrorReason::StoreBroken, message),
+        }
     }
 }
 
@@ -38,6 +39,7 @@ impl Administration {
     ) -> Result<v1::SetSinkPausedResponse, WireError> {
         let sink = parse::id("sink", &rq.sink)?;
         self.room()?;
+        self.core.outbox.begun(sink).await?;
         let seq = self.core.outbox.pause(sink, rq.paused)?;
         self.written(seq).await?;
         let found = self.core.outbox.status().into_iter().find(|status| *status.sink == *sink);
@@ -49,6 +51,7 @@ impl Administration {
         rq: &v1::ListDeadLettersRequest,
     ) -> Result<v1::ListDeadLettersResponse, WireError> {
         let sink = parse::id("sink", &rq.sink)?.to_owned();
+        self.core.outbox.begun(&sink).await?;
         let core = Arc::clone(&self.core);
         let listed = tokio::task::spawn_blocking(move || {
             let letters = core.outbox.dead_letters(&sink)?;
@@ -91,6 +94,7 @@ impl Administration {
             return Err(WireError::field("ids", problem));
         }
         self.room()?;
+        self.core.outbox.begun(sink).await?;
         let (count, seq) = self.core.outbox.send_again(sink, &rq.ids)?;
         if let Some(seq) = seq {
             self.written(seq).await?;
