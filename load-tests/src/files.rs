@@ -67,7 +67,8 @@ pub(crate) fn crossing(webhook: SocketAddr) -> String {
     let mut text = catalog(&[("monthly", "month", CROSSING_INCLUDED, ", soft_limits: [80%]")]);
     text += &format!(
         "sinks:\n  - sink: load-tests\n    kind: standard_webhook\n    \
-         url: \"http://{webhook}/\"\n    secret: {WEBHOOK_SECRET}\n"
+         url: \"http://{webhook}/\"\n    secret: {WEBHOOK_SECRET}\n    \
+         allow_private: on\n"
     );
     text
 }

@@ -1081,6 +1081,137 @@ pub struct BackupResponse {
     #[prost(int64, tag = "2")]
     pub bytes: i64,
 }
+/// Sink is how one sink stands.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sink {
+    /// Its name in the catalog.
+    #[prost(string, tag = "1")]
+    pub sink: ::prost::alloc::string::String,
+    /// An operator lets it rest: nothing is sent.
+    #[prost(bool, tag = "2")]
+    pub paused: bool,
+    /// Its endpoint said that it is gone (410): nothing is sent until SetSinkPaused lets it go on, it is
+    /// changed in the catalog, or the sidecar is restarted.
+    #[prost(bool, tag = "3")]
+    pub disabled: bool,
+    /// Since when nothing was confirmed although it was tried, in real time. Absent: all is well.
+    #[prost(message, optional, tag = "4")]
+    pub failing_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// What the last failure was. Empty: none since the last confirmation.
+    #[prost(string, tag = "5")]
+    pub last_error: ::prost::alloc::string::String,
+    /// Signals not yet confirmed. What was not read yet counts, also if the sink will not want it.
+    #[prost(int64, tag = "6")]
+    pub pending: i64,
+    /// The age of the oldest signal not yet confirmed, in real time.
+    #[prost(message, optional, tag = "7")]
+    pub lag: ::core::option::Option<::prost_types::Duration>,
+    /// Signals confirmed since the process started.
+    #[prost(int64, tag = "8")]
+    pub delivered: i64,
+    /// Attempts since the process started: deliveries of a webhook, batches of a file.
+    #[prost(int64, tag = "9")]
+    pub attempts: i64,
+    /// Those of them that failed.
+    #[prost(int64, tag = "10")]
+    pub failed_attempts: i64,
+    /// Signals given up since the process started.
+    #[prost(int64, tag = "11")]
+    pub dead_letters: i64,
+    /// Dead letters that ReplayDeadLetters can send again.
+    #[prost(int64, tag = "12")]
+    pub dead_letters_kept: i64,
+}
+/// ListSinksRequest has nothing to ask.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSinksRequest {}
+/// ListSinksResponse shows all sinks.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSinksResponse {
+    /// The sinks, by name.
+    #[prost(message, repeated, tag = "1")]
+    pub sinks: ::prost::alloc::vec::Vec<Sink>,
+}
+/// SetSinkPausedRequest lets a sink rest or go on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetSinkPausedRequest {
+    /// The sink's name.
+    #[prost(string, tag = "1")]
+    pub sink: ::prost::alloc::string::String,
+    /// Whether it is to rest.
+    #[prost(bool, tag = "2")]
+    pub paused: bool,
+}
+/// SetSinkPausedResponse shows the sink after the change.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetSinkPausedResponse {
+    /// The sink.
+    #[prost(message, optional, tag = "1")]
+    pub sink: ::core::option::Option<Sink>,
+}
+/// ListDeadLettersRequest names a sink.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDeadLettersRequest {
+    /// The sink's name.
+    #[prost(string, tag = "1")]
+    pub sink: ::prost::alloc::string::String,
+}
+/// ListDeadLettersResponse lists all dead letters of the sink, at most 1,024.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDeadLettersResponse {
+    /// The dead letters, in the order of their signals.
+    #[prost(message, repeated, tag = "1")]
+    pub dead_letters: ::prost::alloc::vec::Vec<DeadLetter>,
+}
+/// DeadLetter is a signal that a sink has given up.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetter {
+    /// The signal's id, as the receiver knows it.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The account. Empty, like all below but the last three: this version cannot read the signal.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    /// The signal's name.
+    #[prost(string, tag = "3")]
+    pub signal: ::prost::alloc::string::String,
+    /// The feature.
+    #[prost(string, tag = "4")]
+    pub feature: ::prost::alloc::string::String,
+    /// The limit.
+    #[prost(string, tag = "5")]
+    pub limit: ::prost::alloc::string::String,
+    /// When it was raised, by the clock that decides.
+    #[prost(message, optional, tag = "6")]
+    pub raised_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was given up, in real time.
+    #[prost(message, optional, tag = "7")]
+    pub given_up_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The HTTP status of the last answer. 0: there was none.
+    #[prost(int32, tag = "8")]
+    pub status: i32,
+    /// It is being sent again.
+    #[prost(bool, tag = "9")]
+    pub replaying: bool,
+}
+/// ReplayDeadLettersRequest says which dead letters to send again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplayDeadLettersRequest {
+    /// The sink's name.
+    #[prost(string, tag = "1")]
+    pub sink: ::prost::alloc::string::String,
+    /// The ids, at most 1,024. Empty: all of the sink.
+    #[prost(string, repeated, tag = "2")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// ReplayDeadLettersResponse says how many are on their way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplayDeadLettersResponse {
+    /// Dead letters that are sent again because of this request. Those that were being sent again already
+    /// do not count.
+    #[prost(int32, tag = "1")]
+    pub replaying: i32,
+}
 /// AccountStatus is whether an account may use anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1481,6 +1612,111 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "Backup"));
             self.inner.unary(req, path, codec).await
         }
+        /// ListSinks shows how each sink of the catalog stands.
+        pub async fn list_sinks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSinksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSinksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/ListSinks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "ListSinks"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// SetSinkPaused lets a sink rest, which loses nothing and outlasts a restart, or go on. A webhook
+        /// that goes on also tries an endpoint again that said that it is gone (410).
+        pub async fn set_sink_paused(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetSinkPausedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetSinkPausedResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/SetSinkPaused",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "SetSinkPaused"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListDeadLetters lists the signals that a sink has given up. It keeps 1,024; when there are more,
+        /// the one that was given up first is forgotten.
+        pub async fn list_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDeadLettersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/ListDeadLetters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "ListDeadLetters"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ReplayDeadLetters sends dead letters again, under their ids, behind what waits for their account.
+        /// Each leaves the list when it is delivered, also if that is after a restart.
+        pub async fn replay_dead_letters(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReplayDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReplayDeadLettersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/ReplayDeadLetters",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("headroom.v1.AdminService", "ReplayDeadLetters"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1583,6 +1819,41 @@ pub mod admin_service_server {
             &self,
             request: tonic::Request<super::BackupRequest>,
         ) -> std::result::Result<tonic::Response<super::BackupResponse>, tonic::Status>;
+        /// ListSinks shows how each sink of the catalog stands.
+        async fn list_sinks(
+            &self,
+            request: tonic::Request<super::ListSinksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSinksResponse>,
+            tonic::Status,
+        >;
+        /// SetSinkPaused lets a sink rest, which loses nothing and outlasts a restart, or go on. A webhook
+        /// that goes on also tries an endpoint again that said that it is gone (410).
+        async fn set_sink_paused(
+            &self,
+            request: tonic::Request<super::SetSinkPausedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetSinkPausedResponse>,
+            tonic::Status,
+        >;
+        /// ListDeadLetters lists the signals that a sink has given up. It keeps 1,024; when there are more,
+        /// the one that was given up first is forgotten.
+        async fn list_dead_letters(
+            &self,
+            request: tonic::Request<super::ListDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDeadLettersResponse>,
+            tonic::Status,
+        >;
+        /// ReplayDeadLetters sends dead letters again, under their ids, behind what waits for their account.
+        /// Each leaves the list when it is delivered, also if that is after a restart.
+        async fn replay_dead_letters(
+            &self,
+            request: tonic::Request<super::ReplayDeadLettersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReplayDeadLettersResponse>,
+            tonic::Status,
+        >;
     }
     /// AdminService manages accounts and the sidecar itself. It is served on a listener of its own.
     /// Every change is durable when it is answered and counts from the next decision on.
@@ -2143,6 +2414,188 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BackupSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/ListSinks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSinksSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ListSinksRequest>
+                    for ListSinksSvc<T> {
+                        type Response = super::ListSinksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSinksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::list_sinks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSinksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/SetSinkPaused" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetSinkPausedSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::SetSinkPausedRequest>
+                    for SetSinkPausedSvc<T> {
+                        type Response = super::SetSinkPausedResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetSinkPausedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::set_sink_paused(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetSinkPausedSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/ListDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDeadLettersSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ListDeadLettersRequest>
+                    for ListDeadLettersSvc<T> {
+                        type Response = super::ListDeadLettersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::list_dead_letters(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDeadLettersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/ReplayDeadLetters" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReplayDeadLettersSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ReplayDeadLettersRequest>
+                    for ReplayDeadLettersSvc<T> {
+                        type Response = super::ReplayDeadLettersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReplayDeadLettersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::replay_dead_letters(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReplayDeadLettersSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,4 +1,4 @@
-//! The admin client: accounts, overrides, the catalog, the clock.
+//! The admin client: accounts, overrides, the catalog, the clock, the sinks.
 //!
 //! It speaks the messages of the contract. Calls are not retried: an operator sees the error and
 //! decides.
@@ -163,6 +163,46 @@ impl AdminClient {
     pub async fn backup(&self, path: impl Into<String>) -> Result<v1::BackupResponse, Error> {
         let request = v1::BackupRequest { path: path.into() };
         self.within_deadline(self.client.clone().backup(request)).await
+    }
+
+    /// Shows how each sink of the catalog stands.
+    pub async fn list_sinks(&self) -> Result<Vec<v1::Sink>, Error> {
+        let request = v1::ListSinksRequest {};
+        Ok(self.within_deadline(self.client.clone().list_sinks(request)).await?.sinks)
+    }
+
+    /// Lets a sink rest, which loses nothing and outlasts a restart, or go on.
+    pub async fn set_sink_paused(
+        &self,
+        sink: impl Into<String>,
+        paused: bool,
+    ) -> Result<v1::Sink, Error> {
+        let request = v1::SetSinkPausedRequest { sink: sink.into(), paused };
+        let response = self.within_deadline(self.client.clone().set_sink_paused(request)).await?;
+        response.sink.ok_or(Error::UnexpectedAnswer { problem: "without a sink" })
+    }
+
+    /// Lists the signals that a sink has given up.
+    pub async fn list_dead_letters(
+        &self,
+        sink: impl Into<String>,
+    ) -> Result<Vec<v1::DeadLetter>, Error> {
+        let request = v1::ListDeadLettersRequest { sink: sink.into() };
+        let response = self.within_deadline(self.client.clone().list_dead_letters(request)).await?;
+        Ok(response.dead_letters)
+    }
+
+    /// Sends dead letters of a sink again, all of them if none is named. Says how many are on their
+    /// way because of it.
+    pub async fn replay_dead_letters(
+        &self,
+        sink: impl Into<String>,
+        ids: Vec<String>,
+    ) -> Result<u32, Error> {
+        let request = v1::ReplayDeadLettersRequest { sink: sink.into(), ids };
+        let response =
+            self.within_deadline(self.client.clone().replay_dead_letters(request)).await?;
+        Ok(response.replaying.cast_unsigned())
     }
 
     async fn move_clock(&self, to: v1::set_clock_request::To) -> Result<SystemTime, Error> {

@@ -154,7 +154,9 @@ fn to_json(health: &Health, content: Option<&Recovery>) -> Value {
 }
 
 fn cursors(health: &Health) -> impl Iterator<Item = (String, String)> {
-    health.cursors.iter().map(|(sink, at)| {
+    // Rows with a slash are what else the journal keeps of sinks: see `sinks/dead.rs`, `sinks/ids.rs`.
+    let cursors = health.cursors.iter().filter(|(sink, _)| !sink.contains(&b'/'));
+    cursors.map(|(sink, at)| {
         let at = SignalId::of_row_key(at).map_or_else(|| "?".to_owned(), |id| id.to_string());
         (String::from_utf8_lossy(sink).into_owned(), at)
     })

@@ -37,8 +37,8 @@ use crate::serve::limits::REQUEST_MESSAGE_BYTES_MAX;
 use crate::serve::{
     Control, Gates, Kick, ListenAddr, Listener, MakeRoutes, Readiness, Server, standard,
 };
-use crate::sinks::{Outbox, Positions, Wiring};
-use crate::telemetry::{Gauges, Metrics};
+use crate::sinks::{self, Outbox, Positions, SinkStatus, Wiring};
+use crate::telemetry::{Gauges, Metrics, SinkGauges};
 
 pub use open::StartError;
 
@@ -189,16 +189,16 @@ impl Core {
         })
     }
 
-    /// Signals emitted in the life of the data directory, and deliveries not confirmed.
-    pub fn signals(&self) -> (u64, u64) {
+    /// Signals emitted in the life of the data directory, and how the sinks stand.
+    pub fn signals(&self) -> (u64, Vec<SinkStatus>) {
         let emitted = self.store.count(Table::Signals).unwrap_or_default();
-        (emitted, self.outbox.status().iter().map(|sink| sink.pending).sum())
+        (emitted, self.outbox.status())
     }
 
     fn gauges(&self, connections: usize) -> Gauges {
         let counts = self.shared.engine.counts();
         let store = self.store.status();
-        let (signals_emitted, signals_pending) = self.signals();
+        let (signals_emitted, sinks) = self.signals();
         Gauges {
             accounts: counts.accounts,
             ledgers: counts.ledgers,
@@ -210,10 +210,26 @@ impl Core {
             journal_writable: store.refusal.is_none(),
             catalog_revision: self.shared.engine.catalog().revision,
             signals_emitted,
-            signals_pending,
+            signals_pending: sinks.iter().map(|sink| sink.pending).sum(),
+            sinks: sinks.into_iter().map(sink_gauges).collect(),
             test_clock: self.shared.clock.is_test(),
             connections: connections as u64,
         }
+    }
+}
+
+fn sink_gauges(status: SinkStatus) -> SinkGauges {
+    SinkGauges {
+        sink: status.sink,
+        lag: status.lag,
+        pending: status.pending,
+        delivered: status.delivered,
+        attempts_failed: status.attempts_failed,
+        dead_letters: status.dead_letters,
+        dead_letters_kept: status.dead_letters_kept,
+        failing: status.failing_since.is_some(),
+        paused: status.paused,
+        disabled: status.disabled,
     }
 }
 
@@ -262,6 +278,8 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
             test_clock: shared.clock.is_test(),
         }
     };
+    // Before anything can raise a signal, whose id says which start of the process raised it.
+    sinks::note_start(&shared.engine, store.boot(), store.appended());
     // Sinks begin once the projection has come to the end; without this it comes there a second late.
     store.wait_projected(store.appended(), PROJECTED_WITHIN);
     let outbox = Arc::new(Outbox::start(control.handle(), parsed.sinks, wiring));

@@ -57,6 +57,18 @@ async fn admin_calls_have_a_deadline() {
     assert!(matches!(error, Error::DeadlineExceeded { deadline: d } if d == deadline), "{error:?}");
 }
 
+#[tokio::test]
+async fn sinks_are_seen_and_repaired() {
+    let (endpoint, _tasks) = serve_admin(FakeAdmin).await;
+    let admin = AdminClient::connect(endpoint).await.unwrap();
+    assert_eq!(admin.list_sinks().await.unwrap()[0].sink, "growth");
+    let sink = admin.set_sink_paused("growth", true).await.unwrap();
+    assert_eq!((&*sink.sink, sink.paused), ("growth", true));
+    assert_eq!(admin.list_dead_letters("growth").await.unwrap()[0].id, "growth");
+    let ids = vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(admin.replay_dead_letters("growth", ids).await.unwrap(), 2);
+}
+
 type Unary<T> = Result<Response<T>, Status>;
 
 /// Answers with what it was asked.
@@ -146,5 +158,35 @@ impl AdminService for FakeAdmin {
         _: Request<v1::ReloadCatalogRequest>,
     ) -> Unary<v1::ReloadCatalogResponse> {
         Err(Status::unimplemented("reload_catalog"))
+    }
+
+    async fn list_sinks(&self, _: Request<v1::ListSinksRequest>) -> Unary<v1::ListSinksResponse> {
+        let sink = v1::Sink { sink: "growth".to_owned(), ..v1::Sink::default() };
+        Ok(Response::new(v1::ListSinksResponse { sinks: vec![sink] }))
+    }
+
+    async fn set_sink_paused(
+        &self,
+        request: Request<v1::SetSinkPausedRequest>,
+    ) -> Unary<v1::SetSinkPausedResponse> {
+        let v1::SetSinkPausedRequest { sink, paused } = request.into_inner();
+        let sink = v1::Sink { sink, paused, ..v1::Sink::default() };
+        Ok(Response::new(v1::SetSinkPausedResponse { sink: Some(sink) }))
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<v1::ListDeadLettersRequest>,
+    ) -> Unary<v1::ListDeadLettersResponse> {
+        let letter = v1::DeadLetter { id: request.into_inner().sink, ..v1::DeadLetter::default() };
+        Ok(Response::new(v1::ListDeadLettersResponse { dead_letters: vec![letter] }))
+    }
+
+    async fn replay_dead_letters(
+        &self,
+        request: Request<v1::ReplayDeadLettersRequest>,
+    ) -> Unary<v1::ReplayDeadLettersResponse> {
+        let replaying = request.into_inner().ids.len().try_into().unwrap();
+        Ok(Response::new(v1::ReplayDeadLettersResponse { replaying }))
     }
 }

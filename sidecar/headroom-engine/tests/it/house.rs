@@ -109,18 +109,18 @@ impl House {
         op: FeatureOp,
         key: &str,
         now: i64,
-    ) -> Result<Reply, EngineError> {
+    ) -> Result<Box<Reply>, EngineError> {
         let wants = Wants { all_limits: true, ..Wants::default() };
         let now = Millis(now);
         let rq = FeatureRequest { account, feature: "tokens", op, key, now, wants };
         self.engine.feature(&self.engine.catalog(), &rq)
     }
 
-    pub(crate) fn consume(&self, account: &str, units: u64, key: &str) -> Reply {
+    pub(crate) fn consume(&self, account: &str, units: u64, key: &str) -> Box<Reply> {
         self.ask(account, FeatureOp::Consume { units }, key, T0).unwrap()
     }
 
-    pub(crate) fn reserve(&self, account: &str, units: u64, key: &str) -> Reply {
+    pub(crate) fn reserve(&self, account: &str, units: u64, key: &str) -> Box<Reply> {
         self.ask(account, FeatureOp::Reserve { units, hold_ms: HOUR_MS }, key, T0).unwrap()
     }
 
@@ -130,7 +130,7 @@ impl House {
         reservation: ReservationId,
         op: HoldOp,
         key: &str,
-    ) -> Result<Reply, EngineError> {
+    ) -> Result<Box<Reply>, EngineError> {
         let (now, wants) = (Millis(T0), Wants::default());
         let rq = HoldRequest { account, reservation, op, key, now, wants };
         self.engine.hold(&self.engine.catalog(), &rq)

@@ -193,7 +193,8 @@ fn a_cut_tail_is_the_state_before_it() {
 #[test]
 fn reservations_go_on_after_a_restart_and_ids_are_not_given_again() {
     let house = House::new(50);
-    let id = |reply: headroom_engine::engine::Reply| reply.outcome.amounts.reservation.unwrap();
+    let id =
+        |reply: Box<headroom_engine::engine::Reply>| reply.outcome.amounts.reservation.unwrap();
     let (first, second) = (id(house.reserve("acme", 3, "a")), id(house.reserve("acme", 4, "b")));
     house.store.keep(house.checkpoint());
     house.hold("acme", first, HoldOp::Commit { units: 5 }, "c").unwrap();

@@ -32,7 +32,7 @@ fn binding(reply: &Reply) -> &LimitState {
     reply.outcome.decision.binding.as_ref().unwrap()
 }
 
-fn consume(house: &House, units: u64, key: &str, now: i64) -> Reply {
+fn consume(house: &House, units: u64, key: &str, now: i64) -> Box<Reply> {
     house.ask("acme", FeatureOp::Consume { units }, key, now).unwrap()
 }
 

@@ -7,7 +7,7 @@ use headroom_sdk::{AdminClient, Error, v1};
 
 use super::args::{
     AccountAction, AccountArgs, ClockAction, ClockArgs, Included, Instead, OverrideArgs, Pace,
-    ToAdmin,
+    SinksAction, SinksArgs, ToAdmin,
 };
 use super::connect::{self, Ended, Failure};
 use super::show::{self, Report};
@@ -27,6 +27,29 @@ pub(super) async fn clock(args: ClockArgs) -> Ended {
             ClockAction::Advance { duration } => client.advance_clock(duration).await?,
         };
         Ok(show::clock(now))
+    })
+    .await
+}
+
+/// `headroom sinks …`
+pub(super) async fn sinks(args: SinksArgs) -> Ended {
+    let SinksArgs { action, to } = args;
+    with_client(&to, async |client| {
+        Ok(match action {
+            SinksAction::List => show::sinks(&client.list_sinks().await?),
+            SinksAction::DeadLetters { sink } => {
+                show::dead_letters(&client.list_dead_letters(sink).await?)
+            }
+            SinksAction::Replay { sink, ids } => {
+                show::replaying(client.replay_dead_letters(sink, ids).await?)
+            }
+            SinksAction::Pause { sink } => {
+                show::sinks(&[client.set_sink_paused(sink, true).await?])
+            }
+            SinksAction::Resume { sink } => {
+                show::sinks(&[client.set_sink_paused(sink, false).await?])
+            }
+        })
     })
     .await
 }

@@ -19,6 +19,7 @@ Examples:
   headroom ask entitlements acme                      what may acme use, and how much is left?
   headroom account put acme --plan pro                acme bought the plan pro
   headroom status                                     how is the sidecar?
+  headroom sinks list                                 are signals delivered?
 
 Environment:
   HEADROOM_ENDPOINT   where `ask` finds the sidecar      [http://127.0.0.1:7400]
@@ -54,6 +55,8 @@ pub(super) enum Command {
     Account(AccountArgs),
     /// Move the clock of a sidecar that has a test clock
     Clock(ClockArgs),
+    /// See how signals are delivered, and repair it
+    Sinks(SinksArgs),
     /// Show how a running sidecar is
     Status(ToAdmin),
     /// Have a running sidecar read its catalog again
@@ -428,6 +431,44 @@ pub(super) enum ClockAction {
         /// As in 90s, 30min, 24h or 7d
         #[arg(value_parser = duration)]
         duration: Duration,
+    },
+}
+
+/// See how signals are delivered, and repair it
+#[derive(Debug, Args)]
+pub(super) struct SinksArgs {
+    #[command(subcommand)]
+    pub(super) action: SinksAction,
+    #[command(flatten)]
+    pub(super) to: ToAdmin,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SinksAction {
+    /// Show how each sink stands
+    List,
+    /// List the signals that a sink has given up
+    DeadLetters {
+        /// The sink's name
+        sink: String,
+    },
+    /// Send signals again that a sink has given up; they keep their ids
+    Replay {
+        /// The sink's name
+        sink: String,
+        /// Only this one; may be given several times [default: all]
+        #[arg(long = "id", value_name = "ID")]
+        ids: Vec<String>,
+    },
+    /// Let a sink rest, also over a restart; nothing is lost
+    Pause {
+        /// The sink's name
+        sink: String,
+    },
+    /// Let a sink go on that was paused, or whose endpoint said that it is gone
+    Resume {
+        /// The sink's name
+        sink: String,
     },
 }
 

@@ -57,6 +57,7 @@ fn dispatch(command: Command, runners: &Runners) -> ExitCode {
         Command::Ask(args) => connect::run(ask::run(args)),
         Command::Account(args) => connect::run(admin::account(args)),
         Command::Clock(args) => connect::run(admin::clock(args)),
+        Command::Sinks(args) => connect::run(admin::sinks(args)),
         Command::Status(to) => connect::run(admin::status(to)),
         Command::Reload(to) => connect::run(admin::reload(to)),
         Command::Backup { path, to } => connect::run(admin::backup(path, to)),

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod decisions;
+mod sinks;
 
 use std::io::Write as _;
 use std::time::SystemTime;
@@ -12,6 +13,7 @@ pub(super) use accounts::{account, accounts, backup, clock, reloaded, status};
 pub(super) use decisions::{
     committed, decision, entitlements, extended, recorded, released, reserved, usage,
 };
+pub(super) use sinks::{dead_letters, replaying, sinks};
 
 /// One answer, in both forms.
 pub(super) struct Report {

@@ -44,6 +44,8 @@ pub enum SinkKind {
         url: http::Uri,
         /// Each delivery is signed with every one; never empty.
         secrets: Vec<WebhookSecret>,
+        /// Whether it may be on this machine or in a private network.
+        allow_private: bool,
     },
     /// A file with one JSON object per line.
     Ndjson {
@@ -212,13 +214,23 @@ fn read_sink<'n>(
     let signals = fields
         .optional("signals")
         .map_or_else(|| Some(SignalName::ALL.to_vec()), |entry| read_signals(reader, entry));
-    let webhook_keys = ["url", "secret", "secrets", "secret_file"];
+    let webhook_keys = ["url", "secret", "secrets", "secret_file", "allow_private"];
     let kind = match kind {
         Some(KindWord::StandardWebhook) => {
             fields.misplaced("path", "`path` belongs to a sink of kind `ndjson`");
-            let url = fields.required("url").and_then(|entry| read_url(reader, entry));
+            let allow_private = fields.optional("allow_private");
+            let allow_private = allow_private.map_or(Some(false), |entry| reader.switch(entry));
+            let url = fields.required("url").and_then(|entry| {
+                let url = read_url(reader, entry)?;
+                // What a name leads to is looked at when a delivery connects.
+                if allow_private == Some(false) && is_private(url.host().unwrap_or_default()) {
+                    reader.note_at(entry, PRIVATE_URL);
+                }
+                Some(url)
+            });
             let secrets = read_secrets(reader, fields, item, secrets);
-            Some(SinkKind::StandardWebhook { url: url?, secrets: secrets? })
+            let (url, secrets, allow_private) = (url?, secrets?, allow_private?);
+            Some(SinkKind::StandardWebhook { url, secrets, allow_private })
         }
         Some(KindWord::Ndjson) => {
             for key in webhook_keys {
@@ -282,6 +294,18 @@ fn read_url(reader: &Reader, entry: Entry<'_>) -> Option<http::Uri> {
         Some(authority) if !authority.host().is_empty() => Some(url),
         _ => refuse("the address has no host"),
     }
+}
+
+const PRIVATE_URL: &str = "the address is on this machine or in a private network; if that is \
+                           meant, add `allow_private: on`";
+
+/// Whether a host is private without asking a name service.
+fn is_private(host: &str) -> bool {
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let name = host.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || host.parse().is_ok_and(|address| !crate::sinks::is_public(address))
 }
 
 fn read_secrets(
@@ -409,7 +433,7 @@ mod tests {
         let sinks = read(
             "
   - {sink: a, kind: standard_webhook, url: 'https://x.test/hook?a=1', secret: '${GOOD}'}
-  - {sink: b, kind: standard_webhook, url: 'http://[::1]:80/', secret_file: good.txt}
+  - {sink: b, kind: standard_webhook, url: 'http://[::1]:80/', secret_file: good.txt, allow_private: on}
   - sink: c
     kind: standard_webhook
     url: https://x.test
@@ -445,6 +469,32 @@ mod tests {
         check(&format!("{hook}, secret_file: none.txt"), "no such file");
         check(&format!("{hook}, secrets: []"), "0 secrets, it must be 1 to 4");
         check(&format!("{hook}, secret: a, secret_file: b"), "more than one way to a secret");
+    }
+
+    #[test]
+    fn a_private_address_must_be_meant() {
+        let hook = |url: &str, more: &str| {
+            format!("kind: standard_webhook, secret: '${{GOOD}}', url: '{url}'{more}")
+        };
+        let private = [
+            "http://127.0.0.1:80/",
+            "http://localhost/",
+            "https://LOCALHOST.:1/",
+            "http://[::1]/",
+            "http://a.localhost",
+            "https://10.1.2.3/hook",
+            "http://169.254.169.254/latest",
+        ];
+        for url in private {
+            check(&hook(url, ""), "add `allow_private: on`");
+            check(&hook(url, ", allow_private: off"), "add `allow_private: on`");
+            read(&format!("  - {{sink: s, {}}}\n", hook(url, ", allow_private: on"))).unwrap();
+        }
+        for url in ["https://x.test/", "https://1.1.1.1/", "http://[2606:4700::1111]/"] {
+            read(&format!("  - {{sink: s, {}}}\n", hook(url, ""))).unwrap();
+        }
+        check(&hook("https://x.test", ", allow_private: yes"), "must be `on` or `off`");
+        check("kind: ndjson, path: a.ndjson, allow_private: on", "`allow_private` belongs to");
     }
 
     #[test]

@@ -174,7 +174,7 @@ fn catalog_text(url: &str, key: &Key) -> String {
     let secret = STANDARD.encode(key);
     let sink = format!(
         "sinks:\n  - sink: demo\n    kind: standard_webhook\n    url: \"{url}\"\n    \
-         secret: \"whsec_{secret}\"\n"
+         secret: \"whsec_{secret}\"\n    allow_private: on\n"
     );
     match CATALOG.split_once("\nsinks:\n") {
         Some((before, after)) => format!("{before}\n{sink}{after}"),

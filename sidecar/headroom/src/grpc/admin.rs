@@ -1,4 +1,4 @@
-//! AdminService: accounts, the catalog, the clock, backups, and how the sidecar is.
+//! AdminService: accounts, the catalog, the clock, backups, the sinks, and how the sidecar is.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::serve::Gate;
 use crate::sidecar::Core;
 
 mod facts;
+mod sinks;
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
@@ -244,7 +245,8 @@ impl Administration {
         let core = &self.core;
         let counts = core.shared.engine.counts();
         let store = core.store.status();
-        let (emitted, pending) = core.signals();
+        let (emitted, sinks) = core.signals();
+        let pending = sinks.iter().map(|sink| sink.pending).sum();
         v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             catalog_revision: int(core.shared.engine.catalog().revision),
@@ -440,5 +442,33 @@ impl AdminService for Administration {
         rq: Request<v1::BackupRequest>,
     ) -> Result<Response<v1::BackupResponse>, Status> {
         Ok(Response::new(self.back_up(rq.get_ref()).await?))
+    }
+
+    async fn list_sinks(
+        &self,
+        _: Request<v1::ListSinksRequest>,
+    ) -> Result<Response<v1::ListSinksResponse>, Status> {
+        Ok(Response::new(self.sinks()))
+    }
+
+    async fn set_sink_paused(
+        &self,
+        rq: Request<v1::SetSinkPausedRequest>,
+    ) -> Result<Response<v1::SetSinkPausedResponse>, Status> {
+        Ok(Response::new(self.pause(rq.get_ref()).await?))
+    }
+
+    async fn list_dead_letters(
+        &self,
+        rq: Request<v1::ListDeadLettersRequest>,
+    ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        Ok(Response::new(self.dead_letters(rq.get_ref()).await?))
+    }
+
+    async fn replay_dead_letters(
+        &self,
+        rq: Request<v1::ReplayDeadLettersRequest>,
+    ) -> Result<Response<v1::ReplayDeadLettersResponse>, Status> {
+        Ok(Response::new(self.replay(rq.get_ref()).await?))
     }
 }

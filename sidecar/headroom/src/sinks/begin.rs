@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::cursor::{self, Cursor};
+use super::dead::Kept;
 use super::feed::{self, Feed};
 use super::http::HttpTransport;
+use super::ids::Starts;
 use super::limits::{CATCH_UP_POLL, READ_RETRY};
 use super::ndjson::Ndjson;
 use super::outbox::Wiring;
@@ -38,6 +40,11 @@ impl Reins {
     /// Whether new deliveries may begin.
     pub(super) fn may_begin(&self) -> bool {
         self.stop.borrow().is_none_or(|stop| stop.finish)
+    }
+
+    /// Whether the task was told to stop, at once or later.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.borrow().is_some()
     }
 
     /// Whether the task has to end now.
@@ -71,6 +78,7 @@ pub(super) struct Task {
     pub(super) reins: Reins,
     pub(super) feed: Feed,
     pub(super) cursor: Cursor,
+    pub(super) starts: Starts,
 }
 
 /// A sink that does not know yet where to begin.
@@ -90,9 +98,9 @@ impl Beginning {
         let (kind, data_dir) = (self.spec.kind.clone(), self.wiring.data_dir.clone());
         let Some(task) = self.begin().await else { return };
         match kind {
-            SinkKind::StandardWebhook { url, secrets } => {
+            SinkKind::StandardWebhook { url, secrets, allow_private } => {
                 let signer = Signer::new(secrets.iter().map(|secret| secret.key()));
-                Webhook::new(task, HttpTransport::new(url), signer).run().await
+                Webhook::new(task, HttpTransport::new(url, allow_private), signer).run().await
             }
             SinkKind::Ndjson { file } => Ndjson::new(task, data_dir.join(file)).run().await,
         }
@@ -100,32 +108,33 @@ impl Beginning {
 
     /// Finds out where to begin. `None`: it was told to stop before.
     pub(super) async fn begin(mut self) -> Option<Task> {
-        let noted = self.find().await?;
+        let (noted, kept, starts) = self.find().await?;
+        self.board.open_desk(kept, starts.clone());
         self.board.began(noted, self.rows_upto(noted).await);
         let Beginning { wiring, spec, board, reins, .. } = self;
         let feed = Feed::new(wiring.archive, Arc::clone(&board), spec.signals, noted);
         let cursor = Cursor::new(Arc::clone(&wiring.engine), spec.sink.as_str().into(), noted);
         let (engine, test_clock) = (wiring.engine, wiring.test_clock);
-        Some(Task { engine, test_clock, board, reins, feed, cursor })
+        Some(Task { engine, test_clock, board, reins, feed, cursor, starts })
     }
 
-    /// The sink's cursor. A new sink gets one: it begins with what comes after it was put in place.
-    /// `None`: it was told to stop before.
+    /// The sink's cursor and what else is kept of it. A new sink gets a cursor: it begins with what
+    /// comes after it was put in place. `None`: it was told to stop before.
     ///
-    /// The cursor may be in the journal and not yet in the projection, so this waits for that.
-    async fn find(&mut self) -> Option<SignalId> {
+    /// All that may be in the journal and not yet in the projection, so this waits for that.
+    async fn find(&mut self) -> Option<(SignalId, Kept, Starts)> {
         let sink = self.spec.sink.clone();
         loop {
             let mut look_at = Instant::now();
             if (self.wiring.positions)().projected < self.appended {
                 look_at += CATCH_UP_POLL;
             } else {
-                match cursor::stored(&*self.wiring.archive, &sink) {
-                    Ok(Some(cursor)) => return Some(cursor),
-                    Ok(None) => {
+                match self.look() {
+                    Ok((Some(cursor), kept, starts)) => return Some((cursor, kept, starts)),
+                    Ok((None, kept, starts)) => {
                         let upto = SignalId { seq: self.appended, place: u16::MAX };
                         self.wiring.engine.note_delivered(&sink, upto);
-                        return Some(upto);
+                        return Some((upto, kept, starts));
                     }
                     Err(error) => {
                         tracing::warn!(sink, %error, "the sink cannot begin");
@@ -142,6 +151,12 @@ impl Beginning {
                 }
             }
         }
+    }
+
+    fn look(&self) -> Result<(Option<SignalId>, Kept, Starts), ArchiveError> {
+        let (archive, sink) = (&*self.wiring.archive, self.spec.sink.as_str());
+        let kept = Kept::load(archive, Arc::clone(&self.wiring.engine), sink.into())?;
+        Ok((cursor::stored(archive, sink)?, kept, Starts::load(archive)?))
     }
 
     /// How many rows are at or below the cursor, for the count of what is pending.

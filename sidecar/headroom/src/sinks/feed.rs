@@ -7,6 +7,7 @@ use headroom_engine::digest::{self, SignalId};
 use headroom_engine::ports::{Archive, ArchiveError, Row, Table};
 use tokio::time::Instant;
 
+use super::dead::Why;
 use super::limits::{PAGE_ROWS, READ_RETRY};
 use super::status::Board;
 
@@ -91,6 +92,26 @@ impl Feed {
         }
     }
 
+    /// A signal that was given up, to be sent again. `None`: it cannot be read.
+    pub(super) fn again(&self, id: SignalId) -> Option<Item> {
+        let found = signal(&*self.archive, id);
+        let sink = self.board.sink();
+        match found {
+            Ok(Some((serial, signal))) => Some(Item { id, serial, signal }),
+            Ok(None) => {
+                tracing::error!(sink, signal = %id, "a dead letter cannot be read");
+                self.board.give_up(id, Why::Unreadable);
+                None
+            }
+            Err(error) => {
+                tracing::warn!(sink, signal = %id, %error, "a dead letter cannot be read now");
+                self.board.failed(&error.to_string());
+                self.board.give_up(id, Why::NoAnswer);
+                None
+            }
+        }
+    }
+
     fn read(&mut self) -> Result<Vec<Row>, ArchiveError> {
         // Counted before reading: a row that comes in between is read twice late, never left out.
         let count = self.archive.count(Table::Signals)?;
@@ -115,11 +136,20 @@ impl Feed {
             Err(error) => {
                 let sink = self.board.sink();
                 tracing::error!(sink, signal = %id, %error, "a signal cannot be read");
-                self.board.dead_letter();
+                self.board.give_up(id, Why::Unreadable);
                 Fed::Unwanted(id)
             }
         })
     }
+}
+
+/// The account's number and the signal of an id. `None`: there is none, or it cannot be read.
+pub(super) fn signal(
+    archive: &dyn Archive,
+    id: SignalId,
+) -> Result<Option<(u32, Signal)>, ArchiveError> {
+    let rows = archive.range(Table::Signals, &id.row_key(), &id.after().row_key(), 1)?;
+    Ok(rows.first().and_then(|(_, value)| digest::signal_row(value).ok()))
 }
 
 /// How many rows there are after a place. Reads all of them, in pages: not for the control thread.

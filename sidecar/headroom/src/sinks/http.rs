@@ -1,5 +1,6 @@
 //! HTTP: one signed message to one address. Redirects are not followed: the address is the
-//! operator's choice, and a signed message is for no one else.
+//! operator's choice, and a signed message is for no one else. Private addresses are connected to
+//! only if the sink says so.
 
 use std::error::Error;
 use std::pin::pin;
@@ -19,6 +20,7 @@ use super::limits::{
     ANSWER_BYTES_MAX, ANSWER_HEAD_BYTES_MAX, ANSWER_WITHIN, CONNECT_WITHIN, CONNECTION_IDLE,
     IN_FLIGHT_MAX,
 };
+use super::private::{self, Resolver};
 
 /// A message ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,17 +57,20 @@ pub(super) struct HttpTransport {
     client: Result<HttpClient, String>,
 }
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
 
 impl HttpTransport {
     /// A client of one address. Opens no connection yet.
-    pub(super) fn new(url: Uri) -> HttpTransport {
-        HttpTransport { client: client(&url), url }
+    pub(super) fn new(url: Uri, allow_private: bool) -> HttpTransport {
+        HttpTransport { client: client(&url, allow_private), url }
     }
 }
 
-fn client(url: &Uri) -> Result<HttpClient, String> {
-    let mut tcp = HttpConnector::new();
+fn client(url: &Uri, allow_private: bool) -> Result<HttpClient, String> {
+    // No resolver is asked for an address.
+    private::check_host(url.host().unwrap_or_default(), allow_private)
+        .map_err(|refused| refused.to_string())?;
+    let mut tcp = HttpConnector::new_with_resolver(Resolver::new(allow_private));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_WITHIN));

@@ -166,6 +166,23 @@ impl Lanes {
         Fate::Retry(at)
     }
 
+    /// The endpoint said that it is gone: the signal is the next of its account again, and nobody is
+    /// blamed.
+    pub(super) fn gone(&mut self, serial: u32) {
+        self.in_flight -= 1;
+        self.ready.push_back(serial);
+        if let Some(outage) = &mut self.outage
+            && outage.probe == Some(serial)
+        {
+            outage.probe = None;
+        }
+    }
+
+    /// An operator says that the endpoint is there again: no outage is waited for.
+    pub(super) fn revive(&mut self) {
+        self.outage = None;
+    }
+
     /// When [`Self::next`] has to be asked again, if nothing under way ends before.
     pub(super) fn due_at(&self) -> Option<Instant> {
         match self.outage {

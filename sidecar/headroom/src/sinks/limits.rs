@@ -76,6 +76,9 @@ pub(super) const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a beginning sink looks whether the projection has caught up with the journal.
 pub(super) const CATCH_UP_POLL: Duration = Duration::from_millis(20);
 
+/// How long an operator's request waits for a sink to begin; then it is refused.
+pub(super) const BEGUN_WITHIN: Duration = Duration::from_secs(5);
+
 /// Pause after the projection could not be read.
 pub(super) const READ_RETRY: Duration = Duration::from_secs(1);
 
@@ -98,3 +101,11 @@ pub(super) const CHANGE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Changes of the sinks that wait for their turn. More make their callers wait.
 pub(super) const COMMANDS_MAX: usize = 8;
+
+/// Dead letters of one sink that can be listed and sent again. When there are more, the one that was
+/// given up first is forgotten, and said so in the log; its signal stays in the data directory.
+pub(super) const DEAD_LETTERS_MAX: usize = 1_024;
+
+/// Starts of the process whose signals have its number in their ids: 1 MB at the most. A signal that
+/// is older than so many starts and still not delivered is delivered without the number.
+pub(super) const STARTS_MAX: usize = 65_536;

@@ -12,22 +12,32 @@
 //!       \-- rows ------------- feed (filter) -- prefix (what is confirmed) -- cursor (journal)
 //! ```
 //!
+//! Operators come in through the sink's board (`status.rs`): it holds what is journaled of the sink
+//! besides its cursor, the dead letters and whether it rests, and what the task is ordered to do.
+//!
 //! Waiting here is in real time, never in the domain's: a test clock moves no retry.
 
 mod begin;
 mod cursor;
+mod dead;
 mod feed;
 mod http;
+mod ids;
 mod lanes;
 mod limits;
 mod ndjson;
 mod outbox;
 mod payload;
 mod prefix;
+mod private;
 mod signature;
-pub mod status;
+mod status;
 #[cfg(test)]
 mod tests;
 mod webhook;
 
-pub use outbox::{Outbox, Positions, Wiring};
+pub use dead::Why;
+pub use ids::note_start;
+pub use outbox::{DeadLetter, Outbox, Positions, SinkRefusal, Wiring};
+pub use private::is_public;
+pub use status::SinkStatus;

@@ -15,10 +15,11 @@ use tokio::time::Instant;
 
 use super::begin::{Reins, Task};
 use super::cursor::Cursor;
-use super::feed::{Fed, Feed};
-use super::limits::{LINE_BYTES_MAX, WRITE_PAUSES};
+use super::feed::{Fed, Feed, Item};
+use super::ids::Starts;
+use super::limits::{LINE_BYTES_MAX, PAGE_ROWS, WRITE_PAUSES};
 use super::payload;
-use super::status::Board;
+use super::status::{Board, Waiting};
 
 /// One file at work.
 pub(super) struct Ndjson {
@@ -30,6 +31,10 @@ pub(super) struct Ndjson {
     cursor: Cursor,
     file: Option<LineFile>,
     batch: Option<Batch>,
+    starts: Starts,
+    /// Dead letters to be written with the next batch.
+    again: Vec<SignalId>,
+    paused: bool,
     confirmed: SignalId,
     failures: usize,
     retry_at: Option<Instant>,
@@ -41,6 +46,8 @@ struct Batch {
     lines: Vec<u8>,
     signals: u64,
     upto: SignalId,
+    /// Those of them that were dead letters.
+    again: Vec<SignalId>,
 }
 
 impl Ndjson {
@@ -55,6 +62,9 @@ impl Ndjson {
             cursor: task.cursor,
             file: Some(LineFile::new(path)),
             batch: None,
+            starts: task.starts,
+            again: Vec::new(),
+            paused: false,
             failures: 0,
             retry_at: None,
         }
@@ -65,13 +75,18 @@ impl Ndjson {
         let mut writing = None;
         loop {
             let now = Instant::now();
-            let may_begin = self.reins.may_begin();
-            if may_begin && writing.is_none() {
+            self.obey();
+            let may_begin = self.reins.may_begin() && !self.paused;
+            // A sink that rests reads one batch, so that it is known how far it is behind.
+            let reads = may_begin || !self.reins.is_stopping();
+            if reads && writing.is_none() {
                 self.read(now);
+            }
+            if may_begin && writing.is_none() {
                 writing = self.begin(now);
             }
             self.cursor.keep(now);
-            let may_read = may_begin && self.may_read(now);
+            let may_read = reads && writing.is_none() && self.may_read(now);
             if self.reins.is_over(now, may_read || writing.is_some()) {
                 break;
             }
@@ -106,7 +121,14 @@ impl Ndjson {
     }
 
     fn may_read(&self, now: Instant) -> bool {
-        self.batch.is_none() && self.feed.is_unread(now)
+        self.batch.is_none() && (self.feed.is_unread(now) || !self.again.is_empty())
+    }
+
+    /// Does what an operator wants.
+    fn obey(&mut self) {
+        let orders = self.board.orders();
+        self.paused = orders.is_paused;
+        self.again.extend(orders.again);
     }
 
     /// Reads one page if nothing is waiting to be written.
@@ -114,24 +136,39 @@ impl Ndjson {
         if !self.may_read(now) {
             return;
         }
-        let mut batch = Batch { lines: Vec::new(), signals: 0, upto: self.confirmed };
-        for fed in self.feed.page(now) {
+        let mut batch =
+            Batch { lines: Vec::new(), signals: 0, upto: self.confirmed, again: Vec::new() };
+        let again = self.again.split_off(self.again.len().saturating_sub(PAGE_ROWS));
+        for item in again.into_iter().filter_map(|id| self.feed.again(id)) {
+            self.write(&mut batch, &item);
+            batch.again.push(item.id);
+        }
+        let page = if self.feed.is_unread(now) { self.feed.page(now) } else { vec![] };
+        let mut oldest = None;
+        for fed in page {
             match fed {
                 Fed::Wanted(item) => {
-                    batch.lines.extend(payload::message(&self.engine, self.test_clock, &item));
-                    batch.lines.push(b'\n');
-                    batch.signals += 1;
+                    self.write(&mut batch, &item);
                     batch.upto = item.id;
+                    let at = item.signal.at;
+                    oldest.get_or_insert_with(|| Waiting::since(at, self.test_clock, now));
                 }
                 Fed::Unwanted(id) => batch.upto = id,
             }
         }
         if batch.signals > 0 {
-            self.board.stands(self.confirmed, batch.signals, Some(now));
+            self.board.stands(self.confirmed, batch.signals, oldest);
             self.batch = Some(batch);
         } else {
             self.confirm(&batch);
         }
+    }
+
+    fn write(&self, batch: &mut Batch, item: &Item) {
+        let (engine, starts) = (&self.engine, &self.starts);
+        batch.lines.extend(payload::message(engine, self.test_clock, starts, item));
+        batch.lines.push(b'\n');
+        batch.signals += 1;
     }
 
     /// Begins to write the lines that wait, on a thread of its own: a sync may take as long as the
@@ -162,13 +199,14 @@ impl Ndjson {
             Ok(()) => {
                 self.failures = 0;
                 self.board.delivered(batch.signals);
+                self.board.revived(&batch.again);
                 self.confirm(&batch);
             }
             Err(error) => {
                 let pause = WRITE_PAUSES[self.failures.min(WRITE_PAUSES.len() - 1)];
                 let (sink, pause_s) = (self.board.sink(), pause.as_secs());
                 tracing::warn!(sink, %error, pause_s, "signals cannot be written");
-                self.board.failed(&error.to_string());
+                self.board.attempt_failed(&error.to_string());
                 self.failures += 1;
                 self.retry_at = Some(now + pause);
                 self.batch = Some(batch);

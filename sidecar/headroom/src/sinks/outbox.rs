@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use headroom_core::signal::Signal;
+use headroom_core::time::Millis;
 use headroom_engine::digest::SignalId;
 use headroom_engine::engine::Engine;
 use headroom_engine::ports::{Archive, ProjectionOp, Seq, Table};
@@ -15,7 +17,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::begin::{Beginning, Reins, Stop};
 use super::cursor;
-use super::limits::{CATCH_UP_POLL, CHANGE_WITHIN, COMMANDS_MAX};
+use super::dead::Why;
+use super::feed;
+use super::limits::{BEGUN_WITHIN, CATCH_UP_POLL, CHANGE_WITHIN, COMMANDS_MAX};
 use super::status::{Board, SinkStatus};
 use crate::config::sinks::SinkSpec;
 
@@ -41,6 +45,45 @@ pub struct Wiring {
     pub data_dir: PathBuf,
     /// Whether the data directory is one of a test clock, which receivers are told.
     pub test_clock: bool,
+}
+
+/// A signal that a sink has given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The id that the receiver has seen and will see.
+    pub id: String,
+    /// When it was given up, in real time.
+    pub given_up_at: Millis,
+    /// Why.
+    pub why: Why,
+    /// Whether it is being sent again.
+    pub is_sent_again: bool,
+    /// The account's number and the signal. `None`: it cannot be read.
+    pub signal: Option<(u32, Signal)>,
+}
+
+/// Why a sink does not do what an operator wants.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SinkRefusal {
+    /// The catalog has no such sink.
+    #[error("is no sink of the catalog, which has {}", list(known))]
+    UnknownSink {
+        /// Those that it has.
+        known: Vec<String>,
+    },
+    /// It waits for the projection, which is behind or cannot be read.
+    #[error("the sink has not begun: the projection is behind the journal or cannot be read")]
+    NotBegun,
+    /// The sink has no such dead letter.
+    #[error("{id:?} is no dead letter of this sink")]
+    UnknownLetter {
+        /// What was named.
+        id: String,
+    },
+}
+
+fn list(known: &[String]) -> String {
+    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
 }
 
 /// A handle to the running sinks. Dropping it stops them at once; [`Self::drain`] is better.
@@ -114,6 +157,75 @@ impl Outbox {
         let rows = self.archive.count(Table::Signals).ok();
         let boards = self.boards.lock().unwrap_or_else(PoisonError::into_inner);
         boards.iter().map(|board| board.status(rows)).collect()
+    }
+
+    /// Waits until a sink has begun, which takes a moment after a start; not for long.
+    pub async fn begun(&self, sink: &str) -> Result<(), SinkRefusal> {
+        let deadline = Instant::now() + BEGUN_WITHIN;
+        while self.board(sink)?.letters().is_none() {
+            if deadline <= Instant::now() {
+                return Err(SinkRefusal::NotBegun);
+            }
+            sleep_until(Instant::now() + CATCH_UP_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Lets a sink rest, or go on; the record to wait for says so to the next process. A sink that
+    /// goes on tries an endpoint that said that it is gone, too.
+    pub fn pause(&self, sink: &str, is_paused: bool) -> Result<Seq, SinkRefusal> {
+        let seq = self.board(sink)?.pause(is_paused).ok_or(SinkRefusal::NotBegun)?;
+        self.wake();
+        Ok(seq)
+    }
+
+    /// The dead letters of a sink, in the order of their signals. Reads the projection once for each:
+    /// not for the control thread.
+    pub fn dead_letters(&self, sink: &str) -> Result<Vec<DeadLetter>, SinkRefusal> {
+        let letters = self.board(sink)?.letters().ok_or(SinkRefusal::NotBegun)?;
+        let read = |(id, letter): (String, super::dead::Letter)| DeadLetter {
+            id,
+            given_up_at: letter.given_up_at,
+            why: letter.why,
+            is_sent_again: letter.is_sent_again,
+            signal: feed::signal(&*self.archive, letter.id).ok().flatten(),
+        };
+        Ok(letters.into_iter().map(read).collect())
+    }
+
+    /// Sends dead letters again under their ids, all of the sink's if none are named. Says how many,
+    /// without those that are on their way, and the record to wait for.
+    ///
+    /// # Errors
+    /// When one of those named is no dead letter of the sink; then none is sent.
+    pub fn send_again(
+        &self,
+        sink: &str,
+        ids: &[String],
+    ) -> Result<(usize, Option<Seq>), SinkRefusal> {
+        let board = self.board(sink)?;
+        let letters = board.letters().ok_or(SinkRefusal::NotBegun)?;
+        let by_text: HashMap<&str, SignalId> =
+            letters.iter().map(|(text, letter)| (text.as_str(), letter.id)).collect();
+        let named = ids.iter().map(|id| match by_text.get(id.as_str()) {
+            Some(id) => Ok(*id),
+            None => Err(SinkRefusal::UnknownLetter { id: id.clone() }),
+        });
+        let wanted: Vec<SignalId> = match ids {
+            [] => letters.iter().map(|(_, letter)| letter.id).collect(),
+            _ => named.collect::<Result<_, _>>()?,
+        };
+        let (seq, count) = board.send_again(&wanted);
+        self.wake();
+        Ok((count, seq))
+    }
+
+    fn board(&self, sink: &str) -> Result<Arc<Board>, SinkRefusal> {
+        let boards = self.boards.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = boards.iter().find(|board| board.sink() == sink).cloned();
+        found.ok_or_else(|| SinkRefusal::UnknownSink {
+            known: boards.iter().map(|board| board.sink().to_owned()).collect(),
+        })
     }
 
     async fn command(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) {

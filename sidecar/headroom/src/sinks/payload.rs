@@ -5,11 +5,11 @@
 
 use headroom_core::catalog::Catalog;
 use headroom_core::signal::{Signal, SignalName};
-use headroom_engine::digest::SignalId;
 use headroom_engine::engine::Engine;
 use serde::Serialize;
 
 use super::feed::Item;
+use super::ids::Starts;
 
 #[derive(Serialize)]
 struct Message<'a> {
@@ -49,18 +49,18 @@ struct Standing {
 }
 
 /// Writes the message of a signal, which is the same at every attempt.
-pub(super) fn message(engine: &Engine, test_clock: bool, item: &Item) -> Vec<u8> {
+pub(super) fn message(engine: &Engine, test_clock: bool, starts: &Starts, item: &Item) -> Vec<u8> {
     let catalog = engine.catalog();
     let account = engine.account_id(item.serial);
     // Every number was given by a record before the signal's; "?" is what Names says, too.
     let account = account.as_deref().unwrap_or("?");
-    write(&catalog, account, item.id, &item.signal, test_clock)
+    write(&catalog, account, starts.text(item.id), &item.signal, test_clock)
 }
 
 fn write(
     catalog: &Catalog,
     account: &str,
-    id: SignalId,
+    id: String,
     signal: &Signal,
     test_clock: bool,
 ) -> Vec<u8> {
@@ -85,7 +85,7 @@ fn write(
         r#type: format!("headroom.signal.{}", signal.name.as_str()),
         timestamp: signal.at.to_string(),
         data: Data {
-            id: id.to_string(),
+            id,
             account,
             feature,
             limit,

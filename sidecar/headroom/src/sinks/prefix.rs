@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 
 use headroom_engine::digest::SignalId;
-use tokio::time::Instant;
+
+use super::status::Waiting;
 
 /// The signals read and not yet below the cursor.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ struct Open {
     /// Everything from `id` to here is confirmed with it.
     upto: SignalId,
     done: bool,
-    read_at: Instant,
+    waiting: Waiting,
 }
 
 impl Prefix {
@@ -41,15 +42,15 @@ impl Prefix {
         self.open.len()
     }
 
-    /// When the oldest unconfirmed signal was read.
-    pub(super) fn oldest_read_at(&self) -> Option<Instant> {
-        self.open.front().map(|open| open.read_at)
+    /// Since when the oldest unconfirmed signal waits.
+    pub(super) fn oldest(&self) -> Option<Waiting> {
+        self.open.front().map(|open| open.waiting)
     }
 
     /// The next signal is to be delivered.
-    pub(super) fn wanted(&mut self, id: SignalId, now: Instant) {
+    pub(super) fn wanted(&mut self, id: SignalId, waiting: Waiting) {
         assert!(self.confirmed < id && self.open.back().is_none_or(|open| open.upto < id));
-        self.open.push_back(Open { id, upto: id, done: false, read_at: now });
+        self.open.push_back(Open { id, upto: id, done: false, waiting });
     }
 
     /// The next signal is none of this sink's.
@@ -73,7 +74,9 @@ impl Prefix {
 
 #[cfg(test)]
 mod tests {
+    use headroom_core::time::Millis;
     use headroom_engine::ports::Seq;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -84,7 +87,7 @@ mod tests {
     /// Every order of ending, next to a naive model.
     #[tokio::test]
     async fn the_cursor_is_the_unbroken_beginning_in_every_order() {
-        let now = Instant::now();
+        let waiting = Waiting::since(Millis(0), true, Instant::now());
         // Signals 1 to 6, of which 1, 3 and 6 are unwanted.
         let orders: [[u64; 3]; 6] =
             [[2, 4, 5], [2, 5, 4], [4, 2, 5], [4, 5, 2], [5, 2, 4], [5, 4, 2]];
@@ -93,7 +96,7 @@ mod tests {
             for seq in 1..=6 {
                 match seq {
                     1 | 3 | 6 => prefix.unwanted(id(seq)),
-                    _ => prefix.wanted(id(seq), now),
+                    _ => prefix.wanted(id(seq), waiting),
                 }
             }
             assert_eq!(prefix.confirmed(), id(1));
@@ -104,7 +107,7 @@ mod tests {
                 let expected = (1..=6).take_while(|seq| done.contains(seq)).last().unwrap();
                 assert_eq!(prefix.confirmed(), id(expected), "{order:?} at {seq}");
             }
-            assert_eq!((prefix.len(), prefix.oldest_read_at()), (0, None));
+            assert!(prefix.len() == 0 && prefix.oldest().is_none());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The task of a webhook: signals in, signed deliveries out, in order per account.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,14 +12,16 @@ use tokio::time::{Instant, timeout};
 
 use super::begin::{Reins, Task};
 use super::cursor::Cursor;
+use super::dead::Why;
 use super::feed::{Fed, Feed, Item};
 use super::http::{Answer, Outgoing, Transport};
+use super::ids::Starts;
 use super::lanes::{Failure, Fate, Lanes};
 use super::limits::{ATTEMPT_WITHIN, PAGE_ROWS, WINDOW_SIGNALS_MAX};
 use super::payload;
 use super::prefix::Prefix;
 use super::signature::Signer;
-use super::status::Board;
+use super::status::{Board, Waiting};
 
 /// One webhook at work.
 pub(super) struct Webhook<T> {
@@ -33,6 +36,10 @@ pub(super) struct Webhook<T> {
     prefix: Prefix,
     lanes: Lanes,
     attempts: JoinSet<Attempt>,
+    starts: Starts,
+    /// Dead letters that are sent again. They are below the cursor, or done in the prefix.
+    again: HashSet<SignalId>,
+    paused: bool,
     disabled: bool,
 }
 
@@ -58,6 +65,9 @@ impl<T: Transport> Webhook<T> {
             signer: Arc::new(signer),
             lanes: Lanes::new(),
             attempts: JoinSet::new(),
+            starts: task.starts,
+            again: HashSet::new(),
+            paused: false,
             disabled: false,
         }
     }
@@ -66,15 +76,20 @@ impl<T: Transport> Webhook<T> {
     pub(super) async fn run(mut self) {
         loop {
             let now = Instant::now();
-            let may_begin = self.reins.may_begin() && !self.disabled;
-            if may_begin {
+            self.obey();
+            let may_begin = self.reins.may_begin() && !self.is_resting();
+            // A sink that rests reads on, so that it is known how far it is behind.
+            let reads = may_begin || !self.reins.is_stopping();
+            if reads {
                 self.read(now);
+            }
+            if may_begin {
                 self.launch(now);
             }
             let (confirmed, open) = (self.prefix.confirmed(), self.prefix.len());
-            self.board.stands(confirmed, open as u64, self.prefix.oldest_read_at());
+            self.board.stands(confirmed, open as u64, self.prefix.oldest());
             self.cursor.keep(now);
-            let may_read = may_begin && self.has_room() && self.feed.is_unread(now);
+            let may_read = reads && self.has_room() && self.feed.is_unread(now);
             let may_send = may_begin && self.lanes.is_busy();
             if self.reins.is_over(now, may_read || may_send || !self.attempts.is_empty()) {
                 break;
@@ -100,9 +115,32 @@ impl<T: Transport> Webhook<T> {
 
     fn due_at(&self, may_begin: bool) -> [Option<Instant>; 3] {
         if !may_begin {
-            return [self.cursor.due_at(), None, None];
+            // Of what was told to stop, the reins know the end.
+            let retry_at = self.feed.retry_at().filter(|_| !self.reins.is_stopping());
+            return [self.cursor.due_at(), None, retry_at];
         }
         [self.cursor.due_at(), self.lanes.due_at(), self.feed.retry_at()]
+    }
+
+    fn is_resting(&self) -> bool {
+        self.paused || self.disabled
+    }
+
+    /// Does what an operator wants.
+    fn obey(&mut self) {
+        let orders = self.board.orders();
+        self.paused = orders.is_paused;
+        if orders.resume && self.disabled {
+            self.disabled = false;
+            self.board.set_disabled(false);
+            self.lanes.revive();
+        }
+        for id in orders.again {
+            if let Some(item) = self.feed.again(id) {
+                self.again.insert(id);
+                self.lanes.push(item);
+            }
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -117,8 +155,14 @@ impl<T: Transport> Webhook<T> {
         for fed in self.feed.page(now) {
             match fed {
                 Fed::Wanted(item) => {
-                    self.prefix.wanted(item.id, now);
-                    self.lanes.push(item);
+                    let waiting = Waiting::since(item.signal.at, self.test_clock, now);
+                    self.prefix.wanted(item.id, waiting);
+                    // It was given up, and then the process died before the cursor passed it.
+                    if self.board.is_dead(item.id) {
+                        self.prefix.done(item.id);
+                    } else {
+                        self.lanes.push(item);
+                    }
                 }
                 Fed::Unwanted(id) => self.prefix.unwanted(id),
             }
@@ -142,10 +186,10 @@ impl<T: Transport> Webhook<T> {
     }
 
     fn message(&self, item: &Item) -> Outgoing {
-        let id = item.id.to_string();
+        let id = self.starts.text(item.id);
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let timestamp = since_epoch.map_or(0, |since| since.as_secs().cast_signed());
-        let body = payload::message(&self.engine, self.test_clock, item);
+        let body = payload::message(&self.engine, self.test_clock, &self.starts, item);
         let signature = self.signer.sign(&id, timestamp, &body);
         Outgoing { id, timestamp, signature, body }
     }
@@ -158,36 +202,50 @@ impl<T: Transport> Webhook<T> {
                     tracing::info!(sink = self.board.sink(), "the endpoint accepts signals again");
                 }
                 self.board.delivered(1);
-                self.confirm(id);
+                if self.again.remove(&id) {
+                    self.board.revived(&[id]);
+                } else {
+                    self.confirm(id);
+                }
             }
-            // The lane stays as it is: nothing is sent any more.
-            Ok(answer) if answer.status == StatusCode::GONE => self.disable(),
+            // The signal is the first of its lane again, for the case that the sink is resumed.
+            Ok(answer) if answer.status == StatusCode::GONE => {
+                self.lanes.gone(serial);
+                self.disable();
+            }
             Ok(answer) => {
                 let of_endpoint = is_of_endpoint(answer.status);
                 let failure = Failure { of_endpoint, retry_after: answer.retry_after };
                 let what = format!("status {}", answer.status.as_u16());
-                self.fail(now, (id, serial), &what, failure);
+                let why = Why::Status(answer.status.as_u16());
+                self.fail(now, (id, serial), (&what, why), failure);
             }
             Err(what) => {
                 let failure = Failure { of_endpoint: true, retry_after: None };
-                self.fail(now, (id, serial), &what, failure);
+                self.fail(now, (id, serial), (&what, Why::NoAnswer), failure);
             }
         }
     }
 
     fn disable(&mut self) {
         self.disabled = true;
-        self.board.failed("status 410");
-        self.board.disabled();
+        self.board.attempt_failed("status 410");
+        self.board.set_disabled(true);
         tracing::error!(
             sink = self.board.sink(),
-            "the endpoint says that it is gone (410): nothing is sent to it until a restart or a \
-             change of the sink"
+            "the endpoint says that it is gone (410): nothing is sent to it until `headroom sinks \
+             resume`, a restart or a change of the sink"
         );
     }
 
-    fn fail(&mut self, now: Instant, (id, serial): (SignalId, u32), what: &str, failure: Failure) {
-        self.board.failed(what);
+    fn fail(
+        &mut self,
+        now: Instant,
+        (id, serial): (SignalId, u32),
+        (what, why): (&str, Why),
+        failure: Failure,
+    ) {
+        self.board.attempt_failed(what);
         let sink = self.board.sink();
         let pause_s = |at: Instant| (at - now).as_secs();
         match self.lanes.failed(now, serial, failure) {
@@ -198,11 +256,13 @@ impl<T: Transport> Webhook<T> {
                 tracing::warn!(sink, signal = %id, what, pause_s = pause_s(at), "an outage");
             }
             Fate::GivenUp => {
-                let why = "a signal was refused for three days while others were accepted and is \
-                           given up; it stays in the data directory";
-                tracing::error!(sink, signal = %id, what, "{why}");
-                self.board.dead_letter();
-                self.confirm(id);
+                let told = "a signal was refused for three days while others were accepted and is \
+                            given up; `headroom sinks replay` sends it again";
+                tracing::error!(sink, signal = self.starts.text(id), what, "{told}");
+                self.board.give_up(id, why);
+                if !self.again.remove(&id) {
+                    self.confirm(id);
+                }
             }
         }
     }

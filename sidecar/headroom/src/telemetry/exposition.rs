@@ -14,6 +14,7 @@ use prometheus_client::registry::Unit;
 
 use super::metrics::{
     Counts, DURATION_BOUNDS_US, DURATION_BUCKETS, Gauges, Operation, ReadGauges, Recorder,
+    SinkGauges,
 };
 
 /// All metrics, as one collector.
@@ -38,7 +39,9 @@ impl Collector for Exposition {
         encoder
             .encode_descriptor("build", "The running program", None, MetricType::Info)?
             .encode_info(&[("version", self.version)])?;
-        gauges(&mut encoder, &(self.gauges)())
+        let now = (self.gauges)();
+        gauges(&mut encoder, &now)?;
+        sinks(&mut encoder, &now.sinks)
     }
 }
 
@@ -199,4 +202,57 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> fmt::Result {
             MetricType::Counter,
         )?
         .encode_counter::<NoLabelSet, _, f64>(&gauges.signals_emitted, None)
+}
+
+fn sinks(encoder: &mut DescriptorEncoder<'_>, sinks: &[SinkGauges]) -> fmt::Result {
+    let help = "Age of the oldest signal that the sink has not confirmed; 0 when there is none";
+    let mut lag =
+        encoder.encode_descriptor("sink_lag", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+    for sink in sinks {
+        lag.encode_family(&[("sink", &*sink.sink)])?.encode_gauge(&sink.lag.as_secs_f64())?;
+    }
+    type Read = fn(&SinkGauges) -> u64;
+    let gauges: [(&str, &str, Read); 5] = [
+        ("sink_pending", "Signals not yet confirmed by the sink", |sink| sink.pending),
+        (
+            "sink_dead_letters_kept",
+            "Signals given up that can be sent again, of earlier processes too",
+            |sink| sink.dead_letters_kept,
+        ),
+        (
+            "sink_failing",
+            "1 when the last attempt failed and nothing was confirmed since, else 0",
+            |sink| u64::from(sink.failing),
+        ),
+        ("sink_paused", "1 when an operator lets the sink rest, else 0", |sink| {
+            u64::from(sink.paused)
+        }),
+        ("sink_disabled", "1 when the endpoint said that it is gone (410), else 0", |sink| {
+            u64::from(sink.disabled)
+        }),
+    ];
+    for (name, help, read) in gauges {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for sink in sinks {
+            metric.encode_family(&[("sink", &*sink.sink)])?.encode_gauge(&read(sink))?;
+        }
+    }
+    let counters: [(&str, &str, Read); 3] = [
+        ("sink_delivered", "Signals confirmed by the sink", |sink| sink.delivered),
+        (
+            "sink_failed_attempts",
+            "Attempts that failed: deliveries of a webhook, batches of a file",
+            |sink| sink.attempts_failed,
+        ),
+        ("sink_dead_letters", "Signals that the sink gave up", |sink| sink.dead_letters),
+    ];
+    for (name, help, read) in counters {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for sink in sinks {
+            metric
+                .encode_family(&[("sink", &*sink.sink)])?
+                .encode_counter::<NoLabelSet, _, f64>(&read(sink), None)?;
+        }
+    }
+    Ok(())
 }

@@ -99,6 +99,33 @@ pub struct Gauges {
     pub test_clock: bool,
     /// Open gRPC connections.
     pub connections: u64,
+    /// The sinks, in the order of their names.
+    pub sinks: Vec<SinkGauges>,
+}
+
+/// How a sink stands. Its name comes from the catalog, so it may be a label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkGauges {
+    /// Its name.
+    pub sink: Arc<str>,
+    /// The age of its oldest undelivered signal.
+    pub lag: Duration,
+    /// Signals not yet confirmed.
+    pub pending: u64,
+    /// Signals confirmed since the start.
+    pub delivered: u64,
+    /// Attempts that failed since the start.
+    pub attempts_failed: u64,
+    /// Signals given up since the start.
+    pub dead_letters: u64,
+    /// Dead letters that can be sent again.
+    pub dead_letters_kept: u64,
+    /// Whether the last attempt failed and nothing was confirmed since.
+    pub failing: bool,
+    /// Whether an operator lets it rest.
+    pub paused: bool,
+    /// Whether its endpoint said that it is gone.
+    pub disabled: bool,
 }
 
 /// Reads the gauges. Called on the control runtime, so it must not wait.
@@ -274,6 +301,35 @@ mod tests {
         has(&text, r#"headroom_test_clock 1"#);
         has(&text, r#"headroom_build_info{version="1.2.3"} 1"#);
         assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn every_sink_is_told_of() {
+        let sink = |name: &str, pending| SinkGauges {
+            sink: name.into(),
+            lag: Duration::from_millis(1_500),
+            pending,
+            delivered: 7,
+            attempts_failed: 3,
+            dead_letters: 2,
+            dead_letters_kept: 5,
+            failing: true,
+            paused: false,
+            disabled: true,
+        };
+        let sinks = vec![sink("audit", 0), sink("growth", 9)];
+        let gauges = Gauges { sinks, ..Gauges::default() };
+        let text = Metrics::new(1, "1.2.3", Arc::new(move || gauges.clone())).render();
+        has(&text, r#"headroom_sink_lag_seconds{sink="growth"} 1.5"#);
+        has(&text, r#"headroom_sink_pending{sink="audit"} 0"#);
+        has(&text, r#"headroom_sink_pending{sink="growth"} 9"#);
+        has(&text, r#"headroom_sink_delivered_total{sink="growth"} 7"#);
+        has(&text, r#"headroom_sink_failed_attempts_total{sink="growth"} 3"#);
+        has(&text, r#"headroom_sink_dead_letters_total{sink="growth"} 2"#);
+        has(&text, r#"headroom_sink_dead_letters_kept{sink="growth"} 5"#);
+        has(&text, r#"headroom_sink_failing{sink="growth"} 1"#);
+        has(&text, r#"headroom_sink_paused{sink="growth"} 0"#);
+        has(&text, r#"headroom_sink_disabled{sink="growth"} 1"#);
     }
 
     #[test]

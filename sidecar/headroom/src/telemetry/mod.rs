@@ -8,4 +8,4 @@ pub mod logging;
 pub mod metrics;
 
 pub use logging::{LogFormat, LogOptions};
-pub use metrics::{Gauges, METRICS_CONTENT_TYPE, Metrics};
+pub use metrics::{Gauges, METRICS_CONTENT_TYPE, Metrics, SinkGauges};

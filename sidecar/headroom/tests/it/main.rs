@@ -10,6 +10,7 @@ mod operations;
 mod policies;
 mod previous;
 mod race;
+mod sinks;
 mod sources;
 mod story;
 mod support;

@@ -56,7 +56,8 @@ impl Receiver {
     /// The sink that sends here.
     fn spec(&self, sink: &str, secrets: &[&str]) -> SinkSpec {
         let secrets = secrets.iter().map(|text| WebhookSecret::parse(text).unwrap()).collect();
-        let kind = SinkKind::StandardWebhook { url: self.url.clone(), secrets };
+        let url = self.url.clone();
+        let kind = SinkKind::StandardWebhook { url, secrets, allow_private: true };
         SinkSpec { sink: sink.to_owned(), signals: SignalName::ALL.to_vec(), kind }
     }
 }
@@ -164,6 +165,43 @@ async fn a_redirect_is_not_followed_and_a_long_answer_is_not_read() {
     until(|| outbox.status()[1].delivered == 1).await;
     assert!(target.requests.try_recv().is_err());
     outbox.drain(LONG).await;
+}
+
+/// Whoever writes a webhook's address would otherwise talk to what only the sidecar reaches.
+#[tokio::test]
+async fn a_private_address_is_connected_to_only_if_the_sink_says_so() {
+    let bench = Bench::new();
+    let mut receiver = Receiver::start(ok).await;
+    let port = receiver.url.port_u16().unwrap();
+    let spec = |name: &str, host: &str, allowed: bool| {
+        let mut spec = receiver.spec(name, &SECRETS);
+        let SinkKind::StandardWebhook { url, allow_private, .. } = &mut spec.kind else {
+            unreachable!()
+        };
+        *url = format!("http://{host}:{port}/{name}").parse().unwrap();
+        *allow_private = allowed;
+        spec
+    };
+    let specs = vec![
+        spec("address", "127.0.0.1", false),
+        spec("mapped", "[::ffff:127.0.0.1]", false),
+        spec("name", "localhost", false),
+        spec("short", "127.1", false), // No address to a URL, but one to the name service.
+        spec("wanted", "localhost", true),
+    ];
+    let outbox = Outbox::start(&Handle::current(), specs, bench.wiring.clone());
+    begun(&outbox).await;
+    bench.write("a", 1);
+    outbox.wake();
+    assert_eq!(receiver.next().await.line, "POST /wanted HTTP/1.1\r\n");
+    until(|| outbox.status()[..4].iter().all(|sink| sink.last_error.is_some())).await;
+    for refused in &outbox.status()[..4] {
+        let error = refused.last_error.as_deref().unwrap();
+        assert!(error.contains("allow_private"), "{}: {error}", refused.sink);
+        assert_eq!((refused.delivered, refused.attempts_failed, refused.pending), (0, 1, 1));
+    }
+    assert!(receiver.requests.try_recv().is_err(), "nobody else has connected");
+    outbox.drain(Duration::ZERO).await;
 }
 
 #[tokio::test]

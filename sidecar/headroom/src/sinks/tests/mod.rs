@@ -4,11 +4,13 @@ mod http;
 mod lanes;
 mod ndjson;
 mod payload;
+mod repair;
 mod webhook;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
@@ -117,6 +119,7 @@ pub(super) struct Bench {
     disk: Arc<FakeDisk>,
     pub(super) wiring: Wiring,
     writes: AtomicUsize,
+    _dir: FreshDir,
 }
 
 impl Bench {
@@ -128,14 +131,15 @@ impl Bench {
             let state = asked.state.lock().unwrap();
             Positions { appended: Seq(state.appended), projected: Seq(state.projected) }
         };
+        let dir = FreshDir::new();
         let wiring = Wiring {
             engine,
             archive: disk.clone(),
             positions: Arc::new(positions),
-            data_dir: fresh_dir(),
+            data_dir: dir.to_path_buf(),
             test_clock: false,
         };
-        Bench { disk, wiring, writes: AtomicUsize::new(0) }
+        Bench { disk, wiring, writes: AtomicUsize::new(0), _dir: dir }
     }
 
     /// So many writes of an account, each of which raises `usage_ceiling`: at 10 %, 20 %, … Others
@@ -176,6 +180,13 @@ impl Bench {
 
     pub(super) fn set_broken(&self, broken: bool) {
         self.disk.state.lock().unwrap().broken = broken;
+    }
+
+    /// As if another version had written the signal of a row: it cannot be read. Gives back what it
+    /// was, to be put back.
+    pub(super) fn put_row(&self, id: SignalId, value: Vec<u8>) -> Vec<u8> {
+        let mut state = self.disk.state.lock().unwrap();
+        state.rows.insert((Table::Signals, id.row_key()), value).unwrap()
     }
 
     /// What the journal knows of a sink.
@@ -257,14 +268,36 @@ fn engine(store: Arc<FakeDisk>) -> Engine {
     recovery.finish(spec, "the catalog", NOW, options).unwrap().0
 }
 
-/// A directory of its own for each caller.
-pub(super) fn fresh_dir() -> PathBuf {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let number = COUNT.fetch_add(1, SeqCst);
-    let dir = std::env::temp_dir().join(format!("headroom-sinks-{}-{number}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).unwrap();
-    dir
+/// A directory that goes with its owner.
+pub(super) struct FreshDir(PathBuf);
+
+impl FreshDir {
+    pub(super) fn new() -> FreshDir {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, SeqCst);
+        let name = format!("headroom-sinks-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&dir); // Of an earlier process with this number, killed.
+        std::fs::create_dir_all(&dir).unwrap();
+        FreshDir(dir)
+    }
+}
+
+impl Deref for FreshDir {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for FreshDir {
+    fn drop(&mut self) {
+        // Kept after a failure, so that it can be looked at.
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
 }
 
 /// A file that gets every signal.

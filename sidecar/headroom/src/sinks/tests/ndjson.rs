@@ -9,38 +9,38 @@ use headroom_engine::digest::SignalId;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::{Bench, Driver, fresh_dir, ndjson};
+use super::{Bench, Driver, FreshDir, ndjson};
 use crate::sinks::begin::Stop;
 use crate::sinks::limits::LINE_BYTES_MAX;
 use crate::sinks::ndjson::{LineFile, Ndjson};
 
 /// A file sink that runs.
-struct Run {
-    driver: Driver,
+pub(super) struct Run {
+    pub(super) driver: Driver,
     task: JoinHandle<()>,
 }
 
 impl Run {
-    async fn start(bench: &Bench) -> Run {
+    pub(super) async fn start(bench: &Bench) -> Run {
         let (beginning, driver) = bench.beginning(ndjson("file"));
         let task = beginning.begin().await.unwrap();
         Run { driver, task: tokio::spawn(Ndjson::new(task, path(bench)).run()) }
     }
 
-    async fn drain(self) {
+    pub(super) async fn drain(self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         self.driver.stop.send_replace(Some(Stop { deadline, finish: true }));
         self.task.await.unwrap();
     }
 }
 
-fn path(bench: &Bench) -> PathBuf {
+pub(super) fn path(bench: &Bench) -> PathBuf {
     bench.wiring.data_dir.join("file.ndjson")
 }
 
 /// The ids in the lines of a file, each of which must be whole.
 #[track_caller]
-fn ids(path: &Path) -> Vec<String> {
+pub(super) fn ids(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'));
     let id = |line| {
@@ -73,7 +73,8 @@ async fn each_signal_is_a_line_in_a_file_that_only_the_owner_reads() {
 
 #[test]
 fn a_torn_last_line_is_cut_off_wherever_it_was_torn() {
-    let path = fresh_dir().join("file.ndjson");
+    let dir = FreshDir::new();
+    let path = dir.join("file.ndjson");
     let text = "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n";
     for length in 0..=text.len() {
         fs::write(&path, &text[..length]).unwrap();

@@ -8,6 +8,7 @@ use headroom_engine::ports::{Seq, Table};
 
 use super::{Bench, NOW};
 use crate::sinks::feed::Item;
+use crate::sinks::ids::Starts;
 use crate::sinks::payload::message;
 
 /// The messages of all signals so far.
@@ -17,7 +18,9 @@ fn messages(bench: &Bench) -> Vec<String> {
         let (serial, signal) = digest::signal_row(value).unwrap();
         Item { id: SignalId::of_row_key(key).unwrap(), serial, signal }
     });
-    let text = |item| String::from_utf8(message(&bench.wiring.engine, false, &item)).unwrap();
+    let text = |item| {
+        String::from_utf8(message(&bench.wiring.engine, false, &Starts::default(), &item)).unwrap()
+    };
     items.map(text).collect()
 }
 
@@ -83,7 +86,8 @@ fn a_lifetime_has_no_end_and_the_largest_message_is_small() {
         at: Millis(i64::MAX),
     };
     let id = SignalId { seq: Seq(u64::MAX), place: u16::MAX };
-    let text = message(&bench.wiring.engine, true, &Item { id, serial: 0, signal });
+    let text =
+        message(&bench.wiring.engine, true, &Starts::default(), &Item { id, serial: 0, signal });
     // Standard Webhooks asks for less than 20 kB.
     assert!(text.len() < 5_000, "{} bytes", text.len());
     let message: serde_json::Value = serde_json::from_slice(&text).unwrap();

@@ -19,52 +19,52 @@ use crate::sinks::webhook::Webhook;
 
 /// What the fake endpoint does with a message.
 #[derive(Debug, Clone, Copy)]
-enum Reply {
+pub(super) enum Reply {
     Status(u16),
     RetryAfter(u16, u64),
     Unreachable,
     Hang,
 }
 
-const OK: Reply = Reply::Status(204);
+pub(super) const OK: Reply = Reply::Status(204);
 
 /// A message that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Sent {
+pub(super) struct Sent {
     after_s: u64,
     id: String,
-    account: String,
+    pub(super) account: String,
 }
 
 type Answering = dyn FnMut(&Sent) -> Reply + Send;
 
 #[derive(Clone)]
-struct Fake {
+pub(super) struct Fake {
     started: Instant,
     sent: Arc<Mutex<Vec<Sent>>>,
     answering: Arc<Mutex<Box<Answering>>>,
 }
 
 impl Fake {
-    fn new(answering: impl FnMut(&Sent) -> Reply + Send + 'static) -> Fake {
+    pub(super) fn new(answering: impl FnMut(&Sent) -> Reply + Send + 'static) -> Fake {
         let answering: Box<Answering> = Box::new(answering);
         let answering = Arc::new(Mutex::new(answering));
         Fake { started: Instant::now(), sent: Arc::default(), answering }
     }
 
-    fn answer(&self, answering: impl FnMut(&Sent) -> Reply + Send + 'static) {
+    pub(super) fn answer(&self, answering: impl FnMut(&Sent) -> Reply + Send + 'static) {
         *self.answering.lock().unwrap() = Box::new(answering);
     }
 
-    fn sent(&self) -> Vec<Sent> {
+    pub(super) fn sent(&self) -> Vec<Sent> {
         self.sent.lock().unwrap().clone()
     }
 
-    fn ids(&self) -> Vec<String> {
+    pub(super) fn ids(&self) -> Vec<String> {
         self.sent().into_iter().map(|sent| sent.id).collect()
     }
 
-    fn seconds(&self, account: &str) -> Vec<u64> {
+    pub(super) fn seconds(&self, account: &str) -> Vec<u64> {
         let sent = self.sent();
         sent.iter().filter(|sent| sent.account == account).map(|sent| sent.after_s).collect()
     }
@@ -97,13 +97,13 @@ impl Transport for Fake {
 }
 
 /// A webhook that runs.
-struct Run {
-    driver: Driver,
+pub(super) struct Run {
+    pub(super) driver: Driver,
     task: JoinHandle<()>,
 }
 
 impl Run {
-    async fn start(bench: &Bench, fake: &Fake) -> Run {
+    pub(super) async fn start(bench: &Bench, fake: &Fake) -> Run {
         Run::start_as(bench, fake, spec()).await
     }
 
@@ -114,18 +114,18 @@ impl Run {
         Run { driver, task: tokio::spawn(webhook.run()) }
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         self.driver.wake.send_replace(());
     }
 
-    async fn drain(self, within: Duration) {
+    pub(super) async fn drain(self, within: Duration) {
         let deadline = Instant::now() + within;
         self.driver.stop.send_replace(Some(Stop { deadline, finish: true }));
         self.task.await.unwrap();
     }
 
     /// As a crash: nothing more is sent or journaled.
-    async fn kill(self) {
+    pub(super) async fn kill(self) {
         self.task.abort();
         self.task.await.unwrap_err();
     }
@@ -137,15 +137,15 @@ fn spec() -> SinkSpec {
 }
 
 /// Long enough for everything that need not wait for a retry.
-async fn soon() {
+pub(super) async fn soon() {
     sleep(Duration::from_secs(4)).await;
 }
 
-fn texts(ids: &[SignalId]) -> Vec<String> {
+pub(super) fn texts(ids: &[SignalId]) -> Vec<String> {
     ids.iter().map(SignalId::to_string).collect()
 }
 
-const HOUR: u64 = 3600;
+pub(super) const HOUR: u64 = 3600;
 
 #[tokio::test(start_paused = true)]
 async fn signals_are_delivered_once_each_and_the_cursor_is_journaled() {
