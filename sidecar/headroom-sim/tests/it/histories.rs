@@ -1,4 +1,4 @@
-//! Two thousand histories of two hundred steps, each on the engine and on the naive model at once.
+//! Ten thousand histories of three hundred steps, each on the engine and on the naive model at once.
 //!
 //! `HEADROOM_SIM_SEED=7` plays one history, and `HEADROOM_SIM_HISTORIES=100000` more of them.
 
@@ -7,8 +7,8 @@ use std::panic::catch_unwind;
 use headroom_sim::coverage::Coverage;
 use headroom_sim::play::play;
 
-const HISTORIES: u64 = 2_000;
-const STEPS: usize = 200;
+const HISTORIES: u64 = 10_000;
+const STEPS: usize = 300;
 const THREADS: u64 = 2;
 
 /// What every run must have met; otherwise it proves less than it says.
