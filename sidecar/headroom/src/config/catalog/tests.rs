@@ -28,8 +28,10 @@ fn a_golden_report_lists_every_problem_with_its_place() {
 #[test]
 fn the_examples_have_no_problem() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/example");
-    if let Err(problems) = load(&examples.join("catalog.yaml"), &NoSecrets) {
-        panic!("{problems}");
+    for catalog in ["catalog.yaml", "ai-product.yaml"] {
+        if let Err(problems) = load(&examples.join(catalog), &NoSecrets) {
+            panic!("{problems}");
+        }
     }
     let settings = examples.join("headroom.yaml");
     match server::load(Some(&settings), server::Overrides::default()) {

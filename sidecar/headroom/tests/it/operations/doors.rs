@@ -74,7 +74,8 @@ async fn pages_tell_life_readiness_and_metrics() {
     }
     assert!(text.ends_with("# EOF\n"));
     assert!(!text.contains("acme"), "no metric names an account");
-    let known = BTreeSet::from(["denial", "le", "operation", "reason", "sink", "verdict", "version"]);
+    let known =
+        BTreeSet::from(["denial", "le", "operation", "reason", "sink", "verdict", "version"]);
     assert_eq!(labels(&text), known);
     drop(client);
     sidecar.stop().await;
