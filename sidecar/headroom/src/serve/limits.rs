@@ -46,3 +46,7 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 /// How long an acceptor rests when the process or the machine is out of descriptors or memory.
 /// Trying at once would fail again and take a core.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
+
+/// How long a connection that the server has ended waits for the client to end it, too. A client does
+/// so as soon as it has read the last answer; one that does not is not waited for any longer.
+pub const LINGER: Duration = Duration::from_millis(500);

@@ -6,10 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 
 use super::drain::Drain;
@@ -77,7 +78,8 @@ impl Accepted {
             // Either way the time is up.
             let _ = tokio::time::timeout(limits::FIRST_BYTE_WITHIN, drain.begun()).await;
         };
-        Ok(Socket { stream, silent: Some(Box::pin(patience)), _guard: self.guard })
+        let silent: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = Some(Box::pin(patience));
+        Ok(Socket { stream, silent, leaving: None, _guard: self.guard })
     }
 }
 
@@ -86,6 +88,8 @@ pub(super) struct Socket {
     stream: Stream,
     /// Ends when a client that has sent nothing is given up; None as soon as it has sent anything.
     silent: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Set once nothing more is sent: how long the client's last bytes are waited for.
+    leaving: Option<Pin<Box<Sleep>>>,
     _guard: ConnectionGuard,
 }
 
@@ -164,7 +168,28 @@ impl AsyncWrite for Socket {
         either!(self, stream => stream.poll_flush(cx))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => stream.poll_shutdown(cx))
+    /// Says that nothing more is sent, and then reads until the client has hung up, too, for a
+    /// moment. A socket that is closed with bytes unread tells its peer that the connection broke, and
+    /// the peer would throw away the last answers, which it has not read yet: a client that streams
+    /// always has a message on its way.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.leaving.is_none() {
+            ready!(either!(self.as_mut(), stream => stream.poll_shutdown(cx)))?;
+            self.leaving = Some(Box::pin(tokio::time::sleep(limits::LINGER)));
+        }
+        let mut unread = [0; 4096];
+        loop {
+            let mut unread = ReadBuf::new(&mut unread);
+            match either!(self.as_mut(), stream => stream.poll_read(cx, &mut unread)) {
+                Poll::Ready(Ok(())) if !unread.filled().is_empty() => {}
+                // It has hung up, one way or the other.
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+        }
+        match &mut self.leaving {
+            Some(leaving) => leaving.as_mut().poll(cx).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
