@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::catalog::ROLLOUT_ALL_BP;
 use crate::effect::Effect;
+use crate::fingerprint::fnv1a;
 use crate::ledger::Ledger;
 use crate::names::NameId;
 use crate::policy::Excess;
@@ -236,10 +237,7 @@ impl Profile {
 
 /// FNV-1a, 64 bits, mixed and folded to 32. It decides who has what, so it must never change.
 fn draw(bytes: impl Iterator<Item = u8>) -> u32 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in bytes {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
+    let mut hash = fnv1a(bytes);
     // FNV leaves the upper bits of short texts alike; a multiplication spreads them (splitmix64).
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -383,11 +381,9 @@ impl Account {
                 self.rare.get_or_insert_default().reservations.put(after.clone());
             }
             Effect::ReservationForgotten(id) => {
+                // The counter of ids stays, so there is always something left.
                 if let Some(rare) = &mut self.rare {
                     rare.reservations.forget(*id);
-                    if **rare == Rare::default() {
-                        self.rare = None;
-                    }
                 }
             }
             Effect::Excess(after) => {

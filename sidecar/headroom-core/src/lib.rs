@@ -16,6 +16,7 @@ mod catalog_check;
 pub mod decide;
 pub mod decision;
 pub mod effect;
+mod fingerprint;
 pub mod ledger;
 pub mod limits;
 pub mod names;

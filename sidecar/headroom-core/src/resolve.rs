@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::account::{OverrideValue, Profile};
 use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Merge, PlanLimit, Policy};
+use crate::fingerprint::fnv1a;
 use crate::limits::UNITS_MAX;
 use crate::names::NameId;
 use crate::policy::LimitTerms;
@@ -315,10 +316,7 @@ pub fn mark_terms(mark: u32, terms: &LimitTerms) -> u32 {
 }
 
 fn fold(words: impl Iterator<Item = u64>) -> u32 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in words.flat_map(u64::to_le_bytes) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
+    let hash = fnv1a(words.flat_map(u64::to_le_bytes));
     let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
     u32::from_le_bytes([a ^ e, b ^ f, c ^ g, d ^ h])
 }

@@ -117,11 +117,6 @@ pub enum DecisionId {
 }
 
 impl DecisionId {
-    /// The receipt's text.
-    pub fn text(self) -> String {
-        self.with_text(str::to_owned)
-    }
-
     /// Calls `then` with the receipt's text. Without the formatting machinery and without memory of
     /// its own, because every answer carries one.
     pub fn with_text<T>(self, then: impl FnOnce(&str) -> T) -> T {
@@ -638,8 +633,11 @@ mod tests {
     #[test]
     fn a_receipt_is_its_numbers_in_hexadecimal() {
         for number in [0, 1, 15, 16, 255, 4096, u64::from(u32::MAX), u64::MAX] {
-            assert_eq!(DecisionId::Written(Seq(number)).text(), format!("dec_{number:x}"));
-            let passing = DecisionId::Passing(7, 0x1f, number).text();
+            assert_eq!(
+                DecisionId::Written(Seq(number)).with_text(str::to_owned),
+                format!("dec_{number:x}")
+            );
+            let passing = DecisionId::Passing(7, 0x1f, number).with_text(str::to_owned);
             assert_eq!(passing, format!("dec_7.1f.{number:x}"));
         }
     }

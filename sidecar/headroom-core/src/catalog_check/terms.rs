@@ -107,10 +107,9 @@ fn check_debt(
     limit: &PlanLimitSpec,
     window: Option<WindowRule>,
 ) {
-    let capped = limit.terms.overage.as_ref().is_some_and(|overage| overage.cap_minor.is_some());
     let never = match limit.policy {
         Policy::Unlimited => true,
-        Policy::Overage => !capped,
+        Policy::Overage => !limit.terms.overage.as_ref().is_some_and(has_cap),
         Policy::Block | Policy::Grace { .. } => limit.included_units.is_none(),
     };
     if never {

@@ -112,8 +112,7 @@ pub fn decide_feature(
             _ => Err(OpError::WrongFeatureKind),
         },
         Gate::Rate(rate, origin) => {
-            let shape = cx.catalog.feature(feature);
-            let ask = rate::Ask { feature: shape.id, limit: rate_limit(&shape.kind), rate, origin };
+            let ask = rate_ask(cx, feature, rate, origin);
             match op {
                 FeatureOp::Check { units, attempt } => {
                     Ok(rate::check(cx, account, ask, units, attempt, effects))
@@ -164,12 +163,11 @@ pub fn limit_states(
     account: &Account,
     feature: FeatureIx,
 ) -> SmallVec<[LimitState; 2]> {
-    let shape = cx.catalog.feature(feature);
-    let id = shape.id;
+    let id = cx.catalog.feature(feature).id;
     let limits = match resolve(cx.catalog, &account.profile, feature, cx.now) {
         (Resolved::Limits(limits), _) => limits,
         (Resolved::Rate(rate), origin) => {
-            let ask = rate::Ask { feature: id, limit: rate_limit(&shape.kind), rate, origin };
+            let ask = rate_ask(cx, feature, rate, origin);
             return SmallVec::from_iter([rate::limit_state(cx, account, ask)]);
         }
         (Resolved::NotInPlan | Resolved::On | Resolved::Value(_), _) => return SmallVec::new(),
@@ -240,11 +238,12 @@ fn wrong_operation(cx: Context<'_>, feature: FeatureIx) -> Option<OpError> {
     }
 }
 
-fn rate_limit(kind: &FeatureKind) -> NameId {
-    match kind {
-        FeatureKind::Rate { limit } => *limit,
-        _ => unreachable!("only a rate resolves to a rate"),
-    }
+fn rate_ask(cx: Context<'_>, feature: FeatureIx, rate: Option<Rate>, origin: Origin) -> rate::Ask {
+    let shape = cx.catalog.feature(feature);
+    let FeatureKind::Rate { limit } = shape.kind else {
+        unreachable!("only a rate resolves to a rate");
+    };
+    rate::Ask { feature: shape.id, limit, rate, origin }
 }
 
 /// What stands against everything an account may ask for.
