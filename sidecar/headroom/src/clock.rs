@@ -100,7 +100,8 @@ pub fn real_now() -> Millis {
     millis_of(SystemTime::now())
 }
 
-fn millis_of(real: SystemTime) -> Millis {
+/// An instant of the machine's clock.
+pub fn millis_of(real: SystemTime) -> Millis {
     let since = real.duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use headroom_core::decision::{Denial, Verdict};
 use headroom_engine::ports::Archive;
 use headroom_proto::borrowed::Raw;
 use headroom_proto::encoded::{Encoded, Fields};
@@ -12,14 +11,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::clock::Reading;
 use crate::grpc::parse;
-use crate::grpc::present;
 use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
 use crate::grpc::stream::DecideStream;
 use crate::serve::Gate;
 use crate::serve::drain::Drain;
 use crate::serve::gate::Pending;
-use crate::telemetry::metrics::{Operation, Recorder};
+use crate::telemetry::metrics::Recorder;
 
 mod lists;
 
@@ -53,13 +51,13 @@ impl Entitlements {
         let mut bytes = Vec::with_capacity(ANSWER_BYTES_USUAL);
         let answered = decide(&mut Fields::new(&mut bytes)).map_err(|error| self.failed(error))?;
         let pending = answered.wait_for.map(|seq| self.gate.appended(seq));
-        Ok(Begun { pending, verdict: answered.verdict, shadow: answered.shadow, bytes })
+        Ok(Begun { pending, answered, bytes })
     }
 
     /// The second half: wait until it is written, count it, answer.
     async fn finish(
         &self,
-        (operation, arrived): (Operation, Reading),
+        arrived: Reading,
         begun: Result<Begun, Status>,
     ) -> Result<Response<Encoded>, Status> {
         let begun = begun?;
@@ -70,9 +68,7 @@ impl Entitlements {
         }
         // A clock that was set back meanwhile makes it no time at all.
         let elapsed = arrived.real.elapsed().unwrap_or_default();
-        let (verdict, denial) = (present::verdict(begun.verdict), present::denial(begun.verdict));
-        self.recorder.decision(operation, verdict, denial, elapsed);
-        self.recorder.shadow(present::reason(begun.shadow));
+        begun.answered.count(&self.recorder, elapsed);
         Ok(Response::new(Encoded::new(begun.bytes)))
     }
 
@@ -85,8 +81,7 @@ impl Entitlements {
 /// An answer that waits for its record to be written.
 struct Begun {
     pending: Option<Pending>,
-    verdict: Verdict,
-    shadow: Option<Denial>,
+    answered: Answered,
     bytes: Vec<u8>,
 }
 
@@ -98,7 +93,7 @@ impl EntitlementService for Entitlements {
             self.shared.feature(parse::check(rq.get_ref().as_bytes(), read.now)?, out)
         });
         drop(rq);
-        self.finish((Operation::Check, read), begun).await
+        self.finish(read, begun).await
     }
 
     async fn consume(&self, rq: Request<Raw>) -> Result<Response<Encoded>, Status> {
@@ -107,7 +102,7 @@ impl EntitlementService for Entitlements {
             self.shared.feature(parse::consume(rq.get_ref().as_bytes(), read.now)?, out)
         });
         drop(rq);
-        self.finish((Operation::Consume, read), begun).await
+        self.finish(read, begun).await
     }
 
     async fn reserve(&self, rq: Request<v1::ReserveRequest>) -> Result<Response<Encoded>, Status> {
@@ -115,21 +110,21 @@ impl EntitlementService for Entitlements {
         let begun =
             self.begin(|out| self.shared.feature(parse::reserve(rq.get_ref(), read.now)?, out));
         drop(rq);
-        self.finish((Operation::Reserve, read), begun).await
+        self.finish(read, begun).await
     }
 
     async fn extend(&self, rq: Request<v1::ExtendRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
         let begun = self.begin(|out| self.shared.hold(parse::extend(rq.get_ref(), read.now)?, out));
         drop(rq);
-        self.finish((Operation::Extend, read), begun).await
+        self.finish(read, begun).await
     }
 
     async fn commit(&self, rq: Request<v1::CommitRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
         let begun = self.begin(|out| self.shared.hold(parse::commit(rq.get_ref(), read.now)?, out));
         drop(rq);
-        self.finish((Operation::Commit, read), begun).await
+        self.finish(read, begun).await
     }
 
     async fn release(&self, rq: Request<v1::ReleaseRequest>) -> Result<Response<Encoded>, Status> {
@@ -137,7 +132,7 @@ impl EntitlementService for Entitlements {
         let begun =
             self.begin(|out| self.shared.hold(parse::release(rq.get_ref(), read.now)?, out));
         drop(rq);
-        self.finish((Operation::Release, read), begun).await
+        self.finish(read, begun).await
     }
 
     async fn record(&self, rq: Request<v1::RecordRequest>) -> Result<Response<Encoded>, Status> {
@@ -145,7 +140,7 @@ impl EntitlementService for Entitlements {
         let begun =
             self.begin(|out| self.shared.feature(parse::record(rq.get_ref(), read.now)?, out));
         drop(rq);
-        self.finish((Operation::Record, read), begun).await
+        self.finish(read, begun).await
     }
 
     type DecideStream = DecideStream;

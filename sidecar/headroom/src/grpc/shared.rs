@@ -1,6 +1,7 @@
 //! What all services of one sidecar share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use headroom_core::catalog::{Catalog, FeatureKind};
@@ -17,7 +18,7 @@ use crate::grpc::parse::{self, Asked};
 use crate::grpc::present::{self, Scene};
 use crate::grpc::status::WireError;
 use crate::prompts::Renderer;
-use crate::telemetry::metrics::Operation;
+use crate::telemetry::metrics::{Operation, Recorder};
 
 /// The prompts of one catalog revision.
 pub struct Words {
@@ -42,6 +43,8 @@ pub struct Shared {
 /// An answer ready to be sent once its record is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answered {
+    /// What was asked for.
+    pub operation: Operation,
     /// The one-word answer.
     pub verdict: Verdict,
     /// Why it would have been refused, if the feature were not in shadow mode.
@@ -120,6 +123,20 @@ impl Shared {
         };
         present::response(operation, scene, reply, include, out);
         let decision = &reply.outcome.decision;
-        Answered { verdict: decision.verdict, shadow: decision.shadow, wait_for: reply.wait_for }
+        Answered {
+            operation,
+            verdict: decision.verdict,
+            shadow: decision.shadow,
+            wait_for: reply.wait_for,
+        }
+    }
+}
+
+impl Answered {
+    /// Counts it, when it is sent: `elapsed` runs from the arrival of the request.
+    pub fn count(&self, recorder: &Recorder, elapsed: Duration) {
+        let (verdict, denial) = (present::verdict(self.verdict), present::denial(self.verdict));
+        recorder.decision(self.operation, verdict, denial, elapsed);
+        recorder.shadow(present::reason(self.shadow));
     }
 }

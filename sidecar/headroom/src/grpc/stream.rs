@@ -20,13 +20,12 @@ use tonic::{Status, Streaming};
 
 use crate::grpc::entitlement::ANSWER_BYTES_USUAL;
 use crate::grpc::parse::{self, OPERATIONS_MAX};
-use crate::grpc::present;
 use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
 use crate::serve::Gate;
 use crate::serve::drain::Drain;
 use crate::serve::gate::{Pending, Waiter};
-use crate::telemetry::metrics::{Operation, Recorder};
+use crate::telemetry::metrics::Recorder;
 
 /// Messages of one stream that may wait for the journal at a time. When as many do, the stream is not
 /// read further, and HTTP/2 flow control holds the client back.
@@ -59,7 +58,7 @@ struct Waiting {
 #[derive(Clone, Copy)]
 struct Done {
     // `None`: an error.
-    answered: Option<(Operation, Answered)>,
+    answered: Option<Answered>,
     // Where its result ends in the message.
     end: usize,
 }
@@ -122,9 +121,9 @@ impl DecideStream {
             let decided =
                 operation.and_then(|(kind, rq)| self.decide_one(kind, rq, now, &mut waiting.bytes));
             let answered = match decided {
-                Ok((operation, answered)) => {
+                Ok(answered) => {
                     last = last.max(answered.wait_for);
-                    Some((operation, answered))
+                    Some(answered)
                 }
                 Err(error) => {
                     self.recorder.error(error.reason);
@@ -147,34 +146,32 @@ impl DecideStream {
         rq: &[u8],
         now: Millis,
         bytes: &mut Vec<u8>,
-    ) -> Result<(Operation, Answered), WireError> {
+    ) -> Result<Answered, WireError> {
         let shared = &*self.shared;
-        put_result(bytes, kind, |out| {
-            Ok(match kind {
-                1 => (Operation::Check, shared.feature(parse::check(rq, now)?, out)?),
-                2 => (Operation::Consume, shared.feature(parse::consume(rq, now)?, out)?),
-                3 => {
-                    let rq = v1::ReserveRequest::decode(rq)?;
-                    (Operation::Reserve, shared.feature(parse::reserve(&rq, now)?, out)?)
-                }
-                4 => {
-                    let rq = v1::ExtendRequest::decode(rq)?;
-                    (Operation::Extend, shared.hold(parse::extend(&rq, now)?, out)?)
-                }
-                5 => {
-                    let rq = v1::CommitRequest::decode(rq)?;
-                    (Operation::Commit, shared.hold(parse::commit(&rq, now)?, out)?)
-                }
-                6 => {
-                    let rq = v1::ReleaseRequest::decode(rq)?;
-                    (Operation::Release, shared.hold(parse::release(&rq, now)?, out)?)
-                }
-                7 => {
-                    let rq = v1::RecordRequest::decode(rq)?;
-                    (Operation::Record, shared.feature(parse::record(&rq, now)?, out)?)
-                }
-                _ => return Err(WireError::field("operation", "is missing")),
-            })
+        put_result(bytes, kind, |out| match kind {
+            1 => shared.feature(parse::check(rq, now)?, out),
+            2 => shared.feature(parse::consume(rq, now)?, out),
+            3 => {
+                let rq = v1::ReserveRequest::decode(rq)?;
+                shared.feature(parse::reserve(&rq, now)?, out)
+            }
+            4 => {
+                let rq = v1::ExtendRequest::decode(rq)?;
+                shared.hold(parse::extend(&rq, now)?, out)
+            }
+            5 => {
+                let rq = v1::CommitRequest::decode(rq)?;
+                shared.hold(parse::commit(&rq, now)?, out)
+            }
+            6 => {
+                let rq = v1::ReleaseRequest::decode(rq)?;
+                shared.hold(parse::release(&rq, now)?, out)
+            }
+            7 => {
+                let rq = v1::RecordRequest::decode(rq)?;
+                shared.feature(parse::record(&rq, now)?, out)
+            }
+            _ => Err(WireError::field("operation", "is missing")),
         })
     }
 
@@ -194,10 +191,8 @@ impl DecideStream {
         }
         let elapsed = oldest.arrived.elapsed();
         for done in &oldest.done {
-            if let Some((operation, Answered { verdict, shadow, .. })) = done.answered {
-                let (verdict, denial) = (present::verdict(verdict), present::denial(verdict));
-                self.recorder.decision(operation, verdict, denial, elapsed);
-                self.recorder.shadow(present::reason(shadow));
+            if let Some(answered) = done.answered {
+                answered.count(&self.recorder, elapsed);
             }
         }
         Poll::Ready(Some(Encoded::new(oldest.bytes)))
@@ -210,7 +205,7 @@ impl DecideStream {
         for done in &mut message.done {
             let answer = &answers[start..done.end];
             start = done.end;
-            if done.answered.is_some_and(|(_, answered)| answered.wait_for.is_some()) {
+            if done.answered.is_some_and(|answered| answered.wait_for.is_some()) {
                 self.recorder.error(error.reason);
                 done.answered = None;
                 put_error(&mut message.bytes, error.clone());

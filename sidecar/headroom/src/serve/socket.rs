@@ -78,8 +78,7 @@ impl Accepted {
             // Either way the time is up.
             let _ = tokio::time::timeout(limits::FIRST_BYTE_WITHIN, drain.begun()).await;
         };
-        let silent: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = Some(Box::pin(patience));
-        Ok(Socket { stream, silent, leaving: None, _guard: self.guard })
+        Ok(Socket { stream, silent: Some(Box::pin(patience)), leaving: None, _guard: self.guard })
     }
 }
 

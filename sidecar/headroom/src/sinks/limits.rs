@@ -104,7 +104,7 @@ pub(super) const COMMANDS_MAX: usize = 8;
 
 /// Dead letters of one sink that can be listed and sent again. When there are more, the one that was
 /// given up first is forgotten, and said so in the log; its signal stays in the data directory.
-pub(super) const DEAD_LETTERS_MAX: usize = 1_024;
+pub const DEAD_LETTERS_MAX: usize = 1_024;
 
 /// Starts of the process whose signals have its number in their ids: 1 MB at the most. A signal that
 /// is older than so many starts and still not delivered is delivered without the number.

@@ -38,6 +38,7 @@ mod webhook;
 
 pub use dead::Why;
 pub use ids::note_start;
+pub use limits::DEAD_LETTERS_MAX;
 pub use outbox::{DeadLetter, Outbox, Positions, SinkRefusal, Wiring};
 pub use private::is_public;
 pub use status::SinkStatus;

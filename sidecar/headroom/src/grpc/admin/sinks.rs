@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 
-use headroom_core::time::Millis;
 use headroom_engine::engine::EngineError;
 use headroom_engine::ports::Store as _;
 use headroom_proto::v1;
 
 use super::{Administration, internal};
+use crate::clock::millis_of;
 use crate::grpc::parse;
 use crate::grpc::present::{self, int, timestamp};
 use crate::grpc::status::WireError;
-use crate::sinks::{DeadLetter, SinkRefusal, SinkStatus, Why};
-
-/// Ids in one request: as many as there are dead letters.
-const IDS_MAX: usize = 1_024;
+use crate::sinks::{DEAD_LETTERS_MAX, DeadLetter, SinkRefusal, SinkStatus, Why};
 
 impl From<SinkRefusal> for WireError {
     fn from(refusal: SinkRefusal) -> WireError {
@@ -89,8 +86,9 @@ impl Administration {
         rq: &v1::ReplayDeadLettersRequest,
     ) -> Result<v1::ReplayDeadLettersResponse, WireError> {
         let sink = parse::id("sink", &rq.sink)?;
-        if rq.ids.len() > IDS_MAX {
-            let problem = format!("{} ids, at most {IDS_MAX} are possible", rq.ids.len());
+        // No more than there can be dead letters.
+        if rq.ids.len() > DEAD_LETTERS_MAX {
+            let problem = format!("{} ids, at most {DEAD_LETTERS_MAX} are possible", rq.ids.len());
             return Err(WireError::field("ids", problem));
         }
         self.room()?;
@@ -110,15 +108,11 @@ impl Administration {
 
 fn show(status: SinkStatus) -> v1::Sink {
     let lag_ms = i64::try_from(status.lag.as_millis()).unwrap_or(i64::MAX);
-    let at = |real: std::time::SystemTime| {
-        let since = real.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        timestamp(Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
-    };
     v1::Sink {
         sink: status.sink.to_string(),
         paused: status.paused,
         disabled: status.disabled,
-        failing_since: status.failing_since.map(at),
+        failing_since: status.failing_since.map(|at| timestamp(millis_of(at))),
         last_error: status.last_error.unwrap_or_default(),
         pending: int(status.pending),
         lag: Some(present::duration(lag_ms)),
