@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use crate::catalog::ROLLOUT_ALL_BP;
-use crate::effect::Effect;
+use crate::effect::{Effect, Effects};
 use crate::fingerprint::fnv1a;
 use crate::ledger::Ledger;
 use crate::names::NameId;
@@ -323,6 +323,14 @@ impl Account {
     /// The bucket of a rate. `None`: it is full.
     pub fn bucket(&self, feature: NameId, limit: NameId) -> Option<&Bucket> {
         self.buckets().iter().find(|b| b.feature == feature && b.limit == limit)
+    }
+
+    /// What the account has besides its profile, its ledgers and its reservations, as the effects that
+    /// make it again: what a snapshot keeps of it.
+    pub fn further(&self) -> Effects {
+        let excesses = self.excesses().iter().map(|e| Effect::Excess(Box::new(e.clone())));
+        let buckets = self.buckets().iter().map(|bucket| Effect::Bucket(*bucket));
+        excesses.chain(buckets).collect()
     }
 
     /// When a request that read the clock at `now` is decided: not before the account was known, nor

@@ -296,7 +296,8 @@ mod effect_kind {
     pub(super) const BUCKET_FORGOTTEN: u8 = 8;
 }
 
-fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
+/// Writes a list of effects.
+pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
     out.put_u64(effects.len() as u64);
     for effect in effects {
         match effect {
@@ -337,7 +338,8 @@ fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
     }
 }
 
-fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed> {
+/// Reads a list of effects.
+pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed> {
     let count: usize = from.small("effects")?;
     // Not `with_capacity(count)`: damaged bytes must not allocate what they like.
     let mut effects = Vec::new();

@@ -106,8 +106,11 @@ mod entry_kind {
 /// Bits of the byte that says what an account's entry has besides its ledgers.
 mod rare {
     pub(super) const RESERVATIONS: u8 = 1;
+    /// Read only: format 2 had a list of its own for each of these two.
     pub(super) const EXCESSES: u8 = 2;
     pub(super) const BUCKETS: u8 = 4;
+    /// All else, as the effects that make it.
+    pub(super) const FURTHER: u8 = 8;
 }
 
 impl Recovery {
@@ -460,12 +463,11 @@ fn put_slot(out: &mut Vec<u8>, id: &str, slot: &Slot) {
     for ledger in slot.account.ledgers() {
         record::put_ledger(out, ledger);
     }
-    let (excesses, buckets) = (slot.account.excesses(), slot.account.buckets());
+    let further = slot.account.further();
     let with = |part: u8, is_there: bool| if is_there { part } else { 0 };
     out.push(
         with(rare::RESERVATIONS, slot.account.reservations().is_some())
-            | with(rare::EXCESSES, !excesses.is_empty())
-            | with(rare::BUCKETS, !buckets.is_empty()),
+            | with(rare::FURTHER, !further.is_empty()),
     );
     if let Some(reservations) = slot.account.reservations() {
         out.put_u64(reservations.last_id());
@@ -477,17 +479,8 @@ fn put_slot(out: &mut Vec<u8>, id: &str, slot: &Slot) {
             record::put_reservation(out, reservation);
         }
     }
-    if !excesses.is_empty() {
-        out.put_u64(excesses.len() as u64);
-        for excess in excesses {
-            record::put_excess(out, excess);
-        }
-    }
-    if !buckets.is_empty() {
-        out.put_u64(buckets.len() as u64);
-        for bucket in buckets {
-            record::put_bucket(out, bucket);
-        }
+    if !further.is_empty() {
+        record::put_effects(out, &further);
     }
 }
 
@@ -500,7 +493,7 @@ fn take_slot(from: &mut Take<'_>, id: &str) -> Result<Slot, Malformed> {
         account.apply(&Effect::Ledger(record::take_ledger(from)?));
     }
     let parts = from.u8("parts of an account")?;
-    if parts & !(rare::RESERVATIONS | rare::EXCESSES | rare::BUCKETS) != 0 {
+    if parts & !(rare::RESERVATIONS | rare::EXCESSES | rare::BUCKETS | rare::FURTHER) != 0 {
         return Err(Malformed { what: "parts of an account" });
     }
     if parts & rare::RESERVATIONS != 0 {
@@ -517,6 +510,9 @@ fn take_slot(from: &mut Take<'_>, id: &str) -> Result<Slot, Malformed> {
     }
     if parts & rare::BUCKETS != 0 {
         take_buckets(from, &mut account)?;
+    }
+    if parts & rare::FURTHER != 0 {
+        record::take_effects(from)?.iter().for_each(|effect| account.apply(effect));
     }
     Ok(Slot { account, last_seq, keys: None, halted: false })
 }

@@ -18,11 +18,12 @@ use crate::disk::{Disk, Kind, Lock, OpenMode, read_small, write_small};
 use crate::error::{Damage, Doing, IoError, OpenError};
 
 /// The newest format that this version reads, and the one it writes.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The oldest version that can be read. Version 1 (the first) had no add-ons, trials, graces, slots nor
-/// buckets; whatever opens such a directory for writing makes it one of version 2, so that an older
-/// program says that it is too old rather than that something is damaged.
+/// buckets; version 2 wrote in a snapshot what accounts rarely have kind by kind, not as effects.
+/// Whatever opens such a directory for writing makes it one of the newest, so that an older program
+/// says that it is too old rather than that something is damaged.
 const FORMAT_VERSION_MIN: u32 = 1;
 
 const FORMAT_WORD: &str = "headroom-data";

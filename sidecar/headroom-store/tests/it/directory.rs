@@ -7,7 +7,7 @@ use std::path::Path;
 use headroom_engine::ports::Seq;
 use headroom_store::fault::{End, FaultDisk, Op};
 use headroom_store::{
-    DiskStore, Driver, Durability, Hooks, OpenError, Options, inspect, inspect_on,
+    DiskStore, Driver, Durability, FORMAT_VERSION, Hooks, OpenError, Options, inspect, inspect_on,
 };
 
 use crate::support::{TempDir, TestDigest, append, dir, open, options, snapshot, verify, work};
@@ -50,7 +50,7 @@ fn a_newer_format_is_refused_with_both_numbers() {
     drop(open_real(temp.path()).unwrap());
     fs::write(temp.path().join("FORMAT"), "headroom-data 7\n").unwrap();
     let error = open_real(temp.path()).unwrap_err();
-    assert!(matches!(error, OpenError::NewerFormat { found: 7, supported: 2, .. }));
+    assert!(matches!(error, OpenError::NewerFormat { found: 7, supported: FORMAT_VERSION, .. }));
     assert!(error.help().contains("newer"));
 }
 

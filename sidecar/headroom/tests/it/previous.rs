@@ -14,7 +14,7 @@ use crate::support::home::{Ended, Home};
 use crate::support::until;
 
 /// The commits of which there is data.
-const VERSIONS: [&str; 1] = ["b80e6fb"];
+const VERSIONS: [&str; 2] = ["b80e6fb", "ae366e2"];
 
 const SETTINGS: &str = "clock: test\nidempotency: { horizon: 30d }\n";
 
