@@ -47,12 +47,12 @@ pub trait Put {
 
 impl Put for Vec<u8> {
     #[inline]
-    fn put_u64(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.push((value & 0x7f) as u8 | 0x80);
-            value >>= 7;
+    fn put_u64(&mut self, value: u64) {
+        match value {
+            0..0x80 => self.push(value as u8),
+            0x80..0x100_0000_0000_0000 => put_short(self, value),
+            _ => put_long(self, value),
         }
-        self.push((value & 0x7f) as u8);
     }
 
     fn put_i64(&mut self, value: i64) {
@@ -63,6 +63,30 @@ impl Put for Vec<u8> {
         self.put_u64(bytes.len() as u64);
         self.extend_from_slice(bytes);
     }
+}
+
+/// A number below 2^56, in up to eight bytes: all are made at once and those in front are kept, because
+/// asking for room byte by byte is most of what a small record costs.
+fn put_short(out: &mut Vec<u8>, value: u64) {
+    // Spreads groups of 28, 14 and 7 bits to 32, 16 and 8.
+    let mut groups = (value & 0x0fff_ffff) | (value & 0x00ff_ffff_f000_0000) << 4;
+    groups = (groups & 0x0000_3fff_0000_3fff) | (groups & 0x0fff_c000_0fff_c000) << 2;
+    groups = (groups & 0x007f_007f_007f_007f) | (groups & 0x3f80_3f80_3f80_3f80) << 1;
+    let last = (63 - value.leading_zeros()) / 7;
+    // Every byte but the last says that another follows.
+    let follows = 0x8080_8080_8080_8080 & ((1 << (8 * last)) - 1);
+    let end = out.len() + 1 + last as usize;
+    out.extend_from_slice(&(groups | follows).to_le_bytes());
+    out.truncate(end);
+}
+
+#[cold]
+fn put_long(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 /// Takes values from the front of a slice.

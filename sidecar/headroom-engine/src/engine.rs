@@ -400,8 +400,9 @@ impl Engine {
     ) -> Result<Box<Reply>, EngineError> {
         let cx = Context { now: slot.account.not_before(cx.now), ..cx };
         self.keys.advance(cx.now);
-        let known = slot.keys.as_ref().and_then(|keys| keys.find(key.hash, self.keys.oldest()));
-        if let Some(entry) = known {
+        let known = slot.keys.as_ref().and_then(|keys| keys.find(key.hash));
+        let is_new = known.is_none();
+        if let Some(entry) = known.filter(|entry| entry.generation >= self.keys.oldest()) {
             if entry.receipt.payload != key.payload {
                 return Err(EngineError::KeyReused);
             }
@@ -431,7 +432,7 @@ impl Engine {
                 self.note(cx, slot, effects, bytes);
                 return Ok(self.passing(cx, &slot.account, outcome, wants));
             }
-            let seq = self.admit(cx, slot, key, &outcome, effects, bytes);
+            let seq = self.admit(cx, slot, (key, is_new), &outcome, effects, bytes);
             let mut reply = self.passing(cx, &slot.account, outcome, wants);
             reply.decision_id = DecisionId::Written(seq);
             reply.wait_for = Some(seq);
@@ -439,12 +440,13 @@ impl Engine {
         })
     }
 
-    /// Journals an admitted write, counts it, and remembers its key.
+    /// Journals an admitted write, counts it, and remembers its key, of which no entry is there when it
+    /// is new.
     fn admit(
         &self,
         cx: Context<'_>,
         slot: &mut Slot,
-        key: Key,
+        (key, is_new): (Key, bool),
         outcome: &Outcome,
         effects: &[Effect],
         bytes: &mut Vec<u8>,
@@ -466,7 +468,11 @@ impl Engine {
         self.apply(slot, seq, effects);
         let generation = self.keys.generation(cx.now);
         let entry = KeyEntry { hash: key.hash, seq, generation, receipt };
-        if slot.keys.get_or_insert_default().insert(entry, self.keys.oldest()) {
+        let keys = slot.keys.get_or_insert_default();
+        if is_new {
+            keys.insert_new(entry, self.keys.oldest());
+            self.keys.add(generation);
+        } else if keys.insert(entry, self.keys.oldest()) {
             self.keys.add(generation);
         }
         seq
@@ -588,15 +594,21 @@ impl Engine {
             let profile = &account.profile;
             Box::new(About { facts: profile.facts().to_vec(), zone: profile.zone.clone() })
         });
-        Box::new(Reply {
-            outcome,
-            other_limits,
-            decision_id: self.passing_id(),
-            wait_for: None,
-            replayed: false,
-            created_at: account.profile.created_at,
-            about,
-        })
+        let decision_id = self.passing_id();
+        // The place first, or the reply would be made on the stack and moved there.
+        let place = Box::new_uninit();
+        Box::write(
+            place,
+            Reply {
+                outcome,
+                other_limits,
+                decision_id,
+                wait_for: None,
+                replayed: false,
+                created_at: account.profile.created_at,
+                about,
+            },
+        )
     }
 
     fn passing_id(&self) -> DecisionId {

@@ -130,9 +130,9 @@ impl Place {
 }
 
 impl KeyMemory {
-    /// The entry of a key, unless it was to be forgotten: its generation is below `oldest`.
-    pub fn find(&self, hash: KeyHash, oldest: u32) -> Option<&KeyEntry> {
-        self.newest(hash).map(|position| self.at(position)).filter(|e| e.generation >= oldest)
+    /// The newest entry of a key, also one that was to be forgotten because of its generation.
+    pub fn find(&self, hash: KeyHash) -> Option<&KeyEntry> {
+        self.newest(hash).map(|position| self.at(position))
     }
 
     /// The position of the newest entry of a key.
@@ -208,9 +208,7 @@ impl KeyMemory {
     /// Before memory grows, what is older than `oldest` makes room, so an account holds at most about
     /// twice what it has to remember, and a chunk.
     pub fn insert(&mut self, entry: KeyEntry, oldest: u32) -> bool {
-        if self.chunk.len() == self.chunk.capacity() {
-            self.forget(oldest);
-        }
+        self.make_room(oldest);
         let known = self.newest(entry.hash);
         if let Some(position) = known
             && self.at(position).generation == entry.generation
@@ -220,6 +218,23 @@ impl KeyMemory {
             }
             return false;
         }
+        self.append(entry, known);
+        true
+    }
+
+    /// As [`KeyMemory::insert`], for a key of which [`KeyMemory::find`] has just found no entry.
+    pub fn insert_new(&mut self, entry: KeyEntry, oldest: u32) {
+        self.make_room(oldest);
+        self.append(entry, None);
+    }
+
+    fn make_room(&mut self, oldest: u32) {
+        if self.chunk.len() == self.chunk.capacity() {
+            self.forget(oldest);
+        }
+    }
+
+    fn append(&mut self, entry: KeyEntry, known: Option<u32>) {
         let place = Place { hash: short(entry.hash), position: self.end() };
         let hash = entry.hash;
         self.push(entry);
@@ -228,7 +243,6 @@ impl KeyMemory {
         } else if self.chunk.len() > SCAN_MAX {
             self.build_index(1);
         }
-        true
     }
 
     fn put_place(&mut self, hash: KeyHash, known: Option<u32>, place: Place) {
@@ -511,7 +525,7 @@ mod tests {
     #[track_caller]
     fn holds(keys: &KeyMemory, number: u64, generation: u32, oldest: u32) -> bool {
         let wanted = entry(number, generation);
-        keys.find(wanted.hash, oldest).is_some_and(|found| *found == wanted)
+        keys.find(wanted.hash).is_some_and(|found| found.generation >= oldest && *found == wanted)
     }
 
     #[test]
@@ -523,7 +537,7 @@ mod tests {
             assert!(keys.insert(entry(number, generation(number)), 0));
             assert!(holds(&keys, number, generation(number), 0));
             assert!(holds(&keys, 0, 0, 0));
-            assert!(keys.find(entry(number + 1, 0).hash, 0).is_none());
+            assert!(keys.find(entry(number + 1, 0).hash).is_none());
         }
         while keys.forget(2) {}
         for number in 0..count {

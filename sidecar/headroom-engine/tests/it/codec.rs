@@ -244,12 +244,26 @@ fn every_record_is_read_back_as_it_was_written() {
     assert!(every_record().len() > 100);
 }
 
+/// A number byte by byte, as the format says.
+fn leb128(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let more = value > 0x7f;
+        bytes.push((value & 0x7f) as u8 | if more { 0x80 } else { 0 });
+        value >>= 7;
+        if !more {
+            return bytes;
+        }
+    }
+}
+
 #[test]
 fn numbers_of_every_size_are_read_back() {
     for shift in 0..64 {
         for value in [1u64 << shift, (1u64 << shift) - 1, u64::MAX >> shift] {
             let mut bytes = Vec::new();
             bytes.put_u64(value);
+            assert_eq!(bytes, leb128(value), "{value}");
             bytes.put_i64(value.cast_signed());
             bytes.put_i64(value.cast_signed().wrapping_neg());
             bytes.put_option(Some(value));
