@@ -49,7 +49,7 @@ impl Put for Vec<u8> {
     #[inline]
     fn put_u64(&mut self, value: u64) {
         match value {
-            0..0x80 => self.push(value as u8),
+            0..0x80 => self.push((value & 0x7f) as u8),
             0x80..0x100_0000_0000_0000 => put_short(self, value),
             _ => put_long(self, value),
         }
@@ -86,7 +86,7 @@ fn put_long(out: &mut Vec<u8>, mut value: u64) {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push((value & 0x7f) as u8);
 }
 
 /// Takes values from the front of a slice.
