@@ -625,7 +625,8 @@ pub enum ErrorReason {
     WrongFeatureKind = 5,
     /// The count would pass 2^53-1 units.
     CounterFull = 6,
-    /// The account has as many open reservations as are allowed.
+    /// The account has as many open reservations as are allowed, or as many that expired without an outcome
+    /// as are remembered.
     TooManyReservations = 7,
     /// The journal has no room on disk: nothing was counted.
     NoRoom = 8,
@@ -2724,6 +2725,10 @@ pub struct ReserveRequest {
     /// Parts of the answer that are made on request.
     #[prost(message, optional, tag = "6")]
     pub include: ::core::option::Option<Include>,
+    /// What becomes of the units when the hold ends by time. CHARGE is an error for a concurrency, whose
+    /// slots are never used up.
+    #[prost(enumeration = "OnExpiry", tag = "7")]
+    pub on_expiry: i32,
 }
 /// ReserveResponse is the answer to Reserve.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2784,7 +2789,8 @@ pub struct CommitRequest {
     /// The reservation.
     #[prost(string, tag = "2")]
     pub reservation_id: ::prost::alloc::string::String,
-    /// What was used, 0 to 2^53-1. 0 is a release.
+    /// What was used, 0 to 2^53-1. 0 is a release. Of a reservation that was committed in parts, what was
+    /// used since the last of them.
     #[prost(int64, tag = "3")]
     pub units: i64,
     /// Makes a retry safe: 1 to 128 bytes, unique per account and write.
@@ -2793,6 +2799,15 @@ pub struct CommitRequest {
     /// Parts of the answer that are made on request.
     #[prost(message, optional, tag = "5")]
     pub include: ::core::option::Option<Include>,
+    /// True for a part, any number of times: it is booked now, the hold shrinks by it, and the rest is held
+    /// on until the commit or release that ends the reservation. A part has at least 1 unit; what it takes
+    /// beyond the hold is surplus, like that of any commit. Each part needs a key of its own.
+    #[prost(bool, tag = "6")]
+    pub keep_open: bool,
+    /// With keep_open, how long the rest is held from now on, 1 ms to 7 days. Absent: its end stays. A hold
+    /// is never shortened, and one that has ended is not begun again.
+    #[prost(message, optional, tag = "7")]
+    pub hold_for: ::core::option::Option<::prost_types::Duration>,
 }
 /// CommitResponse is the answer to Commit.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2809,9 +2824,13 @@ pub struct CommitResponse {
     /// The part of the surplus that no limit allowed: the most of all limits of the feature.
     #[prost(int64, tag = "4")]
     pub debt_units: i64,
-    /// True when the hold had ended before.
+    /// True when the hold had ended before. If its end charged the units, they are in the usage already, and
+    /// this commit has changed it by the difference only, up or down.
     #[prost(bool, tag = "5")]
     pub late: bool,
+    /// When the hold of the rest ends. Absent: nothing is held any more.
+    #[prost(message, optional, tag = "6")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// ReleaseRequest gives a reservation back.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2835,7 +2854,7 @@ pub struct ReleaseResponse {
     /// The limits after the release; always allowed.
     #[prost(message, optional, tag = "1")]
     pub decision: ::core::option::Option<Decision>,
-    /// Units given back: 0 when the hold had ended before.
+    /// Units given back. When the hold had ended before: what its end had charged, or 0.
     #[prost(int64, tag = "2")]
     pub released_units: i64,
 }
@@ -3128,6 +3147,40 @@ impl Intent {
             "INTENT_UNSPECIFIED" => Some(Self::Unspecified),
             "INTENT_RENDER" => Some(Self::Render),
             "INTENT_ATTEMPT" => Some(Self::Attempt),
+            _ => None,
+        }
+    }
+}
+/// OnExpiry says what becomes of the units of a hold that ends by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OnExpiry {
+    /// Taken as RELEASE.
+    Unspecified = 0,
+    /// They are given back: nothing says that they were used.
+    Release = 1,
+    /// They become usage, as of the instant at which the hold ended, also when nobody asks. For work that
+    /// was surely done, also where its caller is gone. A commit that comes later corrects it.
+    Charge = 2,
+}
+impl OnExpiry {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ON_EXPIRY_UNSPECIFIED",
+            Self::Release => "ON_EXPIRY_RELEASE",
+            Self::Charge => "ON_EXPIRY_CHARGE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ON_EXPIRY_UNSPECIFIED" => Some(Self::Unspecified),
+            "ON_EXPIRY_RELEASE" => Some(Self::Release),
+            "ON_EXPIRY_CHARGE" => Some(Self::Charge),
             _ => None,
         }
     }

@@ -215,6 +215,8 @@ pub struct Committed {
     pub debt_units: u64,
     /// True when the hold had ended before.
     pub late: bool,
+    /// When the hold of the rest ends. Absent: nothing is held any more.
+    pub expires_at: Option<SystemTime>,
 }
 
 /// The answer to Release.
@@ -222,7 +224,7 @@ pub struct Committed {
 pub struct Released {
     /// The limits after the release; always allowed.
     pub decision: Decision,
-    /// Units given back: 0 when the hold had ended before.
+    /// Units given back. When the hold had ended before: what its end had charged, or 0.
     pub released_units: u64,
 }
 

@@ -8,8 +8,8 @@ use crate::retry;
 use headroom_proto::v1::operation::Operation as WireOperation;
 use headroom_proto::v1::operation_result::Result as WireResult;
 use headroom_proto::v1::{
-    CheckRequest, CommitRequest, ConsumeRequest, ExtendRequest, Include, Intent, RecordRequest,
-    ReleaseRequest, ReserveRequest,
+    CheckRequest, CommitRequest, ConsumeRequest, ExtendRequest, Include, Intent, OnExpiry,
+    RecordRequest, ReleaseRequest, ReserveRequest,
 };
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -201,6 +201,28 @@ impl Call<CheckRequest> {
 
 impl Call<ReserveRequest> {
     /// How long the hold lasts, 1 ms to 7 days, instead of 60 s.
+    pub fn hold_for(mut self, hold_for: Duration) -> Self {
+        self.operation.hold_for = Some(wire_duration(hold_for));
+        self
+    }
+
+    /// Takes what is still held when the hold ends for used, instead of giving it back. A commit that
+    /// comes later corrects it.
+    pub fn charge_on_expiry(mut self) -> Self {
+        self.operation.set_on_expiry(OnExpiry::Charge);
+        self
+    }
+}
+
+impl Call<CommitRequest> {
+    /// Books a part, and holds the rest on until another commit or a release ends the reservation.
+    pub fn keep_open(mut self) -> Self {
+        self.operation.keep_open = true;
+        self
+    }
+
+    /// With [`keep_open`](Self::keep_open): how long the rest is held from now on, 1 ms to 7 days. A
+    /// hold is never shortened.
     pub fn hold_for(mut self, hold_for: Duration) -> Self {
         self.operation.hold_for = Some(wire_duration(hold_for));
         self

@@ -175,7 +175,7 @@ impl Client {
     }
 
     /// Turns a reservation into usage: what the work did cost, which may be more or less than was
-    /// held.
+    /// held. While the work goes on, parts of it with [`keep_open`](Call::keep_open).
     pub fn commit(
         &self,
         account: impl Into<String>,
@@ -187,7 +187,7 @@ impl Client {
             reservation_id: reservation_id.into(),
             units: wire_units(units),
             idempotency_key: self.shared.keys.next(),
-            include: None,
+            ..v1::CommitRequest::default()
         })
     }
 

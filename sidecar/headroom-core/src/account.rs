@@ -310,9 +310,12 @@ impl Account {
         self.excesses().iter().find(|excess| excess.limit == limit && excess.feature == feature)
     }
 
-    /// When something is to be announced though nobody asks; [`Millis::FOREVER`] when nothing is.
+    /// When something is to be announced or charged though nobody asks; [`Millis::FOREVER`] when
+    /// nothing is.
     pub fn notice_at(&self) -> Millis {
-        self.excesses().iter().map(|excess| excess.notice_at).min().unwrap_or(Millis::FOREVER)
+        let Some(rare) = &self.rare else { return Millis::FOREVER };
+        let notices = rare.excesses.iter().map(|excess| excess.notice_at);
+        notices.fold(rare.reservations.next_charge_at(), Millis::min)
     }
 
     /// The buckets of its rates that may be less than full.
@@ -424,6 +427,19 @@ impl Account {
 }
 
 impl Account {
+    /// What is needed to carry out what time has brought by `now`: of the reservations only those that
+    /// are due.
+    pub(crate) fn due_part(&self, now: Millis) -> Account {
+        let rare = self.rare.as_ref().map(|rare| {
+            Box::new(Rare {
+                reservations: rare.reservations.only_due(now),
+                excesses: rare.excesses.clone(),
+                buckets: Vec::new(),
+            })
+        });
+        Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }
+    }
+
     /// Restores the counter of reservation ids when an account is read back.
     pub fn restore_last_reservation(&mut self, last_id: u64) {
         self.rare.get_or_insert_default().reservations.set_last_id(last_id);

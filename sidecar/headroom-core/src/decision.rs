@@ -271,6 +271,15 @@ pub enum OpError {
         /// How many are open.
         open: usize,
     },
+    /// The account has as many reservations that expired without an outcome as are remembered.
+    #[error(
+        "{expired} reservations of the account expired without an outcome in the last 24 h, the most \
+         remembered: commit or release them"
+    )]
+    TooManyExpired {
+        /// How many expired.
+        expired: usize,
+    },
 }
 
 fn outcome_word(state: &ReservationState) -> String {

@@ -22,6 +22,11 @@ pub const CATALOG_ITEMS_MAX: usize = 10_000;
 /// Open reservations of one account. The next `Reserve` is an error until one ends.
 pub const OPEN_RESERVATIONS_MAX: usize = 10_000;
 
+/// Reservations of one account that ended by time and may still be booked. The next `Reserve` is an
+/// error until one has its outcome or is forgotten: none is forgotten early, because its commit may
+/// come yet. Each takes about 200 bytes.
+pub const EXPIRED_RESERVATIONS_MAX: usize = 100_000;
+
 /// How long an ended hold is remembered, so that a late `Commit` can be booked into the window it
 /// was admitted in, and a second outcome is told from an unknown id. Milliseconds: 24 h.
 pub const RESERVATION_MEMORY_MS: i64 = 24 * 60 * 60 * 1000;

@@ -2,7 +2,7 @@
 //!
 //! A reservation has exactly one outcome: committed, released, or expired. A commit after expiry is
 //! still booked, so an expired hold is remembered for a while; so is an outcome, to tell a second
-//! one from an unknown id.
+//! one from an unknown id. Before it has its outcome, parts of it may be booked, any number of times.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -32,6 +32,27 @@ pub enum ReservationState {
     Released,
 }
 
+/// What becomes of the units of a hold that ends by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum OnExpiry {
+    /// They are given back: nothing says that they were used.
+    #[default]
+    Release,
+    /// They become usage, until a commit says how many they really were.
+    Charge,
+}
+
+/// What few reservations have besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReservationExtra {
+    /// What becomes of its units when it ends by time.
+    pub on_expiry: OnExpiry,
+    /// Units booked by commits that kept it open.
+    pub booked_units: u64,
+    /// Units that its end has charged, less what commits have accounted for since.
+    pub charged_units: u64,
+}
+
 /// Units set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
@@ -50,6 +71,27 @@ pub struct Reservation {
     /// The ledgers it was admitted into: limit and window start. Usage is booked there, whatever
     /// window it is by then.
     pub ledgers: SmallVec<[(NameId, Millis); 2]>,
+    /// Boxed because most reservations have none of it.
+    pub extra: Option<Box<ReservationExtra>>,
+}
+
+impl Reservation {
+    /// Whether its end turns what it holds into usage.
+    pub fn charges(&self) -> bool {
+        self.state == ReservationState::Open
+            && self.units > 0
+            && self.extra().on_expiry == OnExpiry::Charge
+    }
+
+    /// What few reservations have besides.
+    pub fn extra(&self) -> ReservationExtra {
+        self.extra.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Replaces what few reservations have besides.
+    pub fn set_extra(&mut self, extra: ReservationExtra) {
+        self.extra = (extra != ReservationExtra::default()).then(|| Box::new(extra));
+    }
 }
 
 /// The reservations of one account.
@@ -60,6 +102,8 @@ pub struct Reservations {
     by_event: BTreeSet<(Millis, ReservationId)>,
     // Invariant: the ids of those with an outcome other than expiry, oldest first.
     closed: VecDeque<ReservationId>,
+    // Invariant: (expires_at, id) of those whose end charges.
+    charges: BTreeSet<(Millis, ReservationId)>,
     last_id: u64,
     open: usize,
 }
@@ -91,6 +135,28 @@ impl Reservations {
     /// When time will next change one; [`Millis::FOREVER`] when never.
     pub fn next_event_at(&self) -> Millis {
         self.by_event.first().map_or(Millis::FOREVER, |(at, _)| *at)
+    }
+
+    /// The one whose end charges first.
+    pub fn next_charge(&self) -> Option<&Reservation> {
+        self.charges.first().and_then(|(_, id)| self.by_id.get(id))
+    }
+
+    /// When an end will next charge; [`Millis::FOREVER`] when none will.
+    pub fn next_charge_at(&self) -> Millis {
+        self.charges.first().map_or(Millis::FOREVER, |(at, _)| *at)
+    }
+
+    /// How many have ended by time and may still be booked.
+    pub fn expired_count(&self) -> usize {
+        self.by_id.len() - self.open - self.closed.len()
+    }
+
+    /// Those that time has changed by `now`, and nothing else.
+    pub(crate) fn only_due(&self, now: Millis) -> Reservations {
+        let mut due = Reservations::default();
+        self.due(now).for_each(|held| due.put(held.clone()));
+        due
     }
 
     /// How many hold units now.
@@ -127,6 +193,7 @@ impl Reservations {
         if let Some(before) = self.by_id.remove(&id) {
             self.by_event.remove(&(before.next_event_at, id));
             self.open -= usize::from(before.state == ReservationState::Open);
+            self.charges.remove(&(before.expires_at, id));
             // Applying an outcome again must not list it twice.
             if is_closed(before.state) {
                 self.unlist(id);
@@ -136,6 +203,9 @@ impl Reservations {
         if is_closed(after.state) {
             self.closed.push_back(id);
         }
+        if after.charges() {
+            self.charges.insert((after.expires_at, id));
+        }
         self.by_event.insert((after.next_event_at, id));
         self.by_id.insert(id, after);
     }
@@ -143,6 +213,7 @@ impl Reservations {
     pub(crate) fn forget(&mut self, id: ReservationId) {
         let Some(before) = self.by_id.remove(&id) else { return };
         self.by_event.remove(&(before.next_event_at, id));
+        self.charges.remove(&(before.expires_at, id));
         self.open -= usize::from(before.state == ReservationState::Open);
         if is_closed(before.state) {
             self.unlist(id);

@@ -18,7 +18,6 @@ use headroom_core::decide::{self, Context, FeatureOp, HoldOp};
 use headroom_core::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::names::NameId;
-use headroom_core::policy;
 use headroom_core::prompt;
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::{Origin, resolve};
@@ -242,6 +241,9 @@ impl Engine {
             FeatureOp::Consume { units } => (1, [units, 0, 0]),
             FeatureOp::Reserve { units, hold_ms } => (2, [units, hold_ms.cast_unsigned(), 0]),
             FeatureOp::Record { units } => (3, [units, 0, 0]),
+            FeatureOp::ReserveCharging { units, hold_ms } => {
+                (30, [units, hold_ms.cast_unsigned(), 0])
+            }
         };
         let key = Key {
             hash: hash_key(&self.secret, rq.key),
@@ -267,6 +269,9 @@ impl Engine {
             }
             HoldOp::Commit { units } => (5, [id, units, 0]),
             HoldOp::Release => (6, [id, 0, 0]),
+            HoldOp::CommitPart { units, hold_ms } => {
+                (31, [id, units, hold_ms.map_or(u64::MAX, i64::cast_unsigned)])
+            }
         };
         let key = Key {
             hash: hash_key(&self.secret, rq.key),
@@ -492,10 +497,7 @@ impl Engine {
         }
         effects.clear();
         let account = &slot.account;
-        let settle = || {
-            decide::settle(cx, account, effects);
-            policy::settle_excesses(cx, account, effects);
-        };
+        let settle = || decide::settle_all(cx, account, effects);
         if catch_unwind(AssertUnwindSafe(settle)).is_err() {
             // Counting goes on with the holds as they are; nothing more is admitted.
             effects.clear();

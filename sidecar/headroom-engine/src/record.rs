@@ -14,7 +14,9 @@ use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::names::NameId;
 use headroom_core::policy::Excess;
 use headroom_core::rate::{Bucket, Rate};
-use headroom_core::reservation::{Reservation, ReservationId, ReservationState};
+use headroom_core::reservation::{
+    OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState,
+};
 use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::time::Millis;
 use smallvec::SmallVec;
@@ -459,21 +461,30 @@ pub(crate) fn put_reservation(out: &mut Vec<u8>, reservation: &Reservation) {
     out.put_u64(reservation.units);
     out.put_millis(reservation.expires_at);
     out.put_millis(reservation.next_event_at);
+    let extra = if reservation.extra.is_some() { EXTRA } else { 0 };
     match reservation.state {
-        ReservationState::Open => out.push(0),
-        ReservationState::Expired => out.push(1),
+        ReservationState::Open => out.push(extra),
+        ReservationState::Expired => out.push(1 | extra),
         ReservationState::Committed { units } => {
-            out.push(2);
+            out.push(2 | extra);
             out.put_u64(units);
         }
-        ReservationState::Released => out.push(3),
+        ReservationState::Released => out.push(3 | extra),
     }
     out.put_u64(reservation.ledgers.len() as u64);
     for (limit, start) in &reservation.ledgers {
         out.put_u64(u64::from(limit.0));
         out.put_millis(*start);
     }
+    if let Some(extra) = &reservation.extra {
+        out.push(u8::from(extra.on_expiry == OnExpiry::Charge));
+        out.put_u64(extra.booked_units);
+        out.put_u64(extra.charged_units);
+    }
 }
+
+/// A bit beside the state of a reservation: what few have follows its ledgers.
+const EXTRA: u8 = 16;
 
 pub(crate) fn take_reservation(from: &mut Take<'_>) -> Result<Reservation, Malformed> {
     let id = ReservationId(from.u64("reservation")?);
@@ -481,7 +492,8 @@ pub(crate) fn take_reservation(from: &mut Take<'_>) -> Result<Reservation, Malfo
     let units = from.u64("units")?;
     let expires_at = from.millis("expiry")?;
     let next_event_at = from.millis("next event")?;
-    let state = match from.u8("reservation state")? {
+    let flags = from.u8("reservation state")?;
+    let state = match flags & !EXTRA {
         0 => ReservationState::Open,
         1 => ReservationState::Expired,
         2 => ReservationState::Committed { units: from.u64("units")? },
@@ -493,7 +505,16 @@ pub(crate) fn take_reservation(from: &mut Take<'_>) -> Result<Reservation, Malfo
     for _ in 0..count {
         ledgers.push((NameId(from.small("limit")?), from.millis("window start")?));
     }
-    Ok(Reservation { id, feature, units, expires_at, next_event_at, state, ledgers })
+    let mut held =
+        Reservation { id, feature, units, expires_at, next_event_at, state, ledgers, extra: None };
+    if flags & EXTRA != 0 {
+        held.set_extra(ReservationExtra {
+            on_expiry: if from.bool("expiry")? { OnExpiry::Charge } else { OnExpiry::Release },
+            booked_units: from.u64("booked units")?,
+            charged_units: from.u64("charged units")?,
+        });
+    }
+    Ok(held)
 }
 
 pub(crate) fn put_excess(out: &mut Vec<u8>, excess: &Excess) {

@@ -355,6 +355,13 @@ impl History {
             }
             (_, op) => op,
         };
+        let op = match op {
+            FeatureOp::Reserve { units, hold_ms } if self.rng.percent(30) => {
+                let slots = feature == "jobs" && !is_odd;
+                if slots { op } else { FeatureOp::ReserveCharging { units, hold_ms } }
+            }
+            op => op,
+        };
         Asked::Feature(feature, op)
     }
 
@@ -368,7 +375,11 @@ impl History {
             *self.rng.pick(&holds)
         };
         let op = match self.rng.below(10) {
-            0..=3 => HoldOp::Commit { units: self.units(drawable) },
+            0..=2 => HoldOp::Commit { units: self.units(drawable) },
+            3 => {
+                let hold_ms = self.rng.percent(40).then(|| self.hold_ms());
+                HoldOp::CommitPart { units: self.units(drawable), hold_ms }
+            }
             4 => HoldOp::Commit { units: 0 },
             5 => HoldOp::Release,
             _ => {

@@ -6,6 +6,7 @@
 //! written) are shared, so that answers can be compared.
 
 mod admin;
+mod expiry;
 mod hold;
 mod meter;
 mod plan;
@@ -215,6 +216,8 @@ pub(crate) struct Book {
     pub(crate) end: i64,
     /// Units and the debt among them, one entry per write.
     pub(crate) uses: Vec<(u64, u128)>,
+    /// The same of what was charged and found not to have been used.
+    pub(crate) undone: Vec<(u64, u128)>,
     /// Whether the first of them is what an earlier window owed.
     pub(crate) owes: bool,
     pub(crate) terms: Terms,
@@ -246,6 +249,11 @@ pub(crate) struct Hold {
     pub(crate) expires_at: i64,
     /// When it got its outcome, and which.
     pub(crate) outcome: Option<(i64, ReservationState)>,
+    /// Whether its end by time is a charge, and how many units of that nobody has accounted for.
+    pub(crate) charging: bool,
+    pub(crate) charged: Option<u64>,
+    /// Units of commits that kept it open.
+    pub(crate) booked: u64,
     /// Limits and window starts.
     pub(crate) books: Vec<(String, i64)>,
 }
@@ -432,14 +440,15 @@ impl Model {
             self.know_settled(&request.account, now);
             self.say_endings(&request.account, now);
         }
-        let known = self.accounts.get(&request.account).cloned();
+        let uncharged = self.accounts.get(&request.account).cloned();
+        let known = uncharged.as_ref().map(|known| self.with_charges(known, now));
         let Some(mut account) = known.or_else(|| self.stranger(now)) else {
             return Ok(self.nobody(now));
         };
         let is_known = self.accounts.contains_key(&request.account);
         // A store without room cannot keep that something was announced, so nothing is.
         let attempt = attempt && is_known && self.refusal.is_none();
-        let before = account.clone();
+        let before = uncharged.unwrap_or_else(|| account.clone());
         let done = self.check_feature(&request.account, &mut account, feature, units, attempt, now);
         let answer = self.dress(&account, done, request.wants, false, now);
         let kept = if attempt { account } else { before };
@@ -467,12 +476,14 @@ impl Model {
             if known.asked != *asked {
                 return Err(EngineError::KeyReused);
             }
+            let account = self.with_charges(&account, now);
             let done = self.again(&account, known, now);
             return Ok(self.dress(&account, done, request.wants, true, now));
         }
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone().into());
         }
+        self.charge_ended(&request.account, &mut account, now);
         self.settle(&mut account, now);
         self.accounts.insert(request.account.clone(), account);
         self.say_endings(&request.account, now);

@@ -403,10 +403,12 @@ fn request_word(asked: &Asked) -> &'static str {
         Asked::Feature(_, FeatureOp::Check { attempt: true, .. }) => "check attempt",
         Asked::Feature(_, FeatureOp::Consume { .. }) => "consume",
         Asked::Feature(_, FeatureOp::Reserve { .. }) => "reserve",
+        Asked::Feature(_, FeatureOp::ReserveCharging { .. }) => "reserve charging",
         Asked::Feature(_, FeatureOp::Record { .. }) => "record",
         Asked::Hold(_, HoldOp::Extend { .. }) => "extend",
         Asked::Hold(_, HoldOp::Commit { units: 0 }) => "commit 0",
         Asked::Hold(_, HoldOp::Commit { .. }) => "commit",
+        Asked::Hold(_, HoldOp::CommitPart { .. }) => "commit a part",
         Asked::Hold(_, HoldOp::Release) => "release",
     }
 }

@@ -58,6 +58,7 @@ impl FromProto<v1::CommitResponse> for Committed {
             surplus_units: units(proto.surplus_units),
             debt_units: units(proto.debt_units),
             late: proto.late,
+            expires_at: time(proto.expires_at),
         })
     }
 }

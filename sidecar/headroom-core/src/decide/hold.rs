@@ -18,7 +18,9 @@ use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
 use crate::policy;
-use crate::reservation::{Reservation, ReservationId, ReservationState};
+use crate::reservation::{
+    OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState, Reservations,
+};
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::time::Millis;
 use crate::window::WindowRule;
@@ -28,8 +30,7 @@ pub(super) fn reserve(
     cx: Context<'_>,
     account: &Account,
     ask: Ask<'_>,
-    units: u64,
-    hold_ms: i64,
+    (units, hold_ms, on_expiry): (u64, i64, OnExpiry),
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
     let mut working = meter::weigh(cx, account, ask, units, false);
@@ -47,6 +48,10 @@ pub(super) fn reserve(
     if open >= limits::OPEN_RESERVATIONS_MAX || last_id >= u64::from(u32::MAX) {
         return Err(OpError::TooManyReservations { open });
     }
+    let expired = account.reservations().map_or(0, Reservations::expired_count);
+    if expired >= limits::EXPIRED_RESERVATIONS_MAX {
+        return Err(OpError::TooManyExpired { expired });
+    }
 
     // Every check is above this line, every change below it.
     for w in &mut working {
@@ -58,7 +63,7 @@ pub(super) fn reserve(
     }
     let expires_at = cx.now.plus(hold_ms);
     let id = ReservationId(u64::from(account.serial) << 32 | (last_id + 1));
-    effects.push(Effect::Reservation(Reservation {
+    let mut held = Reservation {
         id,
         feature: cx.catalog.feature(ask.feature).id,
         units,
@@ -66,7 +71,10 @@ pub(super) fn reserve(
         next_event_at: expires_at,
         state: ReservationState::Open,
         ledgers: working.iter().map(|w| (w.ledger.limit, w.own().window.start())).collect(),
-    }));
+        extra: None,
+    };
+    held.set_extra(ReservationExtra { on_expiry, ..ReservationExtra::default() });
+    effects.push(Effect::Reservation(held));
     let amounts = Amounts {
         reservation: Some(id),
         expires_at: Some(expires_at),
@@ -163,66 +171,90 @@ pub(super) fn extend(
     Ok(Outcome { decision, amounts })
 }
 
-/// Turns a reservation into usage. Less than was held gives the rest back; more, or later than the
-/// hold lasted, is booked in full, and what no limit allows of the surplus is debt: usage that
-/// happened is never lost.
+/// What becomes of the rest of a reservation when a part of it is booked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rest {
+    /// It is given back, and the reservation has its outcome.
+    Ends,
+    /// It is held on, so long from now if it says so.
+    Stays { hold_ms: Option<i64> },
+}
+
+/// Turns a reservation into usage. Less than was held gives the rest back, or holds it on; more, or
+/// later than the hold lasted, is booked in full, and what no limit allows of the surplus is debt:
+/// usage that happened is never lost.
+///
+/// What the end of the hold has charged counts already: only what differs from it is booked, up or down.
 pub(super) fn commit(
     cx: Context<'_>,
     account: &Account,
     id: ReservationId,
     units: u64,
+    rest: Rest,
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
     let held = find_unsettled(account, id)?;
     if concurrency::is_of_slots(cx, held) {
         return Err(OpError::SlotsAreHeld);
     }
-    let still_held = held.state == ReservationState::Open;
-    let late = !still_held || held.expires_at <= cx.now;
-    let surplus_units = units - if late { 0 } else { units.min(held.units) };
+    let late = is_late(cx, held);
+    let share = Share::of(held, units, rest, late);
     let scene = Scene::of(cx, account, held);
     let mut working = scene.working(cx, account, held);
     // What the hold gives back makes room for what is committed.
-    let given_back = if still_held { held.units } else { 0 };
-    if working.iter().any(|w| w.ledger.held() - given_back + units > limits::UNITS_MAX) {
+    let room_for =
+        |ledger: &Ledger| ledger.held() - share.unheld + share.added <= limits::UNITS_MAX;
+    if working.iter().any(|w| !room_for(&w.ledger)) {
         return Err(OpError::CounterFull);
     }
     let carried: SmallVec<[Option<Working<'_>>; 2]> =
         working.iter().map(|w| meter::carried_now(cx, account, w.limit, &w.ledger)).collect();
-    if carried.iter().flatten().any(|to| to.ledger.held() + units > limits::UNITS_MAX) {
+    if carried.iter().flatten().any(|to| to.ledger.held() + share.added > limits::UNITS_MAX) {
         return Err(OpError::CounterFull);
     }
 
     // Every check is above this line, every change below it.
     let mut debt_units = 0;
     for (w, carried) in working.iter_mut().zip(carried) {
-        give_back(&mut w.ledger, held, still_held);
-        let debt = meter::debt_of(w.room.ceiling, &w.ledger, units, surplus_units);
+        let debt = share.book(cx, account, w, effects);
         debt_units = debt_units.max(debt);
-        let previous_units = w.ledger.used;
-        w.ledger.debt += debt;
-        w.ledger.used += units;
-        assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
-        meter::announce_use(cx, account, w, previous_units, effects);
-        w.verdict = meter::level(w.limit, w.room, &w.ledger);
         effects.push(put_or_close(cx, account, w.own()));
         if let Some(to) = carried.filter(|_| debt > 0) {
             meter::carry(cx, account, to, debt, effects);
         }
     }
-    close(cx.now, account, held, ReservationState::Committed { units }, effects);
-    let amounts = Amounts {
+    let booked_units = held.extra().booked_units.saturating_add(units);
+    let mut amounts = Amounts {
         reservation: Some(id),
         units,
-        surplus_units,
+        surplus_units: share.surplus,
         debt_units,
         late,
         ..Amounts::default()
     };
+    match rest {
+        Rest::Ends => {
+            let outcome = ReservationState::Committed { units: booked_units };
+            close(cx.now, account, held, outcome, effects);
+        }
+        Rest::Stays { hold_ms } => {
+            let mut after = held.clone();
+            after.units -= share.unheld;
+            let charged_units = after.extra().charged_units - share.accounted;
+            after.set_extra(ReservationExtra { booked_units, charged_units, ..held.extra() });
+            if !late {
+                let until = hold_ms.map(|ms| cx.now.plus(ms));
+                after.expires_at = until.map_or(held.expires_at, |at| at.max(held.expires_at));
+                after.next_event_at = after.expires_at;
+                amounts.expires_at = Some(after.expires_at);
+            }
+            effects.push(Effect::Reservation(after));
+        }
+    }
     Ok(Outcome { decision: scene.answer(cx, account, held, &working), amounts })
 }
 
-/// Gives a reservation back unused.
+/// Gives a reservation back unused, also what its end has charged.
 pub(super) fn release(
     cx: Context<'_>,
     account: &Account,
@@ -230,25 +262,128 @@ pub(super) fn release(
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
     let held = find_unsettled(account, id)?;
-    let still_held = held.state == ReservationState::Open;
-    let late = !still_held || held.expires_at <= cx.now;
+    let late = is_late(cx, held);
+    let share = Share::of(held, 0, Rest::Ends, late);
     let scene = Scene::of(cx, account, held);
     let mut working = scene.working(cx, account, held);
 
     // Every check is above this line, every change below it.
     for w in &mut working {
-        give_back(&mut w.ledger, held, still_held);
-        w.verdict = meter::level(w.limit, w.room, &w.ledger);
+        share.book(cx, account, w, effects);
         effects.push(put_or_close(cx, account, w.own()));
     }
     close(cx.now, account, held, ReservationState::Released, effects);
     let amounts = Amounts {
         reservation: Some(id),
-        units: if late { 0 } else { held.units },
+        units: if late { share.returned } else { held.units },
         late,
         ..Amounts::default()
     };
     Ok(Outcome { decision: scene.answer(cx, account, held, &working), amounts })
+}
+
+/// Takes what an ended hold holds for used, as of its end: the rest of the rules see it as any use.
+/// The reservation is expired then, and a commit may still say what was really used.
+pub(super) fn charge(
+    cx: Context<'_>,
+    account: &Account,
+    held: &Reservation,
+    effects: &mut Effects,
+) {
+    let scene = Scene::of(cx, account, held);
+    let share = Share {
+        unheld: held.units,
+        added: held.units,
+        returned: 0,
+        accounted: 0,
+        surplus: 0,
+        ends: false,
+    };
+    for w in &mut scene.working(cx, account, held) {
+        share.book(cx, account, w, effects);
+        effects.push(put_or_close(cx, account, w.own()));
+    }
+    let mut after = Reservation {
+        state: ReservationState::Expired,
+        next_event_at: held.expires_at.plus(limits::RESERVATION_MEMORY_MS),
+        ..held.clone()
+    };
+    after.set_extra(ReservationExtra { charged_units: held.units, ..held.extra() });
+    effects.push(Effect::Reservation(after));
+}
+
+/// What booking a part of a reservation does to each of its ledgers.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    /// Units not held any more.
+    unheld: u64,
+    /// Units used in addition.
+    added: u64,
+    /// Units charged before that were not used.
+    returned: u64,
+    /// Units charged before that were.
+    accounted: u64,
+    /// Units that the hold did not back: a part of those added.
+    surplus: u64,
+    /// Whether nothing can be booked afterwards.
+    ends: bool,
+}
+
+impl Share {
+    fn of(held: &Reservation, units: u64, rest: Rest, late: bool) -> Share {
+        let ends = matches!(rest, Rest::Ends);
+        let still_held = if held.state == ReservationState::Open { held.units } else { 0 };
+        let charged = held.extra().charged_units;
+        let accounted = units.min(charged);
+        let backed = if late { 0 } else { held.units };
+        Share {
+            unheld: if ends { still_held } else { units.min(still_held) },
+            added: units - accounted,
+            returned: if ends { charged - accounted } else { 0 },
+            accounted,
+            surplus: (units - accounted).saturating_sub(backed),
+            ends,
+        }
+    }
+
+    /// Changes the counters of one ledger, says what that has come to, and returns the new debt.
+    fn book(
+        &self,
+        cx: Context<'_>,
+        account: &Account,
+        w: &mut Working<'_>,
+        effects: &mut Effects,
+    ) -> u64 {
+        w.ledger.reserved -= self.unheld;
+        w.ledger.holds -= u32::from(self.ends);
+        let debt = meter::debt_of(w.room.ceiling, &w.ledger, self.added, self.surplus);
+        let previous_units = w.ledger.used;
+        w.ledger.debt += debt;
+        w.ledger.used += self.added;
+        give_back(w, self.returned);
+        assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
+        if self.added > 0 {
+            meter::announce_use(cx, account, w, previous_units, effects);
+        }
+        w.verdict = meter::level(w.limit, w.room, &w.ledger);
+        debt
+    }
+}
+
+/// Takes back units that were charged and not used, and of the debt what is not above the limit then.
+fn give_back(w: &mut Working<'_>, units: u64) {
+    if units == 0 {
+        return;
+    }
+    // Of a sliding window only the debt of the bucket itself can be taken back.
+    let own = w.own().debt;
+    w.ledger.used -= units;
+    let above = w.room.ceiling.map_or(0, |ceiling| w.ledger.used.saturating_sub(ceiling));
+    w.ledger.debt -= units.min(own).min(w.ledger.debt.saturating_sub(above));
+}
+
+fn is_late(cx: Context<'_>, held: &Reservation) -> bool {
+    held.state != ReservationState::Open || held.expires_at <= cx.now
 }
 
 /// The limits in force for a reservation's feature, now.
@@ -337,13 +472,6 @@ fn find_unsettled(account: &Account, id: ReservationId) -> Result<&Reservation, 
     }
 }
 
-fn give_back(ledger: &mut Ledger, held: &Reservation, still_held: bool) {
-    if still_held {
-        ledger.reserved -= held.units;
-    }
-    ledger.holds -= 1;
-}
-
 /// Gives a reservation its one outcome, and forgets the oldest outcome when there are too many.
 fn close(
     now: Millis,
@@ -359,6 +487,7 @@ fn close(
         state,
         next_event_at: now.plus(limits::RESERVATION_MEMORY_MS),
         ledgers: SmallVec::new(),
+        extra: None,
         ..held.clone()
     }));
 }

@@ -4,6 +4,7 @@
 //! it lists as effects, and changes nothing itself. First every check, then every change.
 
 mod concurrency;
+mod expiry;
 mod hold;
 mod meter;
 mod rate;
@@ -12,18 +13,19 @@ mod sliding;
 
 use smallvec::SmallVec;
 
+use self::hold::Rest;
 use crate::account::Account;
 use crate::catalog::{Catalog, FeatureIx, FeatureKind, Offering, PlanLimit, Policy};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::Effects;
 use crate::names::NameId;
 use crate::rate::Rate;
-use crate::reservation::ReservationId;
+use crate::reservation::{OnExpiry, ReservationId};
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::time::Millis;
 use crate::window::WindowRule;
 
-pub use settle::settle;
+pub use settle::{settle, settle_all};
 pub use sliding::counts_on_ms;
 
 /// What a request is decided under: the rules in force and the one clock reading.
@@ -57,6 +59,13 @@ pub enum FeatureOp {
         /// How long, in milliseconds.
         hold_ms: i64,
     },
+    /// Decide and set aside, and take what is still held when the hold ends by time for used.
+    ReserveCharging {
+        /// Units held.
+        units: u64,
+        /// How long, in milliseconds.
+        hold_ms: i64,
+    },
     /// Count what happened already.
     Record {
         /// Units used.
@@ -78,6 +87,13 @@ pub enum HoldOp {
     Commit {
         /// Units used.
         units: u64,
+    },
+    /// Turn a part into usage, and go on holding the rest.
+    CommitPart {
+        /// Units used, at least 1.
+        units: u64,
+        /// How long the rest is held from now, in milliseconds. `None`: its end stays.
+        hold_ms: Option<i64>,
     },
     /// Give back.
     Release,
@@ -118,9 +134,9 @@ pub fn decide_feature(
                     Ok(rate::check(cx, account, ask, units, attempt, effects))
                 }
                 FeatureOp::Consume { units } => Ok(rate::consume(cx, account, ask, units, effects)),
-                FeatureOp::Reserve { .. } | FeatureOp::Record { .. } => {
-                    Err(OpError::RateIsConsumed)
-                }
+                FeatureOp::Reserve { .. }
+                | FeatureOp::ReserveCharging { .. }
+                | FeatureOp::Record { .. } => Err(OpError::RateIsConsumed),
             }
         }
         Gate::Limits(limits, origin) => {
@@ -129,10 +145,19 @@ pub fn decide_feature(
                 FeatureOp::Check { units, attempt } => {
                     Ok(meter::check(cx, account, ask, units, attempt, effects))
                 }
-                FeatureOp::Consume { .. } if ask.is_of_slots() => Err(OpError::SlotsAreHeld),
+                FeatureOp::Consume { .. } | FeatureOp::ReserveCharging { .. }
+                    if ask.is_of_slots() =>
+                {
+                    Err(OpError::SlotsAreHeld)
+                }
                 FeatureOp::Consume { units } => meter::consume(cx, account, ask, units, effects),
                 FeatureOp::Reserve { units, hold_ms } => {
-                    hold::reserve(cx, account, ask, units, hold_ms, effects)
+                    let hold = (units, hold_ms, OnExpiry::Release);
+                    hold::reserve(cx, account, ask, hold, effects)
+                }
+                FeatureOp::ReserveCharging { units, hold_ms } => {
+                    let hold = (units, hold_ms, OnExpiry::Charge);
+                    hold::reserve(cx, account, ask, hold, effects)
                 }
                 FeatureOp::Record { units } => meter::record(cx, account, feature, units, effects),
             }
@@ -153,7 +178,10 @@ pub fn decide_hold(
             hold::extend(cx, account, id, hold_ms, additional_units, effects)
         }
         HoldOp::Commit { units: 0 } | HoldOp::Release => hold::release(cx, account, id, effects),
-        HoldOp::Commit { units } => hold::commit(cx, account, id, units, effects),
+        HoldOp::Commit { units } => hold::commit(cx, account, id, units, Rest::Ends, effects),
+        HoldOp::CommitPart { units, hold_ms } => {
+            hold::commit(cx, account, id, units, Rest::Stays { hold_ms }, effects)
+        }
     }
 }
 

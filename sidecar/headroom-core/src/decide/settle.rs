@@ -6,21 +6,35 @@
 use std::collections::BTreeMap;
 
 use crate::account::Account;
-use crate::decide::{Context, sliding};
+use crate::decide::{Context, expiry, sliding};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
+use crate::policy;
 use crate::reservation::{Reservation, ReservationState};
 use crate::time::Millis;
 
-/// Lists the changes that time has brought by `cx.now`. Nothing when [`Account::is_due`] says no.
+/// Lists what time has brought to the holds of an account by `cx.now`. Nothing when
+/// [`Account::is_due`] says no.
 pub fn settle(cx: Context<'_>, account: &Account, effects: &mut Effects) {
+    expiry::settle(cx, account, effects);
+}
+
+/// Lists everything that time has brought, announcements too.
+pub fn settle_all(cx: Context<'_>, account: &Account, effects: &mut Effects) {
+    // What was charged may have begun a grace: whose end is near is asked afterwards.
+    let charged = expiry::settle(cx, account, effects);
+    policy::settle_excesses(cx, charged.as_ref().unwrap_or(account), effects);
+}
+
+/// Lists the holds that have ended without a charge, and the reservations that are forgotten.
+pub(super) fn ended(cx: Context<'_>, account: &Account, effects: &mut Effects) {
     let now = cx.now;
     let Some(reservations) = account.reservations() else { return };
     // Several holds may end on one ledger: changes add up here before they are listed.
     let mut changed: BTreeMap<(NameId, NameId, Millis), Ledger> = BTreeMap::new();
-    for held in reservations.due(now) {
+    for held in reservations.due(now).filter(|held| !held.charges()) {
         let forgotten_at = held.expires_at.plus(limits::RESERVATION_MEMORY_MS);
         let ends = held.state == ReservationState::Open;
         let forgets = match held.state {

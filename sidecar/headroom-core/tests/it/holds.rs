@@ -31,6 +31,7 @@ fn world_with(world: &mut World, used: u64, held: u64, others: u64, ended: bool)
         next_event_at: expires_at.plus(if ended { RESERVATION_MEMORY_MS } else { 0 }),
         state: if ended { ReservationState::Expired } else { ReservationState::Open },
         ledgers: [(ledger.limit, ledger.window.start())].into_iter().collect(),
+        extra: None,
     };
     world.apply(&[Effect::Ledger(ledger), Effect::Reservation(reservation)]);
     id

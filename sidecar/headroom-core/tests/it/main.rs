@@ -10,6 +10,7 @@
 mod admission;
 mod binding;
 mod concurrency;
+mod expiry;
 mod holds;
 mod overrides;
 mod policies;

@@ -10,7 +10,7 @@ use headroom_core::decision::{LimitState, OpError, Outcome};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::{NameId, Names};
-use headroom_core::policy::{self, LimitTerms};
+use headroom_core::policy::LimitTerms;
 use headroom_core::reservation::ReservationId;
 use headroom_core::signal::{Signal, SignalName, SignalSwitches};
 use headroom_core::time::Millis;
@@ -171,8 +171,7 @@ impl World {
         let mut effects = Effects::new();
         if self.account.is_due(now) {
             let cx = Context { catalog: &self.catalog, now };
-            decide::settle(cx, &self.account, &mut effects);
-            policy::settle_excesses(cx, &self.account, &mut effects);
+            decide::settle_all(cx, &self.account, &mut effects);
             self.apply(&effects);
         }
         self.settled = effects.clone();

@@ -10,7 +10,9 @@ use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::names::NameId;
 use headroom_core::policy::Excess;
 use headroom_core::rate::{Bucket, Rate};
-use headroom_core::reservation::{Reservation, ReservationId, ReservationState};
+use headroom_core::reservation::{
+    OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState,
+};
 use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::time::{Millis, Window};
 use headroom_engine::codec::{Put, Take};
@@ -87,7 +89,15 @@ fn reservation(state: ReservationState) -> Effect {
         ledgers: [(NameId(1), Millis(0)), (NameId(2), Millis(-9)), (NameId(3), Millis(9))]
             .into_iter()
             .collect(),
+        extra: None,
     })
+}
+
+fn charging(state: ReservationState, charged_units: u64) -> Effect {
+    let Effect::Reservation(mut held) = reservation(state) else { unreachable!() };
+    let on_expiry = OnExpiry::Charge;
+    held.set_extra(ReservationExtra { on_expiry, booked_units: 7, charged_units });
+    Effect::Reservation(held)
 }
 
 fn bucket(announced_at: Option<Millis>, units: u64) -> Effect {
@@ -111,6 +121,8 @@ fn every_effect() -> Vec<Effect> {
         reservation(ReservationState::Expired),
         reservation(ReservationState::Committed { units: u64::MAX }),
         reservation(ReservationState::Released),
+        charging(ReservationState::Open, 0),
+        charging(ReservationState::Expired, 1 << 40),
         signal(SignalName::UsageCeiling, SignalState::Warning),
         signal(SignalName::FeatureLimitHit, SignalState::Alarm),
         signal(SignalName::UsageCeiling, SignalState::Ok),

@@ -68,7 +68,7 @@ impl Model {
     pub(crate) fn reserve(
         &mut self,
         account: &mut Account,
-        (id, units, hold_ms): (&str, u64, i64),
+        (id, units, hold_ms, charging): (&str, u64, i64, bool),
         origin: Origin,
         mut pages: Vec<Page>,
         now: i64,
@@ -82,7 +82,16 @@ impl Model {
         }
         let feature = pages[0].book.feature.clone();
         let books = pages.iter().map(|page| (page.book.limit.clone(), page.book.start)).collect();
-        let hold = Hold { feature: feature.clone(), units, expires_at, outcome: None, books };
+        let hold = Hold {
+            feature: feature.clone(),
+            units,
+            expires_at,
+            outcome: None,
+            charging,
+            charged: None,
+            booked: 0,
+            books,
+        };
         account.holds.insert(count, hold);
         let amounts = Amounts {
             reservation: Some(ReservationId(u64::from(account.serial) << 32 | u64::from(count))),
@@ -109,13 +118,16 @@ impl Model {
         let state = held.state(now);
         let closed = match op {
             HoldOp::Extend { .. } => state != ReservationState::Open,
-            HoldOp::Commit { .. } | HoldOp::Release => held.outcome.is_some(),
+            HoldOp::Commit { .. } | HoldOp::CommitPart { .. } | HoldOp::Release => {
+                held.outcome.is_some()
+            }
         };
         if closed {
             return Err(OpError::ReservationClosed { state });
         }
         let is_of_slots = held.books.iter().any(|(limit, _)| limit == "concurrent");
-        if is_of_slots && matches!(op, HoldOp::Commit { units: 1.. }) {
+        let books = matches!(op, HoldOp::Commit { units: 1.. } | HoldOp::CommitPart { .. });
+        if is_of_slots && books {
             return Err(OpError::SlotsAreHeld);
         }
         let (limits, origin) = match self.entitled(account, &held.feature, now) {
@@ -128,14 +140,23 @@ impl Model {
             HoldOp::Extend { hold_ms, additional_units } => {
                 self.extend(account, case, hold_ms, additional_units)?
             }
-            HoldOp::Commit { units } if units > 0 => self.commit(account, case, units)?,
+            HoldOp::Commit { units } if units > 0 => self.commit(account, case, units, None)?,
+            HoldOp::CommitPart { units, hold_ms } => {
+                self.commit(account, case, units, Some(hold_ms))?
+            }
             HoldOp::Commit { .. } | HoldOp::Release => self.release(account, case),
         };
         done.amounts.reservation = done.verdict.is_allowed().then_some(hold);
         Ok(done)
     }
 
-    fn held_pages(&self, limits: &[Limit], account: &Account, held: &Hold, now: i64) -> Vec<Page> {
+    pub(crate) fn held_pages(
+        &self,
+        limits: &[Limit],
+        account: &Account,
+        held: &Hold,
+        now: i64,
+    ) -> Vec<Page> {
         let mut pages = Vec::new();
         for (limit, start) in &held.books {
             let same = |book: &&Book| {
@@ -231,57 +252,99 @@ impl Model {
         Ok(Done { amounts, shadow, ..self.held_done(account, &case) })
     }
 
+    /// Books what was used; with `goes_on` only a part, and the rest is held on, perhaps for longer.
     fn commit(
         &mut self,
         account: &mut Account,
         mut case: Case<'_>,
         units: u64,
+        goes_on: Option<Option<i64>>,
     ) -> Result<Done, OpError> {
-        let late = !case.held.is_open(case.now);
-        let backed = if late { 0 } else { case.held.units.min(units) };
-        let given_back = if late { 0 } else { u128::from(case.held.units) };
+        let mut held = case.held.clone();
+        let late = !held.is_open(case.now);
+        // What the end has charged is in the books already.
+        let charged = held.charged.unwrap_or(0);
+        let more = if units > charged { units - charged } else { 0 };
+        let less = if units < charged { charged - units } else { 0 };
+        let covered = if late { 0 } else { held.units };
+        let surplus = if more > covered { more - covered } else { 0 };
+        let let_go = match goes_on {
+            _ if late => 0,
+            None => held.units,
+            Some(_) => {
+                if units < held.units {
+                    units
+                } else {
+                    held.units
+                }
+            }
+        };
         for page in &mut case.pages {
-            page.reserved -= given_back;
+            page.reserved -= u128::from(let_go);
         }
-        if !case.pages.iter().all(|page| page.fits_counter(units)) {
+        if !case.pages.iter().all(|page| page.fits_counter(more)) {
             return Err(OpError::CounterFull);
         }
         let owed = |page: &Page| self.owed_now(account, page, case.now);
-        if case.pages.iter().filter_map(owed).any(|page| !page.fits_counter(units)) {
+        if case.pages.iter().filter_map(owed).any(|page| !page.fits_counter(more)) {
             return Err(OpError::CounterFull);
         }
         let mut debt = 0;
         for page in &mut case.pages {
             let previous = page.used();
-            let owed = page.book_units(units, units - backed);
-            debt = owed.max(debt);
-            self.announce_use(case.id, account, page, previous, case.now);
+            let mut owed = 0;
+            if more > 0 {
+                owed = page.book_units(more, surplus);
+                debt = owed.max(debt);
+                self.announce_use(case.id, account, page, previous, case.now);
+            }
+            if goes_on.is_none() {
+                self.undo(page, less);
+            }
             page.verdict = page.stands();
             self.keep(account, page);
             if let Some(mut later) = self.owed_now(account, page, case.now).filter(|_| owed > 0) {
                 self.carry(case.id, account, &mut later, owed, case.now);
             }
         }
-        let outcome = Some((case.now, ReservationState::Committed { units }));
-        account.holds.insert(case.count, Hold { outcome, ..case.held.clone() });
-        self.close(account, case.now, |book| {
-            case.held.feature == book.feature && case.held.lists(book)
-        });
-        let amounts = Amounts {
+        let mut amounts = Amounts {
             units,
-            surplus_units: units - backed,
+            surplus_units: surplus,
             debt_units: u64::try_from(debt).expect("a part of the units"),
             late,
             ..Amounts::default()
         };
+        held.booked += units;
+        match goes_on {
+            None => {
+                let outcome = ReservationState::Committed { units: held.booked };
+                held.outcome = Some((case.now, outcome));
+            }
+            Some(hold_ms) => {
+                self.met.insert("a part of a reservation");
+                held.units -= let_go;
+                held.charged = held.charged.map(|_| less);
+                if !late {
+                    let until = hold_ms.map_or(held.expires_at, |ms| case.now + ms);
+                    held.expires_at = held.expires_at.max(until);
+                    amounts.expires_at = Some(Millis(held.expires_at));
+                }
+            }
+        }
+        account.holds.insert(case.count, held);
+        self.close(account, case.now, |book| {
+            case.held.feature == book.feature && case.held.lists(book)
+        });
         Ok(Done { amounts, ..self.held_done(account, &case) })
     }
 
     fn release(&mut self, account: &mut Account, mut case: Case<'_>) -> Done {
         let late = !case.held.is_open(case.now);
-        let units = if late { 0 } else { case.held.units };
+        let let_go = if late { 0 } else { case.held.units };
+        let charged = case.held.charged.unwrap_or(0);
         for page in &mut case.pages {
-            page.reserved -= u128::from(units);
+            page.reserved -= u128::from(let_go);
+            self.undo(page, charged);
             page.verdict = page.stands();
             self.keep(account, page);
         }
@@ -290,7 +353,7 @@ impl Model {
         self.close(account, case.now, |book| {
             case.held.feature == book.feature && case.held.lists(book)
         });
-        let amounts = Amounts { units, late, ..Amounts::default() };
+        let amounts = Amounts { units: let_go + charged, late, ..Amounts::default() };
         Done { amounts, ..self.held_done(account, &case) }
     }
 }

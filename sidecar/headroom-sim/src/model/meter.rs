@@ -41,11 +41,13 @@ pub(crate) struct Page {
 
 impl Book {
     pub(crate) fn used(&self) -> u128 {
-        self.uses.iter().map(|(units, _)| u128::from(*units)).sum()
+        let all = |uses: &[(u64, u128)]| uses.iter().map(|(n, _)| u128::from(*n)).sum::<u128>();
+        all(&self.uses) - all(&self.undone)
     }
 
     pub(crate) fn debt(&self) -> u128 {
-        self.uses.iter().map(|(_, debt)| debt).sum()
+        let all = |uses: &[(u64, u128)]| uses.iter().map(|(_, debt)| *debt).sum::<u128>();
+        all(&self.uses) - all(&self.undone)
     }
 }
 
@@ -95,6 +97,11 @@ impl Page {
     /// Units used, in all books that count.
     pub(crate) fn used(&self) -> u128 {
         self.book.used() + self.slide.as_ref().map_or(0, Slide::used)
+    }
+
+    /// Debt, in all books that count.
+    pub(crate) fn debt(&self) -> u128 {
+        self.book.debt() + self.slide.as_ref().map_or(0, Slide::debt)
     }
 
     pub(crate) fn held(&self) -> u128 {
@@ -230,7 +237,7 @@ impl Page {
             end,
             used,
             reserved: self.all_reserved(),
-            debt: self.book.debt() + self.slide.as_ref().map_or(0, Slide::debt),
+            debt: self.debt(),
             revision: self.book.revision,
             included,
             policy: terms.policy,
@@ -310,6 +317,7 @@ impl Model {
             end,
             owes: owed.0 > 0,
             uses: if owed.0 > 0 { vec![owed] } else { Vec::new() },
+            undone: Vec::new(),
             terms: limit.terms.clone(),
             revision: 1,
             said: BTreeSet::new(),
@@ -630,7 +638,9 @@ impl Model {
         let units = match op {
             FeatureOp::Check { .. } => unreachable!("a check is no write"),
             FeatureOp::Record { units } => return self.record(id, account, feature, units, now),
-            FeatureOp::Consume { units } | FeatureOp::Reserve { units, .. } => units,
+            FeatureOp::Consume { units }
+            | FeatureOp::Reserve { units, .. }
+            | FeatureOp::ReserveCharging { units, .. } => units,
         };
         let (limits, origin) = match self.gate(account, feature, now) {
             Err((denial, origin)) => return Ok(self.refused(denial, origin, feature)),
@@ -644,7 +654,8 @@ impl Model {
             Ok(_) => return Err(OpError::WrongFeatureKind),
         };
         let at_once = matches!(op, FeatureOp::Consume { .. });
-        if at_once && limits[0].slots {
+        let charging = matches!(op, FeatureOp::ReserveCharging { .. });
+        if (at_once || charging) && limits[0].slots {
             return Err(OpError::SlotsAreHeld);
         }
         let mut pages = self.pages(account, feature, &limits, now);
@@ -664,8 +675,10 @@ impl Model {
         if !pages.iter().all(|page| page.fits_counter(units)) {
             return Err(OpError::CounterFull);
         }
-        if let FeatureOp::Reserve { hold_ms, .. } = op {
-            let done = self.reserve(account, (id, units, hold_ms), origin, pages, now);
+        if let FeatureOp::Reserve { hold_ms, .. } | FeatureOp::ReserveCharging { hold_ms, .. } = op
+        {
+            let hold = (id, units, hold_ms, charging);
+            let done = self.reserve(account, hold, origin, pages, now);
             return Ok(Done { shadow, ..done });
         }
         for page in &mut pages {

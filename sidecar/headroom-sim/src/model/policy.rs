@@ -260,7 +260,8 @@ impl Model {
         }
         for id in self.account_names() {
             let waits = |above: &Above| !above.said && above.ends.is_some_and(|(_, at)| at <= now);
-            if self.accounts[&id].above.iter().any(waits) {
+            let charges = Model::next_charge(&self.accounts[&id], now).is_some();
+            if charges || self.accounts[&id].above.iter().any(waits) {
                 // Whoever looks at an account lets go what else is over.
                 self.know_settled(&id, now);
                 self.say_endings(&id, now);

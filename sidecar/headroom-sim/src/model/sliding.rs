@@ -231,6 +231,7 @@ impl Model {
     /// Tells the model that an account was looked at, in a step whose other records were lost.
     pub fn know_settled(&mut self, id: &str, now: i64) {
         if let Some(mut account) = self.accounts.remove(id) {
+            self.charge_ended(id, &mut account, now);
             self.settle(&mut account, now);
             self.accounts.insert(id.to_owned(), account);
         }

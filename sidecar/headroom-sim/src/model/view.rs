@@ -9,7 +9,7 @@ impl Model {
     /// What a use of one unit of each feature would be answered, with the state of every limit.
     /// `None`: the account is not known, and there is no default plan.
     pub fn entitlements(&mut self, id: &str, now: i64) -> Option<Vec<(Answer, Vec<LimitAnswer>)>> {
-        let known = self.accounts.get(id).cloned();
+        let known = self.accounts.get(id).map(|known| self.with_charges(known, now));
         let account = known.or_else(|| self.stranger(now))?;
         let mut views = Vec::new();
         for feature in self.feature_names() {
@@ -22,7 +22,7 @@ impl Model {
 
     /// The ledgers that an account still has in memory, in order.
     pub fn usage(&self, account: &str, now: i64) -> Option<Vec<Line>> {
-        let account = self.accounts.get(account)?;
+        let account = &self.with_charges(self.accounts.get(account)?, now);
         let books = account.books.iter().filter(|book| !self.is_closed(account, book, now));
         let mut lines: Vec<Line> = books.map(|book| line(account, book, now)).collect();
         lines.sort();
@@ -32,6 +32,7 @@ impl Model {
     /// The ledgers that have left the memory, in order.
     pub fn closed(&self, account: &str, now: i64) -> Vec<Line> {
         let Some(account) = self.accounts.get(account) else { return Vec::new() };
+        let account = &self.with_charges(account, now);
         let books = account.books.iter().filter(|book| self.is_closed(account, book, now));
         let mut lines: Vec<Line> = books.map(|book| line(account, book, now)).collect();
         lines.sort();

@@ -206,6 +206,9 @@ pub(super) enum Question {
         /// How long, as in 30s or 10min
         #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
         hold: Duration,
+        /// What is still held at the end counts as used, until a commit corrects it
+        #[arg(long)]
+        charge_on_expiry: bool,
     },
     /// Hold a reservation longer, or more units
     Extend {
@@ -225,6 +228,12 @@ pub(super) enum Question {
         /// Units used: any number, more than were held too
         #[arg(value_parser = units)]
         units: u64,
+        /// Only a part: hold the rest on
+        #[arg(long)]
+        keep_open: bool,
+        /// With --keep-open: how long from now on
+        #[arg(long, value_name = "DURATION", value_parser = duration, requires = "keep_open")]
+        hold: Option<Duration>,
     },
     /// Give a reservation back unused
     Release(ReservationArgs),

@@ -37,8 +37,11 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             let call = client.consume(usage.account, usage.feature, usage.units);
             Ok(show::decision(&keyed(full(call), usage.key).await?))
         }
-        Question::Reserve { usage, hold } => {
-            let call = client.reserve(usage.account, usage.feature, usage.units).hold_for(hold);
+        Question::Reserve { usage, hold, charge_on_expiry } => {
+            let mut call = client.reserve(usage.account, usage.feature, usage.units).hold_for(hold);
+            if charge_on_expiry {
+                call = call.charge_on_expiry();
+            }
             Ok(show::reserved(&keyed(full(call), usage.key).await?))
         }
         Question::Extend { reservation, hold, units } => {
@@ -49,8 +52,14 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             let call = full(call.additional_units(units));
             Ok(show::extended(&keyed(call, reservation.key).await?))
         }
-        Question::Commit { reservation, units } => {
-            let call = client.commit(reservation.account, reservation.reservation, units);
+        Question::Commit { reservation, units, keep_open, hold } => {
+            let mut call = client.commit(reservation.account, reservation.reservation, units);
+            if keep_open {
+                call = call.keep_open();
+            }
+            if let Some(hold) = hold {
+                call = call.hold_for(hold);
+            }
             Ok(show::committed(&keyed(full(call), reservation.key).await?))
         }
         Question::Release(reservation) => {

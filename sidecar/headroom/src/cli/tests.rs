@@ -17,12 +17,18 @@ fn parse(line: &str) -> Result<Command, String> {
 
 #[test]
 fn questions_are_read() {
-    let Ok(Command::Ask(ask)) = parse("ask reserve acme tokens 5_00 --hold 10min --json") else {
+    let Ok(Command::Ask(ask)) =
+        parse("ask reserve acme tokens 5_00 --hold 10min --charge-on-expiry --json")
+    else {
         panic!("a question");
     };
     assert!(ask.to.json);
-    let Question::Reserve { usage, hold } = ask.question else { panic!("a reserve") };
+    let Question::Reserve { usage, hold, charge_on_expiry: true } = ask.question else {
+        panic!("a reserve")
+    };
     assert_eq!((usage.units, hold.as_secs(), usage.key), (500, 600, None));
+    assert!(parse("ask commit acme rsv_1 5 --keep-open --hold 5min").is_ok());
+    assert!(parse("ask commit acme rsv_1 5 --hold 5min").unwrap_err().contains("--keep-open"));
     assert!(parse("ask consume acme tokens").unwrap_err().contains("<UNITS>"));
     assert!(parse("ask consume acme tokens many").unwrap_err().contains("invalid value 'many'"));
     assert!(parse("ask reserve a t 5 --hold 10m").unwrap_err().contains("is it `10min`?"));

@@ -169,8 +169,15 @@ pub fn reserve(
 ) -> Result<Asked<FeatureRequest<'_>>, WireError> {
     let hold_ms = rq.hold_for.as_ref().map_or(Ok(HOLD_MS_DEFAULT), hold_ms)?;
     // 0 is left out; whether it may be depends on the feature: `Shared::feature`.
-    let op =
-        FeatureOp::Reserve { units: units("units", rq.units, u64::from(rq.units != 0))?, hold_ms };
+    let units = units("units", rq.units, u64::from(rq.units != 0))?;
+    let op = match v1::OnExpiry::try_from(rq.on_expiry) {
+        Ok(v1::OnExpiry::Unspecified | v1::OnExpiry::Release) => {
+            FeatureOp::Reserve { units, hold_ms }
+        }
+        Ok(v1::OnExpiry::Charge) => FeatureOp::ReserveCharging { units, hold_ms },
+        // Whoever means something that is not known here must not get something else.
+        Err(_) => return Err(WireError::field("on_expiry", "is not known to this version")),
+    };
     feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
 }
 
@@ -193,7 +200,14 @@ pub fn extend(rq: &v1::ExtendRequest, now: Millis) -> Result<Asked<HoldRequest<'
 
 /// A commit.
 pub fn commit(rq: &v1::CommitRequest, now: Millis) -> Result<Asked<HoldRequest<'_>>, WireError> {
-    let op = HoldOp::Commit { units: units("units", rq.units, 0)? };
+    let op = if rq.keep_open {
+        let hold_ms = rq.hold_for.as_ref().map(hold_ms).transpose()?;
+        HoldOp::CommitPart { units: units("units", rq.units, 1)?, hold_ms }
+    } else if rq.hold_for.is_some() {
+        return Err(WireError::field("hold_for", "is for keep_open: nothing is held afterwards"));
+    } else {
+        HoldOp::Commit { units: units("units", rq.units, 0)? }
+    };
     hold((&rq.account, &rq.reservation_id, &rq.idempotency_key), op, rq.include, now)
 }
 

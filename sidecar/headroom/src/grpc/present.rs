@@ -68,6 +68,9 @@ pub fn response(
             out.uint(3, amounts.surplus_units);
             out.uint(4, amounts.debt_units);
             out.bool(5, amounts.late);
+            if let Some(at) = amounts.expires_at {
+                put_timestamp(out, 6, at);
+            }
         }
         Operation::Release => out.uint(2, amounts.units),
         Operation::Record => out.uint(2, amounts.debt_units),

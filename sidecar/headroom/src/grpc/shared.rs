@@ -70,7 +70,9 @@ impl Shared {
         out: &mut Fields<'_>,
     ) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();
-        if let FeatureOp::Reserve { units: units @ 0, .. } = &mut asked.request.op {
+        if let FeatureOp::Reserve { units: units @ 0, .. }
+        | FeatureOp::ReserveCharging { units: units @ 0, .. } = &mut asked.request.op
+        {
             *units = usual_units(&catalog, asked.request.feature)?;
         }
         let rq = &asked.request;
@@ -78,7 +80,7 @@ impl Shared {
         let operation = match rq.op {
             FeatureOp::Check { .. } => Operation::Check,
             FeatureOp::Consume { .. } => Operation::Consume,
-            FeatureOp::Reserve { .. } => Operation::Reserve,
+            FeatureOp::Reserve { .. } | FeatureOp::ReserveCharging { .. } => Operation::Reserve,
             FeatureOp::Record { .. } => Operation::Record,
         };
         Ok(self.answer(operation, &catalog, (rq.account, rq.now), asked.include, &reply, out))
@@ -95,7 +97,7 @@ impl Shared {
         let reply = self.engine.hold(&catalog, rq)?;
         let operation = match rq.op {
             HoldOp::Extend { .. } => Operation::Extend,
-            HoldOp::Commit { .. } => Operation::Commit,
+            HoldOp::Commit { .. } | HoldOp::CommitPart { .. } => Operation::Commit,
             HoldOp::Release => Operation::Release,
         };
         Ok(self.answer(operation, &catalog, (rq.account, rq.now), asked.include, &reply, out))

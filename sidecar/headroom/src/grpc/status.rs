@@ -131,9 +131,9 @@ impl From<EngineError> for WireError {
             EngineError::Op(OpError::CounterFull) => ErrorReason::CounterFull,
             EngineError::Op(OpError::UnknownReservation) => ErrorReason::UnknownReservation,
             EngineError::Op(OpError::ReservationClosed { .. }) => ErrorReason::ReservationClosed,
-            EngineError::Op(OpError::TooManyReservations { .. }) => {
-                ErrorReason::TooManyReservations
-            }
+            EngineError::Op(
+                OpError::TooManyReservations { .. } | OpError::TooManyExpired { .. },
+            ) => ErrorReason::TooManyReservations,
             EngineError::Store(StoreRefusal::NoRoom) => ErrorReason::NoRoom,
             EngineError::Store(StoreRefusal::Broken { .. }) => ErrorReason::StoreBroken,
             EngineError::Store(StoreRefusal::Closed) => ErrorReason::ShuttingDown,

@@ -59,7 +59,11 @@ pub(in super::super) fn committed(committed: &Committed) -> Report {
     if committed.debt_units > 0 {
         text += &format!(", {} of it debt", display_units(committed.debt_units, 0));
     }
+    if let Some(at) = committed.expires_at {
+        text += &format!(", the rest is held until {}", instant(at));
+    }
     report.text = format!("{text}\n{}", report.text);
+    report.json["expires_at"] = json_instant(committed.expires_at);
     report.json["committed_units"] = json!(committed.committed_units);
     report.json["surplus_units"] = json!(committed.surplus_units);
     report.json["debt_units"] = json!(committed.debt_units);

@@ -125,14 +125,14 @@ async fn a_newer_format_is_left_alone() {
     let home = Home::new(PLAIN);
     home.start().stop().await;
     let format = home.data().join("FORMAT");
-    fs::write(&format, "headroom-data 3\n").unwrap();
+    fs::write(&format, "headroom-data 4\n").unwrap();
     check(
         &home,
-        &["has data format 3, this version reads up to 2", "Run the version that wrote it"],
+        &["has data format 4, this version reads up to 3", "Run the version that wrote it"],
     );
-    assert_eq!(fs::read_to_string(&format).unwrap(), "headroom-data 3\n");
+    assert_eq!(fs::read_to_string(&format).unwrap(), "headroom-data 4\n");
     // An older one is brought up to this one, so that the older program will not touch it.
     fs::write(&format, "headroom-data 1\n").unwrap();
     home.start().stop().await;
-    assert_eq!(fs::read_to_string(&format).unwrap(), "headroom-data 2\n");
+    assert_eq!(fs::read_to_string(&format).unwrap(), "headroom-data 3\n");
 }

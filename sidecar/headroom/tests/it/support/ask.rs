@@ -55,7 +55,7 @@ pub(crate) fn reserve(account: &str, feature: &str, units: i64, key: &str) -> v1
         // Long enough that no hold ends in a test on the real clock.
         hold_for: Some(prost_types::Duration { seconds: 86_400, nanos: 0 }),
         idempotency_key: key.into(),
-        include: None,
+        ..v1::ReserveRequest::default()
     }
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn commit(account: &str, id: &str, units: i64, key: &str) -> v1::Comm
         reservation_id: id.into(),
         units,
         idempotency_key: key.into(),
-        include: None,
+        ..v1::CommitRequest::default()
     }
 }
 

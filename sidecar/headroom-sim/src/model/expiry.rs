@@ -1,0 +1,68 @@
+//! Holds whose end is a charge, in the model: a use like any other, at the instant of the end.
+
+use headroom_core::resolve::Origin;
+
+use super::meter::Page;
+use super::plan::Entitled;
+use super::{Account, Model};
+
+impl Model {
+    /// The count of the hold that is to be charged next, and when it ended.
+    pub(crate) fn next_charge(account: &Account, now: i64) -> Option<(i64, u32)> {
+        let waits = account.holds.iter().filter(|(_, hold)| {
+            hold.charging && hold.charged.is_none() && hold.outcome.is_none() && hold.units > 0
+        });
+        let ended = waits.map(|(count, hold)| (hold.expires_at, *count));
+        ended.filter(|(at, _)| *at <= now).min()
+    }
+
+    /// Charges the holds that have ended, one after the other.
+    pub(crate) fn charge_ended(&mut self, id: &str, account: &mut Account, now: i64) {
+        while let Some((at, count)) = Model::next_charge(account, now) {
+            self.met.insert("a charge at the end of a hold");
+            let mut held = account.holds[&count].clone();
+            let (limits, _) = match self.entitled(account, &held.feature, at) {
+                (Entitled::Limits(limits), origin) => (limits, origin),
+                _ => (Vec::new(), Origin::None),
+            };
+            for mut page in self.held_pages(&limits, account, &held, at) {
+                let previous = page.used();
+                page.book_units(held.units, 0);
+                self.announce_use(id, account, &mut page, previous, at);
+                self.keep(account, &mut page);
+            }
+            held.charged = Some(held.units);
+            account.holds.insert(count, held);
+        }
+    }
+
+    /// The account as it is when its ended holds are charged, though nobody has looked yet.
+    pub(crate) fn with_charges(&self, account: &Account, now: i64) -> Account {
+        let mut account = account.clone();
+        if Model::next_charge(&account, now).is_some() {
+            // What is said of it is said when somebody looks.
+            self.clone().charge_ended("", &mut account, now);
+        }
+        account
+    }
+
+    /// Takes a charge back, or a part of it: it was not used. Debt that is not above the limit without
+    /// it was none.
+    pub(crate) fn undo(&mut self, page: &mut Page, units: u64) {
+        if units == 0 {
+            return;
+        }
+        self.met.insert("a charge taken back");
+        let others = page.debt() - page.book.debt();
+        page.book.undone.push((units, 0));
+        let above = match page.ceiling() {
+            Some(ceiling) if page.used() > ceiling => page.used() - ceiling,
+            _ => 0,
+        };
+        let whole = others + page.book.debt();
+        let beside = whole - whole.min(above);
+        let forgiven = [u128::from(units), page.book.debt(), beside].into_iter().min();
+        let forgiven = forgiven.expect("three of them");
+        page.book.undone.push((0, forgiven));
+    }
+}
