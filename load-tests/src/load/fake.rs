@@ -144,6 +144,9 @@ impl EntitlementService for Service {
     async fn record(&self, _: Request<v1::RecordRequest>) -> Unary<v1::RecordResponse> {
         Err(Status::unimplemented("no load asks this"))
     }
+    async fn allocate(&self, _: Request<v1::AllocateRequest>) -> Unary<v1::AllocateResponse> {
+        Err(Status::unimplemented("no load asks this"))
+    }
     async fn list_entitlements(
         &self,
         _: Request<v1::ListEntitlementsRequest>,

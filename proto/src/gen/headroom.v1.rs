@@ -54,7 +54,8 @@ pub struct Rate {
 /// LimitState is one limit of a feature as it stands after the request.
 ///
 /// The one limit of a concurrency is called "concurrent": the most at a time is included, and what is
-/// held is reserved; nothing is ever used. The one limit of a rate is called "rate": what a full bucket
+/// held is reserved; nothing is ever used. The one limit of an allocation is called "level": what there
+/// is is used, and never resets. The one limit of a rate is called "rate": what a full bucket
 /// holds is included, what has not come back to it is used, and the window lasts from now until it is
 /// full again if nothing more is taken.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -98,7 +99,7 @@ pub struct LimitState {
     #[prost(int64, optional, tag = "11")]
     pub grace_units_remaining: ::core::option::Option<i64>,
     /// Used units above the included ones that are billed (policy overage), never more than a spend cap
-    /// pays for.
+    /// pays for. Of an allocation, by what its billing window comes to so far.
     #[prost(int64, tag = "12")]
     pub overage_units: i64,
     /// Used units that no limit allowed: recorded afterwards, or committed above or after a hold.
@@ -122,6 +123,10 @@ pub struct LimitState {
     /// (its units come free at window_end), or it is empty.
     #[prost(message, optional, tag = "21")]
     pub oldest_units_leave_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of an allocation: what its billing window comes to so far, by what it is billed by; overage_units
+    /// and overage_cost are of that. Absent: it is no allocation.
+    #[prost(int64, optional, tag = "30")]
+    pub billed_units: ::core::option::Option<i64>,
 }
 /// Projection says when a limit is reached if the account goes on at its average pace since the
 /// window began (a straight line). Of a sliding window, and before the first use of one that begins with
@@ -620,8 +625,8 @@ pub enum ErrorReason {
     /// The reservation had its one outcome already.
     ReservationClosed = 4,
     /// The operation does not fit the kind of the feature: units on a switch or a config, anything but
-    /// Reserve, Extend and Release of a concurrency, anything but Consume of a rate. The message says
-    /// what to call.
+    /// Reserve, Extend and Release of a concurrency, anything but Consume of a rate, Allocate of anything
+    /// but an allocation. The message says what to call.
     WrongFeatureKind = 5,
     /// The count would pass 2^53-1 units.
     CounterFull = 6,
@@ -750,7 +755,7 @@ pub mod r#override {
         #[prost(string, tag = "3")]
         ConfigValue(::prost::alloc::string::String),
         /// For a quota: one limit. Each limit has its own override. For a concurrency: the limit
-        /// "concurrent", whose included units are the most at a time.
+        /// "concurrent", whose included units are the most at a time. For an allocation: the limit "level".
         #[prost(message, tag = "4")]
         Limit(super::LimitOverride),
         /// For a rate.
@@ -2888,11 +2893,69 @@ pub struct RecordResponse {
     #[prost(int64, tag = "2")]
     pub debt_units: i64,
 }
+/// AllocateRequest says how the level of an allocation changes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AllocateRequest {
+    /// The account: 1 to 128 bytes, no control characters.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The feature's name in the catalog: an allocation.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// Makes a retry safe: 1 to 128 bytes, unique per account and write.
+    #[prost(string, tag = "7")]
+    pub idempotency_key: ::prost::alloc::string::String,
+    /// Parts of the answer that are made on request.
+    #[prost(message, optional, tag = "8")]
+    pub include: ::core::option::Option<Include>,
+    /// The change.
+    #[prost(oneof = "allocate_request::Change", tags = "3, 4, 5, 6")]
+    pub change: ::core::option::Option<allocate_request::Change>,
+}
+/// Nested message and enum types in `AllocateRequest`.
+pub mod allocate_request {
+    /// The change.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Change {
+        /// So many more, 1 to 2^53-1, if they are allowed.
+        #[prost(int64, tag = "3")]
+        AddUnits(i64),
+        /// So many less, 1 to 2^53-1. When there are not so many, all of them; the answer says so.
+        #[prost(int64, tag = "4")]
+        RemoveUnits(i64),
+        /// So many in all, 0 to 2^53-1, if what comes in addition is allowed.
+        #[prost(int64, tag = "5")]
+        SetUnits(i64),
+        /// So many in all, 0 to 2^53-1, because there are: never refused for a limit. What no limit allows
+        /// of what comes in addition is debt.
+        #[prost(int64, tag = "6")]
+        ReportUnits(i64),
+    }
+}
+/// AllocateResponse is the answer to Allocate. The level is the `used_units` of the decision's limit.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AllocateResponse {
+    /// The answer.
+    #[prost(message, optional, tag = "1")]
+    pub decision: ::core::option::Option<Decision>,
+    /// By how many the level rose.
+    #[prost(int64, tag = "2")]
+    pub added_units: i64,
+    /// By how many it fell.
+    #[prost(int64, tag = "3")]
+    pub removed_units: i64,
+    /// True when less was there than was to be removed: the level is 0.
+    #[prost(bool, tag = "4")]
+    pub clamped: bool,
+    /// The part of what was reported that no limit allowed.
+    #[prost(int64, tag = "5")]
+    pub debt_units: i64,
+}
 /// Operation is one request of a stream.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Operation {
     /// The request.
-    #[prost(oneof = "operation::Operation", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "operation::Operation", tags = "1, 2, 3, 4, 5, 6, 7, 10")]
     pub operation: ::core::option::Option<operation::Operation>,
 }
 /// Nested message and enum types in `Operation`.
@@ -2921,6 +2984,9 @@ pub mod operation {
         /// As the unary Record.
         #[prost(message, tag = "7")]
         Record(super::RecordRequest),
+        /// As the unary Allocate.
+        #[prost(message, tag = "10")]
+        Allocate(super::AllocateRequest),
     }
 }
 /// OperationError is why one operation of a stream failed; the others are not touched by it.
@@ -2940,7 +3006,7 @@ pub struct OperationError {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OperationResult {
     /// The answer, of the same kind as the operation, or an error.
-    #[prost(oneof = "operation_result::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "operation_result::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 10")]
     pub result: ::core::option::Option<operation_result::Result>,
 }
 /// Nested message and enum types in `OperationResult`.
@@ -2972,6 +3038,9 @@ pub mod operation_result {
         /// The operation failed.
         #[prost(message, tag = "8")]
         Error(super::OperationError),
+        /// To an allocate.
+        #[prost(message, tag = "10")]
+        Allocate(super::AllocateResponse),
     }
 }
 /// DecideRequest is one message of the stream: one operation or a batch of them.
@@ -3019,7 +3088,7 @@ pub struct Entitlement {
     /// The value of a config feature, as JSON.
     #[prost(string, tag = "7")]
     pub config_value: ::prost::alloc::string::String,
-    /// The limits of a quota, or the one limit of a concurrency or a rate.
+    /// The limits of a quota, or the one limit of a concurrency, a rate or an allocation.
     #[prost(message, repeated, tag = "8")]
     pub limits: ::prost::alloc::vec::Vec<LimitState>,
     /// Where it comes from.
@@ -3101,6 +3170,26 @@ pub struct UsageWindow {
     /// When the sliding window that this bucket is a part of has passed it. Absent: it has, or there is none.
     #[prost(message, optional, tag = "9")]
     pub counts_until: ::core::option::Option<::prost_types::Timestamp>,
+    /// Of an allocation: what the billing window comes to, so far or in the end. Its used_units are what
+    /// it is billed by. Absent: it is no allocation, or nothing was ever allocated.
+    #[prost(message, optional, tag = "10")]
+    pub allocation: ::core::option::Option<AllocationUsage>,
+}
+/// AllocationUsage is what one billing window of an allocation comes to: until now, or until its end.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AllocationUsage {
+    /// What it is measured by.
+    #[prost(enumeration = "BilledBy", tag = "1")]
+    pub billed_by: i32,
+    /// What there is now, or was at the end.
+    #[prost(int64, tag = "2")]
+    pub level_units: i64,
+    /// The most there was.
+    #[prost(int64, tag = "3")]
+    pub peak_units: i64,
+    /// The average over time, to the millisecond, rounded down to a whole unit.
+    #[prost(int64, tag = "4")]
+    pub average_units: i64,
 }
 /// GetUsageResponse lists windows: current ones first, then closed ones, oldest first.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3201,6 +3290,8 @@ pub enum FeatureKind {
     Concurrency = 4,
     /// How many in a span of time: a token bucket that Consume takes from.
     Rate = 5,
+    /// How many there are: things that come and go away again. Consume or Allocate adds, Allocate removes.
+    Allocation = 6,
 }
 impl FeatureKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3215,6 +3306,7 @@ impl FeatureKind {
             Self::Quota => "FEATURE_KIND_QUOTA",
             Self::Concurrency => "FEATURE_KIND_CONCURRENCY",
             Self::Rate => "FEATURE_KIND_RATE",
+            Self::Allocation => "FEATURE_KIND_ALLOCATION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3226,6 +3318,44 @@ impl FeatureKind {
             "FEATURE_KIND_QUOTA" => Some(Self::Quota),
             "FEATURE_KIND_CONCURRENCY" => Some(Self::Concurrency),
             "FEATURE_KIND_RATE" => Some(Self::Rate),
+            "FEATURE_KIND_ALLOCATION" => Some(Self::Allocation),
+            _ => None,
+        }
+    }
+}
+/// BilledBy is what the billing window of an allocation is measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BilledBy {
+    /// Never sent.
+    Unspecified = 0,
+    /// The most there was at any moment, what the window began with included.
+    Peak = 1,
+    /// The average over time.
+    Average = 2,
+    /// What there is at the end.
+    End = 3,
+}
+impl BilledBy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BILLED_BY_UNSPECIFIED",
+            Self::Peak => "BILLED_BY_PEAK",
+            Self::Average => "BILLED_BY_AVERAGE",
+            Self::End => "BILLED_BY_END",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BILLED_BY_UNSPECIFIED" => Some(Self::Unspecified),
+            "BILLED_BY_PEAK" => Some(Self::Peak),
+            "BILLED_BY_AVERAGE" => Some(Self::Average),
+            "BILLED_BY_END" => Some(Self::End),
             _ => None,
         }
     }
@@ -3493,6 +3623,32 @@ pub mod entitlement_service_client {
                 .insert(GrpcMethod::new("headroom.v1.EntitlementService", "Record"));
             self.inner.unary(req, path, codec).await
         }
+        /// Allocate changes the level of an allocation: things that exist and can go away again. Adding is
+        /// refused like a Consume, which does the same; what is gone is always counted.
+        pub async fn allocate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AllocateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AllocateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.EntitlementService/Allocate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.EntitlementService", "Allocate"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Decide carries the same operations in one stream, pipelined and in batches, many times faster
         /// than unary calls. Responses come in the order of the requests.
         pub async fn decide(
@@ -3626,6 +3782,15 @@ pub mod entitlement_service_server {
             &self,
             request: tonic::Request<super::RecordRequest>,
         ) -> std::result::Result<tonic::Response<super::RecordResponse>, tonic::Status>;
+        /// Allocate changes the level of an allocation: things that exist and can go away again. Adding is
+        /// refused like a Consume, which does the same; what is gone is always counted.
+        async fn allocate(
+            &self,
+            request: tonic::Request<super::AllocateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AllocateResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the Decide method.
         type DecideStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::DecideResponse, tonic::Status>,
@@ -4034,6 +4199,51 @@ pub mod entitlement_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RecordSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/Allocate" => {
+                    #[allow(non_camel_case_types)]
+                    struct AllocateSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<super::AllocateRequest>
+                    for AllocateSvc<T> {
+                        type Response = super::AllocateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AllocateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::allocate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AllocateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

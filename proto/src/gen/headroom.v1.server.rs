@@ -73,6 +73,15 @@ pub mod entitlement_service_server {
             tonic::Response<crate::encoded::Encoded>,
             tonic::Status,
         >;
+        /// Allocate changes the level of an allocation: things that exist and can go away again. Adding is
+        /// refused like a Consume, which does the same; what is gone is always counted.
+        async fn allocate(
+            &self,
+            request: tonic::Request<crate::v1::AllocateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::encoded::Encoded>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the Decide method.
         type DecideStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<crate::encoded::Encoded, tonic::Status>,
@@ -481,6 +490,51 @@ pub mod entitlement_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RecordSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/Allocate" => {
+                    #[allow(non_camel_case_types)]
+                    struct AllocateSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<crate::v1::AllocateRequest>
+                    for AllocateSvc<T> {
+                        type Response = crate::encoded::Encoded;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::AllocateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::allocate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AllocateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,7 +5,8 @@ mod from_proto;
 pub(crate) use from_proto::FromProto;
 
 use headroom_proto::v1::{
-    Denial, Durability, FeatureKind, OriginKind, Policy, ProjectionState, Severity, Source, Verdict,
+    BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy, ProjectionState, Severity,
+    Source, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -92,6 +93,8 @@ pub struct LimitState {
     pub grace_until: Option<SystemTime>,
     /// What the overage costs. Absent: the plan has no price for it.
     pub overage_cost: Option<OverageCost>,
+    /// Of an allocation: what its billing window comes to so far. Absent: it is no allocation.
+    pub billed_units: Option<u64>,
 }
 
 impl LimitState {
@@ -237,6 +240,21 @@ pub struct Recorded {
     pub debt_units: u64,
 }
 
+/// The answer to Allocate. The level is what the decision's limit says is used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Allocated {
+    /// The decision.
+    pub decision: Decision,
+    /// By how many the level rose.
+    pub added_units: u64,
+    /// By how many it fell.
+    pub removed_units: u64,
+    /// True when less was there than was to be removed: the level is 0.
+    pub clamped: bool,
+    /// The part of what was reported that no limit allowed.
+    pub debt_units: u64,
+}
+
 /// Everything an account may do now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entitlements {
@@ -271,7 +289,7 @@ pub struct Entitlement {
     pub shadow_denial: Option<Denial>,
     /// The value of a config feature, as JSON.
     pub config_value: Option<String>,
-    /// The limits of a quota, or the one limit of a concurrency or a rate.
+    /// The limits of a quota, or the one limit of a concurrency, a rate or an allocation.
     pub limits: Vec<LimitState>,
     /// Where it comes from.
     pub origin: Option<Origin>,
@@ -325,4 +343,19 @@ pub struct UsageWindow {
     /// When the sliding window that this bucket is a part of has passed it. Absent: it has, or there is
     /// none.
     pub counts_until: Option<SystemTime>,
+    /// Of an allocation: what the billing window comes to, so far or in the end.
+    pub allocation: Option<AllocationUsage>,
+}
+
+/// What one billing window of an allocation comes to: until now, or until its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AllocationUsage {
+    /// What it is measured by.
+    pub billed_by: BilledBy,
+    /// What there is now, or was at the end.
+    pub level_units: u64,
+    /// The most there was.
+    pub peak_units: u64,
+    /// The average over time, rounded down to a whole unit.
+    pub average_units: u64,
 }

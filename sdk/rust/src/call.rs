@@ -1,6 +1,8 @@
 //! One call: an operation, its key and its deadline, ready to be awaited.
 
-use crate::answer::{Committed, Decision, Extended, FromProto, Recorded, Released, Reserved};
+use crate::answer::{
+    Allocated, Committed, Decision, Extended, FromProto, Recorded, Released, Reserved,
+};
 use crate::client::Client;
 use crate::error::Error;
 use crate::limits::ATTEMPTS_MAX;
@@ -8,8 +10,8 @@ use crate::retry;
 use headroom_proto::v1::operation::Operation as WireOperation;
 use headroom_proto::v1::operation_result::Result as WireResult;
 use headroom_proto::v1::{
-    CheckRequest, CommitRequest, ConsumeRequest, ExtendRequest, Include, Intent, OnExpiry,
-    RecordRequest, ReleaseRequest, ReserveRequest,
+    AllocateRequest, CheckRequest, CommitRequest, ConsumeRequest, ExtendRequest, Include, Intent,
+    OnExpiry, RecordRequest, ReleaseRequest, ReserveRequest, allocate_request,
 };
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -102,6 +104,32 @@ write_operation!(ExtendRequest, Extend, Extended);
 write_operation!(CommitRequest, Commit, Committed);
 write_operation!(ReleaseRequest, Release, Released);
 write_operation!(RecordRequest, Record, Recorded);
+write_operation!(AllocateRequest, Allocate, Allocated);
+
+/// How the level of an allocation changes, in units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LevelChange {
+    /// So many more, if they are allowed.
+    Add(u64),
+    /// So many less. When there are not so many, all of them.
+    Remove(u64),
+    /// So many in all, if what comes in addition is allowed.
+    Set(u64),
+    /// So many in all, because there are: never refused for a limit.
+    Report(u64),
+}
+
+impl LevelChange {
+    pub(crate) fn into_proto(self) -> allocate_request::Change {
+        use allocate_request::Change;
+        match self {
+            LevelChange::Add(units) => Change::AddUnits(wire_units(units)),
+            LevelChange::Remove(units) => Change::RemoveUnits(wire_units(units)),
+            LevelChange::Set(units) => Change::SetUnits(wire_units(units)),
+            LevelChange::Report(units) => Change::ReportUnits(wire_units(units)),
+        }
+    }
+}
 
 /// A call that was described and not yet made: await it to make it.
 ///

@@ -1,7 +1,7 @@
 //! The client: the handle everything in a process shares.
 
 use crate::answer::{Entitlements, UsagePage};
-use crate::call::{Call, wire_units};
+use crate::call::{Call, LevelChange, wire_units};
 use crate::endpoint;
 use crate::error::Error;
 use crate::key::KeyMaker;
@@ -216,6 +216,22 @@ impl Client {
             account: account.into(),
             feature: feature.into(),
             units: wire_units(units),
+            idempotency_key: self.shared.keys.next(),
+            include: None,
+        })
+    }
+
+    /// Changes the level of an allocation: things that exist and can go away again.
+    pub fn allocate(
+        &self,
+        account: impl Into<String>,
+        feature: impl Into<String>,
+        change: LevelChange,
+    ) -> Call<v1::AllocateRequest> {
+        self.call(v1::AllocateRequest {
+            account: account.into(),
+            feature: feature.into(),
+            change: Some(change.into_proto()),
             idempotency_key: self.shared.keys.next(),
             include: None,
         })

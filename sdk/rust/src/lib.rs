@@ -54,11 +54,11 @@ mod stream;
 
 pub use admin::{AdminBuilder, AdminClient};
 pub use answer::{
-    Committed, Decision, Entitlement, Entitlements, Extended, LimitState, Offer, Origin,
-    OverageCost, Projection, Prompt, Rate, Recorded, Released, Reservation, Reserved, UsagePage,
-    UsageWindow,
+    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Extended,
+    LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released,
+    Reservation, Reserved, UsagePage, UsageWindow,
 };
-pub use call::{Call, Operation, Write};
+pub use call::{Call, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, FieldViolation};
 pub use limits::{
@@ -69,8 +69,8 @@ pub use limits::{
 // Enums of the contract, as they are on the wire. A value this version does not know reads as
 // `Unspecified`.
 pub use headroom_proto::v1::{
-    Denial, Durability, ErrorReason, FeatureKind, OriginKind, Policy, ProjectionState, Severity,
-    Source, Verdict,
+    BilledBy, Denial, Durability, ErrorReason, FeatureKind, OriginKind, Policy, ProjectionState,
+    Severity, Source, Verdict,
 };
 
 /// The messages of the contract, for [`AdminClient`].

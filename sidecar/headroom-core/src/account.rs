@@ -15,6 +15,7 @@ use crate::names::NameId;
 use crate::policy::Excess;
 use crate::rate::{Bucket, Rate};
 use crate::reservation::Reservations;
+use crate::stock::Stock;
 use crate::time::Millis;
 
 /// What replaces the plan's word for one account.
@@ -30,7 +31,8 @@ pub enum OverrideValue {
         /// The JSON text.
         value_json: Arc<str>,
     },
-    /// The included units of one limit of a quota, or the most at a time of a concurrency.
+    /// The included units of one limit of a quota or an allocation, or the most at a time of a
+    /// concurrency.
     Limit {
         /// The limit.
         limit: NameId,
@@ -268,6 +270,9 @@ struct Rare {
     excesses: Vec<Excess>,
     // The buckets of its rates, one per (feature, limit).
     buckets: Vec<Bucket>,
+    // The stocks of its allocations, one per (feature, limit): no more than there are allocations in
+    // all catalogs so far.
+    stocks: Vec<Stock>,
 }
 
 impl Account {
@@ -310,12 +315,23 @@ impl Account {
         self.excesses().iter().find(|excess| excess.limit == limit && excess.feature == feature)
     }
 
-    /// When something is to be announced or charged though nobody asks; [`Millis::FOREVER`] when
-    /// nothing is.
+    /// When something is to be done though nobody asks: announced, charged or closed.
+    /// [`Millis::FOREVER`] when nothing is.
     pub fn notice_at(&self) -> Millis {
         let Some(rare) = &self.rare else { return Millis::FOREVER };
         let notices = rare.excesses.iter().map(|excess| excess.notice_at);
+        let notices = notices.chain(rare.stocks.iter().map(Stock::next_event_at));
         notices.fold(rare.reservations.next_charge_at(), Millis::min)
+    }
+
+    /// The stocks of its allocations, as they were last written.
+    pub fn stocks(&self) -> &[Stock] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.stocks)
+    }
+
+    /// The stock of an allocation. `None`: it was never used.
+    pub fn stock(&self, feature: NameId, limit: NameId) -> Option<&Stock> {
+        self.stocks().iter().find(|stock| stock.limit == limit && stock.feature == feature)
     }
 
     /// The buckets of its rates that may be less than full.
@@ -333,17 +349,19 @@ impl Account {
     pub fn further(&self) -> Effects {
         let excesses = self.excesses().iter().map(|e| Effect::Excess(Box::new(e.clone())));
         let buckets = self.buckets().iter().map(|bucket| Effect::Bucket(*bucket));
-        excesses.chain(buckets).collect()
+        let stocks = self.stocks().iter().map(|stock| Effect::Stock(Box::new(*stock)));
+        excesses.chain(buckets).chain(stocks).collect()
     }
 
     /// When a request that read the clock at `now` is decided: not before the account was known, nor
-    /// before its latest window began or a bucket was used. Requests read the clock before they have
+    /// before its latest window began, or a bucket or a stock was changed. Requests read the clock before they have
     /// the account, so an older one may come after a newer one; at its own instant it would find the
     /// window of that instant gone, and begin it again from zero.
     pub fn not_before(&self, now: Millis) -> Millis {
         let starts = self.ledgers.iter().map(|ledger| ledger.window.start());
         let used = self.buckets().iter().map(|bucket| bucket.used_at);
-        starts.chain(used).fold(now.max(self.profile.created_at), Millis::max)
+        let counted = self.stocks().iter().map(|stock| stock.counted_to);
+        starts.chain(used).chain(counted).fold(now.max(self.profile.created_at), Millis::max)
     }
 
     /// The ledger of a limit at an instant.
@@ -366,8 +384,8 @@ impl Account {
         self.ledgers.iter().filter(same).any(|later| counted_to <= later.window.start())
     }
 
-    /// Whether a hold has ended, or one can be forgotten, or a grace is about to end, so that
-    /// [`crate::decide::settle`] or [`crate::policy::settle_excesses`] has something to do.
+    /// Whether a hold has ended, or one can be forgotten, or a grace is about to end, or the billing
+    /// window of an allocation is over, so that [`crate::decide::settle`] or [`crate::policy::settle_excesses`] has something to do.
     pub fn is_due(&self, now: Millis) -> bool {
         self.rare
             .as_ref()
@@ -421,7 +439,15 @@ impl Account {
                     }
                 }
             }
-            Effect::Signal(_) => {}
+            Effect::Stock(after) => {
+                let stocks = &mut self.rare.get_or_insert_default().stocks;
+                let same = |s: &&mut Stock| s.limit == after.limit && s.feature == after.feature;
+                match stocks.iter_mut().find(same) {
+                    Some(stock) => *stock = **after,
+                    None => stocks.push(**after),
+                }
+            }
+            Effect::StockClosed(_) | Effect::Signal(_) => {}
         }
     }
 }
@@ -435,6 +461,7 @@ impl Account {
                 reservations: rare.reservations.only_due(now),
                 excesses: rare.excesses.clone(),
                 buckets: Vec::new(),
+                stocks: rare.stocks.clone(),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

@@ -15,6 +15,7 @@ use crate::policy::LimitTerms;
 use crate::rate::Rate;
 use crate::resolve;
 use crate::signal::SignalSwitches;
+use crate::stock::{BilledBy, StockRule};
 use crate::window::WindowRule;
 
 /// The name of the one limit of a concurrency feature. No limit of a quota may have it.
@@ -22,6 +23,9 @@ pub const CONCURRENT_LIMIT: &str = "concurrent";
 
 /// The name of the one limit of a rate feature. No limit of a quota may have it.
 pub const RATE_LIMIT: &str = "rate";
+
+/// The name of the one limit of an allocation feature. No limit of a quota may have it.
+pub const LEVEL_LIMIT: &str = "level";
 
 /// What happens when the included units of a limit are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +73,13 @@ pub enum FeatureKindSpec {
     Concurrency,
     /// How many in a span of time, and how many at once: a token bucket.
     Rate,
+    /// How many there are: things that come and go away again.
+    Allocation {
+        /// What a billing window is measured by.
+        billed_by: BilledBy,
+        /// The window it is measured over: only [`WindowRule::Billing`].
+        window: WindowRule,
+    },
 }
 
 /// How what the plan gives and what add-ons give become one.
@@ -165,6 +176,11 @@ pub enum EntitlementSpec {
     Rate {
         /// How fast. `None`: unlimited.
         rate: Option<RateSpec>,
+    },
+    /// For an allocation: its one limit, [`LEVEL_LIMIT`].
+    Allocation {
+        /// The limit.
+        limit: PlanLimitSpec,
     },
 }
 
@@ -302,6 +318,17 @@ pub struct SpecProblem {
     pub known: Vec<String>,
 }
 
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LimitSort {
+    /// Units of a quota, that add up.
+    Units,
+    /// The slots of a concurrency: nothing is used up, all is held.
+    Slots,
+    /// The level of an allocation: what is used can go away again.
+    Level,
+}
+
 /// A limit of a plan, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanLimit {
@@ -317,8 +344,7 @@ pub struct PlanLimit {
     pub policy: Policy,
     /// The rare parts of that. Boxed because most limits have none.
     pub terms: Option<Box<LimitTerms>>,
-    // Whether it counts the slots of a concurrency.
-    is_slots: bool,
+    sort: LimitSort,
     // Invariant: the fingerprint of the fields above.
     mark: u32,
 }
@@ -342,7 +368,7 @@ impl PlanLimit {
             soft_limits_bp,
             policy,
             terms: None,
-            is_slots: false,
+            sort: LimitSort::Units,
             mark,
         }
     }
@@ -360,17 +386,30 @@ impl PlanLimit {
         let policy = if max_units.is_some() { Policy::Block } else { Policy::Unlimited };
         let lifetime = WindowRule::Lifetime;
         let planned = PlanLimit::new(limit, lifetime, max_units, soft_limits_bp, policy);
-        PlanLimit { is_slots: true, ..planned }
+        PlanLimit { sort: LimitSort::Slots, ..planned }
+    }
+
+    /// The limit of an allocation: so many at any time. `None`: unlimited.
+    pub fn of_level(
+        limit: NameId,
+        included_units: Option<u64>,
+        soft_limits_bp: Vec<u32>,
+        policy: Policy,
+    ) -> PlanLimit {
+        let lifetime = WindowRule::Lifetime;
+        let planned = PlanLimit::new(limit, lifetime, included_units, soft_limits_bp, policy);
+        PlanLimit { sort: LimitSort::Level, ..planned }
     }
 
     /// The same limit with other included units.
     pub fn with_included(&self, included_units: Option<u64>) -> PlanLimit {
         let thresholds = self.soft_limits_bp.clone();
-        if self.is_slots {
+        if self.is_slots() {
             return PlanLimit::of_slots(self.limit, included_units, thresholds);
         }
         let limit =
             PlanLimit::new(self.limit, self.window, included_units, thresholds, self.policy);
+        let limit = PlanLimit { sort: self.sort, ..limit };
         match &self.terms {
             None => limit,
             Some(terms) => limit.with_terms((**terms).clone()),
@@ -379,12 +418,17 @@ impl PlanLimit {
 
     /// Whether it counts the slots of a concurrency: nothing is used up, all is held.
     pub fn is_slots(&self) -> bool {
-        self.is_slots
+        self.sort == LimitSort::Slots
+    }
+
+    /// Whether it is the level of an allocation: what is used can go away again.
+    pub fn is_level(&self) -> bool {
+        self.sort == LimitSort::Level
     }
 
     /// The units of a ledger that thresholds look at: what was used, or the slots that are held.
     pub fn watched_units(&self, ledger: &Ledger) -> u64 {
-        if self.is_slots { ledger.held() } else { ledger.used }
+        if self.is_slots() { ledger.held() } else { ledger.used }
     }
 
     /// Fingerprint of the definition, to notice a change.
@@ -457,6 +501,11 @@ pub enum Entitlement {
         /// How fast. `None`: unlimited.
         rate: Option<Rate>,
     },
+    /// An allocation.
+    Allocation {
+        /// Its one limit.
+        limit: PlanLimit,
+    },
 }
 
 /// What sort of thing a feature is, checked.
@@ -481,6 +530,13 @@ pub enum FeatureKind {
         /// The name of its one limit, [`RATE_LIMIT`].
         limit: NameId,
     },
+    /// How many there are.
+    Allocation {
+        /// The name of its one limit, [`LEVEL_LIMIT`].
+        limit: NameId,
+        /// How it is measured.
+        rule: StockRule,
+    },
 }
 
 impl FeatureKind {
@@ -492,11 +548,12 @@ impl FeatureKind {
             FeatureKind::Quota { .. } => "quota",
             FeatureKind::Concurrency { .. } => "concurrency",
             FeatureKind::Rate { .. } => "rate",
+            FeatureKind::Allocation { .. } => "allocation",
         }
     }
 
     /// Whether its units add up over a window, so that it has a pace and an end to project. Slots
-    /// and buckets fill again by themselves.
+    /// and buckets fill again by themselves, and what is allocated can go away.
     pub fn adds_up(&self) -> bool {
         matches!(self, FeatureKind::Quota { .. })
     }
@@ -586,6 +643,8 @@ pub struct Catalog {
     feature_by_id: Vec<Option<FeatureIx>>,
     // Tells the reservations of slots, also when their feature has left or changed its kind.
     concurrent_limit: Option<NameId>,
+    // Tells the ledgers of levels, alike.
+    level_limit: Option<NameId>,
 }
 
 impl Catalog {
@@ -680,6 +739,11 @@ impl Catalog {
         self.concurrent_limit
     }
 
+    /// The name of every allocation's limit. `None`: no catalog so far had one.
+    pub fn level_limit(&self) -> Option<NameId> {
+        self.level_limit
+    }
+
     /// The plan of accounts nobody told us about.
     pub fn default_plan(&self) -> Option<PlanIx> {
         self.default_plan
@@ -748,6 +812,7 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
         addon_by_id,
         feature_by_id,
         concurrent_limit: names.get(CONCURRENT_LIMIT),
+        level_limit: names.get(LEVEL_LIMIT),
     }
 }
 
@@ -762,6 +827,13 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
             FeatureKind::Concurrency { limit: names.intern(CONCURRENT_LIMIT) }
         }
         FeatureKindSpec::Rate => FeatureKind::Rate { limit: names.intern(RATE_LIMIT) },
+        FeatureKindSpec::Allocation { billed_by, window } => {
+            let WindowRule::Billing { months } = window else {
+                unreachable!("the check saw a billing window");
+            };
+            let rule = StockRule { billed_by, months };
+            FeatureKind::Allocation { limit: names.intern(LEVEL_LIMIT), rule }
+        }
     };
     Feature {
         id: names.intern(&spec.feature),
@@ -811,6 +883,12 @@ fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Name
         }
         EntitlementSpec::Rate { rate } => {
             Entitlement::Rate { rate: rate.map(|rate| Rate::new(rate).expect("checked")) }
+        }
+        EntitlementSpec::Allocation { limit } => {
+            let id = names.intern(LEVEL_LIMIT);
+            let PlanLimitSpec { included_units, soft_limits_bp, policy, terms, .. } = limit;
+            let limit = PlanLimit::of_level(id, included_units, soft_limits_bp, policy);
+            Entitlement::Allocation { limit: limit.with_terms(terms) }
         }
     }
 }

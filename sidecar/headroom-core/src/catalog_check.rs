@@ -4,6 +4,7 @@
 //! something stands is not known here: a problem carries the path of keys, and the reader of the
 //! file turns it into a line. Templates are checked by whoever renders them.
 
+mod levels;
 mod meters;
 mod prompts;
 mod terms;
@@ -164,11 +165,18 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
         if feature.shadow && has_meter {
             report.say(
                 &[&path[..], &["shadow"]].concat(),
-                "only switches, configs and quotas can be watched without refusing",
+                "only switches, configs, quotas and allocations can be watched without refusing",
             );
         }
-        if let FeatureKindSpec::Quota { limits } = &feature.kind {
-            check_limits(report, &feature.feature, limits);
+        match &feature.kind {
+            FeatureKindSpec::Quota { limits } => check_limits(report, &feature.feature, limits),
+            FeatureKindSpec::Allocation { window, .. } => {
+                levels::check_window(report, &path, *window);
+            }
+            FeatureKindSpec::Switch
+            | FeatureKindSpec::Config
+            | FeatureKindSpec::Concurrency
+            | FeatureKindSpec::Rate => {}
         }
     }
 }
@@ -319,25 +327,34 @@ fn check_entitlement(
                 meters::check_rate(report, path, *rate);
             }
         }
+        (FeatureKindSpec::Allocation { .. }, EntitlementSpec::Allocation { limit }) => {
+            levels::check_level(report, path, limit);
+        }
         (
             FeatureKindSpec::Switch
             | FeatureKindSpec::Config
             | FeatureKindSpec::Quota { .. }
             | FeatureKindSpec::Concurrency
-            | FeatureKindSpec::Rate,
+            | FeatureKindSpec::Rate
+            | FeatureKindSpec::Allocation { .. },
             _,
         ) => {
-            let feature_kind = kind_word(&feature.kind);
-            let given = entitlement_word(entitlement);
+            let feature_kind = with_article(kind_word(&feature.kind));
+            let given = with_article(entitlement_word(entitlement));
             report.say(
                 path,
                 format_args!(
-                    "`{}` is a {feature_kind}, but the {what} gives a {given}",
+                    "`{}` is {feature_kind}, but the {what} gives {given}",
                     feature.feature
                 ),
             );
         }
     }
+}
+
+fn with_article(word: &str) -> String {
+    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {word}")
 }
 
 fn kind_word(kind: &FeatureKindSpec) -> &'static str {
@@ -347,6 +364,7 @@ fn kind_word(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Quota { .. } => "quota",
         FeatureKindSpec::Concurrency => "concurrency",
         FeatureKindSpec::Rate => "rate",
+        FeatureKindSpec::Allocation { .. } => "allocation",
     }
 }
 
@@ -357,6 +375,7 @@ fn entitlement_word(entitlement: &EntitlementSpec) -> &'static str {
         EntitlementSpec::Quota { .. } => "quota",
         EntitlementSpec::Concurrency { .. } => "concurrency",
         EntitlementSpec::Rate { .. } => "rate",
+        EntitlementSpec::Allocation { .. } => "allocation",
     }
 }
 

@@ -113,6 +113,11 @@ impl LimitState {
         }
     }
 
+    /// Notes what the billing window of an allocation comes to so far.
+    pub(crate) fn bill(&mut self, billed_units: u64) {
+        self.beyond.get_or_insert_default().billed_units = Some(billed_units);
+    }
+
     /// Notes that the window slides, and when its oldest units leave.
     pub(crate) fn slide(&mut self, oldest_leave_at: Millis) {
         self.phase = WindowPhase::Sliding;
@@ -154,15 +159,21 @@ impl LimitState {
     }
 
     /// Used units above the included ones that are billed: never more than a spend cap allows. What
-    /// was recorded past it is debt.
+    /// was recorded past it is debt. Of an allocation, by what its billing window is measured by.
     pub fn overage_units(&self) -> u64 {
         match (self.policy, self.included_units) {
             (Policy::Overage, Some(included)) => {
                 let most = self.ceiling_units.map_or(u64::MAX, |ceiling| ceiling - included);
-                self.ledger.used.saturating_sub(included).min(most)
+                let measured = self.billed_units().unwrap_or(self.ledger.used);
+                measured.saturating_sub(included).min(most)
             }
             _ => 0,
         }
+    }
+
+    /// What the billing window of an allocation comes to so far. `None`: it is no allocation.
+    pub fn billed_units(&self) -> Option<u64> {
+        self.beyond.as_ref()?.billed_units
     }
 
     /// When the grace that has begun ends by time.
@@ -222,7 +233,7 @@ pub struct Amounts {
     pub reservation: Option<ReservationId>,
     /// When its hold ends.
     pub expires_at: Option<Millis>,
-    /// Units consumed, held, committed, released or recorded.
+    /// Units consumed, held, committed, released or recorded, or by how many a level was changed.
     pub units: u64,
     /// Committed units that the hold did not back.
     pub surplus_units: u64,
@@ -230,6 +241,10 @@ pub struct Amounts {
     pub debt_units: u64,
     /// Whether a commit came after its hold had ended.
     pub late: bool,
+    /// Whether a level was lowered, not raised.
+    pub lowered: bool,
+    /// Whether less was there than was to be taken away from a level.
+    pub clamped: bool,
 }
 
 /// A decision and what was done.
@@ -253,6 +268,12 @@ pub enum OpError {
     /// The units of a rate are taken at once.
     #[error("the feature is a rate, its units are taken at once or not at all: consume them")]
     RateIsConsumed,
+    /// Only an allocation has a level.
+    #[error("the feature is of kind {kind}, only an allocation has a level: consume, or record")]
+    NoLevel {
+        /// What it is.
+        kind: &'static str,
+    },
     /// The count would pass 2^53-1.
     #[error("the count would pass 2^53-1 units")]
     CounterFull,

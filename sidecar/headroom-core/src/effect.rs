@@ -10,6 +10,7 @@ use crate::policy::Excess;
 use crate::rate::Bucket;
 use crate::reservation::{Reservation, ReservationId};
 use crate::signal::Signal;
+use crate::stock::Stock;
 
 /// One change of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,11 @@ pub enum Effect {
     Bucket(Bucket),
     /// The bucket of this feature and limit is full and not remembered any more.
     BucketForgotten(NameId, NameId),
+    /// The stock of an allocation is now this. Boxed because it is rare and large.
+    Stock(Box<Stock>),
+    /// A billing window of an allocation is over: this is its last state, and it is kept in the usage
+    /// history. In memory the next window has taken its place.
+    StockClosed(Box<Stock>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
 }

@@ -6,7 +6,7 @@
 //! - [`decide`] answers requests; [`account`] holds the state they are answered from, and is the
 //!   only place that changes it, by applying [`effect`]s.
 //! - [`window`] cuts time, [`ledger`] counts in it, [`resolve`] says what a limit is for an account.
-//! - [`rate`] is the arithmetic of token buckets.
+//! - [`rate`] is the arithmetic of token buckets, [`stock`] that of levels over a billing window.
 //! - [`catalog`] is what can be sold; [`projection`], [`prompt`] and [`signal`] are what is said
 //!   about it.
 
@@ -27,5 +27,6 @@ pub mod rate;
 pub mod reservation;
 pub mod resolve;
 pub mod signal;
+pub mod stock;
 pub mod time;
 pub mod window;

@@ -72,3 +72,7 @@ pub const RATE_FILL_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
 /// Rate buckets of one account. They cannot be more than the rate features of all catalogs so far, and
 /// full ones are forgotten whenever a new one begins; a damaged snapshot with more is refused.
 pub const BUCKETS_MAX: usize = CATALOG_ITEMS_MAX * 10;
+
+/// Windows of an allocation that are closed at once when nobody asked for so long: a hundred years of
+/// months. What lies between them and the window of now is left out of the usage history.
+pub const STOCK_WINDOWS_MAX: usize = 1_200;

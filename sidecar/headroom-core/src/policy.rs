@@ -356,11 +356,13 @@ pub struct Beyond {
     pub overage: Option<OverageTerms>,
     /// When the oldest units leave a sliding window. `None`: it does not slide, or they never do.
     pub oldest_leave_at: Option<Millis>,
+    /// What the billing window of an allocation comes to so far. `None`: it is no allocation.
+    pub billed_units: Option<u64>,
 }
 
 /// What an answer shows of a limit. `None` for limits without terms.
 pub(crate) fn beyond(limit: &PlanLimit, room: Room) -> Option<Box<Beyond>> {
     let terms = limit.terms.as_ref()?;
     let grace_until = Some(room.grace_until).filter(|at| *at != Millis::FOREVER);
-    Some(Box::new(Beyond { grace_until, overage: terms.overage.clone(), oldest_leave_at: None }))
+    Some(Box::new(Beyond { grace_until, overage: terms.overage.clone(), ..Beyond::default() }))
 }

@@ -50,7 +50,7 @@ pub enum Resolved<'a> {
     On,
     /// A config's value as JSON text.
     Value(&'a Arc<str>),
-    /// A quota or a concurrency, with at least one limit.
+    /// A quota, a concurrency or an allocation, with at least one limit.
     Limits(ResolvedLimits<'a>),
     /// A rate. `None`: unlimited.
     Rate(Option<Rate>),
@@ -112,7 +112,7 @@ fn from_plan(planned: Option<&Entitlement>, origin: Origin) -> (Resolved<'_>, Or
         Some(Entitlement::Quota { limits }) => {
             (Resolved::Limits(ResolvedLimits::Planned(limits)), origin)
         }
-        Some(Entitlement::Concurrency { limit }) => {
+        Some(Entitlement::Concurrency { limit } | Entitlement::Allocation { limit }) => {
             let limits = std::slice::from_ref(limit);
             (Resolved::Limits(ResolvedLimits::Planned(limits)), origin)
         }
@@ -204,14 +204,20 @@ fn merge<'a>(
                 (Resolved::Limits(ResolvedLimits::Changed(limits)), origin)
             }
         }
-        FeatureKind::Concurrency { limit } => {
+        FeatureKind::Concurrency { limit } | FeatureKind::Allocation { limit, .. } => {
             let mut origin = plan_origin;
             let mut limits = Vec::new();
-            if let Some(Entitlement::Concurrency { limit }) = planned {
+            if let Some(Entitlement::Concurrency { limit } | Entitlement::Allocation { limit }) =
+                planned
+            {
                 limits.push(limit.clone());
             }
             for (given, quantity) in addons {
-                let Entitlement::Concurrency { limit: more } = given else { continue };
+                let (Entitlement::Concurrency { limit: more }
+                | Entitlement::Allocation { limit: more }) = given
+                else {
+                    continue;
+                };
                 origin = Origin::AddOn;
                 add_limit(&mut limits, more, quantity, shape.offering.merge);
             }
@@ -222,7 +228,12 @@ fn merge<'a>(
                 }
                 origin = Origin::Override;
                 let changed = limits.pop().map(|known| known.with_included(*included_units));
-                let new = || PlanLimit::of_slots(*limit, *included_units, Vec::new());
+                let new = || match shape.kind {
+                    FeatureKind::Allocation { .. } => {
+                        PlanLimit::of_level(*limit, *included_units, Vec::new(), Policy::Block)
+                    }
+                    _ => PlanLimit::of_slots(*limit, *included_units, Vec::new()),
+                };
                 limits.push(changed.unwrap_or_else(new));
             }
             if limits.is_empty() {

@@ -10,7 +10,7 @@ use dashmap::mapref::one::RefMut;
 use headroom_core::account::{
     Account, AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
 };
-use headroom_core::catalog::{CONCURRENT_LIMIT, Catalog, CatalogSpec, FeatureKind, SpecProblem};
+use headroom_core::catalog::{Catalog, CatalogSpec, FeatureKind, SpecProblem};
 use headroom_core::limits as core_limits;
 use headroom_core::names::{NameId, Names};
 use headroom_core::rate::Rate;
@@ -49,7 +49,7 @@ pub enum AdminError {
         known: Vec<String>,
     },
     /// The override does not fit the kind of its feature.
-    #[error("feature {feature:?} is a {kind}, the override is for another kind")]
+    #[error("feature {feature:?} is of kind {kind}, the override is for another kind")]
     WrongKind {
         /// The feature.
         feature: String,
@@ -110,7 +110,8 @@ pub enum OverrideChange<'a> {
     Switch(bool),
     /// A config's JSON text.
     Config(&'a str),
-    /// The included units of a limit, or the most at a time of a concurrency; `None`: unlimited.
+    /// The included units of a limit, the most at a time of a concurrency, or the most there may be of
+    /// an allocation; `None`: unlimited.
     Limit(&'a str, Option<u64>),
     /// How fast a rate is; `None`: unlimited.
     Rate(Option<Rate>),
@@ -419,12 +420,16 @@ impl Engine {
                 })?;
                 OverrideValue::Limit { limit: *limit, included_units: *included_units }
             }
-            (OverrideChange::Limit(limit, most), FeatureKind::Concurrency { limit: known }) => {
-                if *limit != CONCURRENT_LIMIT {
+            (
+                OverrideChange::Limit(limit, most),
+                FeatureKind::Concurrency { limit: known }
+                | FeatureKind::Allocation { limit: known, .. },
+            ) => {
+                if *limit != catalog.text(*known) {
                     return Err(AdminError::UnknownName {
                         what: "limit",
                         name: (*limit).to_owned(),
-                        known: vec![CONCURRENT_LIMIT.to_owned()],
+                        known: vec![catalog.text(*known).to_owned()],
                     });
                 }
                 OverrideValue::Limit { limit: *known, included_units: *most }

@@ -5,6 +5,7 @@ use headroom_core::effect::Effect;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
 use headroom_core::signal::Signal;
+use headroom_core::stock::Stock;
 use headroom_core::time::Millis;
 
 use crate::codec::{Malformed, Put, Take};
@@ -90,7 +91,15 @@ fn digest_effects(seq: Seq, serial: u32, effects: &[Effect], ops: &mut Vec<Proje
                 ops.push(ProjectionOp::Put { table: Table::Signals, key, value });
                 place += 1;
             }
+            Effect::StockClosed(stock) => {
+                let mut value = Vec::new();
+                record::put_ledger(&mut value, &billed(stock));
+                record::put_stock(&mut value, stock);
+                let key = usage_key(serial, stock.feature, stock.limit, stock.window.start());
+                ops.push(ProjectionOp::Put { table: Table::Usage, key, value });
+            }
             Effect::Ledger(_)
+            | Effect::Stock(_)
             | Effect::Reservation(_)
             | Effect::ReservationForgotten(_)
             | Effect::Excess(_)
@@ -130,9 +139,18 @@ pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     vec![u8::MAX; prefix.len() + 32]
 }
 
-/// The ledger of a closed window's row.
-pub fn usage_row(value: &[u8]) -> Result<Ledger, Malformed> {
-    record::take_ledger(&mut Take::new(value))
+/// The ledger of a closed window's row, and of an allocation what it comes from.
+pub fn usage_row(value: &[u8]) -> Result<(Ledger, Option<Stock>), Malformed> {
+    let mut from = Take::new(value);
+    let ledger = record::take_ledger(&mut from)?;
+    let stock = if from.is_done() { None } else { Some(record::take_stock(&mut from)?) };
+    Ok((ledger, stock))
+}
+
+/// The billing window of an allocation as a ledger: what it is measured by is used.
+pub fn billed(stock: &Stock) -> Ledger {
+    let ledger = Ledger::new(stock.feature, stock.limit, stock.window, 0);
+    Ledger { used: stock.billed_units(), ..ledger }
 }
 
 /// The account's serial and the signal of a signal's row.

@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use foldhash::quality::RandomState;
 use headroom_core::account::{Account, Profile, Zone};
 use headroom_core::catalog::{Catalog, FeatureIx};
-use headroom_core::decide::{self, Context, FeatureOp, HoldOp};
+use headroom_core::decide::{self, Context, FeatureOp, HoldOp, LevelChange};
 use headroom_core::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::names::NameId;
@@ -213,7 +213,7 @@ static THREADS: AtomicU32 = AtomicU32::new(1);
 struct Key {
     hash: KeyHash,
     payload: u64,
-    /// Units asked for: what a plain consume did, whose receipt keeps no amounts.
+    /// Units asked for. A write that did just that keeps no amounts in its receipt.
     units: u64,
     /// Whether it asks for something, rather than reports or settles: a halted account refuses it.
     admits: bool,
@@ -244,12 +244,22 @@ impl Engine {
             FeatureOp::ReserveCharging { units, hold_ms } => {
                 (30, [units, hold_ms.cast_unsigned(), 0])
             }
+            FeatureOp::Allocate { change } => (10, numbers_of(change)),
         };
         let key = Key {
             hash: hash_key(&self.secret, rq.key),
             payload: hash_payload(operation, feature_id(catalog, feature, rq.feature), numbers),
             units: numbers[0],
-            admits: !matches!(rq.op, FeatureOp::Record { .. }),
+            admits: match rq.op {
+                FeatureOp::Record { .. } => false,
+                FeatureOp::Allocate { change } => {
+                    matches!(change, LevelChange::Add { .. } | LevelChange::Set { .. })
+                }
+                FeatureOp::Check { .. }
+                | FeatureOp::Consume { .. }
+                | FeatureOp::Reserve { .. }
+                | FeatureOp::ReserveCharging { .. } => true,
+            },
         };
         self.with_slot(rq.account, cx, |slot| match slot {
             Some(slot) => self.write(cx, slot, key, rq.wants, |cx, account, effects| {
@@ -458,7 +468,7 @@ impl Engine {
     ) -> Seq {
         let decision = &outcome.decision;
         let amounts = &outcome.amounts;
-        let bare = Amounts { units: amounts.units, ..Amounts::default() };
+        let bare = Amounts { units: key.units, ..Amounts::default() };
         let receipt = Receipt {
             payload: key.payload,
             verdict: decision.verdict,
@@ -618,6 +628,16 @@ impl Engine {
         let thread = if thread == 0 { THREADS.fetch_add(1, Ordering::Relaxed) } else { thread };
         PASSING.set((thread, count + 1));
         DecisionId::Passing(self.boot, thread, count)
+    }
+}
+
+/// The change of a level as numbers, the units first.
+fn numbers_of(change: LevelChange) -> [u64; 3] {
+    match change {
+        LevelChange::Add { units } => [units, 1, 0],
+        LevelChange::Remove { units } => [units, 2, 0],
+        LevelChange::Set { units } => [units, 3, 0],
+        LevelChange::Report { units } => [units, 4, 0],
     }
 }
 

@@ -12,6 +12,7 @@ use headroom_core::decision::{Decision, LimitState};
 use headroom_core::ledger::Ledger;
 use headroom_core::rate::Rate;
 use headroom_core::resolve::{Resolved, resolve};
+use headroom_core::stock::Stock;
 use headroom_core::time::Millis;
 use smallvec::SmallVec;
 
@@ -46,6 +47,8 @@ pub struct UsageView {
     pub serial: u32,
     /// Its ledgers; holds that have ended by now hold nothing in them.
     pub ledgers: Vec<Ledger>,
+    /// The stocks of its allocations in the window of now, counted until now.
+    pub stocks: Vec<Stock>,
 }
 
 /// Counts for status and metrics.
@@ -103,7 +106,8 @@ impl Engine {
         let slot = self.accounts.get(account)?;
         let catalog = self.catalog();
         let account = as_of(Context { catalog: &catalog, now }, &slot.account);
-        Some(UsageView { serial: account.serial, ledgers: account.ledgers().to_vec() })
+        let (ledgers, stocks) = (account.ledgers().to_vec(), account.stocks_at(now));
+        Some(UsageView { serial: account.serial, ledgers, stocks })
     }
 
     /// The profile of an account.

@@ -25,6 +25,10 @@ use crate::codec::{Malformed, Put, Take};
 use crate::keys::{KeyHash, Receipt};
 use crate::limits;
 
+mod stock;
+
+pub(crate) use stock::{put_stock, take_stock};
+
 /// The first byte of a record.
 mod kind {
     pub(super) const DECIDED: u8 = 1;
@@ -172,7 +176,10 @@ pub fn put_delivered(out: &mut Vec<u8>, sink: &str, seq: u64, place: u16) {
 
 /// Whether the projection must see a record with these effects.
 pub fn is_matter(effects: &[Effect]) -> bool {
-    effects.iter().any(|e| matches!(e, Effect::LedgerClosed(_) | Effect::Signal(_)))
+    let matters = |effect: &Effect| {
+        matches!(effect, Effect::LedgerClosed(_) | Effect::StockClosed(_) | Effect::Signal(_))
+    };
+    effects.iter().any(matters)
 }
 
 /// Reads a record.
@@ -235,6 +242,13 @@ pub(crate) fn take_key(from: &mut Take<'_>) -> Result<KeyHash, Malformed> {
     Ok(KeyHash([from.fixed_u64("key hash")?, from.fixed_u64("key hash")?]))
 }
 
+/// Bits of the last byte of what a write did.
+mod flags {
+    pub(super) const LATE: u8 = 1;
+    pub(super) const LOWERED: u8 = 2;
+    pub(super) const CLAMPED: u8 = 4;
+}
+
 pub(crate) fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
     out.extend_from_slice(&receipt.payload.to_le_bytes());
     out.push(match receipt.verdict {
@@ -256,7 +270,12 @@ pub(crate) fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
             out.put_u64(amounts.units);
             out.put_u64(amounts.surplus_units);
             out.put_u64(amounts.debt_units);
-            out.push(u8::from(amounts.late));
+            let flag = |bit: u8, is_set: bool| if is_set { bit } else { 0 };
+            out.push(
+                flag(flags::LATE, amounts.late)
+                    | flag(flags::LOWERED, amounts.lowered)
+                    | flag(flags::CLAMPED, amounts.clamped),
+            );
         }
     }
 }
@@ -273,14 +292,22 @@ pub(crate) fn take_receipt(from: &mut Take<'_>) -> Result<Receipt, Malformed> {
     let feature = NameId(from.small("feature")?);
     let binding = NameId(from.small("limit")?);
     let amounts = if from.bool("amounts")? {
-        Some(Box::new(Amounts {
+        let mut amounts = Amounts {
             reservation: from.option("reservation")?.map(ReservationId),
             expires_at: Some(from.millis("expiry")?).filter(|at| at.0 != i64::MIN),
             units: from.u64("units")?,
             surplus_units: from.u64("surplus")?,
             debt_units: from.u64("debt")?,
-            late: from.bool("late")?,
-        }))
+            ..Amounts::default()
+        };
+        let bits = from.u8("late")?;
+        if bits & !(flags::LATE | flags::LOWERED | flags::CLAMPED) != 0 {
+            return Err(Malformed { what: "late" });
+        }
+        amounts.late = bits & flags::LATE != 0;
+        amounts.lowered = bits & flags::LOWERED != 0;
+        amounts.clamped = bits & flags::CLAMPED != 0;
+        Some(Box::new(amounts))
     } else {
         None
     };
@@ -296,6 +323,8 @@ mod effect_kind {
     pub(super) const EXCESS: u8 = 6;
     pub(super) const BUCKET: u8 = 7;
     pub(super) const BUCKET_FORGOTTEN: u8 = 8;
+    pub(super) const STOCK: u8 = 10;
+    pub(super) const STOCK_CLOSED: u8 = 11;
 }
 
 /// Writes a list of effects.
@@ -336,6 +365,14 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.put_u64(u64::from(feature.0));
                 out.put_u64(u64::from(limit.0));
             }
+            Effect::Stock(stock) => {
+                out.push(effect_kind::STOCK);
+                put_stock(out, stock);
+            }
+            Effect::StockClosed(stock) => {
+                out.push(effect_kind::STOCK_CLOSED);
+                put_stock(out, stock);
+            }
         }
     }
 }
@@ -360,6 +397,8 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
                 NameId(from.small("feature")?),
                 NameId(from.small("limit")?),
             ),
+            effect_kind::STOCK => Effect::Stock(Box::new(take_stock(from)?)),
+            effect_kind::STOCK_CLOSED => Effect::StockClosed(Box::new(take_stock(from)?)),
             _ => return Err(Malformed { what: "effect kind" }),
         });
     }

@@ -7,6 +7,7 @@ use headroom_core::catalog::{
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, OverageTerms};
 use headroom_core::signal::SignalSwitches;
+use headroom_core::stock::BilledBy;
 use headroom_core::window::{CalendarUnit, Every, SpanUnit, WindowRule};
 
 use crate::rng::Rng;
@@ -45,11 +46,11 @@ const SHAPES: [(&str, &[(&str, WindowRule)]); 4] = [
 ];
 
 /// The features that catalogs are made of.
-pub const FEATURES: [&str; 9] =
-    ["tokens", "calls", "exports", "sso", "retention", "jobs", "api", "web", "messages"];
+pub const FEATURES: [&str; 10] =
+    ["tokens", "calls", "exports", "sso", "retention", "jobs", "api", "web", "messages", "storage"];
 
 /// The limits of those features.
-pub const LIMITS: [&str; 9] = [
+pub const LIMITS: [&str; 10] = [
     "daily",
     "monthly",
     "total",
@@ -59,6 +60,7 @@ pub const LIMITS: [&str; 9] = [
     "recent",
     "fortnight",
     "concurrent",
+    "level",
 ];
 
 fn window(rng: &mut Rng) -> WindowRule {
@@ -112,6 +114,10 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
             "sso" => FeatureKindSpec::Switch,
             "jobs" => FeatureKindSpec::Concurrency,
             "api" | "web" => FeatureKindSpec::Rate,
+            "storage" => FeatureKindSpec::Allocation {
+                billed_by: *rng.pick(&BilledBy::ALL),
+                window: WindowRule::Billing { months: *rng.pick(&[1, 1, 1, 2, 12]) },
+            },
             _ => FeatureKindSpec::Config,
         },
     };
@@ -235,6 +241,19 @@ fn slots(rng: &mut Rng) -> EntitlementSpec {
     EntitlementSpec::Concurrency { max_units, soft_limits_bp }
 }
 
+/// How much there may be. What has no window has no grace by time, no cap and no next window.
+fn level(rng: &mut Rng) -> EntitlementSpec {
+    let mut limit = plan_limit(rng, "level", WindowRule::Lifetime);
+    limit.terms.grace = None;
+    if let Some(overage) = &mut limit.terms.overage {
+        overage.cap_minor = None;
+    }
+    if limit.policy == (Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE }) {
+        limit.policy = Policy::Block;
+    }
+    EntitlementSpec::Allocation { limit }
+}
+
 /// A rate that passes the check; `None`: unlimited.
 pub fn rate(rng: &mut Rng) -> Option<RateSpec> {
     if rng.percent(10) {
@@ -257,6 +276,7 @@ fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
         FeatureKindSpec::Config => EntitlementSpec::Config { value_json: rng.below(4).to_string() },
         FeatureKindSpec::Concurrency => slots(rng),
         FeatureKindSpec::Rate => EntitlementSpec::Rate { rate: rate(rng) },
+        FeatureKindSpec::Allocation { .. } => level(rng),
         FeatureKindSpec::Quota { limits: shapes } => {
             let mut limits: Vec<PlanLimitSpec> = Vec::new();
             for shape in shapes {
@@ -355,6 +375,9 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
                         }
                         EntitlementSpec::Concurrency { .. } if rng.percent(40) => {
                             *entitlement = slots(rng);
+                        }
+                        EntitlementSpec::Allocation { .. } if rng.percent(40) => {
+                            *entitlement = level(rng);
                         }
                         EntitlementSpec::Rate { rate: known } if rng.percent(40) => {
                             *known = rate(rng);

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::decide::{FeatureOp, HoldOp, LevelChange};
 use headroom_core::limits::{HOLD_MS_MAX, UNITS_MAX};
 use headroom_core::reservation::ReservationId;
 use headroom_engine::engine::Wants;
@@ -142,6 +142,9 @@ impl History {
                     Says::Limit(_, most) if feature == "jobs" && self.rng.percent(80) => {
                         Says::Limit("concurrent".to_owned(), most)
                     }
+                    Says::Limit(_, most) if feature == "storage" && self.rng.percent(80) => {
+                        Says::Limit("level".to_owned(), most)
+                    }
                     says => says,
                 };
                 let times = self.times(now);
@@ -248,10 +251,10 @@ impl History {
         }
         // What is counted is where the work is.
         let features = catalogs::FEATURES;
-        let [tokens, calls, exports, _, _, jobs, api, web, messages] = features;
+        let [tokens, calls, exports, _, _, jobs, api, web, messages, storage] = features;
         let often = [
             tokens, tokens, tokens, calls, calls, exports, jobs, jobs, api, web, messages,
-            messages, messages,
+            messages, messages, storage, storage, storage,
         ];
         let pick = *self.rng.pick(&often);
         let pick = if self.rng.percent(15) { *self.rng.pick(&features) } else { pick };
@@ -345,6 +348,12 @@ impl History {
     fn sensible(&mut self, feature: String, op: FeatureOp) -> Asked {
         let is_odd = self.rng.percent(15);
         let op = match (feature.as_str(), op) {
+            ("storage", FeatureOp::Consume { units } | FeatureOp::Record { units }) if !is_odd => {
+                FeatureOp::Allocate { change: self.change(units) }
+            }
+            (_, FeatureOp::Record { units }) if is_odd && self.rng.percent(10) => {
+                FeatureOp::Allocate { change: self.change(units) }
+            }
             ("jobs", FeatureOp::Consume { units } | FeatureOp::Record { units }) if !is_odd => {
                 FeatureOp::Reserve { units, hold_ms: self.hold_ms() }
             }
@@ -363,6 +372,16 @@ impl History {
             op => op,
         };
         Asked::Feature(feature, op)
+    }
+
+    /// Things come and go; what is set is mostly near what is there.
+    fn change(&mut self, units: u64) -> LevelChange {
+        match self.rng.below(10) {
+            0..=3 => LevelChange::Add { units },
+            4..=6 => LevelChange::Remove { units },
+            7 | 8 => LevelChange::Set { units: self.rng.below(12) },
+            _ => LevelChange::Report { units: self.rng.below(16) },
+        }
     }
 
     fn asked_hold(&mut self, mut holds: Vec<ReservationId>, drawable: Option<u64>) -> Asked {

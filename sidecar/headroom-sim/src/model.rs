@@ -8,6 +8,7 @@
 mod admin;
 mod expiry;
 mod hold;
+mod level;
 mod meter;
 mod plan;
 mod policy;
@@ -29,6 +30,8 @@ use headroom_engine::engine::{EngineError, Wants};
 use headroom_engine::ports::{Seq, StoreRefusal};
 
 pub(crate) use rate::Tank;
+
+pub use level::Bill;
 
 pub use admin::{Exception, ProfileAnswer, Refused, Subscription};
 
@@ -81,6 +84,8 @@ pub struct LimitAnswer {
     pub grace_until: Option<i64>,
     /// What the overage costs so far, and at most, in minor units.
     pub cost: Option<(u128, Option<u64>)>,
+    /// What the billing window of an allocation comes to so far.
+    pub billed: Option<u128>,
 }
 
 /// The whole answer to a request.
@@ -216,7 +221,7 @@ pub(crate) struct Book {
     pub(crate) end: i64,
     /// Units and the debt among them, one entry per write.
     pub(crate) uses: Vec<(u64, u128)>,
-    /// The same of what was charged and found not to have been used.
+    /// The same of what went away again: charged and found not to have been used, or removed.
     pub(crate) undone: Vec<(u64, u128)>,
     /// Whether the first of them is what an earlier window owed.
     pub(crate) owes: bool,
@@ -320,6 +325,7 @@ pub(crate) struct Account {
     pub(crate) keys: BTreeMap<String, Remembered>,
     /// By feature.
     pub(crate) tanks: BTreeMap<String, Tank>,
+    pub(crate) tallies: level::Tallies,
 }
 
 /// All of it.
@@ -620,6 +626,7 @@ impl Model {
             holds: BTreeMap::new(),
             keys: BTreeMap::new(),
             tanks: BTreeMap::new(),
+            tallies: BTreeMap::new(),
         }
     }
 }

@@ -6,11 +6,12 @@ use headroom_core::decision::{Decision, LimitState};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
 use headroom_core::signal::Signal;
+use headroom_core::stock::Stock;
 use headroom_engine::admin::AdminError;
 use headroom_engine::engine::{EngineError, Reply};
 use headroom_engine::keys::Receipt;
 
-use crate::model::{Answer, LimitAnswer, Line, ProfileAnswer, Refused, Says, Told};
+use crate::model::{Answer, Bill, LimitAnswer, Line, ProfileAnswer, Refused, Says, Told};
 
 fn text(catalog: &Catalog, id: NameId) -> String {
     catalog.text(id).to_owned()
@@ -37,6 +38,7 @@ pub fn limit(catalog: &Catalog, state: &LimitState) -> LimitAnswer {
         phase: state.phase,
         frees_at: state.frees_at().0,
         grace_until: state.grace_until().map(|at| at.0),
+        billed: state.billed_units().map(u128::from),
         cost: state.overage_cost().map(|cost| (cost.minor.into(), cost.cap_minor)),
     }
 }
@@ -91,6 +93,20 @@ pub fn line(catalog: &Catalog, ledger: &Ledger) -> Line {
         holds: ledger.holds,
         revision: ledger.limit_revision,
         marks: ledger.marks.0,
+    }
+}
+
+/// A billing window of an allocation.
+pub fn bill(catalog: &Catalog, stock: &Stock) -> Bill {
+    Bill {
+        feature: text(catalog, stock.feature),
+        start: stock.window.start().0,
+        end: stock.window.end().0,
+        by: stock.rule.billed_by,
+        level: stock.level_units.into(),
+        peak: stock.peak_units.into(),
+        unit_ms: stock.unit_ms,
+        billed: stock.billed_units().into(),
     }
 }
 

@@ -405,6 +405,7 @@ fn request_word(asked: &Asked) -> &'static str {
         Asked::Feature(_, FeatureOp::Reserve { .. }) => "reserve",
         Asked::Feature(_, FeatureOp::ReserveCharging { .. }) => "reserve charging",
         Asked::Feature(_, FeatureOp::Record { .. }) => "record",
+        Asked::Feature(_, FeatureOp::Allocate { .. }) => "allocate",
         Asked::Hold(_, HoldOp::Extend { .. }) => "extend",
         Asked::Hold(_, HoldOp::Commit { units: 0 }) => "commit 0",
         Asked::Hold(_, HoldOp::Commit { .. }) => "commit",

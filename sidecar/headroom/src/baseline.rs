@@ -18,12 +18,12 @@ use headroom_proto::v1::entitlement_service_server::{
     EntitlementService, EntitlementServiceServer,
 };
 use headroom_proto::v1::{
-    CheckRequest, CheckResponse, CommitRequest, CommitResponse, ConsumeRequest, ConsumeResponse,
-    DecideRequest, DecideResponse, Decision, Durability, ExtendRequest, ExtendResponse,
-    GetUsageRequest, GetUsageResponse, LimitState, ListEntitlementsRequest,
-    ListEntitlementsResponse, OperationResult, Origin, OriginKind, Policy, RecordRequest,
-    RecordResponse, ReleaseRequest, ReleaseResponse, ReserveRequest, ReserveResponse, Source,
-    Verdict, operation_result,
+    AllocateRequest, AllocateResponse, CheckRequest, CheckResponse, CommitRequest, CommitResponse,
+    ConsumeRequest, ConsumeResponse, DecideRequest, DecideResponse, Decision, Durability,
+    ExtendRequest, ExtendResponse, GetUsageRequest, GetUsageResponse, LimitState,
+    ListEntitlementsRequest, ListEntitlementsResponse, OperationResult, Origin, OriginKind, Policy,
+    RecordRequest, RecordResponse, ReleaseRequest, ReleaseResponse, ReserveRequest,
+    ReserveResponse, Source, Verdict, operation_result,
 };
 use prost_types::Timestamp;
 use tokio_stream::Stream;
@@ -193,6 +193,13 @@ impl EntitlementService for Baseline {
     }
 
     async fn record(&self, _: Request<RecordRequest>) -> Result<Response<RecordResponse>, Status> {
+        not_here()
+    }
+
+    async fn allocate(
+        &self,
+        _: Request<AllocateRequest>,
+    ) -> Result<Response<AllocateResponse>, Status> {
         not_here()
     }
 

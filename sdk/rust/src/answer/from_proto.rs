@@ -4,9 +4,9 @@
 //! answer without its decision is an error.
 
 use super::{
-    Committed, Decision, Entitlement, Entitlements, Extended, LimitState, Offer, Origin,
-    OverageCost, Projection, Prompt, Rate, Recorded, Released, Reservation, Reserved, UsagePage,
-    UsageWindow,
+    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Extended,
+    LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released,
+    Reservation, Reserved, UsagePage, UsageWindow,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -74,6 +74,18 @@ impl FromProto<v1::RecordResponse> for Recorded {
     fn from_proto(proto: v1::RecordResponse) -> Result<Recorded, Error> {
         let debt_units = units(proto.debt_units);
         Ok(Recorded { decision: decision(proto.decision)?, debt_units })
+    }
+}
+
+impl FromProto<v1::AllocateResponse> for Allocated {
+    fn from_proto(proto: v1::AllocateResponse) -> Result<Allocated, Error> {
+        Ok(Allocated {
+            decision: decision(proto.decision)?,
+            added_units: units(proto.added_units),
+            removed_units: units(proto.removed_units),
+            clamped: proto.clamped,
+            debt_units: units(proto.debt_units),
+        })
     }
 }
 
@@ -145,6 +157,7 @@ fn limit_state(proto: v1::LimitState) -> LimitState {
         sliding: proto.sliding,
         oldest_units_leave_at: time(proto.oldest_units_leave_at),
         grace_until: time(proto.grace_until),
+        billed_units: proto.billed_units.map(units),
         overage_cost: proto.overage_cost.map(|cost| OverageCost {
             minor: units(cost.cost_minor),
             cap_minor: cost.cap_minor.map(units),
@@ -226,6 +239,12 @@ fn usage_window(proto: v1::UsageWindow) -> UsageWindow {
         debt_units: units(proto.debt_units),
         closed: proto.closed,
         counts_until: time(proto.counts_until),
+        allocation: proto.allocation.map(|allocation| AllocationUsage {
+            billed_by: allocation.billed_by(),
+            level_units: units(allocation.level_units),
+            peak_units: units(allocation.peak_units),
+            average_units: units(allocation.average_units),
+        }),
     }
 }
 

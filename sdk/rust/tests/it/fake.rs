@@ -148,6 +148,7 @@ fn key(operation: &WireOperation) -> &str {
         WireOperation::Commit(request) => &request.idempotency_key,
         WireOperation::Release(request) => &request.idempotency_key,
         WireOperation::Record(request) => &request.idempotency_key,
+        WireOperation::Allocate(request) => &request.idempotency_key,
     }
 }
 
@@ -208,6 +209,17 @@ impl Memory {
                 decision: count(request.units),
                 debt_units: 3,
             }),
+            WireOperation::Allocate(request) => {
+                let Some(v1::allocate_request::Change::RemoveUnits(units)) = request.change else {
+                    panic!("no test asks this: {request:?}");
+                };
+                WireResult::Allocate(v1::AllocateResponse {
+                    decision: count(units),
+                    removed_units: units - 1,
+                    clamped: true,
+                    ..v1::AllocateResponse::default()
+                })
+            }
         }
     }
 }
@@ -324,6 +336,9 @@ impl EntitlementService for Service {
     }
     async fn record(&self, _: Request<v1::RecordRequest>) -> Unary<v1::RecordResponse> {
         Err(Status::unimplemented("record"))
+    }
+    async fn allocate(&self, _: Request<v1::AllocateRequest>) -> Unary<v1::AllocateResponse> {
+        Err(Status::unimplemented("allocate"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::fake::{Fake, Reaction};
 use headroom_proto::v1::operation::Operation as WireOperation;
-use headroom_sdk::{Client, Denial, Error, OriginKind, Verdict};
+use headroom_sdk::{Client, Denial, Error, LevelChange, OriginKind, Verdict};
 use std::time::{Duration, SystemTime};
 
 fn at(seconds: u64) -> Option<SystemTime> {
@@ -45,6 +45,9 @@ async fn every_operation_is_answered(fake: Fake) {
     assert_eq!(released.released_units, 7);
     let recorded = client.record("acme", "calls", 1).with_all_limits().await.unwrap();
     assert_eq!(recorded.debt_units, 3);
+    let allocated = client.allocate("acme", "storage", LevelChange::Remove(9)).await.unwrap();
+    assert_eq!((allocated.removed_units, allocated.added_units), (8, 0));
+    assert!(allocated.clamped && allocated.decision.allowed);
 
     let listed = client.list_entitlements("acme").await.unwrap();
     assert_eq!(listed.entitlements[0].denial, Some(Denial::NotInPlan));

@@ -1,19 +1,24 @@
 //! What can be wrong with what a plan says of a concurrency or a rate.
 
-use crate::catalog::{CONCURRENT_LIMIT, PlanLimitSpec, Policy, RATE_LIMIT, RateSpec};
+use crate::catalog::{CONCURRENT_LIMIT, LEVEL_LIMIT, PlanLimitSpec, Policy, RATE_LIMIT, RateSpec};
 use crate::limits;
 use crate::policy::LimitTerms;
 use crate::rate::fill_ms;
 
 use super::{Report, check_soft_limits};
 
-/// The limits of concurrencies and rates are kept in the same ledgers, under names of their own.
+/// The limits of other kinds are kept in the same ledgers, under names of their own.
 pub(super) fn check_limit_name(report: &mut Report, path: &[&str], limit: &str) {
-    for (kept, kind) in [(CONCURRENT_LIMIT, "concurrency"), (RATE_LIMIT, "rate")] {
+    let kinds = [
+        (CONCURRENT_LIMIT, "a concurrency"),
+        (RATE_LIMIT, "a rate"),
+        (LEVEL_LIMIT, "an allocation"),
+    ];
+    for (kept, kind) in kinds {
         if limit == kept {
             report.say(
                 path,
-                format_args!("the name `{kept}` is kept for the limit of a {kind}: choose another"),
+                format_args!("the name `{kept}` is kept for the limit of {kind}: choose another"),
             );
         }
     }

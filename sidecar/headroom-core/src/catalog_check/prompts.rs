@@ -110,7 +110,7 @@ fn check_prompt_feature(
     };
     match (scenario, &feature.kind) {
         (Scenario::LockedFeature, _)
-        | (_, FeatureKindSpec::Quota { .. })
+        | (_, FeatureKindSpec::Quota { .. } | FeatureKindSpec::Allocation { .. })
         | (Scenario::NearLimit | Scenario::LimitHit, FeatureKindSpec::Concurrency)
         | (Scenario::LimitHit, FeatureKindSpec::Rate) => {}
         (_, kind @ (FeatureKindSpec::Concurrency | FeatureKindSpec::Rate)) => report.say(

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::catalog::{FeatureKindSpec::Quota, PricePeriod, PromptSpec, RateSpec, Scenario};
+use crate::policy::{GraceTerms, LimitTerms, OverageTerms};
+use crate::stock::BilledBy;
+use crate::window::CalendarUnit;
 
 fn feature(name: &str, kind: FeatureKindSpec) -> FeatureSpec {
     FeatureSpec {
@@ -564,6 +567,11 @@ fn the_names_of_the_limits_of_other_kinds_are_kept() {
         |s| limits_of(s).push(LimitSpec { limit: "rate".into(), ..monthly() }),
         "features/tokens/limits/rate: the name `rate` is kept for the limit of a rate: choose another",
     );
+    check(
+        |s| limits_of(s).push(LimitSpec { limit: "level".into(), ..monthly() }),
+        "features/tokens/limits/level: the name `level` is kept for the limit of an allocation: \
+         choose another",
+    );
 }
 
 #[test]
@@ -590,4 +598,71 @@ fn a_prompt_for_slots_or_a_rate_is_for_what_occurs_there() {
     about(Rate, rate(1, 1, 1), Scenario::LimitHit, "");
     about(Rate, rate(1, 1, 1), Scenario::LockedFeature, "");
     about(Rate, rate(1, 1, 1), Scenario::NearLimit, &never("rate", "near_limit"));
+}
+
+#[test]
+fn an_allocation_is_measured_over_billing_windows_and_has_no_terms_that_count_by_windows() {
+    let kind = |window| FeatureKindSpec::Allocation { billed_by: BilledBy::Peak, window };
+    let monthly = WindowRule::Billing { months: 1 };
+    let level = |policy, terms| EntitlementSpec::Allocation {
+        limit: PlanLimitSpec {
+            limit: "level".into(),
+            included_units: Some(100),
+            soft_limits_bp: vec![8_000],
+            policy,
+            terms,
+        },
+    };
+    let plain = |policy| level(policy, LimitTerms::default());
+    let check_kind = |window, expected: &str| {
+        check(|s| add(s, kind(window), plain(Policy::Block)), expected);
+    };
+    check_kind(WindowRule::Billing { months: 120 }, "");
+    check_kind(
+        WindowRule::Billing { months: 121 },
+        "features/more/window: the window is 121 months long, it must be 1 to 120",
+    );
+    for window in [WindowRule::Lifetime, WindowRule::Calendar(CalendarUnit::Month)] {
+        check_kind(
+            window,
+            "features/more/window: an allocation never resets; it is measured over billing windows: \
+             `billing`, or `{billing: \"3 months\"}`",
+        );
+    }
+    let check = |given: EntitlementSpec, expected: &str| {
+        check(|s| add(s, kind(monthly), given), expected);
+    };
+    for policy in [Policy::Overage, Policy::Unlimited, Policy::Grace { grace_bp: 1_000 }] {
+        check(plain(policy), "");
+    }
+    let overage = |cap_minor| LimitTerms {
+        overage: Some(OverageTerms { unit_price_nanos: 1, currency: "USD".into(), cap_minor }),
+        ..LimitTerms::default()
+    };
+    check(level(Policy::Overage, overage(None)), "");
+    check(
+        level(Policy::Block, overage(None)),
+        "plans/free/entitlements/more/policy: a price of overage is given, but the policy is another",
+    );
+    check(
+        level(Policy::Overage, overage(Some(5))),
+        "plans/free/entitlements/more/policy: what an allocation costs is known when its billing \
+         window ends, so there is no `cap_minor`: bound it with the policy `block`",
+    );
+    let lasting = GraceTerms { lasts_ms: Some(60_000), notice_ms: 1, times: None };
+    let lasting = LimitTerms { grace: Some(lasting), ..LimitTerms::default() };
+    let never = "plans/free/entitlements/more/policy: what an allocation holds never resets, so a \
+                 grace cannot last or be used so often: only `{grace: 10%}`";
+    check(level(Policy::Grace { grace_bp: 1_000 }, lasting), never);
+    check(plain(Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE }), never);
+    let carries = LimitTerms { carries_debt: true, ..LimitTerms::default() };
+    check(
+        level(Policy::Block, carries),
+        "plans/free/entitlements/more/debt: an allocation has no next window that debt could be \
+         carried into: leave `debt` out",
+    );
+    check(
+        slots(Some(1), &[]),
+        "plans/free/entitlements/more: `more` is an allocation, but the plan gives a concurrency",
+    );
 }

@@ -8,6 +8,7 @@ use crate::account::Account;
 use crate::decide::settle::ended;
 use crate::decide::{Context, hold};
 use crate::effect::Effects;
+use crate::stock;
 use crate::time::Millis;
 
 /// Lists what time has brought to the holds of an account. Returns the account with it, where something
@@ -18,6 +19,7 @@ pub(super) fn settle(cx: Context<'_>, account: &Account, effects: &mut Effects) 
     };
     if cx.now < due_at(account) {
         ended(cx, account, effects);
+        stock::settle(cx, account, effects);
         return None;
     }
     // A charge is decided on what came before it, and effects change nothing by themselves.
@@ -32,6 +34,8 @@ pub(super) fn settle(cx: Context<'_>, account: &Account, effects: &mut Effects) 
         });
     }
     step(&mut then, effects, |then, effects| ended(cx, then, effects));
+    // What was charged was there from the end of its hold on.
+    step(&mut then, effects, |then, effects| stock::settle(cx, then, effects));
     Some(then)
 }
 

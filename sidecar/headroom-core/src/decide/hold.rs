@@ -11,7 +11,7 @@ use crate::account::Account;
 use crate::catalog::{PlanLimit, Policy};
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::put_or_close;
-use crate::decide::{Context, concurrency, sliding};
+use crate::decide::{Context, allocation, concurrency, sliding};
 use crate::decision::{Amounts, Decision, Denial, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -22,6 +22,7 @@ use crate::reservation::{
     OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState, Reservations,
 };
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
+use crate::stock;
 use crate::time::Millis;
 use crate::window::WindowRule;
 
@@ -362,6 +363,10 @@ impl Share {
         w.ledger.used += self.added;
         give_back(w, self.returned);
         assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
+        if w.ledger.used != previous_units {
+            allocation::rearm(w.limit, &mut w.ledger, previous_units);
+            stock::note(cx, account, &w.ledger, effects);
+        }
         if self.added > 0 {
             meter::announce_use(cx, account, w, previous_units, effects);
         }

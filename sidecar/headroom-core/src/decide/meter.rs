@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::account::Account;
 use crate::catalog::{FeatureIx, PlanLimit, Policy};
 use crate::decide::sliding::{self, Beyond};
-use crate::decide::{Context, bare_limits, concurrency};
+use crate::decide::{Context, allocation, bare_limits, concurrency};
 use crate::decision::{
     Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict, WindowPhase,
 };
@@ -20,6 +20,7 @@ use crate::policy::{self, Room};
 use crate::reservation::ReservationState;
 use crate::resolve::{Origin, Resolved, resolve};
 use crate::signal::{self, Change};
+use crate::stock;
 use crate::time::{Millis, Window};
 use crate::window::{WindowRule, window_at};
 
@@ -304,9 +305,11 @@ pub(super) fn answer(
         }
         _ => None,
     };
+    let mut state = binding.state();
+    allocation::dress(cx, account, binding.limit, &mut state);
     Decision {
         verdict: binding.verdict,
-        binding: Some(binding.state()),
+        binding: Some(state),
         origin: ask.origin,
         plan: account.profile.plan_at(cx.now).0,
         feature: Some(cx.catalog.feature(ask.feature).id),
@@ -461,6 +464,7 @@ fn use_units(
     let previous_units = w.ledger.used;
     w.ledger.used += units;
     assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
+    stock::note(cx, account, &w.ledger, effects);
     // What no plan contains has no limit that could be near or hit.
     if origin != Origin::None {
         announce_use(cx, account, w, previous_units, effects);

@@ -3,6 +3,7 @@
 //! Every function takes the state, the request and the time, and returns an outcome; what it changes
 //! it lists as effects, and changes nothing itself. First every check, then every change.
 
+mod allocation;
 mod concurrency;
 mod expiry;
 mod hold;
@@ -25,6 +26,7 @@ use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::time::Millis;
 use crate::window::WindowRule;
 
+pub use allocation::LevelChange;
 pub use settle::{settle, settle_all};
 pub use sliding::counts_on_ms;
 
@@ -70,6 +72,11 @@ pub enum FeatureOp {
     Record {
         /// Units used.
         units: u64,
+    },
+    /// Change the level of an allocation.
+    Allocate {
+        /// How.
+        change: LevelChange,
     },
 }
 
@@ -117,6 +124,9 @@ pub fn decide_feature(
         wrong_operation(cx, feature).map_or(Ok(()), Err)?;
         return meter::record(cx, account, feature, units, effects);
     }
+    if let FeatureOp::Allocate { change } = op {
+        return allocation::allocate(cx, account, feature, change, effects);
+    }
     match gate(cx, account, feature) {
         Gate::Closed(denial, origin) => {
             let id = cx.catalog.feature(feature).id;
@@ -136,7 +146,8 @@ pub fn decide_feature(
                 FeatureOp::Consume { units } => Ok(rate::consume(cx, account, ask, units, effects)),
                 FeatureOp::Reserve { .. }
                 | FeatureOp::ReserveCharging { .. }
-                | FeatureOp::Record { .. } => Err(OpError::RateIsConsumed),
+                | FeatureOp::Record { .. }
+                | FeatureOp::Allocate { .. } => Err(OpError::RateIsConsumed),
             }
         }
         Gate::Limits(limits, origin) => {
@@ -160,6 +171,9 @@ pub fn decide_feature(
                     hold::reserve(cx, account, ask, hold, effects)
                 }
                 FeatureOp::Record { units } => meter::record(cx, account, feature, units, effects),
+                FeatureOp::Allocate { change } => {
+                    allocation::allocate(cx, account, feature, change, effects)
+                }
             }
         }
     }
@@ -200,7 +214,12 @@ pub fn limit_states(
         }
         (Resolved::NotInPlan | Resolved::On | Resolved::Value(_), _) => return SmallVec::new(),
     };
-    limits.iter().map(|limit| meter::working_now(cx, account, id, limit).state()).collect()
+    let state = |limit| {
+        let mut state = meter::working_now(cx, account, id, limit).state();
+        allocation::dress(cx, account, limit, &mut state);
+        state
+    };
+    limits.iter().map(state).collect()
 }
 
 /// What stands between a request and the limits.
@@ -262,7 +281,10 @@ fn wrong_operation(cx: Context<'_>, feature: FeatureIx) -> Option<OpError> {
     match cx.catalog.feature(feature).kind {
         FeatureKind::Concurrency { .. } => Some(OpError::SlotsAreHeld),
         FeatureKind::Rate { .. } => Some(OpError::RateIsConsumed),
-        FeatureKind::Switch | FeatureKind::Config | FeatureKind::Quota { .. } => None,
+        FeatureKind::Switch
+        | FeatureKind::Config
+        | FeatureKind::Quota { .. }
+        | FeatureKind::Allocation { .. } => None,
     }
 }
 
@@ -318,8 +340,12 @@ fn plain(decision: Decision) -> Outcome {
 }
 
 /// The limits usage is recorded against when nothing entitles the account: the feature's own, with
-/// nothing included, so that all of it is debt. `None`: the feature is not a quota.
+/// nothing included, so that all of it is debt. `None`: it is neither a quota nor an allocation.
 fn bare_limits(cx: Context<'_>, feature: FeatureIx) -> Option<ResolvedLimits<'static>> {
+    if let FeatureKind::Allocation { limit, .. } = &cx.catalog.feature(feature).kind {
+        let bare = PlanLimit::of_level(*limit, Some(0), Vec::new(), Policy::Block);
+        return Some(ResolvedLimits::Changed(vec![bare]));
+    }
     let FeatureKind::Quota { limits } = &cx.catalog.feature(feature).kind else { return None };
     let bare = |(limit, window): &(NameId, WindowRule)| {
         PlanLimit::new(*limit, *window, Some(0), Vec::new(), Policy::Block)

@@ -1,4 +1,5 @@
-//! What time alone changes: holds that end, and reservations that are forgotten.
+//! What time alone changes: holds that end, reservations that are forgotten, billing windows of
+//! allocations that close.
 //!
 //! It is done before the account's next decision, so that a client that crashed cannot hold the last
 //! units of the month.

@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod allocations;
 mod binding;
 mod concurrency;
 mod expiry;

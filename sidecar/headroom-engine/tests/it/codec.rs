@@ -14,6 +14,7 @@ use headroom_core::reservation::{
     OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState,
 };
 use headroom_core::signal::{Signal, SignalName, SignalState};
+use headroom_core::stock::{BilledBy, Stock, StockRule};
 use headroom_core::time::{Millis, Window};
 use headroom_engine::codec::{Put, Take};
 use headroom_engine::keys::{KeyHash, Receipt};
@@ -113,6 +114,19 @@ fn bucket(announced_at: Option<Millis>, units: u64) -> Effect {
     })
 }
 
+fn stock(billed_by: BilledBy, units: u64, unit_ms: u128) -> Stock {
+    Stock {
+        feature: NameId(u32::MAX),
+        limit: NameId(7),
+        window: Window::new(Millis(-9), Millis(9)).unwrap(),
+        rule: StockRule { billed_by, months: u16::MAX },
+        level_units: units,
+        peak_units: units,
+        unit_ms,
+        counted_to: Millis(i64::MIN),
+    }
+}
+
 fn every_effect() -> Vec<Effect> {
     let mut effects = vec![
         Effect::LedgerClosed(ledger(5)),
@@ -136,6 +150,11 @@ fn every_effect() -> Vec<Effect> {
         bucket(None, 1),
         bucket(Some(Millis(i64::MIN)), u64::MAX),
     ];
+    for billed_by in BilledBy::ALL {
+        effects.push(Effect::Stock(Box::new(stock(billed_by, 0, 0))));
+        effects.push(Effect::StockClosed(Box::new(stock(billed_by, u64::MAX, u128::MAX))));
+        effects.push(Effect::Stock(Box::new(stock(billed_by, 1, 1 << 64))));
+    }
     effects.extend(NUMBERS.map(|units| Effect::Ledger(ledger(units))));
     effects
 }
@@ -148,6 +167,8 @@ fn receipts() -> Vec<Receipt> {
         surplus_units: 2,
         debt_units: 1,
         late,
+        lowered: late,
+        clamped: expires_at.is_some(),
     };
     let all = [
         (Verdict::Allowed, None),

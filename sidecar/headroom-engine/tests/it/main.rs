@@ -8,6 +8,7 @@
 )]
 
 mod accounts;
+mod allocations;
 mod codec;
 mod halted;
 mod house;

@@ -101,6 +101,9 @@ impl Model {
                 }
                 FeatureKindSpec::Concurrency => drop(self.names.insert("concurrent".to_owned())),
                 FeatureKindSpec::Rate => drop(self.names.insert("rate".to_owned())),
+                FeatureKindSpec::Allocation { .. } => {
+                    self.names.insert("level".to_owned());
+                }
                 FeatureKindSpec::Switch | FeatureKindSpec::Config => {}
             }
         }
@@ -196,6 +199,11 @@ impl Model {
             (Says::Rate(_), FeatureKindSpec::Rate) => {}
             (Says::Limit(limit, _), FeatureKindSpec::Concurrency) => {
                 if limit != "concurrent" {
+                    return Err(Refused::Name("limit", limit.clone()));
+                }
+            }
+            (Says::Limit(limit, _), FeatureKindSpec::Allocation { .. }) => {
+                if limit != "level" {
                     return Err(Refused::Name("limit", limit.clone()));
                 }
             }

@@ -53,6 +53,7 @@ impl Model {
             return;
         }
         self.met.insert("a charge taken back");
+        let before = page.book.used();
         let others = page.debt() - page.book.debt();
         page.book.undone.push((units, 0));
         let above = match page.ceiling() {
@@ -64,5 +65,6 @@ impl Model {
         let forgiven = [u128::from(units), page.book.debt(), beside].into_iter().min();
         let forgiven = forgiven.expect("three of them");
         page.book.undone.push((0, forgiven));
+        self.arm_again(page, before);
     }
 }

@@ -10,7 +10,7 @@ use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
 use headroom_core::window::WindowRule;
 
-use super::plan::Entitled;
+use super::plan::{Entitled, level};
 use super::sliding::Slide;
 use super::{Account, Book, COUNT_MAX, Done, Hold, Limit, LimitAnswer, Model, Said, Terms, Told};
 use crate::civil;
@@ -70,6 +70,16 @@ impl Terms {
     /// The first count of used units at which a threshold counts as passed.
     fn threshold(&self, bp: u32) -> Option<u128> {
         Some((self.included()? * u128::from(bp)).div_ceil(10_000).max(1))
+    }
+
+    /// Units billed above the included ones when so many are measured.
+    pub(crate) fn overage(&self, used: u128) -> u128 {
+        match (self.policy, self.included()) {
+            (Policy::Overage, Some(included)) if used > included => {
+                self.cap_units().map_or(used - included, |cap| cap.min(used - included))
+            }
+            _ => 0,
+        }
     }
 
     fn passed_bp(&self, used: u128) -> Vec<u32> {
@@ -251,12 +261,8 @@ impl Page {
                 }
                 _ => None,
             },
-            overage: match (terms.policy, included) {
-                (Policy::Overage, Some(included)) if used > included => {
-                    terms.cap_units().map_or(used - included, |cap| cap.min(used - included))
-                }
-                _ => 0,
-            },
+            overage: terms.overage(used),
+            billed: None,
             phase,
             frees_at,
             grace_until: self.grace_until,
@@ -392,6 +398,7 @@ impl Model {
     pub(crate) fn keep(&self, account: &mut Account, page: &mut Page) {
         page.carry();
         page.fresh = false;
+        self.note_level(account, page);
         let same = |b: &&mut Book| {
             b.feature == page.book.feature
                 && b.limit == page.book.limit
@@ -519,7 +526,7 @@ impl Model {
         };
         Done {
             verdict: binding.verdict,
-            binding: Some(binding.answer()),
+            binding: Some(self.shown(account, binding)),
             origin,
             feature: Some(feature.to_owned()),
             value_json: None,
@@ -577,7 +584,8 @@ impl Model {
             Entitled::Rate(rate) => return vec![self.rate_answer(account, feature, rate, now)],
             Entitled::Nothing | Entitled::On | Entitled::Value(_) => return Vec::new(),
         };
-        limits.iter().map(|limit| self.page(account, feature, limit, now).answer()).collect()
+        let page = |limit| self.page(account, feature, limit, now);
+        limits.iter().map(|limit| self.shown(account, &page(limit))).collect()
     }
 
     fn pages(&self, account: &Account, feature: &str, limits: &[Limit], now: i64) -> Vec<Page> {
@@ -638,6 +646,9 @@ impl Model {
         let units = match op {
             FeatureOp::Check { .. } => unreachable!("a check is no write"),
             FeatureOp::Record { units } => return self.record(id, account, feature, units, now),
+            FeatureOp::Allocate { change } => {
+                return self.allocate(id, account, feature, change, now);
+            }
             FeatureOp::Consume { units }
             | FeatureOp::Reserve { units, .. }
             | FeatureOp::ReserveCharging { units, .. } => units,
@@ -737,7 +748,10 @@ impl Model {
     }
 
     /// The feature's own limits with nothing included.
-    fn bare(&self, feature: &str) -> Vec<Limit> {
+    pub(crate) fn bare(&self, feature: &str) -> Vec<Limit> {
+        if let Some(FeatureKindSpec::Allocation { .. }) = self.feature(feature).map(|f| &f.kind) {
+            return vec![level(Some(0), Vec::new(), Policy::Block, Default::default())];
+        }
         let bare = |shape: &headroom_core::catalog::LimitSpec| Limit {
             limit: shape.limit.clone(),
             window: shape.window,

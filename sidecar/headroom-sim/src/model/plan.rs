@@ -120,6 +120,43 @@ impl Model {
                     _ => nothing,
                 }
             }
+            FeatureKindSpec::Allocation { .. } => {
+                let as_limit = |says: EntitlementSpec| match says {
+                    EntitlementSpec::Allocation { limit } => Some(limit),
+                    _ => None,
+                };
+                let mut together: Vec<PlanLimitSpec> =
+                    planned.and_then(as_limit).into_iter().collect();
+                for (says, quantity) in addons {
+                    from_plan = Origin::AddOn;
+                    if let Some(more) = as_limit(says) {
+                        Model::add(&mut together, more, quantity, known.offering.merge);
+                    }
+                }
+                for says in &overrides {
+                    let Says::Limit(name, most) = says else { continue };
+                    if name != "level" {
+                        continue;
+                    }
+                    from_plan = Origin::Override;
+                    match together.first_mut() {
+                        Some(planned) => planned.included_units = *most,
+                        None => together.push(PlanLimitSpec {
+                            limit: "level".to_owned(),
+                            included_units: *most,
+                            soft_limits_bp: Vec::new(),
+                            policy: Policy::Block,
+                            terms: LimitTerms::default(),
+                        }),
+                    }
+                }
+                let Some(planned) = together.pop() else { return nothing };
+                let PlanLimitSpec { included_units, mut soft_limits_bp, policy, terms, .. } =
+                    planned;
+                soft_limits_bp.sort_unstable();
+                let limit = level(included_units, soft_limits_bp, policy, terms);
+                (Entitled::Limits(vec![limit]), from_plan)
+            }
             FeatureKindSpec::Concurrency => {
                 // As a quota with one limit, so that add-ons add up in the same way.
                 let as_limit = |says: EntitlementSpec| match says {
@@ -277,6 +314,29 @@ impl Model {
             }
         }
         (limits, overridden)
+    }
+}
+
+/// The limit of an allocation.
+pub(crate) fn level(
+    included: Option<u64>,
+    soft_bp: Vec<u32>,
+    policy: Policy,
+    more: LimitTerms,
+) -> Limit {
+    Limit {
+        limit: "level".to_owned(),
+        window: WindowRule::Lifetime,
+        terms: Terms { included, policy, soft_bp, more },
+        gone: false,
+        slots: false,
+    }
+}
+
+impl Limit {
+    /// Whether it is in force, and of an allocation.
+    pub(crate) fn is_level(&self) -> bool {
+        self.limit == "level" && !self.gone
     }
 }
 

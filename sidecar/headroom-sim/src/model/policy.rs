@@ -260,8 +260,10 @@ impl Model {
         }
         for id in self.account_names() {
             let waits = |above: &Above| !above.said && above.ends.is_some_and(|(_, at)| at <= now);
-            let charges = Model::next_charge(&self.accounts[&id], now).is_some();
-            if charges || self.accounts[&id].above.iter().any(waits) {
+            let account = &self.accounts[&id];
+            let charges = Model::next_charge(account, now).is_some();
+            let closes = Model::waits_for_bills(account, now);
+            if charges || closes || account.above.iter().any(waits) {
                 // Whoever looks at an account lets go what else is over.
                 self.know_settled(&id, now);
                 self.say_endings(&id, now);

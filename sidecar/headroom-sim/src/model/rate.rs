@@ -130,6 +130,7 @@ fn unlimited(now: i64) -> LimitAnswer {
         frees_at: now + 1,
         grace_until: None,
         cost: None,
+        billed: None,
     }
 }
 

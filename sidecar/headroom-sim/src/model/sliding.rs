@@ -214,6 +214,7 @@ impl Model {
             book.closed = closed;
         }
         account.settled_at = now;
+        self.roll_levels(account, now);
     }
 
     /// Lets books of a limit leave the memory because something about them has changed.

@@ -58,8 +58,10 @@ impl Model {
             Some((last + KEY_HORIZON_MS) / KEY_STEP_MS * KEY_STEP_MS + KEY_STEP_MS)
         });
         let buckets = accounts().flat_map(|account| self.bucket_edges(account, now));
+        let bills = accounts().flat_map(Model::bill_edges);
         let far = now.saturating_add(500 * 24 * 60 * 60 * 1000);
-        let all = windows.chain(holds).chain(graces).chain(ends).chain(keys).chain(buckets);
+        let all =
+            windows.chain(holds).chain(graces).chain(ends).chain(keys).chain(buckets).chain(bills);
         all.filter(|at| now < *at && *at < far).collect()
     }
 

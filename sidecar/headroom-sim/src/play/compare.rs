@@ -15,7 +15,7 @@ use headroom_engine::record::{self, Record};
 
 use super::{Met, Player, request_word};
 use crate::coverage::Coverage;
-use crate::model::{Answer, Line, Request, Told};
+use crate::model::{Answer, Bill, Line, Request, Told};
 use crate::observe;
 
 pub(super) fn same<T: PartialEq + Debug>(what: &str, engine: &T, model: &T) -> Met {
@@ -48,7 +48,10 @@ impl Player {
             let account = self.engine.account_id(serial).ok_or("a record of no account")?;
             let mut matter = false;
             for effect in &effects {
-                matter |= matches!(effect, Effect::Signal(_) | Effect::LedgerClosed(_));
+                matter |= matches!(
+                    effect,
+                    Effect::Signal(_) | Effect::LedgerClosed(_) | Effect::StockClosed(_)
+                );
                 if let Effect::Signal(signal) = effect {
                     told.push(observe::told(&catalog, &account, signal));
                 }
@@ -91,6 +94,11 @@ impl Player {
                 usage.ledgers.iter().map(|ledger| observe::line(&catalog, ledger)).collect();
             lines.sort();
             same(&format!("the ledgers of {id}"), &Some(lines), &self.model.usage(id, self.now))?;
+            let mut bills: Vec<Bill> =
+                usage.stocks.iter().map(|stock| observe::bill(&catalog, stock)).collect();
+            bills.sort();
+            let expected = self.model.open_bills(id, self.now);
+            same(&format!("the stocks of {id}"), &Some(bills), &expected)?;
         }
         for id in known.iter().map(String::as_str).chain(["stranger"]) {
             let listing = self.engine.entitlements(&catalog, id, now);
@@ -146,10 +154,18 @@ impl Player {
             signal_row(value).map_err(|error| error.to_string())?;
         }
         let mut closed: BTreeMap<String, Vec<Line>> = BTreeMap::new();
+        let mut billed: BTreeMap<String, Vec<Bill>> = BTreeMap::new();
         for (key, value) in &rows {
             let serial = u32::from_be_bytes(key[..4].try_into().map_err(|_| "a short key")?);
             let id = self.engine.account_id(serial).ok_or("a row of no account")?;
-            let ledger = usage_row(value).map_err(|error| error.to_string())?;
+            let (ledger, stock) = usage_row(value).map_err(|error| error.to_string())?;
+            if let Some(stock) = stock {
+                let bill = observe::bill(&catalog, &stock);
+                same("what is billed", &u128::from(ledger.used), &bill.billed)?;
+                self.coverage.note(&format!("billed by {}", bill.by.as_str()));
+                billed.entry(id.to_string()).or_default().push(bill);
+                continue;
+            }
             closed.entry(id.to_string()).or_default().push(observe::line(&catalog, &ledger));
         }
         for id in &names {
@@ -159,6 +175,9 @@ impl Player {
                 self.coverage.note("closed window");
             }
             same(&format!("the closed windows of {id}"), &lines, &self.model.closed(id, self.now))?;
+            let mut bills = billed.remove(id).unwrap_or_default();
+            bills.sort();
+            same(&format!("the bills of {id}"), &bills, &self.model.closed_bills(id, self.now))?;
         }
         Ok(())
     }

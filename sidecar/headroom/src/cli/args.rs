@@ -239,6 +239,18 @@ pub(super) enum Question {
     Release(ReservationArgs),
     /// Count usage that happened already
     Record(UseArgs),
+    /// Add to what is allocated, take away from it, or say how much there is
+    Allocate {
+        /// The account's id
+        account: String,
+        /// The feature's name: an allocation
+        feature: String,
+        #[command(flatten)]
+        change: LevelArgs,
+        /// Makes a retry safe: the same key counts once [default: a new one]
+        #[arg(long)]
+        key: Option<String>,
+    },
     /// What was used, by limit and window
     Usage {
         /// The account's id
@@ -269,6 +281,24 @@ pub(super) struct UseArgs {
     /// Makes a retry safe: the same key counts once [default: a new one]
     #[arg(long)]
     pub(super) key: Option<String>,
+}
+
+/// How a level changes: exactly one of them.
+#[derive(Debug, Clone, Copy, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct LevelArgs {
+    /// So many more, if they are allowed
+    #[arg(long, value_name = "UNITS", value_parser = units)]
+    pub(super) add: Option<u64>,
+    /// So many less; when there are not so many, all of them
+    #[arg(long, value_name = "UNITS", value_parser = units)]
+    pub(super) remove: Option<u64>,
+    /// So many in all, if what comes in addition is allowed
+    #[arg(long, value_name = "UNITS", value_parser = units)]
+    pub(super) set: Option<u64>,
+    /// So many in all, because there are: never refused for a limit
+    #[arg(long, value_name = "UNITS", value_parser = units)]
+    pub(super) report: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -370,7 +400,8 @@ pub(super) struct OverrideArgs {
     pub(super) feature: String,
     #[command(flatten)]
     pub(super) instead: Instead,
-    /// For a quota: the included units; for a concurrency: the most at a time
+    /// For a quota: the included units; for a concurrency: the most at a time; for an allocation: the
+    /// most there may be
     #[arg(long, value_name = "UNITS|unlimited", value_parser = included, requires = "limit")]
     pub(super) included: Option<Included>,
     /// For a rate: how many at once [default: what comes back in one period]
@@ -394,7 +425,7 @@ pub(super) struct Instead {
     /// For a config: the value
     #[arg(long, value_name = "JSON", value_parser = json_text)]
     pub(super) value: Option<String>,
-    /// For a quota: the limit's name; for a concurrency: `concurrent`
+    /// For a quota: the limit's name; for a concurrency: `concurrent`; for an allocation: `level`
     #[arg(long, requires = "included")]
     pub(super) limit: Option<String>,
     /// For a rate: how fast, as in "100 per second" or "5 per 10s"

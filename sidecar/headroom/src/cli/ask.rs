@@ -1,8 +1,8 @@
 //! `headroom ask`: a product's questions, by hand.
 
-use headroom_sdk::{Call, Client, Error, Operation, Write};
+use headroom_sdk::{Call, Client, Error, LevelChange, Operation, Write};
 
-use super::args::{AskArgs, Question};
+use super::args::{AskArgs, LevelArgs, Question};
 use super::connect::{self, Ended, Failure};
 use super::show::{self, Report};
 
@@ -70,6 +70,10 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             let call = client.record(usage.account, usage.feature, usage.units);
             Ok(show::recorded(&keyed(full(call), usage.key).await?))
         }
+        Question::Allocate { account, feature, change, key } => {
+            let call = client.allocate(account, feature, level_change(change));
+            Ok(show::allocated(&keyed(full(call), key).await?))
+        }
         Question::Usage { account, feature, since } => {
             let mut windows = Vec::new();
             let mut page_token: Option<String> = None;
@@ -87,6 +91,16 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
         Question::Entitlements { account } => {
             Ok(show::entitlements(&client.list_entitlements(account).await?))
         }
+    }
+}
+
+/// Exactly one of them is given: clap sees to it.
+fn level_change(args: LevelArgs) -> LevelChange {
+    match args {
+        LevelArgs { add: Some(units), .. } => LevelChange::Add(units),
+        LevelArgs { remove: Some(units), .. } => LevelChange::Remove(units),
+        LevelArgs { set: Some(units), .. } => LevelChange::Set(units),
+        LevelArgs { report, .. } => LevelChange::Report(report.unwrap_or_default()),
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 pub(super) use accounts::{account, accounts, backup, clock, reloaded, status};
 pub(super) use decisions::{
-    committed, decision, entitlements, extended, recorded, released, reserved, usage,
+    allocated, committed, decision, entitlements, extended, recorded, released, reserved, usage,
 };
 pub(super) use sinks::{dead_letters, replaying, sinks};
 

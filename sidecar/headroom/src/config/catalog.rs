@@ -4,6 +4,7 @@
 //! tells all. Something harmless stands in for unreadable parts: a problem that is not in the file
 //! would be worse than one that comes a round later.
 
+mod levels;
 mod meters;
 mod places;
 mod policy;
@@ -156,6 +157,7 @@ enum KindWord {
     Quota,
     Concurrency,
     Rate,
+    Allocation,
 }
 
 /// `None` when its kind could not be read.
@@ -164,6 +166,7 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         ("quota", KindWord::Quota),
         ("concurrency", KindWord::Concurrency),
         ("rate", KindWord::Rate),
+        ("allocation", KindWord::Allocation),
         ("switch", KindWord::Switch),
         ("config", KindWord::Config),
     ];
@@ -178,13 +181,14 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
     let kind = match kind {
         Some(KindWord::Quota) => {
             unit = read_unit(reader, fields.optional("unit"));
-            scale = fields
-                .optional("scale")
-                .and_then(|entry| reader.whole_number(entry, 0..=9))
-                .and_then(|scale| u8::try_from(scale).ok())
-                .unwrap_or(0);
+            scale = read_scale(reader, fields.optional("scale"));
             let limits = fields.required("limits").and_then(|entry| read_limits(reader, entry));
             limits.map(|limits| FeatureKindSpec::Quota { limits })
+        }
+        Some(KindWord::Allocation) => {
+            unit = read_unit(reader, fields.optional("unit"));
+            scale = read_scale(reader, fields.optional("scale"));
+            levels::read_allocation(reader, &mut fields)
         }
         Some(word @ (KindWord::Concurrency | KindWord::Rate)) => {
             let (kind, kind_word) = match word {
@@ -209,7 +213,7 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         }
         None => {
             // Whatever it is, its keys are no mistakes.
-            for key in ["unit", "scale", "limits"] {
+            for key in ["unit", "scale", "limits", "billed_by", "window"] {
                 fields.optional(key);
             }
             None
@@ -233,6 +237,13 @@ fn read_offering(reader: &Reader, fields: &mut Fields<'_, '_>) -> Offering {
         is_paused: is_paused.unwrap_or(usual.is_paused),
         rollout_bp: rollout_bp.unwrap_or(usual.rollout_bp),
     }
+}
+
+fn read_scale(reader: &Reader, entry: Option<Entry<'_>>) -> u8 {
+    entry
+        .and_then(|entry| reader.whole_number(entry, 0..=9))
+        .and_then(|scale| u8::try_from(scale).ok())
+        .unwrap_or(0)
 }
 
 fn read_unit(reader: &Reader, entry: Option<Entry<'_>>) -> String {
@@ -415,6 +426,7 @@ fn read_entitlement(
         }
         Some(FeatureKindSpec::Concurrency) => meters::read_concurrency(reader, entry),
         Some(FeatureKindSpec::Rate) => meters::read_rate(reader, entry),
+        Some(FeatureKindSpec::Allocation { .. }) => levels::read_level(reader, entry),
         // The check finds that the feature is unknown, whatever is given.
         None => Some(EntitlementSpec::Switch { on: true }),
     }

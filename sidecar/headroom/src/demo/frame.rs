@@ -217,6 +217,7 @@ mod tests {
                 oldest_units_leave_at: None,
                 grace_until: None,
                 overage_cost: None,
+                billed_units: None,
             }),
             other_limits: vec![],
             config_value: None,

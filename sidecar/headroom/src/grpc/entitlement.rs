@@ -143,6 +143,17 @@ impl EntitlementService for Entitlements {
         self.finish(read, begun).await
     }
 
+    async fn allocate(
+        &self,
+        rq: Request<v1::AllocateRequest>,
+    ) -> Result<Response<Encoded>, Status> {
+        let read = self.shared.clock.read();
+        let begun =
+            self.begin(|out| self.shared.feature(parse::allocate(rq.get_ref(), read.now)?, out));
+        drop(rq);
+        self.finish(read, begun).await
+    }
+
     type DecideStream = DecideStream;
 
     async fn decide(&self, rq: Request<Streaming<Raw>>) -> Result<Response<DecideStream>, Status> {

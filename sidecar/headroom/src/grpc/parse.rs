@@ -1,7 +1,7 @@
 //! Messages into requests: all validation of what clients send.
 
 use headroom_core::catalog::RateSpec;
-use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::decide::{FeatureOp, HoldOp, LevelChange};
 use headroom_core::limits::{HOLD_MS_MAX, UNITS_MAX};
 use headroom_core::rate::Rate;
 use headroom_core::reservation::ReservationId;
@@ -22,8 +22,10 @@ pub const HOLD_MS_DEFAULT: i64 = 60_000;
 /// Operations in one message of a stream. More are refused as a whole.
 pub const OPERATIONS_MAX: usize = 256;
 
-/// How many kinds of operations there are: the tags of `Operation` run from 1 to it.
-const OPERATION_KINDS: u32 = 7;
+/// Whether it is the tag of a kind of `Operation`.
+fn is_operation(tag: u32) -> bool {
+    matches!(tag, 1..=7 | 10)
+}
 
 /// A request and the parts of its answer that cost something.
 #[derive(Debug, Clone, Copy)]
@@ -187,6 +189,23 @@ pub fn record(rq: &v1::RecordRequest, now: Millis) -> Result<Asked<FeatureReques
     feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
 }
 
+/// A change of a level.
+pub fn allocate(
+    rq: &v1::AllocateRequest,
+    now: Millis,
+) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+    use v1::allocate_request::Change;
+    let change = match rq.change {
+        Some(Change::AddUnits(n)) => LevelChange::Add { units: units("add_units", n, 1)? },
+        Some(Change::RemoveUnits(n)) => LevelChange::Remove { units: units("remove_units", n, 1)? },
+        Some(Change::SetUnits(n)) => LevelChange::Set { units: units("set_units", n, 0)? },
+        Some(Change::ReportUnits(n)) => LevelChange::Report { units: units("report_units", n, 0)? },
+        None => return Err(WireError::field("change", "is missing")),
+    };
+    let op = FeatureOp::Allocate { change };
+    feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
+}
+
 /// An extend.
 pub fn extend(rq: &v1::ExtendRequest, now: Millis) -> Result<Asked<HoldRequest<'_>>, WireError> {
     let hold_ms = rq.hold_for.as_ref().map(hold_ms).transpose()?;
@@ -233,7 +252,8 @@ fn one_operation(operation: &[u8]) -> Result<(u32, &[u8]), WireError> {
     let mut found = None;
     for field in FieldsOf::new(operation) {
         let (tag, value) = field?;
-        if let (1..=OPERATION_KINDS, Value::Bytes(request)) = (tag, value)
+        if let Value::Bytes(request) = value
+            && is_operation(tag)
             && found.replace((tag, request)).is_some()
         {
             return Err(WireError::field("operation", "is there more than once"));
@@ -302,6 +322,31 @@ mod tests {
         for wrong in ["", "rsv_", "rsv_+1", "rsv_01", "rsv_FF", "1", "rsv_fffffffffffffffff"] {
             assert!(reservation(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_level_is_changed_in_one_of_four_ways() {
+        use v1::allocate_request::Change;
+        let of = |change| {
+            let rq = v1::AllocateRequest {
+                account: "a".to_owned(),
+                feature: "storage".to_owned(),
+                idempotency_key: "k".to_owned(),
+                change,
+                include: None,
+            };
+            allocate(&rq, Millis(0)).map(|asked| asked.request.op)
+        };
+        let op = |change| Ok(FeatureOp::Allocate { change });
+        assert_eq!(of(Some(Change::AddUnits(1))), op(LevelChange::Add { units: 1 }));
+        assert_eq!(of(Some(Change::RemoveUnits(2))), op(LevelChange::Remove { units: 2 }));
+        assert_eq!(of(Some(Change::SetUnits(0))), op(LevelChange::Set { units: 0 }));
+        assert_eq!(of(Some(Change::ReportUnits(0))), op(LevelChange::Report { units: 0 }));
+        let wrong = [Change::AddUnits(0), Change::RemoveUnits(0), Change::SetUnits(-1)];
+        for change in wrong.into_iter().chain([Change::ReportUnits(1 << 53)]) {
+            assert!(of(Some(change)).is_err(), "{change:?}");
+        }
+        assert_eq!(problem_of(of(None)), "change: is missing");
     }
 
     #[test]

@@ -74,6 +74,11 @@ pub fn response(
         }
         Operation::Release => out.uint(2, amounts.units),
         Operation::Record => out.uint(2, amounts.debt_units),
+        Operation::Allocate => {
+            out.uint(if amounts.lowered { 3 } else { 2 }, amounts.units);
+            out.bool(4, amounts.clamped);
+            out.uint(5, amounts.debt_units);
+        }
     }
 }
 
@@ -229,6 +234,7 @@ fn put_limit_state(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) 
             put_timestamp(out, 21, state.frees_at());
         }
     }
+    out.optional_uint(30, state.billed_units());
 }
 
 /// One limit, for lists. Made from the same fields, so that there is one place that says what a

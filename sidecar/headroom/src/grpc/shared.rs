@@ -82,6 +82,7 @@ impl Shared {
             FeatureOp::Consume { .. } => Operation::Consume,
             FeatureOp::Reserve { .. } | FeatureOp::ReserveCharging { .. } => Operation::Reserve,
             FeatureOp::Record { .. } => Operation::Record,
+            FeatureOp::Allocate { .. } => Operation::Allocate,
         };
         Ok(self.answer(operation, &catalog, (rq.account, rq.now), asked.include, &reply, out))
     }

@@ -126,7 +126,10 @@ impl From<EngineError> for WireError {
     fn from(error: EngineError) -> WireError {
         let reason = match &error {
             EngineError::Op(
-                OpError::WrongFeatureKind | OpError::SlotsAreHeld | OpError::RateIsConsumed,
+                OpError::WrongFeatureKind
+                | OpError::SlotsAreHeld
+                | OpError::RateIsConsumed
+                | OpError::NoLevel { .. },
             ) => ErrorReason::WrongFeatureKind,
             EngineError::Op(OpError::CounterFull) => ErrorReason::CounterFull,
             EngineError::Op(OpError::UnknownReservation) => ErrorReason::UnknownReservation,

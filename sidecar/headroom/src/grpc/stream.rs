@@ -171,6 +171,10 @@ impl DecideStream {
                 let rq = v1::RecordRequest::decode(rq)?;
                 shared.feature(parse::record(&rq, now)?, out)
             }
+            10 => {
+                let rq = v1::AllocateRequest::decode(rq)?;
+                shared.feature(parse::allocate(&rq, now)?, out)
+            }
             _ => Err(WireError::field("operation", "is missing")),
         })
     }

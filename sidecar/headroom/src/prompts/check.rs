@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use headroom_core::catalog::{
-    CONCURRENT_LIMIT, CatalogSpec, FeatureKindSpec, FeatureSpec, PromptSpec, RATE_LIMIT, Scenario,
-    SpecProblem,
+    CONCURRENT_LIMIT, CatalogSpec, FeatureKindSpec, FeatureSpec, LEVEL_LIMIT, PromptSpec,
+    RATE_LIMIT, Scenario, SpecProblem,
 };
 use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
@@ -162,6 +162,15 @@ impl Trial<'_> {
                 // Slots have no end, a bucket is full again at some time; neither has a pace.
                 (Scenario::NearLimit | Scenario::LimitHit, FeatureKindSpec::Concurrency) => {
                     let facts = sample_of(feature, CONCURRENT_LIMIT, false, false);
+                    let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
+                    cases.entry((true, false, false, is_offered)).or_insert(facts);
+                }
+                // A level never ends and has no pace, either.
+                (
+                    Scenario::NearLimit | Scenario::LimitHit | Scenario::Grace,
+                    FeatureKindSpec::Allocation { .. },
+                ) => {
+                    let facts = sample_of(feature, LEVEL_LIMIT, false, false);
                     let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
                     cases.entry((true, false, false, is_offered)).or_insert(facts);
                 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use headroom_core::catalog::{CONCURRENT_LIMIT, CatalogSpec, EntitlementSpec, Price, RATE_LIMIT};
+use headroom_core::catalog::{
+    CONCURRENT_LIMIT, CatalogSpec, EntitlementSpec, LEVEL_LIMIT, Price, RATE_LIMIT,
+};
 use headroom_core::time::Millis;
 use jiff::tz::TimeZone;
 use minijinja::value::{Enumerator, Object, Value};
@@ -79,6 +81,7 @@ impl Offer {
                 EntitlementSpec::Rate { rate } => {
                     put(RATE_LIMIT, rate.map(|rate| rate.burst_units));
                 }
+                EntitlementSpec::Allocation { limit } => put(LEVEL_LIMIT, limit.included_units),
                 EntitlementSpec::Switch { .. } | EntitlementSpec::Config { .. } => {}
             }
         }

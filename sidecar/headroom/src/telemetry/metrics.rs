@@ -44,10 +44,12 @@ pub enum Operation {
     Release,
     /// Record.
     Record,
+    /// Allocate.
+    Allocate,
 }
 
 impl Operation {
-    pub(super) const ALL: [Operation; 7] = [
+    pub(super) const ALL: [Operation; 8] = [
         Operation::Check,
         Operation::Consume,
         Operation::Reserve,
@@ -55,6 +57,7 @@ impl Operation {
         Operation::Commit,
         Operation::Release,
         Operation::Record,
+        Operation::Allocate,
     ];
 
     pub(super) fn label(self) -> &'static str {
@@ -66,6 +69,7 @@ impl Operation {
             Operation::Commit => "commit",
             Operation::Release => "release",
             Operation::Record => "record",
+            Operation::Allocate => "allocate",
         }
     }
 }

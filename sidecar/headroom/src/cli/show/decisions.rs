@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT};
 use headroom_sdk::{
-    Committed, Decision, Entitlement, Entitlements, Extended, LimitState, Projection,
-    ProjectionState, Prompt, Recorded, Released, Reserved, UsageWindow,
+    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Extended,
+    LimitState, Projection, ProjectionState, Prompt, Recorded, Released, Reserved, UsageWindow,
 };
 use serde_json::{Value, json};
 
@@ -91,6 +91,30 @@ pub(in super::super) fn recorded(recorded: &Recorded) -> Report {
     report
 }
 
+/// The answer to Allocate.
+pub(in super::super) fn allocated(allocated: &Allocated) -> Report {
+    let mut report = decision(&allocated.decision);
+    let units = |units: u64| display_units(units, 0);
+    let mut lines = Vec::new();
+    if allocated.added_units > 0 {
+        lines.push(format!("added: {}", units(allocated.added_units)));
+    }
+    if allocated.removed_units > 0 || allocated.clamped {
+        let rest = if allocated.clamped { ", which was all there was" } else { "" };
+        lines.push(format!("removed: {}{rest}", units(allocated.removed_units)));
+    }
+    if allocated.debt_units > 0 {
+        lines.push(format!("debt: {}", units(allocated.debt_units)));
+    }
+    lines.push(std::mem::take(&mut report.text));
+    report.text = lines.join("\n");
+    report.json["added_units"] = json!(allocated.added_units);
+    report.json["removed_units"] = json!(allocated.removed_units);
+    report.json["clamped"] = json!(allocated.clamped);
+    report.json["debt_units"] = json!(allocated.debt_units);
+    report
+}
+
 /// What was used.
 pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
     let head = ["FEATURE", "LIMIT", "USED", "RESERVED", "DEBT", "FROM", "TO", "STATE"];
@@ -109,7 +133,7 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
                 (true, Some(at)) => format!("counts until {}", instant(at)),
                 (true, _) => "closed".to_owned(),
                 (false, _) => "current".to_owned(),
-            },
+            } + &window.allocation.map_or_else(String::new, allocation_text),
         ]);
     }
     let json = windows.iter().map(|window| {
@@ -123,10 +147,28 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
             "window_end": json_instant(window.window_end),
             "closed": window.closed,
             "counts_until": json_instant(window.counts_until),
+            "allocation": window.allocation.map(|allocation| json!({
+                "billed_by": word(allocation.billed_by.as_str_name(), "BILLED_BY_"),
+                "level_units": allocation.level_units,
+                "peak_units": allocation.peak_units,
+                "average_units": allocation.average_units,
+            })),
         })
     });
     let text = if windows.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
     Report::new(text, json!({ "windows": json.collect::<Vec<_>>() }))
+}
+
+/// What a billing window comes to, and by what it is billed.
+fn allocation_text(allocation: AllocationUsage) -> String {
+    let units = |units: u64| display_units(units, 0);
+    format!(
+        ", level {}, peak {}, average {}, billed by {}",
+        units(allocation.level_units),
+        units(allocation.peak_units),
+        units(allocation.average_units),
+        word(allocation.billed_by.as_str_name(), "BILLED_BY_"),
+    )
 }
 
 /// What an account may use.
@@ -246,6 +288,9 @@ fn limit_row(limit: &LimitState) -> Vec<String> {
     {
         notes.push(format!("{} of grace left", units(left)));
     }
+    if let Some(billed) = limit.billed_units {
+        notes.push(format!("{} billed so far", units(billed)));
+    }
     if let Some(at) = limit.grace_until {
         notes.push(format!("grace until {}", instant(at)));
     }
@@ -253,7 +298,7 @@ fn limit_row(limit: &LimitState) -> Vec<String> {
         notes.push(format!("{} debt", units(limit.debt_units)));
     }
     match (limit.window_start, limit.frees_at()) {
-        _ if is_slots => {}
+        _ if is_slots || limit.billed_units.is_some() => {}
         (_, Some(at)) if limit.limit == RATE_LIMIT => {
             notes.push(format!("full at {}", instant(at)));
         }
@@ -369,6 +414,7 @@ fn limit_json(limit: &LimitState) -> Value {
         "limit_revision": limit.limit_revision,
         "sliding": limit.sliding,
         "oldest_units_leave_at": json_instant(limit.oldest_units_leave_at),
+        "billed_units": limit.billed_units,
     })
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::server;
 use crate::config::sinks::NoSecrets;
+use headroom_core::stock::BilledBy;
 use headroom_core::window::{Every, SpanUnit};
 
 fn report(text: &str) -> String {
@@ -144,8 +145,8 @@ fn one_mistake_is_one_problem() {
         "kind: quota",
         "kind: qota",
         concat!(
-            "c:5:11: `kind` must be `quota`, `concurrency`, `rate`, `switch` or `config`, found ",
-            "`qota`, did you mean `quota`?",
+            "c:5:11: `kind` must be `quota`, `concurrency`, `rate`, `allocation`, `switch` or ",
+            "`config`, found `qota`, did you mean `quota`?",
         ),
     );
     check(
@@ -340,6 +341,85 @@ fn one_mistake_in_slots_or_a_rate_is_one_problem() {
         "api_tier_exceeded",
         "api_tier_exeeded",
         "c:10:12: unknown key `api_tier_exeeded`, did you mean `api_tier_exceeded`?",
+    );
+}
+
+/// A good catalog with things that exist; each test changes one thing.
+const LEVELS: &str = "\
+features:
+  storage: { name: Storage, kind: allocation, unit: GB, scale: 3, billed_by: peak, window: billing }
+  projects: { name: Projects, kind: allocation }
+plans:
+  free:
+    name: Free
+    entitlements:
+      storage: { included: 10_000, soft_limits: [80%], policy: block }
+      projects: { included: unlimited }
+";
+
+#[test]
+fn allocations_are_read() {
+    let spec = parse("c", LEVELS.as_bytes(), &NoSecrets).unwrap().spec;
+    let window = WindowRule::Billing { months: 1 };
+    let kind = |billed_by| FeatureKindSpec::Allocation { billed_by, window };
+    assert_eq!(spec.features[0].kind, kind(BilledBy::Peak));
+    assert_eq!((spec.features[0].unit.as_str(), spec.features[0].scale), ("GB", 3));
+    assert_eq!(spec.features[1].kind, kind(BilledBy::Average));
+    let given = |included_units, soft_limits_bp, policy| EntitlementSpec::Allocation {
+        limit: PlanLimitSpec {
+            limit: "level".into(),
+            included_units,
+            soft_limits_bp,
+            policy,
+            terms: LimitTerms::default(),
+        },
+    };
+    let expected = [
+        ("storage".to_owned(), given(Some(10_000), vec![8_000], Policy::Block)),
+        ("projects".to_owned(), given(None, vec![], Policy::Unlimited)),
+    ];
+    assert_eq!(spec.plans[0].entitlements, expected);
+}
+
+#[test]
+fn one_mistake_in_an_allocation_is_one_problem() {
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(LEVELS.contains(from), "{from}");
+        assert_eq!(report(&LEVELS.replacen(from, to, 1)), expected, "{to}");
+    }
+    check(
+        "billed_by: peak",
+        "billed_by: peek",
+        "c:2:78: `billed_by` must be `peak`, `average` or `end`, found `peek`, did you mean `peak`?",
+    );
+    check(
+        "window: billing",
+        "window: { calendar: month }",
+        "c:2:92: an allocation never resets; it is measured over billing windows: `billing`, or \
+         `{billing: \"3 months\"}`",
+    );
+    check(
+        "window: billing",
+        "limits: {}",
+        "c:2:84: an allocation has no `limits`, only a quota has",
+    );
+    check("included: 10_000, ", "", "c:8:7: the key `included` is missing");
+    check(
+        "policy: block",
+        "policy: blok",
+        "c:8:64: `policy` must be `block`, `{grace: 10%}`, `{grace: {up_to: 10%, for: 3 days}}`, \
+         `overage` or `unlimited`, found `blok`, did you mean `block`?",
+    );
+    check(
+        "policy: block",
+        "policy: block, debt: carry",
+        "c:8:71: an allocation has no next window that debt could be carried into: leave `debt` out",
+    );
+    check(
+        "storage: { included: 10_000, soft_limits: [80%], policy: block }",
+        "storage: 10_000",
+        "c:8:16: `storage` must be a mapping with `included`, found `10_000`",
     );
 }
 

@@ -3,8 +3,9 @@
 use headroom_core::catalog::FeatureKind;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
+use headroom_core::stock::{BilledBy, Stock};
 use headroom_core::time::Millis;
-use headroom_engine::digest::{after_prefix, usage_prefix, usage_row};
+use headroom_engine::digest::{after_prefix, billed, usage_prefix, usage_row};
 use headroom_engine::ports::{ArchiveError, Table};
 use headroom_proto::v1;
 
@@ -40,6 +41,7 @@ pub(super) fn entitlements(
                     FeatureKind::Quota { .. } => v1::FeatureKind::Quota,
                     FeatureKind::Concurrency { .. } => v1::FeatureKind::Concurrency,
                     FeatureKind::Rate { .. } => v1::FeatureKind::Rate,
+                    FeatureKind::Allocation { .. } => v1::FeatureKind::Allocation,
                 }
                 .into(),
                 allowed: one.decision.verdict.is_allowed(),
@@ -88,7 +90,19 @@ pub(super) fn usage(
     };
     let view = service.shared.engine.usage(account, now);
     let view = view.ok_or_else(|| unknown_account(account))?;
-    let window = |ledger: &Ledger| usage_window(&catalog, ledger, now);
+    // An allocation's level never resets; what is listed is its billing window.
+    let stock_of = |ledger: &Ledger| {
+        let mut stocks = view.stocks.iter();
+        stocks.find(|stock| stock.limit == ledger.limit && stock.feature == ledger.feature)
+    };
+    let window = |ledger: &Ledger| match stock_of(ledger) {
+        None => usage_window(&catalog, ledger, None, now),
+        Some(stock) => {
+            let Ledger { reserved, debt, holds, .. } = *ledger;
+            let ledger = Ledger { reserved, debt, holds, ..billed(stock) };
+            usage_window(&catalog, &ledger, Some(stock), now)
+        }
+    };
     let is_wanted = |ledger: &Ledger| {
         only.is_none_or(|feature: NameId| ledger.feature == feature)
             && (now < counts_until(&catalog, ledger)
@@ -118,10 +132,10 @@ pub(super) fn usage(
             from = [last.as_slice(), &[0]].concat();
             let was_last = rows.len() < PAGE_MAX;
             for (key, value) in rows {
-                let ledger = usage_row(&value)
+                let (ledger, stock) = usage_row(&value)
                     .map_err(|e| WireError::new(v1::ErrorReason::Internal, e.to_string()))?;
                 if is_wanted(&ledger) {
-                    response.windows.push(usage_window(&catalog, &ledger, now));
+                    response.windows.push(usage_window(&catalog, &ledger, stock.as_ref(), now));
                 }
                 if response.windows.len() >= page_size {
                     response.next_page_token = hex(&key);
@@ -139,6 +153,7 @@ pub(super) fn usage(
 fn usage_window(
     catalog: &headroom_core::catalog::Catalog,
     ledger: &Ledger,
+    stock: Option<&Stock>,
     now: Millis,
 ) -> v1::UsageWindow {
     let counts_until = counts_until(catalog, ledger);
@@ -153,6 +168,22 @@ fn usage_window(
         closed: ledger.window.end() <= now,
         counts_until: (now < counts_until && counts_until != ledger.window.end())
             .then(|| present::timestamp(counts_until)),
+        allocation: stock.map(allocation),
+    }
+}
+
+/// What a billing window of an allocation comes to.
+fn allocation(stock: &Stock) -> v1::AllocationUsage {
+    let billed_by = match stock.rule.billed_by {
+        BilledBy::Peak => v1::BilledBy::Peak,
+        BilledBy::Average => v1::BilledBy::Average,
+        BilledBy::End => v1::BilledBy::End,
+    };
+    v1::AllocationUsage {
+        billed_by: billed_by.into(),
+        level_units: present::int(stock.level_units),
+        peak_units: present::int(stock.peak_units),
+        average_units: present::int(stock.average_units()),
     }
 }
 
