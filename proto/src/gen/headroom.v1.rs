@@ -8,6 +8,9 @@ pub struct Origin {
     /// The plan in force; also set when an override of the account replaces the plan's entitlement.
     #[prost(string, tag = "2")]
     pub plan: ::prost::alloc::string::String,
+    /// The version of that plan, from 1.
+    #[prost(int32, tag = "3")]
+    pub plan_version: i32,
 }
 /// Include asks for parts of an answer that cost something to make.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -782,6 +785,9 @@ pub struct Trial {
     /// When it ends, excluded.
     #[prost(message, optional, tag = "2")]
     pub ends_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// In answers: the version of the plan.
+    #[prost(int32, tag = "3")]
+    pub plan_version: i32,
 }
 /// ScheduledPlan is a plan from an instant on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -792,6 +798,9 @@ pub struct ScheduledPlan {
     /// From when on, included.
     #[prost(message, optional, tag = "2")]
     pub starts_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// In answers: the version of the plan.
+    #[prost(int32, tag = "3")]
+    pub plan_version: i32,
 }
 /// Account is one paying customer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -836,6 +845,12 @@ pub struct Account {
     /// the one that was bought.
     #[prost(string, tag = "13")]
     pub plan_in_force: ::prost::alloc::string::String,
+    /// The version of the plan that was bought, from 1.
+    #[prost(int32, tag = "14")]
+    pub plan_version: i32,
+    /// The version of the plan that decides now.
+    #[prost(int32, tag = "15")]
+    pub plan_in_force_version: i32,
 }
 /// PutSubscriptionRequest puts an account on a plan. It says all of the subscription: add-ons, trial
 /// and scheduled plans that it does not name are gone.
@@ -844,7 +859,8 @@ pub struct PutSubscriptionRequest {
     /// The account.
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
-    /// The plan's name in the catalog.
+    /// The plan's name in the catalog. An account that is on the plan keeps its version, any other gets
+    /// the version that is sold. "team@2" names a version; so may the plans of a trial and of scheduled.
     #[prost(string, tag = "2")]
     pub plan: ::prost::alloc::string::String,
     /// The instant billing windows are counted from. Absent: as it was, or now for a new account.
@@ -872,6 +888,30 @@ pub struct PutSubscriptionResponse {
     /// The account.
     #[prost(message, optional, tag = "1")]
     pub account: ::core::option::Option<Account>,
+}
+/// MovePlanRequest says which accounts to move where.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MovePlanRequest {
+    /// The plan's name in the catalog.
+    #[prost(string, tag = "1")]
+    pub plan: ::prost::alloc::string::String,
+    /// The version to move to.
+    #[prost(int32, tag = "2")]
+    pub to_version: i32,
+    /// Only this account. Empty: every account that is on another version.
+    #[prost(string, tag = "3")]
+    pub account: ::prost::alloc::string::String,
+    /// Only count.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+}
+/// MovePlanResponse says how many accounts that is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MovePlanResponse {
+    /// Accounts moved, or that would be: those on another version of the plan now, on trial, or from a day
+    /// to come.
+    #[prost(int64, tag = "1")]
+    pub accounts: i64,
 }
 /// SetAccountStatusRequest suspends an account or lets it go on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -990,6 +1030,23 @@ pub struct ReloadCatalogResponse {
     /// False when the file says what was in force already.
     #[prost(bool, tag = "2")]
     pub changed: bool,
+}
+/// CheckCatalogRequest has a catalog.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckCatalogRequest {
+    /// The text of a catalog file.
+    #[prost(string, tag = "1")]
+    pub catalog: ::prost::alloc::string::String,
+}
+/// CheckCatalogResponse says what is wrong with it here.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckCatalogResponse {
+    /// Everything that a reload would refuse, as "catalog:14:5: unknown key". Empty: it is good.
+    #[prost(string, repeated, tag = "1")]
+    pub problems: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What does no harm: migrations that are not needed any more.
+    #[prost(string, repeated, tag = "2")]
+    pub hints: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// GetStatusRequest has nothing to ask.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1369,6 +1426,31 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "PutSubscription"));
             self.inner.unary(req, path, codec).await
         }
+        /// MovePlan moves accounts to a version of the plan that they are on. What was used stays used.
+        pub async fn move_plan(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MovePlanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MovePlanResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/MovePlan",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "MovePlan"));
+            self.inner.unary(req, path, codec).await
+        }
         /// SetAccountStatus suspends an account or lets it go on.
         pub async fn set_account_status(
             &mut self,
@@ -1544,6 +1626,31 @@ pub mod admin_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "ReloadCatalog"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// CheckCatalog says what ReloadCatalog would say of a catalog, and changes nothing.
+        pub async fn check_catalog(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckCatalogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckCatalogResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/CheckCatalog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "CheckCatalog"));
             self.inner.unary(req, path, codec).await
         }
         /// GetStatus shows how the sidecar is.
@@ -1746,6 +1853,14 @@ pub mod admin_service_server {
             tonic::Response<super::PutSubscriptionResponse>,
             tonic::Status,
         >;
+        /// MovePlan moves accounts to a version of the plan that they are on. What was used stays used.
+        async fn move_plan(
+            &self,
+            request: tonic::Request<super::MovePlanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MovePlanResponse>,
+            tonic::Status,
+        >;
         /// SetAccountStatus suspends an account or lets it go on.
         async fn set_account_status(
             &self,
@@ -1802,6 +1917,14 @@ pub mod admin_service_server {
             request: tonic::Request<super::ReloadCatalogRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ReloadCatalogResponse>,
+            tonic::Status,
+        >;
+        /// CheckCatalog says what ReloadCatalog would say of a catalog, and changes nothing.
+        async fn check_catalog(
+            &self,
+            request: tonic::Request<super::CheckCatalogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckCatalogResponse>,
             tonic::Status,
         >;
         /// GetStatus shows how the sidecar is.
@@ -1969,6 +2092,51 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PutSubscriptionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/MovePlan" => {
+                    #[allow(non_camel_case_types)]
+                    struct MovePlanSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::MovePlanRequest>
+                    for MovePlanSvc<T> {
+                        type Response = super::MovePlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MovePlanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::move_plan(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MovePlanSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -2285,6 +2453,51 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReloadCatalogSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/CheckCatalog" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckCatalogSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::CheckCatalogRequest>
+                    for CheckCatalogSvc<T> {
+                        type Response = super::CheckCatalogResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckCatalogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::check_catalog(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckCatalogSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3119,6 +3332,9 @@ pub struct ListEntitlementsResponse {
     /// True when the sidecar runs on a test clock.
     #[prost(bool, tag = "5")]
     pub test_clock: bool,
+    /// The version of the plan in force, from 1.
+    #[prost(int32, tag = "6")]
+    pub plan_version: i32,
 }
 /// GetUsageRequest names an account and, if wanted, a feature.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

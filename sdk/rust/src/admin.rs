@@ -62,6 +62,25 @@ impl AdminClient {
         account(self.within_deadline(client.put_subscription(request)).await?.account)
     }
 
+    /// Moves accounts to a version of the plan that they are on: one, or all that are on another. Says
+    /// how many that is; with `dry_run` it is only counted.
+    pub async fn move_plan(
+        &self,
+        plan: impl Into<String>,
+        to_version: u32,
+        account_id: Option<&str>,
+        dry_run: bool,
+    ) -> Result<u64, Error> {
+        let request = v1::MovePlanRequest {
+            plan: plan.into(),
+            to_version: i32::try_from(to_version).unwrap_or(i32::MAX),
+            account: account_id.unwrap_or_default().to_owned(),
+            dry_run,
+        };
+        let response = self.within_deadline(self.client.clone().move_plan(request)).await?;
+        Ok(response.accounts.cast_unsigned())
+    }
+
     /// Suspends an account or lets it go on.
     pub async fn set_account_status(
         &self,
@@ -137,6 +156,15 @@ impl AdminClient {
     pub async fn reload_catalog(&self) -> Result<v1::ReloadCatalogResponse, Error> {
         let request = v1::ReloadCatalogRequest {};
         self.within_deadline(self.client.clone().reload_catalog(request)).await
+    }
+
+    /// Says what a reload would say of a catalog's text, and changes nothing.
+    pub async fn check_catalog(
+        &self,
+        catalog: impl Into<String>,
+    ) -> Result<v1::CheckCatalogResponse, Error> {
+        let request = v1::CheckCatalogRequest { catalog: catalog.into() };
+        self.within_deadline(self.client.clone().check_catalog(request)).await
     }
 
     /// Shows how the sidecar is.

@@ -123,6 +123,8 @@ pub struct Origin {
     pub kind: OriginKind,
     /// The plan in force.
     pub plan: String,
+    /// Its version, from 1.
+    pub plan_version: u32,
 }
 
 /// When a limit is reached if the account goes on at its pace.
@@ -262,6 +264,8 @@ pub struct Entitlements {
     pub entitlements: Vec<Entitlement>,
     /// The plan in force.
     pub plan: String,
+    /// Its version, from 1.
+    pub plan_version: u32,
     /// The catalog revision they come from.
     pub catalog_revision: i64,
     /// The instant they are of.

@@ -10,12 +10,14 @@ use foldhash::fast::FixedState;
 
 use crate::ledger::Ledger;
 use crate::limits;
+use crate::migrate::Migration;
 use crate::names::{NameId, Names};
 use crate::policy::LimitTerms;
 use crate::rate::Rate;
 use crate::resolve;
 use crate::signal::SignalSwitches;
 use crate::stock::{BilledBy, StockRule};
+use crate::versions;
 use crate::window::WindowRule;
 
 /// The name of the one limit of a concurrency feature. No limit of a quota may have it.
@@ -230,6 +232,9 @@ pub struct Price {
 pub struct PlanSpec {
     /// Its name for programs.
     pub plan: String,
+    /// Its version, from 1. Of several plans of one name the one with the highest is sold; the others
+    /// are for accounts that bought them. An add-on has version 1.
+    pub version: u32,
     /// Its name for people.
     pub name: String,
     /// What it costs. `None`: on request.
@@ -305,6 +310,8 @@ pub struct CatalogSpec {
     pub prompts: Vec<PromptSpec>,
     /// Which signals are raised.
     pub signals: SignalSwitches,
+    /// What may be lost against the catalog before this one.
+    pub migrations: Vec<Migration>,
 }
 
 /// One thing wrong with a catalog.
@@ -583,10 +590,12 @@ pub struct Feature {
 /// A plan, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Its number.
+    /// The number of its name and version.
     pub id: NameId,
     /// Its name for programs.
     pub plan: Arc<str>,
+    /// Its version.
+    pub version: u32,
     /// Its name for people.
     pub name: Arc<str>,
     /// What it costs.
@@ -641,6 +650,7 @@ pub struct Catalog {
     plan_by_id: Vec<Option<PlanIx>>,
     addon_by_id: Vec<Option<usize>>,
     feature_by_id: Vec<Option<FeatureIx>>,
+    migrations: Vec<Migration>,
     // Tells the reservations of slots, also when their feature has left or changed its kind.
     concurrent_limit: Option<NameId>,
     // Tells the ledgers of levels, alike.
@@ -683,14 +693,22 @@ impl Catalog {
         self.feature_by_id.get(id.0 as usize).copied().flatten()
     }
 
-    /// The plan of this number.
+    /// The plan of this number: of this version, or the one that accounts of it are moved to.
     pub fn plan_of(&self, id: NameId) -> Option<PlanIx> {
         self.plan_by_id.get(id.0 as usize).copied().flatten()
     }
 
-    /// The plan of this name.
+    /// The plan of this name, in the version that is sold; or of this name and version, as `team@2`.
     pub fn plan_named(&self, plan: &str) -> Option<PlanIx> {
-        self.plans.iter().position(|known| &*known.plan == plan).map(PlanIx)
+        versions::find(&self.plans, plan).map(PlanIx)
+    }
+
+    /// The name and the version that a plan's number stands for, also of one that has left.
+    pub fn plan_name(&self, id: NameId) -> (&str, u32) {
+        match self.plan_of(id) {
+            Some(ix) => (&self.plans[ix.0].plan, self.plans[ix.0].version),
+            None => versions::split(self.names.text(id)),
+        }
     }
 
     /// A feature of this catalog.
@@ -708,7 +726,7 @@ impl Catalog {
         &self.features
     }
 
-    /// All plans, in the order written.
+    /// All plans, in the order written; versions that are not sold any more come last.
     pub fn plans(&self) -> &[Plan] {
         &self.plans
     }
@@ -732,6 +750,11 @@ impl Catalog {
     /// All prompts, in the order written.
     pub fn prompts(&self) -> &[Prompt] {
         &self.prompts
+    }
+
+    /// What may be lost against the catalog before this one.
+    pub fn migrations(&self) -> &[Migration] {
+        &self.migrations
     }
 
     /// The name of every concurrency's limit. `None`: no catalog so far had one.
@@ -762,23 +785,25 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
             entitlements[ix] = Some(number_entitlement(entitlement, &features[ix], names));
         }
         Plan {
-            id: names.intern(&plan.plan),
+            id: names.intern(&versions::join(&plan.plan, plan.version)),
             plan: plan.plan.into(),
+            version: plan.version,
             name: plan.name.into(),
             price: plan.price,
             entitlements,
         }
     };
     let plans: Vec<Plan> = spec.plans.into_iter().map(|plan| number_plan(plan, names)).collect();
+    let plans = versions::put_sold_first(plans);
     let addons: Vec<Plan> =
         spec.addons.into_iter().map(|addon| number_plan(addon, names)).collect();
-    let plan_ix = |name: &str| plans.iter().position(|plan| &*plan.plan == name).map(PlanIx);
+    let plan_ix = |name: &str| versions::find(&plans, name).map(PlanIx);
     let prompts = spec
         .prompts
         .into_iter()
         .map(|prompt| Prompt {
             feature: prompt.feature.as_deref().and_then(feature_ix).map(FeatureIx),
-            plans: prompt.plans.iter().map(|plan| names.intern(plan)).collect(),
+            plans: versions::all_of(&plans, &prompt.plans),
             offer: prompt.offer.as_deref().and_then(plan_ix),
             spec: prompt,
         })
@@ -792,6 +817,14 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
     let mut plan_by_id = vec![None; names.len()];
     for (ix, plan) in plans.iter().enumerate() {
         plan_by_id[plan.id.0 as usize] = Some(PlanIx(ix));
+    }
+    for migration in &spec.migrations {
+        // Accounts are moved one by one; until its turn an account is on its new plan by this.
+        if let Migration::MovePlan { from, to } = migration
+            && let Some(from) = names.get(&versions::canonical(from))
+        {
+            plan_by_id[from.0 as usize] = plan_ix(to);
+        }
     }
     let mut addon_by_id = vec![None; names.len()];
     for (ix, addon) in addons.iter().enumerate() {
@@ -808,6 +841,7 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
         prompts,
         feature_by_name,
         names: names.clone(),
+        migrations: spec.migrations,
         plan_by_id,
         addon_by_id,
         feature_by_id,

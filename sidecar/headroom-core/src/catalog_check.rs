@@ -6,6 +6,7 @@
 
 mod levels;
 mod meters;
+mod migrations;
 mod prompts;
 mod terms;
 
@@ -17,6 +18,7 @@ use crate::catalog::{
     Policy, Price, ROLLOUT_ALL_BP, SpecProblem,
 };
 use crate::limits;
+use crate::versions;
 use crate::window::{Every, SpanUnit, WindowRule};
 
 /// Longest name, for programs and for people. The same bound as for account ids.
@@ -46,6 +48,7 @@ pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
     let names = Names {
         features: spec.features.iter().map(|f| (f.feature.as_str(), f)).collect(),
         plans: spec.plans.iter().map(|p| p.plan.as_str()).collect(),
+        versions: spec.plans.iter().map(|p| (p.plan.as_str(), p.version)).collect(),
     };
     check_features(&mut report, &spec.features);
     check_plans(&mut report, "plans", &spec.plans, &names);
@@ -54,6 +57,7 @@ pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
         check_plan_name(&mut report, &["default_plan"], plan, &names);
     }
     prompts::check_prompts(&mut report, &spec.prompts, &names);
+    migrations::check_migrations(&mut report, spec, &names);
     report.problems
 }
 
@@ -61,6 +65,7 @@ pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
 struct Names<'a> {
     features: BTreeMap<&'a str, &'a FeatureSpec>,
     plans: BTreeSet<&'a str>,
+    versions: BTreeSet<(&'a str, u32)>,
 }
 
 struct Report {
@@ -230,20 +235,24 @@ fn check_every(report: &mut Report, path: &[&str], window: WindowRule, every: Ev
 fn check_plans(report: &mut Report, list: &str, plans: &[PlanSpec], names: &Names<'_>) {
     report.at_most(&[list], list, plans.len(), limits::CATALOG_ITEMS_MAX);
     let what = if list == "addons" { "add-on" } else { "plan" };
+    let sold = versions::sold(plans.iter().map(|plan| (plan.plan.as_str(), plan.version)));
     let mut seen = BTreeSet::new();
     for plan in plans {
-        let path = [list, &plan.plan];
-        report.program_name(&path, &plan.plan);
-        if !seen.insert(&plan.plan) {
-            report.say(&path, format_args!("{what} `{}` is defined twice", plan.plan));
+        let version = plan.version.to_string();
+        let own_path = migrations::path_of(list, plan, &sold, &version);
+        let path = &own_path[..];
+        report.program_name(&[list, &plan.plan], &plan.plan);
+        migrations::check_version(report, path, what, plan);
+        if !seen.insert((&plan.plan, plan.version)) {
+            report.say(path, format_args!("{what} `{}` is defined twice", plan.plan));
         }
-        report.people_name(&[&path[..], &["name"]].concat(), &plan.name);
+        report.people_name(&[path, &["name"]].concat(), &plan.name);
         if let Some(price) = &plan.price {
-            check_price(report, &path, price);
+            check_price(report, path, price);
         }
         let mut seen = BTreeSet::new();
         for (feature, entitlement) in &plan.entitlements {
-            let path = [list, &plan.plan, "entitlements", feature];
+            let path = [path, &["entitlements", feature]].concat();
             if !seen.insert(feature) {
                 report.say(&path, format_args!("feature `{feature}` is entitled twice"));
             }

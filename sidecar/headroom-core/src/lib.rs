@@ -7,6 +7,7 @@
 //!   only place that changes it, by applying [`effect`]s.
 //! - [`window`] cuts time, [`ledger`] counts in it, [`resolve`] says what a limit is for an account.
 //! - [`rate`] is the arithmetic of token buckets, [`stock`] that of levels over a billing window.
+//! - [`versions`] of a plan are plans of their own; [`migrate`] is what a new catalog would take away.
 //! - [`catalog`] is what can be sold; [`projection`], [`prompt`] and [`signal`] are what is said
 //!   about it.
 
@@ -19,6 +20,7 @@ pub mod effect;
 mod fingerprint;
 pub mod ledger;
 pub mod limits;
+pub mod migrate;
 pub mod names;
 pub mod policy;
 pub mod projection;
@@ -29,4 +31,5 @@ pub mod resolve;
 pub mod signal;
 pub mod stock;
 pub mod time;
+pub mod versions;
 pub mod window;

@@ -15,9 +15,11 @@ use headroom_core::limits as core_limits;
 use headroom_core::names::{NameId, Names};
 use headroom_core::rate::Rate;
 use headroom_core::time::Millis;
+use headroom_core::versions;
 
 use crate::engine::{Engine, EngineError, Slot};
 use crate::limits;
+use crate::migrate;
 use crate::ports::{Seq, StoreRefusal};
 use crate::record;
 
@@ -155,8 +157,9 @@ impl Engine {
         now: Millis,
     ) -> Result<Changed, AdminError> {
         let catalog = self.catalog();
-        let plan = plan_id(&catalog, change.plan)?;
-        let (addons, trial, scheduled) = sources(&catalog, change)?;
+        // Checked first, so that a refused change makes no account.
+        let new = plan_id(&catalog, change.plan, None)?;
+        sources(&catalog, change, None)?;
         let zone = match change.time_zone {
             "" => None,
             name => Some(Box::new(
@@ -165,8 +168,12 @@ impl Engine {
             )),
         };
         self.store.room().map_err(EngineError::from)?;
-        let mut slot = self.slot_or_new(account, now, Profile::new(plan, false, now))?;
-        self.edit(account, &mut slot, now, |profile| {
+        let mut slot = self.slot_or_new(account, now, Profile::new(new, false, now))?;
+        self.edit_plans(account, &mut slot, &catalog, now, |profile| {
+            // Whoever bought keeps the version; what came by default was not bought.
+            let before = (!profile.by_default).then_some(&*profile);
+            let plan = plan_id(&catalog, change.plan, before.map(|profile| profile.plan))?;
+            let (addons, trial, scheduled) = sources(&catalog, change, before)?;
             profile.plan = plan;
             profile.by_default = false;
             if let Some(anchor) = change.anchor {
@@ -301,10 +308,18 @@ impl Engine {
     ) -> Result<Installed, Vec<SpecProblem>> {
         let mut admin = self.admin.lock().unwrap_or_else(|held| held.into_inner());
         let (catalog, mut installed) = admin.build(spec, source)?;
+        let orphans = migrate::orphans(&self.accounts, &self.catalog(), &catalog, now);
+        if !orphans.is_empty() {
+            return Err(orphans);
+        }
         if installed.changed {
             installed.wait_for = Some(self.journal_catalog(&mut admin, &catalog, source, now));
         }
-        self.catalog.store(Arc::new(catalog));
+        let catalog = Arc::new(catalog);
+        self.catalog.store(Arc::clone(&catalog));
+        if let Some(last) = self.carry_out(&catalog, now) {
+            installed.wait_for = Some(last);
+        }
         Ok(installed)
     }
 
@@ -371,6 +386,18 @@ impl Engine {
             return Err(AdminError::UnknownAccount { account: account.to_owned() });
         };
         self.edit(account, &mut slot, now, edit)
+    }
+
+    /// An edit that may change the plan in force.
+    pub(crate) fn edit_plans(
+        &self,
+        account: &str,
+        slot: &mut Slot,
+        _catalog: &Catalog,
+        now: Millis,
+        edit: impl FnOnce(&mut Profile) -> Result<(), AdminError>,
+    ) -> Result<Changed, AdminError> {
+        self.edit(account, slot, now, edit)
     }
 
     fn edit(
@@ -446,19 +473,31 @@ impl Engine {
     }
 }
 
-fn plan_id(catalog: &Catalog, plan: &str) -> Result<NameId, AdminError> {
-    let known = catalog.plan_named(plan).ok_or_else(|| AdminError::UnknownName {
+/// The number of a plan by its name, or by its name and version. An account that is on a version of
+/// it `before` keeps that one.
+pub(crate) fn plan_id(
+    catalog: &Catalog,
+    plan: &str,
+    before: Option<NameId>,
+) -> Result<NameId, AdminError> {
+    let known = versions::bought(catalog.plans(), plan, before);
+    let known = known.ok_or_else(|| AdminError::UnknownName {
         what: "plan",
         name: plan.to_owned(),
-        known: catalog.plans().iter().map(|p| p.plan.to_string()).collect(),
+        known: catalog.plans().iter().map(|p| versions::join(&p.plan, p.version)).collect(),
     })?;
     Ok(catalog.plan(known).id)
 }
 
 type Sources = (Vec<AddOn>, Option<Trial>, Vec<ScheduledPlan>);
 
-/// What a subscription consists of besides its plan, by numbers.
-fn sources(catalog: &Catalog, change: &SubscriptionChange<'_>) -> Result<Sources, AdminError> {
+/// What a subscription consists of besides its plan, by numbers. Versions stay as they were `before`.
+fn sources(
+    catalog: &Catalog,
+    change: &SubscriptionChange<'_>,
+    before: Option<&Profile>,
+) -> Result<Sources, AdminError> {
+    let before = before.and_then(|profile| profile.extra.as_deref());
     let mut addons: Vec<AddOn> = Vec::with_capacity(change.addons.len());
     for (name, quantity) in &change.addons {
         let addon = catalog.addon_named(name).ok_or_else(|| AdminError::UnknownName {
@@ -480,12 +519,19 @@ fn sources(catalog: &Catalog, change: &SubscriptionChange<'_>) -> Result<Sources
         return Err(AdminError::TooMany { what: "scheduled plans", max });
     }
     let trial = match change.trial {
-        Some((plan, ends_at)) => Some(Trial { plan: plan_id(catalog, plan)?, ends_at }),
+        Some((plan, ends_at)) => {
+            let before = before.and_then(|extra| extra.trial).map(|trial| trial.plan);
+            Some(Trial { plan: plan_id(catalog, plan, before)?, ends_at })
+        }
         None => None,
     };
     let mut scheduled = Vec::with_capacity(change.scheduled.len());
     for (starts_at, plan) in &change.scheduled {
-        scheduled.push(ScheduledPlan { starts_at: *starts_at, plan: plan_id(catalog, plan)? });
+        let mut known = before.into_iter().flat_map(|extra| &extra.scheduled);
+        let same =
+            known.find(|one| one.starts_at == *starts_at && catalog.plan_name(one.plan).0 == *plan);
+        let plan = plan_id(catalog, plan, same.map(|one| one.plan))?;
+        scheduled.push(ScheduledPlan { starts_at: *starts_at, plan });
     }
     // Of two at the same instant the later one of the request counts: the sort is stable.
     scheduled.sort_by_key(|plan| plan.starts_at);

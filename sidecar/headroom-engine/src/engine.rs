@@ -528,7 +528,7 @@ impl Engine {
         self.apply(slot, seq, effects);
     }
 
-    fn apply(&self, slot: &mut Slot, seq: Seq, effects: &[Effect]) {
+    pub(crate) fn apply(&self, slot: &mut Slot, seq: Seq, effects: &[Effect]) {
         let before = slot.account.ledgers().len();
         let notice_at = slot.account.notice_at();
         for effect in effects {

@@ -13,6 +13,7 @@ pub mod digest;
 pub mod engine;
 pub mod keys;
 pub mod limits;
+pub mod migrate;
 pub mod ports;
 pub mod read;
 pub mod record;

@@ -22,6 +22,7 @@ use crate::admin::{AdminState, Installed};
 use crate::codec::{Malformed, Put, Take};
 use crate::engine::{Accounts, Engine, SHARDS, Slot};
 use crate::keys::{KeyBook, KeyEntry};
+use crate::migrate::{self, Compared};
 use crate::ports::{Seq, Store};
 use crate::record::{self, Record};
 use crate::timers::Timers;
@@ -95,6 +96,8 @@ pub struct Recovery {
     keys: KeyBook,
     entries: u64,
     last_seq: Seq,
+    // What the catalog in force before said, if it can still be read.
+    before: Option<CatalogSpec>,
 }
 
 mod entry_kind {
@@ -128,7 +131,30 @@ impl Recovery {
             keys: KeyBook::new(key_horizon_ms, keys_max),
             entries: 0,
             last_seq: Seq(0),
+            before: None,
         }
+    }
+
+    /// Says what the catalog in force before was: what [`Recovery::catalog_source`] says, read. A start
+    /// under another catalog is then refused as a reload is, when it would leave usage behind.
+    pub fn coming_from(&mut self, before: CatalogSpec) {
+        self.before = Some(before);
+    }
+
+    /// What a start under another catalog would be refused for, and the places of its migrations that
+    /// it does not need.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the catalog.
+    pub fn compare(&self, spec: CatalogSpec, now: Millis) -> Compared {
+        let (catalog, _) = self.admin.build(spec, "")?;
+        let Some(before) = self.before.clone() else { return Ok((Vec::new(), Vec::new())) };
+        // One that a later version of the check refuses was in force all the same; it takes nothing.
+        let Ok((before, _)) = self.admin.build(before, "") else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let orphans = migrate::orphans(&self.accounts, &before, &catalog, now);
+        Ok((orphans, migrate::needless(&before, &catalog)))
     }
 
     /// Adds the next entry of a snapshot.
@@ -273,6 +299,10 @@ impl Recovery {
         now: Millis,
         options: EngineOptions,
     ) -> Result<(Engine, Installed), Vec<SpecProblem>> {
+        let (orphans, _) = self.compare(spec.clone(), now)?;
+        if !orphans.is_empty() {
+            return Err(orphans);
+        }
         let (catalog, _) = self.admin.build(spec.clone(), source)?;
         let ledgers = self.accounts.iter().map(|slot| slot.account.ledgers().len() as u64).sum();
         let timers =

@@ -10,6 +10,7 @@ use headroom_core::signal::SignalSwitches;
 use headroom_core::stock::BilledBy;
 use headroom_core::window::{CalendarUnit, Every, SpanUnit, WindowRule};
 
+use crate::model::migrate::{label, lines};
 use crate::rng::Rng;
 
 /// The plans that catalogs are made of.
@@ -293,6 +294,34 @@ fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
     }
 }
 
+/// The plan, and perhaps versions of it that are not sold any more.
+fn versions(rng: &mut Rng, name: &str, features: &[FeatureSpec]) -> Vec<PlanSpec> {
+    let mut version = 1;
+    let mut all = vec![plan(rng, name, features)];
+    while rng.percent(20) && version < 3 {
+        version += 1;
+        all.push(PlanSpec { version, ..plan(rng, name, features) });
+    }
+    if all.len() > 1 && rng.percent(20) {
+        all.remove(0);
+    }
+    if rng.percent(50) {
+        all.reverse();
+    }
+    all
+}
+
+/// The new catalog with lines for what it takes away from the old one: mostly all of them.
+pub fn with_lines(rng: &mut Rng, from: &CatalogSpec, mut to: CatalogSpec) -> CatalogSpec {
+    let target = rng.pick(&to.plans);
+    let target = if rng.percent(50) { label(target) } else { target.plan.clone() };
+    let is_careful = rng.percent(80);
+    let lines = lines(from, &to, &target);
+    let lines = lines.into_iter().filter(|_| is_careful || rng.percent(60));
+    to.migrations = lines.collect();
+    to
+}
+
 fn plan(rng: &mut Rng, name: &str, features: &[FeatureSpec]) -> PlanSpec {
     let mut entitlements = Vec::new();
     for feature in features {
@@ -300,7 +329,7 @@ fn plan(rng: &mut Rng, name: &str, features: &[FeatureSpec]) -> PlanSpec {
             entitlements.push((feature.feature.clone(), entitlement(rng, &feature.kind)));
         }
     }
-    PlanSpec { plan: name.to_owned(), name: name.to_owned(), price: None, entitlements }
+    PlanSpec { plan: name.to_owned(), version: 1, name: name.to_owned(), price: None, entitlements }
 }
 
 /// A catalog that passes the check.
@@ -315,7 +344,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
     let mut plans = Vec::new();
     for name in PLANS {
         if plans.is_empty() || rng.percent(90) {
-            plans.push(plan(rng, name, &features));
+            plans.extend(versions(rng, name, &features));
         }
     }
     let mut addons = Vec::new();
@@ -325,6 +354,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
         }
     }
     CatalogSpec {
+        migrations: Vec::new(),
         addons,
         default_plan: rng.percent(70).then(|| rng.pick(&plans).plan.clone()),
         features,
@@ -344,7 +374,22 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
 /// A catalog that differs a little from another.
 pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
     let mut to = from.clone();
-    match rng.below(8) {
+    match rng.below(10) {
+        8 => {
+            // A new version, from which the others differ as from another plan.
+            let old = rng.pick(&to.plans).clone();
+            let all = to.plans.iter().filter(|plan| plan.plan == old.plan);
+            let version = 1 + all.map(|plan| plan.version).max().unwrap_or(0);
+            to.plans.push(PlanSpec { version, ..plan(rng, &old.plan, &from.features) });
+        }
+        9 => {
+            // A version goes, if it is not the only one.
+            let place = usize::try_from(rng.below(to.plans.len() as u64)).expect("small");
+            let name = to.plans[place].plan.clone();
+            if to.plans.iter().filter(|plan| plan.plan == name).count() > 1 {
+                to.plans.remove(place);
+            }
+        }
         6 => to.signals.api_tier_exceeded = !to.signals.api_tier_exceeded,
         3 => {
             let place = usize::try_from(rng.below(to.features.len() as u64 + 1)).expect("small");

@@ -68,6 +68,17 @@ pub enum Step {
     Catalog(NewCatalog),
     /// The store refuses writes, or takes them again.
     Refuse(Option<StoreRefusal>),
+    /// Accounts are moved to a version of their plan.
+    MovePlan {
+        /// The plan.
+        plan: String,
+        /// The version.
+        version: u32,
+        /// Only this account.
+        account: Option<String>,
+        /// They are only counted.
+        dry_run: bool,
+    },
     /// Old keys are dropped.
     Prune,
     /// What time alone has brought is done.
@@ -167,6 +178,12 @@ impl History {
                 _ => NewCatalog::Changed,
             }),
             32..=33 => Step::Refuse(self.refusal()),
+            34 if self.rng.percent(60) => Step::MovePlan {
+                plan: self.plan_name(),
+                version: 1 + self.small(3),
+                account: self.rng.percent(50).then_some(account),
+                dry_run: self.rng.percent(20),
+            },
             34 => Step::Prune,
             35..=37 => Step::Timers,
             _ => Step::Request(self.request(model, account, now)),
@@ -200,7 +217,7 @@ impl History {
     }
 
     fn subscription(&mut self, now: i64) -> Subscription {
-        let plan = if self.rng.percent(5) { "nowhere" } else { *self.rng.pick(&catalogs::PLANS) };
+        let plan = self.plan();
         let anchor = match self.rng.below(6) {
             0 => Some(now - self.rng.between(0, 800 * DAY_MS)),
             1 => Some(now + self.rng.between(0, 40 * DAY_MS)),
@@ -222,16 +239,26 @@ impl History {
             addons.push((name.to_owned(), quantity));
         }
         let trial = self.rng.percent(20).then(|| {
-            let plan = (*self.rng.pick(&catalogs::PLANS)).to_owned();
+            let plan = self.plan();
             (plan, now + self.rng.between(-1, 10 * DAY_MS))
         });
         let mut scheduled = Vec::new();
         while self.rng.percent(25) && scheduled.len() < 3 {
-            let plan =
-                if self.rng.percent(5) { "nowhere" } else { *self.rng.pick(&catalogs::PLANS) };
-            scheduled.push((now + self.rng.between(-1, 20 * DAY_MS), plan.to_owned()));
+            let plan = self.plan();
+            scheduled.push((now + self.rng.between(-1, 20 * DAY_MS), plan));
         }
-        Subscription { plan: plan.to_owned(), anchor, zone, ends_at, addons, trial, scheduled }
+        Subscription { plan, anchor, zone, ends_at, addons, trial, scheduled }
+    }
+
+    fn plan_name(&mut self) -> String {
+        let plan = if self.rng.percent(4) { "nowhere" } else { *self.rng.pick(&catalogs::PLANS) };
+        plan.to_owned()
+    }
+
+    /// A plan, now and then with a version.
+    fn plan(&mut self) -> String {
+        let plan = self.plan_name();
+        if self.rng.percent(8) { format!("{plan}@{}", 1 + self.small(3)) } else { plan }
     }
 
     fn small(&mut self, below: u64) -> u32 {

@@ -10,6 +10,7 @@ mod expiry;
 mod hold;
 mod level;
 mod meter;
+pub(crate) mod migrate;
 mod plan;
 mod policy;
 mod rate;
@@ -601,7 +602,8 @@ impl Model {
 
     /// An account that nobody told us about, on the default plan.
     fn stranger(&self, now: i64) -> Option<Account> {
-        Some(self.newcomer(self.catalog.default_plan.as_ref()?, true, now))
+        let plan = self.bought(self.catalog.default_plan.as_ref()?, None)?;
+        Some(self.newcomer(&plan, true, now))
     }
 
     pub(crate) fn newcomer(&self, plan: &str, by_default: bool, now: i64) -> Account {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use headroom_core::catalog::CatalogSpec;
 use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::migrate::Migration;
 use headroom_core::rate::Rate;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{
@@ -17,6 +18,7 @@ use headroom_engine::admin::{
 use headroom_engine::engine::{
     DecisionId, Engine, EngineError, FeatureRequest, HoldRequest, Reply,
 };
+use headroom_engine::migrate::PlanMove;
 use headroom_engine::ports::{Seq, Store};
 use headroom_engine::recovery::{ClockMemory, EngineOptions};
 
@@ -111,7 +113,7 @@ impl Player {
         let (engine, _) = begun.expect("a catalog that passes the check");
         engine.note_clock(false, Millis(now));
         let mut model = Model::default();
-        model.install(&spec, &source);
+        model.install(&spec, &source, now);
         Player {
             history,
             model,
@@ -182,6 +184,27 @@ impl Player {
                     &false,
                 )?;
                 self.compare_told(before)
+            }
+            Step::MovePlan { plan, version, account, dry_run } => {
+                let account = account.as_deref();
+                let wanted = PlanMove { plan: &plan, to_version: version, account, dry_run };
+                let got = self.engine.move_plan(wanted, Millis(self.now));
+                let expected = self.model.move_plan(&plan, version, account, dry_run);
+                match (got, expected) {
+                    (Ok(moved), Ok(accounts)) => {
+                        let is_written = !dry_run && accounts > 0;
+                        self.coverage.note(if is_written { "moved" } else { "not moved" });
+                        compare::same("accounts moved", &moved.accounts, &accounts)?;
+                        let last = is_written.then(|| self.store.last());
+                        compare::same("the record to wait for", &moved.wait_for, &last)
+                    }
+                    (Err(error), Err(refused)) => compare::same(
+                        "the refusal",
+                        &observe::refused(&error).as_ref(),
+                        &Some(&refused),
+                    ),
+                    (got, expected) => Err(format!("the move: engine {got:?}, model {expected:?}")),
+                }
             }
             step => self.administer(&step, before),
         }
@@ -331,8 +354,14 @@ impl Player {
         let rng = &mut self.history.rng;
         let old = &self.model.catalog;
         let spec = match kind {
-            NewCatalog::Changed => catalogs::changed(rng, old),
-            NewCatalog::Other => catalogs::catalog(rng),
+            NewCatalog::Changed => {
+                let new = catalogs::changed(rng, old);
+                catalogs::with_lines(rng, old, new)
+            }
+            NewCatalog::Other => {
+                let new = catalogs::catalog(rng);
+                catalogs::with_lines(rng, old, new)
+            }
             NewCatalog::Wrong => catalogs::wrong(rng, old),
             NewCatalog::Same => old.clone(),
         };
@@ -344,11 +373,18 @@ impl Player {
         let expected = match (&self.model.refusal, kind) {
             (Some(refusal), _) => Err(CatalogRefusal::Store(refusal.clone())),
             (None, NewCatalog::Wrong) => Err(CatalogRefusal::Problems(Vec::new())),
+            (None, _) if self.model.is_orphaned_by(&spec, self.now) => {
+                self.coverage.note("catalog that would take something away");
+                Err(CatalogRefusal::Problems(Vec::new()))
+            }
             (None, _) => Ok(()),
         };
         match (got, expected) {
             (Ok(installed), Ok(())) => {
-                self.model.install(&spec, &source);
+                self.model.install(&spec, &source, self.now);
+                for line in &spec.migrations {
+                    self.coverage.note(migration_word(line));
+                }
                 self.catalogs.insert(source, spec);
                 self.coverage.note(&format!("catalog {kind:?}"));
                 compare::same("the revision", &installed.revision, &self.model.revision)?;
@@ -382,6 +418,17 @@ impl Player {
         })?;
         self.store.keep(Checkpoint { begun, last, entries });
         Ok(())
+    }
+}
+
+fn migration_word(line: &Migration) -> &'static str {
+    match line {
+        Migration::DropFeature { .. } => "migration drop_feature",
+        Migration::DropLimit { .. } => "migration drop_limit",
+        Migration::ChangeKind { .. } => "migration change_kind",
+        Migration::EndLifetime { .. } => "migration end_lifetime",
+        Migration::MovePlan { .. } => "migration move_plan",
+        Migration::DropAddOn { .. } => "migration drop_addon",
     }
 }
 

@@ -123,7 +123,11 @@ fn decision(now: Timestamp) -> Decision {
             limit_revision: 1,
             ..LimitState::default()
         }),
-        origin: Some(Origin { kind: OriginKind::Plan.into(), plan: "growth".to_owned() }),
+        origin: Some(Origin {
+            kind: OriginKind::Plan.into(),
+            plan: "growth".to_owned(),
+            plan_version: 1,
+        }),
         catalog_revision: 7,
         as_of: Some(now),
         source: Source::Local.into(),

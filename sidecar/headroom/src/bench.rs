@@ -197,6 +197,7 @@ fn engine(now: Millis) -> Result<Engine, String> {
         }],
         plans: vec![PlanSpec {
             plan: "free".to_owned(),
+            version: 1,
             name: "Free".to_owned(),
             price: None,
             entitlements: vec![(

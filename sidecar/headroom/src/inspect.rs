@@ -44,6 +44,11 @@ pub fn run(dir: &Path, as_json: bool) -> ExitCode {
 }
 
 fn read(dir: &Path) -> Result<Option<Recovery>, String> {
+    memory_of(dir).map(Some)
+}
+
+/// What a sidecar that starts on a directory would remember. Nothing is changed.
+pub fn memory_of(dir: &Path) -> Result<Recovery, String> {
     let mut recovery = Recovery::new(KEY_HORIZON_MS_DEFAULT, KEYS_MAX_DEFAULT);
     let failed: std::cell::Cell<Option<RecoveryError>> = std::cell::Cell::new(None);
     let shared = std::cell::RefCell::new(&mut recovery);
@@ -59,7 +64,7 @@ fn read(dir: &Path) -> Result<Option<Recovery>, String> {
     .map_err(|error| error.to_string())?;
     match failed.take() {
         Some(error) => Err(error.to_string()),
-        None => Ok(Some(recovery)),
+        None => Ok(recovery),
     }
 }
 

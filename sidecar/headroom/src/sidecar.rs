@@ -25,7 +25,7 @@ use tonic::service::Routes;
 
 use crate::clock::real_now;
 use crate::config::catalog::{self, ParsedCatalog};
-use crate::config::problems::{Problem, Problems};
+use crate::config::problems::Problems;
 use crate::config::sinks::RealSecrets;
 use crate::grpc::Shared;
 use crate::grpc::admin::Administration;
@@ -40,7 +40,7 @@ use crate::serve::{
 use crate::sinks::{self, Outbox, Positions, SinkStatus, Wiring};
 use crate::telemetry::{Gauges, Metrics, SinkGauges};
 
-pub use open::StartError;
+pub use open::{StartError, remember_catalog};
 
 /// How long a start waits for the projection; sinks that begin before it is done only begin later.
 const PROJECTED_WITHIN: Duration = Duration::from_millis(200);
@@ -138,12 +138,9 @@ pub fn read_catalog(path: &Path) -> Result<ParsedCatalog, Problems> {
     catalog::load(path, &RealSecrets { base })
 }
 
-/// Problems that the check of the file did not find. There should be none; they have no place.
-fn unplaced(file: &Path, source: &str, problems: Vec<SpecProblem>) -> Problems {
-    let list = problems
-        .into_iter()
-        .map(|p| Problem::of_file(format!("{}: {}", p.path.join("."), p.message)));
-    Problems::new(&file.display().to_string(), source, list.collect())
+/// Problems that the file alone does not show: what it would take away from accounts.
+fn unplaced(file: &Path, source: &str, problems: &[SpecProblem]) -> Problems {
+    catalog::placed(&file.display().to_string(), source, problems)
 }
 
 impl Core {
@@ -164,7 +161,7 @@ impl Core {
             .map_err(|refusal| match refusal {
                 CatalogRefusal::Store(refusal) => ReloadError::Store(refusal),
                 CatalogRefusal::Problems(problems) => {
-                    ReloadError::Problems(unplaced(&self.catalog_path, &parsed.source, problems))
+                    ReloadError::Problems(unplaced(&self.catalog_path, &parsed.source, &problems))
                 }
             })?;
         let revision = installed.revision;

@@ -94,6 +94,7 @@ impl From<v1::ListEntitlementsResponse> for Entitlements {
         Entitlements {
             entitlements: proto.entitlements.into_iter().map(entitlement).collect(),
             plan: proto.plan,
+            plan_version: proto.plan_version.cast_unsigned(),
             catalog_revision: proto.catalog_revision,
             as_of: time(proto.as_of),
             test_clock: proto.test_clock,
@@ -167,7 +168,11 @@ fn limit_state(proto: v1::LimitState) -> LimitState {
 }
 
 fn origin(proto: v1::Origin) -> Origin {
-    Origin { kind: proto.kind(), plan: proto.plan }
+    Origin {
+        kind: proto.kind(),
+        plan: proto.plan,
+        plan_version: proto.plan_version.cast_unsigned(),
+    }
 }
 
 fn projection(proto: v1::Projection) -> Projection {

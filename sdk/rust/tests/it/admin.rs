@@ -31,6 +31,8 @@ async fn what_is_asked_is_on_the_wire_and_what_is_answered_comes_back() {
     assert_eq!(admin.advance_clock(Duration::from_secs(7_200)).await.unwrap(), later);
     assert_eq!(admin.get_status().await.unwrap().version, "fake");
     assert_eq!(admin.list_accounts(7, Some("n")).await.unwrap().next_page_token, "n+7");
+    assert_eq!(admin.move_plan("team", 3, None, true).await.unwrap(), 103);
+    assert_eq!(admin.check_catalog("text").await.unwrap().problems, ["text"]);
 }
 
 #[tokio::test]
@@ -76,6 +78,23 @@ struct FakeAdmin;
 
 #[tonic::async_trait]
 impl AdminService for FakeAdmin {
+    async fn move_plan(
+        &self,
+        rq: Request<v1::MovePlanRequest>,
+    ) -> Result<Response<v1::MovePlanResponse>, Status> {
+        let rq = rq.into_inner();
+        let accounts = i64::from(rq.to_version) + i64::from(rq.dry_run) * 100;
+        Ok(Response::new(v1::MovePlanResponse { accounts }))
+    }
+
+    async fn check_catalog(
+        &self,
+        rq: Request<v1::CheckCatalogRequest>,
+    ) -> Result<Response<v1::CheckCatalogResponse>, Status> {
+        let problems = vec![rq.into_inner().catalog];
+        Ok(Response::new(v1::CheckCatalogResponse { problems, hints: Vec::new() }))
+    }
+
     async fn set_account_status(
         &self,
         request: Request<v1::SetAccountStatusRequest>,

@@ -164,7 +164,11 @@ fn decision(units: i64, key: &str, replayed: bool) -> Option<v1::Decision> {
             window_start: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
             ..v1::LimitState::default()
         }),
-        origin: Some(v1::Origin { kind: v1::OriginKind::Plan.into(), plan: "team".to_owned() }),
+        origin: Some(v1::Origin {
+            kind: v1::OriginKind::Plan.into(),
+            plan: "team".to_owned(),
+            plan_version: 2,
+        }),
         decision_id: key.to_owned(),
         replayed,
         ..v1::Decision::default()

@@ -38,7 +38,7 @@ fn prompt(name: &str, scenario: Scenario) -> PromptSpec {
 
 fn plan(name: &str, entitlements: Vec<(String, EntitlementSpec)>) -> PlanSpec {
     let price = Price { minor: 4_900, currency: "USD".into(), per: PricePeriod::Month };
-    PlanSpec { plan: name.into(), name: "N".into(), price: Some(price), entitlements }
+    PlanSpec { plan: name.into(), version: 1, name: "N".into(), price: Some(price), entitlements }
 }
 
 fn good() -> CatalogSpec {
@@ -664,5 +664,40 @@ fn an_allocation_is_measured_over_billing_windows_and_has_no_terms_that_count_by
     check(
         slots(Some(1), &[]),
         "plans/free/entitlements/more: `more` is an allocation, but the plan gives a concurrency",
+    );
+}
+
+#[test]
+fn versions_and_migrations_are_checked() {
+    use crate::migrate::Migration;
+    let move_plan = |from: &str, to: &str| Migration::MovePlan { from: from.into(), to: to.into() };
+    let second = |version| PlanSpec { version, ..plan("pro", vec![]) };
+    check(|s| s.plans.push(second(2)), "");
+    check(|s| s.plans.push(second(1)), "plans/pro: plan `pro` is defined twice");
+    check(
+        |s| s.plans.extend([second(3), second(2), second(2)]),
+        "plans/pro/versions/2: plan `pro` is defined twice",
+    );
+    check(|s| s.plans.push(second(0)), "plans/pro/versions/0: versions are counted from 1");
+    check(|s| s.addons.push(second(2)), "addons/pro/version: an add-on has no versions");
+    check(
+        |s| {
+            s.plans.insert(0, second(2));
+            s.plans[2].entitlements.push(("toks".into(), EntitlementSpec::Switch { on: true }));
+        },
+        "plans/pro/versions/1/entitlements/toks: unknown feature `toks`",
+    );
+    check(|s| s.migrations.push(move_plan("team", "pro")), "");
+    check(|s| s.migrations.push(move_plan("pro@2", "pro@1")), "");
+    check(
+        |s| s.migrations.push(move_plan("pro", "free")),
+        "migrations/0/move_plan: `pro` is in this catalog, and a migration moves accounts off a plan \
+         that has gone: to move them now, use `headroom account move`",
+    );
+    check(
+        |s| s.migrations.extend([move_plan("team", "por"), move_plan("team@1", "pro@2")]),
+        "migrations/0/to: unknown plan `por`\n\
+         migrations/1/move_plan: `team@1` is moved twice\n\
+         migrations/1/to: plan `pro` has no version 2",
     );
 }

@@ -30,6 +30,7 @@ fn catalog(offering: Offering) -> CatalogSpec {
     };
     let addon = |name: &str, entitlements| PlanSpec {
         plan: name.to_owned(),
+        version: 1,
         name: name.to_owned(),
         price: None,
         entitlements,

@@ -84,6 +84,7 @@ pub(crate) fn spec(limits: &[Limit], signals: SignalSwitches) -> CatalogSpec {
     });
     let plan = |name: &str, entitlements| PlanSpec {
         plan: name.to_owned(),
+        version: 1,
         name: name.to_owned(),
         price: None,
         entitlements,
@@ -94,6 +95,7 @@ pub(crate) fn spec(limits: &[Limit], signals: SignalSwitches) -> CatalogSpec {
         ("retention".to_owned(), EntitlementSpec::Config { value_json: "30".to_owned() }),
     ];
     CatalogSpec {
+        migrations: Vec::new(),
         addons: vec![],
         features: vec![
             feature("tokens", FeatureKindSpec::Quota { limits: shapes }),

@@ -51,12 +51,14 @@ pub(crate) fn spec(free_units: u64, default_plan: Option<&str>) -> CatalogSpec {
         let quota = || EntitlementSpec::Quota { limits: vec![limit.clone()] };
         PlanSpec {
             plan: plan.to_owned(),
+            version: 1,
             name: plan.to_owned(),
             price: None,
             entitlements: vec![("tokens".to_owned(), quota()), ("calls".to_owned(), quota())],
         }
     };
     CatalogSpec {
+        migrations: Vec::new(),
         addons: Vec::new(),
         features: vec![feature("tokens"), feature("calls")],
         plans: vec![plan("free", free_units), plan("pro", free_units * 100)],

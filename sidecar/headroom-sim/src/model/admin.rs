@@ -6,6 +6,7 @@ use headroom_core::account::Zone;
 use headroom_core::catalog::{CatalogSpec, FeatureKindSpec};
 use headroom_engine::ports::StoreRefusal;
 
+use super::migrate::label;
 use super::{Model, Says};
 
 /// Why a change was refused.
@@ -77,17 +78,23 @@ pub struct ProfileAnswer {
 }
 
 impl Model {
-    fn store(&self) -> Result<(), Refused> {
+    pub(crate) fn store(&self) -> Result<(), Refused> {
         self.refusal.clone().map_or(Ok(()), |refusal| Err(Refused::Store(refusal)))
     }
 
-    fn known(&self, account: &str) -> Result<(), Refused> {
+    pub(crate) fn known(&self, account: &str) -> Result<(), Refused> {
         self.store()?;
         if self.accounts.contains_key(account) { Ok(()) } else { Err(Refused::Account) }
     }
 
+    /// Puts a checked catalog into force, and carries out what its migrations say.
+    pub fn install(&mut self, spec: &CatalogSpec, source: &str, now: i64) {
+        self.know_catalog(spec, source);
+        self.carry_out(now);
+    }
+
     /// Puts a checked catalog into force.
-    pub fn install(&mut self, spec: &CatalogSpec, source: &str) {
+    pub fn know_catalog(&mut self, spec: &CatalogSpec, source: &str) {
         if self.revision == 0 || self.source != source {
             self.revision += 1;
         }
@@ -107,7 +114,7 @@ impl Model {
                 FeatureKindSpec::Switch | FeatureKindSpec::Config => {}
             }
         }
-        self.names.extend(spec.plans.iter().chain(&spec.addons).map(|plan| plan.plan.clone()));
+        self.names.extend(spec.plans.iter().chain(&spec.addons).map(label));
     }
 
     /// Notes a name that got a number though its catalog was lost.
@@ -130,12 +137,11 @@ impl Model {
         change: &Subscription,
         now: i64,
     ) -> Result<(), Refused> {
-        let knows = |plan: &String| self.catalog.plans.iter().any(|known| known.plan == *plan);
-        let plan = |plan: &String| match knows(plan) {
-            true => Ok(()),
-            false => Err(Refused::Name("plan", plan.clone())),
+        let old = self.accounts.get(account).filter(|account| !account.by_default);
+        let plan = |plan: &String, before: Option<&str>| {
+            self.bought(plan, before).ok_or_else(|| Refused::Name("plan", plan.clone()))
         };
-        plan(&change.plan)?;
+        let new_plan = plan(&change.plan, old.map(|old| old.plan.as_str()))?;
         let mut addons: Vec<(String, u32)> = Vec::new();
         for (name, quantity) in &change.addons {
             if !self.catalog.addons.iter().any(|known| known.plan == *name) {
@@ -146,26 +152,35 @@ impl Model {
                 None => addons.push((name.clone(), *quantity)),
             }
         }
-        if let Some((name, _)) = &change.trial {
-            plan(name)?;
+        let mut trial = None;
+        if let Some((name, end)) = &change.trial {
+            let before = old.and_then(|old| old.trial.as_ref()).map(|(plan, _)| plan.as_str());
+            trial = Some((plan(name, before)?, *end));
         }
-        for (_, name) in &change.scheduled {
-            plan(name)?;
+        let mut scheduled = Vec::new();
+        for (at, name) in &change.scheduled {
+            // The last one of the old ones that is for the same instant and of the same plan.
+            let mut before = None;
+            for (known_at, known) in old.iter().flat_map(|old| &old.scheduled) {
+                if known_at == at && known.split('@').next() == Some(name.as_str()) {
+                    before = Some(known.as_str());
+                }
+            }
+            scheduled.push((*at, plan(name, before)?));
         }
-        let mut scheduled = change.scheduled.clone();
         scheduled.sort_by_key(|(at, _)| *at);
         if !change.zone.is_empty() && Zone::named(&change.zone).is_none() {
             return Err(Refused::Zone);
         }
         self.store()?;
-        let newcomer = self.newcomer(&change.plan, false, now);
+        let newcomer = self.newcomer(&new_plan, false, now);
         let account = self.accounts.entry(account.to_owned()).or_insert(newcomer);
-        account.plan.clone_from(&change.plan);
+        account.plan = new_plan;
         account.by_default = false;
         account.anchor = change.anchor.unwrap_or(account.anchor);
         account.ends_at = change.ends_at.unwrap_or(i64::MAX);
         account.addons = addons;
-        account.trial.clone_from(&change.trial);
+        account.trial = trial;
         account.scheduled = scheduled;
         if !change.zone.is_empty() {
             account.zone.clone_from(&change.zone);

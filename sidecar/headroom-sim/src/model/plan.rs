@@ -9,6 +9,7 @@ use headroom_core::policy::LimitTerms;
 use headroom_core::resolve::Origin;
 use headroom_core::window::WindowRule;
 
+use super::migrate::label;
 use super::{Account, Limit, Model, Says, Terms};
 
 /// What an account may do with a feature.
@@ -65,7 +66,7 @@ impl Model {
         let nothing = (Entitled::Nothing, Origin::None);
         let Some(known) = self.feature(feature) else { return nothing };
         let (plan, on_trial) = Model::plan_now(account, now);
-        let plan = self.catalog.plans.iter().find(|known| known.plan == plan);
+        let plan = self.catalog.plans.iter().find(|known| label(known) == plan);
         let planned = Model::said(plan, feature);
         let mut from_plan = if account.by_default { Origin::DefaultPlan } else { Origin::Plan };
         if on_trial {

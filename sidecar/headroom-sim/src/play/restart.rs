@@ -56,11 +56,25 @@ impl Player {
     }
 
     /// Starts the engine, under the catalog that was in force or under a changed one.
-    fn finish(&mut self, recovery: Recovery) -> Met {
-        let changed = self.history.rng.percent(30);
-        let (spec, source) = if changed {
+    fn finish(&mut self, mut recovery: Recovery) -> Met {
+        recovery.coming_from(self.model.catalog.clone());
+        let mut changed = self.history.rng.percent(30);
+        let mut other = None;
+        if changed {
+            let old = &self.model.catalog;
+            let new = catalogs::changed(&mut self.history.rng, old);
+            let new = catalogs::with_lines(&mut self.history.rng, old, new);
+            let compared = recovery.compare(new.clone(), Millis(self.now));
+            let (problems, _) = compared.map_err(|problems| format!("{problems:?}"))?;
+            changed = !self.model.is_orphaned_by(&new, self.now);
+            compare::same("whether a start goes on", &problems.is_empty(), &changed)?;
+            if !changed {
+                self.coverage.note("restart that would take something away");
+            }
+            other = Some(new);
+        }
+        let (spec, source) = if let Some(spec) = other.filter(|_| changed) {
             self.coverage.note("restart under another catalog");
-            let spec = catalogs::changed(&mut self.history.rng, &self.model.catalog);
             (spec, format!("catalog {}", self.catalogs.len() + 1))
         } else {
             (self.catalogs[&self.model.source].clone(), self.model.source.clone())
@@ -77,7 +91,7 @@ impl Player {
         let (engine, installed) = finished.map_err(|problems| format!("{problems:?}"))?;
         self.engine = Arc::new(engine);
         self.engine.note_clock(false, Millis(self.now));
-        self.model.install(&spec, &source);
+        self.model.install(&spec, &source, self.now);
         self.catalogs.insert(source, spec);
         compare::same("whether the catalog changed", &installed.changed, &changed)?;
         compare::same("the revision", &installed.revision, &self.model.revision)
@@ -114,8 +128,25 @@ impl Player {
             Record::Name { text, .. } => self.model.know_name(text),
             // An account begins with a record of its own.
             Record::Profile { account, at, profile, .. } => {
-                let plan = self.engine.catalog().text(profile.plan).to_owned();
+                // By the names of this version of the data, which the lost engine knew all of.
+                let catalog = self.engine.catalog();
+                let text = |id| catalog.text(id).to_owned();
+                let plan = text(profile.plan);
                 self.model.know_account(account, &plan, profile.by_default, at.0);
+                let extra = profile.extra.as_deref();
+                let trial = extra.and_then(|extra| extra.trial);
+                let scheduled = extra.into_iter().flat_map(|extra| &extra.scheduled);
+                self.model.know_plans(
+                    account,
+                    plan,
+                    trial.map(|trial| (text(trial.plan), trial.ends_at.0)),
+                    scheduled.map(|one| (one.starts_at.0, text(one.plan))).collect(),
+                );
+            }
+            // What its migrations say is done at the latest by the start.
+            Record::Catalog { source, .. } => {
+                let spec = self.catalogs[source].clone();
+                self.model.know_catalog(&spec, source);
             }
             // Holds that ended are the model's by the clock; what left the memory, and what was said, is
             // not.
@@ -124,6 +155,12 @@ impl Player {
                 self.model.know_settled(&id, at.0);
                 let catalog = self.engine.catalog();
                 for effect in &effects {
+                    if let Effect::Ledger(ledger) = effect {
+                        let window = (ledger.window.start().0, ledger.window.end().0);
+                        let feature = catalog.text(ledger.feature);
+                        let limit = catalog.text(ledger.limit);
+                        self.model.know_ended(&id, feature, limit, window);
+                    }
                     if let Effect::Excess(excess) = effect {
                         let feature = catalog.text(excess.feature);
                         self.model.know_said(&id, feature, catalog.text(excess.limit));

@@ -107,12 +107,24 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
                     add_ons: add_ons
                         .map(|(add_on, quantity)| v1::AddOn { add_on, quantity })
                         .collect(),
-                    trial: trial.map(|(plan, at)| v1::Trial { plan, ends_at: Some(at.into()) }),
+                    trial: trial.map(|(plan, at)| v1::Trial {
+                        plan,
+                        ends_at: Some(at.into()),
+                        ..Default::default()
+                    }),
                     scheduled: scheduled
-                        .map(|(plan, at)| v1::ScheduledPlan { plan, starts_at: Some(at.into()) })
+                        .map(|(plan, at)| v1::ScheduledPlan {
+                            plan,
+                            starts_at: Some(at.into()),
+                            ..Default::default()
+                        })
                         .collect(),
                 })
                 .await?
+        }
+        AccountAction::Move { account, plan, to_version, all: _, dry_run } => {
+            let moved = client.move_plan(&plan, to_version, account.as_deref(), dry_run).await?;
+            return Ok(show::plan_moved(&plan, to_version, moved, dry_run));
         }
         AccountAction::Get { account } => client.get_account(account).await?,
         AccountAction::List { max } => return list(client, max).await,

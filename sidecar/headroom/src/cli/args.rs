@@ -135,6 +135,10 @@ pub(super) struct CheckArgs {
     /// Take every ${VARIABLE} and secret_file as given, for CI without secrets
     #[arg(long)]
     pub(super) without_secrets: bool,
+    /// Also say what the catalogs would take away from the accounts of a stopped data directory or of
+    /// a running sidecar, by the address of its admin listener
+    #[arg(long, value_name = "DIR|ADDRESS")]
+    pub(super) against: Option<String>,
 }
 
 /// Where a sidecar answers.
@@ -327,7 +331,8 @@ pub(super) enum AccountAction {
     Put {
         /// The account's id
         account: String,
-        /// The plan's name in the catalog
+        /// The plan's name in the catalog; `team@2` names a version [default: as it was, or the one
+        /// that is sold]
         #[arg(long)]
         plan: String,
         /// The instant billing windows are counted from [default: as it was, or now]
@@ -348,6 +353,24 @@ pub(super) enum AccountAction {
         /// A plan from an instant on, as in --then scale=2027-01-01; may be given several times
         #[arg(long = "then", value_name = "PLAN=START", value_parser = plan_and_time)]
         scheduled: Vec<(String, SystemTime)>,
+    },
+    /// Move accounts to a version of the plan that they are on
+    Move {
+        /// The account's id
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        account: Option<String>,
+        /// The plan's name in the catalog
+        #[arg(long)]
+        plan: String,
+        /// The version to move to
+        #[arg(long, value_name = "NUMBER")]
+        to_version: u32,
+        /// Every account that is on another version
+        #[arg(long)]
+        all: bool,
+        /// Only say how many accounts that is
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Show one account
     Get {

@@ -12,10 +12,20 @@ use crate::config::problems::Problems;
 use crate::config::server::{self, Overrides};
 use crate::config::sinks::{NoSecrets, RealSecrets, Secrets};
 use crate::config::yaml;
+use against::Against;
+
+mod against;
 
 /// Checks all files, and says of each what it found.
 pub(super) fn run(args: &CheckArgs) -> ExitCode {
-    let checked = check_all(args);
+    let against = match args.against.as_deref().map(Against::of).transpose() {
+        Ok(against) => against,
+        Err(problem) => {
+            show::problem(&problem);
+            return ExitCode::from(FAILED);
+        }
+    };
+    let checked = check_all(args, against.as_ref());
     let problems: Vec<&Problems> = checked.iter().filter_map(|file| file.as_ref().err()).collect();
     match args.format {
         ReportFormat::Text => {
@@ -35,7 +45,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
 }
 
 /// A summary of each file, or its problems.
-fn check_all(args: &CheckArgs) -> Vec<Result<String, Problems>> {
+fn check_all(args: &CheckArgs, against: Option<&Against>) -> Vec<Result<String, Problems>> {
     let mut checked = Vec::new();
     let mut seen: Vec<PathBuf> = Vec::new();
     let mut queue: Vec<(PathBuf, Option<FileKind>)> =
@@ -46,7 +56,7 @@ fn check_all(args: &CheckArgs) -> Vec<Result<String, Problems>> {
         }
         seen.push(file.clone());
         match kind.or_else(|| kind_of(&file)) {
-            Some(FileKind::Catalog) => checked.push(check_catalog(&file, args.without_secrets)),
+            Some(FileKind::Catalog) => checked.push(check_catalog(&file, args, against)),
             Some(FileKind::Server) => {
                 let result = server::load(Some(&file), Overrides::default());
                 if let Ok(config) = &result {
@@ -55,29 +65,38 @@ fn check_all(args: &CheckArgs) -> Vec<Result<String, Problems>> {
                 checked.push(result.map(|_| format!("{}: good settings", file.display())));
             }
             // Whatever it is, reading it as a catalog says what is wrong.
-            None => checked.push(check_catalog(&file, args.without_secrets)),
+            None => checked.push(check_catalog(&file, args, against)),
         }
     }
     checked
 }
 
-fn check_catalog(file: &Path, without_secrets: bool) -> Result<String, Problems> {
+fn check_catalog(
+    file: &Path,
+    args: &CheckArgs,
+    against: Option<&Against>,
+) -> Result<String, Problems> {
     let base = file.parent().unwrap_or(Path::new("")).to_owned();
     let real = RealSecrets { base };
-    let secrets: &dyn Secrets = if without_secrets { &NoSecrets } else { &real };
+    let secrets: &dyn Secrets = if args.without_secrets { &NoSecrets } else { &real };
     let parsed = catalog::load(file, secrets)?;
+    let hints = against.map_or(Ok(Vec::new()), |against| against.compare(file, &parsed))?;
     let many = |count: usize, one: &str| match count {
         1 => format!("1 {one}"),
         _ => format!("{count} {one}s"),
     };
-    Ok(format!(
+    let mut summary = format!(
         "{}: a good catalog with {}, {}, {} and {}",
         file.display(),
         many(parsed.spec.features.len(), "feature"),
         many(parsed.spec.plans.len(), "plan"),
         many(parsed.spec.prompts.len(), "prompt"),
         many(parsed.sinks.len(), "sink"),
-    ))
+    );
+    for hint in hints {
+        summary += &format!("\n{hint}");
+    }
+    Ok(summary)
 }
 
 /// What a file is, by its keys. `None` when it cannot be read or has keys of neither.

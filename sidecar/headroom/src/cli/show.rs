@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-pub(super) use accounts::{account, accounts, backup, clock, reloaded, status};
+pub(super) use accounts::{account, accounts, backup, clock, plan_moved, reloaded, status};
 pub(super) use decisions::{
     allocated, committed, decision, entitlements, extended, recorded, released, reserved, usage,
 };

@@ -9,6 +9,7 @@ mod meters;
 mod places;
 mod policy;
 mod spans;
+mod versions;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,12 +17,14 @@ use std::path::Path;
 use headroom_core::catalog::{
     Catalog, CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge,
     Offering, PlanLimitSpec, PlanSpec, Policy, Price, PricePeriod, PromptSpec, Scenario,
+    SpecProblem,
 };
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::names::Names;
 use headroom_core::policy::LimitTerms;
 use headroom_core::signal::SignalSwitches;
 use headroom_core::window::{CalendarUnit, WindowRule};
+use headroom_engine::migrate::Compared;
 
 use super::problems::{Place, Problem, Problems};
 use super::reader::{Entry, Fields, Reader};
@@ -57,6 +60,39 @@ pub fn load(path: &Path, secrets: &dyn Secrets) -> Result<ParsedCatalog, Problem
     parse(&file, &bytes, secrets)
 }
 
+/// What the running state says of a catalog: `compared` are the problems and the places of migrations
+/// that are not needed. A problem is one; a migration too many does no harm, and is a hint.
+pub fn compared(
+    file: &str,
+    parsed: &ParsedCatalog,
+    compared: Compared,
+) -> Result<Vec<String>, Problems> {
+    let (problems, needless) = compared.unwrap_or_else(|problems| (problems, Vec::new()));
+    if !problems.is_empty() {
+        return Err(placed(file, &parsed.source, &problems));
+    }
+    let hint = |line: usize| SpecProblem {
+        path: vec!["migrations".to_owned(), line.to_string()],
+        message: "this migration is not needed here, and may be taken out".to_owned(),
+        known: Vec::new(),
+    };
+    let hints: Vec<SpecProblem> = needless.into_iter().map(hint).collect();
+    match hints.is_empty() {
+        true => Ok(Vec::new()),
+        false => Ok(placed(file, &parsed.source, &hints).lines().collect()),
+    }
+}
+
+/// Gives problems that only the running state shows their places in the file.
+pub fn placed(file: &str, source: &str, problems: &[SpecProblem]) -> Problems {
+    let root = yaml::parse(source, &mut Vec::new());
+    let place = |problem: &SpecProblem| match &root {
+        Some(root) => Finder { root, source, prompt_items: &[] }.problem(problem),
+        None => Problem::of_file(problem.message.clone()),
+    };
+    Problems::new(file, source, problems.iter().map(place).collect())
+}
+
 /// Reads and checks a catalog. `file` is what messages call it.
 pub fn parse(file: &str, bytes: &[u8], secrets: &dyn Secrets) -> Result<ParsedCatalog, Problems> {
     let source = yaml::decode(bytes).map_err(|problem| Problems::new(file, "", vec![problem]))?;
@@ -90,6 +126,7 @@ fn read_root(
     let prompts = fields.optional("prompts");
     let signals = fields.optional("signals");
     let sinks = fields.optional("sinks");
+    let migrations = fields.optional("migrations");
     fields.end();
 
     let features = features.and_then(|entry| read_features(reader, entry));
@@ -101,6 +138,7 @@ fn read_root(
         prompts.and_then(|entry| read_prompts(reader, entry, &unclear)).unwrap_or_default();
     let signals = signals.map_or_else(SignalSwitches::default, |entry| read_signals(reader, entry));
     let sinks = sinks.map_or_else(Vec::new, |entry| sinks::read(reader, entry, secrets));
+    let migrations = migrations.map_or_else(Vec::new, |entry| versions::read_lines(reader, entry));
     let default_plan = default_plan.and_then(|entry| reader.text(entry));
 
     if features.is_empty() || plans.as_ref().is_none_or(Vec::is_empty) {
@@ -109,7 +147,8 @@ fn read_root(
         }
         return None;
     }
-    let spec = CatalogSpec { features, plans: plans?, addons, default_plan, prompts, signals };
+    let spec =
+        CatalogSpec { features, plans: plans?, addons, default_plan, prompts, signals, migrations };
     let finder = Finder { root, source, prompt_items: &prompt_items };
     let is_readable = reader.count() == 0;
     if let Err(problems) = Catalog::build(spec.clone(), 1, &mut Names::new()) {
@@ -350,7 +389,11 @@ fn read_plans(
     let by_name =
         features.iter().map(|feature| (feature.feature.as_str(), &feature.kind)).collect();
     let known = Known { kinds: by_name, unclear };
-    Some(entries.iter().map(|entry| read_plan(reader, Entry::of(entry), &known)).collect())
+    let mut plans = Vec::with_capacity(entries.len());
+    for entry in entries.iter().map(Entry::of) {
+        versions::read_plan(reader, entry, &known, &mut plans);
+    }
+    Some(plans)
 }
 
 /// What plans may refer to.
@@ -359,32 +402,23 @@ struct Known<'a> {
     unclear: &'a BTreeSet<String>,
 }
 
-fn read_plan(reader: &Reader, entry: Entry<'_>, known: &Known<'_>) -> PlanSpec {
-    let mut plan = PlanSpec {
-        plan: entry.name.to_owned(),
-        name: entry.name.to_owned(),
-        price: None,
-        entitlements: vec![],
-    };
-    let Some(mut fields) = reader.fields(entry, "a mapping with `name` and `entitlements`") else {
-        return plan;
-    };
-    if let Some(name) = fields.required("name").and_then(|entry| reader.text(entry)) {
-        plan.name = name;
-    }
-    plan.price = fields.optional("price").and_then(|entry| read_price(reader, entry));
-    let entitlements = fields.required("entitlements");
-    fields.end();
+/// What a plan gives.
+fn read_entitlements(
+    reader: &Reader,
+    entitlements: Option<Entry<'_>>,
+    known: &Known<'_>,
+) -> Vec<(String, EntitlementSpec)> {
+    let mut all = Vec::new();
     let what = "a mapping from features to what the plan gives";
     let entries = entitlements.and_then(|entry| reader.map(entry, what)).unwrap_or_default();
     for entry in entries.iter().map(Entry::of) {
         if !known.unclear.contains(entry.name)
             && let Some(given) = read_entitlement(reader, entry, known)
         {
-            plan.entitlements.push((entry.name.to_owned(), given));
+            all.push((entry.name.to_owned(), given));
         }
     }
-    plan
+    all
 }
 
 fn read_price(reader: &Reader, entry: Entry<'_>) -> Option<Price> {

@@ -19,6 +19,7 @@ use crate::serve::Gate;
 use crate::sidecar::Core;
 
 mod facts;
+mod plans;
 mod sinks;
 
 const PAGE_DEFAULT: usize = 100;
@@ -325,9 +326,13 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1:
         true => v1::AccountStatus::Suspended,
         false => v1::AccountStatus::Active,
     };
+    let plan_name = |id| present::plan_name(catalog, id);
+    let (plan, plan_version) = plan_name(profile.plan);
+    let (plan_in_force, plan_in_force_version) = plan_name(profile.plan_at(now).0);
     v1::Account {
         account: account.to_owned(),
-        plan: catalog.text(profile.plan).to_owned(),
+        plan,
+        plan_version,
         status: status.into(),
         anchor: Some(timestamp(profile.anchor)),
         time_zone: profile.zone.as_ref().map_or("UTC", |zone| zone.name()).to_owned(),
@@ -343,19 +348,20 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1:
                 quantity: i32::try_from(bought.quantity).unwrap_or(i32::MAX),
             })
             .collect(),
-        trial: extra.and_then(|extra| extra.trial).map(|trial| v1::Trial {
-            plan: name(trial.plan),
-            ends_at: Some(timestamp(trial.ends_at)),
+        trial: extra.and_then(|extra| extra.trial).map(|trial| {
+            let (plan, plan_version) = plan_name(trial.plan);
+            v1::Trial { plan, plan_version, ends_at: Some(timestamp(trial.ends_at)) }
         }),
         scheduled: extra
             .map_or(&[][..], |extra| &extra.scheduled)
             .iter()
-            .map(|one| v1::ScheduledPlan {
-                plan: name(one.plan),
-                starts_at: Some(timestamp(one.starts_at)),
+            .map(|one| {
+                let (plan, plan_version) = plan_name(one.plan);
+                v1::ScheduledPlan { plan, plan_version, starts_at: Some(timestamp(one.starts_at)) }
             })
             .collect(),
-        plan_in_force: name(profile.plan_at(now).0),
+        plan_in_force,
+        plan_in_force_version,
     }
 }
 
@@ -367,6 +373,20 @@ impl AdminService for Administration {
     ) -> Result<Response<v1::PutSubscriptionResponse>, Status> {
         let account = self.subscribe(rq.get_ref()).await?;
         Ok(Response::new(v1::PutSubscriptionResponse { account }))
+    }
+
+    async fn move_plan(
+        &self,
+        rq: Request<v1::MovePlanRequest>,
+    ) -> Result<Response<v1::MovePlanResponse>, Status> {
+        Ok(Response::new(self.plan_moved(rq.into_inner()).await?))
+    }
+
+    async fn check_catalog(
+        &self,
+        rq: Request<v1::CheckCatalogRequest>,
+    ) -> Result<Response<v1::CheckCatalogResponse>, Status> {
+        Ok(Response::new(self.catalog_checked(rq.into_inner()).await?))
     }
 
     async fn set_account_status(

@@ -6,6 +6,7 @@
 use headroom_core::catalog::{Catalog, FeatureKind, Policy};
 use headroom_core::decision::{Decision, Denial, LimitState, Verdict, WindowPhase};
 use headroom_core::ledger::Ledger;
+use headroom_core::names::NameId;
 use headroom_core::projection::{Projection, project};
 use headroom_core::prompt::{self, Severity};
 use headroom_core::rate::Rate;
@@ -99,7 +100,9 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fie
     if let Some(kind) = origin_kind(decided.origin) {
         out.message(7, |out| {
             out.enumeration(1, kind);
-            out.text(2, catalog.text(decided.plan));
+            let (plan, version) = catalog.plan_name(decided.plan);
+            out.text(2, plan);
+            out.uint(3, u64::from(version));
         });
     }
     out.uint(8, catalog.revision);
@@ -188,7 +191,14 @@ fn origin_kind(origin: Origin) -> Option<v1::OriginKind> {
 /// Where the entitlement of a decision comes from.
 pub fn origin(catalog: &Catalog, decided: &Decision) -> Option<v1::Origin> {
     let kind = origin_kind(decided.origin)?;
-    Some(v1::Origin { kind: kind.into(), plan: catalog.text(decided.plan).to_owned() })
+    let (plan, version) = plan_name(catalog, decided.plan);
+    Some(v1::Origin { kind: kind.into(), plan, plan_version: version })
+}
+
+/// A plan's name and version.
+pub fn plan_name(catalog: &Catalog, plan: NameId) -> (String, i32) {
+    let (name, version) = catalog.plan_name(plan);
+    (name.to_owned(), i32::try_from(version).unwrap_or(i32::MAX))
 }
 
 /// The fields of one limit.
@@ -304,7 +314,7 @@ fn made_prompt(
         feature_name: &feature.name,
         unit: &feature.unit,
         scale: feature.scale,
-        plan: catalog.text(decided.plan),
+        plan: catalog.plan_name(decided.plan).0,
         plan_name: plan.map_or("", |plan| &plan.name),
         limit,
         account_facts: &about.facts,

@@ -42,6 +42,7 @@ fn spec(scenario: Scenario, message: &str) -> CatalogSpec {
     let price = Price { minor: 4_900, currency: "USD".into(), per: PricePeriod::Month };
     let plan = |name: &str, price, entitlements| PlanSpec {
         plan: name.into(),
+        version: 1,
         name: name.to_uppercase(),
         price,
         entitlements,

@@ -16,8 +16,9 @@ use headroom_store::{DiskStore, Durability, Hooks, OpenError, Options, Progress,
 
 use super::StartOptions;
 use crate::clock::{Clock, real_now};
-use crate::config::catalog::ParsedCatalog;
+use crate::config::catalog::{self, ParsedCatalog};
 use crate::config::problems::Problems;
+use crate::config::sinks::NoSecrets;
 use crate::grpc::Shared;
 use crate::serve::{BindError, Gates};
 use crate::sinks::Outbox;
@@ -135,7 +136,8 @@ pub(super) fn open(options: &StartOptions, parsed: &ParsedCatalog) -> Result<Ope
     let ours = gates.get_or_init(|| Gates::new(store.durable(), options.workers.get())).clone();
 
     let key_horizon_ms = i64::try_from(options.key_horizon.as_millis()).unwrap_or(i64::MAX);
-    let recovery = recover(&store, key_horizon_ms, options.keys_max)?;
+    let mut recovery = recover(&store, key_horizon_ms, options.keys_max)?;
+    remember_catalog(&mut recovery);
     let memory = recovery.clock();
     if let Some(memory) = memory
         && memory.test != options.test_clock
@@ -156,7 +158,7 @@ pub(super) fn open(options: &StartOptions, parsed: &ParsedCatalog) -> Result<Ope
     let finished =
         recovery.finish(parsed.spec.clone(), &parsed.source, clock.now(), engine_options);
     let (engine, installed) = finished.map_err(|problems| {
-        StartError::Catalog(super::unplaced(&options.catalog, &parsed.source, problems))
+        StartError::Catalog(super::unplaced(&options.catalog, &parsed.source, &problems))
     })?;
     let first = engine.note_clock(clock.is_test(), clock.now());
     if !store.wait_durable(first, FIRST_WRITE_WITHIN) {
@@ -174,6 +176,19 @@ pub(super) fn open(options: &StartOptions, parsed: &ParsedCatalog) -> Result<Ope
         },
     });
     Ok(Opened { shared, store, gates: ours, outbox_wake, installed })
+}
+
+/// Reads the catalog that was in force, so that a start is not a way around what a reload refuses.
+pub fn remember_catalog(recovery: &mut Recovery) {
+    if recovery.catalog_source().is_empty() {
+        return;
+    }
+    let source = recovery.catalog_source().as_bytes();
+    match catalog::parse("the catalog in force before", source, &NoSecrets) {
+        Ok(before) => recovery.coming_from(before.spec),
+        // An earlier version took what this one does not; there is nothing to compare with.
+        Err(problems) => tracing::warn!(%problems, "the catalog before cannot be compared"),
+    }
 }
 
 fn open_store(

@@ -16,4 +16,5 @@ mod sinks;
 mod sources;
 mod story;
 mod support;
+mod versions;
 mod windows;

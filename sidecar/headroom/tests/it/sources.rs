@@ -46,10 +46,15 @@ async fn a_trial_add_ons_a_scheduled_plan_and_an_exception_each_count_for_their_
     admin.set_clock(start).await.unwrap();
     let put = v1::PutSubscriptionRequest {
         add_ons: vec![v1::AddOn { add_on: "pack".into(), quantity: 3 }],
-        trial: Some(v1::Trial { plan: "pro".into(), ends_at: Some((start + HOUR).into()) }),
+        trial: Some(v1::Trial {
+            plan: "pro".into(),
+            ends_at: Some((start + HOUR).into()),
+            ..Default::default()
+        }),
         scheduled: vec![v1::ScheduledPlan {
             plan: "pro".into(),
             starts_at: Some((start + 3 * HOUR).into()),
+            ..Default::default()
         }],
         ..subscription("acme", "free")
     };

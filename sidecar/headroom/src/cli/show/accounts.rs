@@ -16,11 +16,12 @@ pub(in super::super) fn account(account: &v1::Account) -> Report {
     let status = word(account.status().as_str_name(), "ACCOUNT_STATUS_");
     let mut rows = vec![
         vec!["account".to_owned(), account.account.clone()],
-        vec!["plan".to_owned(), account.plan.clone()],
+        vec!["plan".to_owned(), versioned(&account.plan, account.plan_version)],
         vec!["status".to_owned(), status],
     ];
-    if account.plan_in_force != account.plan {
-        rows.push(vec!["in force".to_owned(), account.plan_in_force.clone()]);
+    let in_force = versioned(&account.plan_in_force, account.plan_in_force_version);
+    if rows[1][1] != in_force {
+        rows.push(vec!["in force".to_owned(), in_force]);
     }
     let mut row = |name: &str, value: Option<String>| {
         rows.extend(value.map(|value| vec![name.to_owned(), value]));
@@ -31,11 +32,11 @@ pub(in super::super) fn account(account: &v1::Account) -> Report {
     row("known since", when(account.created_at.as_ref()));
     if let Some(trial) = &account.trial {
         let until = when(trial.ends_at.as_ref()).unwrap_or_default();
-        row("trial", Some(format!("{} until {until}", trial.plan)));
+        row("trial", Some(format!("{} until {until}", versioned(&trial.plan, trial.plan_version))));
     }
     for one in &account.scheduled {
         let from = when(one.starts_at.as_ref()).unwrap_or_default();
-        row("then", Some(format!("{} from {from}", one.plan)));
+        row("then", Some(format!("{} from {from}", versioned(&one.plan, one.plan_version))));
     }
     for bought in &account.add_ons {
         row("add-on", Some(format!("{} x {}", bought.quantity, bought.add_on)));
@@ -55,7 +56,7 @@ pub(in super::super) fn accounts(accounts: &[v1::Account], is_cut: bool) -> Repo
     for account in accounts {
         rows.push(vec![
             account.account.clone(),
-            account.plan.clone(),
+            versioned(&account.plan, account.plan_version),
             word(account.status().as_str_name(), "ACCOUNT_STATUS_"),
             account.overrides.len().to_string(),
         ]);
@@ -66,6 +67,29 @@ pub(in super::super) fn accounts(accounts: &[v1::Account], is_cut: bool) -> Repo
     }
     let list: Vec<Value> = accounts.iter().map(account_json).collect();
     Report::new(text, json!({ "accounts": list, "complete": !is_cut }))
+}
+
+/// What a move between versions did, or would do.
+pub(in super::super) fn plan_moved(
+    plan: &str,
+    version: u32,
+    accounts: u64,
+    dry_run: bool,
+) -> Report {
+    let many = if accounts == 1 { "account" } else { "accounts" };
+    let text = match dry_run {
+        true => format!("{accounts} {many} would move to {plan}@{version}"),
+        false => format!("{accounts} {many} moved to {plan}@{version}"),
+    };
+    let json = json!({
+        "plan": plan, "to_version": version, "accounts": accounts, "dry_run": dry_run,
+    });
+    Report::new(text, json)
+}
+
+/// A plan and, when it is not the first, its version.
+fn versioned(plan: &str, version: i32) -> String {
+    if version > 1 { format!("{plan}@{version}") } else { plan.to_owned() }
 }
 
 /// Where the clock stands.
@@ -182,12 +206,14 @@ fn account_json(account: &v1::Account) -> Value {
     json!({
         "account": account.account,
         "plan": account.plan,
+        "plan_version": account.plan_version,
         "status": word(account.status().as_str_name(), "ACCOUNT_STATUS_"),
         "anchor": json_instant(wire_instant(account.anchor.as_ref())),
         "time_zone": account.time_zone,
         "ends_at": json_instant(wire_instant(account.ends_at.as_ref())),
         "created_at": json_instant(wire_instant(account.created_at.as_ref())),
         "plan_in_force": account.plan_in_force,
+        "plan_in_force_version": account.plan_in_force_version,
         "add_ons": account
             .add_ons
             .iter()
@@ -195,14 +221,18 @@ fn account_json(account: &v1::Account) -> Value {
             .collect::<Vec<_>>(),
         "trial": account.trial.as_ref().map(|trial| {
             let ends_at = json_instant(wire_instant(trial.ends_at.as_ref()));
-            json!({ "plan": trial.plan, "ends_at": ends_at })
+            json!({
+                "plan": trial.plan, "plan_version": trial.plan_version, "ends_at": ends_at,
+            })
         }),
         "scheduled": account
             .scheduled
             .iter()
             .map(|one| {
                 let starts_at = json_instant(wire_instant(one.starts_at.as_ref()));
-                json!({ "plan": one.plan, "starts_at": starts_at })
+                json!({
+                    "plan": one.plan, "plan_version": one.plan_version, "starts_at": starts_at,
+                })
             })
             .collect::<Vec<_>>(),
         "overrides": account.overrides.iter().map(override_json).collect::<Vec<_>>(),

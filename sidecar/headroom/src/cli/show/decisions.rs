@@ -183,6 +183,7 @@ pub(in super::super) fn entitlements(answer: &Entitlements) -> Report {
     let list: Vec<Value> = answer.entitlements.iter().map(entitlement_json).collect();
     let json = json!({
         "plan": answer.plan,
+        "plan_version": answer.plan_version,
         "catalog_revision": answer.catalog_revision,
         "as_of": json_instant(answer.as_of),
         "test_clock": answer.test_clock,
@@ -360,6 +361,7 @@ fn decision_json(decision: &Decision) -> Value {
         "origin": decision.origin.as_ref().map(|origin| json!({
             "kind": word(origin.kind.as_str_name(), "ORIGIN_KIND_"),
             "plan": origin.plan,
+            "plan_version": origin.plan_version,
         })),
         "catalog_revision": decision.catalog_revision,
         "as_of": json_instant(decision.as_of),

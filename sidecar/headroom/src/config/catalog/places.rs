@@ -94,6 +94,12 @@ impl Finder<'_> {
 fn points_at_key(path: &[String]) -> bool {
     let steps: Vec<&str> = path.iter().map(String::as_str).collect();
     match steps.as_slice() {
+        ["plans", plan, "versions", _, rest @ ..] => {
+            // A version is written as a plan is.
+            let mut own = vec!["plans".to_owned(), (*plan).to_owned()];
+            own.extend(rest.iter().map(|step| (*step).to_owned()));
+            points_at_key(&own)
+        }
         [] | ["features" | "plans" | "addons"] | ["features" | "plans" | "addons", _] => true,
         ["features", _, third] | ["features", _, third, _] => *third == "limits",
         ["plans" | "addons", _, third, ..] => *third == "entitlements" && steps.len() <= 5,

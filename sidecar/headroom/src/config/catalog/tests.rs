@@ -84,7 +84,9 @@ sinks:
 #[test]
 fn a_good_catalog_is_read() {
     let parsed = parse("c", GOOD.as_bytes(), &NoSecrets).unwrap();
-    let CatalogSpec { features, plans, addons, default_plan, prompts, signals } = parsed.spec;
+    let CatalogSpec { features, plans, addons, default_plan, prompts, signals, migrations } =
+        parsed.spec;
+    assert!(migrations.is_empty());
     let offering = Offering { merge: Merge::MostGenerous, is_paused: true, rollout_bp: 1_250 };
     assert_eq!((features[1].offering, features[2].offering), (offering, Offering::default()));
     assert_eq!(default_plan.as_deref(), Some("free"));
@@ -605,4 +607,67 @@ fn a_mistake_in_the_terms_of_a_policy_says_how_it_is_written() {
     ] {
         check(from, to, expected);
     }
+}
+
+#[test]
+fn versions_and_migrations_are_read() {
+    use headroom_core::migrate::Migration;
+    let text = GOOD.replace(
+        "pro: { name: Pro, entitlements: { sso: true } }",
+        "pro:\n    name: Pro\n    version: 3\n    entitlements: { sso: true }\n    versions:\n      \
+         2: { name: Pro of old, entitlements: { sso: off } }\n      1: { entitlements: {} }",
+    ) + "migrations:\n  - drop_feature: a\n  - { drop_limit: b, of: c }\n  - { change_kind: d, to: \
+         switch }\n  - { end_lifetime: e, of: f }\n  - { move_plan: pro@4, to: pro }\n  - { drop_addon: g }\n";
+    let spec = parse("c", text.as_bytes(), &NoSecrets).unwrap().spec;
+    let plans: Vec<_> = spec.plans.iter().map(|p| (&*p.plan, p.version, &*p.name)).collect();
+    let expected =
+        [("free", 1, "Free"), ("pro", 3, "Pro"), ("pro", 2, "Pro of old"), ("pro", 1, "Pro")];
+    assert_eq!(plans, expected);
+    let text = |text: &str| text.to_owned();
+    let lines = [
+        Migration::DropFeature { feature: text("a") },
+        Migration::DropLimit { feature: text("c"), limit: text("b") },
+        Migration::ChangeKind { feature: text("d"), to: text("switch") },
+        Migration::EndLifetime { feature: text("f"), limit: text("e") },
+        Migration::MovePlan { from: text("pro@4"), to: text("pro") },
+        Migration::DropAddOn { addon: text("g") },
+    ];
+    assert_eq!(spec.migrations, lines);
+}
+
+#[test]
+fn mistakes_of_versions_and_migrations_have_their_place() {
+    let pro = "pro: { name: Pro, entitlements: { sso: true } }";
+    let with = |more: &str| format!("pro: {{ name: Pro, entitlements: {{ sso: true }}, {more} }}");
+    check(pro, &with("version: 0"), "c:29:59: `version` is 0, it must be 1 to 99999");
+    check(
+        pro,
+        &with("versions: { 1: { entitlements: {} } }"),
+        "c:29:60: `versions` are the ones before the version that is sold: say which that is with \
+         `version`",
+    );
+    check(
+        pro,
+        &with("version: 2, versions: { 2: { entitlements: {} } }"),
+        "c:29:74: `2` must be below the version that is sold, 2",
+    );
+    check(
+        pro,
+        &with("version: 2, versions: { 1: { entitlements: { soo: on } } }"),
+        "c:29:95: unknown feature `soo`, did you mean `sso`?",
+    );
+    let end = "signals: { usage_ceiling: off }\n";
+    let lines = |line: &str| format!("{end}migrations:\n  - {line}\n");
+    check(end, &lines("{ drop_limit: a }"), "c:36:5: the key `of` is missing");
+    check(
+        end,
+        &lines("{ move_plan: fre, to: pri }"),
+        "c:36:27: unknown plan `pri`, did you mean `pro`?",
+    );
+    check(
+        end,
+        &lines("{ drop_limit: a, of: b, drop_feature: c }"),
+        "c:36:5: a migration is one of `{drop_feature: …}`, `{drop_limit: …, of: …}`, `{change_kind: …, \
+         to: …}`, `{end_lifetime: …, of: …}`, `{move_plan: …, to: …}` or `{drop_addon: …}`",
+    );
 }

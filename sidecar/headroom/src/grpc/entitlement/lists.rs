@@ -54,9 +54,11 @@ pub(super) fn entitlements(
             }
         })
         .collect();
+    let (plan, plan_version) = present::plan_name(&catalog, view.profile.plan_at(now).0);
     Ok(v1::ListEntitlementsResponse {
         entitlements,
-        plan: catalog.text(view.profile.plan_at(now).0).to_owned(),
+        plan,
+        plan_version,
         catalog_revision: present::int(catalog.revision),
         as_of: Some(present::timestamp(now)),
         test_clock: service.shared.clock.is_test(),

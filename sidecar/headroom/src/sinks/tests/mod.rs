@@ -251,6 +251,7 @@ fn engine(store: Arc<FakeDisk>) -> Engine {
     let entitlement = EntitlementSpec::Quota { limits: vec![limit] };
     let plan = PlanSpec {
         plan: "free".to_owned(),
+        version: 1,
         name: "Free".to_owned(),
         price: None,
         entitlements: vec![("ai.tokens".to_owned(), entitlement)],

@@ -1,0 +1,304 @@
+//! Migrations: what a new catalog takes away from accounts that have it.
+//!
+//! A feature that goes, a limit that goes, a kind that changes, a plan that nobody is on any more in the
+//! file but somebody is in the memory: each would leave usage behind that no rule speaks of. Such a
+//! catalog is refused until it has a line for each of them, so that nobody loses counts by an accident
+//! of editing. The lines are of the step from one catalog to the next: one that is not needed any more
+//! does no harm.
+
+use std::collections::BTreeSet;
+
+use crate::account::Account;
+use crate::catalog::{Catalog, FeatureKind, SpecProblem};
+use crate::decide::counts_on_ms;
+use crate::names::NameId;
+use crate::reservation::ReservationState;
+use crate::time::Millis;
+use crate::versions;
+use crate::window::WindowRule;
+
+/// A line of the catalog: what may be lost against the catalog before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Migration {
+    /// A feature goes; what was counted of it rests, and comes back with its name.
+    DropFeature {
+        /// Its name.
+        feature: String,
+    },
+    /// A limit goes; what it counted rests, and comes back with its name.
+    DropLimit {
+        /// The feature.
+        feature: String,
+        /// The limit.
+        limit: String,
+    },
+    /// A feature becomes another kind; what was counted of the kind before rests.
+    ChangeKind {
+        /// Its name.
+        feature: String,
+        /// The word of the new kind.
+        to: String,
+    },
+    /// A limit whose window never ended gets another rule: its window ends now, and what it counted
+    /// goes into the usage history.
+    EndLifetime {
+        /// The feature.
+        feature: String,
+        /// The limit.
+        limit: String,
+    },
+    /// A plan, or one version of it, goes; accounts on it are moved.
+    MovePlan {
+        /// The name, or name and version, that goes.
+        from: String,
+        /// The name, or name and version, in this catalog.
+        to: String,
+    },
+    /// An add-on goes; accounts that bought it have nothing of it.
+    DropAddOn {
+        /// Its name.
+        addon: String,
+    },
+}
+
+/// One thing that the catalog before had and the next one has not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loss {
+    /// A feature is gone.
+    Feature(NameId),
+    /// A feature is of another kind: the words of the old and the new one.
+    Kind(NameId, &'static str, &'static str),
+    /// A limit of a feature is gone.
+    Limit(NameId, NameId),
+    /// A limit of a feature counted for ever, and has another window now.
+    Lifetime(NameId, NameId),
+    /// A plan, or a version of one, is gone.
+    Plan(NameId),
+    /// An add-on is gone.
+    AddOn(NameId),
+}
+
+/// How much a loss touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Touched {
+    /// Accounts with any of it.
+    pub accounts: u64,
+    /// Ledgers that count something.
+    pub ledgers: u64,
+    /// Reservations that hold something.
+    pub reservations: u64,
+}
+
+impl Touched {
+    /// Adds what one account has of it.
+    pub fn add(&mut self, one: Touched) {
+        self.accounts += one.accounts;
+        self.ledgers += one.ledgers;
+        self.reservations += one.reservations;
+    }
+}
+
+/// What `new` has not and `old` had. Both know the same numbers of names.
+pub fn losses(old: &Catalog, new: &Catalog) -> Vec<Loss> {
+    let mut losses = Vec::new();
+    for before in old.features() {
+        let Some(after) = new.feature_of(before.id).map(|ix| new.feature(ix)) else {
+            losses.push(Loss::Feature(before.id));
+            continue;
+        };
+        let (was, is) = (before.kind.as_str(), after.kind.as_str());
+        if was != is {
+            losses.push(Loss::Kind(before.id, was, is));
+            continue;
+        }
+        let (FeatureKind::Quota { limits: had }, FeatureKind::Quota { limits: has }) =
+            (&before.kind, &after.kind)
+        else {
+            continue;
+        };
+        for (limit, was) in had {
+            match has.iter().find(|(known, _)| known == limit) {
+                None => losses.push(Loss::Limit(before.id, *limit)),
+                Some((_, is)) if *was == WindowRule::Lifetime && is != was => {
+                    losses.push(Loss::Lifetime(before.id, *limit));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    let plans: BTreeSet<NameId> = new.plans().iter().map(|plan| plan.id).collect();
+    let gone = old.plans().iter().map(|plan| plan.id).filter(|id| !plans.contains(id));
+    losses.extend(gone.map(Loss::Plan));
+    let addons: BTreeSet<NameId> = new.addons().iter().map(|addon| addon.id).collect();
+    let gone = old.addons().iter().map(|addon| addon.id).filter(|id| !addons.contains(id));
+    losses.extend(gone.map(Loss::AddOn));
+    losses
+}
+
+impl Loss {
+    /// The place of the line of `new` that allows it.
+    pub fn covered_by(&self, new: &Catalog) -> Option<usize> {
+        let is = |name: &str, id: NameId| new.text(id) == name;
+        new.migrations().iter().position(|line| match (line, self) {
+            (Migration::DropFeature { feature }, Loss::Feature(id)) => is(feature, *id),
+            (Migration::ChangeKind { feature, to }, Loss::Kind(id, _, kind)) => {
+                is(feature, *id) && to == kind
+            }
+            (Migration::DropLimit { feature, limit }, Loss::Limit(of, id))
+            | (Migration::EndLifetime { feature, limit }, Loss::Lifetime(of, id)) => {
+                is(feature, *of) && is(limit, *id)
+            }
+            (Migration::MovePlan { from, .. }, Loss::Plan(id)) => {
+                versions::canonical(from) == new.text(*id)
+            }
+            (Migration::DropAddOn { addon }, Loss::AddOn(id)) => is(addon, *id),
+            _ => false,
+        })
+    }
+
+    /// What one account has of it at an instant, under the catalog that had it.
+    pub fn touches(&self, old: &Catalog, account: &Account, now: Millis) -> Touched {
+        match self {
+            Loss::Feature(feature) | Loss::Kind(feature, ..) => {
+                counted(old, account, (*feature, None), now)
+            }
+            Loss::Limit(feature, limit) | Loss::Lifetime(feature, limit) => {
+                counted(old, account, (*feature, Some(*limit)), now)
+            }
+            Loss::Plan(plan) => touched_if(is_on(account, *plan, now)),
+            Loss::AddOn(addon) => {
+                touched_if(account.profile.addons().iter().any(|bought| bought.addon == *addon))
+            }
+        }
+    }
+
+    /// Why a catalog without a line for it is refused.
+    pub fn explain(&self, new: &Catalog, touched: Touched) -> SpecProblem {
+        let text = |id: &NameId| new.text(*id).to_owned();
+        let touched = Counted(touched);
+        let (path, message) = match self {
+            Loss::Feature(id) => {
+                let name = text(id);
+                let message = format!(
+                    "feature `{name}` is gone, but {touched}: put it back, or let the counts rest with \
+                     the migration `drop_feature: {name}`"
+                );
+                (vec!["features".to_owned()], message)
+            }
+            Loss::Kind(id, was, is) => {
+                let name = text(id);
+                let message = format!(
+                    "feature `{name}` was a {was} and is a {is}, but {touched}: give it another name, \
+                     or let the counts rest with the migration `change_kind: {name}, to: {is}`"
+                );
+                (vec!["features".to_owned(), name, "kind".to_owned()], message)
+            }
+            Loss::Limit(of, id) => {
+                let (feature, limit) = (text(of), text(id));
+                let message = format!(
+                    "limit `{limit}` of `{feature}` is gone, but {touched}: put it back, or let the \
+                     counts rest with the migration `drop_limit: {limit}, of: {feature}`"
+                );
+                (vec!["features".to_owned(), feature, "limits".to_owned()], message)
+            }
+            Loss::Lifetime(of, id) => {
+                let (feature, limit) = (text(of), text(id));
+                let message = format!(
+                    "limit `{limit}` of `{feature}` counted for ever and has another window now, but \
+                     {touched}, whose window would never end: keep `lifetime`, or end it now with the \
+                     migration `end_lifetime: {limit}, of: {feature}`"
+                );
+                (vec!["features".to_owned(), feature, "limits".to_owned(), limit], message)
+            }
+            Loss::Plan(id) => {
+                let name = text(id);
+                let what = if name.contains('@') { "version" } else { "plan" };
+                let message = format!(
+                    "{what} `{name}` is gone, but {touched} on it: put it back, or move them with the \
+                     migration `move_plan: {name}, to: …`"
+                );
+                (vec!["plans".to_owned()], message)
+            }
+            Loss::AddOn(id) => {
+                let name = text(id);
+                let message = format!(
+                    "add-on `{name}` is gone, but {touched} bought it: put it back, or let them have \
+                     nothing of it with the migration `drop_addon: {name}`"
+                );
+                (vec!["addons".to_owned()], message)
+            }
+        };
+        SpecProblem { path, message, known: Vec::new() }
+    }
+}
+
+/// The plan that accounts on `plan` are moved to, if a line says so.
+pub fn moved_to(catalog: &Catalog, plan: NameId) -> Option<NameId> {
+    let to = catalog.plan(catalog.plan_of(plan)?).id;
+    (to != plan).then_some(to)
+}
+
+/// Whether an account is, or will be, on this very plan.
+pub fn is_on(account: &Account, plan: NameId, now: Millis) -> bool {
+    let profile = &account.profile;
+    profile.plan == plan
+        || profile.extra.as_deref().is_some_and(|extra| {
+            extra.trial.is_some_and(|trial| trial.plan == plan && now < trial.ends_at)
+                || extra.scheduled.iter().any(|one| one.plan == plan)
+        })
+}
+
+fn touched_if(is_touched: bool) -> Touched {
+    Touched { accounts: u64::from(is_touched), ..Touched::default() }
+}
+
+fn counted(
+    old: &Catalog,
+    account: &Account,
+    (feature, limit): (NameId, Option<NameId>),
+    now: Millis,
+) -> Touched {
+    let is_of = |of: NameId| limit.is_none_or(|limit| limit == of);
+    let live = account.ledgers().iter().filter(|ledger| {
+        let counts_on_ms = counts_on_ms(old, ledger.feature, ledger.limit);
+        ledger.feature == feature
+            && is_of(ledger.limit)
+            && ledger.used > 0
+            && now < ledger.window.end().plus(counts_on_ms)
+    });
+    let open = account.reservations().into_iter().flat_map(|all| all.iter()).filter(|held| {
+        held.feature == feature
+            && held.state == ReservationState::Open
+            && now < held.expires_at
+            && held.ledgers.iter().any(|(limit, _)| is_of(*limit))
+    });
+    let (ledgers, reservations) = (live.count() as u64, open.count() as u64);
+    let accounts = u64::from(ledgers + reservations > 0);
+    Touched { accounts, ledgers, reservations }
+}
+
+/// `3 accounts have 4 ledgers and 1 reservation`, or only the accounts.
+struct Counted(Touched);
+
+impl std::fmt::Display for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let many = |count: u64, one: &str| match count {
+            1 => format!("1 {one}"),
+            _ => format!("{count} {one}s"),
+        };
+        let Touched { accounts, ledgers, reservations } = self.0;
+        let has = if accounts == 1 { "has" } else { "have" };
+        write!(f, "{}", many(accounts, "account"))?;
+        match (ledgers, reservations) {
+            (0, 0) => Ok(()),
+            (_, 0) => write!(f, " {has} used it ({})", many(ledgers, "ledger")),
+            (0, _) => write!(f, " {has} reserved of it ({})", many(reservations, "reservation")),
+            _ => write!(
+                f,
+                " {has} used it ({}, {})",
+                many(ledgers, "ledger"),
+                many(reservations, "reservation")
+            ),
+        }
+    }
+}

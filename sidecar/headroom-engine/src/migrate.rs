@@ -1,0 +1,244 @@
+//! What a new catalog would take away, looked up in the memory; and moves of accounts between plans.
+//!
+//! A catalog is compared with the one in force before it is. Only when something is gone are the
+//! accounts looked at, so a reload that takes nothing away costs nothing.
+
+use std::sync::Arc;
+
+use headroom_core::account::Profile;
+use headroom_core::catalog::{Catalog, CatalogSpec, FeatureKind, SpecProblem};
+use headroom_core::decide::Context;
+use headroom_core::effect::{Effect, Effects};
+use headroom_core::ledger::Ledger;
+use headroom_core::migrate::{self, Loss, Migration, Touched};
+use headroom_core::names::NameId;
+use headroom_core::time::{Millis, Window};
+use headroom_core::window::WindowRule;
+
+use crate::admin::{AdminError, plan_id};
+use crate::engine::{Accounts, Engine, EngineError, Slot};
+use crate::ports::Seq;
+use crate::read::as_of;
+use crate::record;
+
+/// Accounts looked at before others may have the list of ids.
+const PAGE: usize = 1024;
+
+/// What `new` would take away without a line that allows it: one problem for each thing that any
+/// account has.
+pub(crate) fn orphans(
+    accounts: &Accounts,
+    old: &Catalog,
+    new: &Catalog,
+    now: Millis,
+) -> Vec<SpecProblem> {
+    let losses =
+        migrate::losses(old, new).into_iter().filter(|loss| loss.covered_by(new).is_none());
+    let mut losses: Vec<(Loss, Touched)> = losses.map(|loss| (loss, Touched::default())).collect();
+    if losses.is_empty() {
+        return Vec::new();
+    }
+    for slot in accounts {
+        let account = as_of(Context { catalog: old, now }, &slot.account);
+        for (loss, touched) in &mut losses {
+            touched.add(loss.touches(old, &account, now));
+        }
+    }
+    losses.retain(|(_, touched)| touched.accounts > 0);
+    losses.iter().map(|(loss, touched)| loss.explain(new, *touched)).collect()
+}
+
+/// The lines of `new` that allow nothing that it takes away from `old`: their places.
+pub(crate) fn needless(old: &Catalog, new: &Catalog) -> Vec<usize> {
+    let losses = migrate::losses(old, new);
+    let needed: Vec<usize> = losses.iter().filter_map(|loss| loss.covered_by(new)).collect();
+    (0..new.migrations().len()).filter(|line| !needed.contains(line)).collect()
+}
+
+/// What a catalog would take away, and the places of its migrations that are not needed; or all that
+/// is wrong with it.
+pub type Compared = Result<(Vec<SpecProblem>, Vec<usize>), Vec<SpecProblem>>;
+
+/// A move of accounts to a version of their plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanMove<'a> {
+    /// The plan.
+    pub plan: &'a str,
+    /// The version to move to.
+    pub to_version: u32,
+    /// Only this account. `None`: all.
+    pub account: Option<&'a str>,
+    /// Only count.
+    pub dry_run: bool,
+}
+
+/// What a move did, or would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanMoved {
+    /// Accounts on another version of the plan, now or on trial or from a day to come.
+    pub accounts: u64,
+    /// The record that must be written before this is answered, if any.
+    pub wait_for: Option<Seq>,
+}
+
+impl Engine {
+    /// What a reload would refuse a catalog for, and the places of its migrations that it does not
+    /// need. Changes nothing.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the catalog.
+    pub fn check_catalog(&self, spec: CatalogSpec, now: Millis) -> Compared {
+        let catalog = {
+            let admin = self.admin.lock().unwrap_or_else(|held| held.into_inner());
+            admin.build(spec, "")?.0
+        };
+        let before = self.catalog();
+        let orphans = orphans(&self.accounts, &before, &catalog, now);
+        Ok((orphans, needless(&before, &catalog)))
+    }
+
+    /// Moves accounts that are on any other version of a plan to one of its versions. What was used
+    /// stays used.
+    pub fn move_plan(&self, request: PlanMove<'_>, now: Millis) -> Result<PlanMoved, AdminError> {
+        let catalog = self.catalog();
+        let to = plan_id(&catalog, &format!("{}@{}", request.plan, request.to_version), None)?;
+        self.store.room().map_err(EngineError::from)?;
+        let others =
+            |plan: NameId| (plan != to && catalog.plan_name(plan).0 == request.plan).then_some(to);
+        let mut moved = PlanMoved { accounts: 0, wait_for: None };
+        let mut visit = |id: &str, slot: &mut Slot| -> Result<(), AdminError> {
+            if !has_move(&slot.account.profile, &others) {
+                return Ok(());
+            }
+            moved.accounts += 1;
+            if !request.dry_run {
+                moved.wait_for = Some(self.move_one(id, slot, &catalog, &others, now)?);
+            }
+            Ok(())
+        };
+        let Some(id) = request.account else {
+            self.each_account(visit)?;
+            return Ok(moved);
+        };
+        let Some(mut slot) = self.accounts.get_mut(id) else {
+            return Err(AdminError::UnknownAccount { account: id.to_owned() });
+        };
+        visit(id, &mut slot)?;
+        drop(slot);
+        Ok(moved)
+    }
+
+    /// Carries out what the lines of a catalog say: moves accounts off plans that have gone, and ends
+    /// windows that would never end. Done again it changes nothing, so a crash on the way does no harm.
+    pub(crate) fn carry_out(&self, catalog: &Catalog, now: Millis) -> Option<Seq> {
+        let ended: Vec<(NameId, NameId)> = catalog
+            .migrations()
+            .iter()
+            .filter_map(|line| {
+                let Migration::EndLifetime { feature, limit } = line else { return None };
+                let shape = catalog.feature(catalog.feature_named(feature)?);
+                let FeatureKind::Quota { limits } = &shape.kind else { return None };
+                let is_it = |(id, rule): &&(NameId, WindowRule)| {
+                    catalog.text(*id) == limit && *rule != WindowRule::Lifetime
+                };
+                Some((shape.id, limits.iter().find(is_it)?.0))
+            })
+            .collect();
+        let moves = |plan: NameId| migrate::moved_to(catalog, plan);
+        let has_moves =
+            catalog.migrations().iter().any(|line| matches!(line, Migration::MovePlan { .. }));
+        if ended.is_empty() && !has_moves {
+            return None;
+        }
+        let mut last = None;
+        let mut effects = Effects::new();
+        let done: Result<(), AdminError> = self.each_account(|id, slot| {
+            if has_moves && has_move(&slot.account.profile, &moves) {
+                last = Some(self.move_one(id, slot, catalog, &moves, now)?);
+            }
+            effects.clear();
+            effects.extend(slot.account.ledgers().iter().filter_map(|ledger| {
+                let is_ended = ended.contains(&(ledger.feature, ledger.limit));
+                (is_ended && ledger.window.is_lifetime()).then(|| ended_at(ledger, now))
+            }));
+            if !effects.is_empty() {
+                last = Some(self.note_effects(slot, now, &effects));
+            }
+            Ok(())
+        });
+        debug_assert!(done.is_ok(), "{done:?}"); // Plans of this catalog take no account off another.
+        last
+    }
+
+    fn move_one(
+        &self,
+        id: &str,
+        slot: &mut Slot,
+        catalog: &Catalog,
+        to: &dyn Fn(NameId) -> Option<NameId>,
+        now: Millis,
+    ) -> Result<Seq, AdminError> {
+        let changed = self.edit_plans(id, slot, catalog, now, |profile| {
+            move_all(profile, to);
+            Ok(())
+        })?;
+        Ok(changed.wait_for)
+    }
+
+    fn each_account(
+        &self,
+        mut visit: impl FnMut(&str, &mut Slot) -> Result<(), AdminError>,
+    ) -> Result<(), AdminError> {
+        let mut from = 0;
+        loop {
+            let page: Vec<(u32, Arc<str>)> = self.account_ids(from, PAGE);
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from = last + 1;
+            for (_, id) in page {
+                let Some(mut slot) = self.accounts.get_mut(&id) else { continue };
+                visit(&id, &mut slot)?;
+            }
+        }
+    }
+
+    /// Journals and applies changes that nobody waits for, outside of a request.
+    pub(crate) fn note_effects(&self, slot: &mut Slot, now: Millis, effects: &[Effect]) -> Seq {
+        let mut bytes = Vec::new();
+        record::put_noted(&mut bytes, slot.account.serial, now, effects);
+        let seq = self.store.append(&bytes, record::is_matter(effects));
+        self.apply(slot, seq, effects);
+        seq
+    }
+}
+
+/// The ledger with its window ended, at the earliest a millisecond after its beginning.
+fn ended_at(ledger: &Ledger, now: Millis) -> Effect {
+    let start = ledger.window.start();
+    let window = Window::new(start, now.max(start.plus(1))).unwrap_or(ledger.window);
+    Effect::Ledger(Ledger { window, ..*ledger })
+}
+
+fn has_move(profile: &Profile, to: &dyn Fn(NameId) -> Option<NameId>) -> bool {
+    plans_of(profile).any(|plan| to(plan).is_some())
+}
+
+fn plans_of(profile: &Profile) -> impl Iterator<Item = NameId> {
+    let extra = profile.extra.as_deref();
+    let trial = extra.and_then(|extra| extra.trial).map(|trial| trial.plan);
+    let scheduled = extra.into_iter().flat_map(|extra| extra.scheduled.iter().map(|one| one.plan));
+    std::iter::once(profile.plan).chain(trial).chain(scheduled)
+}
+
+fn move_all(profile: &mut Profile, to: &dyn Fn(NameId) -> Option<NameId>) {
+    let change = |plan: &mut NameId| {
+        if let Some(to) = to(*plan) {
+            *plan = to;
+        }
+    };
+    change(&mut profile.plan);
+    let Some(extra) = &mut profile.extra else { return };
+    if let Some(trial) = &mut extra.trial {
+        change(&mut trial.plan);
+    }
+    extra.scheduled.iter_mut().for_each(|one| change(&mut one.plan));
+}

@@ -1,0 +1,137 @@
+//! Versions of a plan, and the migrations between one catalog and the next, as the file says them.
+
+use headroom_core::catalog::PlanSpec;
+use headroom_core::migrate::Migration;
+
+use super::{Known, read_entitlements, read_price};
+use crate::config::problems::Problem;
+use crate::config::reader::{Entry, Reader};
+
+/// Highest version of a plan: one a week for two thousand years.
+const VERSION_MAX: u64 = 99_999;
+
+const LINE: &str = "`{drop_feature: …}`, `{drop_limit: …, of: …}`, `{change_kind: …, to: …}`, \
+                    `{end_lifetime: …, of: …}`, `{move_plan: …, to: …}` or `{drop_addon: …}`";
+
+/// A plan, and after it the versions of it that are not sold any more.
+pub(super) fn read_plan(
+    reader: &Reader,
+    entry: Entry<'_>,
+    known: &Known<'_>,
+    plans: &mut Vec<PlanSpec>,
+) {
+    let mut plan = PlanSpec {
+        plan: entry.name.to_owned(),
+        version: 1,
+        name: entry.name.to_owned(),
+        price: None,
+        entitlements: vec![],
+    };
+    let Some(mut fields) = reader.fields(entry, "a mapping with `name` and `entitlements`") else {
+        plans.push(plan);
+        return;
+    };
+    if let Some(name) = fields.required("name").and_then(|entry| reader.text(entry)) {
+        plan.name = name;
+    }
+    plan.price = fields.optional("price").and_then(|entry| read_price(reader, entry));
+    let entitlements = fields.required("entitlements");
+    let version = fields.optional("version");
+    let versions = fields.optional("versions");
+    fields.end();
+    let is_numbered = version.is_some();
+    if let Some(version) = version.and_then(|entry| reader.whole_number(entry, 1..=VERSION_MAX)) {
+        plan.version = u32::try_from(version).unwrap_or(1);
+    }
+    plan.entitlements = read_entitlements(reader, entitlements, known);
+    let (sold, name) = (plan.version, plan.name.clone());
+    plans.push(plan);
+    let Some(entry_of_all) = versions else { return };
+    if !is_numbered {
+        reader.note_at(
+            entry_of_all,
+            "`versions` are the ones before the version that is sold: say which that is with `version`",
+        );
+        return;
+    }
+    let what = "a mapping from numbers to what the plan was in that version";
+    for (key, node) in reader.map(entry_of_all, what).unwrap_or_default() {
+        let number: Option<u32> = key.text.parse().ok().filter(|n| (1..sold).contains(n));
+        let Some(version) = number else {
+            let message = match key.text.parse::<u32>() {
+                Ok(_) => format!("`{}` must be below the version that is sold, {sold}", key.text),
+                Err(_) => format!("`{}` is not the number of a version", key.text),
+            };
+            reader.note(Problem::at(key.place, message));
+            continue;
+        };
+        let within = Entry { name: entry.name, owner: key.place, node };
+        let older = PlanSpec {
+            plan: entry.name.to_owned(),
+            version,
+            name: name.clone(),
+            price: None,
+            entitlements: vec![],
+        };
+        plans.push(read_version(reader, within, known, older));
+    }
+}
+
+fn read_version(
+    reader: &Reader,
+    entry: Entry<'_>,
+    known: &Known<'_>,
+    mut plan: PlanSpec,
+) -> PlanSpec {
+    let Some(mut fields) = reader.fields(entry, "a mapping with `entitlements`") else {
+        return plan;
+    };
+    if let Some(name) = fields.optional("name").and_then(|entry| reader.text(entry)) {
+        plan.name = name;
+    }
+    plan.price = fields.optional("price").and_then(|entry| read_price(reader, entry));
+    let entitlements = fields.required("entitlements");
+    fields.end();
+    plan.entitlements = read_entitlements(reader, entitlements, known);
+    plan
+}
+
+/// The migrations, in order.
+pub(super) fn read_lines(reader: &Reader, entry: Entry<'_>) -> Vec<Migration> {
+    let Some(items) = reader.list(entry, "a list of migrations") else { return Vec::new() };
+    let read: Vec<Option<Migration>> = items.map(|item| read_line(reader, item)).collect();
+    // All or none, so that the check of the rest finds each at its place.
+    read.into_iter().collect::<Option<_>>().unwrap_or_default()
+}
+
+fn read_line(reader: &Reader, entry: Entry<'_>) -> Option<Migration> {
+    const FIRST: [&str; 6] =
+        ["drop_feature", "drop_limit", "change_kind", "end_lifetime", "move_plan", "drop_addon"];
+    let mut fields = reader.fields(entry, LINE)?;
+    let mut said = FIRST.map(|key| (key, fields.optional(key))).into_iter();
+    let mut said = said.by_ref().filter_map(|(key, entry)| Some((key, entry?)));
+    let first = said.next();
+    let is_one = said.next().is_none();
+    let Some((key, what)) = first.filter(|_| is_one) else {
+        fields.end();
+        reader.note_at(entry, format!("a migration is one of {LINE}"));
+        return None;
+    };
+    let second = match key {
+        "drop_limit" | "end_lifetime" => fields.required("of"),
+        "change_kind" | "move_plan" => fields.required("to"),
+        _ => None,
+    };
+    fields.end();
+    let what = reader.text(what)?;
+    let second = second.map(|entry| reader.text(entry));
+    let needed = || second.clone().flatten();
+    match key {
+        "drop_feature" => Some(Migration::DropFeature { feature: what }),
+        "drop_addon" => Some(Migration::DropAddOn { addon: what }),
+        "drop_limit" => Some(Migration::DropLimit { limit: what, feature: needed()? }),
+        "end_lifetime" => Some(Migration::EndLifetime { limit: what, feature: needed()? }),
+        "change_kind" => Some(Migration::ChangeKind { feature: what, to: needed()? }),
+        _ => Some(Migration::MovePlan { from: what, to: needed()? }),
+    }
+}

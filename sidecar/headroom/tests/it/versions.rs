@@ -1,0 +1,205 @@
+//! Versions of a plan, and catalogs that would take something away, over the wire and over restarts.
+
+use headroom_sdk::{AdminClient, Client, v1};
+
+use crate::support::SOON;
+use crate::support::ask::subscription;
+use crate::support::home::Home;
+
+const FIRST: &str = "\
+features:
+  tokens: { name: Tokens, kind: quota, limits: { total: { window: lifetime } } }
+  calls: { name: Calls, kind: quota, limits: { total: { window: lifetime } } }
+plans:
+  team: { name: Team, entitlements: { tokens: { total: { included: 10 } } } }
+  solo: { name: Solo, entitlements: { tokens: { total: { included: 1 } } } }
+";
+
+const SECOND: &str = "\
+features:
+  tokens: { name: Tokens, kind: quota, limits: { total: { window: lifetime } } }
+  calls: { name: Calls, kind: quota, limits: { total: { window: lifetime } } }
+plans:
+  team:
+    name: Team
+    version: 2
+    entitlements: { tokens: { total: { included: 20 } } }
+    versions:
+      1: { entitlements: { tokens: { total: { included: 10 } } } }
+  solo: { name: Solo, entitlements: { tokens: { total: { included: 1 } } } }
+";
+
+async fn clients(home: &Home) -> (AdminClient, Client) {
+    let admin = AdminClient::connect(home.admin()).await.unwrap();
+    (admin, Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap())
+}
+
+/// The version that the answer names, and the included units of the limit that binds.
+async fn stands(client: &Client, account: &str) -> (String, u32, Option<u64>) {
+    let decision = client.consume(account, "tokens", 1).await.unwrap();
+    let origin = decision.origin.expect("an origin");
+    (origin.plan, origin.plan_version, decision.binding.expect("a limit").included_units)
+}
+
+#[tokio::test]
+async fn an_account_stays_on_the_version_it_bought_until_it_is_moved() {
+    let home = Home::new(FIRST);
+    let mut sidecar = home.start();
+    let (admin, client) = clients(&home).await;
+    for account in ["acme", "bolt"] {
+        let account = admin.put_subscription(subscription(account, "team")).await.unwrap();
+        assert_eq!((account.plan.as_str(), account.plan_version), ("team", 1));
+    }
+    home.write_catalog(SECOND);
+    assert!(admin.reload_catalog().await.unwrap().changed);
+    assert_eq!(stands(&client, "acme").await, ("team".to_owned(), 1, Some(10)));
+    admin.put_subscription(subscription("corp", "team")).await.unwrap();
+    assert_eq!(stands(&client, "corp").await, ("team".to_owned(), 2, Some(20)));
+    // The same subscription told again moves nobody; a version that is named does.
+    admin.put_subscription(subscription("acme", "team")).await.unwrap();
+    let older = admin.put_subscription(subscription("corp", "team@1")).await.unwrap();
+    assert_eq!((older.plan_version, older.plan_in_force_version), (1, 1));
+    sidecar.kill();
+
+    let sidecar = home.start();
+    let (admin, client) = clients(&home).await;
+    assert_eq!(stands(&client, "acme").await, ("team".to_owned(), 1, Some(10)));
+    let dry =
+        home.run(&["account", "move", "--plan", "team", "--to-version", "2", "--all", "--dry-run"]);
+    assert_eq!((dry.code, dry.stdout.as_str()), (Some(0), "3 accounts would move to team@2\n"));
+    assert_eq!(admin.get_account("acme").await.unwrap().plan_version, 1);
+    let one = home.run(&["account", "move", "acme", "--plan", "team", "--to-version", "2"]);
+    assert_eq!((one.code, one.stdout.as_str()), (Some(0), "1 account moved to team@2\n"));
+    assert_eq!(stands(&client, "acme").await, ("team".to_owned(), 2, Some(20)));
+    assert_eq!(admin.move_plan("team", 2, None, false).await.unwrap(), 2);
+    assert_eq!(admin.move_plan("team", 2, None, false).await.unwrap(), 0);
+    assert_eq!(stands(&client, "bolt").await, ("team".to_owned(), 2, Some(20)));
+    let unknown = admin.move_plan("team", 9, None, true).await.unwrap_err();
+    assert_eq!(unknown.reason(), Some(headroom_sdk::ErrorReason::UnknownName));
+    drop((admin, client));
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_catalog_that_would_take_something_away_is_explained_and_refused() {
+    let home = Home::new(SECOND);
+    let mut sidecar = home.start();
+    let (admin, client) = clients(&home).await;
+    admin.put_subscription(subscription("acme", "team@1")).await.unwrap();
+    assert!(client.consume("acme", "tokens", 3).await.unwrap().allowed);
+
+    let without_version =
+        SECOND.replace("      1: {", "      # 1: {").replace("    versions:\n", "");
+    let without_tokens =
+        SECOND.replace("  tokens: {", "  units: {").replace("tokens: { t", "units: { t");
+    let as_switch = FIRST
+        .replace(
+            "kind: quota, limits: { total: { window: lifetime } } }\n  calls",
+            "kind: switch }\n  calls",
+        )
+        .replace("{ tokens: { total: { included: 10 } } }", "{ tokens: on }")
+        .replace("{ tokens: { total: { included: 1 } } }", "{ tokens: off }");
+    let monthly = FIRST.replacen("window: lifetime", "window: billing", 1);
+    let wrong = [
+        (&without_version, "catalog.yaml:4:1: plan `team` is gone, but 1 account on it"),
+        (
+            &without_tokens,
+            "catalog.yaml:1:1: feature `tokens` is gone, but 1 account has used it (1 ledger)",
+        ),
+        (
+            &as_switch,
+            "catalog.yaml:2:33: feature `tokens` was a quota and is a switch, but 1 account",
+        ),
+        (
+            &monthly,
+            "limit `total` of `tokens` counted for ever and has another window now, but 1 account",
+        ),
+    ];
+    let address = home.admin();
+    let catalog = home.path("catalog.yaml").display().to_string();
+    for (text, expected) in wrong {
+        home.write_catalog(text);
+        let checked = home.run(&["check", &catalog, "--against", &address]);
+        assert_eq!(checked.code, Some(1));
+        let (_, bare) = expected.split_once(".yaml").unwrap_or(("", expected));
+        let message = bare.rsplit(": ").next().unwrap();
+        assert!(checked.stderr.contains(message), "no {message:?} in {}", checked.stderr);
+        let refused = home.run(&["reload"]);
+        assert_eq!(refused.code, Some(1));
+        assert!(refused.stderr.contains(expected), "no {expected:?} in {}", refused.stderr);
+        assert_eq!(stands(&client, "acme").await.2, Some(10), "the old one stays in force");
+    }
+    // Nobody used `calls`, and nobody is on `solo`: that may go without a word.
+    let unused = FIRST.lines().filter(|line| !line.contains("calls:") && !line.contains("solo:"));
+    home.write_catalog(&(unused.collect::<Vec<_>>().join("\n") + "\n"));
+    assert_eq!(home.run(&["check", &catalog, "--against", &address]).code, Some(0));
+
+    // A start is no way around it.
+    sidecar.kill();
+    home.write_catalog(&without_tokens);
+    let data = home.data().display().to_string();
+    for ended in [home.refused(), home.run(&["check", &catalog, "--against", &data])] {
+        assert_eq!(ended.code, Some(1));
+        let expected = "feature `tokens` is gone, but 1 account has used it (1 ledger): put it back, or \
+                        let the counts rest with the migration `drop_feature: tokens`";
+        assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    }
+    home.write_catalog(&format!(
+        "{without_tokens}migrations:\n  - drop_feature: tokens\n  - drop_limit: daily\n    of: calls\n"
+    ));
+    let checked = home.run(&["check", &catalog, "--against", &data]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    let hint = ":14:5: this migration is not needed here, and may be taken out";
+    assert!(checked.stdout.contains(hint), "{}", checked.stdout);
+    let mut sidecar = home.start();
+    sidecar.kill();
+    // What was counted rests, and comes back with its name.
+    home.write_catalog(SECOND);
+    let sidecar = home.start();
+    let (_, client) = clients(&home).await;
+    assert_eq!(client.consume("acme", "tokens", 1).await.unwrap().binding.unwrap().used_units, 8);
+    drop(client);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn migrations_move_accounts_and_end_what_would_never_end() {
+    let home = Home::new(SECOND);
+    let mut sidecar = home.start();
+    let (admin, client) = clients(&home).await;
+    let mut wanted = subscription("acme", "team@1");
+    wanted.scheduled = vec![v1::ScheduledPlan {
+        plan: "solo".into(),
+        starts_at: Some((std::time::SystemTime::now() + SOON * 1000).into()),
+        ..Default::default()
+    }];
+    admin.put_subscription(wanted).await.unwrap();
+    client.consume("acme", "tokens", 3).await.unwrap();
+    let next = FIRST
+        .replacen("window: lifetime", "window: billing", 1)
+        .replace("  team: {", "  crew: {")
+        .lines()
+        .filter(|line| !line.contains("solo:"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    home.write_catalog(&format!(
+        "{next}\nmigrations:\n  - {{ move_plan: team@1, to: crew }}\n  - {{ move_plan: team@2, to: \
+         crew }}\n  - {{ move_plan: solo, to: crew }}\n  - {{ end_lifetime: total, of: tokens }}\n"
+    ));
+    let reloaded = home.run(&["reload"]);
+    assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
+    let account = admin.get_account("acme").await.unwrap();
+    assert_eq!((account.plan.as_str(), account.scheduled[0].plan.as_str()), ("crew", "crew"));
+    let decision = client.consume("acme", "tokens", 1).await.unwrap();
+    let limit = decision.binding.unwrap();
+    assert_eq!((limit.used_units, limit.included_units), (1, Some(10)), "a window of its own");
+    assert!(limit.window_end.is_some());
+    sidecar.kill();
+    // The lines are not needed any more.
+    home.write_catalog(&next);
+    let sidecar = home.start();
+    let (_, client) = clients(&home).await;
+    assert_eq!(client.consume("acme", "tokens", 1).await.unwrap().binding.unwrap().used_units, 2);
+    drop(client);
+    sidecar.stop().await;
+}
