@@ -382,7 +382,8 @@ fn give_back(w: &mut Working<'_>, units: u64) {
     }
     // Of a sliding window only the debt of the bucket itself can be taken back.
     let own = w.own().debt;
-    w.ledger.used -= units;
+    // Of a level there may be less by now: what went away has been taken back already.
+    w.ledger.used = w.ledger.used.saturating_sub(units);
     let above = w.room.ceiling.map_or(0, |ceiling| w.ledger.used.saturating_sub(ceiling));
     w.ledger.debt -= units.min(own).min(w.ledger.debt.saturating_sub(above));
 }

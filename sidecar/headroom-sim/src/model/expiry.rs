@@ -55,7 +55,9 @@ impl Model {
         self.met.insert("a charge taken back");
         let before = page.book.used();
         let others = page.debt() - page.book.debt();
-        page.book.undone.push((units, 0));
+        // A level may have fallen below it meanwhile.
+        let there = u64::try_from(page.book.used()).expect("at most COUNT_MAX");
+        page.book.undone.push((units.min(there), 0));
         let above = match page.ceiling() {
             Some(ceiling) if page.used() > ceiling => page.used() - ceiling,
             _ => 0,

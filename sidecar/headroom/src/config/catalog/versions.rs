@@ -113,6 +113,8 @@ fn read_line(reader: &Reader, entry: Entry<'_>) -> Option<Migration> {
     let first = said.next();
     let is_one = said.next().is_none();
     let Some((key, what)) = first.filter(|_| is_one) else {
+        // Whatever it was to be, its keys are no mistakes.
+        let _ = (fields.optional("of"), fields.optional("to"));
         fields.end();
         reader.note_at(entry, format!("a migration is one of {LINE}"));
         return None;
