@@ -96,6 +96,16 @@ impl<'a> Fields<'a> {
         Fields(bytes)
     }
 
+    /// How many bytes there are by now, those included that were there at the beginning.
+    pub fn place(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The bytes from a [`Fields::place`] on.
+    pub fn since(&self, place: usize) -> &[u8] {
+        &self.0[place..]
+    }
+
     fn key(&mut self, tag: u32, wire_type: u32) {
         self.varint(u64::from(tag << 3 | wire_type));
     }

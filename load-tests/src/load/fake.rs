@@ -153,6 +153,12 @@ impl EntitlementService for Service {
     ) -> Unary<v1::ListEntitlementsResponse> {
         Err(Status::unimplemented("no load asks this"))
     }
+    async fn explain_decision(
+        &self,
+        _: Request<v1::ExplainDecisionRequest>,
+    ) -> Unary<v1::ExplainDecisionResponse> {
+        Err(Status::unimplemented("no load asks this"))
+    }
     async fn get_usage(&self, _: Request<v1::GetUsageRequest>) -> Unary<v1::GetUsageResponse> {
         Err(Status::unimplemented("no load asks this"))
     }

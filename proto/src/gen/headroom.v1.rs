@@ -658,6 +658,8 @@ pub enum ErrorReason {
     LedgerHalted = 17,
     /// Something failed inside the sidecar; its log says what.
     Internal = 18,
+    /// The decision is not among the recent ones of this sidecar.
+    UnknownDecision = 19,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -685,6 +687,7 @@ impl ErrorReason {
             Self::ClockWentBack => "ERROR_REASON_CLOCK_WENT_BACK",
             Self::LedgerHalted => "ERROR_REASON_LEDGER_HALTED",
             Self::Internal => "ERROR_REASON_INTERNAL",
+            Self::UnknownDecision => "ERROR_REASON_UNKNOWN_DECISION",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -709,6 +712,7 @@ impl ErrorReason {
             "ERROR_REASON_CLOCK_WENT_BACK" => Some(Self::ClockWentBack),
             "ERROR_REASON_LEDGER_HALTED" => Some(Self::LedgerHalted),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
+            "ERROR_REASON_UNKNOWN_DECISION" => Some(Self::UnknownDecision),
             _ => None,
         }
     }
@@ -3423,6 +3427,54 @@ pub struct GetUsageResponse {
     #[prost(bool, tag = "4")]
     pub test_clock: bool,
 }
+/// ExplainDecisionRequest names a decision.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainDecisionRequest {
+    /// The decision_id of the answer.
+    #[prost(string, tag = "1")]
+    pub decision_id: ::prost::alloc::string::String,
+}
+/// RuleResult is one rule of a decision.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleResult {
+    /// What is tested: the denial it ends in, in lower case ("not_in_plan"), or "limit".
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    /// What became of it.
+    #[prost(enumeration = "RuleOutcome", tag = "2")]
+    pub outcome: i32,
+    /// One sentence for people, with the numbers.
+    #[prost(string, tag = "3")]
+    pub explanation: ::prost::alloc::string::String,
+    /// The limit, for rule "limit".
+    #[prost(string, tag = "4")]
+    pub limit: ::prost::alloc::string::String,
+    /// Whether it is the limit that the answer named as binding.
+    #[prost(bool, tag = "5")]
+    pub binding: bool,
+}
+/// ExplainDecisionResponse says what was asked, what was answered, and why.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainDecisionResponse {
+    /// The account asked about.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The feature asked about. Empty: the request was about a reservation that was not known.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// The operation, in lower case: "consume".
+    #[prost(string, tag = "3")]
+    pub operation: ::prost::alloc::string::String,
+    /// Units asked for; 0 when the operation has none.
+    #[prost(int64, tag = "4")]
+    pub units: i64,
+    /// The answer as it was given. It names the catalog revision that decided.
+    #[prost(message, optional, tag = "5")]
+    pub decision: ::core::option::Option<Decision>,
+    /// The rules in the order in which they are tested.
+    #[prost(message, repeated, tag = "6")]
+    pub rules: ::prost::alloc::vec::Vec<RuleResult>,
+}
 /// Intent says why a Check is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -3572,6 +3624,47 @@ impl BilledBy {
             "BILLED_BY_PEAK" => Some(Self::Peak),
             "BILLED_BY_AVERAGE" => Some(Self::Average),
             "BILLED_BY_END" => Some(Self::End),
+            _ => None,
+        }
+    }
+}
+/// RuleOutcome is what became of a rule in one decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RuleOutcome {
+    /// Never sent.
+    Unspecified = 0,
+    /// It was tested and allowed the request.
+    Passed = 1,
+    /// It was tested and refused the request; later rules were not tested.
+    Refused = 2,
+    /// An earlier rule refused, so it was not tested.
+    NotReached = 3,
+    /// It refused, and the feature is in shadow mode, which lets the request go on.
+    Shadowed = 4,
+}
+impl RuleOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RULE_OUTCOME_UNSPECIFIED",
+            Self::Passed => "RULE_OUTCOME_PASSED",
+            Self::Refused => "RULE_OUTCOME_REFUSED",
+            Self::NotReached => "RULE_OUTCOME_NOT_REACHED",
+            Self::Shadowed => "RULE_OUTCOME_SHADOWED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RULE_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "RULE_OUTCOME_PASSED" => Some(Self::Passed),
+            "RULE_OUTCOME_REFUSED" => Some(Self::Refused),
+            "RULE_OUTCOME_NOT_REACHED" => Some(Self::NotReached),
+            "RULE_OUTCOME_SHADOWED" => Some(Self::Shadowed),
             _ => None,
         }
     }
@@ -3943,6 +4036,34 @@ pub mod entitlement_service_client {
                 .insert(GrpcMethod::new("headroom.v1.EntitlementService", "GetUsage"));
             self.inner.unary(req, path, codec).await
         }
+        /// ExplainDecision says why a recent decision was what it was, rule by rule. Only the sidecar that
+        /// decided knows, for as long as its memory for that lasts; a restart forgets.
+        pub async fn explain_decision(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainDecisionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainDecisionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.EntitlementService/ExplainDecision",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("headroom.v1.EntitlementService", "ExplainDecision"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4033,6 +4154,15 @@ pub mod entitlement_service_server {
             request: tonic::Request<super::GetUsageRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetUsageResponse>,
+            tonic::Status,
+        >;
+        /// ExplainDecision says why a recent decision was what it was, rule by rule. Only the sidecar that
+        /// decided knows, for as long as its memory for that lasts; a restart forgets.
+        async fn explain_decision(
+            &self,
+            request: tonic::Request<super::ExplainDecisionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainDecisionResponse>,
             tonic::Status,
         >;
     }
@@ -4602,6 +4732,52 @@ pub mod entitlement_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetUsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/ExplainDecision" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainDecisionSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<super::ExplainDecisionRequest>
+                    for ExplainDecisionSvc<T> {
+                        type Response = super::ExplainDecisionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainDecisionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::explain_decision(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainDecisionSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

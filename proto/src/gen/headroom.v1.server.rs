@@ -110,6 +110,15 @@ pub mod entitlement_service_server {
             tonic::Response<crate::v1::GetUsageResponse>,
             tonic::Status,
         >;
+        /// ExplainDecision says why a recent decision was what it was, rule by rule. Only the sidecar that
+        /// decided knows, for as long as its memory for that lasts; a restart forgets.
+        async fn explain_decision(
+            &self,
+            request: tonic::Request<crate::v1::ExplainDecisionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::ExplainDecisionResponse>,
+            tonic::Status,
+        >;
     }
     /// EntitlementService answers whether an account may use a feature right now, and counts the use.
     ///
@@ -677,6 +686,52 @@ pub mod entitlement_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetUsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/ExplainDecision" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainDecisionSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<crate::v1::ExplainDecisionRequest>
+                    for ExplainDecisionSvc<T> {
+                        type Response = crate::v1::ExplainDecisionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::ExplainDecisionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::explain_decision(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainDecisionSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,8 +5,8 @@ mod from_proto;
 pub(crate) use from_proto::FromProto;
 
 use headroom_proto::v1::{
-    BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy, ProjectionState, Severity,
-    Source, Verdict,
+    BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy, ProjectionState, RuleOutcome,
+    Severity, Source, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -310,6 +310,38 @@ pub struct Rate {
     pub period: Duration,
     /// Units that a full bucket holds, so that can be taken at once.
     pub burst_units: u64,
+}
+
+/// Why a decision was what it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// The account asked about.
+    pub account: String,
+    /// The feature asked about. Empty: the request was about a reservation that was not known.
+    pub feature: String,
+    /// The operation, in lower case: `consume`.
+    pub operation: String,
+    /// Units asked for; 0 when the operation has none.
+    pub units: u64,
+    /// The answer as it was given.
+    pub decision: Decision,
+    /// The rules in the order in which they are tested.
+    pub rules: Vec<RuleResult>,
+}
+
+/// One rule of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleResult {
+    /// What is tested: the denial it ends in, in lower case (`not_in_plan`), or `limit`.
+    pub rule: String,
+    /// What became of it.
+    pub outcome: RuleOutcome,
+    /// One sentence for people, with the numbers.
+    pub explanation: String,
+    /// The limit, for rule `limit`.
+    pub limit: Option<String>,
+    /// Whether it is the limit that the answer named as binding.
+    pub binding: bool,
 }
 
 /// A page of what an account used.

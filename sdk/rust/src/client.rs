@@ -1,6 +1,6 @@
 //! The client: the handle everything in a process shares.
 
-use crate::answer::{Entitlements, UsagePage};
+use crate::answer::{Entitlements, Explanation, FromProto, UsagePage};
 use crate::call::{Call, LevelChange, wire_units};
 use crate::endpoint;
 use crate::error::Error;
@@ -266,6 +266,17 @@ impl Client {
         };
         let mut client = EntitlementServiceClient::new(self.shared.channel.clone());
         Ok(self.within_deadline(client.get_usage(request)).await?.into())
+    }
+
+    /// Says why a recent decision was what it was, rule by rule. Only the sidecar that decided knows,
+    /// for as long as its memory for that lasts.
+    pub async fn explain_decision(
+        &self,
+        decision_id: impl Into<String>,
+    ) -> Result<Explanation, Error> {
+        let request = v1::ExplainDecisionRequest { decision_id: decision_id.into() };
+        let mut client = EntitlementServiceClient::new(self.shared.channel.clone());
+        Explanation::from_proto(self.within_deadline(client.explain_decision(request)).await?)
     }
 
     async fn within_deadline<T>(

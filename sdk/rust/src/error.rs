@@ -100,6 +100,7 @@ impl Error {
                 | ErrorReason::CounterFull
                 | ErrorReason::UnknownAccount
                 | ErrorReason::UnknownName
+                | ErrorReason::UnknownDecision
                 | ErrorReason::CatalogRefused
                 | ErrorReason::NotATestClock
                 | ErrorReason::ClockWentBack

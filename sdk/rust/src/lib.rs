@@ -54,9 +54,9 @@ mod stream;
 
 pub use admin::{AdminBuilder, AdminClient};
 pub use answer::{
-    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Extended,
-    LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released,
-    Reservation, Reserved, UsagePage, UsageWindow,
+    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Explanation,
+    Extended, LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released,
+    Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
 };
 pub use call::{Call, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};
@@ -70,7 +70,7 @@ pub use limits::{
 // `Unspecified`.
 pub use headroom_proto::v1::{
     BilledBy, Denial, Durability, ErrorReason, FeatureKind, OriginKind, Policy, ProjectionState,
-    Severity, Source, Verdict,
+    RuleOutcome, Severity, Source, Verdict,
 };
 
 /// The messages of the contract, for [`AdminClient`].

@@ -102,6 +102,8 @@ pub struct HoldRequest<'a> {
 pub struct Wants {
     /// The state of every limit of the feature.
     pub all_limits: bool,
+    /// The same where the answer is more than a plain yes: for whoever asks later why.
+    pub all_limits_unless_plain: bool,
     /// What a prompt says of the account, if the decision calls for one.
     pub about: bool,
 }
@@ -113,6 +115,28 @@ pub enum DecisionId {
     Written(Seq),
     /// A decision that left no record: boot, thread, count.
     Passing(u32, u32, u64),
+}
+
+impl std::str::FromStr for DecisionId {
+    type Err = ();
+
+    /// Reads what [`DecisionId::with_text`] says, and nothing else.
+    fn from_str(text: &str) -> Result<DecisionId, ()> {
+        let number = |hex: &str| u64::from_str_radix(hex, 16).ok();
+        let small = |hex: &str| u32::try_from(number(hex)?).ok();
+        let read = || {
+            let mut numbers = text.strip_prefix("dec_")?.split('.');
+            Some(match [numbers.next(), numbers.next(), numbers.next(), numbers.next()] {
+                [Some(seq), None, ..] => DecisionId::Written(Seq(number(seq)?)),
+                [Some(boot), Some(thread), Some(count), None] => {
+                    DecisionId::Passing(small(boot)?, small(thread)?, number(count)?)
+                }
+                _ => return None,
+            })
+        };
+        // A sign or a zero in front can be read, but nobody wrote it.
+        read().filter(|id| id.with_text(|written| written == text)).ok_or(())
+    }
 }
 
 impl DecisionId {
@@ -594,7 +618,8 @@ impl Engine {
         wants: Wants,
     ) -> Box<Reply> {
         let mut other_limits = Vec::new();
-        if wants.all_limits
+        let is_plain = outcome.decision.verdict == Verdict::Allowed;
+        if (wants.all_limits || wants.all_limits_unless_plain && !is_plain)
             && let Some(binding) = &outcome.decision.binding
             && let Some(feature) = cx.catalog.feature_of(binding.ledger.feature)
         {
@@ -671,6 +696,8 @@ mod tests {
                 DecisionId::Written(Seq(number)).with_text(str::to_owned),
                 format!("dec_{number:x}")
             );
+            let text = format!("dec_{number:x}");
+            assert_eq!(text.parse(), Ok(DecisionId::Written(Seq(number))));
             let passing = DecisionId::Passing(7, 0x1f, number).with_text(str::to_owned);
             assert_eq!(passing, format!("dec_7.1f.{number:x}"));
         }

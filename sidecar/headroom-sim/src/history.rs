@@ -335,7 +335,11 @@ impl History {
             let place = usize::try_from(self.rng.below(old)).expect("small");
             key.clone_from(&self.recent[place].key);
         }
-        let wants = Wants { all_limits: self.rng.percent(50), about: self.rng.percent(50) };
+        let wants = Wants {
+            all_limits: self.rng.percent(50),
+            all_limits_unless_plain: self.rng.percent(50),
+            about: self.rng.percent(50),
+        };
         let request = Request { account, asked, key, wants };
         self.recent.push_back(request.clone());
         if self.recent.len() > RECENT {

@@ -542,9 +542,9 @@ impl Model {
         now: i64,
     ) -> Answer {
         let mut others = Vec::new();
-        if let (true, Some(binding), Some(feature)) =
-            (wants.all_limits, &done.binding, &done.feature)
-        {
+        let is_plain = matches!(done.verdict, Verdict::Allowed);
+        let wanted = wants.all_limits || (wants.all_limits_unless_plain && !is_plain);
+        if let (true, Some(binding), Some(feature)) = (wanted, &done.binding, &done.feature) {
             others = self.limit_answers(account, feature, now);
             others.retain(|limit| limit.limit != binding.limit);
         }

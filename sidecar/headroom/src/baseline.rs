@@ -20,10 +20,11 @@ use headroom_proto::v1::entitlement_service_server::{
 use headroom_proto::v1::{
     AllocateRequest, AllocateResponse, CheckRequest, CheckResponse, CommitRequest, CommitResponse,
     ConsumeRequest, ConsumeResponse, DecideRequest, DecideResponse, Decision, Durability,
-    ExtendRequest, ExtendResponse, GetUsageRequest, GetUsageResponse, LimitState,
-    ListEntitlementsRequest, ListEntitlementsResponse, OperationResult, Origin, OriginKind, Policy,
-    RecordRequest, RecordResponse, ReleaseRequest, ReleaseResponse, ReserveRequest,
-    ReserveResponse, Source, Verdict, operation_result,
+    ExplainDecisionRequest, ExplainDecisionResponse, ExtendRequest, ExtendResponse,
+    GetUsageRequest, GetUsageResponse, LimitState, ListEntitlementsRequest,
+    ListEntitlementsResponse, OperationResult, Origin, OriginKind, Policy, RecordRequest,
+    RecordResponse, ReleaseRequest, ReleaseResponse, ReserveRequest, ReserveResponse, Source,
+    Verdict, operation_result,
 };
 use prost_types::Timestamp;
 use tokio_stream::Stream;
@@ -218,6 +219,13 @@ impl EntitlementService for Baseline {
         &self,
         _: Request<GetUsageRequest>,
     ) -> Result<Response<GetUsageResponse>, Status> {
+        not_here()
+    }
+
+    async fn explain_decision(
+        &self,
+        _: Request<ExplainDecisionRequest>,
+    ) -> Result<Response<ExplainDecisionResponse>, Status> {
         not_here()
     }
 }

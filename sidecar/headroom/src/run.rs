@@ -58,6 +58,7 @@ fn options(config: Config) -> StartOptions {
         checkpoint_every: config.checkpoint.every,
         checkpoint_journal_bytes: config.checkpoint.journal_bytes,
         segment_bytes: config.segment_bytes,
+        receipts_bytes: usize::try_from(config.recent_decisions_bytes).unwrap_or(usize::MAX),
     }
 }
 

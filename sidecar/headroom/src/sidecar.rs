@@ -76,6 +76,8 @@ pub struct StartOptions {
     pub checkpoint_journal_bytes: u64,
     /// Size of a journal segment.
     pub segment_bytes: u64,
+    /// Bytes of recent decisions that each worker keeps; 0 for none.
+    pub receipts_bytes: usize,
 }
 
 /// The running sidecar without its listeners: what administration acts on.
@@ -327,6 +329,7 @@ fn open_doors(
                 archive: core.store.clone(),
                 gate: context.gate,
                 recorder: recorders[context.index].clone(),
+                receipts: core.shared.receipts[context.index].clone(),
                 drain: context.drain,
             };
             let service = EntitlementServiceServer::new(service)

@@ -4,9 +4,9 @@
 //! answer without its decision is an error.
 
 use super::{
-    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Extended,
-    LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released,
-    Reservation, Reserved, UsagePage, UsageWindow,
+    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Explanation,
+    Extended, LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released,
+    Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -110,6 +110,26 @@ impl From<v1::GetUsageResponse> for UsagePage {
             as_of: time(proto.as_of),
             test_clock: proto.test_clock,
         }
+    }
+}
+
+impl FromProto<v1::ExplainDecisionResponse> for Explanation {
+    fn from_proto(proto: v1::ExplainDecisionResponse) -> Result<Explanation, Error> {
+        let rule = |rule: v1::RuleResult| RuleResult {
+            outcome: rule.outcome(),
+            rule: rule.rule,
+            explanation: rule.explanation,
+            limit: text(rule.limit),
+            binding: rule.binding,
+        };
+        Ok(Explanation {
+            account: proto.account,
+            feature: proto.feature,
+            operation: proto.operation,
+            units: units(proto.units),
+            decision: decision(proto.decision)?,
+            rules: proto.rules.into_iter().map(rule).collect(),
+        })
     }
 }
 

@@ -318,6 +318,29 @@ impl EntitlementService for Service {
         }))
     }
 
+    async fn explain_decision(
+        &self,
+        request: Request<v1::ExplainDecisionRequest>,
+    ) -> Unary<v1::ExplainDecisionResponse> {
+        Ok(Response::new(v1::ExplainDecisionResponse {
+            account: "acme".to_owned(),
+            operation: "consume".to_owned(),
+            units: 3,
+            decision: Some(v1::Decision {
+                decision_id: request.into_inner().decision_id,
+                ..v1::Decision::default()
+            }),
+            rules: vec![v1::RuleResult {
+                rule: "limit".to_owned(),
+                outcome: v1::RuleOutcome::Refused.into(),
+                limit: "monthly".to_owned(),
+                binding: true,
+                ..v1::RuleResult::default()
+            }],
+            ..v1::ExplainDecisionResponse::default()
+        }))
+    }
+
     // The SDK sends operations by the stream only.
 
     async fn check(&self, _: Request<v1::CheckRequest>) -> Unary<v1::CheckResponse> {

@@ -47,6 +47,18 @@ pub enum LevelChange {
     },
 }
 
+impl LevelChange {
+    /// The units it names.
+    pub fn units(self) -> u64 {
+        match self {
+            LevelChange::Add { units }
+            | LevelChange::Remove { units }
+            | LevelChange::Set { units }
+            | LevelChange::Report { units } => units,
+        }
+    }
+}
+
 /// Changes the level.
 ///
 /// On error nothing is changed.

@@ -266,6 +266,11 @@ pub(super) enum Question {
         #[arg(long, value_name = "TIME", value_parser = time)]
         since: Option<SystemTime>,
     },
+    /// Why was a recent answer what it was? Rule by rule
+    Explain {
+        /// The answer's decision_id
+        decision_id: String,
+    },
     /// What an account may use, and how much is left
     Entitlements {
         /// The account's id

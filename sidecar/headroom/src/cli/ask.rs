@@ -88,6 +88,9 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
                 }
             }
         }
+        Question::Explain { decision_id } => {
+            Ok(show::explanation(&client.explain_decision(decision_id).await?))
+        }
         Question::Entitlements { account } => {
             Ok(show::entitlements(&client.list_entitlements(account).await?))
         }

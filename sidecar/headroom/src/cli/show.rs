@@ -11,7 +11,8 @@ use serde_json::Value;
 
 pub(super) use accounts::{account, accounts, backup, clock, plan_moved, reloaded, status};
 pub(super) use decisions::{
-    allocated, committed, decision, entitlements, extended, recorded, released, reserved, usage,
+    allocated, committed, decision, entitlements, explanation, extended, recorded, released,
+    reserved, usage,
 };
 pub(super) use sinks::{dead_letters, replaying, sinks};
 

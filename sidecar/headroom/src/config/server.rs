@@ -43,6 +43,9 @@ const DEFAULT_CHECKPOINT_EVERY: Duration = Duration::from_secs(10 * 60);
 /// A checkpoint comes earlier after this much journal, so that a busy sidecar starts as fast.
 const DEFAULT_CHECKPOINT_JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Some 40,000 decisions of each worker, half of them refusals and the like.
+const DEFAULT_RECENT_DECISIONS_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Listeners of one sidecar. Each costs a thread and a socket; more are refused.
 const LISTENERS_MAX: usize = 16;
 
@@ -120,6 +123,8 @@ pub struct Config {
     pub checkpoint: CheckpointConfig,
     /// Bytes of one journal segment.
     pub segment_bytes: u64,
+    /// Bytes of recent decisions that each worker keeps to explain them; 0 for none.
+    pub recent_decisions_bytes: u64,
 }
 
 /// What flags and the environment say; they win over the file.
@@ -155,6 +160,7 @@ struct Raw {
     checkpoint_every: Option<Duration>,
     checkpoint_journal_bytes: Option<(u64, Place)>,
     segment_bytes: Option<u64>,
+    recent_decisions_bytes: Option<u64>,
 }
 
 /// The settings of a file and of `overrides`. Without a file, defaults and overrides alone.
@@ -232,6 +238,9 @@ impl Raw {
         raw.segment_bytes = fields
             .optional("segment_bytes")
             .and_then(|entry| reader.size_bytes(entry, "1MiB", "1GiB"));
+        raw.recent_decisions_bytes = fields
+            .optional("recent_decisions_bytes")
+            .and_then(|entry| reader.size_bytes(entry, "0B", "1GiB"));
         fields.end();
         Some(raw)
     }
@@ -339,6 +348,9 @@ impl Raw {
                 journal_bytes,
             },
             segment_bytes,
+            recent_decisions_bytes: self
+                .recent_decisions_bytes
+                .unwrap_or(DEFAULT_RECENT_DECISIONS_BYTES),
         })
     }
 
@@ -460,6 +472,7 @@ idempotency: {horizon: 48h, entries_max: 1_000_000}
 drain_timeout: 20s
 checkpoint: {every: 1h, journal_bytes: 1GiB}
 segment_bytes: 128MiB
+recent_decisions_bytes: 0B
 ",
         )
         .unwrap();
@@ -475,6 +488,7 @@ segment_bytes: 128MiB
         assert_eq!(config.drain_timeout, Duration::from_secs(20));
         assert_eq!(config.checkpoint.journal_bytes, 1 << 30);
         assert_eq!(config.segment_bytes, 128 << 20);
+        assert_eq!(config.recent_decisions_bytes, 0);
     }
 
     #[test]

@@ -159,6 +159,7 @@ fn options(dir: &Path, catalog: &Path, port: u16, admin_port: u16) -> StartOptio
         checkpoint_every: day,
         checkpoint_journal_bytes: 64 << 20,
         segment_bytes: 8 << 20,
+        receipts_bytes: 8 << 20,
     }
 }
 

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::clock::Reading;
 use crate::grpc::parse;
+use crate::grpc::receipts::Receipts;
 use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
 use crate::grpc::stream::DecideStream;
@@ -35,6 +36,8 @@ pub struct Entitlements {
     pub gate: Gate,
     /// Where this worker counts.
     pub recorder: Recorder,
+    /// This worker's latest decisions.
+    pub receipts: Receipts,
     /// Says when the sidecar stops: streams end then.
     pub drain: Drain,
 }
@@ -90,7 +93,11 @@ impl EntitlementService for Entitlements {
     async fn check(&self, rq: Request<Raw>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
         let begun = self.begin(|out| {
-            self.shared.feature(parse::check(rq.get_ref().as_bytes(), read.now)?, out)
+            self.shared.feature(
+                &self.receipts,
+                parse::check(rq.get_ref().as_bytes(), read.now)?,
+                out,
+            )
         });
         drop(rq);
         self.finish(read, begun).await
@@ -99,7 +106,11 @@ impl EntitlementService for Entitlements {
     async fn consume(&self, rq: Request<Raw>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
         let begun = self.begin(|out| {
-            self.shared.feature(parse::consume(rq.get_ref().as_bytes(), read.now)?, out)
+            self.shared.feature(
+                &self.receipts,
+                parse::consume(rq.get_ref().as_bytes(), read.now)?,
+                out,
+            )
         });
         drop(rq);
         self.finish(read, begun).await
@@ -107,38 +118,45 @@ impl EntitlementService for Entitlements {
 
     async fn reserve(&self, rq: Request<v1::ReserveRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let begun =
-            self.begin(|out| self.shared.feature(parse::reserve(rq.get_ref(), read.now)?, out));
+        let begun = self.begin(|out| {
+            self.shared.feature(&self.receipts, parse::reserve(rq.get_ref(), read.now)?, out)
+        });
         drop(rq);
         self.finish(read, begun).await
     }
 
     async fn extend(&self, rq: Request<v1::ExtendRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let begun = self.begin(|out| self.shared.hold(parse::extend(rq.get_ref(), read.now)?, out));
+        let begun = self.begin(|out| {
+            self.shared.hold(&self.receipts, parse::extend(rq.get_ref(), read.now)?, out)
+        });
         drop(rq);
         self.finish(read, begun).await
     }
 
     async fn commit(&self, rq: Request<v1::CommitRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let begun = self.begin(|out| self.shared.hold(parse::commit(rq.get_ref(), read.now)?, out));
+        let begun = self.begin(|out| {
+            self.shared.hold(&self.receipts, parse::commit(rq.get_ref(), read.now)?, out)
+        });
         drop(rq);
         self.finish(read, begun).await
     }
 
     async fn release(&self, rq: Request<v1::ReleaseRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let begun =
-            self.begin(|out| self.shared.hold(parse::release(rq.get_ref(), read.now)?, out));
+        let begun = self.begin(|out| {
+            self.shared.hold(&self.receipts, parse::release(rq.get_ref(), read.now)?, out)
+        });
         drop(rq);
         self.finish(read, begun).await
     }
 
     async fn record(&self, rq: Request<v1::RecordRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let begun =
-            self.begin(|out| self.shared.feature(parse::record(rq.get_ref(), read.now)?, out));
+        let begun = self.begin(|out| {
+            self.shared.feature(&self.receipts, parse::record(rq.get_ref(), read.now)?, out)
+        });
         drop(rq);
         self.finish(read, begun).await
     }
@@ -148,8 +166,9 @@ impl EntitlementService for Entitlements {
         rq: Request<v1::AllocateRequest>,
     ) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
-        let begun =
-            self.begin(|out| self.shared.feature(parse::allocate(rq.get_ref(), read.now)?, out));
+        let begun = self.begin(|out| {
+            self.shared.feature(&self.receipts, parse::allocate(rq.get_ref(), read.now)?, out)
+        });
         drop(rq);
         self.finish(read, begun).await
     }
@@ -158,8 +177,9 @@ impl EntitlementService for Entitlements {
 
     async fn decide(&self, rq: Request<Streaming<Raw>>) -> Result<Response<DecideStream>, Status> {
         let (shared, gate) = (Arc::clone(&self.shared), self.gate.clone());
-        let (recorder, drain) = (self.recorder.clone(), self.drain.clone());
-        Ok(Response::new(DecideStream::new(shared, recorder, gate, drain, rq.into_inner())))
+        let books = (self.recorder.clone(), self.receipts.clone());
+        let drain = self.drain.clone();
+        Ok(Response::new(DecideStream::new(shared, books, gate, drain, rq.into_inner())))
     }
 
     async fn list_entitlements(
@@ -174,5 +194,12 @@ impl EntitlementService for Entitlements {
         rq: Request<v1::GetUsageRequest>,
     ) -> Result<Response<v1::GetUsageResponse>, Status> {
         lists::usage(self, rq.get_ref()).map(Response::new).map_err(|e| self.failed(e))
+    }
+
+    async fn explain_decision(
+        &self,
+        rq: Request<v1::ExplainDecisionRequest>,
+    ) -> Result<Response<v1::ExplainDecisionResponse>, Status> {
+        self.shared.explain(rq.get_ref()).map(Response::new).map_err(|e| self.failed(e))
     }
 }

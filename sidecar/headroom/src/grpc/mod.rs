@@ -5,8 +5,10 @@
 
 pub mod admin;
 pub mod entitlement;
+pub mod explain;
 pub mod parse;
 pub mod present;
+pub mod receipts;
 pub mod shared;
 pub mod status;
 pub mod stream;

@@ -107,7 +107,7 @@ fn hold_ms(field: &prost_types::Duration) -> Result<i64, WireError> {
 }
 
 fn wants(include: v1::Include) -> Wants {
-    Wants { all_limits: include.all_limits, about: include.prompt }
+    Wants { all_limits: include.all_limits, about: include.prompt, ..Wants::default() }
 }
 
 fn feature<'a>(

@@ -93,8 +93,8 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fie
     if let Some(limit) = &decided.binding {
         out.message(4, |out| put_limit_state(catalog, limit, out));
     }
-    for limit in &reply.other_limits {
-        out.message(5, |out| put_limit_state(catalog, limit, out));
+    if include.all_limits {
+        limits(catalog, 5, &reply.other_limits, out);
     }
     out.text(6, decided.value_json.as_deref().unwrap_or_default());
     if let Some(kind) = origin_kind(decided.origin) {
@@ -137,6 +137,13 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fie
         && let Some((limit, Some(projected))) = projected
     {
         out.generated(17, &projection(catalog, limit, projected));
+    }
+}
+
+/// Limits as a repeated field.
+pub fn limits(catalog: &Catalog, tag: u32, states: &[LimitState], out: &mut Fields<'_>) {
+    for state in states {
+        out.message(tag, |out| put_limit_state(catalog, state, out));
     }
 }
 

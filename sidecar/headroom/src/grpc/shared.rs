@@ -11,11 +11,13 @@ use headroom_core::time::Millis;
 use headroom_engine::engine::{Engine, FeatureRequest, HoldRequest, Reply};
 use headroom_engine::ports::Seq;
 use headroom_proto::encoded::Fields;
-use headroom_proto::v1;
+use headroom_proto::v1::{self, ErrorReason};
 
 use crate::clock::Clock;
+use crate::grpc::explain;
 use crate::grpc::parse::{self, Asked};
 use crate::grpc::present::{self, Scene};
+use crate::grpc::receipts::{self, About, Receipts};
 use crate::grpc::status::WireError;
 use crate::prompts::Renderer;
 use crate::telemetry::metrics::{Operation, Recorder};
@@ -38,6 +40,8 @@ pub struct Shared {
     pub words: ArcSwapOption<Words>,
     /// What a written answer is called.
     pub durability: v1::Durability,
+    /// The latest decisions, worker by worker.
+    pub receipts: Vec<Receipts>,
 }
 
 /// An answer ready to be sent once its record is written.
@@ -66,10 +70,12 @@ impl Shared {
     /// Decides a request about a feature, and writes the fields of the answer to `out`.
     pub fn feature(
         &self,
+        receipts: &Receipts,
         mut asked: Asked<FeatureRequest<'_>>,
         out: &mut Fields<'_>,
     ) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();
+        asked.request.wants.all_limits_unless_plain = receipts.is_on();
         if let FeatureOp::Reserve { units: units @ 0, .. }
         | FeatureOp::ReserveCharging { units: units @ 0, .. } = &mut asked.request.op
         {
@@ -77,38 +83,47 @@ impl Shared {
         }
         let rq = &asked.request;
         let reply = self.engine.feature(&catalog, rq)?;
-        let operation = match rq.op {
-            FeatureOp::Check { .. } => Operation::Check,
-            FeatureOp::Consume { .. } => Operation::Consume,
-            FeatureOp::Reserve { .. } | FeatureOp::ReserveCharging { .. } => Operation::Reserve,
-            FeatureOp::Record { .. } => Operation::Record,
-            FeatureOp::Allocate { .. } => Operation::Allocate,
+        let (operation, units) = match rq.op {
+            FeatureOp::Check { units, .. } => (Operation::Check, units),
+            FeatureOp::Consume { units } => (Operation::Consume, units),
+            FeatureOp::Reserve { units, .. } | FeatureOp::ReserveCharging { units, .. } => {
+                (Operation::Reserve, units)
+            }
+            FeatureOp::Record { units } => (Operation::Record, units),
+            FeatureOp::Allocate { change } => (Operation::Allocate, change.units()),
         };
-        Ok(self.answer(operation, &catalog, (rq.account, rq.now), asked.include, &reply, out))
+        let about = About { operation, account: rq.account, feature: rq.feature, units };
+        Ok(self.answer(receipts, about, (&catalog, rq.now), asked.include, &reply, out))
     }
 
     /// Decides a request about a reservation, and writes the fields of the answer to `out`.
     pub fn hold(
         &self,
-        asked: Asked<HoldRequest<'_>>,
+        receipts: &Receipts,
+        mut asked: Asked<HoldRequest<'_>>,
         out: &mut Fields<'_>,
     ) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();
+        asked.request.wants.all_limits_unless_plain = receipts.is_on();
         let rq = &asked.request;
         let reply = self.engine.hold(&catalog, rq)?;
-        let operation = match rq.op {
-            HoldOp::Extend { .. } => Operation::Extend,
-            HoldOp::Commit { .. } | HoldOp::CommitPart { .. } => Operation::Commit,
-            HoldOp::Release => Operation::Release,
+        let (operation, units) = match rq.op {
+            HoldOp::Extend { additional_units, .. } => (Operation::Extend, additional_units),
+            HoldOp::Commit { units } | HoldOp::CommitPart { units, .. } => {
+                (Operation::Commit, units)
+            }
+            HoldOp::Release => (Operation::Release, 0),
         };
-        Ok(self.answer(operation, &catalog, (rq.account, rq.now), asked.include, &reply, out))
+        let feature = reply.outcome.decision.feature.map_or("", |id| catalog.text(id));
+        let about = About { operation, account: rq.account, feature, units };
+        Ok(self.answer(receipts, about, (&catalog, rq.now), asked.include, &reply, out))
     }
 
     fn answer(
         &self,
-        operation: Operation,
-        catalog: &Catalog,
-        (account, now): (&str, Millis),
+        receipts: &Receipts,
+        about: About<'_>,
+        (catalog, now): (&Catalog, Millis),
         include: v1::Include,
         reply: &Reply,
         out: &mut Fields<'_>,
@@ -119,19 +134,51 @@ impl Shared {
         let scene = Scene {
             catalog,
             renderer,
-            account,
+            account: about.account,
             now,
             test_clock: self.clock.is_test(),
             durability: self.durability,
         };
-        present::response(operation, scene, reply, include, out);
+        let start = out.place();
+        present::response(about.operation, scene, reply, include, out);
         let decision = &reply.outcome.decision;
+        // The answer of a replay is kept already, under the same id.
+        if !reply.replayed {
+            let (id, others) = (reply.decision_id, &reply.other_limits);
+            receipts.keep(id, decision.verdict, about, out.since(start), |more| {
+                if !include.all_limits {
+                    present::limits(catalog, receipts::OTHER_LIMITS, others, more);
+                }
+            });
+        }
         Answered {
-            operation,
+            operation: about.operation,
             verdict: decision.verdict,
             shadow: decision.shadow,
             wait_for: reply.wait_for,
         }
+    }
+}
+
+impl Shared {
+    /// Why a recent decision was what it was.
+    pub fn explain(
+        &self,
+        rq: &v1::ExplainDecisionRequest,
+    ) -> Result<v1::ExplainDecisionResponse, WireError> {
+        let id = rq.decision_id.parse().map_err(|()| {
+            WireError::field("decision_id", "is not the decision_id of an answer, as `dec_1f3`")
+        })?;
+        if !self.receipts.iter().any(Receipts::is_on) {
+            let problem = "this sidecar keeps no decisions: set `recent_decisions_bytes`";
+            return Err(WireError::new(ErrorReason::UnknownDecision, problem));
+        }
+        let kept = self.receipts.iter().find_map(|receipts| receipts.find(id));
+        kept.map(explain::explain).ok_or_else(|| {
+            let problem = "is not among the recent decisions of this sidecar: it was another's, or \
+                           too long ago, or before a restart";
+            WireError::new(ErrorReason::UnknownDecision, format!("{} {problem}", rq.decision_id))
+        })
     }
 }
 

@@ -57,7 +57,8 @@ impl WireError {
             ErrorReason::IdempotencyKeyReused => Code::AlreadyExists,
             ErrorReason::UnknownReservation
             | ErrorReason::UnknownAccount
-            | ErrorReason::UnknownName => Code::NotFound,
+            | ErrorReason::UnknownName
+            | ErrorReason::UnknownDecision => Code::NotFound,
             ErrorReason::ReservationClosed
             | ErrorReason::CatalogRefused
             | ErrorReason::NotATestClock => Code::FailedPrecondition,

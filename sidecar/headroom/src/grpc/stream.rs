@@ -20,6 +20,7 @@ use tonic::{Status, Streaming};
 
 use crate::grpc::entitlement::ANSWER_BYTES_USUAL;
 use crate::grpc::parse::{self, OPERATIONS_MAX};
+use crate::grpc::receipts::Receipts;
 use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
 use crate::serve::Gate;
@@ -35,6 +36,7 @@ const MESSAGES_WAITING_MAX: usize = 256;
 pub struct DecideStream {
     shared: Arc<Shared>,
     recorder: Recorder,
+    receipts: Receipts,
     gate: Gate,
     waiter: Waiter,
     inbound: Streaming<Raw>,
@@ -67,14 +69,24 @@ impl DecideStream {
     /// Answers the messages of `inbound`.
     pub fn new(
         shared: Arc<Shared>,
-        recorder: Recorder,
+        (recorder, receipts): (Recorder, Receipts),
         gate: Gate,
         drain: Drain,
         inbound: Streaming<Raw>,
     ) -> DecideStream {
         let (waiter, waiting) = (gate.waiter(), VecDeque::new());
         let stopping = Box::pin(drain.begun());
-        DecideStream { shared, recorder, gate, waiter, inbound, waiting, end: None, stopping }
+        DecideStream {
+            shared,
+            recorder,
+            receipts,
+            gate,
+            waiter,
+            inbound,
+            waiting,
+            end: None,
+            stopping,
+        }
     }
 
     /// Decides what has arrived, as long as there is room for what waits.
@@ -147,33 +159,33 @@ impl DecideStream {
         now: Millis,
         bytes: &mut Vec<u8>,
     ) -> Result<Answered, WireError> {
-        let shared = &*self.shared;
+        let (shared, receipts) = (&*self.shared, &self.receipts);
         put_result(bytes, kind, |out| match kind {
-            1 => shared.feature(parse::check(rq, now)?, out),
-            2 => shared.feature(parse::consume(rq, now)?, out),
+            1 => shared.feature(receipts, parse::check(rq, now)?, out),
+            2 => shared.feature(receipts, parse::consume(rq, now)?, out),
             3 => {
                 let rq = v1::ReserveRequest::decode(rq)?;
-                shared.feature(parse::reserve(&rq, now)?, out)
+                shared.feature(receipts, parse::reserve(&rq, now)?, out)
             }
             4 => {
                 let rq = v1::ExtendRequest::decode(rq)?;
-                shared.hold(parse::extend(&rq, now)?, out)
+                shared.hold(receipts, parse::extend(&rq, now)?, out)
             }
             5 => {
                 let rq = v1::CommitRequest::decode(rq)?;
-                shared.hold(parse::commit(&rq, now)?, out)
+                shared.hold(receipts, parse::commit(&rq, now)?, out)
             }
             6 => {
                 let rq = v1::ReleaseRequest::decode(rq)?;
-                shared.hold(parse::release(&rq, now)?, out)
+                shared.hold(receipts, parse::release(&rq, now)?, out)
             }
             7 => {
                 let rq = v1::RecordRequest::decode(rq)?;
-                shared.feature(parse::record(&rq, now)?, out)
+                shared.feature(receipts, parse::record(&rq, now)?, out)
             }
             10 => {
                 let rq = v1::AllocateRequest::decode(rq)?;
-                shared.feature(parse::allocate(&rq, now)?, out)
+                shared.feature(receipts, parse::allocate(&rq, now)?, out)
             }
             _ => Err(WireError::field("operation", "is missing")),
         })

@@ -20,6 +20,7 @@ use crate::config::catalog::{self, ParsedCatalog};
 use crate::config::problems::Problems;
 use crate::config::sinks::NoSecrets;
 use crate::grpc::Shared;
+use crate::grpc::receipts::Receipts;
 use crate::serve::{BindError, Gates};
 use crate::sinks::Outbox;
 
@@ -174,6 +175,9 @@ pub(super) fn open(options: &StartOptions, parsed: &ParsedCatalog) -> Result<Ope
             Durability::Written => v1::Durability::Written,
             Durability::Fsynced => v1::Durability::Fsynced,
         },
+        receipts: (0..options.workers.get())
+            .map(|_| Receipts::new(options.receipts_bytes))
+            .collect(),
     });
     Ok(Opened { shared, store, gates: ours, outbox_wake, installed })
 }

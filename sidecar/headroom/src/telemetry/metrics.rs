@@ -49,7 +49,8 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub(super) const ALL: [Operation; 8] = [
+    /// Every operation, in the order of its variants.
+    pub const ALL: [Operation; 8] = [
         Operation::Check,
         Operation::Consume,
         Operation::Reserve,
@@ -60,7 +61,8 @@ impl Operation {
         Operation::Allocate,
     ];
 
-    pub(super) fn label(self) -> &'static str {
+    /// Its name, as metrics and explanations have it.
+    pub fn label(self) -> &'static str {
         match self {
             Operation::Check => "check",
             Operation::Consume => "consume",
@@ -364,6 +366,6 @@ mod tests {
         let counts = Counts::new();
         assert_eq!(counts.verdicts, Verdict::Denied as usize + 1);
         assert_eq!(counts.denials.len(), Denial::ConcurrencyFull as usize + 1);
-        assert_eq!(counts.errors.len(), ErrorReason::Internal as usize + 1);
+        assert_eq!(counts.errors.len(), ErrorReason::UnknownDecision as usize + 1);
     }
 }

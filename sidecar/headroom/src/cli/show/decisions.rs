@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT};
 use headroom_sdk::{
-    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Extended,
-    LimitState, Projection, ProjectionState, Prompt, Recorded, Released, Reserved, UsageWindow,
+    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Explanation,
+    Extended, LimitState, Projection, ProjectionState, Prompt, Recorded, Released, Reserved,
+    RuleOutcome, UsageWindow,
 };
 use serde_json::{Value, json};
 
@@ -190,6 +191,63 @@ pub(in super::super) fn entitlements(answer: &Entitlements) -> Report {
         "entitlements": list,
     });
     Report::new(text, json)
+}
+
+/// Why an answer was what it was.
+pub(in super::super) fn explanation(explanation: &Explanation) -> Report {
+    let decision = &explanation.decision;
+    let outcome = |outcome: RuleOutcome| word(outcome.as_str_name(), "RULE_OUTCOME_");
+    let mut rows = Vec::new();
+    for rule in &explanation.rules {
+        let mark = match rule.outcome {
+            RuleOutcome::Passed => "ok",
+            RuleOutcome::Refused => "no",
+            RuleOutcome::Shadowed => "no, but shadowed",
+            RuleOutcome::NotReached | RuleOutcome::Unspecified => "-",
+        };
+        let name = rule.limit.as_ref().map_or_else(
+            || spaced(&rule.rule),
+            |limit| format!("limit {limit}{}", if rule.binding { ", binding" } else { "" }),
+        );
+        rows.push(vec![format!("  {mark}"), name, rule.explanation.clone()]);
+    }
+    let units = match explanation.units {
+        0 => String::new(),
+        units => format!(" {}", display_units(units, 0)),
+    };
+    let asked =
+        format!("{}{units} {}", explanation.operation, explanation.feature).trim_end().to_owned();
+    let at = decision.as_of.map_or_else(String::new, |at| format!(" at {}", instant(at)));
+    let text = format!(
+        "{}: {asked} for {}{at}, catalog revision {}\n{}\n{}",
+        decision.decision_id,
+        explanation.account,
+        decision.catalog_revision,
+        decision_text(decision),
+        table(&rows),
+    );
+    let rules: Vec<Value> = explanation
+        .rules
+        .iter()
+        .map(|rule| {
+            json!({
+                "rule": rule.rule,
+                "outcome": outcome(rule.outcome),
+                "explanation": rule.explanation,
+                "limit": rule.limit,
+                "binding": rule.binding,
+            })
+        })
+        .collect();
+    let json = json!({
+        "account": explanation.account,
+        "feature": explanation.feature,
+        "operation": explanation.operation,
+        "units": explanation.units,
+        "decision": decision_json(decision),
+        "rules": rules,
+    });
+    Report::new(text.trim_end(), json)
 }
 
 fn entitlement_text(entitlement: &Entitlement) -> String {

@@ -5,6 +5,7 @@ mod clock;
 mod command_line;
 mod damage;
 mod doors;
+mod explain;
 mod full_disk;
 mod moments;
 mod reload;
