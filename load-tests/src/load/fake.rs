@@ -153,6 +153,14 @@ impl EntitlementService for Service {
     ) -> Unary<v1::ListEntitlementsResponse> {
         Err(Status::unimplemented("no load asks this"))
     }
+    type WatchEntitlementsStream =
+        tokio_stream::Empty<Result<v1::WatchEntitlementsResponse, Status>>;
+    async fn watch_entitlements(
+        &self,
+        _: Request<v1::WatchEntitlementsRequest>,
+    ) -> Unary<Self::WatchEntitlementsStream> {
+        Err(Status::unimplemented("no load asks this"))
+    }
     async fn explain_decision(
         &self,
         _: Request<v1::ExplainDecisionRequest>,

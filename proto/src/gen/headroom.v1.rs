@@ -660,6 +660,8 @@ pub enum ErrorReason {
     Internal = 18,
     /// The decision is not among the recent ones of this sidecar.
     UnknownDecision = 19,
+    /// The sidecar serves as many watches as it may.
+    TooManyWatches = 20,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -688,6 +690,7 @@ impl ErrorReason {
             Self::LedgerHalted => "ERROR_REASON_LEDGER_HALTED",
             Self::Internal => "ERROR_REASON_INTERNAL",
             Self::UnknownDecision => "ERROR_REASON_UNKNOWN_DECISION",
+            Self::TooManyWatches => "ERROR_REASON_TOO_MANY_WATCHES",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -713,6 +716,7 @@ impl ErrorReason {
             "ERROR_REASON_LEDGER_HALTED" => Some(Self::LedgerHalted),
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
             "ERROR_REASON_UNKNOWN_DECISION" => Some(Self::UnknownDecision),
+            "ERROR_REASON_TOO_MANY_WATCHES" => Some(Self::TooManyWatches),
             _ => None,
         }
     }
@@ -3427,6 +3431,38 @@ pub struct GetUsageResponse {
     #[prost(bool, tag = "4")]
     pub test_clock: bool,
 }
+/// WatchEntitlementsRequest names an account.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchEntitlementsRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// Only these features, 1 to 100 of them. Empty: all, also those that a later catalog brings.
+    #[prost(string, repeated, tag = "2")]
+    pub features: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Also send when nothing but counters has changed: for meters on a screen.
+    #[prost(bool, tag = "3")]
+    pub counters: bool,
+}
+/// WatchEntitlementsResponse is the beginning, or a change.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WatchEntitlementsResponse {
+    /// Features that are new or have changed, whole; in the first message all of them.
+    #[prost(message, repeated, tag = "1")]
+    pub entitlements: ::prost::alloc::vec::Vec<Entitlement>,
+    /// Features that the catalog does not have any more.
+    #[prost(string, repeated, tag = "2")]
+    pub removed_features: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The plan in force.
+    #[prost(string, tag = "3")]
+    pub plan: ::prost::alloc::string::String,
+    /// The catalog revision they come from.
+    #[prost(int64, tag = "4")]
+    pub catalog_revision: i64,
+    /// The instant they are of.
+    #[prost(message, optional, tag = "5")]
+    pub as_of: ::core::option::Option<::prost_types::Timestamp>,
+}
 /// ExplainDecisionRequest names a decision.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExplainDecisionRequest {
@@ -4036,6 +4072,40 @@ pub mod entitlement_service_client {
                 .insert(GrpcMethod::new("headroom.v1.EntitlementService", "GetUsage"));
             self.inner.unary(req, path, codec).await
         }
+        /// WatchEntitlements sends what an account may use now, and then every change of it, so that a product
+        /// can keep a copy: plans and overrides, limits and thresholds, refusals that begin and end, whatever
+        /// the cause. What changes within a tenth of a second comes as one, and what time alone brings within a
+        /// second. A sidecar serves 1,000 watches at a time. A copy is for drawing screens;
+        /// what counts is decided by Check and Consume.
+        pub async fn watch_entitlements(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WatchEntitlementsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WatchEntitlementsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.EntitlementService/WatchEntitlements",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "headroom.v1.EntitlementService",
+                        "WatchEntitlements",
+                    ),
+                );
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// ExplainDecision says why a recent decision was what it was, rule by rule. Only the sidecar that
         /// decided knows, for as long as its memory for that lasts; a restart forgets.
         pub async fn explain_decision(
@@ -4154,6 +4224,27 @@ pub mod entitlement_service_server {
             request: tonic::Request<super::GetUsageRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetUsageResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the WatchEntitlements method.
+        type WatchEntitlementsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    super::WatchEntitlementsResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// WatchEntitlements sends what an account may use now, and then every change of it, so that a product
+        /// can keep a copy: plans and overrides, limits and thresholds, refusals that begin and end, whatever
+        /// the cause. What changes within a tenth of a second comes as one, and what time alone brings within a
+        /// second. A sidecar serves 1,000 watches at a time. A copy is for drawing screens;
+        /// what counts is decided by Check and Consume.
+        async fn watch_entitlements(
+            &self,
+            request: tonic::Request<super::WatchEntitlementsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchEntitlementsStream>,
             tonic::Status,
         >;
         /// ExplainDecision says why a recent decision was what it was, rule by rule. Only the sidecar that
@@ -4743,6 +4834,57 @@ pub mod entitlement_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/WatchEntitlements" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchEntitlementsSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::ServerStreamingService<
+                        super::WatchEntitlementsRequest,
+                    > for WatchEntitlementsSvc<T> {
+                        type Response = super::WatchEntitlementsResponse;
+                        type ResponseStream = T::WatchEntitlementsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WatchEntitlementsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::watch_entitlements(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchEntitlementsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -110,6 +110,27 @@ pub mod entitlement_service_server {
             tonic::Response<crate::v1::GetUsageResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the WatchEntitlements method.
+        type WatchEntitlementsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<
+                    crate::v1::WatchEntitlementsResponse,
+                    tonic::Status,
+                >,
+            >
+            + std::marker::Send
+            + 'static;
+        /// WatchEntitlements sends what an account may use now, and then every change of it, so that a product
+        /// can keep a copy: plans and overrides, limits and thresholds, refusals that begin and end, whatever
+        /// the cause. What changes within a tenth of a second comes as one, and what time alone brings within a
+        /// second. A sidecar serves 1,000 watches at a time. A copy is for drawing screens;
+        /// what counts is decided by Check and Consume.
+        async fn watch_entitlements(
+            &self,
+            request: tonic::Request<crate::v1::WatchEntitlementsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WatchEntitlementsStream>,
+            tonic::Status,
+        >;
         /// ExplainDecision says why a recent decision was what it was, rule by rule. Only the sidecar that
         /// decided knows, for as long as its memory for that lasts; a restart forgets.
         async fn explain_decision(
@@ -697,6 +718,57 @@ pub mod entitlement_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/WatchEntitlements" => {
+                    #[allow(non_camel_case_types)]
+                    struct WatchEntitlementsSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::ServerStreamingService<
+                        crate::v1::WatchEntitlementsRequest,
+                    > for WatchEntitlementsSvc<T> {
+                        type Response = crate::v1::WatchEntitlementsResponse;
+                        type ResponseStream = T::WatchEntitlementsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::WatchEntitlementsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::watch_entitlements(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WatchEntitlementsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -312,6 +312,21 @@ pub struct Rate {
     pub burst_units: u64,
 }
 
+/// What a watch begins with, or a change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EntitlementsChange {
+    /// Features that are new or have changed, whole; in the first one all of them.
+    pub entitlements: Vec<Entitlement>,
+    /// Features that the catalog does not have any more.
+    pub removed_features: Vec<String>,
+    /// The plan in force.
+    pub plan: String,
+    /// The catalog revision they come from.
+    pub catalog_revision: i64,
+    /// The instant they are of.
+    pub as_of: Option<SystemTime>,
+}
+
 /// Why a decision was what it was.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {

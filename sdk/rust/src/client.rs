@@ -1,6 +1,6 @@
 //! The client: the handle everything in a process shares.
 
-use crate::answer::{Entitlements, Explanation, FromProto, UsagePage};
+use crate::answer::{Entitlements, EntitlementsChange, Explanation, FromProto, UsagePage};
 use crate::call::{Call, LevelChange, wire_units};
 use crate::endpoint;
 use crate::error::Error;
@@ -17,6 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::Channel;
 
 /// A connection to a sidecar. Clones share it; calls that overlap share messages.
@@ -266,6 +267,27 @@ impl Client {
         };
         let mut client = EntitlementServiceClient::new(self.shared.channel.clone());
         Ok(self.within_deadline(client.get_usage(request)).await?.into())
+    }
+
+    /// Watches what an account may use: all of it first, then every change, until the sidecar stops or
+    /// the connection breaks, which is the last item. Then watch again. With `counters` also changes of
+    /// counters alone.
+    pub async fn watch_entitlements(
+        &self,
+        account: impl Into<String>,
+        counters: bool,
+    ) -> Result<impl Stream<Item = Result<EntitlementsChange, Error>> + Send + Unpin, Error> {
+        let request = v1::WatchEntitlementsRequest {
+            account: account.into(),
+            features: Vec::new(),
+            counters,
+        };
+        let mut client = EntitlementServiceClient::new(self.shared.channel.clone());
+        let changes = self.within_deadline(client.watch_entitlements(request)).await?;
+        Ok(changes.map(|change| match change {
+            Ok(change) => Ok(change.into()),
+            Err(status) => Err(Error::from_status(status, None)),
+        }))
     }
 
     /// Says why a recent decision was what it was, rule by rule. Only the sidecar that decided knows,

@@ -85,6 +85,7 @@ impl Error {
             Error::BadEndpoint { .. } | Error::UnexpectedAnswer { .. } => false,
             Error::Rejected { reason, code, .. } => match reason {
                 ErrorReason::TooManyReservations
+                | ErrorReason::TooManyWatches
                 | ErrorReason::NoRoom
                 | ErrorReason::StoreBroken
                 | ErrorReason::OutcomeUnknown

@@ -54,9 +54,9 @@ mod stream;
 
 pub use admin::{AdminBuilder, AdminClient};
 pub use answer::{
-    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Explanation,
-    Extended, LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released,
-    Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
+    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, EntitlementsChange,
+    Explanation, Extended, LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate,
+    Recorded, Released, Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
 };
 pub use call::{Call, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};

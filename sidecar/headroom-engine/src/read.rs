@@ -17,6 +17,7 @@ use headroom_core::time::Millis;
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
+use crate::ports::Seq;
 
 /// What an account may do with one feature now.
 #[derive(Debug)]
@@ -99,6 +100,12 @@ impl Engine {
             })
             .collect();
         Some(EntitlementsView { profile: account.profile, entitlements })
+    }
+
+    /// The position of the last record about an account: whether anything was written of it since the
+    /// last look. The start of the journal when it is not known.
+    pub fn last_record(&self, account: &str) -> Seq {
+        self.accounts.get(account).map_or(Seq(0), |slot| slot.last_seq)
     }
 
     /// The ledgers of an account in memory. `None`: it is not known.

@@ -24,10 +24,10 @@ use headroom_proto::v1::{
     GetUsageRequest, GetUsageResponse, LimitState, ListEntitlementsRequest,
     ListEntitlementsResponse, OperationResult, Origin, OriginKind, Policy, RecordRequest,
     RecordResponse, ReleaseRequest, ReleaseResponse, ReserveRequest, ReserveResponse, Source,
-    Verdict, operation_result,
+    Verdict, WatchEntitlementsRequest, WatchEntitlementsResponse, operation_result,
 };
 use prost_types::Timestamp;
-use tokio_stream::Stream;
+use tokio_stream::{Empty, Stream};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -219,6 +219,15 @@ impl EntitlementService for Baseline {
         &self,
         _: Request<GetUsageRequest>,
     ) -> Result<Response<GetUsageResponse>, Status> {
+        not_here()
+    }
+
+    type WatchEntitlementsStream = Empty<Result<WatchEntitlementsResponse, Status>>;
+
+    async fn watch_entitlements(
+        &self,
+        _: Request<WatchEntitlementsRequest>,
+    ) -> Result<Response<Self::WatchEntitlementsStream>, Status> {
         not_here()
     }
 

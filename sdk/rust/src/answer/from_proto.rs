@@ -4,9 +4,9 @@
 //! answer without its decision is an error.
 
 use super::{
-    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Explanation,
-    Extended, LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released,
-    Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
+    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, EntitlementsChange,
+    Explanation, Extended, LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate,
+    Recorded, Released, Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -109,6 +109,18 @@ impl From<v1::GetUsageResponse> for UsagePage {
             next_page_token: text(proto.next_page_token),
             as_of: time(proto.as_of),
             test_clock: proto.test_clock,
+        }
+    }
+}
+
+impl From<v1::WatchEntitlementsResponse> for EntitlementsChange {
+    fn from(proto: v1::WatchEntitlementsResponse) -> EntitlementsChange {
+        EntitlementsChange {
+            entitlements: proto.entitlements.into_iter().map(entitlement).collect(),
+            removed_features: proto.removed_features,
+            plan: proto.plan,
+            catalog_revision: proto.catalog_revision,
+            as_of: time(proto.as_of),
         }
     }
 }

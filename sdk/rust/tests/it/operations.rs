@@ -2,8 +2,9 @@
 
 use crate::fake::{Fake, Reaction};
 use headroom_proto::v1::operation::Operation as WireOperation;
-use headroom_sdk::{Client, Denial, Error, LevelChange, OriginKind, Verdict};
+use headroom_sdk::{Client, Denial, Error, LevelChange, OriginKind, RuleOutcome, Verdict};
 use std::time::{Duration, SystemTime};
+use tokio_stream::StreamExt as _;
 
 fn at(seconds: u64) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
@@ -55,6 +56,17 @@ async fn every_operation_is_answered(fake: Fake) {
     assert_eq!((page.windows[0].used_units, page.next_page_token.as_deref()), (9, Some("2")));
     let page = client.get_usage("acme", None, None, Some("2")).await.unwrap();
     assert_eq!(page.next_page_token, None);
+
+    let explained = client.explain_decision("dec_7").await.unwrap();
+    assert_eq!((explained.operation.as_str(), explained.units), ("consume", 3));
+    assert_eq!(explained.decision.decision_id, "dec_7");
+    assert_eq!(explained.rules[0].outcome, RuleOutcome::Refused);
+    assert_eq!(explained.rules[0].limit.as_deref(), Some("monthly"));
+    let mut changes = client.watch_entitlements("acme", false).await.unwrap();
+    assert_eq!(changes.next().await.unwrap().unwrap().plan, "acme");
+    let broken = changes.next().await.unwrap().unwrap_err();
+    assert!(broken.is_transient(), "{broken:?}");
+    assert!(changes.next().await.is_none());
 }
 
 #[tokio::test]

@@ -266,6 +266,14 @@ pub(super) enum Question {
         #[arg(long, value_name = "TIME", value_parser = time)]
         since: Option<SystemTime>,
     },
+    /// What an account may use, and every change of it, until Ctrl-C
+    Watch {
+        /// The account's id
+        account: String,
+        /// Also when nothing but counters has changed
+        #[arg(long)]
+        counters: bool,
+    },
     /// Why was a recent answer what it was? Rule by rule
     Explain {
         /// The answer's decision_id

@@ -1,6 +1,7 @@
 //! `headroom ask`: a product's questions, by hand.
 
 use headroom_sdk::{Call, Client, Error, LevelChange, Operation, Write};
+use tokio_stream::StreamExt as _;
 
 use super::args::{AskArgs, LevelArgs, Question};
 use super::connect::{self, Ended, Failure};
@@ -12,13 +13,33 @@ pub(super) async fn run(args: AskArgs) -> Ended {
         Ok(client) => client,
         Err(failure) => return Ended::Failed(failure),
     };
-    match answer(&client, args.question).await {
+    let answered = match args.question {
+        Question::Watch { account, counters } => {
+            watch(&client, account, counters, args.to.json).await
+        }
+        question => answer(&client, question).await,
+    };
+    match answered {
         Ok(report) => {
             show::report(&report, args.to.json);
             if report.is_refusal { Ended::Refused } else { Ended::Done }
         }
         Err(error) => Ended::Failed(Failure::new(error, &args.to.endpoint)),
     }
+}
+
+/// Prints every change as it comes. The report is what is to be said when there are no more.
+async fn watch(
+    client: &Client,
+    account: String,
+    counters: bool,
+    json: bool,
+) -> Result<Report, Error> {
+    let mut changes = client.watch_entitlements(account, counters).await?;
+    while let Some(change) = changes.next().await {
+        show::report(&show::change(&change?), json);
+    }
+    Ok(show::watch_over())
 }
 
 async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
@@ -88,6 +109,7 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
                 }
             }
         }
+        Question::Watch { .. } => unreachable!("watches are answered as they come"),
         Question::Explain { decision_id } => {
             Ok(show::explanation(&client.explain_decision(decision_id).await?))
         }

@@ -10,6 +10,7 @@ use headroom_proto::v1;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::clock::Reading;
+use crate::grpc::entitlement::watch::WatchStream;
 use crate::grpc::parse;
 use crate::grpc::receipts::Receipts;
 use crate::grpc::shared::{Answered, Shared};
@@ -21,6 +22,7 @@ use crate::serve::gate::Pending;
 use crate::telemetry::metrics::Recorder;
 
 mod lists;
+mod watch;
 
 /// Room for an answer to begin with, in bytes: most are 100 to 200 long.
 pub(super) const ANSWER_BYTES_USUAL: usize = 256;
@@ -186,7 +188,10 @@ impl EntitlementService for Entitlements {
         &self,
         rq: Request<v1::ListEntitlementsRequest>,
     ) -> Result<Response<v1::ListEntitlementsResponse>, Status> {
-        lists::entitlements(self, rq.get_ref()).map(Response::new).map_err(|e| self.failed(e))
+        parse::id("account", &rq.get_ref().account)
+            .and_then(|account| lists::entitlements(&self.shared, account))
+            .map(Response::new)
+            .map_err(|error| self.failed(error))
     }
 
     async fn get_usage(
@@ -194,6 +199,17 @@ impl EntitlementService for Entitlements {
         rq: Request<v1::GetUsageRequest>,
     ) -> Result<Response<v1::GetUsageResponse>, Status> {
         lists::usage(self, rq.get_ref()).map(Response::new).map_err(|e| self.failed(e))
+    }
+
+    type WatchEntitlementsStream = WatchStream;
+
+    async fn watch_entitlements(
+        &self,
+        rq: Request<v1::WatchEntitlementsRequest>,
+    ) -> Result<Response<WatchStream>, Status> {
+        WatchStream::begin(Arc::clone(&self.shared), rq.into_inner(), self.drain.clone())
+            .map(Response::new)
+            .map_err(|error| self.failed(error))
     }
 
     async fn explain_decision(

@@ -1,6 +1,7 @@
 //! What all services of one sidecar share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub words: ArcSwapOption<Words>,
     /// What a written answer is called.
     pub durability: v1::Durability,
+    /// How many watches there are.
+    pub watches: AtomicUsize,
     /// The latest decisions, worker by worker.
     pub receipts: Vec<Receipts>,
 }

@@ -63,7 +63,9 @@ impl WireError {
             | ErrorReason::CatalogRefused
             | ErrorReason::NotATestClock => Code::FailedPrecondition,
             ErrorReason::CounterFull | ErrorReason::ClockWentBack => Code::OutOfRange,
-            ErrorReason::TooManyReservations => Code::ResourceExhausted,
+            ErrorReason::TooManyReservations | ErrorReason::TooManyWatches => {
+                Code::ResourceExhausted
+            }
             ErrorReason::NoRoom
             | ErrorReason::StoreBroken
             | ErrorReason::OutcomeUnknown

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -175,6 +176,7 @@ pub(super) fn open(options: &StartOptions, parsed: &ParsedCatalog) -> Result<Ope
             Durability::Written => v1::Durability::Written,
             Durability::Fsynced => v1::Durability::Fsynced,
         },
+        watches: AtomicUsize::new(0),
         receipts: (0..options.workers.get())
             .map(|_| Receipts::new(options.receipts_bytes))
             .collect(),

@@ -366,6 +366,6 @@ mod tests {
         let counts = Counts::new();
         assert_eq!(counts.verdicts, Verdict::Denied as usize + 1);
         assert_eq!(counts.denials.len(), Denial::ConcurrencyFull as usize + 1);
-        assert_eq!(counts.errors.len(), ErrorReason::UnknownDecision as usize + 1);
+        assert_eq!(counts.errors.len(), ErrorReason::TooManyWatches as usize + 1);
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT};
 use headroom_sdk::{
-    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, Explanation,
-    Extended, LimitState, Projection, ProjectionState, Prompt, Recorded, Released, Reserved,
-    RuleOutcome, UsageWindow,
+    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, EntitlementsChange,
+    Explanation, Extended, LimitState, Projection, ProjectionState, Prompt, Recorded, Released,
+    Reserved, RuleOutcome, UsageWindow,
 };
 use serde_json::{Value, json};
 
@@ -175,12 +175,7 @@ fn allocation_text(allocation: AllocationUsage) -> String {
 /// What an account may use.
 pub(in super::super) fn entitlements(answer: &Entitlements) -> Report {
     let mut text = format!("plan {}, catalog revision {}", answer.plan, answer.catalog_revision);
-    for entitlement in &answer.entitlements {
-        text += &format!("\n{}: {}", entitlement.feature, entitlement_text(entitlement));
-        if !entitlement.limits.is_empty() {
-            text += &format!("\n{}", limits_text(entitlement.limits.iter()));
-        }
-    }
+    text += &entitlements_text(&answer.entitlements);
     let list: Vec<Value> = answer.entitlements.iter().map(entitlement_json).collect();
     let json = json!({
         "plan": answer.plan,
@@ -191,6 +186,42 @@ pub(in super::super) fn entitlements(answer: &Entitlements) -> Report {
         "entitlements": list,
     });
     Report::new(text, json)
+}
+
+/// The beginning of a watch, or a change.
+pub(in super::super) fn change(change: &EntitlementsChange) -> Report {
+    let at = change.as_of.map_or_else(String::new, |at| format!("{}: ", instant(at)));
+    let mut text =
+        format!("{at}plan {}, catalog revision {}", change.plan, change.catalog_revision);
+    text += &entitlements_text(&change.entitlements);
+    for feature in &change.removed_features {
+        text += &format!("\n{feature}: not in the catalog any more");
+    }
+    let list: Vec<Value> = change.entitlements.iter().map(entitlement_json).collect();
+    let json = json!({
+        "plan": change.plan,
+        "catalog_revision": change.catalog_revision,
+        "as_of": json_instant(change.as_of),
+        "entitlements": list,
+        "removed_features": change.removed_features,
+    });
+    Report::new(text, json)
+}
+
+/// A watch has ended because the sidecar stops.
+pub(in super::super) fn watch_over() -> Report {
+    Report::new("the sidecar stops, and the watch with it", json!({ "over": true }))
+}
+
+fn entitlements_text(entitlements: &[Entitlement]) -> String {
+    let mut text = String::new();
+    for entitlement in entitlements {
+        text += &format!("\n{}: {}", entitlement.feature, entitlement_text(entitlement));
+        if !entitlement.limits.is_empty() {
+            text += &format!("\n{}", limits_text(entitlement.limits.iter()));
+        }
+    }
+    text
 }
 
 /// Why an answer was what it was.

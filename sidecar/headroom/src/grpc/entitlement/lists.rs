@@ -10,6 +10,7 @@ use headroom_engine::ports::{ArchiveError, Table};
 use headroom_proto::v1;
 
 use crate::grpc::entitlement::Entitlements;
+use crate::grpc::shared::Shared;
 use crate::grpc::status::WireError;
 use crate::grpc::{parse, present};
 
@@ -18,13 +19,12 @@ const PAGE_MAX: usize = 1000;
 
 /// Every feature of the catalog, as the account may use it.
 pub(super) fn entitlements(
-    service: &Entitlements,
-    rq: &v1::ListEntitlementsRequest,
+    shared: &Shared,
+    account: &str,
 ) -> Result<v1::ListEntitlementsResponse, WireError> {
-    let account = parse::id("account", &rq.account)?;
-    let now = service.shared.clock.now();
-    let catalog = service.shared.engine.catalog();
-    let view = service.shared.engine.entitlements(&catalog, account, now);
+    let now = shared.clock.now();
+    let catalog = shared.engine.catalog();
+    let view = shared.engine.entitlements(&catalog, account, now);
     let view = view.ok_or_else(|| unknown_account(account))?;
     let entitlements = view
         .entitlements
@@ -61,7 +61,7 @@ pub(super) fn entitlements(
         plan_version,
         catalog_revision: present::int(catalog.revision),
         as_of: Some(present::timestamp(now)),
-        test_clock: service.shared.clock.is_test(),
+        test_clock: shared.clock.is_test(),
     })
 }
 

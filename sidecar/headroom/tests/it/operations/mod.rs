@@ -12,3 +12,4 @@ mod reload;
 mod spans;
 mod start;
 mod stop;
+mod watch;
