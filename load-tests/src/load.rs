@@ -198,7 +198,7 @@ impl Requests {
             feature: files::FEATURE.to_owned(),
             units: 1,
             idempotency_key: self.keys.next(),
-            include: None,
+            ..Default::default()
         }
     }
 }

@@ -214,6 +214,8 @@ pub struct Check<'a> {
     pub intent: i32,
     /// Parts of the answer that cost something.
     pub include: Option<v1::Include>,
+    /// Whether it comes from a monitor.
+    pub synthetic: bool,
 }
 
 impl<'a> Check<'a> {
@@ -228,6 +230,7 @@ impl<'a> Check<'a> {
                 3 => read.units = Some(value.number(tag)?.cast_signed()),
                 4 => read.intent = low_half(value.number(tag)?),
                 5 => merge_include(&mut read.include, tag, value)?,
+                41 => read.synthetic = value.number(tag)? != 0,
                 _ => {}
             }
         }
@@ -248,6 +251,8 @@ pub struct Consume<'a> {
     pub idempotency_key: &'a str,
     /// Parts of the answer that cost something.
     pub include: Option<v1::Include>,
+    /// Whether it comes from a monitor.
+    pub synthetic: bool,
 }
 
 impl<'a> Consume<'a> {
@@ -262,6 +267,7 @@ impl<'a> Consume<'a> {
                 3 => read.units = value.number(tag)?.cast_signed(),
                 4 => read.idempotency_key = value.text(tag)?,
                 5 => merge_include(&mut read.include, tag, value)?,
+                41 => read.synthetic = value.number(tag)? != 0,
                 _ => {}
             }
         }
@@ -286,6 +292,7 @@ mod tests {
             units: i64::MIN,
             idempotency_key: "k".repeat(300),
             include: Some(v1::Include { prompt: true, ..v1::Include::default() }),
+            synthetic: true,
         }
     }
 
@@ -305,6 +312,7 @@ mod tests {
         let read = Consume::read(&bytes).expect("valid");
         assert_eq!((read.account, read.feature), (&*owned.account, &*owned.feature));
         assert_eq!((read.units, read.include), (owned.units, owned.include));
+        assert_eq!((read.synthetic, owned.synthetic), (true, true));
         assert_eq!(read.idempotency_key, owned.idempotency_key);
         assert_eq!(Raw::decode(&*bytes).map(|raw| raw.as_bytes().to_vec()), Ok(bytes));
     }
@@ -319,9 +327,12 @@ mod tests {
                     units,
                     intent,
                     include: None,
+                    synthetic: intent == 1,
                 };
                 let bytes = owned.encode_to_vec();
-                let expected = Check { account: "a", feature: "", units, intent, include: None };
+                let synthetic = intent == 1;
+                let expected =
+                    Check { account: "a", feature: "", units, intent, include: None, synthetic };
                 assert_eq!(Check::read(&bytes), Ok(expected));
             }
         }
@@ -348,6 +359,7 @@ mod tests {
                     assert_eq!(read.units, owned.units, "{bytes:x?}");
                     assert_eq!(read.idempotency_key, owned.idempotency_key, "{bytes:x?}");
                     assert_eq!(read.include, owned.include, "{bytes:x?}");
+                    assert_eq!(read.synthetic, owned.synthetic, "{bytes:x?}");
                 }
                 (Err(_), Err(_)) => {}
                 (read, owned) => panic!("{read:?} but {owned:?} for {bytes:x?}"),

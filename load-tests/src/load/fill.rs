@@ -66,7 +66,7 @@ fn record(number: usize, keys: &mut Keys) -> Operation {
             feature: files::FEATURE.to_owned(),
             units: 1,
             idempotency_key: keys.next(),
-            include: None,
+            ..Default::default()
         })),
     }
 }

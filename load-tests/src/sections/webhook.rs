@@ -113,7 +113,7 @@ async fn cross(endpoint: &str, crossings: u32, log: &RefCell<Log>) -> Result<(),
 
 fn consume(account: String, units: i64, keys: &mut Keys) -> ConsumeRequest {
     let (feature, idempotency_key) = (files::FEATURE.to_owned(), keys.next());
-    ConsumeRequest { account, feature, units, idempotency_key, include: None }
+    ConsumeRequest { account, feature, units, idempotency_key, ..ConsumeRequest::default() }
 }
 
 /// One message of consumes per pause, each on an account of its own, until it is aborted.

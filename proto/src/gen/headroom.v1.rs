@@ -662,6 +662,13 @@ pub enum ErrorReason {
     UnknownDecision = 19,
     /// The sidecar serves as many watches as it may.
     TooManyWatches = 20,
+    /// The event is older than windows are restated for.
+    EventTooOld = 21,
+    /// No event of this key is known (any more).
+    UnknownEvent = 22,
+    /// What the disk knows of earlier events is a moment behind, as just after a start: nothing was
+    /// counted, retry.
+    CatchingUp = 23,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -691,6 +698,9 @@ impl ErrorReason {
             Self::Internal => "ERROR_REASON_INTERNAL",
             Self::UnknownDecision => "ERROR_REASON_UNKNOWN_DECISION",
             Self::TooManyWatches => "ERROR_REASON_TOO_MANY_WATCHES",
+            Self::EventTooOld => "ERROR_REASON_EVENT_TOO_OLD",
+            Self::UnknownEvent => "ERROR_REASON_UNKNOWN_EVENT",
+            Self::CatchingUp => "ERROR_REASON_CATCHING_UP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -717,6 +727,9 @@ impl ErrorReason {
             "ERROR_REASON_INTERNAL" => Some(Self::Internal),
             "ERROR_REASON_UNKNOWN_DECISION" => Some(Self::UnknownDecision),
             "ERROR_REASON_TOO_MANY_WATCHES" => Some(Self::TooManyWatches),
+            "ERROR_REASON_EVENT_TOO_OLD" => Some(Self::EventTooOld),
+            "ERROR_REASON_UNKNOWN_EVENT" => Some(Self::UnknownEvent),
+            "ERROR_REASON_CATCHING_UP" => Some(Self::CatchingUp),
             _ => None,
         }
     }
@@ -2896,6 +2909,9 @@ pub struct CheckRequest {
     /// Parts of the answer that are made on request.
     #[prost(message, optional, tag = "5")]
     pub include: ::core::option::Option<Include>,
+    /// True for a request of the vendor's own monitors: a refusal is then never a signal.
+    #[prost(bool, tag = "41")]
+    pub synthetic: bool,
 }
 /// CheckResponse is the answer to Check.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2922,6 +2938,10 @@ pub struct ConsumeRequest {
     /// Parts of the answer that are made on request.
     #[prost(message, optional, tag = "5")]
     pub include: ::core::option::Option<Include>,
+    /// True for a request of the vendor's own monitors: it is decided like any other and answered as if it
+    /// counted, and is durable under its key, but it counts nowhere and raises no signal.
+    #[prost(bool, tag = "41")]
+    pub synthetic: bool,
 }
 /// ConsumeResponse is the answer to Consume.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2955,6 +2975,11 @@ pub struct ReserveRequest {
     /// slots are never used up.
     #[prost(enumeration = "OnExpiry", tag = "7")]
     pub on_expiry: i32,
+    /// True for a request of the vendor's own monitors: it is decided like any other and answered as if it
+    /// counted, and is durable under its key, but it counts nowhere and raises no signal. Neither do
+    /// its Extend, Commit and Release.
+    #[prost(bool, tag = "41")]
+    pub synthetic: bool,
 }
 /// ReserveResponse is the answer to Reserve.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3084,7 +3109,7 @@ pub struct ReleaseResponse {
     #[prost(int64, tag = "2")]
     pub released_units: i64,
 }
-/// RecordRequest reports usage that happened already. It counts at the time of its arrival.
+/// RecordRequest reports usage that happened already.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RecordRequest {
     /// The account: 1 to 128 bytes, no control characters.
@@ -3102,6 +3127,17 @@ pub struct RecordRequest {
     /// Parts of the answer that are made on request.
     #[prost(message, optional, tag = "5")]
     pub include: ::core::option::Option<Include>,
+    /// When it happened: it counts in the windows of that time, and restates those that are over. Not
+    /// earlier than the span that windows are restated for (`restate_for`, 35 days unless set), and at
+    /// most 5 minutes later than now, which counts as now. Absent: now. Its idempotency key is then
+    /// remembered on disk for as long as its window can be restated.
+    #[prost(message, optional, tag = "40")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// True for a request of the vendor's own monitors: it is decided like any other and answered as if it
+    /// counted, and is durable under its key, but it counts nowhere and raises no signal.
+    /// Not together with occurred_at.
+    #[prost(bool, tag = "41")]
+    pub synthetic: bool,
 }
 /// RecordResponse is the answer to Record.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3172,11 +3208,53 @@ pub struct AllocateResponse {
     #[prost(int64, tag = "5")]
     pub debt_units: i64,
 }
+/// CorrectRequest says what an event should have counted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CorrectRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The feature that was counted.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// The idempotency key of the event: of the Record or Consume that is to be corrected.
+    #[prost(string, tag = "3")]
+    pub event_key: ::prost::alloc::string::String,
+    /// What it counts from now on, 1 to 2^53-1. Absent: it is withdrawn.
+    #[prost(int64, optional, tag = "4")]
+    pub units: ::core::option::Option<i64>,
+    /// What it counts now; another number is an error and nothing is changed. Must be there for an event
+    /// that was counted as it came, because nothing else keeps it.
+    #[prost(int64, optional, tag = "5")]
+    pub original_units: ::core::option::Option<i64>,
+    /// Why, for the trail: at most 256 bytes, no control characters.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    /// Makes a retry of the correction safe: 1 to 128 bytes, unique per account and write.
+    #[prost(string, tag = "7")]
+    pub idempotency_key: ::prost::alloc::string::String,
+    /// Parts of the answer that are made on request.
+    #[prost(message, optional, tag = "8")]
+    pub include: ::core::option::Option<Include>,
+}
+/// CorrectResponse is the answer to Correct.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CorrectResponse {
+    /// The limits after the correction; always allowed.
+    #[prost(message, optional, tag = "1")]
+    pub decision: ::core::option::Option<Decision>,
+    /// What the event counts now: 0 when it was withdrawn.
+    #[prost(int64, tag = "2")]
+    pub units: i64,
+    /// The part of what was added that no limit allowed: the most of all limits.
+    #[prost(int64, tag = "3")]
+    pub debt_units: i64,
+}
 /// Operation is one request of a stream.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Operation {
     /// The request.
-    #[prost(oneof = "operation::Operation", tags = "1, 2, 3, 4, 5, 6, 7, 10")]
+    #[prost(oneof = "operation::Operation", tags = "1, 2, 3, 4, 5, 6, 7, 10, 40")]
     pub operation: ::core::option::Option<operation::Operation>,
 }
 /// Nested message and enum types in `Operation`.
@@ -3208,6 +3286,9 @@ pub mod operation {
         /// As the unary Allocate.
         #[prost(message, tag = "10")]
         Allocate(super::AllocateRequest),
+        /// As the unary Correct.
+        #[prost(message, tag = "40")]
+        Correct(super::CorrectRequest),
     }
 }
 /// OperationError is why one operation of a stream failed; the others are not touched by it.
@@ -3227,7 +3308,7 @@ pub struct OperationError {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OperationResult {
     /// The answer, of the same kind as the operation, or an error.
-    #[prost(oneof = "operation_result::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 10")]
+    #[prost(oneof = "operation_result::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 10, 40")]
     pub result: ::core::option::Option<operation_result::Result>,
 }
 /// Nested message and enum types in `OperationResult`.
@@ -3262,6 +3343,9 @@ pub mod operation_result {
         /// To an allocate.
         #[prost(message, tag = "10")]
         Allocate(super::AllocateResponse),
+        /// To a correction.
+        #[prost(message, tag = "40")]
+        Correct(super::CorrectResponse),
     }
 }
 /// DecideRequest is one message of the stream: one operation or a batch of them.
@@ -3398,6 +3482,10 @@ pub struct UsageWindow {
     /// it is billed by. Absent: it is no allocation, or nothing was ever allocated.
     #[prost(message, optional, tag = "10")]
     pub allocation: ::core::option::Option<AllocationUsage>,
+    /// What the window held when it left the memory, if it was restated since; ListAdjustments says by what.
+    /// used_units is the total with all of that. Absent: nothing came afterwards.
+    #[prost(int64, optional, tag = "40")]
+    pub used_units_at_close: ::core::option::Option<i64>,
 }
 /// AllocationUsage is what one billing window of an allocation comes to: until now, or until its end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3510,6 +3598,75 @@ pub struct ExplainDecisionResponse {
     /// The rules in the order in which they are tested.
     #[prost(message, repeated, tag = "6")]
     pub rules: ::prost::alloc::vec::Vec<RuleResult>,
+}
+/// Adjustment is what one late event or one correction did to one window.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Adjustment {
+    /// The feature.
+    #[prost(string, tag = "1")]
+    pub feature: ::prost::alloc::string::String,
+    /// The limit.
+    #[prost(string, tag = "2")]
+    pub limit: ::prost::alloc::string::String,
+    /// Start of the window.
+    #[prost(message, optional, tag = "3")]
+    pub window_start: ::core::option::Option<::prost_types::Timestamp>,
+    /// What was done.
+    #[prost(enumeration = "AdjustmentKind", tag = "4")]
+    pub kind: i32,
+    /// The idempotency key of the event.
+    #[prost(string, tag = "5")]
+    pub event_key: ::prost::alloc::string::String,
+    /// When the event happened.
+    #[prost(message, optional, tag = "6")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When this was done.
+    #[prost(message, optional, tag = "7")]
+    pub adjusted_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Units the event counted before; 0 when it is new.
+    #[prost(int64, tag = "8")]
+    pub units_before: i64,
+    /// Units it has counted since; 0 when it was withdrawn.
+    #[prost(int64, tag = "9")]
+    pub units: i64,
+    /// True when the window had left the memory before, so that used_units_at_close does not contain it.
+    #[prost(bool, tag = "10")]
+    pub after_close: bool,
+    /// Why, as the correction said.
+    #[prost(string, tag = "11")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// ListAdjustmentsRequest names an account and, if wanted, a feature.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListAdjustmentsRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// Only this feature. Empty: all.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// At most so many, 1 to 1000. 0: 100.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// The next_page_token of the previous page. Empty: the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// ListAdjustmentsResponse lists adjustments. The newest may be missing for a few milliseconds.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListAdjustmentsResponse {
+    /// The adjustments.
+    #[prost(message, repeated, tag = "1")]
+    pub adjustments: ::prost::alloc::vec::Vec<Adjustment>,
+    /// Fetches the next page. Empty: this was the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// The instant it is of.
+    #[prost(message, optional, tag = "3")]
+    pub as_of: ::core::option::Option<::prost_types::Timestamp>,
+    /// True when the sidecar runs on a test clock.
+    #[prost(bool, tag = "4")]
+    pub test_clock: bool,
 }
 /// Intent says why a Check is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -3701,6 +3858,43 @@ impl RuleOutcome {
             "RULE_OUTCOME_REFUSED" => Some(Self::Refused),
             "RULE_OUTCOME_NOT_REACHED" => Some(Self::NotReached),
             "RULE_OUTCOME_SHADOWED" => Some(Self::Shadowed),
+            _ => None,
+        }
+    }
+}
+/// AdjustmentKind is what was done to an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AdjustmentKind {
+    /// Never sent.
+    Unspecified = 0,
+    /// It was recorded with a time of its own.
+    Recorded = 1,
+    /// It has other units since.
+    Amended = 2,
+    /// It does not count any more.
+    Withdrawn = 3,
+}
+impl AdjustmentKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ADJUSTMENT_KIND_UNSPECIFIED",
+            Self::Recorded => "ADJUSTMENT_KIND_RECORDED",
+            Self::Amended => "ADJUSTMENT_KIND_AMENDED",
+            Self::Withdrawn => "ADJUSTMENT_KIND_WITHDRAWN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ADJUSTMENT_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "ADJUSTMENT_KIND_RECORDED" => Some(Self::Recorded),
+            "ADJUSTMENT_KIND_AMENDED" => Some(Self::Amended),
+            "ADJUSTMENT_KIND_WITHDRAWN" => Some(Self::Withdrawn),
             _ => None,
         }
     }
@@ -3994,6 +4188,34 @@ pub mod entitlement_service_client {
                 .insert(GrpcMethod::new("headroom.v1.EntitlementService", "Allocate"));
             self.inner.unary(req, path, codec).await
         }
+        /// Correct amends or withdraws an event that was counted: a Record with occurred_at for as long as its
+        /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
+        /// units can be used at once; thresholds that were told are not told again. The trail stays:
+        /// ListAdjustments.
+        pub async fn correct(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CorrectRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CorrectResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.EntitlementService/Correct",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.EntitlementService", "Correct"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Decide carries the same operations in one stream, pipelined and in batches, many times faster
         /// than unary calls. Responses come in the order of the requests.
         pub async fn decide(
@@ -4134,6 +4356,34 @@ pub mod entitlement_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// ListAdjustments lists what came to windows by events with a time of their own and by corrections:
+        /// by feature, limit and window, oldest first.
+        pub async fn list_adjustments(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListAdjustmentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAdjustmentsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.EntitlementService/ListAdjustments",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("headroom.v1.EntitlementService", "ListAdjustments"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4198,6 +4448,14 @@ pub mod entitlement_service_server {
             tonic::Response<super::AllocateResponse>,
             tonic::Status,
         >;
+        /// Correct amends or withdraws an event that was counted: a Record with occurred_at for as long as its
+        /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
+        /// units can be used at once; thresholds that were told are not told again. The trail stays:
+        /// ListAdjustments.
+        async fn correct(
+            &self,
+            request: tonic::Request<super::CorrectRequest>,
+        ) -> std::result::Result<tonic::Response<super::CorrectResponse>, tonic::Status>;
         /// Server streaming response type for the Decide method.
         type DecideStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::DecideResponse, tonic::Status>,
@@ -4254,6 +4512,15 @@ pub mod entitlement_service_server {
             request: tonic::Request<super::ExplainDecisionRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ExplainDecisionResponse>,
+            tonic::Status,
+        >;
+        /// ListAdjustments lists what came to windows by events with a time of their own and by corrections:
+        /// by feature, limit and window, oldest first.
+        async fn list_adjustments(
+            &self,
+            request: tonic::Request<super::ListAdjustmentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListAdjustmentsResponse>,
             tonic::Status,
         >;
     }
@@ -4696,6 +4963,51 @@ pub mod entitlement_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/headroom.v1.EntitlementService/Correct" => {
+                    #[allow(non_camel_case_types)]
+                    struct CorrectSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<super::CorrectRequest>
+                    for CorrectSvc<T> {
+                        type Response = super::CorrectResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CorrectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::correct(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CorrectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/headroom.v1.EntitlementService/Decide" => {
                     #[allow(non_camel_case_types)]
                     struct DecideSvc<T: EntitlementService>(pub Arc<T>);
@@ -4920,6 +5232,52 @@ pub mod entitlement_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainDecisionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/ListAdjustments" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAdjustmentsSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<super::ListAdjustmentsRequest>
+                    for ListAdjustmentsSvc<T> {
+                        type Response = super::ListAdjustmentsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListAdjustmentsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::list_adjustments(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAdjustmentsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

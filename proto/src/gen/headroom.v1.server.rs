@@ -82,6 +82,17 @@ pub mod entitlement_service_server {
             tonic::Response<crate::encoded::Encoded>,
             tonic::Status,
         >;
+        /// Correct amends or withdraws an event that was counted: a Record with occurred_at for as long as its
+        /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
+        /// units can be used at once; thresholds that were told are not told again. The trail stays:
+        /// ListAdjustments.
+        async fn correct(
+            &self,
+            request: tonic::Request<crate::v1::CorrectRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::encoded::Encoded>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the Decide method.
         type DecideStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<crate::encoded::Encoded, tonic::Status>,
@@ -138,6 +149,15 @@ pub mod entitlement_service_server {
             request: tonic::Request<crate::v1::ExplainDecisionRequest>,
         ) -> std::result::Result<
             tonic::Response<crate::v1::ExplainDecisionResponse>,
+            tonic::Status,
+        >;
+        /// ListAdjustments lists what came to windows by events with a time of their own and by corrections:
+        /// by feature, limit and window, oldest first.
+        async fn list_adjustments(
+            &self,
+            request: tonic::Request<crate::v1::ListAdjustmentsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::ListAdjustmentsResponse>,
             tonic::Status,
         >;
     }
@@ -580,6 +600,51 @@ pub mod entitlement_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/headroom.v1.EntitlementService/Correct" => {
+                    #[allow(non_camel_case_types)]
+                    struct CorrectSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<crate::v1::CorrectRequest>
+                    for CorrectSvc<T> {
+                        type Response = crate::encoded::Encoded;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::CorrectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::correct(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CorrectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/headroom.v1.EntitlementService/Decide" => {
                     #[allow(non_camel_case_types)]
                     struct DecideSvc<T: EntitlementService>(pub Arc<T>);
@@ -804,6 +869,52 @@ pub mod entitlement_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainDecisionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/ListAdjustments" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListAdjustmentsSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<crate::v1::ListAdjustmentsRequest>
+                    for ListAdjustmentsSvc<T> {
+                        type Response = crate::v1::ListAdjustmentsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::ListAdjustmentsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::list_adjustments(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListAdjustmentsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -5,8 +5,8 @@ mod from_proto;
 pub(crate) use from_proto::FromProto;
 
 use headroom_proto::v1::{
-    BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy, ProjectionState, RuleOutcome,
-    Severity, Source, Verdict,
+    AdjustmentKind, BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy, ProjectionState,
+    RuleOutcome, Severity, Source, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -257,6 +257,17 @@ pub struct Allocated {
     pub debt_units: u64,
 }
 
+/// The answer to Correct.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Corrected {
+    /// The limits after the correction.
+    pub decision: Decision,
+    /// What the event counts now: 0 when it was withdrawn.
+    pub units: u64,
+    /// The part of what was added that no limit allowed.
+    pub debt_units: u64,
+}
+
 /// Everything an account may do now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entitlements {
@@ -396,6 +407,9 @@ pub struct UsageWindow {
     pub counts_until: Option<SystemTime>,
     /// Of an allocation: what the billing window comes to, so far or in the end.
     pub allocation: Option<AllocationUsage>,
+    /// What the window held when it left the memory, if it was restated since. Absent: nothing came
+    /// afterwards.
+    pub used_units_at_close: Option<u64>,
 }
 
 /// What one billing window of an allocation comes to: until now, or until its end.
@@ -409,4 +423,44 @@ pub struct AllocationUsage {
     pub peak_units: u64,
     /// The average over time, rounded down to a whole unit.
     pub average_units: u64,
+}
+
+/// A page of what came to windows by late events and corrections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdjustmentPage {
+    /// By feature, limit and window, oldest first.
+    pub adjustments: Vec<Adjustment>,
+    /// Fetches the next page; absent on the last.
+    pub next_page_token: Option<String>,
+    /// The instant it is of.
+    pub as_of: Option<SystemTime>,
+    /// True when the sidecar runs on a test clock.
+    pub test_clock: bool,
+}
+
+/// What one late event or one correction did to one window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjustment {
+    /// The feature.
+    pub feature: String,
+    /// The limit.
+    pub limit: String,
+    /// Start of the window.
+    pub window_start: Option<SystemTime>,
+    /// What was done.
+    pub kind: AdjustmentKind,
+    /// The idempotency key of the event.
+    pub event_key: String,
+    /// When the event happened.
+    pub occurred_at: Option<SystemTime>,
+    /// When this was done.
+    pub adjusted_at: Option<SystemTime>,
+    /// Units the event counted before; 0 when it is new.
+    pub units_before: u64,
+    /// Units it has counted since; 0 when it was withdrawn.
+    pub units: u64,
+    /// True when the window had left the memory before.
+    pub after_close: bool,
+    /// Why, as the correction said.
+    pub reason: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! One call: an operation, its key and its deadline, ready to be awaited.
 
 use crate::answer::{
-    Allocated, Committed, Decision, Extended, FromProto, Recorded, Released, Reserved,
+    Allocated, Committed, Corrected, Decision, Extended, FromProto, Recorded, Released, Reserved,
 };
 use crate::client::Client;
 use crate::error::Error;
@@ -10,12 +10,12 @@ use crate::retry;
 use headroom_proto::v1::operation::Operation as WireOperation;
 use headroom_proto::v1::operation_result::Result as WireResult;
 use headroom_proto::v1::{
-    AllocateRequest, CheckRequest, CommitRequest, ConsumeRequest, ExtendRequest, Include, Intent,
-    OnExpiry, RecordRequest, ReleaseRequest, ReserveRequest, allocate_request,
+    AllocateRequest, CheckRequest, CommitRequest, ConsumeRequest, CorrectRequest, ExtendRequest,
+    Include, Intent, OnExpiry, RecordRequest, ReleaseRequest, ReserveRequest, allocate_request,
 };
 use std::future::IntoFuture;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// One of the operations that decide or count. Implemented by the request messages of the contract
@@ -130,6 +130,7 @@ impl LevelChange {
         }
     }
 }
+write_operation!(CorrectRequest, Correct, Corrected);
 
 /// A call that was described and not yet made: await it to make it.
 ///
@@ -226,6 +227,49 @@ impl Call<CheckRequest> {
         self
     }
 }
+
+impl Call<RecordRequest> {
+    /// When it happened: it counts in the windows of that time, and restates those that are over.
+    pub fn occurred_at(mut self, at: SystemTime) -> Self {
+        self.operation.occurred_at = Some(at.into());
+        self
+    }
+}
+
+impl Call<CorrectRequest> {
+    /// What the event counts from now on; without it, it is withdrawn.
+    pub fn units(mut self, units: u64) -> Self {
+        self.operation.units = Some(wire_units(units));
+        self
+    }
+
+    /// What the event counts now. Another number is an error, and nothing is changed.
+    pub fn original_units(mut self, units: u64) -> Self {
+        self.operation.original_units = Some(wire_units(units));
+        self
+    }
+
+    /// Why, for the trail: at most 256 bytes.
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.operation.reason = reason.into();
+        self
+    }
+}
+
+macro_rules! synthetic {
+    ($($request:ident),*) => {
+        $(impl Call<$request> {
+            /// Says that it comes from the vendor's own monitors: it is decided like any other, and
+            /// counts nowhere and raises no signal.
+            pub fn synthetic(mut self) -> Self {
+                self.operation.synthetic = true;
+                self
+            }
+        })*
+    };
+}
+
+synthetic!(CheckRequest, ConsumeRequest, ReserveRequest, RecordRequest);
 
 impl Call<ReserveRequest> {
     /// How long the hold lasts, 1 ms to 7 days, instead of 60 s.

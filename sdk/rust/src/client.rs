@@ -1,6 +1,8 @@
 //! The client: the handle everything in a process shares.
 
-use crate::answer::{Entitlements, EntitlementsChange, Explanation, FromProto, UsagePage};
+use crate::answer::{
+    AdjustmentPage, Entitlements, EntitlementsChange, Explanation, FromProto, UsagePage,
+};
 use crate::call::{Call, LevelChange, wire_units};
 use crate::endpoint;
 use crate::error::Error;
@@ -140,7 +142,7 @@ impl Client {
             feature: feature.into(),
             units: wire_units(units),
             idempotency_key: self.shared.keys.next(),
-            include: None,
+            ..v1::ConsumeRequest::default()
         })
     }
 
@@ -218,7 +220,7 @@ impl Client {
             feature: feature.into(),
             units: wire_units(units),
             idempotency_key: self.shared.keys.next(),
-            include: None,
+            ..v1::RecordRequest::default()
         })
     }
 
@@ -236,6 +238,43 @@ impl Client {
             idempotency_key: self.shared.keys.next(),
             include: None,
         })
+    }
+
+    /// Corrects an event that was counted under `event_key`: withdraws it, unless told with
+    /// [`units`](Call::<v1::CorrectRequest>::units) what it should have counted. Of a Consume, or a
+    /// Record without a time of its own, say with [`original_units`](Call::original_units) what it
+    /// counts.
+    pub fn correct(
+        &self,
+        account: impl Into<String>,
+        feature: impl Into<String>,
+        event_key: impl Into<String>,
+    ) -> Call<v1::CorrectRequest> {
+        self.call(v1::CorrectRequest {
+            account: account.into(),
+            feature: feature.into(),
+            event_key: event_key.into(),
+            idempotency_key: self.shared.keys.next(),
+            ..v1::CorrectRequest::default()
+        })
+    }
+
+    /// Lists what came to windows by late events and corrections. The page after `page_token`, or the
+    /// first.
+    pub async fn list_adjustments(
+        &self,
+        account: impl Into<String>,
+        feature: Option<&str>,
+        page_token: Option<&str>,
+    ) -> Result<AdjustmentPage, Error> {
+        let request = v1::ListAdjustmentsRequest {
+            account: account.into(),
+            feature: feature.unwrap_or_default().to_owned(),
+            page_size: 0,
+            page_token: page_token.unwrap_or_default().to_owned(),
+        };
+        let mut client = EntitlementServiceClient::new(self.shared.channel.clone());
+        Ok(self.within_deadline(client.list_adjustments(request)).await?.into())
     }
 
     /// Lists what an account may use now.

@@ -89,6 +89,7 @@ impl Error {
                 | ErrorReason::NoRoom
                 | ErrorReason::StoreBroken
                 | ErrorReason::OutcomeUnknown
+                | ErrorReason::CatchingUp
                 | ErrorReason::ShuttingDown => true,
                 ErrorReason::Unspecified => {
                     matches!(code, Code::Unavailable | Code::ResourceExhausted | Code::Aborted)
@@ -102,6 +103,8 @@ impl Error {
                 | ErrorReason::UnknownAccount
                 | ErrorReason::UnknownName
                 | ErrorReason::UnknownDecision
+                | ErrorReason::UnknownEvent
+                | ErrorReason::EventTooOld
                 | ErrorReason::CatalogRefused
                 | ErrorReason::NotATestClock
                 | ErrorReason::ClockWentBack
@@ -146,7 +149,8 @@ impl Error {
         match self {
             Error::Unreachable { .. } => true,
             Error::Rejected { reason, .. } => {
-                matches!(reason, ErrorReason::OutcomeUnknown | ErrorReason::ShuttingDown)
+                use ErrorReason::{CatchingUp, OutcomeUnknown, ShuttingDown};
+                matches!(reason, OutcomeUnknown | CatchingUp | ShuttingDown)
             }
             Error::BadEndpoint { .. }
             | Error::DeadlineExceeded { .. }

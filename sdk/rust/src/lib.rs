@@ -54,9 +54,10 @@ mod stream;
 
 pub use admin::{AdminBuilder, AdminClient};
 pub use answer::{
-    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, EntitlementsChange,
-    Explanation, Extended, LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate,
-    Recorded, Released, Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
+    Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, Decision,
+    Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState, Offer,
+    Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released, Reservation, Reserved,
+    RuleResult, UsagePage, UsageWindow,
 };
 pub use call::{Call, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};
@@ -69,8 +70,8 @@ pub use limits::{
 // Enums of the contract, as they are on the wire. A value this version does not know reads as
 // `Unspecified`.
 pub use headroom_proto::v1::{
-    BilledBy, Denial, Durability, ErrorReason, FeatureKind, OriginKind, Policy, ProjectionState,
-    RuleOutcome, Severity, Source, Verdict,
+    AdjustmentKind, BilledBy, Denial, Durability, ErrorReason, FeatureKind, OriginKind, Policy,
+    ProjectionState, RuleOutcome, Severity, Source, Verdict,
 };
 
 /// The messages of the contract, for [`AdminClient`].

@@ -447,7 +447,8 @@ impl Account {
                     None => stocks.push(**after),
                 }
             }
-            Effect::StockClosed(_) | Effect::Signal(_) => {}
+            Effect::StockClosed(_) | Effect::Signal(_) | Effect::Restated(_) | Effect::Event(_) => {
+            }
         }
     }
 }

@@ -268,6 +268,9 @@ pub enum OpError {
     /// The units of a rate are taken at once.
     #[error("the feature is a rate, its units are taken at once or not at all: consume them")]
     RateIsConsumed,
+    /// An allocation is what there is now.
+    #[error("the feature is an allocation, which is what there is now: report that")]
+    LevelIsNow,
     /// Only an allocation has a level.
     #[error("the feature is of kind {kind}, only an allocation has a level: consume, or record")]
     NoLevel {

@@ -4,6 +4,7 @@
 //! carries them out, the journal keeps them, and the projection learns from them. They are absolute
 //! ("the ledger is now this"), so replaying one twice does no harm.
 
+use crate::event::{Event, Restated};
 use crate::ledger::Ledger;
 use crate::names::NameId;
 use crate::policy::Excess;
@@ -38,6 +39,11 @@ pub enum Effect {
     StockClosed(Box<Stock>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
+    /// A window that has left the memory holds this now. Nothing of an account changes.
+    Restated(Box<Restated>),
+    /// An event with a time of its own was recorded, or an event was corrected; its counters are in
+    /// other effects. Nothing of an account changes.
+    Event(Box<Event>),
 }
 
 /// The effects of one decision, in order.

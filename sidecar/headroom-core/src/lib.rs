@@ -17,6 +17,7 @@ mod catalog_check;
 pub mod decide;
 pub mod decision;
 pub mod effect;
+pub mod event;
 mod fingerprint;
 pub mod ledger;
 pub mod limits;

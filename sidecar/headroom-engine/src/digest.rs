@@ -9,6 +9,8 @@ use headroom_core::stock::Stock;
 use headroom_core::time::Millis;
 
 use crate::codec::{Malformed, Put, Take};
+use crate::events;
+pub use crate::events::usage_row;
 use crate::ports::{Digest, ProjectionOp, Seq, Table};
 use crate::record::{self, Record};
 
@@ -60,20 +62,28 @@ impl Digest for RecordDigest {
     fn digest(&mut self, seq: Seq, bytes: &[u8], ops: &mut Vec<ProjectionOp>) {
         // A record that recovery could read is readable here; one that it could not stops the start.
         match record::take(bytes) {
-            Ok(Record::Decided { serial, effects, .. } | Record::Noted { serial, effects, .. }) => {
-                digest_effects(seq, serial, &effects, ops);
-            }
+            Ok(
+                Record::Decided { serial, at, effects, .. } | Record::Noted { serial, at, effects },
+            ) => digest_effects((seq, serial, at), &effects, ops),
             Ok(Record::Delivered { sink, seq, place }) => {
                 let cursor = SignalId { seq: Seq(seq), place };
                 let (table, key) = (Table::Pending, sink.as_bytes().to_vec());
                 ops.push(ProjectionOp::Put { table, key, value: cursor.row_key() });
+            }
+            Ok(Record::Forgotten { rows }) => {
+                let rows = rows.into_iter().flat_map(events::rows_of_day_key);
+                ops.extend(rows.map(|key| ProjectionOp::Delete { table: Table::Events, key }));
             }
             Ok(_) | Err(Malformed { .. }) => {}
         }
     }
 }
 
-fn digest_effects(seq: Seq, serial: u32, effects: &[Effect], ops: &mut Vec<ProjectionOp>) {
+fn digest_effects(
+    (seq, serial, at): (Seq, u32, Millis),
+    effects: &[Effect],
+    ops: &mut Vec<ProjectionOp>,
+) {
     let mut place = 0u16;
     for effect in effects {
         match effect {
@@ -94,10 +104,13 @@ fn digest_effects(seq: Seq, serial: u32, effects: &[Effect], ops: &mut Vec<Proje
             Effect::StockClosed(stock) => {
                 let mut value = Vec::new();
                 record::put_ledger(&mut value, &billed(stock));
+                value.push(events::STOCK);
                 record::put_stock(&mut value, stock);
                 let key = usage_key(serial, stock.feature, stock.limit, stock.window.start());
                 ops.push(ProjectionOp::Put { table: Table::Usage, key, value });
             }
+            Effect::Restated(restated) => events::digest_restated(serial, restated, ops),
+            Effect::Event(event) => events::digest_event((seq, serial, at), event, ops),
             Effect::Ledger(_)
             | Effect::Stock(_)
             | Effect::Reservation(_)
@@ -137,14 +150,6 @@ pub fn after_prefix(prefix: &[u8]) -> Vec<u8> {
     }
     // Every byte was 255: there is nothing after it but longer keys of the same.
     vec![u8::MAX; prefix.len() + 32]
-}
-
-/// The ledger of a closed window's row, and of an allocation what it comes from.
-pub fn usage_row(value: &[u8]) -> Result<(Ledger, Option<Stock>), Malformed> {
-    let mut from = Take::new(value);
-    let ledger = record::take_ledger(&mut from)?;
-    let stock = if from.is_done() { None } else { Some(record::take_stock(&mut from)?) };
-    Ok((ledger, stock))
 }
 
 /// The billing window of an allocation as a ledger: what it is measured by is used.

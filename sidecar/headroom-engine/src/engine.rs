@@ -26,6 +26,7 @@ use smallvec::SmallVec;
 
 use crate::admin::AdminState;
 use crate::keys::{KeyBook, KeyEntry, KeyHash, KeyMemory, Receipt, hash_key, hash_payload};
+use crate::late::LateBook;
 use crate::ports::{Seq, Store, StoreRefusal};
 use crate::read::as_of;
 use crate::record;
@@ -59,6 +60,7 @@ pub struct Engine {
     pub(crate) secret: [u8; 16],
     pub(crate) boot: u32,
     pub(crate) timers: Timers,
+    pub(crate) late: LateBook,
     pub(crate) ledgers: AtomicU64,
     pub(crate) halted: AtomicU64,
 }
@@ -72,6 +74,8 @@ pub struct FeatureRequest<'a> {
     pub feature: &'a str,
     /// What to do.
     pub op: FeatureOp,
+    /// Whether it comes from the vendor's own monitors: decided like any other, counted nowhere.
+    pub synthetic: bool,
     /// The idempotency key of a write; unused by a check.
     pub key: &'a str,
     /// The one clock reading of the request.
@@ -260,13 +264,17 @@ impl Engine {
         if matches!(rq.op, FeatureOp::Check { .. }) {
             return self.check(cx, feature, rq);
         }
+        // A monitor's use of a key is another than a customer's.
+        let synthetic = u64::from(rq.synthetic);
         let (operation, numbers) = match rq.op {
             FeatureOp::Check { .. } => (0, [0; 3]),
-            FeatureOp::Consume { units } => (1, [units, 0, 0]),
-            FeatureOp::Reserve { units, hold_ms } => (2, [units, hold_ms.cast_unsigned(), 0]),
-            FeatureOp::Record { units } => (3, [units, 0, 0]),
+            FeatureOp::Consume { units } => (1, [units, 0, synthetic]),
+            FeatureOp::Reserve { units, hold_ms } => {
+                (2, [units, hold_ms.cast_unsigned(), synthetic])
+            }
+            FeatureOp::Record { units } => (3, [units, 0, synthetic]),
             FeatureOp::ReserveCharging { units, hold_ms } => {
-                (30, [units, hold_ms.cast_unsigned(), 0])
+                (30, [units, hold_ms.cast_unsigned(), synthetic])
             }
             FeatureOp::Allocate { change } => (10, numbers_of(change)),
         };
@@ -287,7 +295,11 @@ impl Engine {
         };
         self.with_slot(rq.account, cx, |slot| match slot {
             Some(slot) => self.write(cx, slot, key, rq.wants, |cx, account, effects| {
-                decide::decide_feature(cx, account, feature, rq.op, effects)
+                let outcome = decide::decide_feature(cx, account, feature, rq.op, effects);
+                if rq.synthetic {
+                    decide::leave_uncounted(effects);
+                }
+                outcome
             }),
             None => Ok(self.stranger_refused(cx, None, Denial::UnknownAccount)),
         })
@@ -383,7 +395,7 @@ impl Engine {
         Ok(self.passing(cx, &account, outcome, rq.wants))
     }
 
-    fn stranger_refused(
+    pub(crate) fn stranger_refused(
         &self,
         cx: Context<'_>,
         feature: Option<NameId>,
@@ -412,7 +424,7 @@ impl Engine {
 
     /// Runs `then` with the account locked; an account nobody told us about begins on the default
     /// plan, or is `None` when the catalog has none.
-    fn with_slot<T>(
+    pub(crate) fn with_slot<T>(
         &self,
         account: &str,
         cx: Context<'_>,
@@ -503,10 +515,11 @@ impl Engine {
         };
         bytes.clear();
         record::put_decided(bytes, slot.account.serial, cx.now, key.hash, &receipt, effects);
-        let seq = self.store.append(bytes, record::is_matter(effects));
+        let seq = self.append(slot.account.serial, bytes, effects);
         self.apply(slot, seq, effects);
         let generation = self.keys.generation(cx.now);
-        let entry = KeyEntry { hash: key.hash, seq, generation, receipt };
+        let offset_ms = self.keys.offset_ms(cx.now, generation);
+        let entry = KeyEntry { hash: key.hash, seq, generation, offset_ms, receipt };
         let keys = slot.keys.get_or_insert_default();
         if is_new {
             keys.insert_new(entry, self.keys.oldest());
@@ -548,8 +561,18 @@ impl Engine {
         }
         bytes.clear();
         record::put_noted(bytes, slot.account.serial, cx.now, effects);
-        let seq = self.store.append(bytes, record::is_matter(effects));
+        let seq = self.append(slot.account.serial, bytes, effects);
         self.apply(slot, seq, effects);
+    }
+
+    #[inline]
+    pub(crate) fn append(&self, serial: u32, bytes: &[u8], effects: &[Effect]) -> Seq {
+        let matter = record::is_matter(effects);
+        let seq = self.store.append(bytes, matter);
+        if matter {
+            self.late.note_closings(serial, seq, effects);
+        }
+        seq
     }
 
     pub(crate) fn apply(&self, slot: &mut Slot, seq: Seq, effects: &[Effect]) {
@@ -566,7 +589,7 @@ impl Engine {
         }
     }
 
-    fn halt(&self, slot: &mut Slot) -> EngineError {
+    pub(crate) fn halt(&self, slot: &mut Slot) -> EngineError {
         if !slot.halted {
             slot.halted = true;
             self.halted.fetch_add(1, Ordering::Relaxed);
@@ -610,7 +633,7 @@ impl Engine {
 
     // Boxed and inlined, because a reply is large and every call would move it once more.
     #[inline(always)]
-    fn passing(
+    pub(crate) fn passing(
         &self,
         cx: Context<'_>,
         account: &Account,
@@ -668,7 +691,7 @@ fn numbers_of(change: LevelChange) -> [u64; 3] {
 
 /// The number of a feature's name. One that left the catalog keeps its number, so that a retry of a
 /// write is still known as one; a name that never had one was never written under.
-fn feature_id(catalog: &Catalog, feature: Option<FeatureIx>, name: &str) -> NameId {
+pub(crate) fn feature_id(catalog: &Catalog, feature: Option<FeatureIx>, name: &str) -> NameId {
     match feature {
         Some(feature) => catalog.feature(feature).id,
         None => catalog.names().get(name).unwrap_or(Receipt::NO_LIMIT),

@@ -81,8 +81,15 @@ pub struct KeyEntry {
     pub seq: Seq,
     /// When it was, in generations of the [`KeyBook`].
     pub generation: u32,
+    /// How far into that generation, in milliseconds; [`KeyEntry::NO_OFFSET`] when it is not known.
+    pub offset_ms: u16,
     /// The answer.
     pub receipt: Receipt,
+}
+
+impl KeyEntry {
+    /// Stands for "when in its generation is not known".
+    pub const NO_OFFSET: u16 = u16::MAX;
 }
 
 /// Entries of one chunk: large enough that a chunk is rarely begun, small enough that filling or
@@ -367,6 +374,9 @@ const PLACES: usize = 1 << 17;
 /// Generations in a horizon, at most. With the default horizon of a day one is a second long, so that
 /// what a second brings is the least that is remembered.
 const GENERATIONS: i64 = 86_400;
+/// Shortest generation. Shorter ones since 1970 would not fit their number of 32 bits, and no key would
+/// ever be forgotten. Milliseconds.
+const GENERATION_MS_MIN: i64 = 1_000;
 /// How often, in insertions of one generation, the bound on entries is tested.
 const TEST_EVERY: u64 = 1024;
 
@@ -389,7 +399,7 @@ impl KeyBook {
     /// A book for keys remembered for `horizon_ms`, and for `entries_max` of them.
     pub fn new(horizon_ms: i64, entries_max: NonZeroUsize) -> KeyBook {
         let horizon_ms = horizon_ms.max(1);
-        let generation_ms = div_ceil(horizon_ms, GENERATIONS);
+        let generation_ms = div_ceil(horizon_ms, GENERATIONS).max(GENERATION_MS_MIN);
         KeyBook {
             generation_ms,
             generations: u32::try_from(div_ceil(horizon_ms, generation_ms)).unwrap_or(u32::MAX),
@@ -405,6 +415,26 @@ impl KeyBook {
     /// count of them was full, which takes 136 years of seconds.
     pub fn generation(&self, at: Millis) -> u32 {
         u32::try_from((at.0 / self.generation_ms).clamp(0, i64::from(u32::MAX))).unwrap_or_default()
+    }
+
+    /// How far into its generation an instant is; [`KeyEntry::NO_OFFSET`] where generations are longer
+    /// than a minute, because keys are remembered for months.
+    #[inline]
+    pub fn offset_ms(&self, at: Millis, generation: u32) -> u16 {
+        let offset = at.0.wrapping_sub(i64::from(generation) * self.generation_ms);
+        u16::try_from(offset).unwrap_or(KeyEntry::NO_OFFSET)
+    }
+
+    /// When a write was decided, or when its generation began, where no more is known.
+    pub fn about(&self, entry: &KeyEntry) -> Millis {
+        let start = Millis(i64::from(entry.generation) * self.generation_ms);
+        self.instant(entry).unwrap_or(start)
+    }
+
+    /// When a write was decided, if that is known to the millisecond.
+    pub fn instant(&self, entry: &KeyEntry) -> Option<Millis> {
+        let start = i64::from(entry.generation) * self.generation_ms;
+        (entry.offset_ms != KeyEntry::NO_OFFSET).then(|| Millis(start + i64::from(entry.offset_ms)))
     }
 
     /// The first generation that is still remembered.
@@ -518,6 +548,7 @@ mod tests {
             hash: hash_key(b"a secret of test", &number.to_string()),
             seq: Seq(number),
             generation,
+            offset_ms: 0,
             receipt,
         }
     }
@@ -526,6 +557,28 @@ mod tests {
     fn holds(keys: &KeyMemory, number: u64, generation: u32, oldest: u32) -> bool {
         let wanted = entry(number, generation);
         keys.find(wanted.hash).is_some_and(|found| found.generation >= oldest && *found == wanted)
+    }
+
+    #[test]
+    fn an_entry_is_no_larger_than_it_was() {
+        assert_eq!(size_of::<KeyEntry>(), 64, "4 million of them are in memory");
+    }
+
+    #[test]
+    fn an_instant_is_known_to_the_millisecond_unless_keys_are_kept_for_months() {
+        for (horizon_ms, known) in [
+            (86_400_000, true),
+            (1_000, true),
+            (70 * 86_400_000, true),
+            (70 * 86_400_000_000, false),
+        ] {
+            let book = KeyBook::new(horizon_ms, NonZeroUsize::MIN);
+            let at = Millis(1_700_000_059_999);
+            let generation = book.generation(at);
+            let offset_ms = book.offset_ms(at, generation);
+            let entry = KeyEntry { offset_ms, ..entry(1, generation) };
+            assert_eq!(book.instant(&entry), known.then_some(at), "{horizon_ms}");
+        }
     }
 
     #[test]

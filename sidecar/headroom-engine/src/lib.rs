@@ -5,13 +5,16 @@
 //!
 //! - [`engine`] is the road of one request; [`admin`] what others tell it; [`read`] what can be asked.
 //! - [`record`] is what the journal keeps, [`recovery`] reads it back, [`digest`] feeds the projection.
+//! - [`late`] is the road of what happened earlier, [`events`] what is kept of it.
 //! - [`keys`] makes retries safe; [`timers`] does what happens by time alone.
 
 pub mod admin;
 pub mod codec;
 pub mod digest;
 pub mod engine;
+pub mod events;
 pub mod keys;
+pub mod late;
 pub mod limits;
 pub mod migrate;
 pub mod ports;

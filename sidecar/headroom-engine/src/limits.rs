@@ -12,3 +12,15 @@ pub const KEY_HORIZON_MS_DEFAULT: i64 = 24 * 60 * 60 * 1000;
 /// Idempotency keys remembered by default. When there are more, the oldest are forgotten first and
 /// the horizon in force gets shorter, which is reported. 4 million take about 270 MB.
 pub const KEYS_MAX_DEFAULT: NonZeroUsize = NonZeroUsize::new(4_000_000).unwrap();
+
+/// How far back windows can be restated by default, in milliseconds: 35 days, so that a month that
+/// has just ended can be put right, and the keys of events are kept as long. Older events are refused
+/// with an error.
+pub const RESTATE_MS_DEFAULT: i64 = 35 * 24 * 60 * 60 * 1000;
+
+/// Late events and corrections that the projection may not know yet. When there are as many, the
+/// next ones are told to come again: it trails by milliseconds, unless its disk is in trouble.
+pub const LATE_PENDING_MAX: usize = 65_536;
+
+/// Events forgotten by one record.
+pub const FORGOTTEN_EVENTS_MAX: usize = 4_096;

@@ -205,7 +205,7 @@ impl Engine {
     pub(crate) fn note_effects(&self, slot: &mut Slot, now: Millis, effects: &[Effect]) -> Seq {
         let mut bytes = Vec::new();
         record::put_noted(&mut bytes, slot.account.serial, now, effects);
-        let seq = self.store.append(&bytes, record::is_matter(effects));
+        let seq = self.append(slot.account.serial, &bytes, effects);
         self.apply(slot, seq, effects);
         seq
     }

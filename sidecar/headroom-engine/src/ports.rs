@@ -54,6 +54,11 @@ pub enum Table {
     Signals,
     /// How far each sink has confirmed, by the sink's name. (Kept under this name on disk.)
     Pending,
+    /// Events with a time of their own, and corrections, by account and key; as long as their windows
+    /// can be restated.
+    Events,
+    /// What came to windows by such events, by window.
+    Adjustments,
 }
 
 /// One change of the projection. Applying the same one twice is the same as once.
@@ -108,6 +113,15 @@ pub trait Archive: Send + Sync {
         to: &[u8],
         rows_max: usize,
     ) -> Result<Vec<Row>, ArchiveError>;
+
+    /// The last row with `from <= key < to`.
+    ///
+    /// # Errors
+    /// When the embedded store fails; nothing is lost by it.
+    fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<Row>, ArchiveError>;
+
+    /// The last record that rows read from now on know of.
+    fn position(&self) -> Seq;
 
     /// How many rows a table has.
     ///

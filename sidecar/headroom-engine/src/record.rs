@@ -22,6 +22,7 @@ use headroom_core::time::Millis;
 use smallvec::SmallVec;
 
 use crate::codec::{Malformed, Put, Take};
+use crate::events;
 use crate::keys::{KeyHash, Receipt};
 use crate::limits;
 
@@ -38,6 +39,7 @@ mod kind {
     pub(super) const CATALOG: u8 = 5;
     pub(super) const CLOCK: u8 = 6;
     pub(super) const DELIVERED: u8 = 7;
+    pub(super) const FORGOTTEN: u8 = 40;
 }
 
 /// One record.
@@ -108,6 +110,11 @@ pub enum Record<'a> {
         /// The place of the signal in its record.
         place: u16,
     },
+    /// Events whose windows cannot be restated any more are forgotten: their rows by day.
+    Forgotten {
+        /// The keys of those rows.
+        rows: Vec<&'a [u8]>,
+    },
 }
 
 /// Writes an admitted write. Apart from the others because this is the hot road: it borrows all.
@@ -174,12 +181,19 @@ pub fn put_delivered(out: &mut Vec<u8>, sink: &str, seq: u64, place: u16) {
     out.put_u64(u64::from(place));
 }
 
+/// Writes which events are forgotten.
+pub(crate) fn put_forgotten(out: &mut Vec<u8>, rows: &[Vec<u8>]) {
+    out.push(kind::FORGOTTEN);
+    out.put_u64(rows.len() as u64);
+    rows.iter().for_each(|row| out.put_bytes(row));
+}
+
 /// Whether the projection must see a record with these effects.
 pub fn is_matter(effects: &[Effect]) -> bool {
-    let matters = |effect: &Effect| {
-        matches!(effect, Effect::LedgerClosed(_) | Effect::StockClosed(_) | Effect::Signal(_))
-    };
-    effects.iter().any(matters)
+    effects.iter().any(|e| {
+        use Effect::{Event, LedgerClosed, Restated, Signal, StockClosed};
+        matches!(e, LedgerClosed(_) | StockClosed(_) | Signal(_) | Restated(_) | Event(_))
+    })
 }
 
 /// Reads a record.
@@ -218,6 +232,13 @@ pub fn take(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
             seq: from.u64("signal position")?,
             place: from.small("signal place")?,
         },
+        kind::FORGOTTEN => {
+            let mut rows = Vec::new();
+            for _ in 0..from.small::<usize>("forgotten events")? {
+                rows.push(from.bytes("forgotten event")?);
+            }
+            Record::Forgotten { rows }
+        }
         _ => return Err(Malformed { what: "record kind" }),
     };
     if from.is_done() { Ok(record) } else { Err(Malformed { what: "end of record" }) }
@@ -325,6 +346,8 @@ mod effect_kind {
     pub(super) const BUCKET_FORGOTTEN: u8 = 8;
     pub(super) const STOCK: u8 = 10;
     pub(super) const STOCK_CLOSED: u8 = 11;
+    pub(super) const RESTATED: u8 = 40;
+    pub(super) const EVENT: u8 = 41;
 }
 
 /// Writes a list of effects.
@@ -373,6 +396,14 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::STOCK_CLOSED);
                 put_stock(out, stock);
             }
+            Effect::Restated(restated) => {
+                out.push(effect_kind::RESTATED);
+                events::put_restated(out, restated);
+            }
+            Effect::Event(event) => {
+                out.push(effect_kind::EVENT);
+                events::put_event(out, event);
+            }
         }
     }
 }
@@ -399,6 +430,8 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             ),
             effect_kind::STOCK => Effect::Stock(Box::new(take_stock(from)?)),
             effect_kind::STOCK_CLOSED => Effect::StockClosed(Box::new(take_stock(from)?)),
+            effect_kind::RESTATED => Effect::Restated(Box::new(events::take_restated(from)?)),
+            effect_kind::EVENT => Effect::Event(Box::new(events::take_event(from)?)),
             _ => return Err(Malformed { what: "effect kind" }),
         });
     }

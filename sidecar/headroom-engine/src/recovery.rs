@@ -22,6 +22,7 @@ use crate::admin::{AdminState, Installed};
 use crate::codec::{Malformed, Put, Take};
 use crate::engine::{Accounts, Engine, SHARDS, Slot};
 use crate::keys::{KeyBook, KeyEntry};
+use crate::late::LateBook;
 use crate::migrate::{self, Compared};
 use crate::ports::{Seq, Store};
 use crate::record::{self, Record};
@@ -103,7 +104,9 @@ pub struct Recovery {
 mod entry_kind {
     pub(super) const HEAD: u8 = 1;
     pub(super) const ACCOUNT: u8 = 2;
+    /// Read only: format 2 counted the time of keys in parts of the horizon, which may change.
     pub(super) const KEYS: u8 = 3;
+    pub(super) const KEYS_TIMED: u8 = 40;
 }
 
 /// Bits of the byte that says what an account's entry has besides its ledgers.
@@ -186,27 +189,36 @@ impl Recovery {
                 self.set_serial(slot.account.serial, &id);
                 self.accounts.insert(id, Box::new(slot));
             }
-            entry_kind::KEYS => self.take_keys(&mut from)?,
+            entry_kind::KEYS => self.take_keys(&mut from, false)?,
+            entry_kind::KEYS_TIMED => self.take_keys(&mut from, true)?,
             _ => return Err(Malformed { what: "entry kind" }),
         }
         if from.is_done() { Ok(()) } else { Err(Malformed { what: "end of entry" }) }
     }
 
     /// Keys of an account whose own entry came before.
-    fn take_keys(&mut self, from: &mut Take<'_>) -> Result<(), Malformed> {
+    fn take_keys(&mut self, from: &mut Take<'_>, timed: bool) -> Result<(), Malformed> {
         let serial: u32 = from.small("serial")?;
         let unknown = Malformed { what: "serial" };
         let id = self.serials.get(serial as usize).ok_or(unknown)?;
         let mut slot = self.accounts.get_mut(id).ok_or(unknown)?;
         let oldest = self.keys.oldest();
+        // Where generations were counted otherwise, none may be later than all that is.
+        let newest = self.clock.map_or(u32::MAX, |clock| self.keys.generation(clock.high_water));
         let keys = slot.keys.get_or_insert_default();
         for _ in 0..from.small::<usize>("keys")? {
             let hash = record::take_key(from)?;
             let seq = Seq(from.u64("key position")?);
-            let generation = from.small("key generation")?;
+            let (generation, offset_ms) = if timed {
+                let at = from.millis("key time")?;
+                let generation = self.keys.generation(at);
+                (generation, self.keys.offset_ms(at, generation))
+            } else {
+                (from.small::<u32>("key generation")?.min(newest), KeyEntry::NO_OFFSET)
+            };
             let receipt = record::take_receipt(from)?;
             self.keys.advance_to(generation);
-            if keys.insert(KeyEntry { hash, seq, generation, receipt }, oldest) {
+            if keys.insert(KeyEntry { hash, seq, generation, offset_ms, receipt }, oldest) {
                 self.keys.add(generation);
             }
         }
@@ -220,12 +232,13 @@ impl Recovery {
             Record::Decided { serial, at, key, receipt, effects } => {
                 self.see(at);
                 let generation = self.keys.generation(at);
+                let offset_ms = self.keys.offset_ms(at, generation);
                 self.keys.advance(at);
                 let oldest = self.keys.oldest();
                 let mut is_new = false;
                 self.replay(seq, serial, |slot| {
                     apply_all(slot, &effects);
-                    let entry = KeyEntry { hash: key, seq, generation, receipt };
+                    let entry = KeyEntry { hash: key, seq, generation, offset_ms, receipt };
                     is_new = slot.keys.get_or_insert_default().insert(entry, oldest);
                 })?;
                 if is_new {
@@ -259,7 +272,7 @@ impl Recovery {
                 }
             }
             // How far the sinks have come is the projection's to know.
-            Record::Delivered { .. } => {}
+            Record::Delivered { .. } | Record::Forgotten { .. } => {}
         }
         Ok(())
     }
@@ -305,6 +318,7 @@ impl Recovery {
         }
         let (catalog, _) = self.admin.build(spec.clone(), source)?;
         let ledgers = self.accounts.iter().map(|slot| slot.account.ledgers().len() as u64).sum();
+        let floor = self.accounts.iter().map(|slot| slot.last_seq).max().unwrap_or_default();
         let timers =
             Timers::of(self.accounts.iter().map(|s| (s.account.notice_at(), s.account.serial)));
         let engine = Engine {
@@ -317,6 +331,7 @@ impl Recovery {
             secret: options.secret,
             boot: options.boot,
             timers,
+            late: LateBook::new(floor.max(self.last_seq)),
             ledgers: AtomicU64::new(ledgers),
             halted: AtomicU64::new(0),
         };
@@ -454,14 +469,14 @@ impl Engine {
             from = Some(next);
             let live = || chunk.iter().filter(|e| e.generation >= oldest);
             bytes.clear();
-            bytes.push(entry_kind::KEYS);
+            bytes.push(entry_kind::KEYS_TIMED);
             bytes.put_u64(u64::from(slot.account.serial));
             bytes.put_u64(live().count() as u64);
             for key in live() {
                 last = last.max(key.seq);
                 record::put_key(bytes, key.hash);
                 bytes.put_u64(key.seq.0);
-                bytes.put_u64(u64::from(key.generation));
+                bytes.put_millis(self.keys.about(key));
                 record::put_receipt(bytes, &key.receipt);
             }
             drop(slot);

@@ -10,7 +10,7 @@ use headroom_engine::engine::Wants;
 use headroom_engine::ports::StoreRefusal;
 
 use crate::catalogs;
-use crate::model::{Asked, Model, Request, Says, Subscription};
+use crate::model::{Asked, Earlier, LateAsk, Model, RESTATE_MS, Request, Says, Subscription};
 use crate::rng::Rng;
 
 /// One step of a history.
@@ -18,6 +18,8 @@ use crate::rng::Rng;
 pub enum Step {
     /// A request, about a feature or a reservation.
     Request(Request),
+    /// Something that happened earlier, or is to be put right.
+    Late(LateAsk),
     /// Time goes on.
     Advance {
         /// By so much.
@@ -120,13 +122,14 @@ pub struct History {
     /// Where its choices come from.
     pub rng: Rng,
     recent: VecDeque<Request>,
+    late: VecDeque<LateAsk>,
     keys: u64,
 }
 
 impl History {
     /// The history of a seed.
     pub fn new(seed: u64) -> History {
-        History { rng: Rng::new(seed), recent: VecDeque::new(), keys: 0 }
+        History { rng: Rng::new(seed), recent: VecDeque::new(), late: VecDeque::new(), keys: 0 }
     }
 
     /// The next step.
@@ -186,8 +189,67 @@ impl History {
             },
             34 => Step::Prune,
             35..=37 => Step::Timers,
+            38..=45 => Step::Late(self.late(model, account, now)),
             _ => Step::Request(self.request(model, account, now)),
         }
+    }
+
+    fn late(&mut self, model: &Model, account: String, now: i64) -> LateAsk {
+        let old = self.late.len() as u64;
+        if old > 0 && self.rng.percent(15) {
+            let place = usize::try_from(self.rng.below(old)).expect("small");
+            return self.late[place].clone();
+        }
+        self.keys += 1;
+        let mut key = format!("k{}", self.keys);
+        if old > 0 && self.rng.percent(5) {
+            let place = usize::try_from(self.rng.below(old)).expect("small");
+            key.clone_from(&self.late[place].key);
+        } else if !self.recent.is_empty() && self.rng.percent(2) {
+            key.clone_from(&self.recent[0].key);
+        }
+        let wants = Wants {
+            all_limits: self.rng.percent(50),
+            all_limits_unless_plain: self.rng.percent(20),
+            about: self.rng.percent(20),
+        };
+        let known = model.correctable(&account);
+        let mut feature = self.feature();
+        let what = if self.rng.percent(45) && !known.is_empty() {
+            let (event, of, units) = self.rng.pick(&known).clone();
+            if !self.rng.percent(5) {
+                feature = of;
+            }
+            let event = if self.rng.percent(3) { "never".to_owned() } else { event };
+            let original = match self.rng.below(10) {
+                0 => None,
+                1 => Some(units + 1),
+                _ => Some(units),
+            };
+            let drawable = model.drawable(&account, &feature, now);
+            let units = self.rng.percent(65).then(|| self.units(drawable));
+            Earlier::Corrected { event, units, original }
+        } else {
+            if self.rng.percent(80) && matches!(feature.as_str(), "jobs" | "api" | "web") {
+                feature = catalogs::FEATURES[0].to_owned();
+            }
+            let edges = model.past_edges(&account, &feature, now);
+            let occurred_at = match self.rng.below(8) {
+                0..=3 if !edges.is_empty() => *self.rng.pick(&edges) + self.rng.between(-1, 1),
+                0..=4 => now - self.rng.between(0, 2 * HOUR_MS),
+                5 => now - self.rng.between(0, 3 * DAY_MS),
+                6 => now - self.rng.between(0, RESTATE_MS + DAY_MS),
+                _ => now + self.rng.between(-2, 60 * SECOND_MS),
+            };
+            let drawable = model.drawable(&account, &feature, now);
+            Earlier::Recorded { units: self.units(drawable), occurred_at }
+        };
+        let ask = LateAsk { account, feature, key, what, wants };
+        self.late.push_back(ask.clone());
+        if self.late.len() > RECENT {
+            self.late.pop_front();
+        }
+        ask
     }
 
     fn refusal(&mut self) -> Option<StoreRefusal> {
@@ -340,7 +402,8 @@ impl History {
             all_limits_unless_plain: self.rng.percent(50),
             about: self.rng.percent(50),
         };
-        let request = Request { account, asked, key, wants };
+        let synthetic = self.rng.percent(5) && asked_to_count(&asked);
+        let request = Request { account, asked, synthetic, key, wants };
         self.recent.push_back(request.clone());
         if self.recent.len() > RECENT {
             self.recent.pop_front();
@@ -441,4 +504,9 @@ impl History {
         };
         Asked::Hold(id, op)
     }
+}
+
+/// Whether it is a request that a monitor makes: of a feature, and counted.
+fn asked_to_count(asked: &Asked) -> bool {
+    matches!(asked, Asked::Feature(_, op) if !matches!(op, FeatureOp::Check { .. }))
 }

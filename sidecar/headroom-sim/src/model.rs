@@ -8,6 +8,7 @@
 mod admin;
 mod expiry;
 mod hold;
+mod late;
 mod level;
 mod meter;
 pub(crate) mod migrate;
@@ -30,8 +31,10 @@ use headroom_core::window::WindowRule;
 use headroom_engine::engine::{EngineError, Wants};
 use headroom_engine::ports::{Seq, StoreRefusal};
 
+pub(crate) use late::{Given, Happened};
 pub(crate) use rate::Tank;
 
+pub use late::{Earlier, LateAsk, LateRefused, RESTATE_MS};
 pub use level::Bill;
 
 pub use admin::{Exception, ProfileAnswer, Refused, Subscription};
@@ -288,8 +291,9 @@ pub enum Asked {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Remembered {
-    asked: Asked,
-    at: i64,
+    pub(crate) asked: Asked,
+    pub(crate) synthetic: bool,
+    pub(crate) at: i64,
     /// Where the record is; the player tells, as the model has no journal.
     pub(crate) seq: Option<Seq>,
     verdict: Verdict,
@@ -327,6 +331,10 @@ pub(crate) struct Account {
     /// By feature.
     pub(crate) tanks: BTreeMap<String, Tank>,
     pub(crate) tallies: level::Tallies,
+    /// What happened at a time of its own, or was corrected, by key.
+    pub(crate) events: BTreeMap<String, Happened>,
+    /// What was answered to that, by key.
+    pub(crate) given: BTreeMap<String, Given>,
 }
 
 /// All of it.
@@ -382,6 +390,8 @@ pub struct Request {
     pub account: String,
     /// What is asked.
     pub asked: Asked,
+    /// Whether it comes from a monitor.
+    pub synthetic: bool,
     /// The idempotency key.
     pub key: String,
     /// Parts that cost something.
@@ -480,7 +490,7 @@ impl Model {
         if let Some(known) = account.keys.get(&request.key)
             && now / KEY_STEP_MS <= (known.at + KEY_HORIZON_MS) / KEY_STEP_MS
         {
-            if known.asked != *asked {
+            if known.asked != *asked || known.synthetic != request.synthetic {
                 return Err(EngineError::KeyReused);
             }
             let account = self.with_charges(&account, now);
@@ -496,13 +506,30 @@ impl Model {
         self.say_endings(&request.account, now);
         let mut account = self.accounts[&request.account].clone();
         let id = &request.account;
+        let (uncounted, told) = (account.clone(), self.told.len());
         let done = match asked {
             Asked::Feature(feature, op) => self.use_feature(id, &mut account, feature, *op, now)?,
             Asked::Hold(hold, op) => self.use_hold(id, &mut account, *hold, *op, now)?,
         };
+        if request.synthetic {
+            self.told.truncate(told);
+            if done.verdict.is_allowed() {
+                self.met.insert("a monitor admitted");
+            }
+            // Nothing happened, but that a hold has a number.
+            let made = account.holds.last_key_value().map(|(count, hold)| (*count, hold.clone()));
+            account = uncounted;
+            if let Some((count, hold)) =
+                made.filter(|(count, _)| !account.holds.contains_key(count))
+            {
+                self.met.insert("a hold of a monitor");
+                account.holds.insert(count, Hold { books: Vec::new(), ..hold });
+            }
+        }
         if done.verdict.is_allowed() {
             let remembered = Remembered {
                 asked: asked.clone(),
+                synthetic: request.synthetic,
                 at: now,
                 seq: None,
                 verdict: done.verdict,
@@ -629,6 +656,8 @@ impl Model {
             keys: BTreeMap::new(),
             tanks: BTreeMap::new(),
             tallies: BTreeMap::new(),
+            events: BTreeMap::new(),
+            given: BTreeMap::new(),
         }
     }
 }

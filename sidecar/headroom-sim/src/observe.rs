@@ -3,6 +3,7 @@
 use headroom_core::account::{OverrideValue, Profile, Zone};
 use headroom_core::catalog::Catalog;
 use headroom_core::decision::{Decision, LimitState};
+use headroom_core::event::Restated;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
 use headroom_core::signal::Signal;
@@ -10,8 +11,11 @@ use headroom_core::stock::Stock;
 use headroom_engine::admin::AdminError;
 use headroom_engine::engine::{EngineError, Reply};
 use headroom_engine::keys::Receipt;
+use headroom_engine::late::LateError;
 
-use crate::model::{Answer, Bill, LimitAnswer, Line, ProfileAnswer, Refused, Says, Told};
+use crate::model::{
+    Answer, Bill, LateRefused, LimitAnswer, Line, ProfileAnswer, Refused, Says, Told,
+};
 
 fn text(catalog: &Catalog, id: NameId) -> String {
     catalog.text(id).to_owned()
@@ -108,6 +112,22 @@ pub fn bill(catalog: &Catalog, stock: &Stock) -> Bill {
         unit_ms: stock.unit_ms,
         billed: stock.billed_units().into(),
     }
+}
+
+/// A window that has left the memory, with what came to it afterwards.
+pub fn past(catalog: &Catalog, past: &Restated) -> Line {
+    Line { used: past.used.into(), debt: past.debt.into(), ..line(catalog, &past.closed) }
+}
+
+/// Why something of an earlier time was refused. `None`: it was not, what was seen was too old.
+pub fn late_refused(error: &LateError) -> Option<LateRefused> {
+    Some(match error {
+        LateError::Engine(error) => LateRefused::Engine(error.clone()),
+        LateError::Behind { .. } => return None,
+        LateError::TooOld { .. } => LateRefused::TooOld,
+        LateError::UnknownEvent => LateRefused::UnknownEvent,
+        LateError::Differs { .. } => LateRefused::Differs,
+    })
 }
 
 /// A signal.

@@ -1,6 +1,7 @@
 //! Plays a history on the engine and on the model at once, and compares after every step.
 
 mod compare;
+mod late;
 mod restart;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -157,6 +158,7 @@ impl Player {
         }
         match step {
             Step::Request(request) => self.request(&request, before),
+            Step::Late(ask) => self.late(&ask, before),
             Step::Advance { ms } => {
                 self.now += ms;
                 Ok(())
@@ -229,11 +231,12 @@ impl Player {
 
     fn ask(&self, request: &Request) -> Result<Box<Reply>, EngineError> {
         let catalog = self.engine.catalog();
-        let Request { account, asked, key, wants } = request;
+        let Request { account, asked, synthetic, key, wants } = request;
         let (now, wants) = (Millis(self.now), *wants);
         match asked {
             Asked::Feature(feature, op) => {
-                let rq = FeatureRequest { account, feature, op: *op, key, now, wants };
+                let synthetic = *synthetic;
+                let rq = FeatureRequest { account, feature, op: *op, synthetic, key, now, wants };
                 self.engine.feature(&catalog, &rq)
             }
             Asked::Hold(reservation, op) => {

@@ -1,8 +1,12 @@
 //! The journal without a disk: records in a list, and crashes on request.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
-use headroom_engine::ports::{Seq, Store, StoreRefusal};
+use headroom_engine::digest::RecordDigest;
+use headroom_engine::ports::{
+    Archive, ArchiveError, Digest, ProjectionOp, Row, Seq, Store, StoreRefusal, Table,
+};
 
 /// One record as it was appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,8 @@ struct Kept {
     records: Vec<Stored>,
     checkpoints: Vec<Checkpoint>,
     refusal: Option<StoreRefusal>,
+    rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    position: Seq,
 }
 
 /// A journal in memory.
@@ -74,6 +80,32 @@ impl MemStore {
         let mut kept = self.kept();
         kept.records.truncate(usize::try_from(last.0).expect("a list's length"));
         kept.checkpoints.retain(|checkpoint| checkpoint.last <= last && checkpoint.begun <= last);
+        if kept.position > last {
+            // It never knows of what can be lost: it is made anew.
+            kept.rows.clear();
+            kept.position = Seq(0);
+        }
+    }
+
+    /// Lets the projection come to a record.
+    pub fn project(&self, to: Seq) {
+        let from = self.kept().position;
+        for (seq, stored) in self.since(from).into_iter().filter(|(seq, _)| *seq <= to) {
+            let mut ops = Vec::new();
+            RecordDigest.digest(seq, &stored.bytes, &mut ops);
+            let mut kept = self.kept();
+            for op in ops {
+                match op {
+                    ProjectionOp::Put { table, key, value } => {
+                        kept.rows.insert((table, key), value);
+                    }
+                    ProjectionOp::Delete { table, key } => {
+                        kept.rows.remove(&(table, key));
+                    }
+                }
+            }
+            kept.position = seq;
+        }
     }
 
     /// What a start finds: the latest checkpoint, and the records to replay after it.
@@ -93,5 +125,31 @@ impl Store for MemStore {
         let mut kept = self.kept();
         kept.records.push(Stored { bytes: record.to_vec(), matter });
         Seq(kept.records.len() as u64)
+    }
+}
+
+impl Archive for MemStore {
+    fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        rows_max: usize,
+    ) -> Result<Vec<Row>, ArchiveError> {
+        let kept = self.kept();
+        let rows = kept.rows.range((table, from.to_vec())..(table, to.to_vec())).take(rows_max);
+        Ok(rows.map(|((_, key), value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<Row>, ArchiveError> {
+        Ok(self.range(table, from, to, usize::MAX)?.pop())
+    }
+
+    fn position(&self) -> Seq {
+        self.kept().position
+    }
+
+    fn count(&self, table: Table) -> Result<u64, ArchiveError> {
+        Ok(self.kept().rows.keys().filter(|(of, _)| *of == table).count() as u64)
     }
 }

@@ -89,7 +89,7 @@ pub fn inspect_on(disk: &dyn Disk, dir: &Path) -> Result<Health, OpenError> {
     } else if disk.kind(&path).is_ok_and(|kind| kind.is_some()) {
         match projection::look(disk, &path) {
             Ok(found) => {
-                let [usage, signals, cursor_rows] = found.rows;
+                let [usage, signals, cursor_rows, ..] = found.rows;
                 position = Some(found.position);
                 rows = Some(Rows { usage, signals, cursors: cursor_rows });
                 cursors = found.cursors;

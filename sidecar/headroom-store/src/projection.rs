@@ -14,15 +14,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use headroom_engine::ports::{Archive, ArchiveError, ProjectionOp, Row, Seq, Table};
 use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
-    TableDefinition, TableError, WriteTransaction,
+    Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, StorageBackend, TableDefinition, TableError, WriteTransaction,
 };
 
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::limits::{PROJECTION_CACHE_BYTES, RANGE_ROWS_MAX};
 use crate::overlay::Overlay;
 
-pub(crate) const TABLES: [Table; 3] = [Table::Usage, Table::Signals, Table::Pending];
+pub(crate) const TABLES: [Table; 5] =
+    [Table::Usage, Table::Signals, Table::Pending, Table::Events, Table::Adjustments];
 
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const POSITION: &str = "position";
@@ -47,6 +48,8 @@ fn definition(table: Table) -> Definition {
         Table::Usage => "usage",
         Table::Signals => "signals",
         Table::Pending => "pending",
+        Table::Events => "events",
+        Table::Adjustments => "adjustments",
     })
 }
 
@@ -242,7 +245,7 @@ impl Archive for Projection {
         }
         let read = self.with(|database| {
             let transaction = database.begin_read()?;
-            let opened = transaction.open_table(definition(table))?;
+            let Some(opened) = open_table(&transaction, table)? else { return Ok(Vec::new()) };
             let mut rows = Vec::new();
             for row in opened.range(from..to)?.take(rows_max.min(RANGE_ROWS_MAX)) {
                 let (key, value) = row?;
@@ -253,9 +256,26 @@ impl Archive for Projection {
         read.map_err(|fault| ArchiveError { reason: fault.to_string() })
     }
 
+    fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<Row>, ArchiveError> {
+        if from >= to {
+            return Ok(None);
+        }
+        let read = self.with(|database| {
+            let transaction = database.begin_read()?;
+            let Some(opened) = open_table(&transaction, table)? else { return Ok(None) };
+            let row = opened.range(from..to)?.next_back().transpose()?;
+            Ok(row.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
+        });
+        read.map_err(|fault| ArchiveError { reason: fault.to_string() })
+    }
+
+    fn position(&self) -> Seq {
+        // Of the file; the store asks the projector, which costs nothing.
+        Seq(self.with(stored_position).ok().flatten().unwrap_or(0))
+    }
+
     fn count(&self, table: Table) -> Result<u64, ArchiveError> {
-        let read = self
-            .with(|database| Ok(database.begin_read()?.open_table(definition(table))?.len()?));
+        let read = self.with(|database| count(&database.begin_read()?, table));
         read.map_err(|fault| ArchiveError { reason: fault.to_string() })
     }
 }
@@ -265,7 +285,7 @@ pub(crate) struct Looked {
     /// The last record applied.
     pub(crate) position: Seq,
     /// Rows per table, in the order of [`TABLES`].
-    pub(crate) rows: [u64; 3],
+    pub(crate) rows: [u64; TABLES.len()],
     /// The rows of [`Table::Pending`]: there is one per sink.
     pub(crate) cursors: Vec<Row>,
 }
@@ -278,9 +298,9 @@ pub(crate) fn look(disk: &dyn Disk, path: &Path) -> Outcome<Looked> {
         let database = open_database(Backend::new(Arc::new(overlay)), false)?;
         let position = stored_position(&database)?.unwrap_or(0);
         let transaction = database.begin_read()?;
-        let mut rows = [0; 3];
-        for (table, count) in TABLES.into_iter().zip(&mut rows) {
-            *count = transaction.open_table(definition(table))?.len()?;
+        let mut rows = [0; TABLES.len()];
+        for (table, rows) in TABLES.into_iter().zip(&mut rows) {
+            *rows = count(&transaction, table)?;
         }
         let mut cursors = Vec::new();
         for row in transaction.open_table(definition(Table::Pending))?.iter()? {
@@ -289,6 +309,22 @@ pub(crate) fn look(disk: &dyn Disk, path: &Path) -> Outcome<Looked> {
         }
         Ok(Looked { position: Seq(position), rows, cursors })
     })
+}
+
+type Opened = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// A table to read. `None`: the file is of a version that did not have it, and nothing was written
+/// since.
+fn open_table(transaction: &ReadTransaction, table: Table) -> Result<Option<Opened>, redb::Error> {
+    match transaction.open_table(definition(table)) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn count(transaction: &ReadTransaction, table: Table) -> Result<u64, redb::Error> {
+    Ok(open_table(transaction, table)?.map_or(Ok(0), |opened| opened.len())?)
 }
 
 fn open_database(backend: Backend, check: bool) -> Result<Database, redb::Error> {
@@ -305,7 +341,7 @@ fn copy(database: &Database, target: Backend) -> Result<u64, redb::Error> {
     let position = source.open_table(META)?.get(POSITION)?.map_or(0, |found| found.value());
     apply(&target, &[], position)?;
     for table in TABLES {
-        let from = source.open_table(definition(table))?;
+        let Some(from) = open_table(&source, table)? else { continue };
         let mut to = target.open_table(definition(table))?;
         for row in from.iter()? {
             let (key, value) = row?;

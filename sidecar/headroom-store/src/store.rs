@@ -376,6 +376,14 @@ impl Archive for DiskStore {
         self.inner.projection.range(table, from, to, rows_max)
     }
 
+    fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<Row>, ArchiveError> {
+        self.inner.projection.last(table, from, to)
+    }
+
+    fn position(&self) -> Seq {
+        DiskStore::position(self)
+    }
+
     fn count(&self, table: Table) -> Result<u64, ArchiveError> {
         self.inner.projection.count(table)
     }

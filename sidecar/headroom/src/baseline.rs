@@ -19,9 +19,10 @@ use headroom_proto::v1::entitlement_service_server::{
 };
 use headroom_proto::v1::{
     AllocateRequest, AllocateResponse, CheckRequest, CheckResponse, CommitRequest, CommitResponse,
-    ConsumeRequest, ConsumeResponse, DecideRequest, DecideResponse, Decision, Durability,
-    ExplainDecisionRequest, ExplainDecisionResponse, ExtendRequest, ExtendResponse,
-    GetUsageRequest, GetUsageResponse, LimitState, ListEntitlementsRequest,
+    ConsumeRequest, ConsumeResponse, CorrectRequest, CorrectResponse, DecideRequest,
+    DecideResponse, Decision, Durability, ExplainDecisionRequest, ExplainDecisionResponse,
+    ExtendRequest, ExtendResponse, GetUsageRequest, GetUsageResponse, LimitState,
+    ListAdjustmentsRequest, ListAdjustmentsResponse, ListEntitlementsRequest,
     ListEntitlementsResponse, OperationResult, Origin, OriginKind, Policy, RecordRequest,
     RecordResponse, ReleaseRequest, ReleaseResponse, ReserveRequest, ReserveResponse, Source,
     Verdict, WatchEntitlementsRequest, WatchEntitlementsResponse, operation_result,
@@ -205,6 +206,20 @@ impl EntitlementService for Baseline {
         &self,
         _: Request<AllocateRequest>,
     ) -> Result<Response<AllocateResponse>, Status> {
+        not_here()
+    }
+
+    async fn correct(
+        &self,
+        _: Request<CorrectRequest>,
+    ) -> Result<Response<CorrectResponse>, Status> {
+        not_here()
+    }
+
+    async fn list_adjustments(
+        &self,
+        _: Request<ListAdjustmentsRequest>,
+    ) -> Result<Response<ListAdjustmentsResponse>, Status> {
         not_here()
     }
 

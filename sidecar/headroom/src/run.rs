@@ -54,6 +54,7 @@ fn options(config: Config) -> StartOptions {
         test_clock: config.clock == ClockKind::Test,
         key_horizon: config.idempotency.horizon,
         keys_max: config.idempotency.entries_max,
+        restate_for: config.restate_for,
         drain_timeout: config.drain_timeout,
         checkpoint_every: config.checkpoint.every,
         checkpoint_journal_bytes: config.checkpoint.journal_bytes,

@@ -68,6 +68,8 @@ pub struct StartOptions {
     pub key_horizon: Duration,
     /// How many idempotency keys are remembered.
     pub keys_max: NonZeroUsize,
+    /// How far back windows can be restated by late events and corrections.
+    pub restate_for: Duration,
     /// How long a drain waits for requests, and then for deliveries.
     pub drain_timeout: Duration,
     /// How often the memory is checkpointed.

@@ -4,9 +4,10 @@
 //! answer without its decision is an error.
 
 use super::{
-    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, EntitlementsChange,
-    Explanation, Extended, LimitState, Offer, Origin, OverageCost, Projection, Prompt, Rate,
-    Recorded, Released, Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
+    Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, Decision,
+    Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState, Offer,
+    Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released, Reservation, Reserved,
+    RuleResult, UsagePage, UsageWindow,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -86,6 +87,27 @@ impl FromProto<v1::AllocateResponse> for Allocated {
             clamped: proto.clamped,
             debt_units: units(proto.debt_units),
         })
+    }
+}
+
+impl FromProto<v1::CorrectResponse> for Corrected {
+    fn from_proto(proto: v1::CorrectResponse) -> Result<Corrected, Error> {
+        Ok(Corrected {
+            decision: decision(proto.decision)?,
+            units: units(proto.units),
+            debt_units: units(proto.debt_units),
+        })
+    }
+}
+
+impl From<v1::ListAdjustmentsResponse> for AdjustmentPage {
+    fn from(proto: v1::ListAdjustmentsResponse) -> AdjustmentPage {
+        AdjustmentPage {
+            adjustments: proto.adjustments.into_iter().map(adjustment).collect(),
+            next_page_token: text(proto.next_page_token),
+            as_of: time(proto.as_of),
+            test_clock: proto.test_clock,
+        }
     }
 }
 
@@ -282,6 +304,23 @@ fn usage_window(proto: v1::UsageWindow) -> UsageWindow {
             peak_units: units(allocation.peak_units),
             average_units: units(allocation.average_units),
         }),
+        used_units_at_close: proto.used_units_at_close.map(units),
+    }
+}
+
+fn adjustment(proto: v1::Adjustment) -> Adjustment {
+    Adjustment {
+        kind: proto.kind(),
+        feature: proto.feature,
+        limit: proto.limit,
+        window_start: time(proto.window_start),
+        event_key: proto.event_key,
+        occurred_at: time(proto.occurred_at),
+        adjusted_at: time(proto.adjusted_at),
+        units_before: units(proto.units_before),
+        units: units(proto.units),
+        after_close: proto.after_close,
+        reason: text(proto.reason),
     }
 }
 

@@ -149,6 +149,7 @@ fn key(operation: &WireOperation) -> &str {
         WireOperation::Release(request) => &request.idempotency_key,
         WireOperation::Record(request) => &request.idempotency_key,
         WireOperation::Allocate(request) => &request.idempotency_key,
+        WireOperation::Correct(request) => &request.idempotency_key,
     }
 }
 
@@ -224,6 +225,11 @@ impl Memory {
                     ..v1::AllocateResponse::default()
                 })
             }
+            WireOperation::Correct(request) => WireResult::Correct(v1::CorrectResponse {
+                decision: count(0),
+                units: request.units.unwrap_or(0),
+                debt_units: request.original_units.unwrap_or(0),
+            }),
         }
     }
 }
@@ -380,6 +386,15 @@ impl EntitlementService for Service {
     }
     async fn allocate(&self, _: Request<v1::AllocateRequest>) -> Unary<v1::AllocateResponse> {
         Err(Status::unimplemented("allocate"))
+    }
+    async fn correct(&self, _: Request<v1::CorrectRequest>) -> Unary<v1::CorrectResponse> {
+        Err(Status::unimplemented("correct"))
+    }
+    async fn list_adjustments(
+        &self,
+        _: Request<v1::ListAdjustmentsRequest>,
+    ) -> Unary<v1::ListAdjustmentsResponse> {
+        Err(Status::unimplemented("list_adjustments"))
     }
 }
 

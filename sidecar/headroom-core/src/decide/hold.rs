@@ -381,11 +381,13 @@ fn give_back(w: &mut Working<'_>, units: u64) {
         return;
     }
     // Of a sliding window only the debt of the bucket itself can be taken back.
-    let own = w.own().debt;
-    // Of a level there may be less by now: what went away has been taken back already.
-    w.ledger.used = w.ledger.used.saturating_sub(units);
+    let own = w.own();
+    // There may be less by now: a level fell, or a correction took off more than was counted besides.
+    let units = units.min(own.used);
+    w.ledger.used -= units;
     let above = w.room.ceiling.map_or(0, |ceiling| w.ledger.used.saturating_sub(ceiling));
-    w.ledger.debt -= units.min(own).min(w.ledger.debt.saturating_sub(above));
+    let forgiven = units.min(own.debt).min(w.ledger.debt.saturating_sub(above));
+    w.ledger.debt -= forgiven.max(own.debt.saturating_sub(own.used - units));
 }
 
 fn is_late(cx: Context<'_>, held: &Reservation) -> bool {
@@ -399,7 +401,7 @@ struct Scene<'a> {
 }
 
 /// Books a limit that is not in force any more: it allows nothing, and nothing is announced.
-static GONE: LazyLock<PlanLimit> = LazyLock::new(|| {
+pub(super) static GONE: LazyLock<PlanLimit> = LazyLock::new(|| {
     PlanLimit::new(NameId(u32::MAX), WindowRule::Lifetime, Some(0), Vec::new(), Policy::Block)
 });
 

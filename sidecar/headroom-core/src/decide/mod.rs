@@ -7,10 +7,12 @@ mod allocation;
 mod concurrency;
 mod expiry;
 mod hold;
+mod late;
 mod meter;
 mod rate;
 mod settle;
 mod sliding;
+mod synthetic;
 
 use smallvec::SmallVec;
 
@@ -27,8 +29,10 @@ use crate::time::Millis;
 use crate::window::WindowRule;
 
 pub use allocation::LevelChange;
+pub use late::{Booked, bookings_at, correct, left, record_at, standing};
 pub use settle::{settle, settle_all};
 pub use sliding::counts_on_ms;
+pub use synthetic::leave_uncounted;
 
 /// What a request is decided under: the rules in force and the one clock reading.
 #[derive(Debug, Clone, Copy)]

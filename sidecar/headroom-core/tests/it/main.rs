@@ -13,6 +13,7 @@ mod binding;
 mod concurrency;
 mod expiry;
 mod holds;
+mod late;
 mod overrides;
 mod policies;
 mod precedence;

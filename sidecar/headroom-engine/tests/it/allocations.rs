@@ -3,11 +3,13 @@
 use headroom_core::catalog::{CatalogSpec, EntitlementSpec, FeatureKindSpec};
 use headroom_core::decide::{FeatureOp, LevelChange};
 use headroom_core::decision::{Denial, Verdict};
+use headroom_core::event::Restated;
 use headroom_core::stock::{BilledBy, Stock};
 use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
 use headroom_engine::digest::{RecordDigest, billed, usage_row};
 use headroom_engine::engine::{EngineError, Reply};
+use headroom_engine::events::UsageRow;
 use headroom_engine::ports::{Digest, ProjectionOp, Seq, Table};
 
 use crate::house::{DAY_MS, House, T0, spec};
@@ -53,7 +55,8 @@ fn history(house: &House) -> Vec<Stock> {
         assert_eq!(!ops.is_empty(), stored.matter);
         for op in ops {
             let ProjectionOp::Put { table: Table::Usage, value, .. } = op else { continue };
-            let (ledger, stock) = usage_row(&value).unwrap();
+            let UsageRow { window: Restated { closed: ledger, .. }, stock } =
+                usage_row(&value).unwrap();
             let stock = stock.unwrap();
             assert_eq!(ledger, billed(&stock));
             rows.push(stock);

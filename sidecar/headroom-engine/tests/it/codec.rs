@@ -6,6 +6,7 @@ use headroom_core::account::{
 use headroom_core::catalog::RateSpec;
 use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::effect::Effect;
+use headroom_core::event::{Booking, Event, EventChange, EventState, Restated};
 use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::names::NameId;
 use headroom_core::policy::Excess;
@@ -127,9 +128,45 @@ fn stock(billed_by: BilledBy, units: u64, unit_ms: u128) -> Stock {
     }
 }
 
+fn restated(used: u64) -> Effect {
+    let Effect::LedgerClosed(closed) = Effect::LedgerClosed(ledger(5)) else { unreachable!() };
+    Effect::Restated(Box::new(Restated { closed, used, debt: used / 2 }))
+}
+
+fn event(change: EventChange, reason: &str) -> Effect {
+    let booking = |limit, restated| Booking {
+        limit: NameId(limit),
+        window_start: Millis(-i64::from(limit)),
+        restated,
+    };
+    Effect::Event(Box::new(Event {
+        key: [u64::MAX, 7],
+        payload: u64::MAX,
+        change,
+        units_before: 1 << 52,
+        debt_units: 3,
+        reason: reason.to_owned(),
+        state: EventState {
+            key: [0, 1],
+            name: "Größe".to_owned(),
+            feature: NameId(9),
+            occurred_at: Millis(-1),
+            units: 0,
+            bookings: [booking(1, false), booking(u32::from(u16::MAX), true), booking(3, true)]
+                .into_iter()
+                .collect(),
+        },
+    }))
+}
+
 fn every_effect() -> Vec<Effect> {
     let mut effects = vec![
         Effect::LedgerClosed(ledger(5)),
+        restated(0),
+        restated(u64::MAX >> 11),
+        event(EventChange::Recorded, ""),
+        event(EventChange::Amended, "because"),
+        event(EventChange::Withdrawn, "x"),
         Effect::ReservationForgotten(ReservationId(u64::MAX)),
         reservation(ReservationState::Open),
         reservation(ReservationState::Expired),

@@ -114,7 +114,8 @@ impl House {
     ) -> Result<Box<Reply>, EngineError> {
         let wants = Wants { all_limits: true, ..Wants::default() };
         let now = Millis(now);
-        let rq = FeatureRequest { account, feature: "tokens", op, key, now, wants };
+        let rq =
+            FeatureRequest { account, feature: "tokens", op, synthetic: false, key, now, wants };
         self.engine.feature(&self.engine.catalog(), &rq)
     }
 

@@ -54,6 +54,8 @@ impl Model {
         }
         self.met.insert("a charge taken back");
         let before = page.book.used();
+        // A correction may have taken off more than was counted besides.
+        let units = u64::try_from(page.book.used()).expect("a count").min(units);
         let others = page.debt() - page.book.debt();
         // A level may have fallen below it meanwhile.
         let there = u64::try_from(page.book.used()).expect("at most COUNT_MAX");
@@ -66,7 +68,9 @@ impl Model {
         let beside = whole - whole.min(above);
         let forgiven = [u128::from(units), page.book.debt(), beside].into_iter().min();
         let forgiven = forgiven.expect("three of them");
-        page.book.undone.push((0, forgiven));
+        // There is no debt without units.
+        let must = page.book.debt() - page.book.debt().min(page.book.used());
+        page.book.undone.push((0, forgiven.max(must)));
         self.arm_again(page, before);
     }
 }

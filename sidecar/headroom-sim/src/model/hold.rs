@@ -185,10 +185,11 @@ impl Model {
 
     fn held_done(&self, account: &Account, case: &Case<'_>) -> Done {
         let feature = &case.held.feature;
-        if self.feature(feature).is_some() {
+        if self.feature(feature).is_some() && !case.pages.is_empty() {
             return self.done(account, feature, case.origin, &case.pages, case.now);
         }
-        let verdict = case.pages.iter().map(|page| page.verdict).max().expect("at least one limit");
+        // A monitor's hold has no page.
+        let verdict = case.pages.iter().map(|page| page.verdict).max().unwrap_or(Verdict::Allowed);
         Done::refused(verdict, Some(feature.clone()))
     }
 
@@ -216,7 +217,7 @@ impl Model {
                 page.verdict = there.admits(additional, false);
                 page.enough_at = Some(there.enough_at());
             }
-            if self.is_watched(&case.held.feature) {
+            if self.is_watched(&case.held.feature) && !case.pages.is_empty() {
                 shadow = Model::look_away(&mut case.pages, case.origin, additional, false);
             }
             if refuses(&case.pages) {

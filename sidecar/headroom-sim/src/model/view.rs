@@ -1,9 +1,13 @@
 //! What can be asked of the model without deciding, and what the makers of histories look at.
 
+use headroom_core::decide::FeatureOp;
 use headroom_core::reservation::ReservationId;
 use headroom_engine::engine::Wants;
 
-use super::{Account, Answer, Book, KEY_HORIZON_MS, KEY_STEP_MS, LimitAnswer, Line, Model, Said};
+use super::{
+    Account, Answer, Asked, Book, KEY_HORIZON_MS, KEY_STEP_MS, LimitAnswer, Line, Model,
+    RESTATE_MS, Said,
+};
 
 impl Model {
     /// What a use of one unit of each feature would be answered, with the state of every limit.
@@ -63,6 +67,34 @@ impl Model {
         let all =
             windows.chain(holds).chain(graces).chain(ends).chain(keys).chain(buckets).chain(bills);
         all.filter(|at| now < *at && *at < far).collect()
+    }
+
+    /// Starts and ends of the windows of a feature that have passed.
+    pub fn past_edges(&self, account: &str, feature: &str, now: i64) -> Vec<i64> {
+        let Some(account) = self.accounts.get(account) else { return Vec::new() };
+        let books = account.books.iter().filter(|book| book.feature == feature);
+        let edges = books.flat_map(|book| [book.start, book.end]);
+        edges.filter(|at| *at <= now && now - RESTATE_MS - 2 <= *at).collect()
+    }
+
+    /// Keys that can be corrected or could once, with the feature and units they are of.
+    pub fn correctable(&self, account: &str) -> Vec<(String, String, u64)> {
+        let Some(account) = self.accounts.get(account) else { return Vec::new() };
+        let plain = account.keys.iter().filter_map(|(key, known)| match &known.asked {
+            Asked::Feature(feature, FeatureOp::Consume { units } | FeatureOp::Record { units }) => {
+                Some((key.clone(), feature.clone(), *units))
+            }
+            _ => None,
+        });
+        let events = account.events.iter();
+        let events = events.map(|(key, known)| (key.clone(), known.feature.clone(), known.units));
+        // The latest are the most interesting; what was corrected says how it stands.
+        let mut all: Vec<_> = plain.filter(|(key, ..)| !account.events.contains_key(key)).collect();
+        all.extend(events);
+        let number = |key: &str| key[1..].parse::<u64>().unwrap_or(0);
+        all.sort_by_key(|(key, ..)| std::cmp::Reverse(number(key)));
+        all.truncate(6);
+        all
     }
 
     /// The reservations of an account that are remembered.

@@ -50,7 +50,11 @@ impl Player {
             for effect in &effects {
                 matter |= matches!(
                     effect,
-                    Effect::Signal(_) | Effect::LedgerClosed(_) | Effect::StockClosed(_)
+                    Effect::Signal(_)
+                        | Effect::LedgerClosed(_)
+                        | Effect::StockClosed(_)
+                        | Effect::Restated(_)
+                        | Effect::Event(_)
                 );
                 if let Effect::Signal(signal) = effect {
                     told.push(observe::told(&catalog, &account, signal));
@@ -127,7 +131,15 @@ impl Player {
             // Any request makes an account notice what time has ended.
             let op = FeatureOp::Check { units: 1, attempt: false };
             let (now, wants) = (Millis(self.now), Wants::default());
-            let rq = FeatureRequest { account: id, feature: "tokens", op, key: "", now, wants };
+            let rq = FeatureRequest {
+                account: id,
+                feature: "tokens",
+                op,
+                synthetic: false,
+                key: "",
+                now,
+                wants,
+            };
             self.engine.feature(&catalog, &rq).map_err(|error| error.to_string())?;
         }
         let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
@@ -139,13 +151,23 @@ impl Player {
             for op in ops {
                 let ProjectionOp::Put { table, key, value } = op else { continue };
                 let is_new = match table {
-                    Table::Usage => rows.insert(key, value).is_none(),
+                    Table::Usage => {
+                        let seen = usage_row(&value).map_err(|error| error.to_string())?;
+                        match rows.insert(key, value) {
+                            None => true,
+                            // What it held at its close is never changed.
+                            Some(old) => {
+                                let closed = seen.window.closed;
+                                usage_row(&old).is_ok_and(|old| old.window.closed == closed)
+                            }
+                        }
+                    }
                     Table::Signals => {
                         let id = SignalId::of_row_key(&key).ok_or("a signal without an id")?;
                         same("the signal's position", &id.seq, &seq)?;
                         signals.insert(id, value).is_none()
                     }
-                    Table::Pending => true,
+                    Table::Pending | Table::Events | Table::Adjustments => true,
                 };
                 same("a row written once", &is_new, &true)?;
             }
@@ -158,15 +180,15 @@ impl Player {
         for (key, value) in &rows {
             let serial = u32::from_be_bytes(key[..4].try_into().map_err(|_| "a short key")?);
             let id = self.engine.account_id(serial).ok_or("a row of no account")?;
-            let (ledger, stock) = usage_row(value).map_err(|error| error.to_string())?;
-            if let Some(stock) = stock {
+            let row = usage_row(value).map_err(|error| error.to_string())?;
+            if let Some(stock) = row.stock {
                 let bill = observe::bill(&catalog, &stock);
-                same("what is billed", &u128::from(ledger.used), &bill.billed)?;
+                same("what is billed", &u128::from(row.window.used), &bill.billed)?;
                 self.coverage.note(&format!("billed by {}", bill.by.as_str()));
                 billed.entry(id.to_string()).or_default().push(bill);
                 continue;
             }
-            closed.entry(id.to_string()).or_default().push(observe::line(&catalog, &ledger));
+            closed.entry(id.to_string()).or_default().push(observe::past(&catalog, &row.window));
         }
         for id in &names {
             let mut lines = closed.remove(id).unwrap_or_default();

@@ -200,6 +200,9 @@ pub(super) enum Question {
         /// A screen is drawn: a refusal is no signal
         #[arg(long)]
         render: bool,
+        /// It comes from a monitor: a refusal is no signal
+        #[arg(long)]
+        synthetic: bool,
     },
     /// Use units, if it is allowed
     Consume(UseArgs),
@@ -241,8 +244,6 @@ pub(super) enum Question {
     },
     /// Give a reservation back unused
     Release(ReservationArgs),
-    /// Count usage that happened already
-    Record(UseArgs),
     /// Add to what is allocated, take away from it, or say how much there is
     Allocate {
         /// The account's id
@@ -254,6 +255,43 @@ pub(super) enum Question {
         /// Makes a retry safe: the same key counts once [default: a new one]
         #[arg(long)]
         key: Option<String>,
+    },
+    /// Count usage that happened already
+    Record {
+        #[command(flatten)]
+        usage: UseArgs,
+        /// When it happened, as in 2026-05-01T12:00:00Z: it counts in the windows of that time
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        occurred_at: Option<SystemTime>,
+    },
+    /// Amend or withdraw an event that was counted; the trail stays
+    Correct {
+        /// The account's id
+        account: String,
+        /// The feature's name
+        feature: String,
+        /// The idempotency key of the event
+        event: String,
+        /// What it should have counted; without it, it is withdrawn
+        #[arg(long, value_parser = units)]
+        units: Option<u64>,
+        /// What it counts now; needed for what was counted as it came
+        #[arg(long, value_name = "UNITS", value_parser = units)]
+        original: Option<u64>,
+        /// Why, for the trail
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Makes a retry safe: the same key corrects once [default: a new one]
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// What came to windows by late events and corrections
+    Adjustments {
+        /// The account's id
+        account: String,
+        /// Only this feature
+        #[arg(long)]
+        feature: Option<String>,
     },
     /// What was used, by limit and window
     Usage {
@@ -298,6 +336,9 @@ pub(super) struct UseArgs {
     /// Makes a retry safe: the same key counts once [default: a new one]
     #[arg(long)]
     pub(super) key: Option<String>,
+    /// It comes from a monitor: decided like any other, counted nowhere
+    #[arg(long)]
+    pub(super) synthetic: bool,
 }
 
 /// How a level changes: exactly one of them.

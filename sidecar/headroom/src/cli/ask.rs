@@ -44,7 +44,7 @@ async fn watch(
 
 async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
     match question {
-        Question::Check { account, feature, units, render } => {
+        Question::Check { account, feature, units, render, synthetic } => {
             let mut call = full(client.check(account, &*feature));
             if let Some(units) = units {
                 call = call.units(units);
@@ -52,16 +52,25 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             if render {
                 call = call.rendering();
             }
+            if synthetic {
+                call = call.synthetic();
+            }
             Ok(show::decision(&call.await?))
         }
         Question::Consume(usage) => {
-            let call = client.consume(usage.account, usage.feature, usage.units);
+            let mut call = client.consume(usage.account, usage.feature, usage.units);
+            if usage.synthetic {
+                call = call.synthetic();
+            }
             Ok(show::decision(&keyed(full(call), usage.key).await?))
         }
         Question::Reserve { usage, hold, charge_on_expiry } => {
             let mut call = client.reserve(usage.account, usage.feature, usage.units).hold_for(hold);
             if charge_on_expiry {
                 call = call.charge_on_expiry();
+            }
+            if usage.synthetic {
+                call = call.synthetic();
             }
             Ok(show::reserved(&keyed(full(call), usage.key).await?))
         }
@@ -87,13 +96,42 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             let call = client.release(reservation.account, reservation.reservation);
             Ok(show::released(&keyed(full(call), reservation.key).await?))
         }
-        Question::Record(usage) => {
-            let call = client.record(usage.account, usage.feature, usage.units);
+        Question::Record { usage, occurred_at } => {
+            let mut call = client.record(usage.account, usage.feature, usage.units);
+            if let Some(at) = occurred_at {
+                call = call.occurred_at(at);
+            }
+            if usage.synthetic {
+                call = call.synthetic();
+            }
             Ok(show::recorded(&keyed(full(call), usage.key).await?))
         }
         Question::Allocate { account, feature, change, key } => {
             let call = client.allocate(account, feature, level_change(change));
             Ok(show::allocated(&keyed(full(call), key).await?))
+        }
+        Question::Correct { account, feature, event, units, original, reason, key } => {
+            let mut call = client.correct(account, feature, event).reason(reason);
+            if let Some(units) = units {
+                call = call.units(units);
+            }
+            if let Some(original) = original {
+                call = call.original_units(original);
+            }
+            Ok(show::corrected(&keyed(full(call), key).await?))
+        }
+        Question::Adjustments { account, feature } => {
+            let mut all = Vec::new();
+            let mut token: Option<String> = None;
+            loop {
+                let (feature, from) = (feature.as_deref(), token.as_deref());
+                let page = client.list_adjustments(&*account, feature, from).await?;
+                all.extend(page.adjustments);
+                token = page.next_page_token;
+                if token.is_none() {
+                    return Ok(show::adjustments(&all));
+                }
+            }
         }
         Question::Usage { account, feature, since } => {
             let mut windows = Vec::new();

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 pub(super) use accounts::{account, accounts, backup, clock, plan_moved, reloaded, status};
 pub(super) use decisions::{
-    allocated, change, committed, decision, entitlements, explanation, extended, recorded,
-    released, reserved, usage, watch_over,
+    adjustments, allocated, change, committed, corrected, decision, entitlements, explanation,
+    extended, recorded, released, reserved, usage, watch_over,
 };
 pub(super) use sinks::{dead_letters, replaying, sinks};
 

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headroom_engine::limits::KEYS_MAX_DEFAULT;
+use headroom_engine::limits::{KEYS_MAX_DEFAULT, RESTATE_MS_DEFAULT};
 use headroom_store::Durability;
 use headroom_store::limits::SEGMENT_BYTES_DEFAULT;
 
@@ -33,6 +33,9 @@ const DEFAULT_DURABILITY: Durability = Durability::Written;
 /// A retry a day later is still recognised: longer than any client retries, and shorter than the
 /// memory of [`KEYS_MAX_DEFAULT`] lasts at 46 writes a second.
 const DEFAULT_HORIZON: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A month that has just ended can be put right. The disk keeps the key of each late event as long.
+const DEFAULT_RESTATE_FOR: Duration = Duration::from_millis(RESTATE_MS_DEFAULT.unsigned_abs());
 
 /// Shorter than the 30 s that Kubernetes gives a pod to end, longer than any answer takes.
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -117,6 +120,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How long keys are remembered.
     pub idempotency: IdempotencyConfig,
+    /// How far back windows can be restated by late events and corrections.
+    pub restate_for: Duration,
     /// How long a shutdown waits for open requests.
     pub drain_timeout: Duration,
     /// When snapshots are made.
@@ -156,6 +161,7 @@ struct Raw {
     log_level: Option<tracing::Level>,
     horizon: Option<Duration>,
     keys_max: Option<NonZeroUsize>,
+    restate_for: Option<Duration>,
     drain_timeout: Option<Duration>,
     checkpoint_every: Option<Duration>,
     checkpoint_journal_bytes: Option<(u64, Place)>,
@@ -229,6 +235,8 @@ impl Raw {
         if let Some(entry) = fields.optional("idempotency") {
             raw.read_idempotency(reader, entry);
         }
+        raw.restate_for =
+            fields.optional("restate_for").and_then(|entry| reader.duration(entry, "1h", "400d"));
         raw.drain_timeout = fields
             .optional("drain_timeout")
             .and_then(|entry| reader.duration(entry, "1s", "10min"));
@@ -342,6 +350,7 @@ impl Raw {
                 horizon: self.horizon.unwrap_or(DEFAULT_HORIZON),
                 entries_max: self.keys_max.unwrap_or(KEYS_MAX_DEFAULT),
             },
+            restate_for: self.restate_for.unwrap_or(DEFAULT_RESTATE_FOR),
             drain_timeout: self.drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             checkpoint: CheckpointConfig {
                 every: self.checkpoint_every.unwrap_or(DEFAULT_CHECKPOINT_EVERY),
@@ -469,6 +478,7 @@ workers: 4
 clock: test
 log: {format: json, level: debug}
 idempotency: {horizon: 48h, entries_max: 1_000_000}
+restate_for: 60d
 drain_timeout: 20s
 checkpoint: {every: 1h, journal_bytes: 1GiB}
 segment_bytes: 128MiB
@@ -485,6 +495,7 @@ recent_decisions_bytes: 0B
         assert_eq!(config.clock, ClockKind::Test);
         assert_eq!(config.log.level, tracing::Level::DEBUG);
         assert_eq!(config.idempotency.horizon, Duration::from_secs(172_800));
+        assert_eq!(config.restate_for, Duration::from_secs(60 * 86_400));
         assert_eq!(config.drain_timeout, Duration::from_secs(20));
         assert_eq!(config.checkpoint.journal_bytes, 1 << 30);
         assert_eq!(config.segment_bytes, 128 << 20);

@@ -155,6 +155,7 @@ fn options(dir: &Path, catalog: &Path, port: u16, admin_port: u16) -> StartOptio
         key_horizon: day,
         // Twice two writes a row, and room to try things by hand.
         keys_max: NonZeroUsize::new(100_000).unwrap_or(NonZeroUsize::MIN),
+        restate_for: 35 * day,
         drain_timeout: Duration::from_secs(2),
         checkpoint_every: day,
         checkpoint_journal_bytes: 64 << 20,

@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::clock::Reading;
 use crate::grpc::entitlement::watch::WatchStream;
-use crate::grpc::parse;
+use crate::grpc::late::{self, Late};
+use crate::grpc::parse::{self, Asked};
 use crate::grpc::receipts::Receipts;
 use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
@@ -57,6 +58,26 @@ impl Entitlements {
         let answered = decide(&mut Fields::new(&mut bytes)).map_err(|error| self.failed(error))?;
         let pending = answered.wait_for.map(|seq| self.gate.appended(seq));
         Ok(Begun { pending, answered, bytes })
+    }
+
+    /// The first half of what looks at the disk before it decides, and again while that is a moment
+    /// behind.
+    async fn begin_late(&self, asked: &Asked<Late<'_>>) -> Result<Begun, Status> {
+        for _ in 1..late::LOOKS_MAX {
+            let mut bytes = Vec::with_capacity(ANSWER_BYTES_USUAL);
+            match self.shared.late(&self.receipts, asked, &mut Fields::new(&mut bytes)) {
+                Err(error) if error.reason == v1::ErrorReason::CatchingUp => {
+                    tokio::time::sleep(late::LOOK_AGAIN_AFTER).await;
+                }
+                answered => {
+                    return self.begin(|out| {
+                        out.raw(&bytes);
+                        answered
+                    });
+                }
+            }
+        }
+        self.begin(|out| self.shared.late(&self.receipts, asked, out))
     }
 
     /// The second half: wait until it is written, count it, answer.
@@ -156,6 +177,11 @@ impl EntitlementService for Entitlements {
 
     async fn record(&self, rq: Request<v1::RecordRequest>) -> Result<Response<Encoded>, Status> {
         let read = self.shared.clock.read();
+        let late = late::record(rq.get_ref(), read.now, self.shared.restate_ms);
+        if let Some(asked) = late.map_err(|error| self.failed(error))? {
+            let begun = self.begin_late(&asked).await;
+            return self.finish(read, begun).await;
+        }
         let begun = self.begin(|out| {
             self.shared.feature(&self.receipts, parse::record(rq.get_ref(), read.now)?, out)
         });
@@ -173,6 +199,20 @@ impl EntitlementService for Entitlements {
         });
         drop(rq);
         self.finish(read, begun).await
+    }
+
+    async fn correct(&self, rq: Request<v1::CorrectRequest>) -> Result<Response<Encoded>, Status> {
+        let read = self.shared.clock.read();
+        let asked = late::correct(rq.get_ref(), read.now, self.shared.restate_ms);
+        let begun = self.begin_late(&asked.map_err(|error| self.failed(error))?).await;
+        self.finish(read, begun).await
+    }
+
+    async fn list_adjustments(
+        &self,
+        rq: Request<v1::ListAdjustmentsRequest>,
+    ) -> Result<Response<v1::ListAdjustmentsResponse>, Status> {
+        lists::adjustments(self, rq.get_ref()).map(Response::new).map_err(|e| self.failed(e))
     }
 
     type DecideStream = DecideStream;

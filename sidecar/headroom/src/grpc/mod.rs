@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod entitlement;
 pub mod explain;
+pub mod late;
 pub mod parse;
 pub mod present;
 pub mod receipts;

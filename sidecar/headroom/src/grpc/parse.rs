@@ -24,8 +24,10 @@ pub const OPERATIONS_MAX: usize = 256;
 
 /// Whether it is the tag of a kind of `Operation`.
 fn is_operation(tag: u32) -> bool {
-    matches!(tag, 1..=7 | 10)
+    matches!(tag, 1..=7 | 10 | CORRECT)
 }
+/// The tag of a correction.
+pub const CORRECT: u32 = 40;
 
 /// A request and the parts of its answer that cost something.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +114,7 @@ fn wants(include: v1::Include) -> Wants {
 
 fn feature<'a>(
     (account, name, key): (&'a str, &'a str, Option<&'a str>),
-    op: FeatureOp,
+    (op, synthetic): (FeatureOp, bool),
     include: Option<v1::Include>,
     now: Millis,
 ) -> Result<Asked<FeatureRequest<'a>>, WireError> {
@@ -121,6 +123,7 @@ fn feature<'a>(
         account: id("account", account)?,
         feature: id("feature", name)?,
         op,
+        synthetic,
         key: match key {
             Some(key) => id("idempotency_key", key)?,
             None => "",
@@ -153,15 +156,17 @@ fn hold<'a>(
 pub fn check(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
     let rq = Check::read(bytes)?;
     let units = rq.units.map_or(Ok(1), |asked| units("units", asked, 1))?;
-    let attempt = v1::Intent::try_from(rq.intent) != Ok(v1::Intent::Render);
-    feature((rq.account, rq.feature, None), FeatureOp::Check { units, attempt }, rq.include, now)
+    // Of a monitor's attempt nobody should hear.
+    let attempt = v1::Intent::try_from(rq.intent) != Ok(v1::Intent::Render) && !rq.synthetic;
+    let op = (FeatureOp::Check { units, attempt }, rq.synthetic);
+    feature((rq.account, rq.feature, None), op, rq.include, now)
 }
 
 /// A consume.
 pub fn consume(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
     let rq = Consume::read(bytes)?;
     let op = FeatureOp::Consume { units: units("units", rq.units, 1)? };
-    feature((rq.account, rq.feature, Some(rq.idempotency_key)), op, rq.include, now)
+    feature((rq.account, rq.feature, Some(rq.idempotency_key)), (op, rq.synthetic), rq.include, now)
 }
 
 /// A reserve.
@@ -180,13 +185,23 @@ pub fn reserve(
         // Whoever means something that is not known here must not get something else.
         Err(_) => return Err(WireError::field("on_expiry", "is not known to this version")),
     };
-    feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
+    feature(
+        (&rq.account, &rq.feature, Some(&rq.idempotency_key)),
+        (op, rq.synthetic),
+        rq.include,
+        now,
+    )
 }
 
 /// A record.
 pub fn record(rq: &v1::RecordRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
     let op = FeatureOp::Record { units: units("units", rq.units, 1)? };
-    feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
+    feature(
+        (&rq.account, &rq.feature, Some(&rq.idempotency_key)),
+        (op, rq.synthetic),
+        rq.include,
+        now,
+    )
 }
 
 /// A change of a level.
@@ -202,7 +217,7 @@ pub fn allocate(
         Some(Change::ReportUnits(n)) => LevelChange::Report { units: units("report_units", n, 0)? },
         None => return Err(WireError::field("change", "is missing")),
     };
-    let op = FeatureOp::Allocate { change };
+    let op = (FeatureOp::Allocate { change }, false);
     feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
 }
 

@@ -80,6 +80,10 @@ pub fn response(
             out.bool(4, amounts.clamped);
             out.uint(5, amounts.debt_units);
         }
+        Operation::Correct => {
+            out.uint(2, amounts.units);
+            out.uint(3, amounts.debt_units);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::decision::{Denial, Verdict};
 use headroom_core::time::Millis;
 use headroom_engine::engine::{Engine, FeatureRequest, HoldRequest, Reply};
-use headroom_engine::ports::Seq;
+use headroom_engine::ports::{Archive, Seq};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1::{self, ErrorReason};
 
@@ -45,6 +45,10 @@ pub struct Shared {
     pub watches: AtomicUsize,
     /// The latest decisions, worker by worker.
     pub receipts: Vec<Receipts>,
+    /// Closed windows, and the keys of late events.
+    pub archive: Arc<dyn Archive>,
+    /// How far back windows can be restated, in milliseconds.
+    pub restate_ms: i64,
 }
 
 /// An answer ready to be sent once its record is written.
@@ -122,7 +126,7 @@ impl Shared {
         Ok(self.answer(receipts, about, (&catalog, rq.now), asked.include, &reply, out))
     }
 
-    fn answer(
+    pub(super) fn answer(
         &self,
         receipts: &Receipts,
         about: About<'_>,

@@ -57,18 +57,22 @@ impl WireError {
             ErrorReason::IdempotencyKeyReused => Code::AlreadyExists,
             ErrorReason::UnknownReservation
             | ErrorReason::UnknownAccount
+            | ErrorReason::UnknownEvent
             | ErrorReason::UnknownName
             | ErrorReason::UnknownDecision => Code::NotFound,
             ErrorReason::ReservationClosed
             | ErrorReason::CatalogRefused
             | ErrorReason::NotATestClock => Code::FailedPrecondition,
-            ErrorReason::CounterFull | ErrorReason::ClockWentBack => Code::OutOfRange,
+            ErrorReason::CounterFull | ErrorReason::ClockWentBack | ErrorReason::EventTooOld => {
+                Code::OutOfRange
+            }
             ErrorReason::TooManyReservations | ErrorReason::TooManyWatches => {
                 Code::ResourceExhausted
             }
             ErrorReason::NoRoom
             | ErrorReason::StoreBroken
             | ErrorReason::OutcomeUnknown
+            | ErrorReason::CatchingUp
             | ErrorReason::ShuttingDown => Code::Unavailable,
             ErrorReason::LedgerHalted | ErrorReason::Internal | ErrorReason::Unspecified => {
                 Code::Internal
@@ -81,7 +85,7 @@ impl WireError {
             ErrorReason::NoRoom | ErrorReason::StoreBroken | ErrorReason::ShuttingDown => {
                 Some(STORE_RETRY)
             }
-            ErrorReason::OutcomeUnknown => Some(OUTCOME_RETRY),
+            ErrorReason::OutcomeUnknown | ErrorReason::CatchingUp => Some(OUTCOME_RETRY),
             _ => None,
         }
     }
@@ -132,6 +136,7 @@ impl From<EngineError> for WireError {
                 OpError::WrongFeatureKind
                 | OpError::SlotsAreHeld
                 | OpError::RateIsConsumed
+                | OpError::LevelIsNow
                 | OpError::NoLevel { .. },
             ) => ErrorReason::WrongFeatureKind,
             EngineError::Op(OpError::CounterFull) => ErrorReason::CounterFull,

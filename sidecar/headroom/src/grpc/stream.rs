@@ -19,7 +19,8 @@ use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use crate::grpc::entitlement::ANSWER_BYTES_USUAL;
-use crate::grpc::parse::{self, OPERATIONS_MAX};
+use crate::grpc::late;
+use crate::grpc::parse::{self, CORRECT, OPERATIONS_MAX};
 use crate::grpc::receipts::Receipts;
 use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
@@ -181,7 +182,14 @@ impl DecideStream {
             }
             7 => {
                 let rq = v1::RecordRequest::decode(rq)?;
-                shared.feature(receipts, parse::record(&rq, now)?, out)
+                match late::record(&rq, now, shared.restate_ms)? {
+                    Some(asked) => shared.late(receipts, &asked, out),
+                    None => shared.feature(receipts, parse::record(&rq, now)?, out),
+                }
+            }
+            CORRECT => {
+                let rq = v1::CorrectRequest::decode(rq)?;
+                shared.late(receipts, &late::correct(&rq, now, shared.restate_ms)?, out)
             }
             10 => {
                 let rq = v1::AllocateRequest::decode(rq)?;

@@ -58,6 +58,7 @@ impl Maintenance {
                     };
                     if pruned.elapsed() >= PRUNE_EVERY {
                         core.shared.engine.prune_keys(core.shared.clock.now());
+                        forget_events(&core);
                         pruned = Instant::now();
                     }
                     let is_new = core.store.appended() > covered;
@@ -82,6 +83,14 @@ impl Maintenance {
         if self.thread.join().is_err() {
             tracing::error!("the maintenance thread panicked");
         }
+    }
+}
+
+/// Late events whose windows cannot be restated any more leave the disk.
+fn forget_events(core: &Core) {
+    let (shared, now) = (&core.shared, core.shared.clock.now());
+    if let Err(error) = shared.engine.forget_events(&*core.store, now, shared.restate_ms) {
+        tracing::warn!(%error, "late events are not forgotten; it is tried again");
     }
 }
 

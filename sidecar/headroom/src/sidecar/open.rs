@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use headroom_core::time::Millis;
 use headroom_engine::admin::Installed;
 use headroom_engine::digest::RecordDigest;
-use headroom_engine::ports::{ProjectionOp, Seq, Store};
+use headroom_engine::ports::{Archive, ProjectionOp, Seq, Store};
 use headroom_engine::recovery::{EngineOptions, Recovery, RecoveryError};
 use headroom_proto::v1;
 use headroom_store::{DiskStore, Durability, Hooks, OpenError, Options, Progress, ReadError};
@@ -180,6 +180,8 @@ pub(super) fn open(options: &StartOptions, parsed: &ParsedCatalog) -> Result<Ope
         receipts: (0..options.workers.get())
             .map(|_| Receipts::new(options.receipts_bytes))
             .collect(),
+        archive: Arc::clone(&store) as Arc<dyn Archive>,
+        restate_ms: i64::try_from(options.restate_for.as_millis()).unwrap_or(i64::MAX),
     });
     Ok(Opened { shared, store, gates: ours, outbox_wake, installed })
 }

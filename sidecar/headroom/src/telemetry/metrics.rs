@@ -46,11 +46,13 @@ pub enum Operation {
     Record,
     /// Allocate.
     Allocate,
+    /// Correct.
+    Correct,
 }
 
 impl Operation {
     /// Every operation, in the order of its variants.
-    pub const ALL: [Operation; 8] = [
+    pub const ALL: [Operation; 9] = [
         Operation::Check,
         Operation::Consume,
         Operation::Reserve,
@@ -59,6 +61,7 @@ impl Operation {
         Operation::Release,
         Operation::Record,
         Operation::Allocate,
+        Operation::Correct,
     ];
 
     /// Its name, as metrics and explanations have it.
@@ -72,6 +75,7 @@ impl Operation {
             Operation::Release => "release",
             Operation::Record => "record",
             Operation::Allocate => "allocate",
+            Operation::Correct => "correct",
         }
     }
 }
@@ -366,6 +370,6 @@ mod tests {
         let counts = Counts::new();
         assert_eq!(counts.verdicts, Verdict::Denied as usize + 1);
         assert_eq!(counts.denials.len(), Denial::ConcurrencyFull as usize + 1);
-        assert_eq!(counts.errors.len(), ErrorReason::TooManyWatches as usize + 1);
+        assert_eq!(counts.errors.len(), ErrorReason::CatchingUp as usize + 1);
     }
 }

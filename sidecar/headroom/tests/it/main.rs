@@ -7,6 +7,7 @@ mod allocations;
 mod holds;
 mod input;
 mod kill;
+mod late;
 mod meters;
 mod operations;
 mod policies;

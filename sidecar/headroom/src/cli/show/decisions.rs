@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT};
 use headroom_sdk::{
-    Allocated, AllocationUsage, Committed, Decision, Entitlement, Entitlements, EntitlementsChange,
-    Explanation, Extended, LimitState, Projection, ProjectionState, Prompt, Recorded, Released,
-    Reserved, RuleOutcome, UsageWindow,
+    Adjustment, Allocated, AllocationUsage, Committed, Corrected, Decision, Entitlement,
+    Entitlements, EntitlementsChange, Explanation, Extended, LimitState, Projection,
+    ProjectionState, Prompt, Recorded, Released, Reserved, RuleOutcome, UsageWindow,
 };
 use serde_json::{Value, json};
 
@@ -116,6 +116,63 @@ pub(in super::super) fn allocated(allocated: &Allocated) -> Report {
     report
 }
 
+/// The answer to Correct.
+pub(in super::super) fn corrected(corrected: &Corrected) -> Report {
+    let mut report = decision(&corrected.decision);
+    let now = match corrected.units {
+        0 => "withdrawn".to_owned(),
+        units => format!("it counts {} now", display_units(units, 0)),
+    };
+    let debt = match corrected.debt_units {
+        0 => String::new(),
+        units => format!(", {} of it new debt", display_units(units, 0)),
+    };
+    report.text = format!("{now}{debt}\n{}", report.text);
+    report.json["units"] = json!(corrected.units);
+    report.json["debt_units"] = json!(corrected.debt_units);
+    report
+}
+
+/// What came to windows afterwards.
+pub(in super::super) fn adjustments(adjustments: &[Adjustment]) -> Report {
+    let head = ["FEATURE", "LIMIT", "WINDOW", "EVENT", "OF", "WAS", "IS", "AT", "WHAT"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let when = |at: Option<std::time::SystemTime>| at.map_or_else(|| "ever".to_owned(), instant);
+    for one in adjustments {
+        let kind = word(one.kind.as_str_name(), "ADJUSTMENT_KIND_");
+        let closed = if one.after_close { ", after the close" } else { "" };
+        let reason = one.reason.as_deref().map_or_else(String::new, |why| format!(": {why}"));
+        rows.push(vec![
+            one.feature.clone(),
+            one.limit.clone(),
+            when(one.window_start),
+            one.event_key.clone(),
+            when(one.occurred_at),
+            display_units(one.units_before, 0),
+            display_units(one.units, 0),
+            when(one.adjusted_at),
+            format!("{kind}{closed}{reason}"),
+        ]);
+    }
+    let json = adjustments.iter().map(|one| {
+        json!({
+            "feature": one.feature,
+            "limit": one.limit,
+            "window_start": json_instant(one.window_start),
+            "kind": word(one.kind.as_str_name(), "ADJUSTMENT_KIND_"),
+            "event_key": one.event_key,
+            "occurred_at": json_instant(one.occurred_at),
+            "adjusted_at": json_instant(one.adjusted_at),
+            "units_before": one.units_before,
+            "units": one.units,
+            "after_close": one.after_close,
+            "reason": one.reason,
+        })
+    });
+    let text = if adjustments.is_empty() { "nothing came later".to_owned() } else { table(&rows) };
+    Report::new(text, json!({ "adjustments": json.collect::<Vec<_>>() }))
+}
+
 /// What was used.
 pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
     let head = ["FEATURE", "LIMIT", "USED", "RESERVED", "DEBT", "FROM", "TO", "STATE"];
@@ -132,7 +189,10 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
             when(window.window_end),
             match (window.closed, window.counts_until) {
                 (true, Some(at)) => format!("counts until {}", instant(at)),
-                (true, _) => "closed".to_owned(),
+                (true, _) => match window.used_units_at_close {
+                    Some(units) => format!("closed with {}, restated", display_units(units, 0)),
+                    None => "closed".to_owned(),
+                },
                 (false, _) => "current".to_owned(),
             } + &window.allocation.map_or_else(String::new, allocation_text),
         ]);
@@ -154,6 +214,7 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
                 "peak_units": allocation.peak_units,
                 "average_units": allocation.average_units,
             })),
+            "used_units_at_close": window.used_units_at_close,
         })
     });
     let text = if windows.is_empty() { "nothing was used".to_owned() } else { table(&rows) };

@@ -1,11 +1,14 @@
 //! What an account has and what it used, as lists.
 
 use headroom_core::catalog::FeatureKind;
+use headroom_core::event::EventChange;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
 use headroom_core::stock::{BilledBy, Stock};
 use headroom_core::time::Millis;
+use headroom_engine::codec::Malformed;
 use headroom_engine::digest::{after_prefix, billed, usage_prefix, usage_row};
+use headroom_engine::events::{UsageRow, adjustment_key, adjustment_row};
 use headroom_engine::ports::{ArchiveError, Table};
 use headroom_proto::v1;
 
@@ -74,22 +77,12 @@ pub(super) fn usage(
     rq: &v1::GetUsageRequest,
 ) -> Result<v1::GetUsageResponse, WireError> {
     let account = parse::id("account", &rq.account)?;
-    let page_size = match usize::try_from(rq.page_size) {
-        Ok(0) => PAGE_DEFAULT,
-        Ok(size) if size <= PAGE_MAX => size,
-        _ => return Err(WireError::field("page_size", format!("must be 0 to {PAGE_MAX}"))),
-    };
+    let page_size = page_size(rq.page_size)?;
     let closed_since =
         rq.closed_since.as_ref().map(|at| parse::timestamp("closed_since", at)).transpose()?;
     let now = service.shared.clock.now();
     let catalog = service.shared.engine.catalog();
-    let only = match rq.feature.as_str() {
-        "" => None,
-        name => Some(catalog.names().get(parse::id("feature", name)?).ok_or_else(|| {
-            let message = format!("nothing was ever called {name:?}");
-            WireError::new(v1::ErrorReason::UnknownName, message)
-        })?),
-    };
+    let only = feature_only(&catalog, &rq.feature)?;
     let view = service.shared.engine.usage(account, now);
     let view = view.ok_or_else(|| unknown_account(account))?;
     // An allocation's level never resets; what is listed is its billing window.
@@ -134,10 +127,9 @@ pub(super) fn usage(
             from = [last.as_slice(), &[0]].concat();
             let was_last = rows.len() < PAGE_MAX;
             for (key, value) in rows {
-                let (ledger, stock) = usage_row(&value)
-                    .map_err(|e| WireError::new(v1::ErrorReason::Internal, e.to_string()))?;
-                if is_wanted(&ledger) {
-                    response.windows.push(usage_window(&catalog, &ledger, stock.as_ref(), now));
+                let row = usage_row(&value).map_err(|error| unreadable(&error))?;
+                if is_wanted(&row.window.closed) {
+                    response.windows.push(past_window(&catalog, &row, now));
                 }
                 if response.windows.len() >= page_size {
                     response.next_page_token = hex(&key);
@@ -171,6 +163,7 @@ fn usage_window(
         counts_until: (now < counts_until && counts_until != ledger.window.end())
             .then(|| present::timestamp(counts_until)),
         allocation: stock.map(allocation),
+        used_units_at_close: None,
     }
 }
 
@@ -187,6 +180,104 @@ fn allocation(stock: &Stock) -> v1::AllocationUsage {
         peak_units: present::int(stock.peak_units),
         average_units: present::int(stock.average_units()),
     }
+}
+
+/// A window that has left the memory, with what came to it afterwards.
+fn past_window(
+    catalog: &headroom_core::catalog::Catalog,
+    row: &UsageRow,
+    now: Millis,
+) -> v1::UsageWindow {
+    let past = &row.window;
+    v1::UsageWindow {
+        used_units: present::int(past.used),
+        debt_units: present::int(past.debt),
+        used_units_at_close: past.is_restated().then(|| present::int(past.closed.used)),
+        ..usage_window(catalog, &past.closed, row.stock.as_ref(), now)
+    }
+}
+
+/// What came to windows by late events and corrections.
+pub(super) fn adjustments(
+    service: &Entitlements,
+    rq: &v1::ListAdjustmentsRequest,
+) -> Result<v1::ListAdjustmentsResponse, WireError> {
+    let account = parse::id("account", &rq.account)?;
+    let page_size = page_size(rq.page_size)?;
+    let now = service.shared.clock.now();
+    let catalog = service.shared.engine.catalog();
+    let only = feature_only(&catalog, &rq.feature)?;
+    let view = service.shared.engine.usage(account, now);
+    let view = view.ok_or_else(|| unknown_account(account))?;
+    let prefix = usage_prefix(view.serial, only);
+    let from = page_start(&rq.page_token, &prefix)?;
+    let to = after_prefix(&prefix);
+    let archive = &service.archive;
+    let mut rows =
+        archive.range(Table::Adjustments, &from, &to, page_size + 1).map_err(|e| internal(&e))?;
+    let is_last = rows.len() <= page_size;
+    rows.truncate(page_size);
+    let next_page_token = match rows.last() {
+        Some((key, _)) if !is_last => hex(key),
+        _ => String::new(),
+    };
+    let one = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let line = adjustment_row(&value).map_err(|error| unreadable(&error))?;
+        let (feature, limit, start) = adjustment_key(&key).ok_or_else(|| {
+            WireError::new(v1::ErrorReason::Internal, "an adjustment has a short key")
+        })?;
+        let kind = match line.change {
+            EventChange::Recorded => v1::AdjustmentKind::Recorded,
+            EventChange::Amended => v1::AdjustmentKind::Amended,
+            EventChange::Withdrawn => v1::AdjustmentKind::Withdrawn,
+        };
+        Ok(v1::Adjustment {
+            feature: catalog.text(feature).to_owned(),
+            limit: catalog.text(limit).to_owned(),
+            window_start: Some(present::timestamp(start)),
+            kind: kind.into(),
+            event_key: line.event,
+            occurred_at: Some(present::timestamp(line.occurred_at)),
+            adjusted_at: Some(present::timestamp(line.at)),
+            units_before: present::int(line.units_before),
+            units: present::int(line.units),
+            after_close: line.restated,
+            reason: line.reason,
+        })
+    };
+    Ok(v1::ListAdjustmentsResponse {
+        adjustments: rows.into_iter().map(one).collect::<Result<_, WireError>>()?,
+        next_page_token,
+        as_of: Some(present::timestamp(now)),
+        test_clock: service.shared.clock.is_test(),
+    })
+}
+
+fn page_size(asked: i32) -> Result<usize, WireError> {
+    match usize::try_from(asked) {
+        Ok(0) => Ok(PAGE_DEFAULT),
+        Ok(size) if size <= PAGE_MAX => Ok(size),
+        _ => Err(WireError::field("page_size", format!("must be 0 to {PAGE_MAX}"))),
+    }
+}
+
+/// The feature to list alone. `None`: all.
+fn feature_only(
+    catalog: &headroom_core::catalog::Catalog,
+    name: &str,
+) -> Result<Option<NameId>, WireError> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let known = catalog.names().get(parse::id("feature", name)?);
+    known.map(Some).ok_or_else(|| {
+        let message = format!("nothing was ever called {name:?}");
+        WireError::new(v1::ErrorReason::UnknownName, message)
+    })
+}
+
+fn unreadable(error: &Malformed) -> WireError {
+    WireError::new(v1::ErrorReason::Internal, error.to_string())
 }
 
 /// When the units of a window stop counting: at its end, or when a sliding window has passed it.

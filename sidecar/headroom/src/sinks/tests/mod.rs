@@ -108,6 +108,14 @@ impl Archive for FakeDisk {
         Ok(rows.map(|((_, key), value)| (key.clone(), value.clone())).collect())
     }
 
+    fn last(&self, table: Table, from: &[u8], to: &[u8]) -> Result<Option<Row>, ArchiveError> {
+        Ok(self.range(table, from, to, usize::MAX)?.pop())
+    }
+
+    fn position(&self) -> Seq {
+        Seq(0) // Sinks never ask.
+    }
+
     fn count(&self, table: Table) -> Result<u64, ArchiveError> {
         let state = self.state.lock().unwrap();
         Ok(state.rows.keys().filter(|(of, _)| *of == table).count() as u64)
@@ -151,6 +159,7 @@ impl Bench {
                 account,
                 feature: "ai.tokens",
                 op: FeatureOp::Consume { units: 10 },
+                synthetic: false,
                 key: &number.to_string(),
                 now: NOW,
                 wants: Wants::default(),

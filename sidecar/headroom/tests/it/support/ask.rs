@@ -33,7 +33,7 @@ pub(crate) fn consume(account: &str, feature: &str, units: i64, key: &str) -> v1
         feature: feature.into(),
         units,
         idempotency_key: key.into(),
-        include: None,
+        ..Default::default()
     }
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn record(account: &str, feature: &str, units: i64, key: &str) -> v1:
         feature: feature.into(),
         units,
         idempotency_key: key.into(),
-        include: None,
+        ..Default::default()
     }
 }
 

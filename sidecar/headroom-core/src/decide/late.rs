@@ -1,0 +1,361 @@
+//! Events with a time of their own, and corrections of events: they count in the window of their own
+//! time.
+//!
+//! A window in memory changes; one that has left it is restated, which the usage history shows beside
+//! what it held when it closed. Nothing here is refused for a limit: it has happened. What no limit
+//! allows is debt, and units that a correction takes off are free at once.
+//!
+//! What a window that is over comes to is nobody's alarm any more: only the window of now is told of.
+
+use crate::account::Account;
+use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
+use crate::decide::meter::{self, Ask, LedgerNow, Working};
+use crate::decide::settle::put_or_close;
+use crate::decide::{Context, bare_limits, hold, sliding, wrong_operation};
+use crate::decision::{Decision, Denial, OpError, Verdict};
+use crate::effect::{Effect, Effects};
+use crate::event::{Booking, Bookings, EventState, Restated};
+use crate::ledger::Ledger;
+use crate::limits;
+use crate::names::NameId;
+use crate::policy;
+use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
+use crate::time::{Millis, Window};
+use crate::window::{WindowRule, window_at};
+
+/// What was counted, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Booked {
+    /// One for each limit.
+    pub bookings: Bookings,
+    /// The part of what was added that no limit allowed: the most of all limits.
+    pub debt_units: u64,
+}
+
+/// A change of what one event counts.
+#[derive(Debug, Clone, Copy)]
+enum Delta {
+    More(u64),
+    Less(u64),
+}
+
+impl Delta {
+    fn between(before: u64, after: u64) -> Delta {
+        // The same again is nothing that anybody should hear of.
+        if after > before { Delta::More(after - before) } else { Delta::Less(before - after) }
+    }
+
+    fn more(self) -> u64 {
+        match self {
+            Delta::More(units) => units,
+            Delta::Less(_) => 0,
+        }
+    }
+}
+
+/// The window that an event falls into.
+enum Place {
+    /// In memory, or new there.
+    Live(Ledger, bool),
+    /// It has left the memory, or was never there.
+    Past(Restated),
+}
+
+/// Counts usage that happened at `at`, not later than now. `past` is what is known of windows that
+/// have left the memory: of each limit those beside `at`.
+pub fn record_at(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+    (at, units): (Millis, u64),
+    past: &[Restated],
+    effects: &mut Effects,
+) -> Result<Booked, OpError> {
+    let (limits, origin) = limits_now(cx, account, feature)?;
+    let id = cx.catalog.feature(feature).id;
+    let places = limits.iter().map(|limit| (limit, place(cx, account, id, limit, at, past)));
+    book(cx, account, origin, places.collect(), Delta::More(units), effects)
+}
+
+/// Lets an event count `units` from now on, in the windows it was counted in.
+pub fn correct(
+    cx: Context<'_>,
+    account: &Account,
+    event: &EventState,
+    units: u64,
+    past: &[Restated],
+    effects: &mut Effects,
+) -> Result<Booked, OpError> {
+    let feature = cx.catalog.feature_of(event.feature);
+    let resolved = feature.and_then(|feature| limits_now(cx, account, feature).ok());
+    let (limits, origin) = resolved.unwrap_or((ResolvedLimits::Planned(&[]), Origin::None));
+    let mut places = Vec::new();
+    for booking in &event.bookings {
+        let (limit, start) = (booking.limit, booking.window_start);
+        // A limit that is not in force any more allows nothing, and nobody is told.
+        let known = limits.iter().find(|l| l.limit == limit).unwrap_or(&hold::GONE);
+        let is_it = |r: &&Restated| r.closed.is(event.feature, limit, start);
+        let place = match account.ledger(event.feature, limit, start) {
+            Some(ledger) => Place::Live(*ledger, false),
+            None => match past.iter().find(is_it) {
+                Some(restated) => Place::Past(*restated),
+                None => continue,
+            },
+        };
+        places.push((known, place));
+    }
+    book(cx, account, origin, places, Delta::between(event.units, units), effects)
+}
+
+/// How the limits of a feature stand, without a question to them: the answer to what has happened.
+pub fn standing(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+) -> Result<Decision, OpError> {
+    let (limits, origin) = limits_now(cx, account, feature)?;
+    let id = cx.catalog.feature(feature).id;
+    let mut working = meter::WorkingSet::new();
+    for limit in limits.iter() {
+        let mut w = meter::working_now(cx, account, id, limit);
+        w.verdict = meter::level(w.limit, w.room, &w.ledger);
+        working.push(w);
+    }
+    Ok(meter::answer(cx, account, Ask { feature, limits: &limits, origin }, &working))
+}
+
+/// The answer about a feature that left the catalog.
+pub fn left(cx: Context<'_>, account: &Account, feature: NameId) -> Decision {
+    Decision {
+        verdict: Verdict::Allowed,
+        ..super::refusal(account, cx.now, Some(feature), Denial::UnknownFeature)
+    }
+}
+
+/// Where an event of this instant would have been counted: for those that were counted as they came,
+/// whose windows nothing remembers.
+pub fn bookings_at(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+    at: Millis,
+    past: &[Restated],
+) -> Result<Bookings, OpError> {
+    let (limits, _) = limits_now(cx, account, feature)?;
+    let id = cx.catalog.feature(feature).id;
+    let found = limits.iter().filter_map(|limit| {
+        let window_start = match account.ledger_at(id, limit.limit, at) {
+            Some(ledger) => ledger.window.start(),
+            None => past.iter().find(|r| is_of(&r.closed, id, limit, at))?.closed.window.start(),
+        };
+        Some(Booking { limit: limit.limit, window_start, restated: false })
+    });
+    Ok(found.collect())
+}
+
+fn limits_now<'a>(
+    cx: Context<'a>,
+    account: &'a Account,
+    feature: FeatureIx,
+) -> Result<(ResolvedLimits<'a>, Origin), OpError> {
+    wrong_operation(cx, feature).map_or(Ok(()), Err)?;
+    if let FeatureKind::Allocation { .. } = cx.catalog.feature(feature).kind {
+        return Err(OpError::LevelIsNow);
+    }
+    match resolve(cx.catalog, &account.profile, feature, cx.now) {
+        (Resolved::Limits(limits), origin) => Ok((limits, origin)),
+        _ => Ok((bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?, Origin::None)),
+    }
+}
+
+fn is_of(ledger: &Ledger, feature: NameId, limit: &PlanLimit, at: Millis) -> bool {
+    ledger.limit == limit.limit && ledger.feature == feature && ledger.window.contains(at)
+}
+
+/// The window of a limit that an instant of the past lies in: the one that was counted over then, or
+/// a new one in the gap between those that were.
+fn place(
+    cx: Context<'_>,
+    account: &Account,
+    feature: NameId,
+    limit: &PlanLimit,
+    at: Millis,
+    past: &[Restated],
+) -> Place {
+    // A lifetime has one window, also for what came before it began.
+    let at = if limit.window == WindowRule::Lifetime { cx.now } else { at };
+    if let Some(ledger) = account.ledger_at(feature, limit.limit, at) {
+        return Place::Live(*ledger, false);
+    }
+    if let Some(restated) = past.iter().find(|r| is_of(&r.closed, feature, limit, at)) {
+        return Place::Past(*restated);
+    }
+    let windows = || {
+        let live = account.ledgers().iter().chain(past.iter().map(|r| &r.closed));
+        live.filter(|l| l.limit == limit.limit && l.feature == feature).map(|l| l.window)
+    };
+    let next = windows().filter(|w| at < w.start()).map(|w| w.start()).min();
+    let Some(next) = next else {
+        // Nothing came later: it is as if the event had come in time.
+        let LedgerNow { ledger, fresh } =
+            meter::ledger_now(Context { now: at, ..cx }, account, feature, limit);
+        return Place::Live(ledger, fresh);
+    };
+    let profile = &account.profile;
+    let ruled = window_at(limit.window, profile.anchor, profile.rules(), at);
+    let before = windows().filter(|w| w.end() <= at).map(|w| w.end()).max();
+    let start = before.map_or(ruled.start(), |end| end.max(ruled.start()));
+    let window = Window::new(start, ruled.end().min(next)).unwrap_or(ruled);
+    let ledger = Ledger::new(feature, limit.limit, window, limit.mark());
+    let counts_on_ms = sliding::counts_on_ms(cx.catalog, feature, limit.limit);
+    // The window of now began with its first use, and so later than this event; or a bucket that was
+    // empty still counts.
+    let now_start = meter::ledger_now(cx, account, feature, limit).ledger.window.start();
+    if counts_on_ms > 0 && now_start < window.end().plus(counts_on_ms) {
+        return Place::Live(ledger, true);
+    }
+    Place::Past(Restated::as_closed(ledger))
+}
+
+fn book(
+    cx: Context<'_>,
+    account: &Account,
+    origin: Origin,
+    places: Vec<(&PlanLimit, Place)>,
+    delta: Delta,
+    effects: &mut Effects,
+) -> Result<Booked, OpError> {
+    let mut todo = Vec::with_capacity(places.len());
+    for (limit, place) in places {
+        let (held, replaced) = match place {
+            Place::Live(ledger, fresh) => {
+                let w = working_at(cx, account, limit, ledger, fresh);
+                let carried = meter::carried_now(cx, account, limit, &ledger);
+                (w.ledger.held(), (Err(Box::new(w)), carried))
+            }
+            Place::Past(restated) => {
+                let carried = meter::carried_now(cx, account, limit, &restated.closed);
+                (restated.used, (Ok(restated), carried))
+            }
+        };
+        let carried_held = replaced.1.as_ref().map_or(0, |to| to.ledger.held());
+        if held.max(carried_held) + delta.more() > limits::UNITS_MAX {
+            return Err(OpError::CounterFull);
+        }
+        todo.push((limit, replaced));
+    }
+
+    // Every check is above this line, every change below it.
+    let mut booked = Booked { bookings: Bookings::new(), debt_units: 0 };
+    for (limit, (place, carried)) in todo {
+        let (debt, booking) = match place {
+            Err(w) => book_live(cx, account, (*w, origin), delta, effects),
+            Ok(restated) => book_past(limit, restated, delta, effects),
+        };
+        booked.debt_units = booked.debt_units.max(debt);
+        booked.bookings.push(booking);
+        if let Some(to) = carried.filter(|_| debt > 0) {
+            meter::carry(cx, account, to, debt, effects);
+        }
+    }
+    Ok(booked)
+}
+
+/// The limit with the ledger of an earlier moment, as [`meter::working_now`] has that of now.
+fn working_at<'a>(
+    cx: Context<'_>,
+    account: &Account,
+    limit: &'a PlanLimit,
+    mut ledger: Ledger,
+    fresh: bool,
+) -> Working<'a> {
+    let mut beyond = None;
+    match sliding::every_of(limit) {
+        // A limit that is gone has no definition that a ledger could have seen.
+        None if limit.limit != ledger.limit => {}
+        None => ledger.see_limit(limit.mark()),
+        Some(every) => {
+            let now = meter::ledger_now(cx, account, ledger.feature, limit);
+            let current = now.ledger.window;
+            let (sum, rest) = sliding::sum(account, limit, every, (ledger, fresh), current);
+            (ledger, beyond) = (sum, Some(rest));
+        }
+    }
+    let room = policy::room(account, limit, &ledger, cx.now);
+    let verdict = meter::level(limit, room, &ledger);
+    Working { limit, ledger, fresh, room, verdict, beyond }
+}
+
+fn book_live(
+    cx: Context<'_>,
+    account: &Account,
+    (mut w, origin): (Working<'_>, Origin),
+    delta: Delta,
+    effects: &mut Effects,
+) -> (u64, Booking) {
+    let own = w.own();
+    let mut debt = 0;
+    match delta {
+        Delta::More(units) => {
+            debt = meter::debt_of(w.room.ceiling, &w.ledger, units, units);
+            let previous_units = w.ledger.used;
+            w.ledger.debt += debt;
+            w.ledger.used += units;
+            assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
+            let is_now = w.beyond.is_some() || own.window.contains(cx.now);
+            if origin != Origin::None && is_now {
+                meter::announce_use(cx, account, &mut w, previous_units, effects);
+            }
+        }
+        Delta::Less(units) => {
+            let units = units.min(own.used);
+            w.ledger.used -= units;
+            let left = (own.used - units, w.ledger.used);
+            let left_debt = debt_without(own.debt, units, left, w.room.ceiling);
+            w.ledger.debt -= own.debt - left_debt;
+            assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
+        }
+    }
+    if w.fresh {
+        meter::put_ledger(cx, account, w.own(), true, effects);
+    } else {
+        effects.push(put_or_close(cx, account, w.own()));
+    }
+    let limit = own.limit;
+    (debt, Booking { limit, window_start: own.window.start(), restated: false })
+}
+
+fn book_past(
+    limit: &PlanLimit,
+    mut restated: Restated,
+    delta: Delta,
+    effects: &mut Effects,
+) -> (u64, Booking) {
+    let ceiling = limit.ceiling_units();
+    let mut debt = 0;
+    match delta {
+        Delta::More(units) => {
+            restated.used += units;
+            debt = ceiling.map_or(0, |most| units.min(restated.used.saturating_sub(most)));
+            restated.debt += debt;
+        }
+        Delta::Less(units) => {
+            let units = units.min(restated.used);
+            restated.used -= units;
+            let left = (restated.used, restated.used);
+            restated.debt = debt_without(restated.debt, units, left, ceiling);
+        }
+    }
+    assert!(restated.debt <= restated.used, "unsound window {restated:?}");
+    let (limit, window_start) = (restated.closed.limit, restated.closed.window.start());
+    effects.push(Effect::Restated(Box::new(restated)));
+    (debt, Booking { limit, window_start, restated: true })
+}
+
+/// The debt of a window when `units` less are used: it shrinks by no more than them, and not below what
+/// is over the ceiling all the same. `left` is what is then used in the window's own ledger and in all
+/// that the limit counts.
+fn debt_without(debt: u64, units: u64, left: (u64, u64), ceiling: Option<u64>) -> u64 {
+    let over = ceiling.map_or(0, |most| left.1.saturating_sub(most));
+    debt.saturating_sub(units).max(debt.min(over)).min(left.0)
+}

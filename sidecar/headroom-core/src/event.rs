@@ -1,0 +1,99 @@
+//! Events with a time of their own, and corrections: what the usage history says of them.
+//!
+//! An event is known by its idempotency key for as long as its window can be restated. Corrections
+//! name it by that key. None of this lives in an account: an effect here changes no state, it is
+//! kept by the projection. What it does to counters is a [`crate::effect::Effect::Ledger`] of a window
+//! in memory, or a [`Restated`] of one that has left it.
+
+use smallvec::SmallVec;
+
+use crate::ledger::Ledger;
+use crate::names::NameId;
+use crate::time::Millis;
+
+/// A keyed hash of an idempotency key.
+pub type EventKey = [u64; 2];
+
+/// A window that has left the memory, and what it holds since it was restated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restated {
+    /// As it was when it closed: never changed.
+    pub closed: Ledger,
+    /// Units used, with everything that came afterwards.
+    pub used: u64,
+    /// The part of them that no limit allowed.
+    pub debt: u64,
+}
+
+impl Restated {
+    /// A window that nothing came to afterwards.
+    pub fn as_closed(closed: Ledger) -> Restated {
+        Restated { closed, used: closed.used, debt: closed.debt }
+    }
+
+    /// Whether anything came afterwards.
+    pub fn is_restated(&self) -> bool {
+        (self.used, self.debt) != (self.closed.used, self.closed.debt)
+    }
+}
+
+/// A place that an event was counted at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Booking {
+    /// The limit.
+    pub limit: NameId,
+    /// Start of the window.
+    pub window_start: Millis,
+    /// Whether the window had left the memory, so that its total was restated.
+    pub restated: bool,
+}
+
+/// The places that an event was counted at, one for each limit.
+pub type Bookings = SmallVec<[Booking; 2]>;
+
+/// What a correction must know of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventState {
+    /// The event's key.
+    pub key: EventKey,
+    /// The event's key as the client wrote it.
+    pub name: String,
+    /// The feature.
+    pub feature: NameId,
+    /// When it happened.
+    pub occurred_at: Millis,
+    /// Units it counts now; 0 when it was withdrawn.
+    pub units: u64,
+    /// Where.
+    pub bookings: Bookings,
+}
+
+/// What was done to an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventChange {
+    /// It was recorded, with a time of its own.
+    Recorded,
+    /// It has other units now.
+    Amended,
+    /// It does not count any more.
+    Withdrawn,
+}
+
+/// An event that was recorded, or a correction of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The key of this write: of a correction, its own.
+    pub key: EventKey,
+    /// Hash of what was asked.
+    pub payload: u64,
+    /// What was done.
+    pub change: EventChange,
+    /// Units the event counted before; 0 when it is new.
+    pub units_before: u64,
+    /// The part of what was added that no limit allowed: the most of all limits.
+    pub debt_units: u64,
+    /// Why, in the client's words; may be empty.
+    pub reason: String,
+    /// The event as it stands now.
+    pub state: EventState,
+}

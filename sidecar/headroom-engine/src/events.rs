@@ -1,0 +1,287 @@
+//! Events and restated windows as bytes, and the rows that the projection keeps of them.
+//!
+//! An event has two rows: what was answered, for whoever sends it again, and how it stands, for
+//! whoever corrects it. A third one files both under their day, so that they can be forgotten when
+//! their window cannot be restated any more. Beside them every change leaves a line in the history of
+//! each window that it touched, which stays.
+
+use headroom_core::event::{Booking, Bookings, Event, EventChange, EventKey, EventState, Restated};
+use headroom_core::names::NameId;
+use headroom_core::stock::Stock;
+use headroom_core::time::Millis;
+
+use crate::codec::{Malformed, Put, Take};
+use crate::digest::usage_key;
+use crate::ports::{ProjectionOp, Seq, Table};
+use crate::record;
+
+/// A day, in milliseconds.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// What the keys of the rows by day begin with; account numbers are far below it.
+const BY_DAY: u8 = u8::MAX;
+
+/// Which row of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventRow {
+    /// What was done under the key.
+    Answer,
+    /// How the event stands.
+    State,
+}
+
+pub(crate) fn put_restated(out: &mut Vec<u8>, restated: &Restated) {
+    record::put_ledger(out, &restated.closed);
+    out.put_u64(restated.used);
+    out.put_u64(restated.debt);
+}
+
+pub(crate) fn take_restated(from: &mut Take<'_>) -> Result<Restated, Malformed> {
+    let closed = record::take_ledger(from)?;
+    Ok(Restated { closed, used: from.u64("restated units")?, debt: from.u64("restated debt")? })
+}
+
+fn put_event_key(out: &mut Vec<u8>, key: EventKey) {
+    key.iter().for_each(|half| out.extend_from_slice(&half.to_le_bytes()));
+}
+
+fn take_event_key(from: &mut Take<'_>) -> Result<EventKey, Malformed> {
+    Ok([from.fixed_u64("event key")?, from.fixed_u64("event key")?])
+}
+
+fn put_change(out: &mut Vec<u8>, change: EventChange) {
+    out.push(match change {
+        EventChange::Recorded => 1,
+        EventChange::Amended => 2,
+        EventChange::Withdrawn => 3,
+    });
+}
+
+fn take_change(from: &mut Take<'_>) -> Result<EventChange, Malformed> {
+    match from.u8("change of an event")? {
+        1 => Ok(EventChange::Recorded),
+        2 => Ok(EventChange::Amended),
+        3 => Ok(EventChange::Withdrawn),
+        _ => Err(Malformed { what: "change of an event" }),
+    }
+}
+
+fn put_state(out: &mut Vec<u8>, state: &EventState) {
+    put_event_key(out, state.key);
+    out.put_str(&state.name);
+    out.put_u64(u64::from(state.feature.0));
+    out.put_millis(state.occurred_at);
+    out.put_u64(state.units);
+    out.put_u64(state.bookings.len() as u64);
+    for booking in &state.bookings {
+        out.put_u64(u64::from(booking.limit.0));
+        out.put_millis(booking.window_start);
+        out.push(u8::from(booking.restated));
+    }
+}
+
+fn take_state(from: &mut Take<'_>) -> Result<EventState, Malformed> {
+    let key = take_event_key(from)?;
+    let name = from.str("event")?.to_owned();
+    let feature = NameId(from.small("feature")?);
+    let occurred_at = from.millis("time of an event")?;
+    let units = from.u64("units")?;
+    let mut bookings = Bookings::new();
+    for _ in 0..from.small::<usize>("bookings")? {
+        bookings.push(Booking {
+            limit: NameId(from.small("limit")?),
+            window_start: from.millis("window")?,
+            restated: from.bool("restated window")?,
+        });
+    }
+    Ok(EventState { key, name, feature, occurred_at, units, bookings })
+}
+
+pub(crate) fn put_event(out: &mut Vec<u8>, event: &Event) {
+    put_event_key(out, event.key);
+    out.extend_from_slice(&event.payload.to_le_bytes());
+    put_change(out, event.change);
+    out.put_u64(event.units_before);
+    out.put_u64(event.debt_units);
+    out.put_str(&event.reason);
+    put_state(out, &event.state);
+}
+
+pub(crate) fn take_event(from: &mut Take<'_>) -> Result<Event, Malformed> {
+    Ok(Event {
+        key: take_event_key(from)?,
+        payload: from.fixed_u64("payload hash")?,
+        change: take_change(from)?,
+        units_before: from.u64("units")?,
+        debt_units: from.u64("debt")?,
+        reason: from.str("reason")?.to_owned(),
+        state: take_state(from)?,
+    })
+}
+
+/// The rows of an event.
+pub(crate) fn digest_event(
+    (seq, serial, at): (Seq, u32, Millis),
+    event: &Event,
+    ops: &mut Vec<ProjectionOp>,
+) {
+    let mut put = |table, key, value| ops.push(ProjectionOp::Put { table, key, value });
+    let state = &event.state;
+    let mut answer = seq.0.to_le_bytes().to_vec();
+    put_event(&mut answer, event);
+    put(Table::Events, event_key(serial, event.key, EventRow::Answer), answer);
+    let mut stands = Vec::new();
+    put_state(&mut stands, state);
+    put(Table::Events, event_key(serial, state.key, EventRow::State), stands);
+    put(Table::Events, day_key(state.occurred_at, serial, state.key), Vec::new());
+    if event.key != state.key {
+        put(Table::Events, day_key(at, serial, event.key), Vec::new());
+    }
+    for booking in &state.bookings {
+        let mut line = Vec::new();
+        line.put_millis(at);
+        put_change(&mut line, event.change);
+        line.put_str(&state.name);
+        line.put_millis(state.occurred_at);
+        line.put_u64(event.units_before);
+        line.put_u64(state.units);
+        line.push(u8::from(booking.restated));
+        line.put_str(&event.reason);
+        let window = usage_key(serial, state.feature, booking.limit, booking.window_start);
+        let key = [window.as_slice(), &seq.0.to_be_bytes()].concat();
+        put(Table::Adjustments, key, line);
+    }
+}
+
+/// The row of a window that was restated after it had closed.
+pub(crate) fn digest_restated(serial: u32, restated: &Restated, ops: &mut Vec<ProjectionOp>) {
+    let closed = &restated.closed;
+    let key = usage_key(serial, closed.feature, closed.limit, closed.window.start());
+    let mut value = Vec::new();
+    record::put_ledger(&mut value, closed);
+    value.push(RESTATED);
+    value.put_u64(restated.used);
+    value.put_u64(restated.debt);
+    ops.push(ProjectionOp::Put { table: Table::Usage, key, value });
+}
+
+/// The key of an event's row.
+pub(crate) fn event_key(serial: u32, key: EventKey, row: EventRow) -> Vec<u8> {
+    let mut bytes = serial.to_be_bytes().to_vec();
+    put_event_key(&mut bytes, key);
+    bytes.push(match row {
+        EventRow::Answer => 0,
+        EventRow::State => 1,
+    });
+    bytes
+}
+
+fn day_key(at: Millis, serial: u32, key: EventKey) -> Vec<u8> {
+    let mut bytes = day_prefix(at);
+    bytes.extend_from_slice(&serial.to_be_bytes());
+    put_event_key(&mut bytes, key);
+    bytes
+}
+
+/// What the keys of the rows of a day begin with.
+pub(crate) fn day_prefix(at: Millis) -> Vec<u8> {
+    let day = u32::try_from(at.0.div_euclid(DAY_MS).max(0)).unwrap_or(u32::MAX);
+    let mut bytes = vec![BY_DAY];
+    bytes.extend_from_slice(&day.to_be_bytes());
+    bytes
+}
+
+/// The row keys that a row by day stands for, itself included; empty when it is none.
+pub(crate) fn rows_of_day_key(key: &[u8]) -> Vec<Vec<u8>> {
+    let Some(event) = key.get(5..25).filter(|_| key.len() == 25) else { return Vec::new() };
+    vec![key.to_vec(), [event, &[0]].concat(), [event, &[1]].concat()]
+}
+
+/// What was done under a key, and by which record.
+pub(crate) fn answer_row(value: &[u8]) -> Result<(Seq, Event), Malformed> {
+    let mut from = Take::new(value);
+    Ok((Seq(from.fixed_u64("position")?), take_event(&mut from)?))
+}
+
+/// How an event stands.
+pub(crate) fn state_row(value: &[u8]) -> Result<EventState, Malformed> {
+    take_state(&mut Take::new(value))
+}
+
+/// One line of a window's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjustment {
+    /// When it came.
+    pub at: Millis,
+    /// What was done.
+    pub change: EventChange,
+    /// The idempotency key of the event.
+    pub event: String,
+    /// When the event happened.
+    pub occurred_at: Millis,
+    /// Units it counted before; 0 when it is new.
+    pub units_before: u64,
+    /// Units it has counted since; 0 when it was withdrawn.
+    pub units: u64,
+    /// Whether the window had left the memory: what it held at its close is shown beside its total.
+    pub restated: bool,
+    /// Why, in the client's words; may be empty.
+    pub reason: String,
+}
+
+/// The line of a row.
+pub fn adjustment_row(value: &[u8]) -> Result<Adjustment, Malformed> {
+    let mut from = Take::new(value);
+    Ok(Adjustment {
+        at: from.millis("time")?,
+        change: take_change(&mut from)?,
+        event: from.str("event")?.to_owned(),
+        occurred_at: from.millis("time of an event")?,
+        units_before: from.u64("units")?,
+        units: from.u64("units")?,
+        restated: from.bool("restated window")?,
+        reason: from.str("reason")?.to_owned(),
+    })
+}
+
+/// The feature, the limit and the window's start that a line of the history is of.
+pub fn adjustment_key(key: &[u8]) -> Option<(NameId, NameId, Millis)> {
+    let number = |at: usize| -> Option<u32> {
+        Some(u32::from_be_bytes(key.get(at..at + 4)?.try_into().ok()?))
+    };
+    let start = i64::from_be_bytes(key.get(12..20)?.try_into().ok()?);
+    Some((NameId(number(4)?), NameId(number(8)?), Millis(start ^ i64::MIN)))
+}
+
+/// What follows the ledger in a row of the usage history: what an allocation comes from, or what the
+/// window holds since it was restated.
+pub(crate) const STOCK: u8 = 1;
+const RESTATED: u8 = 2;
+
+/// A row of the usage history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRow {
+    /// The window, as it was when it closed and as it is.
+    pub window: Restated,
+    /// Of an allocation: what its units come from.
+    pub stock: Option<Stock>,
+}
+
+/// The window of a row of the usage history.
+pub fn usage_row(value: &[u8]) -> Result<UsageRow, Malformed> {
+    let mut from = Take::new(value);
+    let closed = record::take_ledger(&mut from)?;
+    let mut row = UsageRow { window: Restated::as_closed(closed), stock: None };
+    if from.is_done() {
+        return Ok(row);
+    }
+    match from.u8("kind of a row")? {
+        STOCK => row.stock = Some(record::take_stock(&mut from)?),
+        RESTATED => {
+            (row.window.used, row.window.debt) =
+                (from.u64("restated units")?, from.u64("restated debt")?);
+        }
+        _ => return Err(Malformed { what: "kind of a row" }),
+    }
+    Ok(row)
+}

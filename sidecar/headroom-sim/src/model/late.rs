@@ -1,0 +1,484 @@
+//! Late events and corrections in the model: the book of their time is looked for among all that ever
+//! were, and its list of uses gets longer or shorter.
+
+use headroom_core::account::Zone;
+use headroom_core::catalog::{FeatureKindSpec, Policy};
+use headroom_core::decide::FeatureOp;
+use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
+use headroom_core::resolve::Origin;
+use headroom_core::window::WindowRule;
+use headroom_engine::engine::{EngineError, Wants};
+use headroom_engine::ports::Seq;
+
+use super::meter::Page;
+use super::plan::Entitled;
+use super::{
+    Account, Answer, Asked, Book, COUNT_MAX, Done, KEY_HORIZON_MS, KEY_STEP_MS, Limit, Model, Terms,
+};
+use crate::civil;
+use crate::model::sliding::length_ms;
+
+/// How far back the histories restate windows: shorter than a month, so that some are too old.
+pub const RESTATE_MS: i64 = 20 * 24 * 60 * 60 * 1000;
+
+/// What happened earlier, or is to be put right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Earlier {
+    /// Usage of another time.
+    Recorded {
+        /// Units.
+        units: u64,
+        /// When.
+        occurred_at: i64,
+    },
+    /// A correction.
+    Corrected {
+        /// The event's key.
+        event: String,
+        /// What it is to count; none withdraws it.
+        units: Option<u64>,
+        /// What it is said to count.
+        original: Option<u64>,
+    },
+}
+
+/// A request about what happened earlier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LateAsk {
+    /// The account's id.
+    pub account: String,
+    /// The feature.
+    pub feature: String,
+    /// The idempotency key.
+    pub key: String,
+    /// What is asked.
+    pub what: Earlier,
+    /// Parts that cost something.
+    pub wants: Wants,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LateRefused {
+    /// As for every write.
+    Engine(EngineError),
+    /// It cannot be restated any more.
+    TooOld,
+    /// There is no such event.
+    UnknownEvent,
+    /// The event is another.
+    Differs,
+}
+
+impl From<OpError> for LateRefused {
+    fn from(error: OpError) -> LateRefused {
+        LateRefused::Engine(error.into())
+    }
+}
+
+/// An event as it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Happened {
+    pub(crate) feature: String,
+    at: i64,
+    pub(crate) units: u64,
+    /// Limits and window starts.
+    books: Vec<(String, i64)>,
+}
+
+/// An answer that was given.
+#[derive(Debug, Clone)]
+pub(crate) struct Given {
+    feature: String,
+    what: Earlier,
+    amounts: Amounts,
+    pub(crate) seq: Option<Seq>,
+}
+
+/// A book and how it is to be changed.
+struct Entry {
+    limit: Limit,
+    book: Book,
+    /// Whether it is in memory.
+    live: bool,
+    fresh: bool,
+}
+
+impl Model {
+    /// Answers a request about what happened earlier.
+    pub fn earlier(&mut self, ask: &LateAsk, now: i64) -> Result<Answer, LateRefused> {
+        self.told.clear();
+        self.met.clear();
+        if !self.accounts.contains_key(&ask.account) {
+            if matches!(ask.what, Earlier::Corrected { .. }) {
+                return Err(LateRefused::UnknownEvent);
+            }
+            let Some(stranger) = self.stranger(now) else { return Ok(self.nobody(now)) };
+            if let Some(refusal) = &self.refusal {
+                return Err(LateRefused::Engine(refusal.clone().into()));
+            }
+            self.accounts.insert(ask.account.clone(), stranger);
+        }
+        let account = self.accounts[&ask.account].clone();
+        if self.remembers(&account, &ask.key, now) {
+            return Err(LateRefused::Engine(EngineError::KeyReused));
+        }
+        if let Some(given) = account.given.get(&ask.key) {
+            let same = match (&given.what, &ask.what) {
+                // What the event was said to count is not what is asked for.
+                (
+                    Earlier::Corrected { event: a, units: x, .. },
+                    Earlier::Corrected { event: b, units: y, .. },
+                ) => (a, x.unwrap_or(0)) == (b, y.unwrap_or(0)),
+                (a, b) => a == b,
+            };
+            if !same || given.feature != ask.feature {
+                return Err(LateRefused::Engine(EngineError::KeyReused));
+            }
+            let amounts = given.amounts;
+            let account = self.with_charges(&account, now);
+            let done = Done { amounts, ..self.stands(&account, &ask.feature, now) };
+            return Ok(self.dress(&account, done, ask.wants, true, now));
+        }
+        if let Some(refusal) = &self.refusal {
+            return Err(LateRefused::Engine(refusal.clone().into()));
+        }
+        let mut account = account;
+        self.charge_ended(&ask.account, &mut account, now);
+        self.settle(&mut account, now);
+        self.accounts.insert(ask.account.clone(), account);
+        self.say_endings(&ask.account, now);
+        let mut account = self.accounts[&ask.account].clone();
+        let amounts = match &ask.what {
+            Earlier::Recorded { units, occurred_at } => {
+                let at = (*occurred_at).min(now);
+                if at < now - RESTATE_MS {
+                    return Err(LateRefused::TooOld);
+                }
+                if self.feature(&ask.feature).is_none() {
+                    let barred = Done::refused(Verdict::Denied(Denial::UnknownFeature), None);
+                    return Ok(self.dress(&account, barred, ask.wants, false, now));
+                }
+                self.record_at(&mut account, ask, at, *units, now)?
+            }
+            Earlier::Corrected { event, units, original } => {
+                let wanted = (event.as_str(), units.unwrap_or(0), *original);
+                self.correct(&mut account, ask, wanted, now)?
+            }
+        };
+        let given =
+            Given { feature: ask.feature.clone(), what: ask.what.clone(), amounts, seq: None };
+        account.given.insert(ask.key.clone(), given);
+        let done = Done { amounts, ..self.stands(&account, &ask.feature, now) };
+        let answer = self.dress(&account, done, ask.wants, false, now);
+        self.accounts.insert(ask.account.clone(), account);
+        Ok(answer)
+    }
+
+    /// Tells where the record of an answer is.
+    pub fn note_given(&mut self, ask: &LateAsk, seq: Seq) {
+        let account = self.accounts.get_mut(&ask.account);
+        if let Some(given) = account.and_then(|account| account.given.get_mut(&ask.key)) {
+            given.seq = Some(seq);
+        }
+    }
+
+    /// Where the record of an answer is.
+    pub fn given_seq(&self, ask: &LateAsk) -> Option<Seq> {
+        self.accounts.get(&ask.account)?.given.get(&ask.key)?.seq
+    }
+
+    fn remembers(&self, account: &Account, key: &str, now: i64) -> bool {
+        account
+            .keys
+            .get(key)
+            .is_some_and(|known| now / KEY_STEP_MS <= (known.at + KEY_HORIZON_MS) / KEY_STEP_MS)
+    }
+
+    /// The limits of a feature as they stand, whatever may be asked of them.
+    fn stands(&self, account: &Account, feature: &str, now: i64) -> Done {
+        match self.counted_by(account, feature, now) {
+            Ok((limits, origin)) => {
+                let pages: Vec<Page> =
+                    limits.iter().map(|limit| self.page(account, feature, limit, now)).collect();
+                self.done(account, feature, origin, &pages, now)
+            }
+            Err(_) => Done::refused(Verdict::Allowed, Some(feature.to_owned())),
+        }
+    }
+
+    /// What counts the uses of a feature.
+    fn counted_by(
+        &self,
+        account: &Account,
+        feature: &str,
+        now: i64,
+    ) -> Result<(Vec<Limit>, Origin), OpError> {
+        match self.feature(feature).map(|known| &known.kind) {
+            Some(FeatureKindSpec::Concurrency) => return Err(OpError::SlotsAreHeld),
+            Some(FeatureKindSpec::Rate) => return Err(OpError::RateIsConsumed),
+            Some(FeatureKindSpec::Allocation { .. }) => return Err(OpError::LevelIsNow),
+            _ => {}
+        }
+        match self.entitled(account, feature, now) {
+            (Entitled::Limits(limits), origin) => Ok((limits, origin)),
+            _ => match self.bare(feature) {
+                bare if bare.is_empty() => Err(OpError::WrongFeatureKind),
+                bare => Ok((bare, Origin::None)),
+            },
+        }
+    }
+
+    fn record_at(
+        &mut self,
+        account: &mut Account,
+        ask: &LateAsk,
+        at: i64,
+        units: u64,
+        now: i64,
+    ) -> Result<Amounts, LateRefused> {
+        let feature = &ask.feature;
+        let (limits, origin) = self.counted_by(account, feature, now)?;
+        let entries: Vec<Entry> =
+            limits.iter().map(|limit| self.entry(account, feature, limit, at, now)).collect();
+        let books = entries.iter().map(|e| (e.book.limit.clone(), e.book.start)).collect();
+        let debt = self.enter(account, &ask.account, entries, (0, units), (origin, now))?;
+        let feature = feature.clone();
+        account.events.insert(ask.key.clone(), Happened { feature, at, units, books });
+        Ok(Amounts { units, debt_units: debt, ..Amounts::default() })
+    }
+
+    fn correct(
+        &mut self,
+        account: &mut Account,
+        ask: &LateAsk,
+        (event, units, original): (&str, u64, Option<u64>),
+        now: i64,
+    ) -> Result<Amounts, LateRefused> {
+        let remembered = self.remembers(account, event, now);
+        let happened = match account.events.get(event) {
+            Some(happened) => happened.clone(),
+            None if remembered => {
+                let known = &account.keys[event];
+                let counted = match &known.asked {
+                    Asked::Feature(
+                        feature,
+                        FeatureOp::Consume { units } | FeatureOp::Record { units },
+                    ) if *feature == ask.feature
+                        && Some(*units) == original
+                        && !known.synthetic =>
+                    {
+                        *units
+                    }
+                    _ => return Err(LateRefused::Differs),
+                };
+                if self.feature(&ask.feature).is_none() {
+                    return Err(LateRefused::Differs);
+                }
+                let (limits, _) = self.counted_by(account, &ask.feature, now)?;
+                let then = |limit: &Limit| {
+                    let of_limit = |b: &&Book| b.feature == ask.feature && b.limit == limit.limit;
+                    let mut books = account.books.iter().filter(of_limit);
+                    books.find(|b| b.start <= known.at && known.at < b.end)
+                };
+                let books = limits.iter().filter_map(then);
+                Happened {
+                    feature: ask.feature.clone(),
+                    at: known.at,
+                    units: counted,
+                    books: books.map(|b| (b.limit.clone(), b.start)).collect(),
+                }
+            }
+            None => return Err(LateRefused::UnknownEvent),
+        };
+        if happened.feature != ask.feature || original.is_some_and(|o| o != happened.units) {
+            return Err(LateRefused::Differs);
+        }
+        if happened.at < now - RESTATE_MS {
+            return Err(LateRefused::TooOld);
+        }
+        let (limits, origin) =
+            self.counted_by(account, &ask.feature, now).unwrap_or((Vec::new(), Origin::None));
+        let gone = |limit: &str| Limit {
+            limit: limit.to_owned(),
+            window: WindowRule::Lifetime,
+            terms: Terms {
+                included: Some(0),
+                policy: Policy::Block,
+                soft_bp: vec![],
+                more: Default::default(),
+            },
+            gone: true,
+            slots: false,
+        };
+        let entry = |(limit, start): &(String, i64)| {
+            let same =
+                |b: &&Book| b.feature == ask.feature && b.limit == *limit && b.start == *start;
+            let book = account.books.iter().find(same).expect("books stay").clone();
+            let in_force = limits.iter().find(|known| known.limit == *limit).cloned();
+            Entry {
+                limit: in_force.unwrap_or_else(|| gone(limit)),
+                live: !self.is_closed(account, &book, now),
+                book,
+                fresh: false,
+            }
+        };
+        let entries: Vec<Entry> = happened.books.iter().map(entry).collect();
+        let change = (happened.units, units);
+        self.met.insert(match units {
+            0 => "an event withdrawn",
+            _ if units > happened.units => "an event amended to more",
+            _ => "an event amended",
+        });
+        if !account.events.contains_key(event) {
+            self.met.insert("a plain write corrected");
+        }
+        let debt = self.enter(account, &ask.account, entries, change, (origin, now))?;
+        account.events.insert(event.to_owned(), Happened { units, ..happened });
+        Ok(Amounts { units, debt_units: debt, ..Amounts::default() })
+    }
+
+    /// The book that an instant of the past lies in.
+    fn entry(&self, account: &Account, feature: &str, limit: &Limit, at: i64, now: i64) -> Entry {
+        let at = if limit.window == WindowRule::Lifetime { now } else { at };
+        let mine = || {
+            let of_limit = |b: &&Book| b.feature == feature && b.limit == limit.limit;
+            account.books.iter().filter(of_limit)
+        };
+        if let Some(book) = mine().find(|b| b.start <= at && at < b.end) {
+            let live = !self.is_closed(account, book, now);
+            return Entry { limit: limit.clone(), book: book.clone(), live, fresh: false };
+        }
+        let (mut start, mut end, owed) = self.span_now(account, feature, limit, at);
+        let next = mine().map(|b| b.start).filter(|start| at < *start).min();
+        let mut live = true;
+        let mut uses = Vec::new();
+        if let Some(next) = next {
+            let zone = Zone::named(&account.zone).expect("a zone that was accepted");
+            (start, end) = civil::window(limit.window, account.anchor, zone.rules(), at);
+            let before = mine().map(|b| b.end).filter(|end| *end <= at).max();
+            start = before.map_or(start, |before| before.max(start));
+            end = end.min(next);
+            let (current, _, _) = self.span_now(account, feature, limit, now);
+            live = length_ms(limit.window).is_some_and(|ms| current < end.saturating_add(ms));
+        } else if owed.0 > 0 {
+            uses.push(owed);
+        }
+        let book = Book {
+            feature: feature.to_owned(),
+            limit: limit.limit.clone(),
+            start,
+            end,
+            owes: !uses.is_empty(),
+            uses,
+            undone: Vec::new(),
+            terms: limit.terms.clone(),
+            revision: 1,
+            said: Default::default(),
+            closed: !live,
+        };
+        Entry { limit: limit.clone(), book, live, fresh: true }
+    }
+
+    /// Lets the books count so many units in place of so many.
+    fn enter(
+        &mut self,
+        account: &mut Account,
+        id: &str,
+        entries: Vec<Entry>,
+        (from, to): (u64, u64),
+        (origin, now): (Origin, i64),
+    ) -> Result<u64, LateRefused> {
+        let more = to.saturating_sub(from);
+        let mut pages = Vec::new();
+        for entry in entries {
+            let page = self.page_of(account, entry.book.clone(), &entry.limit, entry.fresh, now);
+            let held = if entry.live { page.held() } else { entry.book.used() };
+            let later = self.owed_now(account, &page, now);
+            let most = later.map_or(held, |later| later.held().max(held));
+            if most + u128::from(more) > COUNT_MAX {
+                return Err(OpError::CounterFull.into());
+            }
+            pages.push((entry, page));
+        }
+        let mut debt = 0;
+        for (entry, page) in pages {
+            let owed = if entry.live {
+                self.enter_live(account, id, page.clone(), (from, to), (origin, now))
+            } else {
+                self.met.insert("a window restated after its close");
+                enter_closed(account, entry, (from, to))
+            };
+            debt = owed.max(debt);
+            if let Some(mut later) = self.owed_now(account, &page, now).filter(|_| owed > 0) {
+                self.carry(id, account, &mut later, owed, now);
+            }
+        }
+        Ok(u64::try_from(debt).expect("a part of the units"))
+    }
+
+    fn enter_live(
+        &mut self,
+        account: &mut Account,
+        id: &str,
+        mut page: Page,
+        (from, to): (u64, u64),
+        (origin, now): (Origin, i64),
+    ) -> u128 {
+        let mut owed = 0;
+        if to > from {
+            let previous = page.used();
+            owed = page.book_units(to - from, to - from);
+            let is_now = page.book.start <= now && now < page.book.end;
+            if origin != Origin::None && (is_now || page.slide.is_some()) {
+                self.announce_use(id, account, &mut page, previous, now);
+            }
+        } else {
+            let ceiling = page.ceiling();
+            let less = u128::from(from - to).min(page.book.used());
+            let all = page.used() - less;
+            take(&mut page.book, less, all, ceiling);
+        }
+        let key = (page.book.limit.clone(), page.book.start);
+        self.keep(account, &mut page);
+        let feature = page.book.feature;
+        self.close(account, now, |b| (b.feature == feature) && (b.limit.clone(), b.start) == key);
+        owed
+    }
+}
+
+fn enter_closed(account: &mut Account, entry: Entry, (from, to): (u64, u64)) -> u128 {
+    let mut book = entry.book;
+    let ceiling = entry.limit.terms.ceiling();
+    let mut owed = 0;
+    if to > from {
+        let units = u128::from(to - from);
+        let after = book.used() + units;
+        owed = ceiling.map_or(0, |ceiling| (after - after.min(ceiling)).min(units));
+        book.uses.push((to - from, owed));
+    } else {
+        let less = u128::from(from - to).min(book.used());
+        let all = book.used() - less;
+        take(&mut book, less, all, ceiling);
+    }
+    let same =
+        |b: &&mut Book| b.feature == book.feature && b.limit == book.limit && b.start == book.start;
+    match account.books.iter_mut().find(same) {
+        Some(known) => *known = book,
+        None => account.books.push(book),
+    }
+    owed
+}
+
+/// Takes units off a book of a limit that then counts `all`. The debt goes first, but not what is over
+/// the ceiling all the same.
+fn take(book: &mut Book, less: u128, all: u128, ceiling: Option<u128>) {
+    let over = ceiling.map_or(0, |ceiling| all - all.min(ceiling));
+    let debt = book.debt();
+    let must_stay = debt.min(over);
+    let may_go = debt - must_stay;
+    let stays = debt - may_go.min(less);
+    // There is no debt without units.
+    let stays = stays.min(book.used() - less);
+    book.undone.push((u64::try_from(less).expect("a count"), debt - stays));
+}
