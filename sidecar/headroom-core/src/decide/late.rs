@@ -255,7 +255,16 @@ fn book(
         booked.debt_units = booked.debt_units.max(debt);
         booked.bookings.push(booking);
         if let Some(to) = carried.filter(|_| debt > 0) {
+            let (feature, listed) = (to.ledger.feature, effects.len());
             meter::carry(cx, account, to, debt, effects);
+            // A window of now that is new closes the earlier ones as they were before this event; the
+            // event's own is closed already, with the event in it.
+            let mut place = 0;
+            effects.retain(|effect| {
+                place += 1;
+                let is_own = |l: &Ledger| l.is(feature, booking.limit, booking.window_start);
+                place <= listed || !matches!(effect, Effect::LedgerClosed(l) if is_own(l))
+            });
         }
     }
     Ok(booked)
