@@ -12,6 +12,7 @@ use crate::rate::Bucket;
 use crate::reservation::{Reservation, ReservationId};
 use crate::signal::Signal;
 use crate::stock::Stock;
+use crate::time::Millis;
 
 /// One change of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum Effect {
     /// A billing window of an allocation is over: this is its last state, and it is kept in the usage
     /// history. In memory the next window has taken its place.
     StockClosed(Box<Stock>),
+    /// Changes of the plan in force up to this instant have been seen, and what they end has ended.
+    PlansSeen(Millis),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

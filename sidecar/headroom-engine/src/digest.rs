@@ -117,7 +117,8 @@ fn digest_effects(
             | Effect::ReservationForgotten(_)
             | Effect::Excess(_)
             | Effect::Bucket(_)
-            | Effect::BucketForgotten(..) => {}
+            | Effect::BucketForgotten(..)
+            | Effect::PlansSeen(_) => {}
         }
     }
 }
