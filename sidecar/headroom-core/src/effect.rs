@@ -4,6 +4,7 @@
 //! carries them out, the journal keeps them, and the projection learns from them. They are absolute
 //! ("the ledger is now this"), so replaying one twice does no harm.
 
+use crate::credits::CreditsEffect;
 use crate::event::{Event, Restated};
 use crate::ledger::Ledger;
 use crate::names::NameId;
@@ -37,6 +38,8 @@ pub enum Effect {
     /// A billing window of an allocation is over: this is its last state, and it is kept in the usage
     /// history. In memory the next window has taken its place.
     StockClosed(Box<Stock>),
+    /// A pool of credits has changed. Boxed because it is rare and large.
+    Credits(Box<CreditsEffect>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

@@ -14,6 +14,7 @@
 pub mod account;
 pub mod catalog;
 mod catalog_check;
+pub mod credits;
 pub mod decide;
 pub mod decision;
 pub mod effect;

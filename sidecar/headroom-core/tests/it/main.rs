@@ -11,6 +11,7 @@ mod admission;
 mod allocations;
 mod binding;
 mod concurrency;
+mod credits;
 mod expiry;
 mod holds;
 mod late;
