@@ -60,7 +60,8 @@ pub struct Rate {
 /// held is reserved; nothing is ever used. The one limit of an allocation is called "level": what there
 /// is is used, and never resets. The one limit of a rate is called "rate": what a full bucket
 /// holds is included, what has not come back to it is used, and the window lasts from now until it is
-/// full again if nothing more is taken.
+/// full again if nothing more is taken. The one limit of a pool of credits is called "credits", and `pool`
+/// is set: what was burnt in the window is used, and that and what is left are included together.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LimitState {
     /// The limit's name in the catalog.
@@ -130,6 +131,61 @@ pub struct LimitState {
     /// and overage_cost are of that. Absent: it is no allocation.
     #[prost(int64, optional, tag = "30")]
     pub billed_units: ::core::option::Option<i64>,
+    /// What a pool of credits has beyond the counters. Absent: the limit is no pool's.
+    #[prost(message, optional, tag = "22")]
+    pub pool: ::core::option::Option<PoolState>,
+}
+/// PoolState is what a pool of credits has beyond the counters of a limit.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PoolState {
+    /// The credits feature.
+    #[prost(string, tag = "1")]
+    pub feature: ::prost::alloc::string::String,
+    /// What is left of all grants less what is owed; below 0 is owed. Holds do not change it.
+    #[prost(int64, tag = "2")]
+    pub balance_units: i64,
+    /// When units that are left next expire. Absent: none do.
+    #[prost(message, optional, tag = "3")]
+    pub next_expiry_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// How many expire then.
+    #[prost(int64, tag = "4")]
+    pub next_expiry_units: i64,
+    /// How far below 0 the balance may be drawn.
+    #[prost(int64, tag = "5")]
+    pub overdraft_units: i64,
+    /// When units next come by time alone. Absent: none are on their way.
+    #[prost(message, optional, tag = "6")]
+    pub next_units_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Deduction is what one grant paid of a charge.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Deduction {
+    /// The grant's id.
+    #[prost(string, tag = "1")]
+    pub grant: ::prost::alloc::string::String,
+    /// Credits.
+    #[prost(int64, tag = "2")]
+    pub units: i64,
+}
+/// CreditCharge is what a write took from a pool of credits. The deductions and the debt add up to the
+/// units.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreditCharge {
+    /// The credits feature.
+    #[prost(string, tag = "1")]
+    pub pool: ::prost::alloc::string::String,
+    /// Credits charged.
+    #[prost(int64, tag = "2")]
+    pub units: i64,
+    /// The grants that paid, in the order they burnt.
+    #[prost(message, repeated, tag = "3")]
+    pub deductions: ::prost::alloc::vec::Vec<Deduction>,
+    /// Credits that no grant paid: the pool owes them to the next grant.
+    #[prost(int64, tag = "4")]
+    pub debt_units: i64,
+    /// Credits that came back, because the end of a hold had charged more than was used.
+    #[prost(int64, tag = "5")]
+    pub returned_units: i64,
 }
 /// Projection says when a limit is reached if the account goes on at its average pace since the
 /// window began (a straight line). Of a sliding window, and before the first use of one that begins with
@@ -263,6 +319,10 @@ pub struct Decision {
     /// replayed answer.
     #[prost(enumeration = "Denial", tag = "18")]
     pub shadow_denial: i32,
+    /// What the write took from a pool of credits. A replayed answer carries the first one's. Absent: no pool
+    /// paid.
+    #[prost(message, optional, tag = "20")]
+    pub charge: ::core::option::Option<CreditCharge>,
 }
 /// Verdict is the one-word answer. All but DENIED mean that the request may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -341,6 +401,9 @@ pub enum Denial {
     FeaturePaused = 8,
     /// Overage has cost what the spend cap of the limit allows in this window. Tested before IN_FLIGHT.
     SpendCapReached = 9,
+    /// The pool of credits that pays has not enough. Tested after QUOTA_EXHAUSTED. retry_after is when units
+    /// next come to it by time; absent, none are on their way.
+    CreditsExhausted = 12,
 }
 impl Denial {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -361,6 +424,7 @@ impl Denial {
             Self::InFlight => "DENIAL_IN_FLIGHT",
             Self::FeaturePaused => "DENIAL_FEATURE_PAUSED",
             Self::SpendCapReached => "DENIAL_SPEND_CAP_REACHED",
+            Self::CreditsExhausted => "DENIAL_CREDITS_EXHAUSTED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -378,6 +442,7 @@ impl Denial {
             "DENIAL_IN_FLIGHT" => Some(Self::InFlight),
             "DENIAL_FEATURE_PAUSED" => Some(Self::FeaturePaused),
             "DENIAL_SPEND_CAP_REACHED" => Some(Self::SpendCapReached),
+            "DENIAL_CREDITS_EXHAUSTED" => Some(Self::CreditsExhausted),
             _ => None,
         }
     }
@@ -669,6 +734,11 @@ pub enum ErrorReason {
     /// What the disk knows of earlier events is a moment behind, as just after a start: nothing was
     /// counted, retry.
     CatchingUp = 23,
+    /// The pool has another grant of this id.
+    GrantDiffers = 24,
+    /// The pool has as many grants as are allowed, or the credits of one request would come from more grants
+    /// than one may draw from.
+    TooManyGrants = 25,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -701,6 +771,8 @@ impl ErrorReason {
             Self::EventTooOld => "ERROR_REASON_EVENT_TOO_OLD",
             Self::UnknownEvent => "ERROR_REASON_UNKNOWN_EVENT",
             Self::CatchingUp => "ERROR_REASON_CATCHING_UP",
+            Self::GrantDiffers => "ERROR_REASON_GRANT_DIFFERS",
+            Self::TooManyGrants => "ERROR_REASON_TOO_MANY_GRANTS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -730,6 +802,8 @@ impl ErrorReason {
             "ERROR_REASON_EVENT_TOO_OLD" => Some(Self::EventTooOld),
             "ERROR_REASON_UNKNOWN_EVENT" => Some(Self::UnknownEvent),
             "ERROR_REASON_CATCHING_UP" => Some(Self::CatchingUp),
+            "ERROR_REASON_GRANT_DIFFERS" => Some(Self::GrantDiffers),
+            "ERROR_REASON_TOO_MANY_GRANTS" => Some(Self::TooManyGrants),
             _ => None,
         }
     }
@@ -780,6 +854,7 @@ pub mod r#override {
         ConfigValue(::prost::alloc::string::String),
         /// For a quota: one limit. Each limit has its own override. For a concurrency: the limit
         /// "concurrent", whose included units are the most at a time. For an allocation: the limit "level".
+        /// For credits: the limit "credits", whose included units are a number.
         #[prost(message, tag = "4")]
         Limit(super::LimitOverride),
         /// For a rate.
@@ -1296,6 +1371,204 @@ pub struct ReplayDeadLettersResponse {
     #[prost(int32, tag = "1")]
     pub replaying: i32,
 }
+/// Grant is units added to a pool of credits. Grants burn in the order of priority, then of their expiry,
+/// then of their age, then of their id.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Grant {
+    /// Its id, unique in the pool: 1 to 128 bytes.
+    #[prost(string, tag = "1")]
+    pub grant: ::prost::alloc::string::String,
+    /// Where it comes from.
+    #[prost(enumeration = "GrantSource", tag = "2")]
+    pub source: i32,
+    /// How it stands.
+    #[prost(enumeration = "GrantState", tag = "3")]
+    pub state: i32,
+    /// Units it brought. Of included units the number follows the plan within the window.
+    #[prost(int64, tag = "4")]
+    pub units: i64,
+    /// Units of it that were burnt, or that paid what was owed.
+    #[prost(int64, tag = "5")]
+    pub burnt_units: i64,
+    /// Units that are left.
+    #[prost(int64, tag = "6")]
+    pub units_remaining: i64,
+    /// Lower ones burn first.
+    #[prost(int32, tag = "7")]
+    pub priority: i32,
+    /// From when on it can be drawn from, included.
+    #[prost(message, optional, tag = "8")]
+    pub starts_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when, excluded. Absent: for ever.
+    #[prost(message, optional, tag = "9")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was given.
+    #[prost(message, optional, tag = "10")]
+    pub granted_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it ended. Absent: it has not.
+    #[prost(message, optional, tag = "11")]
+    pub ended_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Units that were left at its end and are gone.
+    #[prost(int64, tag = "12")]
+    pub lost_units: i64,
+    /// Why it was taken back.
+    #[prost(string, tag = "13")]
+    pub void_reason: ::prost::alloc::string::String,
+}
+/// PutGrantRequest gives units to a pool. A pool may have 64 given grants that have not ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutGrantRequest {
+    /// The account. It must be known.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The credits feature.
+    #[prost(string, tag = "2")]
+    pub pool: ::prost::alloc::string::String,
+    /// The id of the grant, chosen by the caller so that a retry is known as one: that of the payment, say. 1
+    /// to 128 bytes.
+    #[prost(string, tag = "3")]
+    pub grant: ::prost::alloc::string::String,
+    /// Units, 1 to 2^53-1.
+    #[prost(int64, tag = "4")]
+    pub units: i64,
+    /// 0 to 255; lower ones burn first. Absent: 100, as for included units.
+    #[prost(int32, optional, tag = "5")]
+    pub priority: ::core::option::Option<i32>,
+    /// From when on it can be drawn from. Absent: at once.
+    #[prost(message, optional, tag = "6")]
+    pub starts_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Until when. Absent: for ever.
+    #[prost(message, optional, tag = "7")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// PutGrantResponse shows the grant, and the pool after it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutGrantResponse {
+    /// The grant.
+    #[prost(message, optional, tag = "1")]
+    pub grant: ::core::option::Option<Grant>,
+    /// The pool.
+    #[prost(message, optional, tag = "2")]
+    pub state: ::core::option::Option<LimitState>,
+}
+/// VoidGrantRequest takes back what is left of a grant.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoidGrantRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The credits feature.
+    #[prost(string, tag = "2")]
+    pub pool: ::prost::alloc::string::String,
+    /// The id of the grant.
+    #[prost(string, tag = "3")]
+    pub grant: ::prost::alloc::string::String,
+    /// Why, at most 256 bytes.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// VoidGrantResponse shows the grant, and the pool after it. A grant that had ended is as it ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoidGrantResponse {
+    /// The grant.
+    #[prost(message, optional, tag = "1")]
+    pub grant: ::core::option::Option<Grant>,
+    /// The pool.
+    #[prost(message, optional, tag = "2")]
+    pub state: ::core::option::Option<LimitState>,
+}
+/// ListGrantsRequest names a pool.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListGrantsRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The credits feature.
+    #[prost(string, tag = "2")]
+    pub pool: ::prost::alloc::string::String,
+}
+/// ListGrantsResponse lists grants.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListGrantsResponse {
+    /// The grants.
+    #[prost(message, repeated, tag = "1")]
+    pub grants: ::prost::alloc::vec::Vec<Grant>,
+    /// The pool.
+    #[prost(message, optional, tag = "2")]
+    pub state: ::core::option::Option<LimitState>,
+}
+/// CreditSegment is a span of a pool's history. It opens with the balance that the one before closed with,
+/// and closes with what it opened with, plus granted, rolled over, returned and forgiven, less burnt,
+/// expired and voided. A grant, its end and a new window begin a segment; burning within one clock hour is
+/// one segment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreditSegment {
+    /// When it begins.
+    #[prost(message, optional, tag = "1")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it ends, excluded. Absent: it is still open.
+    #[prost(message, optional, tag = "2")]
+    pub to: ::core::option::Option<::prost_types::Timestamp>,
+    /// The balance before it; below 0 is owed.
+    #[prost(int64, tag = "3")]
+    pub opening_units: i64,
+    /// The balance after it.
+    #[prost(int64, tag = "4")]
+    pub closing_units: i64,
+    /// Units that grants and plans brought.
+    #[prost(int64, tag = "5")]
+    pub granted_units: i64,
+    /// Units that were left of a window and granted anew.
+    #[prost(int64, tag = "6")]
+    pub rolled_over_units: i64,
+    /// Units burnt, also those that no grant paid.
+    #[prost(int64, tag = "7")]
+    pub burnt_units: i64,
+    /// Units that expired. Those that rolled over are among them.
+    #[prost(int64, tag = "8")]
+    pub expired_units: i64,
+    /// Units taken back: a grant was voided, or the plan includes fewer.
+    #[prost(int64, tag = "9")]
+    pub voided_units: i64,
+    /// Units of new grants that paid what was owed. They change no balance.
+    #[prost(int64, tag = "10")]
+    pub paid_back_units: i64,
+    /// Units that were owed and are forgiven.
+    #[prost(int64, tag = "11")]
+    pub forgiven_units: i64,
+    /// Units that came back, because the end of a hold had charged more than was used.
+    #[prost(int64, tag = "12")]
+    pub returned_units: i64,
+}
+/// ListCreditHistoryRequest asks for a page of a pool's history.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCreditHistoryRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The credits feature.
+    #[prost(string, tag = "2")]
+    pub pool: ::prost::alloc::string::String,
+    /// Only segments that begin then or later. Absent: all.
+    #[prost(message, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// At most so many, 1 to 1000. 0: 100.
+    #[prost(int32, tag = "4")]
+    pub page_size: i32,
+    /// The next_page_token of the previous page. Empty: the first page.
+    #[prost(string, tag = "5")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// ListCreditHistoryResponse lists segments, oldest first. The open one is the last of the last page.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCreditHistoryResponse {
+    /// The segments.
+    #[prost(message, repeated, tag = "1")]
+    pub segments: ::prost::alloc::vec::Vec<CreditSegment>,
+    /// Fetches the next page. Empty: this was the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
 /// AccountStatus is whether an account may use anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1325,6 +1598,88 @@ impl AccountStatus {
             "ACCOUNT_STATUS_UNSPECIFIED" => Some(Self::Unspecified),
             "ACCOUNT_STATUS_ACTIVE" => Some(Self::Active),
             "ACCOUNT_STATUS_SUSPENDED" => Some(Self::Suspended),
+            _ => None,
+        }
+    }
+}
+/// GrantSource says where a grant comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GrantSource {
+    /// Never sent.
+    Unspecified = 0,
+    /// PutGrant: a top-up, a promotion.
+    Given = 1,
+    /// The plan and the add-ons include it in this window of the pool.
+    Included = 2,
+    /// It was left of what an earlier window included.
+    RolledOver = 3,
+}
+impl GrantSource {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GRANT_SOURCE_UNSPECIFIED",
+            Self::Given => "GRANT_SOURCE_GIVEN",
+            Self::Included => "GRANT_SOURCE_INCLUDED",
+            Self::RolledOver => "GRANT_SOURCE_ROLLED_OVER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GRANT_SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "GRANT_SOURCE_GIVEN" => Some(Self::Given),
+            "GRANT_SOURCE_INCLUDED" => Some(Self::Included),
+            "GRANT_SOURCE_ROLLED_OVER" => Some(Self::RolledOver),
+            _ => None,
+        }
+    }
+}
+/// GrantState says how a grant stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GrantState {
+    /// Never sent.
+    Unspecified = 0,
+    /// Its start has not come.
+    Waiting = 1,
+    /// It can be drawn from.
+    Active = 2,
+    /// All of it was burnt.
+    UsedUp = 3,
+    /// Its time is over.
+    Expired = 4,
+    /// What was left of it was taken back.
+    Void = 5,
+}
+impl GrantState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GRANT_STATE_UNSPECIFIED",
+            Self::Waiting => "GRANT_STATE_WAITING",
+            Self::Active => "GRANT_STATE_ACTIVE",
+            Self::UsedUp => "GRANT_STATE_USED_UP",
+            Self::Expired => "GRANT_STATE_EXPIRED",
+            Self::Void => "GRANT_STATE_VOID",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GRANT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "GRANT_STATE_WAITING" => Some(Self::Waiting),
+            "GRANT_STATE_ACTIVE" => Some(Self::Active),
+            "GRANT_STATE_USED_UP" => Some(Self::UsedUp),
+            "GRANT_STATE_EXPIRED" => Some(Self::Expired),
+            "GRANT_STATE_VOID" => Some(Self::Void),
             _ => None,
         }
     }
@@ -1851,6 +2206,110 @@ pub mod admin_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// PutGrant gives units to a pool of credits. The same grant again changes nothing, so a retry is safe
+        /// under the same id; another one under that id is refused.
+        pub async fn put_grant(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutGrantRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutGrantResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/PutGrant",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "PutGrant"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// VoidGrant takes back what is left of a grant. What was burnt stays burnt.
+        pub async fn void_grant(
+            &mut self,
+            request: impl tonic::IntoRequest<super::VoidGrantRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VoidGrantResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/VoidGrant",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "VoidGrant"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListGrants lists the grants of a pool: those that have not ended in the order they burn, then the
+        /// latest 128 given ones that have ended, latest end first.
+        pub async fn list_grants(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListGrantsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGrantsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/ListGrants",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "ListGrants"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListCreditHistory lists the history of a pool as segments that follow each other without a gap.
+        pub async fn list_credit_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCreditHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCreditHistoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/ListCreditHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("headroom.v1.AdminService", "ListCreditHistory"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2002,6 +2461,40 @@ pub mod admin_service_server {
             request: tonic::Request<super::ReplayDeadLettersRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ReplayDeadLettersResponse>,
+            tonic::Status,
+        >;
+        /// PutGrant gives units to a pool of credits. The same grant again changes nothing, so a retry is safe
+        /// under the same id; another one under that id is refused.
+        async fn put_grant(
+            &self,
+            request: tonic::Request<super::PutGrantRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutGrantResponse>,
+            tonic::Status,
+        >;
+        /// VoidGrant takes back what is left of a grant. What was burnt stays burnt.
+        async fn void_grant(
+            &self,
+            request: tonic::Request<super::VoidGrantRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::VoidGrantResponse>,
+            tonic::Status,
+        >;
+        /// ListGrants lists the grants of a pool: those that have not ended in the order they burn, then the
+        /// latest 128 given ones that have ended, latest end first.
+        async fn list_grants(
+            &self,
+            request: tonic::Request<super::ListGrantsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListGrantsResponse>,
+            tonic::Status,
+        >;
+        /// ListCreditHistory lists the history of a pool as segments that follow each other without a gap.
+        async fn list_credit_history(
+            &self,
+            request: tonic::Request<super::ListCreditHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCreditHistoryResponse>,
             tonic::Status,
         >;
     }
@@ -2836,6 +3329,187 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReplayDeadLettersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/PutGrant" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutGrantSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::PutGrantRequest>
+                    for PutGrantSvc<T> {
+                        type Response = super::PutGrantResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutGrantRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::put_grant(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutGrantSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/VoidGrant" => {
+                    #[allow(non_camel_case_types)]
+                    struct VoidGrantSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::VoidGrantRequest>
+                    for VoidGrantSvc<T> {
+                        type Response = super::VoidGrantResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::VoidGrantRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::void_grant(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = VoidGrantSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/ListGrants" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListGrantsSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ListGrantsRequest>
+                    for ListGrantsSvc<T> {
+                        type Response = super::ListGrantsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListGrantsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::list_grants(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListGrantsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/ListCreditHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCreditHistorySvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ListCreditHistoryRequest>
+                    for ListCreditHistorySvc<T> {
+                        type Response = super::ListCreditHistoryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCreditHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::list_credit_history(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCreditHistorySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3753,6 +4427,8 @@ pub enum FeatureKind {
     Rate = 5,
     /// How many there are: things that come and go away again. Consume or Allocate adds, Allocate removes.
     Allocation = 6,
+    /// A pool of units that grants fill and other features draw from.
+    Credits = 7,
 }
 impl FeatureKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3768,6 +4444,7 @@ impl FeatureKind {
             Self::Concurrency => "FEATURE_KIND_CONCURRENCY",
             Self::Rate => "FEATURE_KIND_RATE",
             Self::Allocation => "FEATURE_KIND_ALLOCATION",
+            Self::Credits => "FEATURE_KIND_CREDITS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3780,6 +4457,7 @@ impl FeatureKind {
             "FEATURE_KIND_CONCURRENCY" => Some(Self::Concurrency),
             "FEATURE_KIND_RATE" => Some(Self::Rate),
             "FEATURE_KIND_ALLOCATION" => Some(Self::Allocation),
+            "FEATURE_KIND_CREDITS" => Some(Self::Credits),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! The admin client: accounts, overrides, the catalog, the clock, the sinks.
+//! The admin client: accounts, overrides, grants, the catalog, the clock, the sinks.
 //!
 //! It speaks the messages of the contract. Calls are not retried: an operator sees the error and
 //! decides.
@@ -231,6 +231,40 @@ impl AdminClient {
         let response =
             self.within_deadline(self.client.clone().replay_dead_letters(request)).await?;
         Ok(response.replaying.cast_unsigned())
+    }
+
+    /// Gives units to a pool of credits. The same grant again changes nothing.
+    pub async fn put_grant(
+        &self,
+        request: v1::PutGrantRequest,
+    ) -> Result<v1::PutGrantResponse, Error> {
+        self.within_deadline(self.client.clone().put_grant(request)).await
+    }
+
+    /// Takes back what is left of a grant.
+    pub async fn void_grant(
+        &self,
+        request: v1::VoidGrantRequest,
+    ) -> Result<v1::VoidGrantResponse, Error> {
+        self.within_deadline(self.client.clone().void_grant(request)).await
+    }
+
+    /// Lists the grants of a pool.
+    pub async fn list_grants(
+        &self,
+        account_id: impl Into<String>,
+        pool: impl Into<String>,
+    ) -> Result<v1::ListGrantsResponse, Error> {
+        let request = v1::ListGrantsRequest { account: account_id.into(), pool: pool.into() };
+        self.within_deadline(self.client.clone().list_grants(request)).await
+    }
+
+    /// Lists the history of a pool, a page at a time.
+    pub async fn list_credit_history(
+        &self,
+        request: v1::ListCreditHistoryRequest,
+    ) -> Result<v1::ListCreditHistoryResponse, Error> {
+        self.within_deadline(self.client.clone().list_credit_history(request)).await
     }
 
     async fn move_clock(&self, to: v1::set_clock_request::To) -> Result<SystemTime, Error> {

@@ -51,6 +51,23 @@ pub struct Decision {
     pub prompt: Option<Prompt>,
     /// The projection of the binding limit, when asked for.
     pub projection: Option<Projection>,
+    /// What the write took from a pool of credits. Absent: no pool paid.
+    pub charge: Option<CreditCharge>,
+}
+
+/// What a write took from a pool of credits: the deductions and the debt add up to the units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreditCharge {
+    /// The credits feature.
+    pub pool: String,
+    /// Credits charged.
+    pub units: u64,
+    /// The ids of the grants that paid, in the order they burnt, and what each paid.
+    pub deductions: Vec<(String, u64)>,
+    /// Credits that no grant paid: the pool owes them.
+    pub debt_units: u64,
+    /// Credits that came back, because the end of a hold had charged more than was used.
+    pub returned_units: u64,
 }
 
 /// One limit of a feature as it stands after the request.
@@ -95,13 +112,34 @@ pub struct LimitState {
     pub overage_cost: Option<OverageCost>,
     /// Of an allocation: what its billing window comes to so far. Absent: it is no allocation.
     pub billed_units: Option<u64>,
+    /// What a pool of credits has beyond the counters. Absent: the limit is no pool's.
+    pub pool: Option<PoolState>,
+}
+
+/// What a pool of credits has beyond the counters of a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolState {
+    /// The credits feature.
+    pub feature: String,
+    /// What is left less what is owed; below 0 is owed.
+    pub balance_units: i64,
+    /// When units that are left next expire, and how many then.
+    pub next_expiry: Option<(SystemTime, u64)>,
+    /// How far below 0 the balance may be drawn.
+    pub overdraft_units: u64,
+    /// When units next come by time alone.
+    pub next_units_at: Option<SystemTime>,
 }
 
 impl LimitState {
-    /// When units next come free by time alone: at the end of the window, or when the oldest leave a
-    /// sliding one. `None`: never, or there is nothing to come free.
+    /// When units next come free by time alone: at the end of the window, when the oldest leave a
+    /// sliding one, or when they come to a pool of credits. `None`: never, or there is nothing to come free.
     pub fn frees_at(&self) -> Option<SystemTime> {
-        if self.sliding { self.oldest_units_leave_at } else { self.window_end }
+        match &self.pool {
+            Some(pool) => pool.next_units_at,
+            None if self.sliding => self.oldest_units_leave_at,
+            None => self.window_end,
+        }
     }
 }
 

@@ -96,6 +96,8 @@ impl Error {
                 }
                 ErrorReason::InvalidField
                 | ErrorReason::IdempotencyKeyReused
+                | ErrorReason::GrantDiffers
+                | ErrorReason::TooManyGrants
                 | ErrorReason::UnknownReservation
                 | ErrorReason::ReservationClosed
                 | ErrorReason::WrongFeatureKind

@@ -54,10 +54,10 @@ mod stream;
 
 pub use admin::{AdminBuilder, AdminClient};
 pub use answer::{
-    Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, Decision,
-    Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState, Offer,
-    Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released, Reservation, Reserved,
-    RuleResult, UsagePage, UsageWindow,
+    Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
+    Decision, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState,
+    Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded, Released,
+    Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
 };
 pub use call::{Call, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};

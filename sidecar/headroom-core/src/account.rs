@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::catalog::ROLLOUT_ALL_BP;
 use crate::change;
+use crate::credits::{self, Pool};
 use crate::effect::{Effect, Effects};
 use crate::fingerprint::fnv1a;
 use crate::ledger::Ledger;
@@ -294,6 +295,8 @@ struct Rare {
     // The stocks of its allocations, one per (feature, limit): no more than there are allocations in
     // all catalogs so far.
     stocks: Vec<Stock>,
+    // Its pools of credits, one per feature.
+    pools: Vec<Pool>,
 }
 
 impl Account {
@@ -342,7 +345,18 @@ impl Account {
         let Some(rare) = &self.rare else { return Millis::FOREVER };
         let notices = rare.excesses.iter().map(|excess| excess.notice_at);
         let notices = notices.chain(rare.stocks.iter().map(Stock::next_event_at));
+        let notices = notices.chain(rare.pools.iter().map(Pool::next_event_at));
         notices.fold(rare.reservations.next_charge_at(), Millis::min)
+    }
+
+    /// Its pools of credits, as they were left.
+    pub fn pools(&self) -> &[Pool] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.pools)
+    }
+
+    /// Its pool of a credits feature, as it was left.
+    pub fn pool(&self, feature: NameId) -> Option<&Pool> {
+        self.pools().iter().find(|pool| pool.head.feature == feature)
     }
 
     /// The stocks of its allocations, as they were last written.
@@ -371,7 +385,8 @@ impl Account {
         let excesses = self.excesses().iter().map(|e| Effect::Excess(Box::new(e.clone())));
         let buckets = self.buckets().iter().map(|bucket| Effect::Bucket(*bucket));
         let stocks = self.stocks().iter().map(|stock| Effect::Stock(Box::new(*stock)));
-        excesses.chain(buckets).chain(stocks).collect()
+        let pools = credits::further(self.pools());
+        excesses.chain(buckets).chain(stocks).chain(pools).collect()
     }
 
     /// When a request that read the clock at `now` is decided: not before the account was known, nor
@@ -406,7 +421,8 @@ impl Account {
     }
 
     /// Whether a hold has ended, or one can be forgotten, or a grace is about to end, or the billing
-    /// window of an allocation is over, so that [`crate::decide::settle`] or [`crate::policy::settle_excesses`] has something to do.
+    /// window of an allocation is over, or time has changed a pool of credits, so that
+    /// [`crate::decide::settle`] or [`crate::policy::settle_excesses`] has something to do.
     pub fn is_due(&self, now: Millis) -> bool {
         self.rare
             .as_ref()
@@ -474,6 +490,9 @@ impl Account {
                     extra.seen_at = *at;
                 }
             }
+            Effect::Credits(change) => {
+                credits::apply(&mut self.rare.get_or_insert_default().pools, change);
+            }
             Effect::StockClosed(_) | Effect::Signal(_) | Effect::Restated(_) | Effect::Event(_) => {
             }
         }
@@ -490,6 +509,7 @@ impl Account {
                 excesses: rare.excesses.clone(),
                 buckets: Vec::new(),
                 stocks: rare.stocks.clone(),
+                pools: rare.pools.clone(),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

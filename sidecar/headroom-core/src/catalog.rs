@@ -9,6 +9,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use crate::change;
+use crate::credits::{CreditPrice, PoolTerms};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::migrate::Migration;
@@ -29,6 +30,8 @@ pub const RATE_LIMIT: &str = "rate";
 
 /// The name of the one limit of an allocation feature. No limit of a quota may have it.
 pub const LEVEL_LIMIT: &str = "level";
+/// The name of the one limit of a credits feature. No limit of a quota may have it.
+pub const CREDITS_LIMIT: &str = "credits";
 
 /// What happens when the included units of a limit are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +85,13 @@ pub enum FeatureKindSpec {
         billed_by: BilledBy,
         /// The window it is measured over: only [`WindowRule::Billing`].
         window: WindowRule,
+    },
+    /// A pool of units that grants fill and other features draw from.
+    Credits {
+        /// How the windows lie that units are included for.
+        window: WindowRule,
+        /// What features cost: a quota's name and its price.
+        rate_card: Vec<(String, CreditPrice)>,
     },
 }
 
@@ -167,6 +177,18 @@ pub enum EntitlementSpec {
     Quota {
         /// At least one limit.
         limits: Vec<PlanLimitSpec>,
+    },
+    /// For a quota that a pool of credits pays.
+    PaidQuota {
+        /// Limits besides. None: all limits of the feature count, and are unlimited.
+        limits: Vec<PlanLimitSpec>,
+        /// The credits feature that pays.
+        paid_by: String,
+    },
+    /// For a pool of credits.
+    Credits {
+        /// What the plan says of it.
+        terms: PoolTerms,
     },
     /// For a concurrency.
     Concurrency {
@@ -499,6 +521,11 @@ pub enum Entitlement {
         /// At least one limit, in the plan's order.
         limits: Vec<PlanLimit>,
     },
+    /// A pool of credits.
+    Credits {
+        /// What the plan says of it.
+        terms: PoolTerms,
+    },
     /// A concurrency.
     Concurrency {
         /// Its one limit.
@@ -545,6 +572,13 @@ pub enum FeatureKind {
         /// How it is measured.
         rule: StockRule,
     },
+    /// A pool of units.
+    Credits {
+        /// The name of its one limit, [`CREDITS_LIMIT`].
+        limit: NameId,
+        /// How the windows lie that units are included for.
+        window: WindowRule,
+    },
 }
 
 impl FeatureKind {
@@ -557,6 +591,7 @@ impl FeatureKind {
             FeatureKind::Concurrency { .. } => "concurrency",
             FeatureKind::Rate { .. } => "rate",
             FeatureKind::Allocation { .. } => "allocation",
+            FeatureKind::Credits { .. } => "credits",
         }
     }
 
@@ -586,6 +621,8 @@ pub struct Feature {
     pub offering: Offering,
     /// Whether it is only watched: what would be refused is reported, and allowed.
     pub shadow: bool,
+    /// What it costs in each pool whose rate card has it, in the order written.
+    pub credit_prices: Vec<(FeatureIx, CreditPrice)>,
 }
 
 /// A plan, checked.
@@ -603,6 +640,8 @@ pub struct Plan {
     pub price: Option<Price>,
     // Invariant: one place per feature of the catalog, of the feature's kind.
     entitlements: Vec<Option<Entitlement>>,
+    // The quotas that a pool of credits pays, and the pool.
+    payers: Vec<(FeatureIx, FeatureIx)>,
 }
 
 impl Plan {
@@ -614,6 +653,11 @@ impl Plan {
     /// What the plan says about a feature of its catalog.
     pub fn entitlement(&self, feature: FeatureIx) -> Option<&Entitlement> {
         self.entitlements.get(feature.0)?.as_ref()
+    }
+
+    /// The pool of credits that pays for a quota of its catalog.
+    pub fn payer(&self, feature: FeatureIx) -> Option<FeatureIx> {
+        self.payers.iter().find(|(paid, _)| *paid == feature).map(|(_, pool)| *pool)
     }
 }
 
@@ -662,6 +706,8 @@ pub struct Catalog {
     concurrent_limit: Option<NameId>,
     // Tells the ledgers of levels, alike.
     level_limit: Option<NameId>,
+    // The credits features.
+    pools: Vec<FeatureIx>,
 }
 
 impl Catalog {
@@ -779,6 +825,11 @@ impl Catalog {
         self.level_limit
     }
 
+    /// The credits features, in the order written.
+    pub fn pools(&self) -> &[FeatureIx] {
+        &self.pools
+    }
+
     /// The plan of accounts nobody told us about.
     pub fn default_plan(&self) -> Option<PlanIx> {
         self.default_plan
@@ -787,13 +838,24 @@ impl Catalog {
 
 /// Every name is known here: the check came first.
 fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
-    let features: Vec<Feature> =
+    let prices = credit_prices(&spec.features);
+    let mut features: Vec<Feature> =
         spec.features.into_iter().map(|f| number_feature(f, names)).collect();
+    for (paid, pool, price) in prices {
+        features[paid.0].credit_prices.push((pool, price));
+    }
+    let is_pool = |f: &Feature| matches!(f.kind, FeatureKind::Credits { .. });
+    let pools = (0..features.len()).filter(|ix| is_pool(&features[*ix])).map(FeatureIx).collect();
     let feature_ix = |name: &str| features.iter().position(|f| &*f.feature == name);
     let number_plan = |plan: PlanSpec, names: &mut Names| {
         let mut entitlements = vec![None; features.len()];
+        let mut payers = Vec::new();
         for (name, entitlement) in plan.entitlements {
             let ix = feature_ix(&name).expect("the check found every feature");
+            if let EntitlementSpec::PaidQuota { paid_by, .. } = &entitlement {
+                let pool = feature_ix(paid_by).expect("the check found every pool");
+                payers.push((FeatureIx(ix), FeatureIx(pool)));
+            }
             entitlements[ix] = Some(number_entitlement(entitlement, &features[ix], names));
         }
         Plan {
@@ -803,6 +865,7 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
             name: plan.name.into(),
             price: plan.price,
             entitlements,
+            payers,
         }
     };
     let plans: Vec<Plan> = spec.plans.into_iter().map(|plan| number_plan(plan, names)).collect();
@@ -861,7 +924,22 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
         minds_changes,
         concurrent_limit: names.get(CONCURRENT_LIMIT),
         level_limit: names.get(LEVEL_LIMIT),
+        pools,
     }
+}
+
+/// What features cost in pools: the feature, the pool, the price.
+fn credit_prices(features: &[FeatureSpec]) -> Vec<(FeatureIx, FeatureIx, CreditPrice)> {
+    let mut prices = Vec::new();
+    for (pool, spec) in features.iter().enumerate() {
+        let FeatureKindSpec::Credits { rate_card, .. } = &spec.kind else { continue };
+        for (name, price) in rate_card {
+            let paid = features.iter().position(|feature| feature.feature == *name);
+            let paid = paid.expect("the check found every feature");
+            prices.push((FeatureIx(paid), FeatureIx(pool), *price));
+        }
+    }
+    prices
 }
 
 fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
@@ -882,6 +960,9 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
             let rule = StockRule { billed_by, months };
             FeatureKind::Allocation { limit: names.intern(LEVEL_LIMIT), rule }
         }
+        FeatureKindSpec::Credits { window, .. } => {
+            FeatureKind::Credits { limit: names.intern(CREDITS_LIMIT), window }
+        }
     };
     Feature {
         id: names.intern(&spec.feature),
@@ -892,6 +973,7 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
         kind,
         offering: spec.offering,
         shadow: spec.shadow,
+        credit_prices: Vec::new(),
     }
 }
 
@@ -901,7 +983,20 @@ fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Name
         EntitlementSpec::Config { value_json } => {
             Entitlement::Config { value_json: value_json.into() }
         }
-        EntitlementSpec::Quota { limits } => {
+        EntitlementSpec::PaidQuota { limits, .. } if limits.is_empty() => {
+            let FeatureKind::Quota { limits: shapes } = &feature.kind else {
+                unreachable!("the check compared the kinds");
+            };
+            let counts = |(limit, window): &(NameId, WindowRule)| {
+                PlanLimit::new(*limit, *window, None, Vec::new(), Policy::Unlimited)
+            };
+            Entitlement::Quota { limits: shapes.iter().map(counts).collect() }
+        }
+        EntitlementSpec::Credits { mut terms } => {
+            terms.soft_limits_bp.sort_unstable();
+            Entitlement::Credits { terms }
+        }
+        EntitlementSpec::Quota { limits } | EntitlementSpec::PaidQuota { limits, .. } => {
             let FeatureKind::Quota { limits: shapes } = &feature.kind else {
                 unreachable!("the check compared the kinds");
             };

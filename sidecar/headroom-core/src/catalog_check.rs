@@ -4,6 +4,7 @@
 //! something stands is not known here: a problem carries the path of keys, and the reader of the
 //! file turns it into a line. Templates are checked by whoever renders them.
 
+mod credits;
 mod levels;
 mod meters;
 mod migrations;
@@ -56,6 +57,7 @@ pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
     if let Some(plan) = &spec.default_plan {
         check_plan_name(&mut report, &["default_plan"], plan, &names);
     }
+    credits::check_payers(&mut report, spec, &names);
     prompts::check_prompts(&mut report, &spec.prompts, &names);
     migrations::check_migrations(&mut report, spec, &names);
     report.problems
@@ -165,8 +167,10 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
                 format_args!("the roll-out is {}, it must be 0% to 100%", Percent(rollout_bp)),
             );
         }
-        let has_meter =
-            matches!(feature.kind, FeatureKindSpec::Concurrency | FeatureKindSpec::Rate);
+        let has_meter = matches!(
+            feature.kind,
+            FeatureKindSpec::Concurrency | FeatureKindSpec::Rate | FeatureKindSpec::Credits { .. }
+        );
         if feature.shadow && has_meter {
             report.say(
                 &[&path[..], &["shadow"]].concat(),
@@ -177,6 +181,9 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
             FeatureKindSpec::Quota { limits } => check_limits(report, &feature.feature, limits),
             FeatureKindSpec::Allocation { window, .. } => {
                 levels::check_window(report, &path, *window);
+            }
+            FeatureKindSpec::Credits { window, .. } => {
+                credits::check_pool(report, &feature.feature, *window);
             }
             FeatureKindSpec::Switch
             | FeatureKindSpec::Config
@@ -200,19 +207,23 @@ fn check_limits(report: &mut Report, feature: &str, limits: &[LimitSpec]) {
             report.say(&path, format_args!("limit `{}` is defined twice", limit.limit));
         }
         meters::check_limit_name(report, &path, &limit.limit);
-        match limit.window {
-            WindowRule::Billing { months } if !(1..=BILLING_MONTHS_MAX).contains(&months) => report
-                .say(
-                    &[&path[..], &["window"]].concat(),
-                    format_args!(
-                        "the window is {months} months long, it must be 1 to {BILLING_MONTHS_MAX}"
-                    ),
+        check_window(report, &[&path[..], &["window"]].concat(), limit.window);
+    }
+}
+
+fn check_window(report: &mut Report, path: &[&str], window: WindowRule) {
+    match window {
+        WindowRule::Billing { months } if !(1..=BILLING_MONTHS_MAX).contains(&months) => report
+            .say(
+                path,
+                format_args!(
+                    "the window is {months} months long, it must be 1 to {BILLING_MONTHS_MAX}"
                 ),
-            WindowRule::Fixed(every) | WindowRule::FirstUse(every) | WindowRule::Sliding(every) => {
-                check_every(report, &[&path[..], &["window"]].concat(), limit.window, every);
-            }
-            WindowRule::Billing { .. } | WindowRule::Calendar(_) | WindowRule::Lifetime => {}
+            ),
+        WindowRule::Fixed(every) | WindowRule::FirstUse(every) | WindowRule::Sliding(every) => {
+            check_every(report, path, window, every);
         }
+        WindowRule::Billing { .. } | WindowRule::Calendar(_) | WindowRule::Lifetime => {}
     }
 }
 
@@ -300,8 +311,15 @@ fn check_entitlement(
         (FeatureKindSpec::Config, EntitlementSpec::Config { value_json }) => {
             report.people_text(path, value_json, TEXT_BYTES_MAX);
         }
-        (FeatureKindSpec::Quota { limits: known }, EntitlementSpec::Quota { limits }) => {
-            if limits.is_empty() {
+        (FeatureKindSpec::Credits { window, .. }, EntitlementSpec::Credits { terms }) => {
+            credits::check_terms(report, path, terms, *window);
+        }
+        (
+            FeatureKindSpec::Quota { limits: known },
+            EntitlementSpec::Quota { limits } | EntitlementSpec::PaidQuota { limits, .. },
+        ) => {
+            let is_paid = matches!(entitlement, EntitlementSpec::PaidQuota { .. });
+            if limits.is_empty() && !is_paid {
                 let message =
                     format!("the {what} gives no limit of this quota, it needs at least one");
                 report.say(path, message);
@@ -345,7 +363,8 @@ fn check_entitlement(
             | FeatureKindSpec::Quota { .. }
             | FeatureKindSpec::Concurrency
             | FeatureKindSpec::Rate
-            | FeatureKindSpec::Allocation { .. },
+            | FeatureKindSpec::Allocation { .. }
+            | FeatureKindSpec::Credits { .. },
             _,
         ) => {
             let feature_kind = with_article(kind_word(&feature.kind));
@@ -374,6 +393,7 @@ fn kind_word(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Concurrency => "concurrency",
         FeatureKindSpec::Rate => "rate",
         FeatureKindSpec::Allocation { .. } => "allocation",
+        FeatureKindSpec::Credits { .. } => "credits",
     }
 }
 
@@ -381,7 +401,8 @@ fn entitlement_word(entitlement: &EntitlementSpec) -> &'static str {
     match entitlement {
         EntitlementSpec::Switch { .. } => "switch",
         EntitlementSpec::Config { .. } => "config",
-        EntitlementSpec::Quota { .. } => "quota",
+        EntitlementSpec::Quota { .. } | EntitlementSpec::PaidQuota { .. } => "quota",
+        EntitlementSpec::Credits { .. } => "credits",
         EntitlementSpec::Concurrency { .. } => "concurrency",
         EntitlementSpec::Rate { .. } => "rate",
         EntitlementSpec::Allocation { .. } => "allocation",

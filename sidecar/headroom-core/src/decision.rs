@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::catalog::{PlanLimit, Policy};
+use crate::credits::{Charge, PoolState};
 use crate::ledger::Ledger;
 use crate::names::NameId;
 use crate::policy::{self, Beyond, Room};
@@ -33,6 +34,8 @@ pub enum Denial {
     ConcurrencyFull,
     /// The included units (and grace) are used up.
     QuotaExhausted,
+    /// The pool that pays has not enough credits.
+    CreditsExhausted,
     /// Overage has cost what the spend cap allows.
     SpendCapReached,
     /// Enough units are left, but reservations hold them.
@@ -88,7 +91,7 @@ pub struct LimitState {
     pub passed_bp: SmallVec<[u32; 4]>,
     /// How the ledger's window is to be read.
     pub phase: WindowPhase,
-    /// What few limits have: grace by time, a price of overage, a window that slides. Boxed because
+    /// What few limits have: grace by time, a price of overage, a window that slides, a pool. Boxed because
     /// every answer is moved from hand to hand.
     pub beyond: Option<Box<Beyond>>,
 }
@@ -127,6 +130,9 @@ impl LimitState {
     /// When units next come free by time alone: at the end of the window, or when the oldest units
     /// leave a sliding one. [`Millis::FOREVER`]: never, or there is nothing to come free.
     pub fn frees_at(&self) -> Millis {
+        if let Some(pool) = self.pool() {
+            return pool.fills_at.unwrap_or(Millis::FOREVER);
+        }
         match (self.phase, &self.beyond) {
             (WindowPhase::Open, _) => self.ledger.window.end(),
             (WindowPhase::Sliding, Some(beyond)) => {
@@ -174,6 +180,11 @@ impl LimitState {
     /// What the billing window of an allocation comes to so far. `None`: it is no allocation.
     pub fn billed_units(&self) -> Option<u64> {
         self.beyond.as_ref()?.billed_units
+    }
+
+    /// What a pool of credits has beyond the counters. `None`: it is no pool.
+    pub fn pool(&self) -> Option<&PoolState> {
+        self.beyond.as_ref()?.pool.as_deref()
     }
 
     /// When the grace that has begun ends by time.
@@ -226,6 +237,21 @@ pub struct Decision {
     pub shadow: Option<Denial>,
 }
 
+impl Decision {
+    /// What the write took from a pool of credits.
+    pub fn charge(&self) -> Option<&Charge> {
+        self.binding.as_ref()?.beyond.as_ref()?.charge.as_deref()
+    }
+
+    /// Notes what the write took from a pool of credits. It hangs on the binding limit, so that answers
+    /// of all other features are not larger for it.
+    pub fn set_charge(&mut self, charge: Charge) {
+        if let Some(binding) = &mut self.binding {
+            binding.beyond.get_or_insert_default().charge = Some(Box::new(charge));
+        }
+    }
+}
+
 /// What an operation did besides deciding. Zero or `None` where the operation has no such thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Amounts {
@@ -265,6 +291,19 @@ pub enum OpError {
     /// The slots of a concurrency are held, not used up.
     #[error("the feature is a concurrency, its slots are held: reserve, extend and release them")]
     SlotsAreHeld,
+    /// Credits are paid as they come.
+    #[error("credits pay for the feature: its usage counts when it comes, and a grant corrects it")]
+    PaidByCredits,
+    /// The credits are in more grants than one request may draw from.
+    #[error(
+        "the credits would come from {grants} grants, the most of one request is {max}: split it"
+    )]
+    TooManyGrants {
+        /// How many there would be.
+        grants: usize,
+        /// The bound.
+        max: usize,
+    },
     /// The units of a rate are taken at once.
     #[error("the feature is a rate, its units are taken at once or not at all: consume them")]
     RateIsConsumed,

@@ -4,6 +4,7 @@
 //! carries them out, the journal keeps them, and the projection learns from them. They are absolute
 //! ("the ledger is now this"), so replaying one twice does no harm.
 
+use crate::credits::CreditsEffect;
 use crate::event::{Event, Restated};
 use crate::ledger::Ledger;
 use crate::names::NameId;
@@ -40,6 +41,8 @@ pub enum Effect {
     StockClosed(Box<Stock>),
     /// Changes of the plan in force up to this instant have been seen, and what they end has ended.
     PlansSeen(Millis),
+    /// A pool of credits has changed. Boxed because it is rare and large.
+    Credits(Box<CreditsEffect>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

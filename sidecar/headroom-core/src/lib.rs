@@ -16,6 +16,7 @@ pub mod account;
 pub mod catalog;
 mod catalog_check;
 pub mod change;
+pub mod credits;
 pub mod decide;
 pub mod decision;
 pub mod effect;

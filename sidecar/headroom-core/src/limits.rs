@@ -46,6 +46,29 @@ pub const GRACE_TIMES_MAX: usize = 12;
 /// forgiven.
 pub const CARRY_WINDOWS_MAX: usize = 100;
 
+/// Given grants of one pool of one account that have not ended. The next one is refused.
+pub const GRANTS_MAX: usize = 64;
+
+/// Given grants of one pool remembered after their end. When full, the oldest is forgotten: its id could
+/// then be used again.
+pub const ENDED_GRANTS_MAX: usize = 128;
+
+/// Grants that one `Consume` may draw from. One that would need more is an error, and can be split; what
+/// happened already, as a `Record` or a `Commit`, draws from as many as there are.
+pub const GRANTS_PER_REQUEST_MAX: usize = 16;
+
+/// Windows without any look at a pool that it is followed through. One that slept longer goes on with the
+/// window of now, with what was left of the last one followed.
+pub const POOL_WINDOWS_MAX: usize = 1_000;
+
+/// Features that the rate card of one pool prices. More are refused by the catalog check.
+pub const RATE_CARD_MAX: usize = 1_000;
+
+/// Longest id of a grant, and longest reason for taking one back, in bytes.
+pub const GRANT_ID_BYTES_MAX: usize = 128;
+/// See [`GRANT_ID_BYTES_MAX`].
+pub const GRANT_REASON_BYTES_MAX: usize = 256;
+
 /// Overrides of one account. The next one is refused.
 pub const OVERRIDES_MAX: usize = 256;
 

@@ -270,9 +270,12 @@ fn counted(
         held.feature == feature
             && held.state == ReservationState::Open
             && now < held.expires_at
-            && held.ledgers.iter().any(|(limit, _)| is_of(*limit))
+            && (limit.is_none() || held.ledgers.iter().any(|(limit, _)| is_of(*limit)))
     });
-    let (ledgers, reservations) = (live.count() as u64, open.count() as u64);
+    // A pool of credits counts in itself.
+    let pool = account.pool(feature).filter(|pool| limit.is_none() && pool.balance() != 0);
+    let ledgers = live.count() as u64 + u64::from(pool.is_some());
+    let reservations = open.count() as u64;
     let accounts = u64::from(ledgers + reservations > 0);
     Touched { accounts, ledgers, reservations }
 }

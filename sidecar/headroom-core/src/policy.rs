@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::catalog::{PlanLimit, Policy};
 use crate::change::OnChange;
+use crate::credits::{Charge, PoolState};
 use crate::decide::Context;
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -354,7 +355,7 @@ pub(crate) fn over(limit: &PlanLimit, debt: u64) -> u64 {
     limit.ceiling_units().map_or(0, |ceiling| debt.saturating_sub(ceiling))
 }
 
-/// What an answer shows of a limit beyond the counters: of its grace, its overage, its sliding.
+/// What an answer shows of a limit beyond the counters: of its grace, its overage, its sliding, its pool.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Beyond {
     /// When the grace that has begun ends by time. `None`: it has not begun, or ends with the window.
@@ -365,6 +366,10 @@ pub struct Beyond {
     pub oldest_leave_at: Option<Millis>,
     /// What the billing window of an allocation comes to so far. `None`: it is no allocation.
     pub billed_units: Option<u64>,
+    /// The balance of a pool of credits. `None`: it is no pool.
+    pub pool: Option<Box<PoolState>>,
+    /// What the write took from a pool of credits.
+    pub charge: Option<Box<Charge>>,
 }
 
 /// What an answer shows of a limit. `None` for limits without terms.

@@ -26,6 +26,7 @@ pub fn scenario(decision: &Decision) -> Option<(Scenario, Severity)> {
         Verdict::Overage
         | Verdict::Denied(
             Denial::QuotaExhausted
+            | Denial::CreditsExhausted
             | Denial::SpendCapReached
             | Denial::RateLimited
             | Denial::ConcurrencyFull,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use smallvec::SmallVec;
 
+use crate::credits::CreditHold;
 use crate::limits;
 use crate::names::NameId;
 use crate::time::Millis;
@@ -51,6 +52,8 @@ pub struct ReservationExtra {
     pub booked_units: u64,
     /// Units that its end has charged, less what commits have accounted for since.
     pub charged_units: u64,
+    /// The credits that it holds in a pool, besides or instead of the units of limits.
+    pub credits: Option<CreditHold>,
 }
 
 /// Units set aside.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::account::{Account, OverrideValue, Profile};
 use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Merge, PlanLimit, Policy};
 use crate::change::{self, OnChange};
+use crate::credits::{CreditPrice, PoolTerms};
 use crate::fingerprint::fnv1a;
 use crate::limits::UNITS_MAX;
 use crate::names::NameId;
@@ -55,6 +56,8 @@ pub enum Resolved<'a> {
     Limits(ResolvedLimits<'a>),
     /// A rate. `None`: unlimited.
     Rate(Option<Rate>),
+    /// A pool of credits. Boxed because it is rare and large.
+    Pool(Box<PoolTerms>),
 }
 
 /// Where an entitlement comes from.
@@ -119,6 +122,7 @@ fn from_plan(planned: Option<&Entitlement>, origin: Origin) -> (Resolved<'_>, Or
             (Resolved::Limits(ResolvedLimits::Planned(limits)), origin)
         }
         Some(Entitlement::Rate { rate }) => (Resolved::Rate(*rate), origin),
+        Some(Entitlement::Credits { terms }) => (Resolved::Pool(Box::new(terms.clone())), origin),
     }
 }
 
@@ -252,6 +256,29 @@ fn merge<'a>(
                 (Resolved::Limits(ResolvedLimits::Changed(limits)), origin)
             }
         }
+        FeatureKind::Credits { limit, .. } => {
+            let mut best = match planned {
+                Some(Entitlement::Credits { terms }) => Some((terms.clone(), plan_origin)),
+                _ => None,
+            };
+            for (given, quantity) in addons {
+                let Entitlement::Credits { terms: more } = given else { continue };
+                best = Some((add_pool(best, more, quantity, shape.offering.merge), Origin::AddOn));
+            }
+            for value in overrides {
+                let OverrideValue::Limit { limit: of, included_units: Some(units) } = value else {
+                    continue;
+                };
+                if of == limit {
+                    let known = best.take().map(|(terms, _)| terms).unwrap_or_default();
+                    best = Some((PoolTerms { included_units: *units, ..known }, Origin::Override));
+                }
+            }
+            match best {
+                Some((terms, origin)) => (Resolved::Pool(Box::new(terms)), origin),
+                None => (Resolved::NotInPlan, Origin::None),
+            }
+        }
         FeatureKind::Rate { .. } => {
             let overridden = overrides.find_map(|value| match value {
                 OverrideValue::Rate { rate } => Some(*rate),
@@ -298,6 +325,44 @@ fn add_limit(limits: &mut Vec<PlanLimit>, more: &PlanLimit, quantity: u32, merge
         (None, _, _) | (_, None, _) => None,
     };
     *known = known.with_included(together);
+}
+
+/// A pool with what add-ons include of it besides. Everything but the included units is the word of what
+/// was there first.
+fn add_pool(
+    known: Option<(PoolTerms, Origin)>,
+    more: &PoolTerms,
+    quantity: u32,
+    merge: Merge,
+) -> PoolTerms {
+    let bought = more.included_units.saturating_mul(u64::from(quantity)).min(UNITS_MAX);
+    let Some((known, _)) = known else {
+        return PoolTerms { included_units: bought, ..more.clone() };
+    };
+    let included_units = match merge {
+        Merge::Sum => known.included_units.saturating_add(bought).min(UNITS_MAX),
+        Merge::MostGenerous => known.included_units.max(bought),
+    };
+    PoolTerms { included_units, ..known }
+}
+
+/// The pool of credits that pays for a quota of an account, and what it costs there. The plan decides,
+/// where it has the quota, and else the first add-on that has it.
+pub fn payer(
+    catalog: &Catalog,
+    profile: &Profile,
+    feature: FeatureIx,
+    at: Millis,
+) -> Option<(FeatureIx, CreditPrice)> {
+    let prices = &catalog.feature(feature).credit_prices;
+    if prices.is_empty() {
+        return None;
+    }
+    let planned = catalog.plan_of(profile.plan_at(at).0).map(|plan| catalog.plan(plan));
+    let bought = profile.addons().iter().filter_map(|bought| catalog.addon_of(bought.addon));
+    let gives = planned.into_iter().chain(bought).find(|p| p.entitlement(feature).is_some())?;
+    let pool = gives.payer(feature)?;
+    prices.iter().find(|(of, _)| *of == pool).copied()
 }
 
 fn override_limit(

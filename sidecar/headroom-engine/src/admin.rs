@@ -12,7 +12,7 @@ use headroom_core::account::{
 };
 use headroom_core::catalog::{Catalog, CatalogSpec, FeatureKind, SpecProblem};
 use headroom_core::change;
-use headroom_core::decide::Context;
+use headroom_core::decide::{Context, GrantError};
 use headroom_core::limits as core_limits;
 use headroom_core::names::{NameId, Names};
 use headroom_core::rate::Rate;
@@ -60,6 +60,12 @@ pub enum AdminError {
         /// Its kind.
         kind: &'static str,
     },
+    /// What is included of credits is a number.
+    #[error("feature {feature:?} is credits, which are included by number, never unlimited")]
+    UnlimitedCredits {
+        /// The feature.
+        feature: String,
+    },
     /// The tz database has no such zone.
     #[error("there is no time zone {zone:?}")]
     UnknownZone {
@@ -74,6 +80,9 @@ pub enum AdminError {
         /// The bound.
         max: usize,
     },
+    /// The pool does not take the grant, or has none to take back.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
     /// The engine or the store refused.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -419,6 +428,10 @@ impl Engine {
         now: Millis,
         edit: impl FnOnce(&mut Profile) -> Result<(), AdminError>,
     ) -> Result<Changed, AdminError> {
+        if !slot.account.pools().is_empty() {
+            // What the old profile brought by now stays so.
+            self.settle_pools(slot, now);
+        }
         let mut profile = slot.account.profile.clone();
         edit(&mut profile)?;
         if profile.extra.as_deref() == Some(&ProfileExtra::default()) {
@@ -428,6 +441,7 @@ impl Engine {
         record::put_profile(&mut bytes, slot.account.serial, account, now, &profile);
         slot.last_seq = self.store.append(&bytes, false);
         slot.account.profile = profile.clone();
+        self.settle_pools(slot, now);
         Ok(Changed { profile, wait_for: slot.last_seq })
     }
 
@@ -459,10 +473,14 @@ impl Engine {
                 })?;
                 OverrideValue::Limit { limit: *limit, included_units: *included_units }
             }
+            (OverrideChange::Limit(_, None), FeatureKind::Credits { .. }) => {
+                return Err(AdminError::UnlimitedCredits { feature: feature.to_owned() });
+            }
             (
                 OverrideChange::Limit(limit, most),
                 FeatureKind::Concurrency { limit: known }
-                | FeatureKind::Allocation { limit: known, .. },
+                | FeatureKind::Allocation { limit: known, .. }
+                | FeatureKind::Credits { limit: known, .. },
             ) => {
                 if *limit != catalog.text(*known) {
                     return Err(AdminError::UnknownName {

@@ -1,6 +1,7 @@
 //! What the projection keeps, read out of journal records: closed windows, signals, and how far each
 //! sink has come.
 
+use headroom_core::credits::{CreditsEffect, Segment};
 use headroom_core::effect::Effect;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
@@ -111,6 +112,13 @@ fn digest_effects(
             }
             Effect::Restated(restated) => events::digest_restated(serial, restated, ops),
             Effect::Event(event) => events::digest_event((seq, serial, at), event, ops),
+            Effect::Credits(change) => {
+                let CreditsEffect::Segment(pool, segment) = &**change else { continue };
+                let mut value = Vec::new();
+                record::credits::put_segment(&mut value, segment);
+                let key = credits_key(serial, *pool, segment.from);
+                ops.push(ProjectionOp::Put { table: Table::Credits, key, value });
+            }
             Effect::Ledger(_)
             | Effect::Stock(_)
             | Effect::Reservation(_)
@@ -121,6 +129,19 @@ fn digest_effects(
             | Effect::PlansSeen(_) => {}
         }
     }
+}
+
+/// The row key of a segment of a pool's history. They sort by their start.
+pub fn credits_key(serial: u32, pool: NameId, from: Millis) -> Vec<u8> {
+    let mut key = usage_prefix(serial, Some(pool));
+    // The sign bit turned, so that instants before 1970 sort first.
+    key.extend_from_slice(&(from.0 ^ i64::MIN).to_be_bytes());
+    key
+}
+
+/// The segment of a row.
+pub fn credits_row(value: &[u8]) -> Result<Segment, Malformed> {
+    record::credits::take_segment(&mut Take::new(value))
 }
 
 /// The row key of a closed window. One account's rows lie together, then one feature's.

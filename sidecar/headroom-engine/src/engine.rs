@@ -25,7 +25,7 @@ use headroom_core::time::Millis;
 use smallvec::SmallVec;
 
 use crate::admin::AdminState;
-use crate::keys::{KeyBook, KeyEntry, KeyHash, KeyMemory, Receipt, hash_key, hash_payload};
+use crate::keys::{Done, KeyBook, KeyEntry, KeyHash, KeyMemory, Receipt, hash_key, hash_payload};
 use crate::late::LateBook;
 use crate::ports::{Seq, Store, StoreRefusal};
 use crate::read::as_of;
@@ -511,7 +511,8 @@ impl Engine {
             feature: decision.feature.unwrap_or(Receipt::NO_LIMIT),
             binding: decision.binding.as_ref().map_or(Receipt::NO_LIMIT, |b| b.ledger.limit),
             // A plain consume is told by its payload alone; the rest keeps what it did.
-            amounts: (*amounts != bare).then(|| Box::new(*amounts)),
+            done: (*amounts != bare || decision.charge().is_some())
+                .then(|| Box::new(Done { amounts: *amounts, charge: decision.charge().cloned() })),
         };
         bytes.clear();
         record::put_decided(bytes, slot.account.serial, cx.now, key.hash, &receipt, effects);
@@ -555,7 +556,13 @@ impl Engine {
     }
 
     /// Journals changes that nobody waits for.
-    fn note(&self, cx: Context<'_>, slot: &mut Slot, effects: &[Effect], bytes: &mut Vec<u8>) {
+    pub(crate) fn note(
+        &self,
+        cx: Context<'_>,
+        slot: &mut Slot,
+        effects: &[Effect],
+        bytes: &mut Vec<u8>,
+    ) {
         if effects.is_empty() {
             return;
         }
@@ -622,7 +629,11 @@ impl Engine {
             shadow: None,
         };
         let plain = Amounts { units, ..Amounts::default() };
-        let amounts = receipt.amounts.as_deref().copied().unwrap_or(plain);
+        let amounts = receipt.done.as_ref().map_or(plain, |done| done.amounts);
+        let mut decision = decision;
+        if let Some(charge) = receipt.done.as_ref().and_then(|done| done.charge.clone()) {
+            decision.set_charge(charge);
+        }
         let mut reply = self.passing(cx, account, Outcome { decision, amounts }, wants);
         reply.decision_id = DecisionId::Written(entry.seq);
         reply.wait_for = Some(entry.seq);
@@ -643,7 +654,7 @@ impl Engine {
         let is_plain = outcome.decision.verdict == Verdict::Allowed;
         if (wants.all_limits || wants.all_limits_unless_plain && !is_plain)
             && let Some(binding) = &outcome.decision.binding
-            && let Some(feature) = cx.catalog.feature_of(binding.ledger.feature)
+            && let Some(feature) = outcome.decision.feature.and_then(|id| cx.catalog.feature_of(id))
         {
             let states = decide::limit_states(cx, account, feature);
             other_limits

@@ -16,6 +16,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
+use headroom_core::credits::Charge;
 use headroom_core::decision::{Amounts, Verdict};
 use headroom_core::names::NameId;
 use headroom_core::time::Millis;
@@ -64,7 +65,16 @@ pub struct Receipt {
     /// The binding limit; [`Receipt::NO_LIMIT`] when there was none.
     pub binding: NameId,
     /// What was done. `None`: just the units asked for.
-    pub amounts: Option<Box<Amounts>>,
+    pub done: Option<Box<Done>>,
+}
+
+/// What an admitted write did, where that is more than its payload says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Units, reservation, debt.
+    pub amounts: Amounts,
+    /// What it took from a pool of credits.
+    pub charge: Option<Charge>,
 }
 
 impl Receipt {
@@ -542,7 +552,7 @@ mod tests {
             verdict: Verdict::Allowed,
             feature: Receipt::NO_LIMIT,
             binding: Receipt::NO_LIMIT,
-            amounts: None,
+            done: None,
         };
         KeyEntry {
             hash: hash_key(b"a secret of test", &number.to_string()),

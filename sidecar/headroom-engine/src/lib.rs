@@ -13,6 +13,7 @@ pub mod codec;
 pub mod digest;
 pub mod engine;
 pub mod events;
+pub mod grants;
 pub mod keys;
 pub mod late;
 pub mod limits;

@@ -59,6 +59,8 @@ pub enum Table {
     Events,
     /// What came to windows by such events, by window.
     Adjustments,
+    /// Pools of credits: the closed segments of their histories.
+    Credits,
 }
 
 /// One change of the projection. Applying the same one twice is the same as once.

@@ -8,6 +8,7 @@ use headroom_core::account::{
     AddOn, Override, OverrideValue, PastPlan, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
 };
 use headroom_core::catalog::RateSpec;
+use headroom_core::credits::CreditsEffect;
 use headroom_core::decision::{Amounts, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::ledger::{Ledger, Marks};
@@ -23,9 +24,10 @@ use smallvec::SmallVec;
 
 use crate::codec::{Malformed, Put, Take};
 use crate::events;
-use crate::keys::{KeyHash, Receipt};
+use crate::keys::{Done, KeyHash, Receipt};
 use crate::limits;
 
+pub(crate) mod credits;
 mod stock;
 
 pub(crate) use stock::{put_stock, take_stock};
@@ -190,10 +192,13 @@ pub(crate) fn put_forgotten(out: &mut Vec<u8>, rows: &[Vec<u8>]) {
 
 /// Whether the projection must see a record with these effects.
 pub fn is_matter(effects: &[Effect]) -> bool {
-    effects.iter().any(|e| {
-        use Effect::{Event, LedgerClosed, Restated, Signal, StockClosed};
-        matches!(e, LedgerClosed(_) | StockClosed(_) | Signal(_) | Restated(_) | Event(_))
-    })
+    use Effect::{Credits, Event, LedgerClosed, Restated, Signal, StockClosed};
+    let matters = |effect: &Effect| match effect {
+        LedgerClosed(_) | StockClosed(_) | Signal(_) | Restated(_) | Event(_) => true,
+        Credits(change) => matches!(**change, CreditsEffect::Segment(..)),
+        _ => false,
+    };
+    effects.iter().any(matters)
 }
 
 /// Reads a record.
@@ -282,10 +287,11 @@ pub(crate) fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
     });
     out.put_u64(u64::from(receipt.feature.0));
     out.put_u64(u64::from(receipt.binding.0));
-    match &receipt.amounts {
+    match &receipt.done {
         None => out.push(0),
-        Some(amounts) => {
-            out.push(1);
+        Some(done) => {
+            let amounts = &done.amounts;
+            out.push(if done.charge.is_some() { 2 } else { 1 });
             out.put_option(amounts.reservation.map(|id| id.0));
             out.put_millis(amounts.expires_at.unwrap_or(Millis(i64::MIN)));
             out.put_u64(amounts.units);
@@ -297,6 +303,9 @@ pub(crate) fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
                     | flag(flags::LOWERED, amounts.lowered)
                     | flag(flags::CLAMPED, amounts.clamped),
             );
+            if let Some(charge) = &done.charge {
+                credits::put_charge(out, charge);
+            }
         }
     }
 }
@@ -312,7 +321,11 @@ pub(crate) fn take_receipt(from: &mut Take<'_>) -> Result<Receipt, Malformed> {
     };
     let feature = NameId(from.small("feature")?);
     let binding = NameId(from.small("limit")?);
-    let amounts = if from.bool("amounts")? {
+    let parts = from.u8("amounts")?;
+    if parts > 2 {
+        return Err(Malformed { what: "amounts" });
+    }
+    let done = if parts > 0 {
         let mut amounts = Amounts {
             reservation: from.option("reservation")?.map(ReservationId),
             expires_at: Some(from.millis("expiry")?).filter(|at| at.0 != i64::MIN),
@@ -328,11 +341,12 @@ pub(crate) fn take_receipt(from: &mut Take<'_>) -> Result<Receipt, Malformed> {
         amounts.late = bits & flags::LATE != 0;
         amounts.lowered = bits & flags::LOWERED != 0;
         amounts.clamped = bits & flags::CLAMPED != 0;
-        Some(Box::new(amounts))
+        let charge = if parts == 2 { Some(credits::take_charge(from)?) } else { None };
+        Some(Box::new(Done { amounts, charge }))
     } else {
         None
     };
-    Ok(Receipt { payload, verdict, feature, binding, amounts })
+    Ok(Receipt { payload, verdict, feature, binding, done })
 }
 
 mod effect_kind {
@@ -349,6 +363,10 @@ mod effect_kind {
     pub(super) const STOCK_CLOSED: u8 = 11;
     pub(super) const RESTATED: u8 = 40;
     pub(super) const EVENT: u8 = 41;
+    pub(super) const POOL: u8 = 20;
+    pub(super) const GRANT: u8 = 21;
+    pub(super) const GRANT_ENDED: u8 = 22;
+    pub(super) const SEGMENT: u8 = 23;
 }
 
 /// Writes a list of effects.
@@ -409,6 +427,15 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::EVENT);
                 events::put_event(out, event);
             }
+            Effect::Credits(change) => {
+                out.push(match **change {
+                    CreditsEffect::Pool(_) => effect_kind::POOL,
+                    CreditsEffect::Grant(..) => effect_kind::GRANT,
+                    CreditsEffect::GrantEnded(..) => effect_kind::GRANT_ENDED,
+                    CreditsEffect::Segment(..) => effect_kind::SEGMENT,
+                });
+                credits::put_change(out, change);
+            }
         }
     }
 }
@@ -430,6 +457,10 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::PLANS_SEEN => Effect::PlansSeen(from.millis("changes seen")?),
             effect_kind::SIGNAL => Effect::Signal(Box::new(take_signal(from)?)),
             effect_kind::BUCKET => Effect::Bucket(take_bucket(from)?),
+            effect_kind::POOL => credits::take_pool(from)?,
+            effect_kind::GRANT => credits::take_grant(from, false)?,
+            effect_kind::GRANT_ENDED => credits::take_grant(from, true)?,
+            effect_kind::SEGMENT => credits::take_closed_segment(from)?,
             effect_kind::BUCKET_FORGOTTEN => Effect::BucketForgotten(
                 NameId(from.small("feature")?),
                 NameId(from.small("limit")?),
@@ -533,13 +564,18 @@ fn take_rate(from: &mut Take<'_>) -> Result<Option<Rate>, Malformed> {
     Rate::new(spec).ok_or(Malformed { what: "rate" }).map(Some)
 }
 
+/// A bit beside the state of a reservation: the credits that it holds follow what few have.
+const HOLDS_CREDITS: u8 = 128;
+
 pub(crate) fn put_reservation(out: &mut Vec<u8>, reservation: &Reservation) {
     out.put_u64(reservation.id.0);
     out.put_u64(u64::from(reservation.feature.0));
     out.put_u64(reservation.units);
     out.put_millis(reservation.expires_at);
     out.put_millis(reservation.next_event_at);
+    let credits = reservation.extra().credits;
     let extra = if reservation.extra.is_some() { EXTRA } else { 0 };
+    let extra = extra | if credits.is_some() { HOLDS_CREDITS } else { 0 };
     match reservation.state {
         ReservationState::Open => out.push(extra),
         ReservationState::Expired => out.push(1 | extra),
@@ -559,6 +595,9 @@ pub(crate) fn put_reservation(out: &mut Vec<u8>, reservation: &Reservation) {
         out.put_u64(extra.booked_units);
         out.put_u64(extra.charged_units);
     }
+    if let Some(credits) = credits {
+        credits::put_hold(out, credits);
+    }
 }
 
 /// A bit beside the state of a reservation: what few have follows its ledgers.
@@ -571,7 +610,7 @@ pub(crate) fn take_reservation(from: &mut Take<'_>) -> Result<Reservation, Malfo
     let expires_at = from.millis("expiry")?;
     let next_event_at = from.millis("next event")?;
     let flags = from.u8("reservation state")?;
-    let state = match flags & !EXTRA {
+    let state = match flags & !(EXTRA | HOLDS_CREDITS) {
         0 => ReservationState::Open,
         1 => ReservationState::Expired,
         2 => ReservationState::Committed { units: from.u64("units")? },
@@ -590,7 +629,12 @@ pub(crate) fn take_reservation(from: &mut Take<'_>) -> Result<Reservation, Malfo
             on_expiry: if from.bool("expiry")? { OnExpiry::Charge } else { OnExpiry::Release },
             booked_units: from.u64("booked units")?,
             charged_units: from.u64("charged units")?,
+            credits: None,
         });
+    }
+    if flags & HOLDS_CREDITS != 0 {
+        let credits = Some(credits::take_hold(from)?);
+        held.set_extra(ReservationExtra { credits, ..held.extra() });
     }
     Ok(held)
 }

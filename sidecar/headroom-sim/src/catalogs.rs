@@ -285,6 +285,7 @@ fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
         FeatureKindSpec::Concurrency => slots(rng),
         FeatureKindSpec::Rate => EntitlementSpec::Rate { rate: rate(rng) },
         FeatureKindSpec::Allocation { .. } => level(rng),
+        FeatureKindSpec::Credits { .. } => unreachable!("pools have histories of their own"),
         FeatureKindSpec::Quota { limits: shapes } => {
             let mut limits: Vec<PlanLimitSpec> = Vec::new();
             for shape in shapes {

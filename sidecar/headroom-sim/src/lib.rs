@@ -6,6 +6,7 @@
 //! - [`store`] is the journal without a disk, with crashes.
 //! - [`model`] says what the engine should answer, slowly and obviously; it shares no rule with
 //!   `headroom-core`, and [`civil`] computes windows its own way.
+//! - [`pools`] are histories of pools of credits, with a model of their own.
 //! - [`history`] makes requests up, [`catalogs`] catalogs; [`play`] compares step by step.
 
 pub mod catalogs;
@@ -15,5 +16,6 @@ pub mod history;
 pub mod model;
 pub mod observe;
 pub mod play;
+pub mod pools;
 pub mod rng;
 pub mod store;

@@ -206,6 +206,9 @@ pub fn refused(error: &AdminError) -> Option<Refused> {
         AdminError::WrongKind { .. } => Refused::Kind,
         AdminError::UnknownZone { .. } => Refused::Zone,
         AdminError::Engine(EngineError::Store(refusal)) => Refused::Store(refusal.clone()),
-        AdminError::TooMany { .. } | AdminError::Engine(_) => return None,
+        AdminError::TooMany { .. }
+        | AdminError::UnlimitedCredits { .. }
+        | AdminError::Grant(_)
+        | AdminError::Engine(_) => return None,
     })
 }

@@ -22,8 +22,14 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::limits::{PROJECTION_CACHE_BYTES, RANGE_ROWS_MAX};
 use crate::overlay::Overlay;
 
-pub(crate) const TABLES: [Table; 5] =
-    [Table::Usage, Table::Signals, Table::Pending, Table::Events, Table::Adjustments];
+pub(crate) const TABLES: [Table; 6] = [
+    Table::Usage,
+    Table::Signals,
+    Table::Pending,
+    Table::Events,
+    Table::Adjustments,
+    Table::Credits,
+];
 
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const POSITION: &str = "position";
@@ -50,6 +56,7 @@ fn definition(table: Table) -> Definition {
         Table::Pending => "pending",
         Table::Events => "events",
         Table::Adjustments => "adjustments",
+        Table::Credits => "credits",
     })
 }
 

@@ -4,10 +4,10 @@
 //! answer without its decision is an error.
 
 use super::{
-    Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, Decision,
-    Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState, Offer,
-    Origin, OverageCost, Projection, Prompt, Rate, Recorded, Released, Reservation, Reserved,
-    RuleResult, UsagePage, UsageWindow,
+    Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
+    Decision, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState,
+    Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded, Released,
+    Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -190,7 +190,30 @@ fn decision(proto: Option<v1::Decision>) -> Result<Decision, Error> {
         retry_after: proto.retry_after.and_then(|wait| Duration::try_from(wait).ok()),
         prompt: proto.prompt.map(prompt),
         projection: proto.projection.map(projection),
+        charge: proto.charge.map(charge),
     })
+}
+
+fn charge(proto: v1::CreditCharge) -> CreditCharge {
+    let paid = |deduction: v1::Deduction| (deduction.grant, units(deduction.units));
+    CreditCharge {
+        pool: proto.pool,
+        units: units(proto.units),
+        deductions: proto.deductions.into_iter().map(paid).collect(),
+        debt_units: units(proto.debt_units),
+        returned_units: units(proto.returned_units),
+    }
+}
+
+fn pool_state(proto: v1::PoolState) -> PoolState {
+    let expiring = units(proto.next_expiry_units);
+    PoolState {
+        feature: proto.feature,
+        balance_units: proto.balance_units,
+        next_expiry: time(proto.next_expiry_at).map(|at| (at, expiring)),
+        overdraft_units: units(proto.overdraft_units),
+        next_units_at: time(proto.next_units_at),
+    }
 }
 
 fn limit_state(proto: v1::LimitState) -> LimitState {
@@ -218,6 +241,7 @@ fn limit_state(proto: v1::LimitState) -> LimitState {
             cap_minor: cost.cap_minor.map(units),
             currency: cost.currency,
         }),
+        pool: proto.pool.map(pool_state),
     }
 }
 

@@ -71,6 +71,20 @@ async fn sinks_are_seen_and_repaired() {
     assert_eq!(admin.replay_dead_letters("growth", ids).await.unwrap(), 2);
 }
 
+#[tokio::test]
+async fn grants_are_given_taken_back_and_listed() {
+    let (endpoint, _tasks) = serve_admin(FakeAdmin).await;
+    let admin = AdminClient::connect(endpoint).await.unwrap();
+    let give = v1::PutGrantRequest { grant: "pay".into(), units: 7, ..Default::default() };
+    let made = admin.put_grant(give).await.unwrap().grant.unwrap();
+    assert_eq!((made.grant.as_str(), made.units), ("pay", 7));
+    let void = v1::VoidGrantRequest { reason: "why".into(), ..Default::default() };
+    assert_eq!(admin.void_grant(void).await.unwrap().grant.unwrap().void_reason, "why");
+    assert_eq!(admin.list_grants("acme", "ai").await.unwrap().grants[0].grant, "acmeai");
+    let page = v1::ListCreditHistoryRequest { page_token: "9".into(), ..Default::default() };
+    assert_eq!(admin.list_credit_history(page).await.unwrap().next_page_token, "9");
+}
+
 type Unary<T> = Result<Response<T>, Status>;
 
 /// Answers with what it was asked.
@@ -85,6 +99,41 @@ impl AdminService for FakeAdmin {
         let rq = rq.into_inner();
         let accounts = i64::from(rq.to_version) + i64::from(rq.dry_run) * 100;
         Ok(Response::new(v1::MovePlanResponse { accounts }))
+    }
+
+    async fn put_grant(
+        &self,
+        request: Request<v1::PutGrantRequest>,
+    ) -> Unary<v1::PutGrantResponse> {
+        let v1::PutGrantRequest { grant, units, .. } = request.into_inner();
+        let grant = Some(v1::Grant { grant, units, ..v1::Grant::default() });
+        Ok(Response::new(v1::PutGrantResponse { grant, state: None }))
+    }
+
+    async fn void_grant(
+        &self,
+        request: Request<v1::VoidGrantRequest>,
+    ) -> Unary<v1::VoidGrantResponse> {
+        let v1::VoidGrantRequest { grant, reason, .. } = request.into_inner();
+        let grant = Some(v1::Grant { grant, void_reason: reason, ..v1::Grant::default() });
+        Ok(Response::new(v1::VoidGrantResponse { grant, state: None }))
+    }
+
+    async fn list_grants(
+        &self,
+        request: Request<v1::ListGrantsRequest>,
+    ) -> Unary<v1::ListGrantsResponse> {
+        let v1::ListGrantsRequest { account, pool } = request.into_inner();
+        let grants = vec![v1::Grant { grant: account + &pool, ..v1::Grant::default() }];
+        Ok(Response::new(v1::ListGrantsResponse { grants, state: None }))
+    }
+
+    async fn list_credit_history(
+        &self,
+        request: Request<v1::ListCreditHistoryRequest>,
+    ) -> Unary<v1::ListCreditHistoryResponse> {
+        let next_page_token = request.into_inner().page_token;
+        Ok(Response::new(v1::ListCreditHistoryResponse { segments: Vec::new(), next_page_token }))
     }
 
     async fn check_catalog(

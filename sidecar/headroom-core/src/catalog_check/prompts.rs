@@ -111,9 +111,17 @@ fn check_prompt_feature(
     match (scenario, &feature.kind) {
         (Scenario::LockedFeature, _)
         | (_, FeatureKindSpec::Quota { .. } | FeatureKindSpec::Allocation { .. })
-        | (Scenario::NearLimit | Scenario::LimitHit, FeatureKindSpec::Concurrency)
+        | (
+            Scenario::NearLimit | Scenario::LimitHit,
+            FeatureKindSpec::Concurrency | FeatureKindSpec::Credits { .. },
+        )
         | (Scenario::LimitHit, FeatureKindSpec::Rate) => {}
-        (_, kind @ (FeatureKindSpec::Concurrency | FeatureKindSpec::Rate)) => report.say(
+        (
+            _,
+            kind @ (FeatureKindSpec::Concurrency
+            | FeatureKindSpec::Rate
+            | FeatureKindSpec::Credits { .. }),
+        ) => report.say(
             path,
             format_args!(
                 "`{name}` is a {}, for which the scenario `{}` never occurs",

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::catalog::{FeatureKindSpec::Quota, PricePeriod, PromptSpec, RateSpec, Scenario};
+use crate::credits::{CreditPrice, PoolTerms, Rounding};
 use crate::policy::{GraceTerms, LimitTerms, OverageTerms};
 use crate::stock::BilledBy;
 use crate::window::CalendarUnit;
@@ -742,5 +743,161 @@ fn versions_and_migrations_are_checked() {
         "migrations/0/to: unknown plan `por`\n\
          migrations/1/move_plan: `team@1` is moved twice\n\
          migrations/1/to: plan `pro` has no version 2",
+    );
+}
+
+/// Adds a pool that pays for `tokens`, and what plan `free` says of both.
+fn add_pool(spec: &mut CatalogSpec, window: WindowRule, terms: PoolTerms) {
+    let price = CreditPrice { credits: 3, per: 10, rounding: Rounding::Up };
+    let rate_card = vec![("tokens".to_owned(), price)];
+    add(spec, FeatureKindSpec::Credits { window, rate_card }, EntitlementSpec::Credits { terms });
+    let EntitlementSpec::Quota { limits } = spec.plans[0].entitlements[0].1.clone() else {
+        panic!()
+    };
+    spec.plans[0].entitlements[0].1 =
+        EntitlementSpec::PaidQuota { limits, paid_by: "more".to_owned() };
+}
+
+#[test]
+fn a_pool_is_filled_at_set_times_and_within_bounds() {
+    let month = WindowRule::Billing { months: 1 };
+    let check = |window, terms, expected| check(|s| add_pool(s, window, terms), expected);
+    let usual = || PoolTerms { included_units: 5, ..PoolTerms::default() };
+    check(month, usual(), "");
+    check(WindowRule::Lifetime, PoolTerms { soft_limits_bp: vec![1], ..usual() }, "");
+    check(
+        WindowRule::Billing { months: 121 },
+        usual(),
+        "features/more/window: the window is 121 months long, it must be 1 to 120",
+    );
+    let hours = Every { count: 5, unit: SpanUnit::Hour };
+    for window in [WindowRule::FirstUse(hours), WindowRule::Sliding(hours)] {
+        check(
+            window,
+            usual(),
+            "features/more/window: units come to a pool at set times, not with its use: the window \
+             must be `billing`, `calendar`, `fixed` or `lifetime`",
+        );
+    }
+    let most = limits::UNITS_MAX;
+    check(
+        month,
+        PoolTerms { included_units: most + 1, overdraft_units: most + 1, ..usual() },
+        "plans/free/entitlements/more/included: 9007199254740992 units are given, at most \
+         9007199254740991 are possible\n\
+         plans/free/entitlements/more/overdraft/up_to: 9007199254740992 units are given, at most \
+         9007199254740991 are possible",
+    );
+    check(
+        month,
+        PoolTerms { rollover_min_units: 2, rollover_max_units: 1, ..usual() },
+        "plans/free/entitlements/more/rollover: at least 2 units roll over, but at most 1",
+    );
+    check(
+        WindowRule::Lifetime,
+        PoolTerms { rollover_max_units: 1, ..usual() },
+        "plans/free/entitlements/more/rollover: a lifetime never ends, so nothing ever rolls over",
+    );
+    check(
+        month,
+        PoolTerms { forgives_debt: true, overdraft_units: 1, ..usual() },
+        "plans/free/entitlements/more/debt: an overdraft that is forgiven would be given away: use \
+         `carry`",
+    );
+    check(
+        month,
+        PoolTerms { soft_limits_bp: vec![10_000], ..usual() },
+        "plans/free/entitlements/more/soft_limits/0: a soft limit of 100% must be 0.01% to 99.99%",
+    );
+}
+
+/// Breaks a rate card in one way.
+#[track_caller]
+fn check_card(
+    break_it: impl FnOnce(&mut CatalogSpec, &mut Vec<(String, CreditPrice)>),
+    expected: &str,
+) {
+    check(
+        |s| {
+            add_pool(s, WindowRule::Lifetime, PoolTerms::default());
+            let place = s.features.len() - 1;
+            let kind = s.features[place].kind.clone();
+            let FeatureKindSpec::Credits { window, mut rate_card } = kind else { panic!() };
+            break_it(s, &mut rate_card);
+            s.features[place].kind = FeatureKindSpec::Credits { window, rate_card };
+        },
+        expected,
+    );
+}
+
+#[test]
+fn a_rate_card_prices_quotas_that_somebody_lets_it_pay() {
+    let price = CreditPrice { credits: 1, per: 1, rounding: Rounding::Down };
+    check_card(|_, _| {}, "");
+    check_card(
+        |_, card| card.push(("nothing".to_owned(), price)),
+        "features/more/rate_card/nothing: unknown feature `nothing`",
+    );
+    check_card(
+        |_, card| card.push(("sso".to_owned(), price)),
+        "features/more/rate_card/sso: `sso` is a switch, only quotas can be paid by credits",
+    );
+    check_card(
+        |_, card| card.push(("tokens".to_owned(), price)),
+        "features/more/rate_card/tokens: feature `tokens` is priced twice",
+    );
+    check_card(
+        |_, card| card[0].1 = CreditPrice { credits: 0, per: limits::UNITS_MAX + 1, ..price },
+        "features/more/rate_card/tokens/credits: `credits` is 0, it must be 1 to 9007199254740991\n\
+         features/more/rate_card/tokens/per: `per` is 9007199254740992, it must be 1 to \
+         9007199254740991",
+    );
+    check_card(
+        |_, card| card.clear(),
+        "plans/free/entitlements/tokens/paid_by: the rate card of `more` has no price for `tokens`",
+    );
+    let pay_by = |s: &mut CatalogSpec, by: &str| {
+        let EntitlementSpec::PaidQuota { paid_by, .. } = &mut s.plans[0].entitlements[0].1 else {
+            panic!()
+        };
+        by.clone_into(paid_by);
+    };
+    check_card(
+        |s, card| {
+            pay_by(s, "sso");
+            card.clear();
+        },
+        "plans/free/entitlements/tokens/paid_by: `sso` is a switch, only credits can pay",
+    );
+    check_card(
+        |s, card| {
+            pay_by(s, "mora");
+            card.clear();
+        },
+        "plans/free/entitlements/tokens/paid_by: unknown feature `mora`",
+    );
+    check_card(
+        |s, _| {
+            let EntitlementSpec::PaidQuota { limits, .. } = s.plans[0].entitlements[0].1.clone()
+            else {
+                panic!()
+            };
+            s.plans[0].entitlements[0].1 = EntitlementSpec::Quota { limits };
+        },
+        "features/more/rate_card/tokens: `tokens` has a price, but no plan or add-on says `paid_by: \
+         more` of it",
+    );
+    check(
+        |s| {
+            add_pool(s, WindowRule::Lifetime, PoolTerms::default());
+            s.features.last_mut().unwrap().shadow = true;
+        },
+        "features/more/shadow: only switches, configs, quotas and allocations can be watched without \
+         refusing",
+    );
+    check(
+        |s| limits_of(s)[0].limit = "paid_by".to_owned(),
+        "features/tokens/limits/paid_by: the name `paid_by` is kept for who pays for a quota: choose \
+         another\nplans/free/entitlements/tokens/monthly: feature `tokens` has no limit `monthly`",
     );
 }

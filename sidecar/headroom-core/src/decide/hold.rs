@@ -11,7 +11,7 @@ use crate::account::Account;
 use crate::catalog::{PlanLimit, Policy};
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::put_or_close;
-use crate::decide::{Context, allocation, concurrency, sliding};
+use crate::decide::{Context, allocation, concurrency, credits, sliding};
 use crate::decision::{Amounts, Decision, Denial, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -45,14 +45,8 @@ pub(super) fn reserve(
     if working.iter().any(|w| w.ledger.held() + units > limits::UNITS_MAX) {
         return Err(OpError::CounterFull);
     }
-    let (open, last_id) = account.reservations().map_or((0, 0), |r| (r.open_count(), r.last_id()));
-    if open >= limits::OPEN_RESERVATIONS_MAX || last_id >= u64::from(u32::MAX) {
-        return Err(OpError::TooManyReservations { open });
-    }
-    let expired = account.reservations().map_or(0, Reservations::expired_count);
-    if expired >= limits::EXPIRED_RESERVATIONS_MAX {
-        return Err(OpError::TooManyExpired { expired });
-    }
+    let feature = cx.catalog.feature(ask.feature).id;
+    let made = made(cx, account, feature, units, hold_ms)?;
 
     // Every check is above this line, every change below it.
     for w in &mut working {
@@ -62,20 +56,11 @@ pub(super) fn reserve(
         meter::put_ledger(cx, account, w.own(), w.fresh, effects);
         w.fresh = false;
     }
-    let expires_at = cx.now.plus(hold_ms);
-    let id = ReservationId(u64::from(account.serial) << 32 | (last_id + 1));
-    let mut held = Reservation {
-        id,
-        feature: cx.catalog.feature(ask.feature).id,
-        units,
-        expires_at,
-        next_event_at: expires_at,
-        state: ReservationState::Open,
-        ledgers: working.iter().map(|w| (w.ledger.limit, w.own().window.start())).collect(),
-        extra: None,
-    };
-    held.set_extra(ReservationExtra { on_expiry, ..ReservationExtra::default() });
-    effects.push(Effect::Reservation(held));
+    let (id, expires_at) = (made.id, made.expires_at);
+    let ledgers = working.iter().map(|w| (w.ledger.limit, w.own().window.start())).collect();
+    let mut made = Reservation { ledgers, ..made };
+    made.set_extra(ReservationExtra { on_expiry, ..ReservationExtra::default() });
+    effects.push(Effect::Reservation(made));
     let amounts = Amounts {
         reservation: Some(id),
         expires_at: Some(expires_at),
@@ -84,6 +69,35 @@ pub(super) fn reserve(
     };
     let decision = Decision { shadow, ..meter::answer(cx, account, ask, &working) };
     Ok(Outcome { decision, amounts })
+}
+
+/// The account's next reservation, open, and in no ledger yet.
+pub(super) fn made(
+    cx: Context<'_>,
+    account: &Account,
+    feature: NameId,
+    units: u64,
+    hold_ms: i64,
+) -> Result<Reservation, OpError> {
+    let (open, last_id) = account.reservations().map_or((0, 0), |r| (r.open_count(), r.last_id()));
+    if open >= limits::OPEN_RESERVATIONS_MAX || last_id >= u64::from(u32::MAX) {
+        return Err(OpError::TooManyReservations { open });
+    }
+    let expired = account.reservations().map_or(0, Reservations::expired_count);
+    if expired >= limits::EXPIRED_RESERVATIONS_MAX {
+        return Err(OpError::TooManyExpired { expired });
+    }
+    let expires_at = cx.now.plus(hold_ms);
+    Ok(Reservation {
+        id: ReservationId(u64::from(account.serial) << 32 | (last_id + 1)),
+        feature,
+        units,
+        expires_at,
+        next_event_at: expires_at,
+        state: ReservationState::Open,
+        ledgers: SmallVec::new(),
+        extra: None,
+    })
 }
 
 /// Holds longer, or more.
@@ -304,12 +318,13 @@ pub(super) fn charge(
         share.book(cx, account, w, effects);
         effects.push(put_or_close(cx, account, w.own()));
     }
+    let credits = credits::charge(cx, account, held, effects);
     let mut after = Reservation {
         state: ReservationState::Expired,
         next_event_at: held.expires_at.plus(limits::RESERVATION_MEMORY_MS),
         ..held.clone()
     };
-    after.set_extra(ReservationExtra { charged_units: held.units, ..held.extra() });
+    after.set_extra(ReservationExtra { charged_units: held.units, credits, ..held.extra() });
     effects.push(Effect::Reservation(after));
 }
 

@@ -9,6 +9,7 @@
 
 use crate::account::Account;
 use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
+use crate::decide::credits::Paid;
 use crate::decide::meter::{self, Ask, LedgerNow, Working};
 use crate::decide::settle::put_or_close;
 use crate::decide::{Context, bare_limits, hold, sliding, wrong_operation};
@@ -71,6 +72,7 @@ pub fn record_at(
     past: &[Restated],
     effects: &mut Effects,
 ) -> Result<Booked, OpError> {
+    not_of_credits(cx, account, feature)?;
     let (limits, origin) = limits_now(cx, account, feature)?;
     let id = cx.catalog.feature(feature).id;
     let places = limits.iter().map(|limit| (limit, place(cx, account, id, limit, at, past)));
@@ -87,6 +89,7 @@ pub fn correct(
     effects: &mut Effects,
 ) -> Result<Booked, OpError> {
     let feature = cx.catalog.feature_of(event.feature);
+    feature.map_or(Ok(()), |feature| not_of_credits(cx, account, feature))?;
     let resolved = feature.and_then(|feature| limits_now(cx, account, feature).ok());
     let (limits, origin) = resolved.unwrap_or((ResolvedLimits::Planned(&[]), Origin::None));
     let mut places = Vec::new();
@@ -105,6 +108,16 @@ pub fn correct(
         places.push((known, place));
     }
     book(cx, account, origin, places, Delta::between(event.units, units), effects)
+}
+
+/// What credits have paid is paid in the order of its coming: it has no other time, and is corrected by a
+/// grant, not by an event.
+fn not_of_credits(cx: Context<'_>, account: &Account, feature: FeatureIx) -> Result<(), OpError> {
+    let is_pool = matches!(cx.catalog.feature(feature).kind, FeatureKind::Credits { .. });
+    if is_pool || Paid::of(cx, account, feature).is_some() {
+        return Err(OpError::PaidByCredits);
+    }
+    Ok(())
 }
 
 /// How the limits of a feature stand, without a question to them: the answer to what has happened.

@@ -26,7 +26,7 @@ use crate::window::{WindowRule, window_at};
 
 /// How long a refused caller should wait when other reservations hold the units and none of them is
 /// about to expire: commits come within seconds, so a second is neither a storm nor a stall.
-const IN_FLIGHT_RETRY_MS: i64 = 1_000;
+pub(super) const IN_FLIGHT_RETRY_MS: i64 = 1_000;
 
 /// A question about the limits of one feature.
 #[derive(Clone, Copy)]

@@ -5,6 +5,7 @@
 
 mod allocation;
 mod concurrency;
+mod credits;
 mod expiry;
 mod hold;
 mod late;
@@ -19,6 +20,7 @@ use smallvec::SmallVec;
 use self::hold::Rest;
 use crate::account::Account;
 use crate::catalog::{Catalog, FeatureIx, FeatureKind, Offering, PlanLimit, Policy};
+use crate::decide::credits::Paid;
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::Effects;
 use crate::names::NameId;
@@ -29,6 +31,7 @@ use crate::time::Millis;
 use crate::window::WindowRule;
 
 pub use allocation::LevelChange;
+pub use credits::{GrantError, NewGrant, pool_state, put_grant, settle_pools, void_grant};
 pub use late::{Booked, bookings_at, correct, left, record_at, standing};
 pub use settle::{settle, settle_all};
 pub use sliding::counts_on_ms;
@@ -126,6 +129,13 @@ pub fn decide_feature(
     };
     if let FeatureOp::Record { units } = op {
         wrong_operation(cx, feature).map_or(Ok(()), Err)?;
+        if matches!(cx.catalog.feature(feature).kind, FeatureKind::Credits { .. }) {
+            let origin = resolve(cx.catalog, account, feature, cx.now).1;
+            return credits::decide(cx, account, (feature, origin), op, effects);
+        }
+        if let Some(paid) = Paid::of(cx, account, feature) {
+            return paid.record(cx, account, feature, units, effects);
+        }
         return meter::record(cx, account, feature, units, effects);
     }
     if let FeatureOp::Allocate { change } = op {
@@ -141,6 +151,7 @@ pub fn decide_feature(
             FeatureOp::Check { .. } => Ok(plain(decision)),
             _ => Err(OpError::WrongFeatureKind),
         },
+        Gate::Pool(origin) => credits::decide(cx, account, (feature, origin), op, effects),
         Gate::Rate(rate, origin) => {
             let ask = rate_ask(cx, feature, rate, origin);
             match op {
@@ -156,6 +167,9 @@ pub fn decide_feature(
         }
         Gate::Limits(limits, origin) => {
             let ask = meter::Ask { feature, limits: &limits, origin };
+            if let Some(paid) = Paid::of(cx, account, feature) {
+                return paid.decide(cx, account, ask, op, effects);
+            }
             match op {
                 FeatureOp::Check { units, attempt } => {
                     Ok(meter::check(cx, account, ask, units, attempt, effects))
@@ -191,6 +205,23 @@ pub fn decide_hold(
     op: HoldOp,
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
+    let held = account.reservations().and_then(|all| all.get(id));
+    if let Some(held) = held
+        && let Some(credits) = held.extra().credits
+    {
+        return credits::decide_hold(cx, account, held, credits, op, effects);
+    }
+    plain_hold(cx, account, id, op, effects)
+}
+
+/// Decides about what a reservation holds of limits.
+fn plain_hold(
+    cx: Context<'_>,
+    account: &Account,
+    id: ReservationId,
+    op: HoldOp,
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
     match op {
         HoldOp::Extend { hold_ms, additional_units } => {
             hold::extend(cx, account, id, hold_ms, additional_units, effects)
@@ -216,6 +247,9 @@ pub fn limit_states(
             let ask = rate_ask(cx, feature, rate, origin);
             return SmallVec::from_iter([rate::limit_state(cx, account, ask)]);
         }
+        (Resolved::Pool(_), _) => {
+            return SmallVec::from_iter([pool_state(cx, account, feature)]);
+        }
         (Resolved::NotInPlan | Resolved::On | Resolved::Value(_), _) => return SmallVec::new(),
     };
     let state = |limit| {
@@ -223,7 +257,9 @@ pub fn limit_states(
         allocation::dress(cx, account, limit, &mut state);
         state
     };
-    limits.iter().map(state).collect()
+    let paid = Paid::of(cx, account, feature);
+    let paid = paid.map(|paid| paid.limit_state(cx, account));
+    limits.iter().map(state).chain(paid).collect()
 }
 
 /// What stands between a request and the limits.
@@ -236,6 +272,8 @@ enum Gate<'a> {
     Limits(ResolvedLimits<'a>, Origin),
     /// A bucket decides; `None` is unlimited.
     Rate(Option<Rate>, Origin),
+    /// A pool decides.
+    Pool(Origin),
 }
 
 /// Tests the denials that have nothing to do with counting, in their order of precedence.
@@ -277,6 +315,7 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
         }
         (Resolved::Limits(limits), origin) => Gate::Limits(limits, origin),
         (Resolved::Rate(rate), origin) => Gate::Rate(rate, origin),
+        (Resolved::Pool(_), origin) => Gate::Pool(origin),
     }
 }
 
@@ -288,7 +327,8 @@ fn wrong_operation(cx: Context<'_>, feature: FeatureIx) -> Option<OpError> {
         FeatureKind::Switch
         | FeatureKind::Config
         | FeatureKind::Quota { .. }
-        | FeatureKind::Allocation { .. } => None,
+        | FeatureKind::Allocation { .. }
+        | FeatureKind::Credits { .. } => None,
     }
 }
 

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use crate::account::Account;
 use crate::change;
-use crate::decide::{Context, expiry, sliding};
+use crate::decide::{Context, credits, expiry, sliding};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
 use crate::policy;
-use crate::reservation::{Reservation, ReservationState};
+use crate::reservation::{Reservation, ReservationState, Reservations};
 use crate::time::Millis;
 
 /// Lists what time has brought to the holds of an account by `cx.now`. Nothing when
@@ -34,10 +34,25 @@ pub fn settle_all(cx: Context<'_>, account: &Account, effects: &mut Effects) {
     policy::settle_excesses(cx, charged.as_ref().unwrap_or(account), effects);
 }
 
-/// Lists the holds that have ended without a charge, and the reservations that are forgotten.
+/// Lists the holds that have ended without a charge, the reservations that are forgotten, and what time
+/// has brought to pools of credits.
 pub(super) fn ended(cx: Context<'_>, account: &Account, effects: &mut Effects) {
+    // Several holds may end in one pool of credits: what they give back adds up.
+    let mut given_back: BTreeMap<NameId, u64> = BTreeMap::new();
+    if let Some(reservations) = account.reservations() {
+        ended_holds(cx, account, reservations, &mut given_back, effects);
+    }
+    credits::settle(cx, account, &given_back, effects);
+}
+
+fn ended_holds(
+    cx: Context<'_>,
+    account: &Account,
+    reservations: &Reservations,
+    given_back: &mut BTreeMap<NameId, u64>,
+    effects: &mut Effects,
+) {
     let now = cx.now;
-    let Some(reservations) = account.reservations() else { return };
     // Several holds may end on one ledger: changes add up here before they are listed.
     let mut changed: BTreeMap<(NameId, NameId, Millis), Ledger> = BTreeMap::new();
     for held in reservations.due(now).filter(|held| !held.charges()) {
@@ -48,6 +63,9 @@ pub(super) fn ended(cx: Context<'_>, account: &Account, effects: &mut Effects) {
             ReservationState::Open | ReservationState::Expired => forgotten_at <= now,
             ReservationState::Committed { .. } | ReservationState::Released => true,
         };
+        if let (true, Some(credits)) = (ends, held.extra().credits) {
+            *given_back.entry(credits.pool).or_default() += credits.units;
+        }
         for (limit, start) in &held.ledgers {
             let Some(ledger) = account.ledger(held.feature, *limit, *start) else { continue };
             let ledger = changed.entry((held.feature, *limit, *start)).or_insert(*ledger);

@@ -12,6 +12,7 @@ mod allocations;
 mod binding;
 mod changes;
 mod concurrency;
+mod credits;
 mod expiry;
 mod holds;
 mod late;

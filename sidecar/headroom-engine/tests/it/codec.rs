@@ -4,6 +4,10 @@ use headroom_core::account::{
     AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
 };
 use headroom_core::catalog::RateSpec;
+use headroom_core::credits::{
+    Charge, CreditHold, CreditsEffect, Deduction, Grant, GrantEnd, GrantEnding, GrantSource,
+    PoolHead, Segment,
+};
 use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::event::{Booking, Event, EventChange, EventState, Restated};
@@ -18,7 +22,7 @@ use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::stock::{BilledBy, Stock, StockRule};
 use headroom_core::time::{Millis, Window};
 use headroom_engine::codec::{Put, Take};
-use headroom_engine::keys::{KeyHash, Receipt};
+use headroom_engine::keys::{Done, KeyHash, Receipt};
 use headroom_engine::record::{self, Record};
 use headroom_sim::rng::Rng;
 
@@ -98,8 +102,70 @@ fn reservation(state: ReservationState) -> Effect {
 fn charging(state: ReservationState, charged_units: u64) -> Effect {
     let Effect::Reservation(mut held) = reservation(state) else { unreachable!() };
     let on_expiry = OnExpiry::Charge;
-    held.set_extra(ReservationExtra { on_expiry, booked_units: 7, charged_units });
+    held.set_extra(ReservationExtra { on_expiry, booked_units: 7, charged_units, credits: None });
     Effect::Reservation(held)
+}
+
+fn holding(units: u64) -> Effect {
+    let Effect::Reservation(mut held) = reservation(ReservationState::Open) else { unreachable!() };
+    let credits = Some(CreditHold { pool: NameId(3), units, charged_units: units });
+    held.set_extra(ReservationExtra { credits, ..ReservationExtra::default() });
+    Effect::Reservation(held)
+}
+
+fn pools() -> Vec<Effect> {
+    let most = (1 << 53) - 1;
+    let segment = Segment {
+        from: Millis(i64::MIN),
+        to: Millis::FOREVER,
+        opening: -(1 << 53),
+        granted_units: 1,
+        rolled_over_units: 2,
+        burnt_units: most,
+        expired_units: 4,
+        voided_units: 5,
+        paid_back_units: 6,
+        forgiven_units: 7,
+        returned_units: 8,
+    };
+    let head = |window: Option<Window>| PoolHead {
+        feature: NameId(u32::MAX),
+        window,
+        used_units: most,
+        held_units: 1,
+        debt_units: 0,
+        marks: Marks(u16::MAX),
+        revision: u16::MAX,
+        soft_mark: u32::MAX,
+        segment,
+    };
+    let grant = |source, end| Grant {
+        id: "ä grant".into(),
+        source,
+        units: most,
+        burnt_units: 3,
+        priority: u8::MAX,
+        starts_at: Millis(-1),
+        expires_at: Millis::FOREVER,
+        granted_at: Millis(0),
+        has_begun: source != GrantSource::Given,
+        end,
+    };
+    let end = |how| GrantEnd { at: Millis(7), how, lost_units: most, reason: "why".into() };
+    let pool = NameId(3);
+    let mut changes = vec![
+        CreditsEffect::Pool(head(None)),
+        CreditsEffect::Pool(head(Window::new(Millis(-9), Millis(9)))),
+        CreditsEffect::Segment(pool, segment),
+    ];
+    for source in [GrantSource::Given, GrantSource::Included, GrantSource::RolledOver] {
+        changes.push(CreditsEffect::Grant(pool, grant(source, None)));
+    }
+    for how in [GrantEnding::UsedUp, GrantEnding::Expired, GrantEnding::Void] {
+        let ended = grant(GrantSource::Given, Some(Box::new(end(how))));
+        changes.push(CreditsEffect::GrantEnded(pool, ended));
+    }
+    changes.into_iter().map(|change| Effect::Credits(Box::new(change))).collect()
 }
 
 fn bucket(announced_at: Option<Millis>, units: u64) -> Effect {
@@ -192,6 +258,8 @@ fn every_effect() -> Vec<Effect> {
         effects.push(Effect::StockClosed(Box::new(stock(billed_by, u64::MAX, u128::MAX))));
         effects.push(Effect::Stock(Box::new(stock(billed_by, 1, 1 << 64))));
     }
+    effects.extend(pools());
+    effects.extend([0, (1 << 53) - 1].map(holding));
     effects.extend(NUMBERS.map(|units| Effect::Ledger(ledger(units))));
     effects
 }
@@ -218,9 +286,21 @@ fn receipts() -> Vec<Receipt> {
         verdict,
         feature: NameId(0),
         binding: Receipt::NO_LIMIT,
-        amounts: amounts.map(Box::new),
+        done: amounts.map(|amounts| Box::new(Done { amounts, charge: None })),
     };
-    all.into_iter().map(receipt).collect()
+    let mut receipts: Vec<Receipt> = all.into_iter().map(receipt).collect();
+    let deduction = |id: &str, units| Deduction { grant: id.into(), units };
+    let charge = Charge {
+        pool: NameId(1),
+        units: u64::MAX,
+        deductions: vec![deduction("", 0), deduction("pay_17", u64::MAX)],
+        debt_units: 9,
+        returned_units: 1,
+    };
+    let mut charged = receipts[1].clone();
+    charged.done = Some(Box::new(Done { amounts: Amounts::default(), charge: Some(charge) }));
+    receipts.push(charged);
+    receipts
 }
 
 fn profiles() -> Vec<Profile> {

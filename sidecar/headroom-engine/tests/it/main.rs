@@ -10,6 +10,7 @@
 mod accounts;
 mod allocations;
 mod codec;
+mod credits;
 mod halted;
 mod house;
 mod keys;

@@ -111,7 +111,10 @@ impl Model {
                 FeatureKindSpec::Allocation { .. } => {
                     self.names.insert("level".to_owned());
                 }
-                FeatureKindSpec::Switch | FeatureKindSpec::Config => {}
+                // Pools of credits have histories of their own.
+                FeatureKindSpec::Switch
+                | FeatureKindSpec::Config
+                | FeatureKindSpec::Credits { .. } => {}
             }
         }
         self.names.extend(spec.plans.iter().chain(&spec.addons).map(label));

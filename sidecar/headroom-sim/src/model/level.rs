@@ -225,6 +225,7 @@ impl Model {
             Some(FeatureKindSpec::Quota { .. }) => "quota",
             Some(FeatureKindSpec::Concurrency) => "concurrency",
             Some(FeatureKindSpec::Rate) => "rate",
+            Some(FeatureKindSpec::Credits { .. }) => "credits",
         };
         if !kind.is_empty() {
             return Err(OpError::NoLevel { kind });

@@ -105,6 +105,7 @@ impl Model {
                     _ => nothing,
                 }
             }
+            FeatureKindSpec::Credits { .. } => nothing,
             FeatureKindSpec::Config => {
                 for says in &overrides {
                     if let Says::Config(value) = says {

@@ -167,7 +167,7 @@ impl Player {
                         same("the signal's position", &id.seq, &seq)?;
                         signals.insert(id, value).is_none()
                     }
-                    Table::Pending | Table::Events | Table::Adjustments => true,
+                    Table::Pending | Table::Events | Table::Adjustments | Table::Credits => true,
                 };
                 same("a row written once", &is_new, &true)?;
             }

@@ -75,7 +75,7 @@ pub(super) async fn backup(path: PathBuf, to: ToAdmin) -> Ended {
     .await
 }
 
-async fn with_client(
+pub(super) async fn with_client(
     to: &ToAdmin,
     act: impl AsyncFnOnce(&AdminClient) -> Result<Report, Error>,
 ) -> Ended {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::grants::GrantsArgs;
 use crate::config::server::ClockKind;
 use crate::config::values;
 use crate::demo::DemoArgs;
@@ -18,6 +19,7 @@ Examples:
   headroom ask consume acme tokens 1200               use 1200 tokens of the account acme
   headroom ask entitlements acme                      what may acme use, and how much is left?
   headroom account put acme --plan pro                acme bought the plan pro
+  headroom grants put acme credits pay_17 500         acme bought 500 credits
   headroom status                                     how is the sidecar?
   headroom sinks list                                 are signals delivered?
 
@@ -53,6 +55,8 @@ pub(super) enum Command {
     Ask(AskArgs),
     /// Manage accounts: plans, overrides, facts
     Account(AccountArgs),
+    /// Give credits to an account, take them back, and see where they went
+    Grants(GrantsArgs),
     /// Move the clock of a sidecar that has a test clock
     Clock(ClockArgs),
     /// See how signals are delivered, and repair it
@@ -477,8 +481,8 @@ pub(super) struct OverrideArgs {
     pub(super) feature: String,
     #[command(flatten)]
     pub(super) instead: Instead,
-    /// For a quota: the included units; for a concurrency: the most at a time; for an allocation: the
-    /// most there may be
+    /// For a quota or credits: the included units; for a concurrency: the most at a time; for an
+    /// allocation: the most there may be
     #[arg(long, value_name = "UNITS|unlimited", value_parser = included, requires = "limit")]
     pub(super) included: Option<Included>,
     /// For a rate: how many at once [default: what comes back in one period]
@@ -502,7 +506,8 @@ pub(super) struct Instead {
     /// For a config: the value
     #[arg(long, value_name = "JSON", value_parser = json_text)]
     pub(super) value: Option<String>,
-    /// For a quota: the limit's name; for a concurrency: `concurrent`; for an allocation: `level`
+    /// For a quota: the limit's name; for a concurrency: `concurrent`; for an allocation: `level`; for
+    /// credits: `credits`
     #[arg(long, requires = "included")]
     pub(super) limit: Option<String>,
     /// For a rate: how fast, as in "100 per second" or "5 per 10s"
@@ -598,7 +603,7 @@ fn clock_kind(text: &str) -> Result<ClockKind, String> {
 }
 
 /// As in the catalog, so that `1_000_000` can be typed here too.
-fn units(text: &str) -> Result<u64, String> {
+pub(super) fn units(text: &str) -> Result<u64, String> {
     values::whole_number(text)
 }
 
@@ -607,7 +612,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// An instant of RFC 3339, or a day in UTC.
-fn time(text: &str) -> Result<SystemTime, String> {
+pub(super) fn time(text: &str) -> Result<SystemTime, String> {
     let stamp: Option<jiff::Timestamp> = text.parse().ok().or_else(|| {
         let day: jiff::civil::Date = text.parse().ok()?;
         Some(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())

@@ -9,6 +9,7 @@ mod args;
 mod ask;
 mod check;
 mod connect;
+mod grants;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ fn dispatch(command: Command, runners: &Runners) -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Ask(args) => connect::run(ask::run(args)),
         Command::Account(args) => connect::run(admin::account(args)),
+        Command::Grants(args) => connect::run(grants::run(args)),
         Command::Clock(args) => connect::run(admin::clock(args)),
         Command::Sinks(args) => connect::run(admin::sinks(args)),
         Command::Status(to) => connect::run(admin::status(to)),

@@ -4,6 +4,7 @@
 //! tells all. Something harmless stands in for unreadable parts: a problem that is not in the file
 //! would be worse than one that comes a round later.
 
+mod credits;
 mod levels;
 mod meters;
 mod places;
@@ -198,6 +199,7 @@ enum KindWord {
     Concurrency,
     Rate,
     Allocation,
+    Credits,
 }
 
 /// `None` when its kind could not be read.
@@ -207,6 +209,7 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         ("concurrency", KindWord::Concurrency),
         ("rate", KindWord::Rate),
         ("allocation", KindWord::Allocation),
+        ("credits", KindWord::Credits),
         ("switch", KindWord::Switch),
         ("config", KindWord::Config),
     ];
@@ -229,6 +232,14 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
             unit = read_unit(reader, fields.optional("unit"));
             scale = read_scale(reader, fields.optional("scale"));
             levels::read_allocation(reader, &mut fields)
+        }
+        Some(KindWord::Credits) => {
+            let said = fields.optional("unit").map(|entry| read_unit(reader, Some(entry)));
+            unit = said.unwrap_or_else(|| "credits".to_owned());
+            scale = read_scale(reader, fields.optional("scale"));
+            let message = "credits have no `limits`: give a `window`, and `included` in a plan";
+            fields.misplaced("limits", message);
+            Some(credits::read_pool(reader, &mut fields))
         }
         Some(word @ (KindWord::Concurrency | KindWord::Rate)) => {
             let (kind, kind_word) = match word {
@@ -253,7 +264,7 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         }
         None => {
             // Whatever it is, its keys are no mistakes.
-            for key in ["unit", "scale", "limits", "billed_by", "window"] {
+            for key in ["unit", "scale", "limits", "billed_by", "window", "rate_card"] {
                 fields.optional(key);
             }
             None
@@ -457,11 +468,13 @@ fn read_entitlement(
             let read = |entry| {
                 read_plan_limit(reader, Entry::of(entry)).unwrap_or_else(|| stand_in(entry))
             };
-            Some(EntitlementSpec::Quota { limits: entries.iter().map(read).collect() })
+            let limits = entries.iter().filter(|(key, _)| key.text != credits::PAID_BY);
+            credits::with_payer(reader, entry, limits.map(read).collect())
         }
         Some(FeatureKindSpec::Concurrency) => meters::read_concurrency(reader, entry),
         Some(FeatureKindSpec::Rate) => meters::read_rate(reader, entry),
         Some(FeatureKindSpec::Allocation { .. }) => levels::read_level(reader, entry),
+        Some(FeatureKindSpec::Credits { .. }) => credits::read_terms(reader, entry),
         // The check finds that the feature is unknown, whatever is given.
         None => Some(EntitlementSpec::Switch { on: true }),
     }

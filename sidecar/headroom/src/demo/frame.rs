@@ -218,6 +218,7 @@ mod tests {
                 grace_until: None,
                 overage_cost: None,
                 billed_units: None,
+                pool: None,
             }),
             other_limits: vec![],
             config_value: None,
@@ -237,6 +238,7 @@ mod tests {
                 reaches_limit_at: Some(at),
                 units_at_window_end: None,
             }),
+            charge: None,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::serve::Gate;
 use crate::sidecar::Core;
 
 mod facts;
+mod grants;
 mod plans;
 mod sinks;
 
@@ -490,5 +491,33 @@ impl AdminService for Administration {
         rq: Request<v1::ReplayDeadLettersRequest>,
     ) -> Result<Response<v1::ReplayDeadLettersResponse>, Status> {
         Ok(Response::new(self.replay(rq.get_ref()).await?))
+    }
+
+    async fn put_grant(
+        &self,
+        rq: Request<v1::PutGrantRequest>,
+    ) -> Result<Response<v1::PutGrantResponse>, Status> {
+        Ok(Response::new(self.give(rq.get_ref()).await?))
+    }
+
+    async fn void_grant(
+        &self,
+        rq: Request<v1::VoidGrantRequest>,
+    ) -> Result<Response<v1::VoidGrantResponse>, Status> {
+        Ok(Response::new(self.take_back(rq.get_ref()).await?))
+    }
+
+    async fn list_grants(
+        &self,
+        rq: Request<v1::ListGrantsRequest>,
+    ) -> Result<Response<v1::ListGrantsResponse>, Status> {
+        Ok(Response::new(self.grants(rq.get_ref())?))
+    }
+
+    async fn list_credit_history(
+        &self,
+        rq: Request<v1::ListCreditHistoryRequest>,
+    ) -> Result<Response<v1::ListCreditHistoryResponse>, Status> {
+        Ok(Response::new(self.credit_history(rq.get_ref())?))
     }
 }

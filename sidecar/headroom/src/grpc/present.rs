@@ -4,6 +4,7 @@
 //! its parts are borrowed (`headroom_proto::encoded`). The numbers are the fields' in the proto files.
 
 use headroom_core::catalog::{Catalog, FeatureKind, Policy};
+use headroom_core::credits::{Charge, PoolState};
 use headroom_core::decision::{Decision, Denial, LimitState, Verdict, WindowPhase};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
@@ -123,6 +124,9 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fie
     if decided.shadow.is_some() {
         out.enumeration(18, reason(decided.shadow));
     }
+    if let Some(charge) = decided.charge() {
+        out.message(20, |out| put_charge(catalog, charge, out));
+    }
     if !include.prompt && !include.projection {
         return;
     }
@@ -183,6 +187,7 @@ pub fn reason(denial: Option<Denial>) -> v1::Denial {
         Denial::RateLimited => v1::Denial::RateLimited,
         Denial::ConcurrencyFull => v1::Denial::ConcurrencyFull,
         Denial::QuotaExhausted => v1::Denial::QuotaExhausted,
+        Denial::CreditsExhausted => v1::Denial::CreditsExhausted,
         Denial::SpendCapReached => v1::Denial::SpendCapReached,
         Denial::InFlight => v1::Denial::InFlight,
     }
@@ -256,6 +261,37 @@ fn put_limit_state(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) 
         }
     }
     out.optional_uint(30, state.billed_units());
+    if let Some(pool) = state.pool() {
+        out.message(22, |out| put_pool(catalog.text(ledger.feature), pool, out));
+    }
+}
+
+/// The fields of what a pool has beyond the counters.
+fn put_pool(feature: &str, pool: &PoolState, out: &mut Fields<'_>) {
+    out.text(1, feature);
+    out.int(2, pool.balance);
+    if let Some((at, units)) = pool.next_expiry {
+        put_timestamp(out, 3, at);
+        out.uint(4, units);
+    }
+    out.uint(5, pool.overdraft_units);
+    if let Some(at) = pool.fills_at {
+        put_timestamp(out, 6, at);
+    }
+}
+
+/// The fields of what a write took from a pool.
+fn put_charge(catalog: &Catalog, charge: &Charge, out: &mut Fields<'_>) {
+    out.text(1, catalog.text(charge.pool));
+    out.uint(2, charge.units);
+    for deduction in &charge.deductions {
+        out.message(3, |out| {
+            out.text(1, &deduction.grant);
+            out.uint(2, deduction.units);
+        });
+    }
+    out.uint(4, charge.debt_units);
+    out.uint(5, charge.returned_units);
 }
 
 /// One limit, for lists. Made from the same fields, so that there is one place that says what a
@@ -303,6 +339,9 @@ fn made_prompt(
     let about = reply.about.as_deref()?;
     let feature = catalog.feature(catalog.feature_of(decided.feature?)?);
     let plan = catalog.plan_of(decided.plan).map(|ix| catalog.plan(ix));
+    // Where a pool pays, the numbers are credits.
+    let limited = decided.binding.as_ref().and_then(|b| catalog.feature_of(b.ledger.feature));
+    let counted = limited.map_or(feature, |ix| catalog.feature(ix));
     let utc = jiff::tz::TimeZone::UTC;
     let limit = decided.binding.as_ref().and_then(|state| {
         Some(LimitFacts {
@@ -323,8 +362,8 @@ fn made_prompt(
         account: scene.account,
         feature: &feature.feature,
         feature_name: &feature.name,
-        unit: &feature.unit,
-        scale: feature.scale,
+        unit: &counted.unit,
+        scale: counted.scale,
         plan: catalog.plan_name(decided.plan).0,
         plan_name: plan.map_or("", |plan| &plan.name),
         limit,

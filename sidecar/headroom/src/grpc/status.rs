@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headroom_core::decide::GrantError;
 use headroom_core::decision::OpError;
 use headroom_engine::admin::AdminError;
 use headroom_engine::engine::EngineError;
@@ -54,7 +55,7 @@ impl WireError {
     pub fn code(&self) -> Code {
         match self.reason {
             ErrorReason::InvalidField | ErrorReason::WrongFeatureKind => Code::InvalidArgument,
-            ErrorReason::IdempotencyKeyReused => Code::AlreadyExists,
+            ErrorReason::IdempotencyKeyReused | ErrorReason::GrantDiffers => Code::AlreadyExists,
             ErrorReason::UnknownReservation
             | ErrorReason::UnknownAccount
             | ErrorReason::UnknownEvent
@@ -66,9 +67,9 @@ impl WireError {
             ErrorReason::CounterFull | ErrorReason::ClockWentBack | ErrorReason::EventTooOld => {
                 Code::OutOfRange
             }
-            ErrorReason::TooManyReservations | ErrorReason::TooManyWatches => {
-                Code::ResourceExhausted
-            }
+            ErrorReason::TooManyReservations
+            | ErrorReason::TooManyWatches
+            | ErrorReason::TooManyGrants => Code::ResourceExhausted,
             ErrorReason::NoRoom
             | ErrorReason::StoreBroken
             | ErrorReason::OutcomeUnknown
@@ -136,9 +137,11 @@ impl From<EngineError> for WireError {
                 OpError::WrongFeatureKind
                 | OpError::SlotsAreHeld
                 | OpError::RateIsConsumed
+                | OpError::PaidByCredits
                 | OpError::LevelIsNow
                 | OpError::NoLevel { .. },
             ) => ErrorReason::WrongFeatureKind,
+            EngineError::Op(OpError::TooManyGrants { .. }) => ErrorReason::TooManyGrants,
             EngineError::Op(OpError::CounterFull) => ErrorReason::CounterFull,
             EngineError::Op(OpError::UnknownReservation) => ErrorReason::UnknownReservation,
             EngineError::Op(OpError::ReservationClosed { .. }) => ErrorReason::ReservationClosed,
@@ -163,6 +166,18 @@ impl From<AdminError> for WireError {
             AdminError::UnknownAccount { .. } => ErrorReason::UnknownAccount,
             AdminError::UnknownName { .. } => ErrorReason::UnknownName,
             AdminError::WrongKind { .. } => ErrorReason::WrongFeatureKind,
+            AdminError::UnlimitedCredits { .. } => {
+                return WireError::field("override.limit.included_units", error.to_string());
+            }
+            AdminError::Grant(GrantError::Differs) => ErrorReason::GrantDiffers,
+            AdminError::Grant(GrantError::TooMany { .. }) => ErrorReason::TooManyGrants,
+            AdminError::Grant(GrantError::Unknown) => ErrorReason::UnknownName,
+            AdminError::Grant(GrantError::KeptId | GrantError::Planned) => {
+                return WireError::field("grant", error.to_string());
+            }
+            AdminError::Grant(GrantError::Over { .. }) => {
+                return WireError::field("expires_at", error.to_string());
+            }
             AdminError::UnknownZone { .. } => {
                 return WireError::field("time_zone", error.to_string());
             }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use headroom_core::catalog::{
-    CONCURRENT_LIMIT, CatalogSpec, FeatureKindSpec, FeatureSpec, LEVEL_LIMIT, PromptSpec,
-    RATE_LIMIT, Scenario, SpecProblem,
+    CONCURRENT_LIMIT, CREDITS_LIMIT, CatalogSpec, FeatureKindSpec, FeatureSpec, LEVEL_LIMIT,
+    PromptSpec, RATE_LIMIT, Scenario, SpecProblem,
 };
 use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
@@ -158,6 +158,12 @@ impl Trial<'_> {
                             cases.entry(case).or_insert(facts);
                         }
                     }
+                    if self.prompt.scenario != Scenario::Grace && self.is_priced(feature) {
+                        self.sample_pool(feature, &mut cases);
+                    }
+                }
+                (Scenario::NearLimit | Scenario::LimitHit, FeatureKindSpec::Credits { .. }) => {
+                    self.sample_pool(feature, &mut cases)
                 }
                 // Slots have no end, a bucket is full again at some time; neither has a pace.
                 (Scenario::NearLimit | Scenario::LimitHit, FeatureKindSpec::Concurrency) => {
@@ -179,7 +185,10 @@ impl Trial<'_> {
                     let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
                     cases.entry((true, true, false, is_offered)).or_insert(facts);
                 }
-                (Scenario::Grace, FeatureKindSpec::Concurrency)
+                (
+                    Scenario::Grace,
+                    FeatureKindSpec::Concurrency | FeatureKindSpec::Credits { .. },
+                )
                 | (Scenario::NearLimit | Scenario::Grace, FeatureKindSpec::Rate)
                 | (
                     Scenario::NearLimit | Scenario::LimitHit | Scenario::Grace,
@@ -188,6 +197,29 @@ impl Trial<'_> {
             }
         }
         cases.into_values().rev().collect()
+    }
+
+    /// Whether a pool of credits may pay for a feature.
+    fn is_priced(&self, feature: &FeatureSpec) -> bool {
+        self.spec.features.iter().any(|pool| match &pool.kind {
+            FeatureKindSpec::Credits { rate_card, .. } => {
+                rate_card.iter().any(|(name, _)| *name == feature.feature)
+            }
+            _ => false,
+        })
+    }
+
+    /// A pool has no pace, and units may be on their way to it or not.
+    fn sample_pool<'a>(
+        &self,
+        feature: &'a FeatureSpec,
+        cases: &mut BTreeMap<(bool, bool, bool, bool), Facts<'a>>,
+    ) {
+        for has_end in [true, false] {
+            let facts = sample_of(feature, CREDITS_LIMIT, has_end, false);
+            let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
+            cases.entry((true, has_end, false, is_offered)).or_insert(facts);
+        }
     }
 
     fn offer(&self) -> Option<&Offer> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use headroom_core::catalog::{
-    CONCURRENT_LIMIT, CatalogSpec, EntitlementSpec, LEVEL_LIMIT, Price, RATE_LIMIT,
+    CONCURRENT_LIMIT, CREDITS_LIMIT, CatalogSpec, EntitlementSpec, LEVEL_LIMIT, Price, RATE_LIMIT,
 };
 use headroom_core::time::Millis;
 use jiff::tz::TimeZone;
@@ -74,7 +74,10 @@ impl Offer {
                 included.insert((feature.clone(), limit.to_owned()), units);
             };
             match entitlement {
-                EntitlementSpec::Quota { limits } => {
+                EntitlementSpec::Credits { terms } => {
+                    put(CREDITS_LIMIT, Some(terms.included_units));
+                }
+                EntitlementSpec::Quota { limits } | EntitlementSpec::PaidQuota { limits, .. } => {
                     limits.iter().for_each(|limit| put(&limit.limit, limit.included_units));
                 }
                 EntitlementSpec::Concurrency { max_units, .. } => put(CONCURRENT_LIMIT, *max_units),

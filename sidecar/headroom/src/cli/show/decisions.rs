@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT};
 use headroom_sdk::{
-    Adjustment, Allocated, AllocationUsage, Committed, Corrected, Decision, Entitlement,
-    Entitlements, EntitlementsChange, Explanation, Extended, LimitState, Projection,
-    ProjectionState, Prompt, Recorded, Released, Reserved, RuleOutcome, UsageWindow,
+    Adjustment, Allocated, AllocationUsage, Committed, Corrected, CreditCharge, Decision,
+    Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState, PoolState,
+    Projection, ProjectionState, Prompt, Recorded, Released, Reserved, RuleOutcome, UsageWindow,
 };
 use serde_json::{Value, json};
 
@@ -402,6 +402,9 @@ fn decision_text(decision: &Decision) -> String {
     if let Some(value) = &decision.config_value {
         text += &format!("\nvalue: {value}");
     }
+    if let Some(charge) = &decision.charge {
+        text += &format!("\n{}", charge_text(charge));
+    }
     let limits = decision.binding.iter().chain(&decision.other_limits);
     if decision.binding.is_some() {
         text += &format!("\n{}", limits_text(limits));
@@ -413,6 +416,47 @@ fn decision_text(decision: &Decision) -> String {
         text += &format!("\n{}", prompt_text(prompt));
     }
     text
+}
+
+fn charge_text(charge: &CreditCharge) -> String {
+    let units = |units: u64| display_units(units, 0);
+    let mut parts: Vec<String> = charge
+        .deductions
+        .iter()
+        .map(|(grant, paid)| format!("{} from {grant}", units(*paid)))
+        .collect();
+    if charge.debt_units > 0 {
+        parts.push(format!("{} owed", units(charge.debt_units)));
+    }
+    if charge.returned_units > 0 {
+        parts.push(format!("{} came back", units(charge.returned_units)));
+    }
+    let how = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+    format!("charged {} of {}{how}", units(charge.units), charge.pool)
+}
+
+fn charge_json(charge: &CreditCharge) -> Value {
+    let deductions = charge.deductions.iter();
+    json!({
+        "pool": charge.pool,
+        "units": charge.units,
+        "deductions": deductions
+            .map(|(grant, units)| json!({ "grant": grant, "units": units }))
+            .collect::<Vec<_>>(),
+        "debt_units": charge.debt_units,
+        "returned_units": charge.returned_units,
+    })
+}
+
+fn pool_json(pool: &PoolState) -> Value {
+    json!({
+        "feature": pool.feature,
+        "balance_units": pool.balance_units,
+        "next_expiry_at": json_instant(pool.next_expiry.map(|(at, _)| at)),
+        "next_expiry_units": pool.next_expiry.map(|(_, units)| units),
+        "overdraft_units": pool.overdraft_units,
+        "next_units_at": json_instant(pool.next_units_at),
+    })
 }
 
 fn limits_text<'a>(limits: impl Iterator<Item = &'a LimitState>) -> String {
@@ -454,11 +498,15 @@ fn limit_row(limit: &LimitState) -> Vec<String> {
             notes.push(format!("full at {}", instant(at)));
         }
         (None, _) => notes.push("begins with the first use".to_owned()),
+        (_, Some(at)) if limit.pool.is_some() => {
+            notes.push(format!("more come at {}", instant(at)));
+        }
         (_, Some(at)) if limit.sliding => {
             notes.push(format!("the oldest leave at {}", instant(at)))
         }
         (_, None) if limit.sliding => notes.push("sliding".to_owned()),
         (_, Some(at)) => notes.push(format!("until {}", instant(at))),
+        (_, None) if limit.pool.is_some() => {}
         (_, None) => notes.push("for ever".to_owned()),
     }
     let (count, how, left) = match is_slots {
@@ -521,6 +569,7 @@ fn decision_json(decision: &Decision) -> Value {
         "test_clock": decision.test_clock,
         "shadow_denial": decision.shadow_denial.map(|d| word(d.as_str_name(), "DENIAL_")),
         "retry_after_ms": decision.retry_after.map(millis),
+        "charge": decision.charge.as_ref().map(charge_json),
         "prompt": decision.prompt.as_ref().map(prompt_json),
         "projection": decision.projection.as_ref().map(|projection| json!({
             "limit": projection.limit,
@@ -567,6 +616,7 @@ fn limit_json(limit: &LimitState) -> Value {
         "sliding": limit.sliding,
         "oldest_units_leave_at": json_instant(limit.oldest_units_leave_at),
         "billed_units": limit.billed_units,
+        "pool": limit.pool.as_ref().map(pool_json),
     })
 }
 

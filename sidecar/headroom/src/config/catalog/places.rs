@@ -101,7 +101,9 @@ fn points_at_key(path: &[String]) -> bool {
             points_at_key(&own)
         }
         [] | ["features" | "plans" | "addons"] | ["features" | "plans" | "addons", _] => true,
-        ["features", _, third] | ["features", _, third, _] => *third == "limits",
+        ["features", _, third] => *third == "limits",
+        ["features", _, third, _] => matches!(*third, "limits" | "rate_card"),
+        ["plans" | "addons", _, "entitlements", _, "paid_by"] => false,
         ["plans" | "addons", _, third, ..] => *third == "entitlements" && steps.len() <= 5,
         _ => false,
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::server;
 use crate::config::sinks::NoSecrets;
+use headroom_core::credits::{CreditPrice, PoolTerms, Rounding};
 use headroom_core::stock::BilledBy;
 use headroom_core::window::{Every, SpanUnit};
 
@@ -147,7 +148,7 @@ fn one_mistake_is_one_problem() {
         "kind: quota",
         "kind: qota",
         concat!(
-            "c:5:11: `kind` must be `quota`, `concurrency`, `rate`, `allocation`, `switch` or ",
+            "c:5:11: `kind` must be `quota`, `concurrency`, `rate`, `allocation`, `credits`, `switch` or ",
             "`config`, found `qota`, did you mean `quota`?",
         ),
     );
@@ -688,5 +689,114 @@ fn mistakes_of_versions_and_migrations_have_their_place() {
         &lines("{ drop_limit: a, of: b, drop_feature: c }"),
         "c:36:5: a migration is one of `{drop_feature: …}`, `{drop_limit: …, of: …}`, `{change_kind: …, \
          to: …}`, `{end_lifetime: …, of: …}`, `{move_plan: …, to: …}` or `{drop_addon: …}`",
+    );
+}
+
+/// A good catalog with a pool of credits; each test changes one thing.
+const CREDITS: &str = "\
+features:
+  ai: { name: AI credits, kind: credits, window: billing, rate_card: { images: { credits: 5 }, tokens: { credits: 3, per: 1_000, rounding: nearest } } }
+  images: { name: Images, kind: quota, limits: { monthly: { window: billing } } }
+  tokens: { name: Tokens, kind: quota, limits: { daily: { window: { calendar: day } } } }
+plans:
+  pro:
+    name: Pro
+    entitlements:
+      ai: { included: 1_000, priority: 50, rollover: { max: 500, min: 10 }, overdraft: { up_to: 20 }, soft_limits: [80%] }
+      images: { paid_by: ai }
+      tokens: { daily: { included: 9 }, paid_by: ai }
+addons:
+  pack: { name: Pack, entitlements: { ai: { included: 100 } } }
+";
+
+#[test]
+fn a_pool_its_prices_and_what_it_pays_are_read() {
+    let parsed = parse("c", CREDITS.as_bytes(), &NoSecrets).unwrap().spec;
+    let FeatureKindSpec::Credits { window, rate_card } = &parsed.features[0].kind else { panic!() };
+    assert_eq!(*window, WindowRule::Billing { months: 1 });
+    let price = |credits, per, rounding| CreditPrice { credits, per, rounding };
+    assert_eq!(
+        *rate_card,
+        [
+            ("images".to_owned(), price(5, 1, Rounding::Up)),
+            ("tokens".to_owned(), price(3, 1_000, Rounding::Nearest)),
+        ]
+    );
+    assert_eq!(parsed.features[0].unit, "credits");
+    let terms = PoolTerms {
+        included_units: 1_000,
+        priority: 50,
+        rollover_min_units: 10,
+        rollover_max_units: 500,
+        overdraft_units: 20,
+        forgives_debt: false,
+        soft_limits_bp: vec![8_000],
+    };
+    let given = &parsed.plans[0].entitlements;
+    assert_eq!(given[0].1, EntitlementSpec::Credits { terms });
+    let paid = |limits| EntitlementSpec::PaidQuota { limits, paid_by: "ai".to_owned() };
+    assert_eq!(given[1].1, paid(vec![]));
+    assert!(matches!(&given[2].1, EntitlementSpec::PaidQuota { limits, .. } if limits.len() == 1));
+    let pack = PoolTerms { included_units: 100, ..PoolTerms::default() };
+    assert_eq!(parsed.addons[0].entitlements[0].1, EntitlementSpec::Credits { terms: pack });
+}
+
+#[test]
+fn one_mistake_in_a_pool_is_one_problem() {
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(CREDITS.contains(from), "{from}");
+        assert_eq!(report(&CREDITS.replacen(from, to, 1)), expected, "{to}");
+    }
+    check("window: billing, rate", "rate", "c:2:3: the key `window` is missing");
+    check(
+        "window: billing, rate",
+        "window: { sliding: 5 hours }, rate",
+        "c:2:50: units come to a pool at set times, not with its use: the window must be `billing`, \
+         `calendar`, `fixed` or `lifetime`",
+    );
+    check(
+        "window: billing, rate",
+        "limits: {}, window: billing, rate",
+        "c:2:42: credits have no `limits`: give a `window`, and `included` in a plan",
+    );
+    check(
+        "{ images: {",
+        "{ image: {",
+        "c:2:72: unknown feature `image`, did you mean `images`?\n\
+         c:10:26: the rate card of `ai` has no price for `images`",
+    );
+    check(
+        "credits: 5 }",
+        "credits: 0 }",
+        "c:2:91: `credits` is 0, it must be 1 to 9007199254740991",
+    );
+    check(
+        "nearest",
+        "upp",
+        "c:2:140: `rounding` must be `up`, `down` or `nearest`, found `upp`, did you mean `up`?",
+    );
+    check(
+        "images: { paid_by: ai }",
+        "images: { paid_by: a1 }",
+        "c:2:72: `images` has a price, but no plan or add-on says `paid_by: ai` of it\n\
+         c:10:26: unknown feature `a1`, did you mean `ai`?",
+    );
+    check("priority: 50", "priority: 256", "c:9:40: `priority` is 256, it must be 0 to 255");
+    check(
+        "max: 500, min: 10",
+        "max: 5, min: 10",
+        "c:9:44: at least 10 units roll over, but at most 5",
+    );
+    check(
+        "overdraft: { up_to: 20 }",
+        "overdraft: { up_to: 20 }, debt: forgive",
+        "c:9:103: an overdraft that is forgiven would be given away: use `carry`",
+    );
+    check("[80%]", "[180%]", "c:9:117: a soft limit of 180% must be 0.01% to 99.99%");
+    check(
+        "{ included: 100 }",
+        "{ include: 100 }",
+        "c:13:45: unknown key `include`, did you mean `included`?",
     );
 }

@@ -1,0 +1,574 @@
+//! A pool at an instant: what time and the plan have brought by then, and what a request takes.
+//!
+//! Nothing is changed here but a copy; [`PoolNow::list`] says how it differs. Expiries, starts and ends
+//! of windows are taken one instant after the other, so it does not matter who looked when.
+
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::catalog::{FeatureIx, FeatureKind, PlanLimit, Policy};
+use crate::credits::{
+    Charge, CreditsEffect, Deduction, Grant, GrantEnd, GrantEnding, GrantSource, Pool, PoolState,
+    PoolTerms, Segment, push, signed,
+};
+use crate::decide::Context;
+use crate::decision::{Denial, LimitState, Verdict};
+use crate::effect::Effects;
+use crate::ledger::{Ledger, Marks};
+use crate::limits::{self, UNITS_MAX};
+use crate::names::NameId;
+use crate::policy::{Beyond, Room};
+use crate::resolve::{Resolved, resolve};
+use crate::signal::{self, Change, REACHED_BP};
+use crate::time::{Millis, Window};
+use crate::window::{WindowRule, window_at};
+
+/// Burns of one clock hour are one segment of the history.
+const HOUR_MS: i64 = 60 * 60 * 1000;
+
+/// What a catalog says of a pool's windows.
+#[derive(Clone, Copy)]
+struct Rule {
+    feature: FeatureIx,
+    limit: NameId,
+    window: WindowRule,
+}
+
+/// A pool at the instant of a request.
+pub(crate) struct PoolNow<'a> {
+    cx: Context<'a>,
+    account: &'a Account,
+    rule: Option<Rule>,
+    terms: PoolTerms,
+    before: Option<&'a Pool>,
+    pub(crate) pool: Pool,
+    ended: Vec<Grant>,
+    closed: Vec<Segment>,
+}
+
+impl<'a> PoolNow<'a> {
+    /// The account's pool of this name, as it stands now. One that it never had is empty but for what
+    /// the plan includes.
+    pub(crate) fn of(cx: Context<'a>, account: &'a Account, feature: NameId) -> PoolNow<'a> {
+        let rule = cx.catalog.feature_of(feature).and_then(|ix| {
+            let FeatureKind::Credits { limit, window } = cx.catalog.feature(ix).kind else {
+                return None;
+            };
+            Some(Rule { feature: ix, limit, window })
+        });
+        let before = account.pool(feature);
+        let pool = before.cloned().unwrap_or_else(|| Pool::new(feature, cx.now));
+        let terms = PoolTerms::default();
+        let (ended, closed) = (Vec::new(), Vec::new());
+        let mut now = PoolNow { cx, account, rule, terms, before, pool, ended, closed };
+        now.advance();
+        now
+    }
+
+    /// What the request is decided under.
+    pub(crate) fn cx(&self) -> Context<'a> {
+        self.cx
+    }
+
+    // --- what time brings ---
+
+    fn advance(&mut self) {
+        let mut windows_left = limits::POOL_WINDOWS_MAX;
+        while self.pool.next_event_at <= self.cx.now {
+            self.step(self.pool.next_event_at, &mut windows_left);
+            self.pool.see_time();
+        }
+        self.see_plan(self.cx.now);
+        self.pool.see_time();
+    }
+
+    /// Everything that happens at one instant: first what ends, then what begins.
+    fn step(&mut self, at: Millis, windows_left: &mut usize) {
+        let is_over = self.pool.head.window.is_some_and(|window| window.end() <= at);
+        if is_over {
+            // What the plan gave to the last moment is what can be left of it.
+            self.see_plan(at.plus(-1));
+        }
+        self.cut(at);
+        let mut left_over = 0;
+        while let Some(place) = self.pool.grants.iter().position(|g| g.expires_at <= at) {
+            let ended = self.end(place, at, GrantEnding::Expired, "");
+            self.pool.head.segment.expired_units += lost_units(&ended);
+            if ended.source != GrantSource::Given {
+                left_over += lost_units(&ended);
+            }
+        }
+        if is_over {
+            // Whoever slept through more windows than are followed goes on with the one of now.
+            let skips = *windows_left == 0;
+            *windows_left = windows_left.saturating_sub(1);
+            let ended = self.pool.head.window.map(|window| (window.end(), left_over));
+            self.begin_window(if skips { self.cx.now } else { at }, ended);
+        }
+        let mut has_more = is_over;
+        let segment = &mut self.pool.head.segment;
+        for grant in self.pool.grants.iter_mut().filter(|g| !g.has_begun && g.starts_at <= at) {
+            grant.has_begun = true;
+            segment.granted_units += grant.units;
+            has_more = true;
+        }
+        if has_more {
+            self.terms = self.terms_at(at).unwrap_or_default();
+            self.fill(at);
+        }
+    }
+
+    /// What the plan and the add-ons say of the pool at an instant. `None`: they do not have it, or the
+    /// subscription is over.
+    fn terms_at(&self, at: Millis) -> Option<PoolTerms> {
+        let rule = self.rule?;
+        if self.account.profile.ends_at <= at {
+            return None;
+        }
+        match resolve(self.cx.catalog, self.account, rule.feature, at).0 {
+            Resolved::Pool(terms) => Some(*terms),
+            _ => None,
+        }
+    }
+
+    /// A new window: what was left rolls over, and units are included anew.
+    fn begin_window(&mut self, at: Millis, ended: Option<(Millis, u64)>) {
+        let head = &mut self.pool.head;
+        let Some(rule) = self.rule else {
+            head.window = None;
+            return;
+        };
+        let profile = &self.account.profile;
+        let ruled = window_at(rule.window, profile.anchor, profile.rules(), at);
+        // The next window starts where the last one ended, whatever became of the anchor.
+        let start = ended.map_or(ruled.start(), |(end, _)| end.max(ruled.start()));
+        let window = Window::new(start, ruled.end()).unwrap_or(ruled);
+        head.window = Some(window);
+        (head.used_units, head.marks, head.revision) = (0, Marks::default(), 1);
+        let Some(terms) = self.terms_at(at) else { return };
+        if let Some((_, left)) = ended {
+            let units = left.max(terms.rollover_min_units).min(terms.rollover_max_units);
+            if units > 0 {
+                self.pool.head.segment.rolled_over_units += units;
+                self.grant_for(GrantSource::RolledOver, units, terms.priority);
+            }
+        }
+        if terms.included_units > 0 {
+            self.pool.head.segment.granted_units += terms.included_units;
+            self.grant_for(GrantSource::Included, terms.included_units, terms.priority);
+        }
+    }
+
+    /// A grant for the window of now.
+    fn grant_for(&mut self, source: GrantSource, units: u64, priority: u8) {
+        let Some(window) = self.pool.head.window else { return };
+        let start = window.start();
+        let word = if source == GrantSource::Included { INCLUDED } else { ROLLED_OVER };
+        self.pool.put(Grant {
+            id: format!("{word}{start}").into(),
+            source,
+            units,
+            burnt_units: 0,
+            priority,
+            starts_at: start,
+            expires_at: window.end(),
+            granted_at: start,
+            has_begun: true,
+            end: None,
+        });
+    }
+
+    /// Follows a plan that includes more or fewer units than it did: what was burnt stays burnt.
+    fn see_plan(&mut self, at: Millis) {
+        let is_new = self.pool.head.window.is_none() && self.rule.is_some();
+        let terms = self.terms_at(at);
+        let units = terms.as_ref().map_or(0, |terms| terms.included_units);
+        self.terms = terms.unwrap_or_default();
+        if is_new {
+            self.cut(at);
+            self.begin_window(at, None);
+            self.fill(at);
+        } else if self.rule.is_some() {
+            let included = |g: &Grant| g.source == GrantSource::Included;
+            let place = self.pool.grants.iter().position(included);
+            match place {
+                None if units > 0 => {
+                    self.cut(at);
+                    self.pool.head.segment.granted_units += units;
+                    self.grant_for(GrantSource::Included, units, self.terms.priority);
+                    self.fill(at);
+                }
+                Some(place) if self.pool.grants[place].units != units => {
+                    self.cut(at);
+                    let grant = &mut self.pool.grants[place];
+                    let left = grant.left_units();
+                    grant.units = units;
+                    let left_now = grant.left_units();
+                    let segment = &mut self.pool.head.segment;
+                    segment.granted_units += left_now.saturating_sub(left);
+                    segment.voided_units += left.saturating_sub(left_now);
+                    if left_now > left {
+                        self.fill(at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let soft_mark = self.soft_mark();
+        let head = &mut self.pool.head;
+        if head.soft_mark != soft_mark {
+            if head.soft_mark != 0 {
+                head.revision = head.revision.saturating_add(1);
+            }
+            (head.soft_mark, head.marks) = (soft_mark, Marks::default());
+        }
+    }
+
+    /// Units have come: they pay what is owed, or it is forgiven, and thresholds that are not passed any
+    /// more are armed again.
+    fn fill(&mut self, at: Millis) {
+        let head = &mut self.pool.head;
+        if self.terms.forgives_debt {
+            head.segment.forgiven_units += head.debt_units;
+            head.debt_units = 0;
+        }
+        for grant in &mut self.pool.grants {
+            let pays = grant.left_units().min(head.debt_units);
+            grant.burnt_units += pays;
+            head.debt_units -= pays;
+            head.segment.paid_back_units += pays;
+        }
+        self.end_used_up(at);
+        if self.is_for_life() {
+            self.pool.head.used_units = 0;
+        }
+        let limit = self.limit();
+        let used = self.pool.head.used_units;
+        let mut marks = Marks::default();
+        for (place, bp) in self.terms.soft_limits_bp.iter().enumerate() {
+            if limit.is_past(used, *bp) {
+                marks = marks.with(Marks::threshold(place));
+            }
+        }
+        if limit.is_past(used, REACHED_BP) {
+            marks = marks.with(Marks::REACHED);
+        }
+        let head = &mut self.pool.head;
+        let kept = Marks(head.marks.0 & marks.0);
+        if kept != head.marks {
+            head.marks = kept;
+            head.revision = head.revision.saturating_add(1);
+        }
+    }
+
+    fn is_for_life(&self) -> bool {
+        self.pool.head.window.is_none_or(|window| window.is_lifetime())
+    }
+
+    /// Closes the open segment at an instant, if it began before.
+    fn cut(&mut self, at: Millis) {
+        let balance = self.pool.balance();
+        let segment = &mut self.pool.head.segment;
+        assert_eq!(segment.closing(), balance, "a change of the balance is in no segment");
+        if segment.from < at {
+            self.closed.push(Segment { to: at, ..*segment });
+            *segment = Segment::begin(at, balance);
+        }
+    }
+
+    /// Takes a grant out.
+    fn end(&mut self, place: usize, at: Millis, how: GrantEnding, reason: &str) -> Grant {
+        let mut grant = self.pool.grants.remove(place);
+        let (lost_units, reason) = (grant.left_units(), Arc::from(reason));
+        grant.end = Some(Box::new(GrantEnd { at, how, lost_units, reason }));
+        self.pool.remember(grant.clone());
+        self.ended.push(grant.clone());
+        grant
+    }
+
+    /// Given grants with nothing left end. Included ones stay until their window ends: the plan may
+    /// include more tomorrow.
+    fn end_used_up(&mut self, at: Millis) {
+        let is_used_up =
+            |g: &Grant| g.source == GrantSource::Given && g.has_begun && g.units <= g.burnt_units;
+        while let Some(place) = self.pool.grants.iter().position(is_used_up) {
+            self.end(place, at, GrantEnding::UsedUp, "");
+        }
+    }
+
+    // --- what a request asks and takes ---
+
+    /// Credits that can still be drawn or held.
+    pub(crate) fn drawable(&self) -> u64 {
+        let drawable = self.pool.balance() + signed(self.terms.overdraft_units)
+            - signed(self.pool.head.held_units);
+        u64::try_from(drawable).unwrap_or(0)
+    }
+
+    /// What stands against a charge. Nothing costs nothing, also of an empty pool.
+    pub(crate) fn denial(&self, charge: u64) -> Option<Denial> {
+        if charge <= self.drawable() {
+            return None;
+        }
+        let unheld = self.pool.balance() + signed(self.terms.overdraft_units);
+        let exists = i64::try_from(charge).is_ok_and(|charge| charge <= unheld);
+        Some(if exists { Denial::InFlight } else { Denial::CreditsExhausted })
+    }
+
+    /// Whether the counters have room for a charge.
+    pub(crate) fn has_room(&self, charge: u64) -> bool {
+        let head = &self.pool.head;
+        let most = head.used_units.max(head.debt_units).max(head.held_units);
+        charge <= UNITS_MAX && most + charge <= UNITS_MAX
+    }
+
+    /// How many grants a charge would be paid by.
+    pub(crate) fn grants_touched(&self, charge: u64) -> usize {
+        let mut rest = charge;
+        let mut touched = 0;
+        for left in self.pool.grants.iter().map(Grant::left_units).filter(|left| *left > 0) {
+            if rest == 0 {
+                break;
+            }
+            rest = rest.saturating_sub(left);
+            touched += 1;
+        }
+        touched
+    }
+
+    /// Takes a charge from the grants, in the order they burn; what none pays is owed.
+    pub(crate) fn burn(&mut self, charge: u64) -> Charge {
+        let now = self.cx.now;
+        let hour = Millis(now.0 - now.0.rem_euclid(HOUR_MS));
+        self.cut(hour);
+        let mut rest = charge;
+        let mut deductions = Vec::new();
+        for grant in self.pool.grants.iter_mut().filter(|g| g.left_units() > 0) {
+            let units = grant.left_units().min(rest);
+            if units == 0 {
+                break;
+            }
+            grant.burnt_units += units;
+            rest -= units;
+            deductions.push(Deduction { grant: Arc::clone(&grant.id), units });
+        }
+        let head = &mut self.pool.head;
+        head.debt_units += rest;
+        head.used_units += charge;
+        head.segment.burnt_units += charge;
+        let paid: u64 = deductions.iter().map(|deduction| deduction.units).sum();
+        assert_eq!(paid + rest, charge, "a charge is paid or owed");
+        self.end_used_up(now);
+        Charge {
+            pool: self.pool.head.feature,
+            units: charge,
+            deductions,
+            debt_units: rest,
+            returned_units: 0,
+        }
+    }
+
+    /// Takes credits back that were burnt at an instant and not used: first they pay what is owed, then they go to the
+    /// grants that burn last, as far as those were burnt. Credits of grants that have expired or were
+    /// voided since are gone with them.
+    pub(crate) fn unburn(&mut self, units: u64, burnt_at: Millis) -> Charge {
+        let now = self.cx.now;
+        self.cut(Millis(now.0 - now.0.rem_euclid(HOUR_MS)));
+        let mut rest = units;
+        let head = &mut self.pool.head;
+        let owed = head.debt_units.min(rest);
+        head.debt_units -= owed;
+        rest -= owed;
+        let mut returned_units = owed;
+        let is_used_up = |grant: &&Grant| {
+            let how = grant.end.as_ref().map(|end| end.how);
+            how == Some(GrantEnding::UsedUp) && now < grant.expires_at
+        };
+        let begun = self.pool.grants.iter().filter(|grant| grant.has_begun);
+        let burnt = begun.chain(self.pool.ended.iter().filter(is_used_up));
+        let mut burnt: Vec<Grant> = burnt.filter(|grant| grant.burnt_units > 0).cloned().collect();
+        burnt.sort_by(|a, b| b.order().cmp(&a.order()));
+        for mut grant in burnt {
+            let (left, back) = (grant.left_units(), grant.burnt_units.min(rest));
+            if back == 0 {
+                break;
+            }
+            rest -= back;
+            grant.burnt_units -= back;
+            if grant.end.take().is_some() {
+                self.pool.ended.retain(|known| known.id != grant.id);
+                self.ended.retain(|known| known.id != grant.id);
+            }
+            // Where the plan includes less by now, what was burnt above it does not come back.
+            returned_units += grant.left_units() - left;
+            self.pool.put(grant);
+        }
+        let head = &mut self.pool.head;
+        head.segment.returned_units += returned_units;
+        if head.window.is_some_and(|window| window.contains(burnt_at)) {
+            head.used_units = head.used_units.saturating_sub(units);
+        }
+        self.pool.see_time();
+        let (pool, deductions) = (self.pool.head.feature, Vec::new());
+        Charge { pool, units: 0, deductions, debt_units: 0, returned_units }
+    }
+
+    /// Sets credits aside.
+    pub(crate) fn hold(&mut self, units: u64) {
+        self.pool.head.held_units += units;
+    }
+
+    /// Gives credits back that were set aside.
+    pub(crate) fn give_back(&mut self, units: u64) {
+        assert!(units <= self.pool.head.held_units, "more credits come back than were held");
+        self.pool.head.held_units -= units;
+    }
+
+    /// Adds a grant that somebody gives.
+    pub(crate) fn add(&mut self, grant: Grant) {
+        let begins = grant.has_begun;
+        if begins {
+            self.cut(self.cx.now);
+            self.pool.head.segment.granted_units += grant.units;
+        }
+        self.pool.put(grant);
+        if begins {
+            self.fill(self.cx.now);
+        }
+        self.pool.see_time();
+    }
+
+    /// Takes back what is left of a grant.
+    pub(crate) fn void(&mut self, place: usize, reason: &str) -> Grant {
+        let now = self.cx.now;
+        self.cut(now);
+        let ended = self.end(place, now, GrantEnding::Void, reason);
+        self.pool.head.segment.voided_units += lost_units(&ended);
+        self.pool.see_time();
+        ended
+    }
+
+    // --- what is said ---
+
+    /// How the pool stands.
+    pub(crate) fn level(&self) -> Verdict {
+        let limit = self.limit();
+        let used = self.pool.head.used_units;
+        let is_past = self.terms.soft_limits_bp.iter().any(|bp| limit.is_past(used, *bp));
+        if is_past || self.pool.balance() < 0 { Verdict::SoftLimit } else { Verdict::Allowed }
+    }
+
+    /// The pool in the shape of a limit: what was burnt is used, and that and what is left together
+    /// are included.
+    pub(crate) fn state(&self) -> LimitState {
+        let ledger = self.ledger();
+        let ceiling = Some(ledger.held().saturating_add(self.drawable()));
+        let room = Room { ceiling, grace_over: false, grace_until: Millis::FOREVER };
+        let mut state = LimitState::of(&self.limit(), ledger, room);
+        let pool = PoolState {
+            balance: self.pool.balance(),
+            next_expiry: self.pool.next_expiry(),
+            overdraft_units: self.terms.overdraft_units,
+            fills_at: self.fills_at(),
+        };
+        state.beyond = Some(Box::new(Beyond { pool: Some(Box::new(pool)), ..Beyond::default() }));
+        state
+    }
+
+    /// When units next come by time alone.
+    pub(crate) fn fills_at(&self) -> Option<Millis> {
+        let waiting = self.pool.grants.iter().filter(|g| !g.has_begun).map(|g| g.starts_at);
+        let included = self.pool.head.window.filter(|_| self.terms.included_units > 0);
+        let next = included.map(|window| window.end()).into_iter().chain(waiting).min();
+        next.filter(|at| *at != Millis::FOREVER)
+    }
+
+    /// Raises what the pool has come to as signals. `previous_units` were used before.
+    pub(crate) fn announce(
+        &mut self,
+        previous_units: u64,
+        refused_units: u64,
+        effects: &mut Effects,
+    ) {
+        let mut ledger = self.ledger();
+        let change = Change { at: self.cx.now, previous_units, refused_units };
+        let switches = self.cx.catalog.signals;
+        signal::announce(&mut ledger, &self.limit(), change, switches, effects);
+        self.pool.head.marks = ledger.marks;
+    }
+
+    /// Raises a refusal, once per window and revision, and lists what remembers that it was.
+    #[cold]
+    pub(crate) fn announce_refusal(mut self, refused_units: u64, effects: &mut Effects) {
+        let before = effects.len();
+        self.announce(self.pool.head.used_units, refused_units, effects);
+        if effects.len() > before {
+            self.list(effects);
+        }
+    }
+
+    /// Lists how the pool differs from what the account has.
+    pub(crate) fn list(mut self, effects: &mut Effects) {
+        self.pool.see_time();
+        let feature = self.pool.head.feature;
+        if self.before.is_none_or(|before| before.head != self.pool.head) {
+            push(effects, CreditsEffect::Pool(self.pool.head.clone()));
+        }
+        for segment in self.closed {
+            push(effects, CreditsEffect::Segment(feature, segment));
+        }
+        for grant in self.ended {
+            push(effects, CreditsEffect::GrantEnded(feature, grant));
+        }
+        for grant in self.pool.grants {
+            let known = self.before.and_then(|b| Some(&b.grants[b.place(&grant).ok()?]));
+            if known != Some(&grant) {
+                push(effects, CreditsEffect::Grant(feature, grant));
+            }
+        }
+    }
+
+    fn ledger(&self) -> Ledger {
+        let head = &self.pool.head;
+        let limit = self.rule.map_or(NameId(u32::MAX), |rule| rule.limit);
+        let window = head.window.unwrap_or_else(|| Window::lifetime(head.segment.from));
+        Ledger {
+            used: head.used_units,
+            reserved: head.held_units,
+            debt: head.debt_units,
+            limit_revision: head.revision,
+            marks: head.marks,
+            ..Ledger::new(head.feature, limit, window, head.soft_mark)
+        }
+    }
+
+    fn limit(&self) -> PlanLimit {
+        let included = signed(self.pool.head.used_units) + self.pool.balance();
+        let included = u64::try_from(included).unwrap_or(0);
+        self.limit_of(included)
+    }
+
+    fn limit_of(&self, included: u64) -> PlanLimit {
+        let (limit, window) = match self.rule {
+            Some(rule) => (rule.limit, rule.window),
+            None => (NameId(u32::MAX), WindowRule::Lifetime),
+        };
+        let soft_limits_bp = self.terms.soft_limits_bp.clone();
+        PlanLimit::new(limit, window, Some(included), soft_limits_bp, Policy::Block)
+    }
+
+    /// Fingerprint of the thresholds alone.
+    fn soft_mark(&self) -> u32 {
+        self.limit_of(0).mark()
+    }
+}
+
+/// What the ids of included units begin with, before the start of their window.
+pub(crate) const INCLUDED: &str = "included@";
+
+/// What the ids of units that rolled over begin with.
+pub(crate) const ROLLED_OVER: &str = "rolled_over@";
+
+fn lost_units(ended: &Grant) -> u64 {
+    ended.end.as_ref().map_or(0, |end| end.lost_units)
+}

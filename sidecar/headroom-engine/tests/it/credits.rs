@@ -1,0 +1,258 @@
+//! Pools of credits in the memory: one winner for the last credit, a retry charged once and answered
+//! alike, and nothing lost by a restart.
+
+use headroom_core::catalog::{CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec};
+use headroom_core::credits::{Charge, CreditPrice, Grant, PoolTerms, Rounding};
+use headroom_core::decide::{FeatureOp, GrantError, HoldOp, NewGrant};
+use headroom_core::decision::{Denial, Verdict};
+use headroom_core::time::Millis;
+use headroom_core::window::WindowRule;
+use headroom_engine::admin::{AdminError, OverrideChange, OverrideTimes, SubscriptionChange};
+use headroom_engine::digest::{RecordDigest, credits_row};
+use headroom_engine::engine::{EngineError, FeatureRequest, Reply, Wants};
+use headroom_engine::grants::GrantChanged;
+use headroom_engine::ports::{Digest, ProjectionOp, Seq, StoreRefusal, Table};
+
+use crate::house::{DAY_MS, HOUR_MS, House, T0, spec};
+use crate::races::{race, winners};
+
+/// `credits` of which plans include so many a month, and which pay for `tokens` at 2 each besides their
+/// limit of 1,000.
+fn credited(included_units: u64) -> CatalogSpec {
+    let mut spec = spec(1_000, Some("free"));
+    let price = CreditPrice { credits: 2, per: 1, rounding: Rounding::Up };
+    spec.features.push(FeatureSpec {
+        feature: "credits".to_owned(),
+        name: "Credits".to_owned(),
+        kind: FeatureKindSpec::Credits {
+            window: WindowRule::Billing { months: 1 },
+            rate_card: vec![("tokens".to_owned(), price)],
+        },
+        ..spec.features[0].clone()
+    });
+    for plan in &mut spec.plans {
+        let EntitlementSpec::Quota { limits } = plan.entitlements[0].1.clone() else { panic!() };
+        plan.entitlements[0].1 =
+            EntitlementSpec::PaidQuota { limits, paid_by: "credits".to_owned() };
+        let rollover_max_units = 1_000;
+        let terms = PoolTerms { included_units, rollover_max_units, ..PoolTerms::default() };
+        plan.entitlements.push(("credits".to_owned(), EntitlementSpec::Credits { terms }));
+    }
+    spec
+}
+
+fn house(included_units: u64) -> House {
+    House::of(credited(included_units), 1_000_000)
+}
+
+impl House {
+    fn burn_at(&self, account: &str, units: u64, key: &str, now: i64) -> Box<Reply> {
+        let op = FeatureOp::Consume { units };
+        let (now, wants) = (Millis(now), Wants::default());
+        let rq =
+            FeatureRequest { account, feature: "credits", op, key, now, wants, synthetic: false };
+        self.engine.feature(&self.engine.catalog(), &rq).unwrap()
+    }
+
+    fn burn(&self, account: &str, units: u64, key: &str) -> Box<Reply> {
+        self.burn_at(account, units, key, T0)
+    }
+
+    fn give(&self, account: &str, id: &str, units: u64) -> Result<GrantChanged, AdminError> {
+        let new = NewGrant { id, units, priority: 100, starts_at: None, expires_at: None };
+        self.engine.put_grant(account, "credits", &new, Millis(T0))
+    }
+
+    fn balance_at(&self, account: &str, now: i64) -> i64 {
+        let view = self.engine.pool(account, "credits", Millis(now)).unwrap();
+        view.state.pool().unwrap().balance
+    }
+
+    fn grants(&self, account: &str, now: i64) -> Vec<Grant> {
+        self.engine.pool(account, "credits", Millis(now)).unwrap().grants
+    }
+}
+
+fn charge(reply: &Reply) -> Option<&Charge> {
+    reply.outcome.decision.charge()
+}
+
+/// Check-then-update would admit two callers on the last credit.
+#[test]
+fn the_last_credit_is_drawn_once() {
+    let house = house(1);
+    let rounds = race(|thread, round| {
+        let reply = house.burn(&format!("acct{round}"), 1, &format!("k{thread}"));
+        reply.outcome.decision.verdict
+    });
+    for (round, results) in rounds.iter().enumerate() {
+        assert_eq!(winners(results), 1, "round {round}");
+        assert_eq!(house.balance_at(&format!("acct{round}"), T0), 0, "round {round}");
+    }
+}
+
+#[test]
+fn features_and_holds_share_the_last_credits_exactly() {
+    let house = house(20);
+    let rounds = race(|thread, round| {
+        let (account, key) = (format!("acct{round}"), format!("k{thread}"));
+        let reply = match thread % 3 {
+            0 => house.burn(&account, 2, &key),
+            1 => house.consume(&account, 1, &key),
+            _ => house.reserve(&account, 1, &key),
+        };
+        reply.outcome.decision.verdict
+    });
+    for (round, results) in rounds.iter().enumerate() {
+        assert_eq!(winners(results), 10, "round {round}: each costs two");
+        let account = format!("acct{round}");
+        let view = house.engine.pool(&account, "credits", Millis(T0)).unwrap();
+        assert_eq!(view.state.drawable_units_remaining(), Some(0), "round {round}");
+        let (used, reserved) = house.counts(&account);
+        let direct = 20 - 2 * (used + reserved);
+        assert_eq!(view.state.ledger.used, 2 * used + direct, "round {round}");
+        assert_eq!(view.state.ledger.reserved, 2 * reserved, "round {round}");
+    }
+}
+
+/// A delta that is sent again after a time-out is charged once, and the answer is the same to the grant.
+#[test]
+fn a_retry_is_charged_once_and_answered_alike() {
+    let house = house(5);
+    house.give("acme", "x", 1).unwrap_err();
+    house.subscribe("acme", "pro");
+    house.give("acme", "top_up", 100).unwrap();
+    let first = house.consume("acme", 4, "k");
+    let paid = charge(&first).unwrap().clone();
+    let by: Vec<(&str, u64)> = paid.deductions.iter().map(|d| (&*d.grant, d.units)).collect();
+    assert_eq!(by.iter().map(|(_, units)| units).sum::<u64>(), 8);
+    assert_eq!(by[1], ("top_up", 3), "the included ones expire first");
+    let found = house.reopen(credited(5));
+    for house in [&house, &found] {
+        let again = house.consume("acme", 4, "k");
+        assert!(again.replayed);
+        assert_eq!(charge(&again), Some(&paid));
+        assert_eq!(house.balance_at("acme", T0), 97);
+    }
+    assert!(matches!(
+        house.ask("acme", FeatureOp::Consume { units: 5 }, "k", T0),
+        Err(EngineError::KeyReused)
+    ));
+}
+
+#[test]
+fn a_grant_is_made_once_however_often_it_is_sent() {
+    let house = house(0);
+    house.subscribe("acme", "pro");
+    let rounds = race(|_, round| house.give("acme", &format!("pay{round}"), 1).is_ok());
+    let made = rounds.iter().filter(|results| results.iter().all(|made| *made)).count();
+    assert_eq!(made, 64, "and then there are too many");
+    assert_eq!(house.balance_at("acme", T0), 64);
+    let differs = house.give("acme", "pay0", 2);
+    assert_eq!(differs.unwrap_err(), AdminError::Grant(GrantError::Differs));
+    house.store.set_refusal(Some(StoreRefusal::NoRoom));
+    let refused = house.give("acme", "late", 1).unwrap_err();
+    assert_eq!(refused, AdminError::Engine(EngineError::Store(StoreRefusal::NoRoom)));
+}
+
+#[test]
+fn a_buyer_may_retry_with_the_same_key() {
+    let house = house(0);
+    house.subscribe("acme", "pro");
+    assert_eq!(
+        house.burn("acme", 5, "k").outcome.decision.verdict,
+        Verdict::Denied(Denial::CreditsExhausted)
+    );
+    house.give("acme", "top_up", 5).unwrap();
+    assert!(house.burn("acme", 5, "k").outcome.decision.verdict.is_allowed());
+}
+
+#[test]
+fn a_pool_is_read_back_with_its_grants_holds_and_history() {
+    let house = house(30);
+    house.subscribe("acme", "pro");
+    house.give("acme", "a", 100).unwrap();
+    house.give("acme", "b", 100).unwrap();
+    house.give("acme", "c", 100).unwrap();
+    let hold = house.reserve("acme", 10, "r").outcome.amounts.reservation.unwrap();
+    house.burn("acme", 150, "k1");
+    house.engine.void_grant("acme", "credits", ("c", "refunded"), Millis(T0)).unwrap();
+    house.burn_at("acme", 5, "k2", T0 + HOUR_MS - 1);
+    for checkpoint in [false, true] {
+        if checkpoint {
+            house.store.keep(house.checkpoint());
+        }
+        let found = house.reopen(credited(30));
+        let now = Millis(T0 + HOUR_MS - 1);
+        let views = [&house, &found].map(|h| h.engine.pool("acme", "credits", now).unwrap());
+        assert_eq!(views[0], views[1]);
+        assert_eq!(views[0].state.ledger.reserved, 20);
+        let later = T0 + 40 * DAY_MS;
+        assert_eq!(house.grants("acme", later), found.grants("acme", later));
+        assert_eq!(house.engine.next_timer_at(), found.engine.next_timer_at());
+        let (id, op) = (hold, HoldOp::Commit { units: 12 });
+        if checkpoint {
+            let reply = found.hold("acme", id, op, "c").unwrap();
+            assert_eq!(charge(&reply).unwrap().units, 24);
+        }
+    }
+}
+
+/// Segments of the projection and the open one of the memory.
+fn history(house: &House, now: i64) -> Vec<headroom_core::credits::Segment> {
+    let mut rows = std::collections::BTreeMap::new();
+    for (seq, stored) in house.store.since(Seq(0)) {
+        let mut ops = Vec::new();
+        RecordDigest.digest(seq, &stored.bytes, &mut ops);
+        assert_eq!(!ops.is_empty(), stored.matter);
+        for op in ops {
+            if let ProjectionOp::Put { table: Table::Credits, key, value } = op {
+                assert!(rows.insert(key, credits_row(&value).unwrap()).is_none());
+            }
+        }
+    }
+    let open = house.engine.pool("acme", "credits", Millis(now)).unwrap().open_segment;
+    rows.into_values().chain(open).collect()
+}
+
+#[test]
+fn expiry_and_rollover_happen_by_time_alone_and_are_written_down() {
+    let house = house(30);
+    house.subscribe("acme", "pro");
+    assert_eq!(house.balance_at("acme", T0), 30, "a subscription fills the pool");
+    house.burn("acme", 12, "k");
+    let month = house.engine.next_timer_at();
+    assert_eq!(house.engine.run_timers(month), 1);
+    assert_eq!(house.balance_at("acme", month.0), 48);
+    let segments = history(&house, month.0);
+    let told: Vec<_> = segments.iter().map(|s| (s.opening, s.closing())).collect();
+    assert_eq!(told, [(0, 18), (18, 48)]);
+    assert_eq!(segments[0].to, month);
+    let last = segments[1];
+    assert_eq!((last.expired_units, last.rolled_over_units, last.granted_units), (18, 18, 30));
+}
+
+#[test]
+fn a_change_of_the_subscription_closes_what_was_and_counts_at_once() {
+    let house = house(30);
+    house.subscribe("acme", "pro");
+    let limit = OverrideChange::Limit("credits", Some(100));
+    let times = OverrideTimes::default();
+    house.engine.put_override("acme", "credits", &limit, times, Millis(T0 + 5)).unwrap();
+    assert_eq!(house.balance_at("acme", T0 + 5), 100);
+    let unlimited = OverrideChange::Limit("credits", None);
+    let refused = house.engine.put_override("acme", "credits", &unlimited, times, Millis(T0 + 6));
+    assert!(matches!(refused, Err(AdminError::UnlimitedCredits { .. })));
+    let change = SubscriptionChange {
+        plan: "pro",
+        ends_at: Some(Millis(T0 + 9)),
+        ..SubscriptionChange::default()
+    };
+    house.engine.put_subscription("acme", &change, Millis(T0 + 7)).unwrap();
+    let segments = history(&house, T0 + 7);
+    assert_eq!(segments.last().unwrap().closing(), 100);
+    assert_eq!(house.balance_at("acme", T0 + 8 + 32 * DAY_MS), 0, "nobody has a plan any more");
+    for pair in segments.windows(2) {
+        assert_eq!((pair[0].to, pair[0].closing()), (pair[1].from, pair[1].opening));
+    }
+}

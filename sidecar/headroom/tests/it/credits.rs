@@ -1,0 +1,161 @@
+//! Credits over the wire: granted, burnt in order, charged together with a feature, over kill -9.
+
+use std::time::Duration;
+
+use headroom_proto::v1::{self, Denial, FeatureKind};
+use headroom_sdk::{AdminClient, Client, CreditCharge, Decision};
+
+use crate::support::SOON;
+use crate::support::ask::subscription;
+use crate::support::home::Home;
+
+const CREDITS: &str = "\
+default_plan: pro
+features:
+  ai:
+    name: AI credits
+    kind: credits
+    window: billing
+    rate_card: { images: { credits: 5 } }
+  images: { name: Images, kind: quota, unit: images, limits: { total: { window: lifetime } } }
+plans:
+  pro:
+    name: Pro
+    entitlements:
+      ai: { included: 20, rollover: { max: 10 }, soft_limits: [50%] }
+      images: { paid_by: ai }
+prompts:
+  - prompt: low
+    scenario: near_limit
+    feature: images
+    title: '{{ remaining }} {{ unit }} left'
+    message: '{{ used }} of {{ included }}{% if window_end %}, more at {{ window_end }}{% endif %}'
+sinks:
+  - { sink: audit, kind: ndjson, path: signals.ndjson }
+";
+
+struct Stage {
+    client: Client,
+    admin: AdminClient,
+}
+
+impl Stage {
+    async fn new(home: &Home) -> Stage {
+        let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
+        let admin = AdminClient::connect(home.admin()).await.unwrap();
+        Stage { client, admin }
+    }
+
+    async fn give(&self, grant: &str, units: i64) -> Result<v1::Grant, headroom_sdk::Error> {
+        let request = v1::PutGrantRequest {
+            account: "acme".to_owned(),
+            pool: "ai".to_owned(),
+            grant: grant.to_owned(),
+            units,
+            ..v1::PutGrantRequest::default()
+        };
+        Ok(self.admin.put_grant(request).await?.grant.unwrap())
+    }
+
+    async fn draw(&self, images: u64, key: &str) -> Decision {
+        let call = self.client.consume("acme", "images", images).idempotency_key(key);
+        call.with_prompt().with_all_limits().await.unwrap()
+    }
+
+    async fn history(&self) -> Vec<v1::CreditSegment> {
+        let mut segments = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = v1::ListCreditHistoryRequest {
+                account: "acme".to_owned(),
+                pool: "ai".to_owned(),
+                page_size: 1,
+                page_token,
+                since: None,
+            };
+            let page = self.admin.list_credit_history(request).await.unwrap();
+            segments.extend(page.segments);
+            if page.next_page_token.is_empty() {
+                return segments;
+            }
+            page_token = page.next_page_token;
+        }
+    }
+}
+
+fn paid(charge: Option<&CreditCharge>) -> Vec<(&str, u64)> {
+    let charge = charge.expect("a pool paid");
+    charge.deductions.iter().map(|(grant, units)| (grant.as_str(), *units)).collect()
+}
+
+#[tokio::test]
+async fn credits_pay_for_a_feature_and_survive_kill_9() {
+    let home = Home::with_settings(CREDITS, "clock: test\n");
+    let mut sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    stage.admin.put_subscription(subscription("acme", "pro")).await.unwrap();
+    let grant = stage.give("pay_1", 30).await.unwrap();
+    assert_eq!((grant.state(), grant.units_remaining), (v1::GrantState::Active, 30));
+    assert_eq!(stage.give("pay_1", 30).await.unwrap(), grant);
+    let error = stage.give("pay_1", 31).await.unwrap_err();
+    assert_eq!(error.reason(), Some(v1::ErrorReason::GrantDiffers));
+
+    let drawn = stage.draw(5, "k").await;
+    let first = paid(drawn.charge.as_ref());
+    assert!(first[0].0.starts_with("included@"), "{first:?}");
+    assert_eq!((first[0].1, first[1]), (20, ("pay_1", 5)));
+    let pool = drawn.binding.as_ref().unwrap().pool.as_ref().unwrap();
+    assert_eq!((pool.feature.as_str(), pool.balance_units), ("ai", 25));
+    assert_eq!(drawn.other_limits[0].limit, "total");
+    assert_eq!(drawn.prompt.as_ref().unwrap().title, "25 credits left");
+
+    let charge = drawn.charge.clone();
+    drop(stage);
+    sidecar.kill();
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let again = stage.draw(5, "k").await;
+    assert!(again.replayed);
+    assert_eq!(again.charge, charge);
+    let refused = stage.draw(6, "other").await;
+    assert_eq!(refused.denial, Some(Denial::CreditsExhausted));
+    assert!(refused.retry_after.is_some(), "more come with the next month");
+
+    let entitlements = stage.client.list_entitlements("acme").await.unwrap().entitlements;
+    let ai = entitlements.iter().find(|one| one.feature == "ai").unwrap();
+    assert_eq!(ai.kind, FeatureKind::Credits);
+    assert_eq!(ai.limits[0].pool.as_ref().unwrap().balance_units, 25);
+
+    // The month ends: nothing included was left to roll over, and 20 come anew.
+    stage.admin.advance_clock(Duration::from_secs(32 * 24 * 60 * 60)).await.unwrap();
+    let void = v1::VoidGrantRequest {
+        account: "acme".into(),
+        pool: "ai".into(),
+        grant: "pay_1".into(),
+        reason: "charged back".into(),
+    };
+    let voided = stage.admin.void_grant(void).await.unwrap();
+    assert_eq!(voided.grant.unwrap().lost_units, 25);
+    let listed = stage.admin.list_grants("acme", "ai").await.unwrap();
+    let states: Vec<_> = listed.grants.iter().map(|g| (g.state(), g.units_remaining)).collect();
+    assert_eq!(states, [(v1::GrantState::Active, 20), (v1::GrantState::Void, 0)]);
+    assert_eq!(listed.state.unwrap().pool.unwrap().balance_units, 20);
+    let segments = crate::support::until_async("the whole history", async || {
+        let segments = stage.history().await;
+        let is_whole = segments.last().is_some_and(|last| last.to.is_none());
+        is_whole.then_some(segments)
+    });
+    let segments = segments.await;
+    for pair in segments.windows(2) {
+        assert_eq!((&pair[0].to, pair[0].closing_units), (&pair[1].from, pair[1].opening_units));
+    }
+    assert_eq!((segments[0].opening_units, segments.last().unwrap().closing_units), (0, 20));
+    assert_eq!(segments.iter().map(|s| s.burnt_units).sum::<i64>(), 25);
+    crate::support::until("the low balance is in the file", || {
+        let text = std::fs::read_to_string(home.data().join("signals.ndjson")).unwrap_or_default();
+        let is_of_pool = |line: &str| line.contains("usage_ceiling") && line.contains("\"ai\"");
+        text.lines().any(is_of_pool).then_some(())
+    });
+    drop(stage);
+    sidecar.stop().await;
+}
