@@ -15,6 +15,7 @@ use crate::names::NameId;
 use crate::policy::Excess;
 use crate::rate::{Bucket, Rate};
 use crate::reservation::Reservations;
+use crate::seats::{Roster, Seat};
 use crate::stock::Stock;
 use crate::time::Millis;
 
@@ -273,6 +274,8 @@ struct Rare {
     // The stocks of its allocations, one per (feature, limit): no more than there are allocations in
     // all catalogs so far.
     stocks: Vec<Stock>,
+    // Who sits in it.
+    roster: Roster,
 }
 
 impl Account {
@@ -315,13 +318,24 @@ impl Account {
         self.excesses().iter().find(|excess| excess.limit == limit && excess.feature == feature)
     }
 
-    /// When something is to be done though nobody asks: announced, charged or closed.
+    /// When something is to be done though nobody asks: announced, charged, closed or freed.
     /// [`Millis::FOREVER`] when nothing is.
     pub fn notice_at(&self) -> Millis {
         let Some(rare) = &self.rare else { return Millis::FOREVER };
         let notices = rare.excesses.iter().map(|excess| excess.notice_at);
         let notices = notices.chain(rare.stocks.iter().map(Stock::next_event_at));
-        notices.fold(rare.reservations.next_charge_at(), Millis::min)
+        let charged_at = rare.reservations.next_charge_at().min(rare.roster.next_expiry_at());
+        notices.fold(charged_at, Millis::min)
+    }
+
+    /// Who sits in the account. `None`: nobody.
+    pub fn roster(&self) -> Option<&Roster> {
+        self.rare.as_ref().map(|rare| &rare.roster).filter(|roster| !roster.is_empty())
+    }
+
+    /// The seat of a member, an ended invitation too until it is settled.
+    pub fn seat(&self, feature: NameId, member: &str) -> Option<Seat> {
+        self.roster()?.get(feature, member)
     }
 
     /// The stocks of its allocations, as they were last written.
@@ -350,7 +364,9 @@ impl Account {
         let excesses = self.excesses().iter().map(|e| Effect::Excess(Box::new(e.clone())));
         let buckets = self.buckets().iter().map(|bucket| Effect::Bucket(*bucket));
         let stocks = self.stocks().iter().map(|stock| Effect::Stock(Box::new(*stock)));
-        excesses.chain(buckets).chain(stocks).collect()
+        let seats = self.roster().into_iter().flat_map(Roster::iter);
+        let seats = seats.map(|seat| Effect::Seat(Box::new(seat)));
+        excesses.chain(buckets).chain(stocks).chain(seats).collect()
     }
 
     /// When a request that read the clock at `now` is decided: not before the account was known, nor
@@ -447,6 +463,12 @@ impl Account {
                     None => stocks.push(**after),
                 }
             }
+            Effect::Seat(after) => self.rare.get_or_insert_default().roster.put(after),
+            Effect::SeatFreed(feature, member) => {
+                if let Some(rare) = &mut self.rare {
+                    rare.roster.free(*feature, member);
+                }
+            }
             Effect::StockClosed(_) | Effect::Signal(_) | Effect::Restated(_) | Effect::Event(_) => {
             }
         }
@@ -463,6 +485,7 @@ impl Account {
                 excesses: rare.excesses.clone(),
                 buckets: Vec::new(),
                 stocks: rare.stocks.clone(),
+                roster: Roster::default(),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

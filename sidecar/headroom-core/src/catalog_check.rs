@@ -165,8 +165,10 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
                 format_args!("the roll-out is {}, it must be 0% to 100%", Percent(rollout_bp)),
             );
         }
-        let has_meter =
-            matches!(feature.kind, FeatureKindSpec::Concurrency | FeatureKindSpec::Rate);
+        let has_meter = matches!(
+            feature.kind,
+            FeatureKindSpec::Concurrency | FeatureKindSpec::Rate | FeatureKindSpec::Seats { .. }
+        );
         if feature.shadow && has_meter {
             report.say(
                 &[&path[..], &["shadow"]].concat(),
@@ -177,6 +179,9 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
             FeatureKindSpec::Quota { limits } => check_limits(report, &feature.feature, limits),
             FeatureKindSpec::Allocation { window, .. } => {
                 levels::check_window(report, &path, *window);
+            }
+            FeatureKindSpec::Seats { invited_ms } => {
+                levels::check_invitations(report, &path, *invited_ms);
             }
             FeatureKindSpec::Switch
             | FeatureKindSpec::Config
@@ -340,12 +345,17 @@ fn check_entitlement(
             levels::check_level(report, path, limit);
         }
         (
+            FeatureKindSpec::Seats { .. },
+            EntitlementSpec::Seats { included_units, soft_limits_bp },
+        ) => levels::check_seats(report, path, *included_units, soft_limits_bp),
+        (
             FeatureKindSpec::Switch
             | FeatureKindSpec::Config
             | FeatureKindSpec::Quota { .. }
             | FeatureKindSpec::Concurrency
             | FeatureKindSpec::Rate
-            | FeatureKindSpec::Allocation { .. },
+            | FeatureKindSpec::Allocation { .. }
+            | FeatureKindSpec::Seats { .. },
             _,
         ) => {
             let feature_kind = with_article(kind_word(&feature.kind));
@@ -362,6 +372,9 @@ fn check_entitlement(
 }
 
 fn with_article(word: &str) -> String {
+    if word == "seats" {
+        return word.to_owned();
+    }
     let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {word}")
 }
@@ -374,6 +387,7 @@ fn kind_word(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Concurrency => "concurrency",
         FeatureKindSpec::Rate => "rate",
         FeatureKindSpec::Allocation { .. } => "allocation",
+        FeatureKindSpec::Seats { .. } => "seats",
     }
 }
 
@@ -385,6 +399,7 @@ fn entitlement_word(entitlement: &EntitlementSpec) -> &'static str {
         EntitlementSpec::Concurrency { .. } => "concurrency",
         EntitlementSpec::Rate { .. } => "rate",
         EntitlementSpec::Allocation { .. } => "allocation",
+        EntitlementSpec::Seats { .. } => "seats",
     }
 }
 

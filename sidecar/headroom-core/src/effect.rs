@@ -4,12 +4,15 @@
 //! carries them out, the journal keeps them, and the projection learns from them. They are absolute
 //! ("the ledger is now this"), so replaying one twice does no harm.
 
+use std::sync::Arc;
+
 use crate::event::{Event, Restated};
 use crate::ledger::Ledger;
 use crate::names::NameId;
 use crate::policy::Excess;
 use crate::rate::Bucket;
 use crate::reservation::{Reservation, ReservationId};
+use crate::seats::Seat;
 use crate::signal::Signal;
 use crate::stock::Stock;
 
@@ -37,6 +40,10 @@ pub enum Effect {
     /// A billing window of an allocation is over: this is its last state, and it is kept in the usage
     /// history. In memory the next window has taken its place.
     StockClosed(Box<Stock>),
+    /// A member's seat is now this. Boxed because it is rare and large.
+    Seat(Box<Seat>),
+    /// This member has no seat of this feature any more.
+    SeatFreed(NameId, Arc<str>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

@@ -28,6 +28,7 @@ pub fn scenario(decision: &Decision) -> Option<(Scenario, Severity)> {
             Denial::QuotaExhausted
             | Denial::SpendCapReached
             | Denial::RateLimited
+            | Denial::SeatsFull
             | Denial::ConcurrencyFull,
         ) => Some((Scenario::LimitHit, Severity::Alarm)),
         // Where the plan has it, the roll-out has not come to the account: buying more does not help.

@@ -113,6 +113,8 @@ fn digest_effects(
             Effect::Event(event) => events::digest_event((seq, serial, at), event, ops),
             Effect::Ledger(_)
             | Effect::Stock(_)
+            | Effect::Seat(_)
+            | Effect::SeatFreed(..)
             | Effect::Reservation(_)
             | Effect::ReservationForgotten(_)
             | Effect::Excess(_)

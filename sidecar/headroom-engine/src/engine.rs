@@ -555,7 +555,13 @@ impl Engine {
     }
 
     /// Journals changes that nobody waits for.
-    fn note(&self, cx: Context<'_>, slot: &mut Slot, effects: &[Effect], bytes: &mut Vec<u8>) {
+    pub(crate) fn note(
+        &self,
+        cx: Context<'_>,
+        slot: &mut Slot,
+        effects: &[Effect],
+        bytes: &mut Vec<u8>,
+    ) {
         if effects.is_empty() {
             return;
         }

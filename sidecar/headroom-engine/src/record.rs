@@ -26,8 +26,10 @@ use crate::events;
 use crate::keys::{KeyHash, Receipt};
 use crate::limits;
 
+mod seat;
 mod stock;
 
+pub(crate) use seat::{put_member, put_seat, take_member, take_seat};
 pub(crate) use stock::{put_stock, take_stock};
 
 /// The first byte of a record.
@@ -348,6 +350,8 @@ mod effect_kind {
     pub(super) const STOCK_CLOSED: u8 = 11;
     pub(super) const RESTATED: u8 = 40;
     pub(super) const EVENT: u8 = 41;
+    pub(super) const SEAT: u8 = 12;
+    pub(super) const SEAT_FREED: u8 = 13;
 }
 
 /// Writes a list of effects.
@@ -404,6 +408,14 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::EVENT);
                 events::put_event(out, event);
             }
+            Effect::Seat(seat) => {
+                out.push(effect_kind::SEAT);
+                put_seat(out, seat);
+            }
+            Effect::SeatFreed(feature, member) => {
+                out.push(effect_kind::SEAT_FREED);
+                put_member(out, *feature, member);
+            }
         }
     }
 }
@@ -432,6 +444,11 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::STOCK_CLOSED => Effect::StockClosed(Box::new(take_stock(from)?)),
             effect_kind::RESTATED => Effect::Restated(Box::new(events::take_restated(from)?)),
             effect_kind::EVENT => Effect::Event(Box::new(events::take_event(from)?)),
+            effect_kind::SEAT => Effect::Seat(Box::new(take_seat(from)?)),
+            effect_kind::SEAT_FREED => {
+                let (feature, member) = take_member(from)?;
+                Effect::SeatFreed(feature, member)
+            }
             _ => return Err(Malformed { what: "effect kind" }),
         });
     }
@@ -629,6 +646,8 @@ pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
         SignalName::GraceEnding => 3,
         SignalName::OverageStarted => 4,
         SignalName::ApiTierExceeded => 5,
+        SignalName::SeatThreshold90pct => 10,
+        SignalName::SeatsNearlyFull => 11,
     });
     out.put_u64(u64::from(signal.feature.0));
     out.put_u64(u64::from(signal.limit.0));
@@ -659,6 +678,8 @@ pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
         3 => SignalName::GraceEnding,
         4 => SignalName::OverageStarted,
         5 => SignalName::ApiTierExceeded,
+        10 => SignalName::SeatThreshold90pct,
+        11 => SignalName::SeatsNearlyFull,
         _ => return Err(Malformed { what: "signal name" }),
     };
     Ok(Signal {

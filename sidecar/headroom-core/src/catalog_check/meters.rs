@@ -1,6 +1,8 @@
 //! What can be wrong with what a plan says of a concurrency or a rate.
 
-use crate::catalog::{CONCURRENT_LIMIT, LEVEL_LIMIT, PlanLimitSpec, Policy, RATE_LIMIT, RateSpec};
+use crate::catalog::{
+    CONCURRENT_LIMIT, LEVEL_LIMIT, PlanLimitSpec, Policy, RATE_LIMIT, RateSpec, SEATS_LIMIT,
+};
 use crate::limits;
 use crate::policy::LimitTerms;
 use crate::rate::fill_ms;
@@ -13,6 +15,7 @@ pub(super) fn check_limit_name(report: &mut Report, path: &[&str], limit: &str) 
         (CONCURRENT_LIMIT, "a concurrency"),
         (RATE_LIMIT, "a rate"),
         (LEVEL_LIMIT, "an allocation"),
+        (SEATS_LIMIT, "seats"),
     ];
     for (kept, kind) in kinds {
         if limit == kept {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Names, Report, TEXT_BYTES_MAX, check_plan_name, kind_word};
+use super::{Names, Report, TEXT_BYTES_MAX, check_plan_name, kind_word, with_article};
 use crate::catalog::{FeatureKindSpec, PromptSpec, Scenario};
 use crate::limits;
 
@@ -111,13 +111,21 @@ fn check_prompt_feature(
     match (scenario, &feature.kind) {
         (Scenario::LockedFeature, _)
         | (_, FeatureKindSpec::Quota { .. } | FeatureKindSpec::Allocation { .. })
-        | (Scenario::NearLimit | Scenario::LimitHit, FeatureKindSpec::Concurrency)
+        | (
+            Scenario::NearLimit | Scenario::LimitHit,
+            FeatureKindSpec::Concurrency | FeatureKindSpec::Seats { .. },
+        )
         | (Scenario::LimitHit, FeatureKindSpec::Rate) => {}
-        (_, kind @ (FeatureKindSpec::Concurrency | FeatureKindSpec::Rate)) => report.say(
+        (
+            _,
+            kind @ (FeatureKindSpec::Concurrency
+            | FeatureKindSpec::Rate
+            | FeatureKindSpec::Seats { .. }),
+        ) => report.say(
             path,
             format_args!(
-                "`{name}` is a {}, for which the scenario `{}` never occurs",
-                kind_word(kind),
+                "`{name}` is {}, for which the scenario `{}` never occurs",
+                with_article(kind_word(kind)),
                 scenario.as_str()
             ),
         ),

@@ -22,6 +22,7 @@ mod prompts;
 mod properties;
 mod rates;
 mod records;
+mod seats;
 mod signals;
 mod sliding;
 mod sources;

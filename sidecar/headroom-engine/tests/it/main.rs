@@ -16,5 +16,6 @@ mod keys;
 mod meters;
 mod races;
 mod recovery;
+mod seats;
 mod timers;
 mod windows;

@@ -111,6 +111,7 @@ impl Model {
                 FeatureKindSpec::Allocation { .. } => {
                     self.names.insert("level".to_owned());
                 }
+                FeatureKindSpec::Seats { .. } => drop(self.names.insert("seats".to_owned())),
                 FeatureKindSpec::Switch | FeatureKindSpec::Config => {}
             }
         }
@@ -219,6 +220,11 @@ impl Model {
             }
             (Says::Limit(limit, _), FeatureKindSpec::Allocation { .. }) => {
                 if limit != "level" {
+                    return Err(Refused::Name("limit", limit.clone()));
+                }
+            }
+            (Says::Limit(limit, _), FeatureKindSpec::Seats { .. }) => {
+                if limit != "seats" {
                     return Err(Refused::Name("limit", limit.clone()));
                 }
             }

@@ -38,6 +38,7 @@ fn kind_of(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Concurrency => "concurrency",
         FeatureKindSpec::Rate => "rate",
         FeatureKindSpec::Allocation { .. } => "allocation",
+        FeatureKindSpec::Seats { .. } => "seats",
     }
 }
 

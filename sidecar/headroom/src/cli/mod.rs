@@ -9,6 +9,7 @@ mod args;
 mod ask;
 mod check;
 mod connect;
+mod seats;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,7 @@ fn dispatch(command: Command, runners: &Runners) -> ExitCode {
         Command::Inspect { dir, json } => (runners.inspect)(&dir, json),
         Command::Check(args) => check::run(&args),
         Command::Ask(args) => connect::run(ask::run(args)),
+        Command::Seats(args) => connect::run(seats::run(args)),
         Command::Account(args) => connect::run(admin::account(args)),
         Command::Clock(args) => connect::run(admin::clock(args)),
         Command::Sinks(args) => connect::run(admin::sinks(args)),

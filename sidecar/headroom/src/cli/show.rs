@@ -2,6 +2,7 @@
 
 mod accounts;
 mod decisions;
+mod seats;
 mod sinks;
 
 use std::io::Write as _;
@@ -14,6 +15,7 @@ pub(super) use decisions::{
     adjustments, allocated, change, committed, corrected, decision, entitlements, explanation,
     extended, recorded, released, reserved, usage, watch_over,
 };
+pub(super) use seats::{seat, seats};
 pub(super) use sinks::{dead_letters, replaying, sinks};
 
 /// One answer, in both forms.

@@ -197,6 +197,7 @@ enum KindWord {
     Concurrency,
     Rate,
     Allocation,
+    Seats,
 }
 
 /// `None` when its kind could not be read.
@@ -206,6 +207,7 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         ("concurrency", KindWord::Concurrency),
         ("rate", KindWord::Rate),
         ("allocation", KindWord::Allocation),
+        ("seats", KindWord::Seats),
         ("switch", KindWord::Switch),
         ("config", KindWord::Config),
     ];
@@ -223,6 +225,10 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
             scale = read_scale(reader, fields.optional("scale"));
             let limits = fields.required("limits").and_then(|entry| read_limits(reader, entry));
             limits.map(|limits| FeatureKindSpec::Quota { limits })
+        }
+        Some(KindWord::Seats) => {
+            unit = read_unit(reader, fields.optional("unit"));
+            levels::read_seats(reader, &mut fields)
         }
         Some(KindWord::Allocation) => {
             unit = read_unit(reader, fields.optional("unit"));
@@ -252,7 +258,7 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         }
         None => {
             // Whatever it is, its keys are no mistakes.
-            for key in ["unit", "scale", "limits", "billed_by", "window"] {
+            for key in ["unit", "scale", "limits", "billed_by", "window", "invitations"] {
                 fields.optional(key);
             }
             None
@@ -461,6 +467,7 @@ fn read_entitlement(
         Some(FeatureKindSpec::Concurrency) => meters::read_concurrency(reader, entry),
         Some(FeatureKindSpec::Rate) => meters::read_rate(reader, entry),
         Some(FeatureKindSpec::Allocation { .. }) => levels::read_level(reader, entry),
+        Some(FeatureKindSpec::Seats { .. }) => levels::read_seats_given(reader, entry),
         // The check finds that the feature is unknown, whatever is given.
         None => Some(EntitlementSpec::Switch { on: true }),
     }
@@ -617,6 +624,8 @@ fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
     read("grace_ending", &mut switches.grace_ending);
     read("overage_started", &mut switches.overage_started);
     read("api_tier_exceeded", &mut switches.api_tier_exceeded);
+    read("seat_threshold_90pct", &mut switches.seat_threshold_90pct);
+    read("seats_nearly_full", &mut switches.seats_nearly_full);
     fields.end();
     switches
 }

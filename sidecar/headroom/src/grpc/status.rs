@@ -59,16 +59,18 @@ impl WireError {
             | ErrorReason::UnknownAccount
             | ErrorReason::UnknownEvent
             | ErrorReason::UnknownName
+            | ErrorReason::UnknownMember
             | ErrorReason::UnknownDecision => Code::NotFound,
             ErrorReason::ReservationClosed
+            | ErrorReason::MemberHasSeat
             | ErrorReason::CatalogRefused
             | ErrorReason::NotATestClock => Code::FailedPrecondition,
             ErrorReason::CounterFull | ErrorReason::ClockWentBack | ErrorReason::EventTooOld => {
                 Code::OutOfRange
             }
-            ErrorReason::TooManyReservations | ErrorReason::TooManyWatches => {
-                Code::ResourceExhausted
-            }
+            ErrorReason::TooManyReservations
+            | ErrorReason::TooManyWatches
+            | ErrorReason::TooManySeats => Code::ResourceExhausted,
             ErrorReason::NoRoom
             | ErrorReason::StoreBroken
             | ErrorReason::OutcomeUnknown
@@ -137,9 +139,14 @@ impl From<EngineError> for WireError {
                 | OpError::SlotsAreHeld
                 | OpError::RateIsConsumed
                 | OpError::LevelIsNow
+                | OpError::SeatsAreTaken
+                | OpError::NoSeats { .. }
                 | OpError::NoLevel { .. },
             ) => ErrorReason::WrongFeatureKind,
             EngineError::Op(OpError::CounterFull) => ErrorReason::CounterFull,
+            EngineError::Op(OpError::UnknownMember) => ErrorReason::UnknownMember,
+            EngineError::Op(OpError::MemberHasSeat) => ErrorReason::MemberHasSeat,
+            EngineError::Op(OpError::TooManySeats { .. }) => ErrorReason::TooManySeats,
             EngineError::Op(OpError::UnknownReservation) => ErrorReason::UnknownReservation,
             EngineError::Op(OpError::ReservationClosed { .. }) => ErrorReason::ReservationClosed,
             EngineError::Op(

@@ -45,6 +45,7 @@ pub(super) fn entitlements(
                     FeatureKind::Concurrency { .. } => v1::FeatureKind::Concurrency,
                     FeatureKind::Rate { .. } => v1::FeatureKind::Rate,
                     FeatureKind::Allocation { .. } => v1::FeatureKind::Allocation,
+                    FeatureKind::Seats { .. } => v1::FeatureKind::Seats,
                 }
                 .into(),
                 allowed: one.decision.verdict.is_allowed(),
