@@ -153,6 +153,15 @@ impl EntitlementService for Service {
     ) -> Unary<v1::ListEntitlementsResponse> {
         Err(Status::unimplemented("no load asks this"))
     }
+    async fn correct(&self, _: Request<v1::CorrectRequest>) -> Unary<v1::CorrectResponse> {
+        Err(Status::unimplemented("no load asks this"))
+    }
+    async fn list_adjustments(
+        &self,
+        _: Request<v1::ListAdjustmentsRequest>,
+    ) -> Unary<v1::ListAdjustmentsResponse> {
+        Err(Status::unimplemented("no load asks this"))
+    }
     type WatchEntitlementsStream =
         tokio_stream::Empty<Result<v1::WatchEntitlementsResponse, Status>>;
     async fn watch_entitlements(

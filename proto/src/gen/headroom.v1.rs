@@ -57,8 +57,8 @@ pub struct Rate {
 /// LimitState is one limit of a feature as it stands after the request.
 ///
 /// The one limit of a concurrency is called "concurrent": the most at a time is included, and what is
-/// held is reserved; nothing is ever used. The one limit of an allocation is called "level": what there
-/// is is used, and never resets. The one limit of a rate is called "rate": what a full bucket
+/// held is reserved; nothing is ever used. The one limit of seats is called "seats": those
+/// claimed are used, those invited to are reserved. The one limit of an allocation is called "level": what there is is used, and never resets. The one limit of a rate is called "rate": what a full bucket
 /// holds is included, what has not come back to it is used, and the window lasts from now until it is
 /// full again if nothing more is taken. The one limit of a pool of credits is called "credits", and `pool`
 /// is set: what was burnt in the window is used, and that and what is left are included together.
@@ -393,6 +393,8 @@ pub enum Denial {
     /// As many slots of a concurrency are held as are allowed. retry_after is when enough of them end by
     /// time; absent, the request is for more than are allowed at all.
     ConcurrencyFull = 11,
+    /// As many seats are taken as there are, invitations included.
+    SeatsFull = 13,
     /// The included units (and grace, if any) are used up in this window.
     QuotaExhausted = 6,
     /// Enough units are left, but other reservations hold them: retry shortly.
@@ -420,6 +422,7 @@ impl Denial {
             Self::NotInPlan => "DENIAL_NOT_IN_PLAN",
             Self::RateLimited => "DENIAL_RATE_LIMITED",
             Self::ConcurrencyFull => "DENIAL_CONCURRENCY_FULL",
+            Self::SeatsFull => "DENIAL_SEATS_FULL",
             Self::QuotaExhausted => "DENIAL_QUOTA_EXHAUSTED",
             Self::InFlight => "DENIAL_IN_FLIGHT",
             Self::FeaturePaused => "DENIAL_FEATURE_PAUSED",
@@ -438,6 +441,7 @@ impl Denial {
             "DENIAL_NOT_IN_PLAN" => Some(Self::NotInPlan),
             "DENIAL_RATE_LIMITED" => Some(Self::RateLimited),
             "DENIAL_CONCURRENCY_FULL" => Some(Self::ConcurrencyFull),
+            "DENIAL_SEATS_FULL" => Some(Self::SeatsFull),
             "DENIAL_QUOTA_EXHAUSTED" => Some(Self::QuotaExhausted),
             "DENIAL_IN_FLIGHT" => Some(Self::InFlight),
             "DENIAL_FEATURE_PAUSED" => Some(Self::FeaturePaused),
@@ -694,7 +698,7 @@ pub enum ErrorReason {
     ReservationClosed = 4,
     /// The operation does not fit the kind of the feature: units on a switch or a config, anything but
     /// Reserve, Extend and Release of a concurrency, anything but Consume of a rate, Allocate of anything
-    /// but an allocation. The message says what to call.
+    /// but an allocation, anything but Check and SeatService of seats. The message says what to call.
     WrongFeatureKind = 5,
     /// The count would pass 2^53-1 units.
     CounterFull = 6,
@@ -739,6 +743,12 @@ pub enum ErrorReason {
     /// The pool has as many grants as are allowed, or the credits of one request would come from more grants
     /// than one may draw from.
     TooManyGrants = 25,
+    /// The member has no seat that could be transferred.
+    UnknownMember = 26,
+    /// The member that a seat is to go to has one.
+    MemberHasSeat = 27,
+    /// As many seats are taken in the account as it has room for.
+    TooManySeats = 28,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -773,6 +783,9 @@ impl ErrorReason {
             Self::CatchingUp => "ERROR_REASON_CATCHING_UP",
             Self::GrantDiffers => "ERROR_REASON_GRANT_DIFFERS",
             Self::TooManyGrants => "ERROR_REASON_TOO_MANY_GRANTS",
+            Self::UnknownMember => "ERROR_REASON_UNKNOWN_MEMBER",
+            Self::MemberHasSeat => "ERROR_REASON_MEMBER_HAS_SEAT",
+            Self::TooManySeats => "ERROR_REASON_TOO_MANY_SEATS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -804,6 +817,9 @@ impl ErrorReason {
             "ERROR_REASON_CATCHING_UP" => Some(Self::CatchingUp),
             "ERROR_REASON_GRANT_DIFFERS" => Some(Self::GrantDiffers),
             "ERROR_REASON_TOO_MANY_GRANTS" => Some(Self::TooManyGrants),
+            "ERROR_REASON_UNKNOWN_MEMBER" => Some(Self::UnknownMember),
+            "ERROR_REASON_MEMBER_HAS_SEAT" => Some(Self::MemberHasSeat),
+            "ERROR_REASON_TOO_MANY_SEATS" => Some(Self::TooManySeats),
             _ => None,
         }
     }
@@ -854,7 +870,7 @@ pub mod r#override {
         ConfigValue(::prost::alloc::string::String),
         /// For a quota: one limit. Each limit has its own override. For a concurrency: the limit
         /// "concurrent", whose included units are the most at a time. For an allocation: the limit "level".
-        /// For credits: the limit "credits", whose included units are a number.
+        /// For credits: the limit "credits", whose included units are a number; for seats: the limit "seats".
         #[prost(message, tag = "4")]
         Limit(super::LimitOverride),
         /// For a rate.
@@ -4067,7 +4083,7 @@ pub struct Entitlement {
     /// The value of a config feature, as JSON.
     #[prost(string, tag = "7")]
     pub config_value: ::prost::alloc::string::String,
-    /// The limits of a quota, or the one limit of a concurrency, a rate or an allocation.
+    /// The limits of a quota, or the one limit of a concurrency, a rate, an allocation or seats.
     #[prost(message, repeated, tag = "8")]
     pub limits: ::prost::alloc::vec::Vec<LimitState>,
     /// Where it comes from.
@@ -4429,6 +4445,8 @@ pub enum FeatureKind {
     Allocation = 6,
     /// A pool of units that grants fill and other features draw from.
     Credits = 7,
+    /// Members, see SeatService. Check says whether one more would have a seat.
+    Seats = 8,
 }
 impl FeatureKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4445,6 +4463,7 @@ impl FeatureKind {
             Self::Rate => "FEATURE_KIND_RATE",
             Self::Allocation => "FEATURE_KIND_ALLOCATION",
             Self::Credits => "FEATURE_KIND_CREDITS",
+            Self::Seats => "FEATURE_KIND_SEATS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -4458,6 +4477,7 @@ impl FeatureKind {
             "FEATURE_KIND_RATE" => Some(Self::Rate),
             "FEATURE_KIND_ALLOCATION" => Some(Self::Allocation),
             "FEATURE_KIND_CREDITS" => Some(Self::Credits),
+            "FEATURE_KIND_SEATS" => Some(Self::Seats),
             _ => None,
         }
     }
@@ -6008,6 +6028,835 @@ pub mod entitlement_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "headroom.v1.EntitlementService";
     impl<T> tonic::server::NamedService for EntitlementServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Seat is one member's seat.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Seat {
+    /// Who.
+    #[prost(string, tag = "1")]
+    pub member: ::prost::alloc::string::String,
+    /// How.
+    #[prost(enumeration = "SeatState", tag = "2")]
+    pub state: i32,
+    /// Since when so; of an invitation, when it was sent last.
+    #[prost(message, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the invitation ends, excluded. Absent: the seat is claimed.
+    #[prost(message, optional, tag = "4")]
+    pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// InviteSeatRequest asks to hold a seat.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InviteSeatRequest {
+    /// The account: 1 to 128 bytes, no control characters.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The feature's name in the catalog: seats.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// Whom: 1 to 128 bytes, no control characters. A number of yours, better than an address.
+    #[prost(string, tag = "3")]
+    pub member: ::prost::alloc::string::String,
+    /// How long the invitation lasts, 1 ms to 366 days. Absent: as the catalog says.
+    #[prost(message, optional, tag = "4")]
+    pub invite_for: ::core::option::Option<::prost_types::Duration>,
+    /// Parts of the answer that are made on request.
+    #[prost(message, optional, tag = "5")]
+    pub include: ::core::option::Option<Include>,
+}
+/// InviteSeatResponse is the answer to InviteSeat.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct InviteSeatResponse {
+    /// The answer.
+    #[prost(message, optional, tag = "1")]
+    pub decision: ::core::option::Option<Decision>,
+    /// The member's seat. Absent: they have none.
+    #[prost(message, optional, tag = "2")]
+    pub seat: ::core::option::Option<Seat>,
+    /// Whether anything is different now.
+    #[prost(bool, tag = "3")]
+    pub changed: bool,
+}
+/// ClaimSeatRequest asks to sit down.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClaimSeatRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The feature's name in the catalog: seats.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// Who: 1 to 128 bytes, no control characters.
+    #[prost(string, tag = "3")]
+    pub member: ::prost::alloc::string::String,
+    /// Parts of the answer that are made on request.
+    #[prost(message, optional, tag = "4")]
+    pub include: ::core::option::Option<Include>,
+}
+/// ClaimSeatResponse is the answer to ClaimSeat.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ClaimSeatResponse {
+    /// The answer.
+    #[prost(message, optional, tag = "1")]
+    pub decision: ::core::option::Option<Decision>,
+    /// The member's seat. Absent: they have none.
+    #[prost(message, optional, tag = "2")]
+    pub seat: ::core::option::Option<Seat>,
+    /// Whether anything is different now.
+    #[prost(bool, tag = "3")]
+    pub changed: bool,
+}
+/// ReleaseSeatRequest frees a seat.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReleaseSeatRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The feature's name in the catalog: seats.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// Who: 1 to 128 bytes, no control characters.
+    #[prost(string, tag = "3")]
+    pub member: ::prost::alloc::string::String,
+    /// Parts of the answer that are made on request.
+    #[prost(message, optional, tag = "4")]
+    pub include: ::core::option::Option<Include>,
+}
+/// ReleaseSeatResponse is the answer to ReleaseSeat.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReleaseSeatResponse {
+    /// The seats after it; allowed, unless the feature is not known.
+    #[prost(message, optional, tag = "1")]
+    pub decision: ::core::option::Option<Decision>,
+    /// False when the member had no seat.
+    #[prost(bool, tag = "2")]
+    pub changed: bool,
+}
+/// TransferSeatRequest gives a seat to somebody else.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TransferSeatRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The feature's name in the catalog: seats.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// Whose: 1 to 128 bytes, no control characters.
+    #[prost(string, tag = "3")]
+    pub from_member: ::prost::alloc::string::String,
+    /// To whom: somebody else, who has none.
+    #[prost(string, tag = "4")]
+    pub to_member: ::prost::alloc::string::String,
+    /// Parts of the answer that are made on request.
+    #[prost(message, optional, tag = "5")]
+    pub include: ::core::option::Option<Include>,
+}
+/// TransferSeatResponse is the answer to TransferSeat.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TransferSeatResponse {
+    /// The answer.
+    #[prost(message, optional, tag = "1")]
+    pub decision: ::core::option::Option<Decision>,
+    /// The seat of the member it went to.
+    #[prost(message, optional, tag = "2")]
+    pub seat: ::core::option::Option<Seat>,
+    /// False when it went there before.
+    #[prost(bool, tag = "3")]
+    pub changed: bool,
+}
+/// ListSeatsRequest asks for a page of members.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSeatsRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The feature's name in the catalog: seats.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// At most so many, 1 to 1000. 0: 100.
+    #[prost(int32, tag = "3")]
+    pub page_size: i32,
+    /// The next_page_token of the previous page. Empty: the first page.
+    #[prost(string, tag = "4")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// ListSeatsResponse lists members by name.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSeatsResponse {
+    /// The seats.
+    #[prost(message, repeated, tag = "1")]
+    pub seats: ::prost::alloc::vec::Vec<Seat>,
+    /// Fetches the next page. Empty: this was the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// The instant it is of.
+    #[prost(message, optional, tag = "3")]
+    pub as_of: ::core::option::Option<::prost_types::Timestamp>,
+    /// True when the sidecar runs on a test clock.
+    #[prost(bool, tag = "4")]
+    pub test_clock: bool,
+}
+/// SeatState is how a member sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SeatState {
+    /// Never sent.
+    Unspecified = 0,
+    /// A seat is held for them.
+    Invited = 1,
+    /// They have taken it.
+    Claimed = 2,
+}
+impl SeatState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SEAT_STATE_UNSPECIFIED",
+            Self::Invited => "SEAT_STATE_INVITED",
+            Self::Claimed => "SEAT_STATE_CLAIMED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SEAT_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SEAT_STATE_INVITED" => Some(Self::Invited),
+            "SEAT_STATE_CLAIMED" => Some(Self::Claimed),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod seat_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// SeatService says who sits in an account. Seats are members, not a number: a member is invited, which
+    /// holds a seat until the invitation ends, claims it, and is released.
+    ///
+    /// Every operation is idempotent by its member, so none needs a key: the same again answers the same and
+    /// takes no second seat. A refusal is an answer (Decision.allowed = false), not an error.
+    #[derive(Debug, Clone)]
+    pub struct SeatServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl SeatServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> SeatServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SeatServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SeatServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// InviteSeat holds a seat for somebody. For whoever is invited already the invitation lasts anew, and
+        /// is never shortened; for whoever sits nothing changes.
+        pub async fn invite_seat(
+            &mut self,
+            request: impl tonic::IntoRequest<super::InviteSeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InviteSeatResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.SeatService/InviteSeat",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.SeatService", "InviteSeat"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ClaimSeat sits down, on the seat that was held or, without an invitation or after its end, on a free
+        /// one. Who sits already may always come back in.
+        pub async fn claim_seat(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ClaimSeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ClaimSeatResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.SeatService/ClaimSeat",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.SeatService", "ClaimSeat"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ReleaseSeat frees a seat, claimed or invited to, and forgets the member. It is never refused.
+        pub async fn release_seat(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReleaseSeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseSeatResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.SeatService/ReleaseSeat",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.SeatService", "ReleaseSeat"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// TransferSeat gives one member's seat to another in one step, as it is. Nobody else can take it
+        /// meanwhile, also when fewer are allowed than sit.
+        pub async fn transfer_seat(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TransferSeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TransferSeatResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.SeatService/TransferSeat",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.SeatService", "TransferSeat"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListSeats lists who sits and who is invited, by member.
+        pub async fn list_seats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSeatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSeatsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.SeatService/ListSeats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.SeatService", "ListSeats"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod seat_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SeatServiceServer.
+    #[async_trait]
+    pub trait SeatService: std::marker::Send + std::marker::Sync + 'static {
+        /// InviteSeat holds a seat for somebody. For whoever is invited already the invitation lasts anew, and
+        /// is never shortened; for whoever sits nothing changes.
+        async fn invite_seat(
+            &self,
+            request: tonic::Request<super::InviteSeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::InviteSeatResponse>,
+            tonic::Status,
+        >;
+        /// ClaimSeat sits down, on the seat that was held or, without an invitation or after its end, on a free
+        /// one. Who sits already may always come back in.
+        async fn claim_seat(
+            &self,
+            request: tonic::Request<super::ClaimSeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ClaimSeatResponse>,
+            tonic::Status,
+        >;
+        /// ReleaseSeat frees a seat, claimed or invited to, and forgets the member. It is never refused.
+        async fn release_seat(
+            &self,
+            request: tonic::Request<super::ReleaseSeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReleaseSeatResponse>,
+            tonic::Status,
+        >;
+        /// TransferSeat gives one member's seat to another in one step, as it is. Nobody else can take it
+        /// meanwhile, also when fewer are allowed than sit.
+        async fn transfer_seat(
+            &self,
+            request: tonic::Request<super::TransferSeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TransferSeatResponse>,
+            tonic::Status,
+        >;
+        /// ListSeats lists who sits and who is invited, by member.
+        async fn list_seats(
+            &self,
+            request: tonic::Request<super::ListSeatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSeatsResponse>,
+            tonic::Status,
+        >;
+    }
+    /// SeatService says who sits in an account. Seats are members, not a number: a member is invited, which
+    /// holds a seat until the invitation ends, claims it, and is released.
+    ///
+    /// Every operation is idempotent by its member, so none needs a key: the same again answers the same and
+    /// takes no second seat. A refusal is an answer (Decision.allowed = false), not an error.
+    #[derive(Debug)]
+    pub struct SeatServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SeatServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SeatServiceServer<T>
+    where
+        T: SeatService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/headroom.v1.SeatService/InviteSeat" => {
+                    #[allow(non_camel_case_types)]
+                    struct InviteSeatSvc<T: SeatService>(pub Arc<T>);
+                    impl<
+                        T: SeatService,
+                    > tonic::server::UnaryService<super::InviteSeatRequest>
+                    for InviteSeatSvc<T> {
+                        type Response = super::InviteSeatResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::InviteSeatRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SeatService>::invite_seat(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InviteSeatSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.SeatService/ClaimSeat" => {
+                    #[allow(non_camel_case_types)]
+                    struct ClaimSeatSvc<T: SeatService>(pub Arc<T>);
+                    impl<
+                        T: SeatService,
+                    > tonic::server::UnaryService<super::ClaimSeatRequest>
+                    for ClaimSeatSvc<T> {
+                        type Response = super::ClaimSeatResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ClaimSeatRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SeatService>::claim_seat(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ClaimSeatSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.SeatService/ReleaseSeat" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReleaseSeatSvc<T: SeatService>(pub Arc<T>);
+                    impl<
+                        T: SeatService,
+                    > tonic::server::UnaryService<super::ReleaseSeatRequest>
+                    for ReleaseSeatSvc<T> {
+                        type Response = super::ReleaseSeatResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReleaseSeatRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SeatService>::release_seat(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReleaseSeatSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.SeatService/TransferSeat" => {
+                    #[allow(non_camel_case_types)]
+                    struct TransferSeatSvc<T: SeatService>(pub Arc<T>);
+                    impl<
+                        T: SeatService,
+                    > tonic::server::UnaryService<super::TransferSeatRequest>
+                    for TransferSeatSvc<T> {
+                        type Response = super::TransferSeatResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TransferSeatRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SeatService>::transfer_seat(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TransferSeatSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.SeatService/ListSeats" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSeatsSvc<T: SeatService>(pub Arc<T>);
+                    impl<
+                        T: SeatService,
+                    > tonic::server::UnaryService<super::ListSeatsRequest>
+                    for ListSeatsSvc<T> {
+                        type Response = super::ListSeatsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSeatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SeatService>::list_seats(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSeatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SeatServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "headroom.v1.SeatService";
+    impl<T> tonic::server::NamedService for SeatServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -109,10 +109,10 @@ fn checked_in_code_is_what_the_proto_files_say() {
 }
 
 #[test]
-fn descriptor_set_names_both_services() {
+fn descriptor_set_names_all_services() {
     let set: FileDescriptorSet = prost::Message::decode(headroom_proto::FILE_DESCRIPTOR_SET)
         .expect("the descriptor set decodes");
     let services: Vec<&str> =
         set.file.iter().flat_map(|file| &file.service).map(|service| service.name()).collect();
-    assert_eq!(services, ["AdminService", "EntitlementService"]);
+    assert_eq!(services, ["AdminService", "EntitlementService", "SeatService"]);
 }

@@ -2,11 +2,11 @@
 
 mod from_proto;
 
-pub(crate) use from_proto::FromProto;
+pub(crate) use from_proto::{FromProto, decision as decision_of};
 
 use headroom_proto::v1::{
     AdjustmentKind, BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy, ProjectionState,
-    RuleOutcome, Severity, Source, Verdict,
+    RuleOutcome, SeatState, Severity, Source, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -304,6 +304,39 @@ pub struct Corrected {
     pub units: u64,
     /// The part of what was added that no limit allowed.
     pub debt_units: u64,
+}
+
+/// The answer to a request about a seat.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeatAnswer {
+    /// The decision.
+    pub decision: Decision,
+    /// The seat after it: of the member, or of whom it was transferred to. Absent: they have none.
+    pub seat: Option<Seat>,
+    /// Whether anything is different now.
+    pub changed: bool,
+}
+
+/// One member's seat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// Who.
+    pub member: String,
+    /// How.
+    pub state: SeatState,
+    /// Since when so; of an invitation, when it was sent last.
+    pub since: Option<SystemTime>,
+    /// When the invitation ends. Absent: the seat is claimed.
+    pub expires_at: Option<SystemTime>,
+}
+
+/// A page of members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeatsPage {
+    /// The seats, by member.
+    pub seats: Vec<Seat>,
+    /// Fetches the next page; absent on the last.
+    pub next_page_token: Option<String>,
 }
 
 /// Everything an account may do now.

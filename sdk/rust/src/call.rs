@@ -330,7 +330,7 @@ pub(crate) fn wire_units(units: u64) -> i64 {
 }
 
 /// As above: a duration that does not fit is far above seven days.
-fn wire_duration(duration: Duration) -> prost_types::Duration {
+pub(crate) fn wire_duration(duration: Duration) -> prost_types::Duration {
     let forever = prost_types::Duration { seconds: i64::MAX, nanos: 0 };
     prost_types::Duration::try_from(duration).unwrap_or(forever)
 }

@@ -340,7 +340,7 @@ impl Client {
         Explanation::from_proto(self.within_deadline(client.explain_decision(request)).await?)
     }
 
-    async fn within_deadline<T>(
+    pub(crate) async fn within_deadline<T>(
         &self,
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     ) -> Result<T, Error> {
@@ -354,6 +354,10 @@ impl Client {
 
     fn call<O: crate::Operation>(&self, operation: O) -> Call<O> {
         Call::new(self.clone(), operation)
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.shared.channel.clone()
     }
 
     pub(crate) fn deadline(&self) -> Duration {

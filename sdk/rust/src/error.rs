@@ -86,6 +86,7 @@ impl Error {
             Error::Rejected { reason, code, .. } => match reason {
                 ErrorReason::TooManyReservations
                 | ErrorReason::TooManyWatches
+                | ErrorReason::TooManySeats
                 | ErrorReason::NoRoom
                 | ErrorReason::StoreBroken
                 | ErrorReason::OutcomeUnknown
@@ -107,6 +108,8 @@ impl Error {
                 | ErrorReason::UnknownDecision
                 | ErrorReason::UnknownEvent
                 | ErrorReason::EventTooOld
+                | ErrorReason::UnknownMember
+                | ErrorReason::MemberHasSeat
                 | ErrorReason::CatalogRefused
                 | ErrorReason::NotATestClock
                 | ErrorReason::ClockWentBack

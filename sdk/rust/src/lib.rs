@@ -50,6 +50,7 @@ mod error;
 mod key;
 mod limits;
 mod retry;
+mod seats;
 mod stream;
 
 pub use admin::{AdminBuilder, AdminClient};
@@ -57,7 +58,7 @@ pub use answer::{
     Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
     Decision, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState,
     Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded, Released,
-    Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
+    Reservation, Reserved, RuleResult, Seat, SeatAnswer, SeatsPage, UsagePage, UsageWindow,
 };
 pub use call::{Call, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};
@@ -71,7 +72,7 @@ pub use limits::{
 // `Unspecified`.
 pub use headroom_proto::v1::{
     AdjustmentKind, BilledBy, Denial, Durability, ErrorReason, FeatureKind, OriginKind, Policy,
-    ProjectionState, RuleOutcome, Severity, Source, Verdict,
+    ProjectionState, RuleOutcome, SeatState, Severity, Source, Verdict,
 };
 
 /// The messages of the contract, for [`AdminClient`].

@@ -17,6 +17,7 @@ use crate::names::NameId;
 use crate::policy::Excess;
 use crate::rate::{Bucket, Rate};
 use crate::reservation::Reservations;
+use crate::seats::{Roster, Seat};
 use crate::stock::Stock;
 use crate::time::Millis;
 
@@ -297,6 +298,8 @@ struct Rare {
     stocks: Vec<Stock>,
     // Its pools of credits, one per feature.
     pools: Vec<Pool>,
+    // Who sits in it.
+    roster: Roster,
 }
 
 impl Account {
@@ -339,14 +342,25 @@ impl Account {
         self.excesses().iter().find(|excess| excess.limit == limit && excess.feature == feature)
     }
 
-    /// When something is to be done though nobody asks: announced, charged or closed.
+    /// When something is to be done though nobody asks: announced, charged, closed or freed.
     /// [`Millis::FOREVER`] when nothing is.
     pub fn notice_at(&self) -> Millis {
         let Some(rare) = &self.rare else { return Millis::FOREVER };
         let notices = rare.excesses.iter().map(|excess| excess.notice_at);
         let notices = notices.chain(rare.stocks.iter().map(Stock::next_event_at));
         let notices = notices.chain(rare.pools.iter().map(Pool::next_event_at));
-        notices.fold(rare.reservations.next_charge_at(), Millis::min)
+        let charged_at = rare.reservations.next_charge_at().min(rare.roster.next_expiry_at());
+        notices.fold(charged_at, Millis::min)
+    }
+
+    /// Who sits in the account. `None`: nobody.
+    pub fn roster(&self) -> Option<&Roster> {
+        self.rare.as_ref().map(|rare| &rare.roster).filter(|roster| !roster.is_empty())
+    }
+
+    /// The seat of a member, an ended invitation too until it is settled.
+    pub fn seat(&self, feature: NameId, member: &str) -> Option<Seat> {
+        self.roster()?.get(feature, member)
     }
 
     /// Its pools of credits, as they were left.
@@ -386,7 +400,9 @@ impl Account {
         let buckets = self.buckets().iter().map(|bucket| Effect::Bucket(*bucket));
         let stocks = self.stocks().iter().map(|stock| Effect::Stock(Box::new(*stock)));
         let pools = credits::further(self.pools());
-        excesses.chain(buckets).chain(stocks).chain(pools).collect()
+        let seats = self.roster().into_iter().flat_map(Roster::iter);
+        let seats = seats.map(|seat| Effect::Seat(Box::new(seat)));
+        excesses.chain(buckets).chain(stocks).chain(pools).chain(seats).collect()
     }
 
     /// When a request that read the clock at `now` is decided: not before the account was known, nor
@@ -493,6 +509,12 @@ impl Account {
             Effect::Credits(change) => {
                 credits::apply(&mut self.rare.get_or_insert_default().pools, change);
             }
+            Effect::Seat(after) => self.rare.get_or_insert_default().roster.put(after),
+            Effect::SeatFreed(feature, member) => {
+                if let Some(rare) = &mut self.rare {
+                    rare.roster.free(*feature, member);
+                }
+            }
             Effect::StockClosed(_) | Effect::Signal(_) | Effect::Restated(_) | Effect::Event(_) => {
             }
         }
@@ -510,6 +532,7 @@ impl Account {
                 buckets: Vec::new(),
                 stocks: rare.stocks.clone(),
                 pools: rare.pools.clone(),
+                roster: Roster::default(),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

@@ -33,6 +33,9 @@ pub const LEVEL_LIMIT: &str = "level";
 /// The name of the one limit of a credits feature. No limit of a quota may have it.
 pub const CREDITS_LIMIT: &str = "credits";
 
+/// The name of the one limit of a seats feature. No limit of a quota may have it.
+pub const SEATS_LIMIT: &str = "seats";
+
 /// What happens when the included units of a limit are used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Policy {
@@ -92,6 +95,12 @@ pub enum FeatureKindSpec {
         window: WindowRule,
         /// What features cost: a quota's name and its price.
         rate_card: Vec<(String, CreditPrice)>,
+    },
+    /// Members.
+    Seats {
+        /// How long an invitation holds a seat when it does not say, in milliseconds: 1 to
+        /// [`limits::INVITATION_MS_MAX`].
+        invited_ms: i64,
     },
 }
 
@@ -201,6 +210,13 @@ pub enum EntitlementSpec {
     Rate {
         /// How fast. `None`: unlimited.
         rate: Option<RateSpec>,
+    },
+    /// For seats.
+    Seats {
+        /// How many, 0 to [`limits::SEATS_MAX`]. `None`: unlimited.
+        included_units: Option<u64>,
+        /// Soft thresholds in basis points of them, 1 to 9,999 each. They look at the seats taken.
+        soft_limits_bp: Vec<u32>,
     },
     /// For an allocation: its one limit, [`LEVEL_LIMIT`].
     Allocation {
@@ -357,6 +373,8 @@ enum LimitSort {
     Slots,
     /// The level of an allocation: what is used can go away again.
     Level,
+    /// Seats: claimed ones are used, those invited to are held.
+    Seats,
 }
 
 /// A limit of a plan, checked.
@@ -431,11 +449,24 @@ impl PlanLimit {
         PlanLimit { sort: LimitSort::Level, ..planned }
     }
 
+    /// The limit of seats: so many members. `None`: unlimited.
+    pub fn of_seats(
+        limit: NameId,
+        included_units: Option<u64>,
+        soft_limits_bp: Vec<u32>,
+    ) -> PlanLimit {
+        let planned = PlanLimit::of_slots(limit, included_units, soft_limits_bp);
+        PlanLimit { sort: LimitSort::Seats, ..planned }
+    }
+
     /// The same limit with other included units.
     pub fn with_included(&self, included_units: Option<u64>) -> PlanLimit {
         let thresholds = self.soft_limits_bp.clone();
         if self.is_slots() {
             return PlanLimit::of_slots(self.limit, included_units, thresholds);
+        }
+        if self.is_seats() {
+            return PlanLimit::of_seats(self.limit, included_units, thresholds);
         }
         let limit =
             PlanLimit::new(self.limit, self.window, included_units, thresholds, self.policy);
@@ -456,9 +487,15 @@ impl PlanLimit {
         self.sort == LimitSort::Level
     }
 
-    /// The units of a ledger that thresholds look at: what was used, or the slots that are held.
+    /// Whether it counts seats: who has claimed one and who is invited to one.
+    pub fn is_seats(&self) -> bool {
+        self.sort == LimitSort::Seats
+    }
+
+    /// The units of a ledger that thresholds look at: what was used, or the slots that are held, or the
+    /// seats that are taken.
     pub fn watched_units(&self, ledger: &Ledger) -> u64 {
-        if self.is_slots() { ledger.held() } else { ledger.used }
+        if self.is_slots() || self.is_seats() { ledger.held() } else { ledger.used }
     }
 
     /// Fingerprint of the definition, to notice a change.
@@ -541,6 +578,11 @@ pub enum Entitlement {
         /// Its one limit.
         limit: PlanLimit,
     },
+    /// Seats.
+    Seats {
+        /// Their one limit.
+        limit: PlanLimit,
+    },
 }
 
 /// What sort of thing a feature is, checked.
@@ -579,6 +621,13 @@ pub enum FeatureKind {
         /// How the windows lie that units are included for.
         window: WindowRule,
     },
+    /// Members.
+    Seats {
+        /// The name of its one limit, [`SEATS_LIMIT`].
+        limit: NameId,
+        /// How long an invitation holds a seat when it does not say, in milliseconds.
+        invited_ms: i64,
+    },
 }
 
 impl FeatureKind {
@@ -592,6 +641,7 @@ impl FeatureKind {
             FeatureKind::Rate { .. } => "rate",
             FeatureKind::Allocation { .. } => "allocation",
             FeatureKind::Credits { .. } => "credits",
+            FeatureKind::Seats { .. } => "seats",
         }
     }
 
@@ -708,6 +758,8 @@ pub struct Catalog {
     level_limit: Option<NameId>,
     // The credits features.
     pools: Vec<FeatureIx>,
+    // Tells the ledgers of seats, alike.
+    seats_limit: Option<NameId>,
 }
 
 impl Catalog {
@@ -830,6 +882,11 @@ impl Catalog {
         &self.pools
     }
 
+    /// The name of the limit of all seats. `None`: no catalog so far had any.
+    pub fn seats_limit(&self) -> Option<NameId> {
+        self.seats_limit
+    }
+
     /// The plan of accounts nobody told us about.
     pub fn default_plan(&self) -> Option<PlanIx> {
         self.default_plan
@@ -925,6 +982,7 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
         concurrent_limit: names.get(CONCURRENT_LIMIT),
         level_limit: names.get(LEVEL_LIMIT),
         pools,
+        seats_limit: names.get(SEATS_LIMIT),
     }
 }
 
@@ -962,6 +1020,9 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
         }
         FeatureKindSpec::Credits { window, .. } => {
             FeatureKind::Credits { limit: names.intern(CREDITS_LIMIT), window }
+        }
+        FeatureKindSpec::Seats { invited_ms } => {
+            FeatureKind::Seats { limit: names.intern(SEATS_LIMIT), invited_ms }
         }
     };
     Feature {
@@ -1032,6 +1093,10 @@ fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Name
             let PlanLimitSpec { included_units, soft_limits_bp, policy, terms, .. } = limit;
             let limit = PlanLimit::of_level(id, included_units, soft_limits_bp, policy);
             Entitlement::Allocation { limit: limit.with_terms(terms) }
+        }
+        EntitlementSpec::Seats { included_units, soft_limits_bp } => {
+            let id = names.intern(SEATS_LIMIT);
+            Entitlement::Seats { limit: PlanLimit::of_seats(id, included_units, soft_limits_bp) }
         }
     }
 }

@@ -169,7 +169,10 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
         }
         let has_meter = matches!(
             feature.kind,
-            FeatureKindSpec::Concurrency | FeatureKindSpec::Rate | FeatureKindSpec::Credits { .. }
+            FeatureKindSpec::Concurrency
+                | FeatureKindSpec::Rate
+                | FeatureKindSpec::Credits { .. }
+                | FeatureKindSpec::Seats { .. }
         );
         if feature.shadow && has_meter {
             report.say(
@@ -184,6 +187,9 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
             }
             FeatureKindSpec::Credits { window, .. } => {
                 credits::check_pool(report, &feature.feature, *window);
+            }
+            FeatureKindSpec::Seats { invited_ms } => {
+                levels::check_invitations(report, &path, *invited_ms);
             }
             FeatureKindSpec::Switch
             | FeatureKindSpec::Config
@@ -358,13 +364,18 @@ fn check_entitlement(
             levels::check_level(report, path, limit);
         }
         (
+            FeatureKindSpec::Seats { .. },
+            EntitlementSpec::Seats { included_units, soft_limits_bp },
+        ) => levels::check_seats(report, path, *included_units, soft_limits_bp),
+        (
             FeatureKindSpec::Switch
             | FeatureKindSpec::Config
             | FeatureKindSpec::Quota { .. }
             | FeatureKindSpec::Concurrency
             | FeatureKindSpec::Rate
             | FeatureKindSpec::Allocation { .. }
-            | FeatureKindSpec::Credits { .. },
+            | FeatureKindSpec::Credits { .. }
+            | FeatureKindSpec::Seats { .. },
             _,
         ) => {
             let feature_kind = with_article(kind_word(&feature.kind));
@@ -381,6 +392,9 @@ fn check_entitlement(
 }
 
 fn with_article(word: &str) -> String {
+    if word == "seats" {
+        return word.to_owned();
+    }
     let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {word}")
 }
@@ -394,6 +408,7 @@ fn kind_word(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Rate => "rate",
         FeatureKindSpec::Allocation { .. } => "allocation",
         FeatureKindSpec::Credits { .. } => "credits",
+        FeatureKindSpec::Seats { .. } => "seats",
     }
 }
 
@@ -406,6 +421,7 @@ fn entitlement_word(entitlement: &EntitlementSpec) -> &'static str {
         EntitlementSpec::Concurrency { .. } => "concurrency",
         EntitlementSpec::Rate { .. } => "rate",
         EntitlementSpec::Allocation { .. } => "allocation",
+        EntitlementSpec::Seats { .. } => "seats",
     }
 }
 

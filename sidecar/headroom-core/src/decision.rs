@@ -32,6 +32,8 @@ pub enum Denial {
     RateLimited,
     /// As many slots of a concurrency are held as are allowed.
     ConcurrencyFull,
+    /// As many seats are taken as there are.
+    SeatsFull,
     /// The included units (and grace) are used up.
     QuotaExhausted,
     /// The pool that pays has not enough credits.
@@ -310,6 +312,27 @@ pub enum OpError {
     /// An allocation is what there is now.
     #[error("the feature is an allocation, which is what there is now: report that")]
     LevelIsNow,
+    /// Seats are taken by members.
+    #[error("the feature is seats, which members take: invite, claim, release and transfer them")]
+    SeatsAreTaken,
+    /// Only seats have members.
+    #[error("the feature is of kind {kind}, only seats have members")]
+    NoSeats {
+        /// What it is.
+        kind: &'static str,
+    },
+    /// Nobody of that name has a seat.
+    #[error("the member has no seat that could be given away")]
+    UnknownMember,
+    /// Whoever the seat is to go to has one.
+    #[error("the member that the seat is to go to has one")]
+    MemberHasSeat,
+    /// The account has as many members as are allowed.
+    #[error("{taken} seats are taken in the account, the most possible")]
+    TooManySeats {
+        /// How many.
+        taken: usize,
+    },
     /// Only an allocation has a level.
     #[error("the feature is of kind {kind}, only an allocation has a level: consume, or record")]
     NoLevel {

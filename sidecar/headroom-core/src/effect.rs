@@ -4,6 +4,8 @@
 //! carries them out, the journal keeps them, and the projection learns from them. They are absolute
 //! ("the ledger is now this"), so replaying one twice does no harm.
 
+use std::sync::Arc;
+
 use crate::credits::CreditsEffect;
 use crate::event::{Event, Restated};
 use crate::ledger::Ledger;
@@ -11,6 +13,7 @@ use crate::names::NameId;
 use crate::policy::Excess;
 use crate::rate::Bucket;
 use crate::reservation::{Reservation, ReservationId};
+use crate::seats::Seat;
 use crate::signal::Signal;
 use crate::stock::Stock;
 use crate::time::Millis;
@@ -43,6 +46,10 @@ pub enum Effect {
     PlansSeen(Millis),
     /// A pool of credits has changed. Boxed because it is rare and large.
     Credits(Box<CreditsEffect>),
+    /// A member's seat is now this. Boxed because it is rare and large.
+    Seat(Box<Seat>),
+    /// This member has no seat of this feature any more.
+    SeatFreed(NameId, Arc<str>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

@@ -32,6 +32,7 @@ pub mod prompt;
 pub mod rate;
 pub mod reservation;
 pub mod resolve;
+pub mod seats;
 pub mod signal;
 pub mod stock;
 pub mod time;

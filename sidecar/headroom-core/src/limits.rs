@@ -11,6 +11,10 @@ pub const LIMITS_PER_FEATURE_MAX: usize = 8;
 /// it has passed in sixteen bits, two of which it needs itself.
 pub const THRESHOLDS_MAX: usize = 14;
 
+/// Soft thresholds of seats. More are refused by the catalog check: the signals of claimed seats need
+/// two of the bits.
+pub const SEAT_THRESHOLDS_MAX: usize = 12;
+
 /// Buckets that a sliding window is cut into. Each is a ledger (64 bytes) while it counts, so a sliding
 /// limit takes at most 25 of them, the one being left included; and what was used counts for at most
 /// one bucket (4.2 % of the window) longer than the window, and never shorter.
@@ -103,3 +107,11 @@ pub const BUCKETS_MAX: usize = CATALOG_ITEMS_MAX * 10;
 /// Windows of an allocation that are closed at once when nobody asked for so long: a hundred years of
 /// months. What lies between them and the window of now is left out of the usage history.
 pub const STOCK_WINDOWS_MAX: usize = 1_200;
+
+/// Seats taken in one account, of all features together. The next `Invite` or `Claim` of somebody new
+/// is an error until one is free. Each is a member's name and two instants in memory.
+pub const SEATS_MAX: usize = 10_000;
+
+/// Longest invitation. More is refused by the catalog check, and in a request. Milliseconds: a leap
+/// year.
+pub const INVITATION_MS_MAX: i64 = 366 * 24 * 60 * 60 * 1000;

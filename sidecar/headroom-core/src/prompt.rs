@@ -29,6 +29,7 @@ pub fn scenario(decision: &Decision) -> Option<(Scenario, Severity)> {
             | Denial::CreditsExhausted
             | Denial::SpendCapReached
             | Denial::RateLimited
+            | Denial::SeatsFull
             | Denial::ConcurrencyFull,
         ) => Some((Scenario::LimitHit, Severity::Alarm)),
         // Where the plan has it, the roll-out has not come to the account: buying more does not help.

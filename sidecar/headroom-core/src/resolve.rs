@@ -52,7 +52,7 @@ pub enum Resolved<'a> {
     On,
     /// A config's value as JSON text.
     Value(&'a Arc<str>),
-    /// A quota, a concurrency or an allocation, with at least one limit.
+    /// A quota, a concurrency, an allocation or seats, with at least one limit.
     Limits(ResolvedLimits<'a>),
     /// A rate. `None`: unlimited.
     Rate(Option<Rate>),
@@ -117,7 +117,11 @@ fn from_plan(planned: Option<&Entitlement>, origin: Origin) -> (Resolved<'_>, Or
         Some(Entitlement::Quota { limits }) => {
             (Resolved::Limits(ResolvedLimits::Planned(limits)), origin)
         }
-        Some(Entitlement::Concurrency { limit } | Entitlement::Allocation { limit }) => {
+        Some(
+            Entitlement::Concurrency { limit }
+            | Entitlement::Allocation { limit }
+            | Entitlement::Seats { limit },
+        ) => {
             let limits = std::slice::from_ref(limit);
             (Resolved::Limits(ResolvedLimits::Planned(limits)), origin)
         }
@@ -218,17 +222,23 @@ fn merge<'a>(
                 (Resolved::Limits(ResolvedLimits::Changed(limits)), origin)
             }
         }
-        FeatureKind::Concurrency { limit } | FeatureKind::Allocation { limit, .. } => {
+        FeatureKind::Concurrency { limit }
+        | FeatureKind::Allocation { limit, .. }
+        | FeatureKind::Seats { limit, .. } => {
             let mut origin = plan_origin;
             let mut limits = Vec::new();
-            if let Some(Entitlement::Concurrency { limit } | Entitlement::Allocation { limit }) =
-                planned
+            if let Some(
+                Entitlement::Concurrency { limit }
+                | Entitlement::Allocation { limit }
+                | Entitlement::Seats { limit },
+            ) = planned
             {
                 limits.push(limit.clone());
             }
             for (given, quantity) in addons {
                 let (Entitlement::Concurrency { limit: more }
-                | Entitlement::Allocation { limit: more }) = given
+                | Entitlement::Allocation { limit: more }
+                | Entitlement::Seats { limit: more }) = given
                 else {
                     continue;
                 };
@@ -245,6 +255,9 @@ fn merge<'a>(
                 let new = || match shape.kind {
                     FeatureKind::Allocation { .. } => {
                         PlanLimit::of_level(*limit, *included_units, Vec::new(), Policy::Block)
+                    }
+                    FeatureKind::Seats { .. } => {
+                        PlanLimit::of_seats(*limit, *included_units, Vec::new())
                     }
                     _ => PlanLimit::of_slots(*limit, *included_units, Vec::new()),
                 };

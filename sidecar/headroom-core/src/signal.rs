@@ -26,17 +26,23 @@ pub enum SignalName {
     OverageStarted,
     /// An attempt was refused because of a rate.
     ApiTierExceeded,
+    /// Nine tenths of the seats are claimed.
+    SeatThreshold90pct,
+    /// All seats but one are claimed.
+    SeatsNearlyFull,
 }
 
 impl SignalName {
     /// Every signal, in the order of the documentation.
-    pub const ALL: [SignalName; 6] = [
+    pub const ALL: [SignalName; 8] = [
         SignalName::UsageCeiling,
         SignalName::FeatureLimitHit,
         SignalName::GraceStarted,
         SignalName::GraceEnding,
         SignalName::OverageStarted,
         SignalName::ApiTierExceeded,
+        SignalName::SeatThreshold90pct,
+        SignalName::SeatsNearlyFull,
     ];
 
     /// The word of the catalog and of the wire.
@@ -48,6 +54,8 @@ impl SignalName {
             SignalName::GraceEnding => "grace_ending",
             SignalName::OverageStarted => "overage_started",
             SignalName::ApiTierExceeded => "api_tier_exceeded",
+            SignalName::SeatThreshold90pct => "seat_threshold_90pct",
+            SignalName::SeatsNearlyFull => "seats_nearly_full",
         }
     }
 
@@ -72,6 +80,10 @@ pub struct SignalSwitches {
     pub overage_started: bool,
     /// Raise `api_tier_exceeded`.
     pub api_tier_exceeded: bool,
+    /// Raise `seat_threshold_90pct`.
+    pub seat_threshold_90pct: bool,
+    /// Raise `seats_nearly_full`.
+    pub seats_nearly_full: bool,
 }
 
 impl SignalSwitches {
@@ -84,6 +96,8 @@ impl SignalSwitches {
             SignalName::GraceEnding => self.grace_ending,
             SignalName::OverageStarted => self.overage_started,
             SignalName::ApiTierExceeded => self.api_tier_exceeded,
+            SignalName::SeatThreshold90pct => self.seat_threshold_90pct,
+            SignalName::SeatsNearlyFull => self.seats_nearly_full,
         }
     }
 }
@@ -97,6 +111,8 @@ impl Default for SignalSwitches {
             grace_ending: true,
             overage_started: true,
             api_tier_exceeded: true,
+            seat_threshold_90pct: true,
+            seats_nearly_full: true,
         }
     }
 }

@@ -124,7 +124,7 @@ pub enum OverrideChange<'a> {
     /// A config's JSON text.
     Config(&'a str),
     /// The included units of a limit, the most at a time of a concurrency, or the most there may be of
-    /// an allocation; `None`: unlimited.
+    /// an allocation or of seats; `None`: unlimited.
     Limit(&'a str, Option<u64>),
     /// How fast a rate is; `None`: unlimited.
     Rate(Option<Rate>),
@@ -480,7 +480,8 @@ impl Engine {
                 OverrideChange::Limit(limit, most),
                 FeatureKind::Concurrency { limit: known }
                 | FeatureKind::Allocation { limit: known, .. }
-                | FeatureKind::Credits { limit: known, .. },
+                | FeatureKind::Credits { limit: known, .. }
+                | FeatureKind::Seats { limit: known, .. },
             ) => {
                 if *limit != catalog.text(*known) {
                     return Err(AdminError::UnknownName {

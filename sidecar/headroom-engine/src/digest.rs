@@ -121,6 +121,8 @@ fn digest_effects(
             }
             Effect::Ledger(_)
             | Effect::Stock(_)
+            | Effect::Seat(_)
+            | Effect::SeatFreed(..)
             | Effect::Reservation(_)
             | Effect::ReservationForgotten(_)
             | Effect::Excess(_)

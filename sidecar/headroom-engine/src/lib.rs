@@ -3,7 +3,7 @@
 //! Accounts and their ledgers behind one lock per account, idempotency keys, recovery. What it needs
 //! from outside are traits ([`ports`]); it opens no file, reads no clock and never waits.
 //!
-//! - [`engine`] is the road of one request; [`admin`] what others tell it; [`read`] what can be asked.
+//! - [`engine`] is the road of one request, [`seats`] of one about a seat; [`admin`] what others tell it; [`read`] what can be asked.
 //! - [`record`] is what the journal keeps, [`recovery`] reads it back, [`digest`] feeds the projection.
 //! - [`late`] is the road of what happened earlier, [`events`] what is kept of it.
 //! - [`keys`] makes retries safe; [`timers`] does what happens by time alone.
@@ -22,4 +22,5 @@ pub mod ports;
 pub mod read;
 pub mod record;
 pub mod recovery;
+pub mod seats;
 pub mod timers;

@@ -28,8 +28,10 @@ use crate::keys::{Done, KeyHash, Receipt};
 use crate::limits;
 
 pub(crate) mod credits;
+mod seat;
 mod stock;
 
+pub(crate) use seat::{put_member, put_seat, take_member, take_seat};
 pub(crate) use stock::{put_stock, take_stock};
 
 /// The first byte of a record.
@@ -367,6 +369,8 @@ mod effect_kind {
     pub(super) const GRANT: u8 = 21;
     pub(super) const GRANT_ENDED: u8 = 22;
     pub(super) const SEGMENT: u8 = 23;
+    pub(super) const SEAT: u8 = 12;
+    pub(super) const SEAT_FREED: u8 = 13;
 }
 
 /// Writes a list of effects.
@@ -436,6 +440,14 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 });
                 credits::put_change(out, change);
             }
+            Effect::Seat(seat) => {
+                out.push(effect_kind::SEAT);
+                put_seat(out, seat);
+            }
+            Effect::SeatFreed(feature, member) => {
+                out.push(effect_kind::SEAT_FREED);
+                put_member(out, *feature, member);
+            }
         }
     }
 }
@@ -469,6 +481,11 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::STOCK_CLOSED => Effect::StockClosed(Box::new(take_stock(from)?)),
             effect_kind::RESTATED => Effect::Restated(Box::new(events::take_restated(from)?)),
             effect_kind::EVENT => Effect::Event(Box::new(events::take_event(from)?)),
+            effect_kind::SEAT => Effect::Seat(Box::new(take_seat(from)?)),
+            effect_kind::SEAT_FREED => {
+                let (feature, member) = take_member(from)?;
+                Effect::SeatFreed(feature, member)
+            }
             _ => return Err(Malformed { what: "effect kind" }),
         });
     }
@@ -679,6 +696,8 @@ pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
         SignalName::GraceEnding => 3,
         SignalName::OverageStarted => 4,
         SignalName::ApiTierExceeded => 5,
+        SignalName::SeatThreshold90pct => 10,
+        SignalName::SeatsNearlyFull => 11,
     });
     out.put_u64(u64::from(signal.feature.0));
     out.put_u64(u64::from(signal.limit.0));
@@ -709,6 +728,8 @@ pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
         3 => SignalName::GraceEnding,
         4 => SignalName::OverageStarted,
         5 => SignalName::ApiTierExceeded,
+        10 => SignalName::SeatThreshold90pct,
+        11 => SignalName::SeatsNearlyFull,
         _ => return Err(Malformed { what: "signal name" }),
     };
     Ok(Signal {

@@ -48,11 +48,22 @@ const SHAPES: [(&str, &[(&str, WindowRule)]); 4] = [
 ];
 
 /// The features that catalogs are made of.
-pub const FEATURES: [&str; 10] =
-    ["tokens", "calls", "exports", "sso", "retention", "jobs", "api", "web", "messages", "storage"];
+pub const FEATURES: [&str; 11] = [
+    "tokens",
+    "calls",
+    "exports",
+    "sso",
+    "retention",
+    "jobs",
+    "api",
+    "web",
+    "messages",
+    "storage",
+    "seats",
+];
 
 /// The limits of those features.
-pub const LIMITS: [&str; 10] = [
+pub const LIMITS: [&str; 11] = [
     "daily",
     "monthly",
     "total",
@@ -63,6 +74,7 @@ pub const LIMITS: [&str; 10] = [
     "fortnight",
     "concurrent",
     "level",
+    "seats",
 ];
 
 fn window(rng: &mut Rng) -> WindowRule {
@@ -116,6 +128,9 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
             "sso" => FeatureKindSpec::Switch,
             "jobs" => FeatureKindSpec::Concurrency,
             "api" | "web" => FeatureKindSpec::Rate,
+            "seats" => FeatureKindSpec::Seats {
+                invited_ms: *rng.pick(&[1, 3_600_000, 86_400_000, 7 * 86_400_000]),
+            },
             "storage" => FeatureKindSpec::Allocation {
                 billed_by: *rng.pick(&BilledBy::ALL),
                 window: WindowRule::Billing { months: *rng.pick(&[1, 1, 1, 2, 12]) },
@@ -123,7 +138,10 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
             _ => FeatureKindSpec::Config,
         },
     };
-    let can_be_watched = !matches!(kind, FeatureKindSpec::Concurrency | FeatureKindSpec::Rate);
+    let can_be_watched = !matches!(
+        kind,
+        FeatureKindSpec::Concurrency | FeatureKindSpec::Rate | FeatureKindSpec::Seats { .. }
+    );
     FeatureSpec {
         feature: name.to_owned(),
         name: name.to_owned(),
@@ -248,6 +266,15 @@ fn slots(rng: &mut Rng) -> EntitlementSpec {
     EntitlementSpec::Concurrency { max_units, soft_limits_bp }
 }
 
+/// How many seats: few, so that they are often full.
+fn seats(rng: &mut Rng) -> EntitlementSpec {
+    let EntitlementSpec::Concurrency { max_units, soft_limits_bp } = slots(rng) else {
+        unreachable!("slots are of a concurrency");
+    };
+    let included_units = max_units.map(|units| units.min(9));
+    EntitlementSpec::Seats { included_units, soft_limits_bp }
+}
+
 /// How much there may be. What has no window has no grace by time, no cap and no next window.
 fn level(rng: &mut Rng) -> EntitlementSpec {
     let mut limit = plan_limit(rng, "level", WindowRule::Lifetime);
@@ -286,6 +313,7 @@ fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
         FeatureKindSpec::Rate => EntitlementSpec::Rate { rate: rate(rng) },
         FeatureKindSpec::Allocation { .. } => level(rng),
         FeatureKindSpec::Credits { .. } => unreachable!("pools have histories of their own"),
+        FeatureKindSpec::Seats { .. } => seats(rng),
         FeatureKindSpec::Quota { limits: shapes } => {
             let mut limits: Vec<PlanLimitSpec> = Vec::new();
             for shape in shapes {
@@ -384,6 +412,8 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             grace_ending: rng.percent(85),
             overage_started: rng.percent(85),
             api_tier_exceeded: rng.percent(85),
+            seat_threshold_90pct: rng.percent(85),
+            seats_nearly_full: rng.percent(85),
         },
     })
 }
@@ -440,6 +470,9 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
                         }
                         EntitlementSpec::Allocation { .. } if rng.percent(40) => {
                             *entitlement = level(rng);
+                        }
+                        EntitlementSpec::Seats { .. } if rng.percent(40) => {
+                            *entitlement = seats(rng);
                         }
                         EntitlementSpec::Rate { rate: known } if rng.percent(40) => {
                             *known = rate(rng);

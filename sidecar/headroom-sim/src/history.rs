@@ -10,7 +10,9 @@ use headroom_engine::engine::Wants;
 use headroom_engine::ports::StoreRefusal;
 
 use crate::catalogs;
-use crate::model::{Asked, Earlier, LateAsk, Model, RESTATE_MS, Request, Says, Subscription};
+use crate::model::{
+    Asked, Earlier, LateAsk, Model, RESTATE_MS, Request, Says, SeatAsked, Subscription,
+};
 use crate::rng::Rng;
 
 /// One step of a history.
@@ -85,6 +87,15 @@ pub enum Step {
     Prune,
     /// What time alone has brought is done.
     Timers,
+    /// A request about a seat.
+    Seat {
+        /// The account.
+        account: String,
+        /// The feature.
+        feature: String,
+        /// What.
+        asked: SeatAsked,
+    },
 }
 
 /// How a catalog differs from the one in force.
@@ -156,6 +167,9 @@ impl History {
                     Says::Limit(_, most) if feature == "jobs" && self.rng.percent(80) => {
                         Says::Limit("concurrent".to_owned(), most)
                     }
+                    Says::Limit(_, most) if feature == "seats" && self.rng.percent(80) => {
+                        Says::Limit("seats".to_owned(), most.map(|most| most.min(9)))
+                    }
                     Says::Limit(_, most) if feature == "storage" && self.rng.percent(80) => {
                         Says::Limit("level".to_owned(), most)
                     }
@@ -190,6 +204,7 @@ impl History {
             34 => Step::Prune,
             35..=37 => Step::Timers,
             38..=45 => Step::Late(self.late(model, account, now)),
+            46..=52 => self.seat(account),
             _ => Step::Request(self.request(model, account, now)),
         }
     }
@@ -250,6 +265,20 @@ impl History {
             self.late.pop_front();
         }
         ask
+    }
+
+    fn seat(&mut self, account: String) -> Step {
+        let feature = if self.rng.percent(4) { self.feature() } else { "seats".to_owned() };
+        let mut member = || format!("m{}", self.rng.below(7));
+        let (member, other) = (member(), member());
+        let lasts_ms = *self.rng.pick(&[None, None, Some(1), Some(HOUR_MS), Some(3 * DAY_MS)]);
+        let asked = match self.rng.below(10) {
+            0..=3 => SeatAsked::Invite(member, lasts_ms),
+            4..=6 => SeatAsked::Claim(member),
+            7 | 8 => SeatAsked::Release(member),
+            _ => SeatAsked::Transfer(member, other),
+        };
+        Step::Seat { account, feature, asked }
     }
 
     fn refusal(&mut self) -> Option<StoreRefusal> {
@@ -340,10 +369,10 @@ impl History {
         }
         // What is counted is where the work is.
         let features = catalogs::FEATURES;
-        let [tokens, calls, exports, _, _, jobs, api, web, messages, storage] = features;
+        let [tokens, calls, exports, _, _, jobs, api, web, messages, storage, seats] = features;
         let often = [
             tokens, tokens, tokens, calls, calls, exports, jobs, jobs, api, web, messages,
-            messages, messages, storage, storage, storage,
+            messages, messages, storage, storage, storage, seats,
         ];
         let pick = *self.rng.pick(&often);
         let pick = if self.rng.percent(15) { *self.rng.pick(&features) } else { pick };

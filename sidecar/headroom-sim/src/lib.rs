@@ -9,6 +9,9 @@
 //! - [`pools`] are histories of pools of credits, with a model of their own.
 //! - [`history`] makes requests up, [`catalogs`] catalogs; [`play`] compares step by step.
 
+// The model says what happens in the plainest words, and not in those of the engine.
+#![allow(clippy::implicit_saturating_sub, clippy::manual_checked_ops)]
+
 pub mod catalogs;
 pub mod civil;
 pub mod coverage;

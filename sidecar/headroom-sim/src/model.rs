@@ -16,6 +16,7 @@ pub(crate) mod migrate;
 mod plan;
 mod policy;
 mod rate;
+mod seats;
 mod sliding;
 mod view;
 
@@ -37,6 +38,7 @@ pub(crate) use rate::Tank;
 
 pub use late::{Earlier, LateAsk, LateRefused, RESTATE_MS};
 pub use level::Bill;
+pub use seats::{SeatAnswer, SeatAsked, Sitting};
 
 pub use admin::{Exception, ProfileAnswer, Refused, Subscription};
 
@@ -340,6 +342,7 @@ pub(crate) struct Account {
     pub(crate) events: BTreeMap<String, Happened>,
     /// What was answered to that, by key.
     pub(crate) given: BTreeMap<String, Given>,
+    pub(crate) sits: seats::Sits,
 }
 
 /// All of it.
@@ -565,7 +568,7 @@ impl Model {
         }
     }
 
-    fn dress(
+    pub(crate) fn dress(
         &self,
         account: &Account,
         done: Done,
@@ -614,7 +617,7 @@ impl Model {
     }
 
     /// The answer to an account that is not known where there is no default plan.
-    fn nobody(&self, now: i64) -> Answer {
+    pub(crate) fn nobody(&self, now: i64) -> Answer {
         Answer {
             verdict: Verdict::Denied(Denial::UnknownAccount),
             binding: None,
@@ -633,7 +636,7 @@ impl Model {
     }
 
     /// An account that nobody told us about, on the default plan.
-    fn stranger(&self, now: i64) -> Option<Account> {
+    pub(crate) fn stranger(&self, now: i64) -> Option<Account> {
         let plan = self.bought(self.catalog.default_plan.as_ref()?, None)?;
         Some(self.newcomer(&plan, true, now))
     }
@@ -665,6 +668,7 @@ impl Model {
             tallies: BTreeMap::new(),
             events: BTreeMap::new(),
             given: BTreeMap::new(),
+            sits: Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ use headroom_core::decision::{Decision, LimitState};
 use headroom_core::event::Restated;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
+use headroom_core::seats::{Seat, SeatState};
 use headroom_core::signal::Signal;
 use headroom_core::stock::Stock;
 use headroom_engine::admin::AdminError;
@@ -14,7 +15,7 @@ use headroom_engine::keys::Receipt;
 use headroom_engine::late::LateError;
 
 use crate::model::{
-    Answer, Bill, LateRefused, LimitAnswer, Line, ProfileAnswer, Refused, Says, Told,
+    Answer, Bill, LateRefused, LimitAnswer, Line, ProfileAnswer, Refused, Says, Sitting, Told,
 };
 
 fn text(catalog: &Catalog, id: NameId) -> String {
@@ -128,6 +129,15 @@ pub fn late_refused(error: &LateError) -> Option<LateRefused> {
         LateError::UnknownEvent => LateRefused::UnknownEvent,
         LateError::Differs { .. } => LateRefused::Differs,
     })
+}
+
+/// A seat.
+pub fn seat(seat: &Seat) -> Sitting {
+    let until = match seat.state {
+        SeatState::Claimed => None,
+        SeatState::Invited { expires_at } => Some(expires_at.0),
+    };
+    (seat.member.to_string(), until, seat.since.0)
 }
 
 /// A signal.

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use headroom_core::catalog::CatalogSpec;
-use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::decide::{FeatureOp, HoldOp, SeatOp};
 use headroom_core::migrate::Migration;
 use headroom_core::rate::Rate;
 use headroom_core::time::Millis;
@@ -17,16 +17,17 @@ use headroom_engine::admin::{
     AdminError, CatalogRefusal, Changed, OverrideChange, OverrideTimes, SubscriptionChange,
 };
 use headroom_engine::engine::{
-    DecisionId, Engine, EngineError, FeatureRequest, HoldRequest, Reply,
+    DecisionId, Engine, EngineError, FeatureRequest, HoldRequest, Reply, Wants,
 };
 use headroom_engine::migrate::PlanMove;
 use headroom_engine::ports::{Seq, Store};
 use headroom_engine::recovery::{ClockMemory, EngineOptions};
+use headroom_engine::seats::SeatRequest;
 
 use crate::catalogs;
 use crate::coverage::Coverage;
 use crate::history::{History, NewCatalog, Step};
-use crate::model::{Asked, KEY_HORIZON_MS, Model, Request, Says};
+use crate::model::{Asked, KEY_HORIZON_MS, Model, Request, Says, SeatAnswer, SeatAsked};
 use crate::observe;
 use crate::store::{Checkpoint, MemStore};
 
@@ -208,6 +209,9 @@ impl Player {
                     (got, expected) => Err(format!("the move: engine {got:?}, model {expected:?}")),
                 }
             }
+            Step::Seat { account, feature, asked } => {
+                self.seat((&account, &feature), &asked, before)
+            }
             step => self.administer(&step, before),
         }
     }
@@ -227,6 +231,51 @@ impl Player {
         self.compare_told(before)?;
         let Ok(reply) = got else { return Ok(()) };
         self.compare_receipt(request, &reply, before)
+    }
+
+    /// A request about a seat, which has no key.
+    fn seat(&mut self, (account, feature): (&str, &str), asked: &SeatAsked, before: Seq) -> Met {
+        let op = match asked {
+            SeatAsked::Invite(member, lasts_ms) => SeatOp::Invite { member, lasts_ms: *lasts_ms },
+            SeatAsked::Claim(member) => SeatOp::Claim { member },
+            SeatAsked::Release(member) => SeatOp::Release { member },
+            SeatAsked::Transfer(from, to) => SeatOp::Transfer { from, to },
+        };
+        let (now, wants) = (Millis(self.now), Wants::default());
+        let catalog = self.engine.catalog();
+        let got = self.engine.seat(&catalog, &SeatRequest { account, feature, op, now, wants });
+        let expected = self.model.seat(account, feature, asked, self.now);
+        for what in self.model.met() {
+            self.coverage.note(what);
+        }
+        let word = match asked {
+            SeatAsked::Invite(..) => "invite",
+            SeatAsked::Claim(..) => "claim a seat",
+            SeatAsked::Release(..) => "release a seat",
+            SeatAsked::Transfer(..) => "transfer",
+        };
+        let observed = match &got {
+            Ok(reply) => {
+                let verdict = reply.reply.outcome.decision.verdict;
+                self.coverage.note(&format!("{word}: {verdict:?}, {}", reply.changed));
+                compare::same(
+                    "whether it waits for a record",
+                    &reply.reply.wait_for.is_some(),
+                    &verdict.is_allowed(),
+                )?;
+                Ok(SeatAnswer {
+                    answer: observe::reply(&catalog, &reply.reply),
+                    seat: reply.seat.as_ref().map(observe::seat),
+                    changed: reply.changed,
+                })
+            }
+            Err(error) => {
+                self.coverage.note(&format!("{word}: {error:?}"));
+                Err(error.clone())
+            }
+        };
+        compare::same("the answer about a seat", &observed, &expected)?;
+        self.compare_told(before)
     }
 
     fn ask(&self, request: &Request) -> Result<Box<Reply>, EngineError> {

@@ -192,7 +192,7 @@ impl Player {
         }
     }
 
-    fn tell(&mut self, what: String) {
+    fn tell(&mut self, what: &str) {
         self.story.push(format!("{}: {what}", Millis(self.now)));
         let spare = self.story.len().saturating_sub(14);
         self.story.drain(..spare);
@@ -233,7 +233,7 @@ impl Player {
         let soon = |rng: &mut Rng| rng.between(-HOUR_MS, 20 * DAY_MS);
         let starts = self.rng.percent(25).then(|| self.now + soon(&mut self.rng));
         let expires = self.rng.percent(50).then(|| self.now + soon(&mut self.rng));
-        self.tell(format!("give {id} {units} at {priority}, {starts:?} to {expires:?}"));
+        self.tell(&format!("give {id} {units} at {priority}, {starts:?} to {expires:?}"));
         let (starts_at, expires_at) = (starts.map(Millis), expires.map(Millis));
         let new = NewGrant { id: &id, units, priority, starts_at, expires_at };
         let got = self.engine.put_grant(ACCOUNT, "credits", &new, Millis(self.now));
@@ -246,7 +246,7 @@ impl Player {
 
     fn take_back(&mut self) -> Result<(), String> {
         let id = format!("g{}", self.rng.below(30));
-        self.tell(format!("void {id}"));
+        self.tell(&format!("void {id}"));
         let got = self.engine.void_grant(ACCOUNT, "credits", (&id, "why"), Millis(self.now));
         self.pool.live(self.now);
         let known = self.pool.void(&id, self.now);
@@ -256,7 +256,7 @@ impl Player {
 
     fn subscribe(&mut self) -> Result<(), String> {
         let (which, quantity) = (self.rng.below(2), self.rng.below(3));
-        self.tell(format!("plan {which}, {quantity} packs"));
+        self.tell(&format!("plan {which}, {quantity} packs"));
         let plan = if which == 0 { "one" } else { "two" };
         let packs = u32::try_from(quantity).expect("few");
         let addons = if quantity > 0 { vec![("pack", packs)] } else { vec![] };
@@ -271,7 +271,7 @@ impl Player {
     }
 
     fn restart(&mut self) -> Result<(), String> {
-        self.tell("restart".to_owned());
+        self.tell("restart");
         if self.rng.percent(50) {
             let begun = self.store.last();
             let mut entries = Vec::new();
@@ -324,7 +324,7 @@ impl Player {
             _ => FeatureOp::Consume { units },
         };
         let (sent, key) = (Sent::Feature(images, op), format!("k{}", self.count));
-        self.tell(format!("{sent:?}"));
+        self.tell(&format!("{sent:?}"));
         let got = self.ask(sent, &key);
         self.pool.live(self.now);
         let credits = self.pool.cost(images, units);
@@ -393,7 +393,7 @@ impl Player {
             _ => HoldOp::Commit { units },
         };
         let (sent, key) = (Sent::Hold(ReservationId(id), op), format!("k{}", self.count));
-        self.tell(format!("{sent:?}"));
+        self.tell(&format!("{sent:?}"));
         let got = self.ask(sent, &key);
         self.pool.live(self.now);
         let hold = self.pool.holds[&id].clone();
@@ -456,7 +456,7 @@ impl Player {
         if self.now - at > DAY_MS - HOUR_MS {
             return Ok(());
         }
-        self.tell(format!("again {sent:?}"));
+        self.tell(&format!("again {sent:?}"));
         let reply = self.ask(sent, &key);
         let Ok(reply) = reply else { return Err(format!("{reply:?}")) };
         self.pool.live(self.now);

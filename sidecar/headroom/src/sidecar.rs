@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::grpc::seats::Seats;
 use headroom_core::catalog::SpecProblem;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{CatalogRefusal, Installed};
 use headroom_engine::ports::{Archive as _, Table};
 use headroom_proto::server::entitlement_service_server::EntitlementServiceServer;
 use headroom_proto::v1::admin_service_server::AdminServiceServer;
+use headroom_proto::v1::seat_service_server::SeatServiceServer;
 use headroom_proto::v1::{self, ErrorReason};
 use headroom_store::{DiskStore, Durability};
 use tonic::service::Routes;
@@ -326,6 +328,11 @@ fn open_doors(
         let (core, recorders) = (Arc::clone(&core), metrics.recorders().to_vec());
         let reporter = reporter.clone();
         Arc::new(move |context| {
+            let seats = Seats {
+                shared: Arc::clone(&core.shared),
+                gate: context.gate.clone(),
+                recorder: recorders[context.index].clone(),
+            };
             let service = Entitlements {
                 shared: Arc::clone(&core.shared),
                 archive: core.store.clone(),
@@ -334,9 +341,11 @@ fn open_doors(
                 receipts: core.shared.receipts[context.index].clone(),
                 drain: context.drain,
             };
+            let seats =
+                SeatServiceServer::new(seats).max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
             let service = EntitlementServiceServer::new(service)
                 .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
-            standard_routes(Routes::new(service), &reporter)
+            standard_routes(Routes::new(service).add_service(seats), &reporter)
         })
     };
     let server = Server::start(control.handle(), listeners, gates, kick, &make)

@@ -7,7 +7,7 @@ use super::{
     Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
     Decision, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState,
     Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded, Released,
-    Reservation, Reserved, RuleResult, UsagePage, UsageWindow,
+    Reservation, Reserved, RuleResult, Seat, UsagePage, UsageWindow,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -111,6 +111,17 @@ impl From<v1::ListAdjustmentsResponse> for AdjustmentPage {
     }
 }
 
+impl From<v1::Seat> for Seat {
+    fn from(proto: v1::Seat) -> Seat {
+        Seat {
+            state: proto.state(),
+            member: proto.member,
+            since: time(proto.since),
+            expires_at: time(proto.expires_at),
+        }
+    }
+}
+
 impl From<v1::ListEntitlementsResponse> for Entitlements {
     fn from(proto: v1::ListEntitlementsResponse) -> Entitlements {
         Entitlements {
@@ -167,7 +178,7 @@ impl FromProto<v1::ExplainDecisionResponse> for Explanation {
     }
 }
 
-fn decision(proto: Option<v1::Decision>) -> Result<Decision, Error> {
+pub(crate) fn decision(proto: Option<v1::Decision>) -> Result<Decision, Error> {
     let Some(proto) = proto else {
         return Err(Error::UnexpectedAnswer { problem: "without a decision" });
     };

@@ -330,7 +330,7 @@ impl EntitlementService for Service {
         &self,
         request: Request<v1::WatchEntitlementsRequest>,
     ) -> Unary<Self::WatchEntitlementsStream> {
-        let (sender, receiver) = tokio::sync::mpsc::channel(4);
+        let (sender, receiver) = mpsc::channel(4);
         let plan = request.into_inner().account;
         let first = v1::WatchEntitlementsResponse { plan, ..Default::default() };
         sender.try_send(Ok(first)).expect("there is room");

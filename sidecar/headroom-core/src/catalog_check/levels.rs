@@ -1,8 +1,9 @@
-//! What can be wrong with an allocation, and with what a plan says of one.
+//! What can be wrong with an allocation or seats, and with what a plan says of them.
 
-use super::{BILLING_MONTHS_MAX, Report, check_plan_limit, terms};
-use crate::catalog::{PlanLimitSpec, Policy};
+use super::{BILLING_MONTHS_MAX, Report, check_plan_limit, check_soft_limits, terms};
+use crate::catalog::{PlanLimitSpec, Policy, SEATS_LIMIT};
 use crate::change::OnChange;
+use crate::limits;
 use crate::policy::LimitTerms;
 use crate::window::WindowRule;
 
@@ -63,4 +64,41 @@ pub(super) fn check_level(report: &mut Report, path: &[&str], limit: &PlanLimitS
             "an allocation has no next window that debt could be carried into: leave `debt` out",
         );
     }
+}
+
+/// How long an invitation holds a seat.
+pub(super) fn check_invitations(report: &mut Report, path: &[&str], invited_ms: i64) {
+    if !(1..=limits::INVITATION_MS_MAX).contains(&invited_ms) {
+        let path = [path, &["invitations"]].concat();
+        report.say(&path, "an invitation lasts 1 ms to 366 days");
+    }
+}
+
+/// What a plan gives of seats.
+pub(super) fn check_seats(
+    report: &mut Report,
+    path: &[&str],
+    included_units: Option<u64>,
+    soft_limits_bp: &[u32],
+) {
+    let most = limits::SEATS_MAX as u64;
+    if let Some(units) = included_units
+        && units > most
+    {
+        report.say(
+            &[path, &["included"]].concat(),
+            format_args!("{units} seats are included, an account has room for {most}"),
+        );
+    }
+    let soft_path = [path, &["soft_limits"]].concat();
+    let max = limits::SEAT_THRESHOLDS_MAX;
+    report.at_most(&soft_path, "soft limits", soft_limits_bp.len(), max);
+    let limit = PlanLimitSpec {
+        limit: SEATS_LIMIT.to_owned(),
+        included_units,
+        soft_limits_bp: soft_limits_bp.iter().copied().take(max).collect(),
+        policy: Policy::Block,
+        terms: LimitTerms::default(),
+    };
+    check_soft_limits(report, path, &limit, "the seats, which are");
 }

@@ -2,6 +2,7 @@
 
 use crate::catalog::{
     CONCURRENT_LIMIT, CREDITS_LIMIT, LEVEL_LIMIT, PlanLimitSpec, Policy, RATE_LIMIT, RateSpec,
+    SEATS_LIMIT,
 };
 use crate::limits;
 use crate::policy::LimitTerms;
@@ -16,6 +17,7 @@ pub(super) fn check_limit_name(report: &mut Report, path: &[&str], limit: &str) 
         (RATE_LIMIT, "a rate"),
         (LEVEL_LIMIT, "an allocation"),
         (CREDITS_LIMIT, "credits"),
+        (SEATS_LIMIT, "seats"),
     ];
     for (kept, kind) in kinds {
         if limit == kept {

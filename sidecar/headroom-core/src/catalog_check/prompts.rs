@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Names, Report, TEXT_BYTES_MAX, check_plan_name, kind_word};
+use super::{Names, Report, TEXT_BYTES_MAX, check_plan_name, kind_word, with_article};
 use crate::catalog::{FeatureKindSpec, PromptSpec, Scenario};
 use crate::limits;
 
@@ -113,19 +113,22 @@ fn check_prompt_feature(
         | (_, FeatureKindSpec::Quota { .. } | FeatureKindSpec::Allocation { .. })
         | (
             Scenario::NearLimit | Scenario::LimitHit,
-            FeatureKindSpec::Concurrency | FeatureKindSpec::Credits { .. },
+            FeatureKindSpec::Concurrency
+            | FeatureKindSpec::Credits { .. }
+            | FeatureKindSpec::Seats { .. },
         )
         | (Scenario::LimitHit, FeatureKindSpec::Rate) => {}
         (
             _,
             kind @ (FeatureKindSpec::Concurrency
             | FeatureKindSpec::Rate
-            | FeatureKindSpec::Credits { .. }),
+            | FeatureKindSpec::Credits { .. }
+            | FeatureKindSpec::Seats { .. }),
         ) => report.say(
             path,
             format_args!(
-                "`{name}` is a {}, for which the scenario `{}` never occurs",
-                kind_word(kind),
+                "`{name}` is {}, for which the scenario `{}` never occurs",
+                with_article(kind_word(kind)),
                 scenario.as_str()
             ),
         ),

@@ -901,3 +901,46 @@ fn a_rate_card_prices_quotas_that_somebody_lets_it_pay() {
          another\nplans/free/entitlements/tokens/monthly: feature `tokens` has no limit `monthly`",
     );
 }
+
+#[test]
+fn seats_have_a_number_that_an_account_has_room_for() {
+    let kind = |invited_ms| FeatureKindSpec::Seats { invited_ms };
+    let seats = |included_units, soft: &[u32]| EntitlementSpec::Seats {
+        included_units,
+        soft_limits_bp: soft.to_vec(),
+    };
+    let check = |invited_ms, given: EntitlementSpec, expected: &str| {
+        check(|s| add(s, kind(invited_ms), given), expected);
+    };
+    check(1, seats(Some(0), &[]), "");
+    check(limits::INVITATION_MS_MAX, seats(None, &[]), "");
+    check(1, seats(Some(10_000), &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]), "");
+    for invited_ms in [0, -1, limits::INVITATION_MS_MAX + 1] {
+        check(
+            invited_ms,
+            seats(Some(1), &[]),
+            "features/more/invitations: an invitation lasts 1 ms to 366 days",
+        );
+    }
+    check(
+        1,
+        seats(Some(10_001), &[]),
+        "plans/free/entitlements/more/included: 10001 seats are included, an account has room for 10000",
+    );
+    check(
+        1,
+        seats(Some(9), &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]),
+        "plans/free/entitlements/more/soft_limits: 13 soft limits, at most 12 are possible",
+    );
+    check(
+        1,
+        seats(None, &[8_000]),
+        "plans/free/entitlements/more/soft_limits: a soft limit is a share of the seats, which are \
+         unlimited",
+    );
+    check(
+        1,
+        slots(Some(1), &[]),
+        "plans/free/entitlements/more: `more` is seats, but the plan gives a concurrency",
+    );
+}

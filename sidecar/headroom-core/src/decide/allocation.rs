@@ -130,14 +130,17 @@ fn lower(
     Outcome { decision: meter::answer(cx, account, ask, &working), amounts }
 }
 
-/// Arms again what a level has fallen through three quarters of. Nothing for limits that are none.
+/// Arms again what a level, or the seats taken, have fallen through three quarters of. Nothing for limits
+/// of another sort.
 pub(super) fn rearm(limit: &PlanLimit, ledger: &mut Ledger, before_units: u64) {
-    let (true, Some(included_units)) = (limit.is_level(), limit.included_units) else { return };
+    let falls = limit.is_level() || limit.is_seats();
+    let (true, Some(included_units)) = (falls, limit.included_units) else { return };
+    let after_units = limit.watched_units(ledger);
     let is_below = |units: u64, bp: u32| {
         u128::from(units) * 4 * u128::from(REACHED_BP)
             < u128::from(included_units) * 3 * u128::from(bp)
     };
-    let falls_through = |bp| is_below(ledger.used, bp) && !is_below(before_units, bp);
+    let falls_through = |bp| is_below(after_units, bp) && !is_below(before_units, bp);
     let mut armed = Marks::default();
     for (place, bp) in limit.soft_limits_bp.iter().enumerate() {
         if falls_through(*bp) {

@@ -6,7 +6,7 @@
 
 use crate::account::Account;
 use crate::decide::settle::ended;
-use crate::decide::{Context, hold};
+use crate::decide::{Context, hold, seats};
 use crate::effect::Effects;
 use crate::stock;
 use crate::time::Millis;
@@ -14,6 +14,7 @@ use crate::time::Millis;
 /// Lists what time has brought to the holds of an account. Returns the account with it, where something
 /// was charged.
 pub(super) fn settle(cx: Context<'_>, account: &Account, effects: &mut Effects) -> Option<Account> {
+    seats::settle(cx, account, effects);
     let due_at = |account: &Account| {
         account.reservations().map_or(Millis::FOREVER, |held| held.next_charge_at())
     };

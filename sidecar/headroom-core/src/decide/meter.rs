@@ -41,6 +41,11 @@ impl Ask<'_> {
     pub(super) fn is_of_slots(&self) -> bool {
         self.limits.first().is_some_and(PlanLimit::is_slots)
     }
+
+    /// Whether it is about seats.
+    pub(super) fn is_of_seats(&self) -> bool {
+        self.limits.first().is_some_and(PlanLimit::is_seats)
+    }
 }
 
 /// The ledger of a limit at this moment, and whether it is new.
@@ -209,6 +214,9 @@ pub(super) fn admission(
     {
         if limit.is_slots() {
             return Verdict::Denied(Denial::ConcurrencyFull);
+        }
+        if limit.is_seats() {
+            return Verdict::Denied(Denial::SeatsFull);
         }
         let fits_later = ledger.used.saturating_add(units) <= ceiling;
         return Verdict::Denied(match limit.policy {
@@ -563,7 +571,9 @@ pub(super) fn announce_refusal(
         let mut ledger = w.ledger;
         let previous_units = w.limit.watched_units(&ledger);
         match w.verdict {
-            Verdict::Denied(Denial::QuotaExhausted | Denial::SpendCapReached) => {}
+            Verdict::Denied(
+                Denial::QuotaExhausted | Denial::SpendCapReached | Denial::SeatsFull,
+            ) => {}
             Verdict::Denied(Denial::ConcurrencyFull) => {
                 concurrency::rearm(w.limit, &mut ledger, previous_units);
             }

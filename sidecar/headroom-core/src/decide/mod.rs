@@ -11,6 +11,7 @@ mod hold;
 mod late;
 mod meter;
 mod rate;
+mod seats;
 mod settle;
 mod sliding;
 mod synthetic;
@@ -33,6 +34,7 @@ use crate::window::WindowRule;
 pub use allocation::LevelChange;
 pub use credits::{GrantError, NewGrant, pool_state, put_grant, settle_pools, void_grant};
 pub use late::{Booked, bookings_at, correct, left, record_at, standing};
+pub use seats::{SeatOp, SeatOutcome, decide_seat};
 pub use settle::{settle, settle_all};
 pub use sliding::counts_on_ms;
 pub use synthetic::leave_uncounted;
@@ -173,6 +175,13 @@ pub fn decide_feature(
             match op {
                 FeatureOp::Check { units, attempt } => {
                     Ok(meter::check(cx, account, ask, units, attempt, effects))
+                }
+                FeatureOp::Consume { .. }
+                | FeatureOp::Reserve { .. }
+                | FeatureOp::ReserveCharging { .. }
+                    if ask.is_of_seats() =>
+                {
+                    Err(OpError::SeatsAreTaken)
                 }
                 FeatureOp::Consume { .. } | FeatureOp::ReserveCharging { .. }
                     if ask.is_of_slots() =>
@@ -324,6 +333,7 @@ fn wrong_operation(cx: Context<'_>, feature: FeatureIx) -> Option<OpError> {
     match cx.catalog.feature(feature).kind {
         FeatureKind::Concurrency { .. } => Some(OpError::SlotsAreHeld),
         FeatureKind::Rate { .. } => Some(OpError::RateIsConsumed),
+        FeatureKind::Seats { .. } => Some(OpError::SeatsAreTaken),
         FeatureKind::Switch
         | FeatureKind::Config
         | FeatureKind::Quota { .. }
@@ -384,10 +394,14 @@ fn plain(decision: Decision) -> Outcome {
 }
 
 /// The limits usage is recorded against when nothing entitles the account: the feature's own, with
-/// nothing included, so that all of it is debt. `None`: it is neither a quota nor an allocation.
+/// nothing included, so that all of it is debt. `None`: it has none.
 fn bare_limits(cx: Context<'_>, feature: FeatureIx) -> Option<ResolvedLimits<'static>> {
     if let FeatureKind::Allocation { limit, .. } = &cx.catalog.feature(feature).kind {
         let bare = PlanLimit::of_level(*limit, Some(0), Vec::new(), Policy::Block);
+        return Some(ResolvedLimits::Changed(vec![bare]));
+    }
+    if let FeatureKind::Seats { limit, .. } = &cx.catalog.feature(feature).kind {
+        let bare = PlanLimit::of_seats(*limit, Some(0), Vec::new());
         return Some(ResolvedLimits::Changed(vec![bare]));
     }
     let FeatureKind::Quota { limits } = &cx.catalog.feature(feature).kind else { return None };

@@ -272,7 +272,7 @@ fn a_billing_window_is_closed_with_its_peak_its_average_and_its_end() {
     assert_eq!((stock.window.start(), stock.window.end()), (Millis(START), Millis(END)));
     let unit_days = 310 + 620 + 20 * 27;
     let day_ms = u128::try_from(DAY_MS).unwrap();
-    assert_eq!(stock.unit_ms, u128::from(unit_days * 1_u64) * day_ms);
+    assert_eq!(stock.unit_ms, u128::from(unit_days) * day_ms);
     let measured = (stock.peak_units, stock.average_units(), stock.level_units);
     assert_eq!(measured, (620, unit_days / 31, 20));
     // The level was carried over.

@@ -24,6 +24,7 @@ mod prompts;
 mod properties;
 mod rates;
 mod records;
+mod seats;
 mod signals;
 mod sliding;
 mod sources;

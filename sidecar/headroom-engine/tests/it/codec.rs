@@ -18,6 +18,7 @@ use headroom_core::rate::{Bucket, Rate};
 use headroom_core::reservation::{
     OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState,
 };
+use headroom_core::seats::{Seat, SeatState};
 use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::stock::{BilledBy, Stock, StockRule};
 use headroom_core::time::{Millis, Window};
@@ -260,6 +261,13 @@ fn every_effect() -> Vec<Effect> {
     }
     effects.extend(pools());
     effects.extend([0, (1 << 53) - 1].map(holding));
+    for state in [SeatState::Claimed, SeatState::Invited { expires_at: Millis(i64::MIN) }] {
+        let (feature, member, since) = (NameId(u32::MAX), "ä".repeat(64).into(), Millis(-1));
+        effects.push(Effect::Seat(Box::new(Seat { feature, member, state, since })));
+    }
+    effects.push(Effect::SeatFreed(NameId(0), "".into()));
+    effects.push(signal(SignalName::SeatThreshold90pct, SignalState::Warning));
+    effects.push(signal(SignalName::SeatsNearlyFull, SignalState::Warning));
     effects.extend(NUMBERS.map(|units| Effect::Ledger(ledger(units))));
     effects
 }

@@ -17,5 +17,6 @@ mod keys;
 mod meters;
 mod races;
 mod recovery;
+mod seats;
 mod timers;
 mod windows;

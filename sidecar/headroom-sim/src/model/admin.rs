@@ -111,6 +111,7 @@ impl Model {
                 FeatureKindSpec::Allocation { .. } => {
                     self.names.insert("level".to_owned());
                 }
+                FeatureKindSpec::Seats { .. } => drop(self.names.insert("seats".to_owned())),
                 // Pools of credits have histories of their own.
                 FeatureKindSpec::Switch
                 | FeatureKindSpec::Config
@@ -228,6 +229,11 @@ impl Model {
             }
             (Says::Limit(limit, _), FeatureKindSpec::Allocation { .. }) => {
                 if limit != "level" {
+                    return Err(Refused::Name("limit", limit.clone()));
+                }
+            }
+            (Says::Limit(limit, _), FeatureKindSpec::Seats { .. }) => {
+                if limit != "seats" {
                     return Err(Refused::Name("limit", limit.clone()));
                 }
             }

@@ -226,6 +226,7 @@ impl Model {
             Some(FeatureKindSpec::Concurrency) => "concurrency",
             Some(FeatureKindSpec::Rate) => "rate",
             Some(FeatureKindSpec::Credits { .. }) => "credits",
+            Some(FeatureKindSpec::Seats { .. }) => "seats",
         };
         if !kind.is_empty() {
             return Err(OpError::NoLevel { kind });
@@ -276,15 +277,17 @@ impl Model {
 
     /// What was said is forgotten when the level falls below three quarters of what it was about.
     pub(crate) fn arm_again(&mut self, page: &mut Page, before: u128) {
-        if !page.limit.is_level() {
+        if !page.limit.is_level() && !page.limit.is_seats() {
             return;
         }
         let Some(included) = page.limit.terms.included() else { return };
         let soft_bp = page.limit.terms.soft_bp.clone();
-        let after = page.book.used();
+        let after = page.watched();
         let count = page.book.said.len();
         page.book.said.retain(|said| {
             let bp = match said {
+                // Those of claimed seats are looked at elsewhere.
+                Said::Soft(place) if soft_bp.len() <= *place => return true,
                 Said::Soft(place) => soft_bp[*place],
                 Said::Reached | Said::Hit => 10_000,
             };

@@ -10,7 +10,7 @@ use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
 use headroom_core::window::WindowRule;
 
-use super::plan::{Entitled, level};
+use super::plan::{Entitled, level, seats};
 use super::sliding::Slide;
 use super::{Account, Book, COUNT_MAX, Done, Hold, Limit, LimitAnswer, Model, Said, Terms, Told};
 use crate::civil;
@@ -179,8 +179,8 @@ impl Page {
     }
 
     /// What thresholds look at.
-    fn watched(&self) -> u128 {
-        if self.limit.slots { self.held() } else { self.used() }
+    pub(crate) fn watched(&self) -> u128 {
+        if self.limit.slots || self.limit.is_seats() { self.held() } else { self.used() }
     }
 
     /// What the limit says to so many more units.
@@ -189,6 +189,9 @@ impl Page {
         match self.ceiling() {
             Some(ceiling) if self.limit.slots && self.held() + units > ceiling => {
                 Verdict::Denied(Denial::ConcurrencyFull)
+            }
+            Some(ceiling) if self.limit.is_seats() && self.held() + units > ceiling => {
+                Verdict::Denied(Denial::SeatsFull)
             }
             Some(ceiling) if self.used() + units > ceiling => {
                 let spent = self.limit.terms.policy == Policy::Overage;
@@ -204,7 +207,8 @@ impl Page {
     pub(crate) fn goes_on(&self, units: u128, at_once: bool) -> Verdict {
         let used = if at_once { self.used() + units } else { self.used() };
         let held = self.held() + units;
-        self.level(if self.limit.slots { held } else { used }, held)
+        let all = self.limit.slots || self.limit.is_seats();
+        self.level(if all { held } else { used }, held)
     }
 
     pub(crate) fn stands(&self) -> Verdict {
@@ -284,6 +288,7 @@ pub(crate) fn binding(pages: &[Page]) -> &Page {
     };
     let denials = [
         Denial::ConcurrencyFull,
+        Denial::SeatsFull,
         Denial::QuotaExhausted,
         Denial::SpendCapReached,
         Denial::InFlight,
@@ -374,7 +379,10 @@ impl Model {
         }
         let lists = |hold: &&Hold| hold.feature == book.feature && hold.lists(&book);
         let open = account.holds.values().filter(lists).filter(|hold| hold.is_open(now));
-        let reserved = open.map(|hold| u128::from(hold.units)).sum();
+        let reserved = match limit.limit.as_str() {
+            "seats" => account.invited(&book.feature),
+            _ => open.map(|hold| u128::from(hold.units)).sum(),
+        };
         let (grace_over, grace_until) = account.grace(&book, &limit.terms, now);
         let mut page = Page {
             limit: limit.clone(),
@@ -486,7 +494,12 @@ impl Model {
     ) {
         // The answer shows the pages as they were.
         for mut page in pages.iter().cloned() {
-            let worth = [Denial::QuotaExhausted, Denial::SpendCapReached, Denial::ConcurrencyFull];
+            let worth = [
+                Denial::QuotaExhausted,
+                Denial::SpendCapReached,
+                Denial::ConcurrencyFull,
+                Denial::SeatsFull,
+            ];
             let is_worth = worth.iter().any(|denial| page.verdict == Verdict::Denied(*denial));
             if is_worth && !page.is_not_begun() {
                 if page.limit.slots {
@@ -537,7 +550,7 @@ impl Model {
     }
 
     /// The refusals that no count can lift, in their order; otherwise what the account may do.
-    fn gate(
+    pub(crate) fn gate(
         &self,
         account: &Account,
         feature: &str,
@@ -567,7 +580,7 @@ impl Model {
         }
     }
 
-    fn refused(&self, denial: Denial, origin: Origin, feature: &str) -> Done {
+    pub(crate) fn refused(&self, denial: Denial, origin: Origin, feature: &str) -> Done {
         let known = self.feature(feature).map(|known| known.feature.clone());
         Done { origin, ..Done::refused(Verdict::Denied(denial), known) }
     }
@@ -666,6 +679,9 @@ impl Model {
         };
         let at_once = matches!(op, FeatureOp::Consume { .. });
         let charging = matches!(op, FeatureOp::ReserveCharging { .. });
+        if limits[0].is_seats() {
+            return Err(OpError::SeatsAreTaken);
+        }
         if (at_once || charging) && limits[0].slots {
             return Err(OpError::SlotsAreHeld);
         }
@@ -719,6 +735,7 @@ impl Model {
         match self.feature(feature).map(|known| &known.kind) {
             Some(FeatureKindSpec::Concurrency) => return Err(OpError::SlotsAreHeld),
             Some(FeatureKindSpec::Rate) => return Err(OpError::RateIsConsumed),
+            Some(FeatureKindSpec::Seats { .. }) => return Err(OpError::SeatsAreTaken),
             _ => {}
         }
         let (limits, origin) = match self.entitled(account, feature, now) {
@@ -749,6 +766,9 @@ impl Model {
 
     /// The feature's own limits with nothing included.
     pub(crate) fn bare(&self, feature: &str) -> Vec<Limit> {
+        if let Some(FeatureKindSpec::Seats { .. }) = self.feature(feature).map(|f| &f.kind) {
+            return vec![seats(Some(0), Vec::new())];
+        }
         if let Some(FeatureKindSpec::Allocation { .. }) = self.feature(feature).map(|f| &f.kind) {
             return vec![level(Some(0), Vec::new(), Policy::Block, Default::default())];
         }

@@ -39,6 +39,7 @@ fn kind_of(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Rate => "rate",
         FeatureKindSpec::Allocation { .. } => "allocation",
         FeatureKindSpec::Credits { .. } => "credits",
+        FeatureKindSpec::Seats { .. } => "seats",
     }
 }
 

@@ -122,9 +122,22 @@ impl Model {
                     _ => nothing,
                 }
             }
-            FeatureKindSpec::Allocation { .. } => {
+            FeatureKindSpec::Allocation { .. } | FeatureKindSpec::Seats { .. } => {
+                let kept = match known.kind {
+                    FeatureKindSpec::Seats { .. } => "seats",
+                    _ => "level",
+                };
                 let as_limit = |says: EntitlementSpec| match says {
                     EntitlementSpec::Allocation { limit } => Some(limit),
+                    EntitlementSpec::Seats { included_units, soft_limits_bp } => {
+                        Some(PlanLimitSpec {
+                            limit: "seats".to_owned(),
+                            included_units,
+                            soft_limits_bp,
+                            policy: Policy::Block,
+                            terms: LimitTerms::default(),
+                        })
+                    }
                     _ => None,
                 };
                 let mut together: Vec<PlanLimitSpec> =
@@ -137,14 +150,14 @@ impl Model {
                 }
                 for says in &overrides {
                     let Says::Limit(name, most) = says else { continue };
-                    if name != "level" {
+                    if name != kept {
                         continue;
                     }
                     from_plan = Origin::Override;
                     match together.first_mut() {
                         Some(planned) => planned.included_units = *most,
                         None => together.push(PlanLimitSpec {
-                            limit: "level".to_owned(),
+                            limit: kept.to_owned(),
                             included_units: *most,
                             soft_limits_bp: Vec::new(),
                             policy: Policy::Block,
@@ -156,6 +169,10 @@ impl Model {
                 let PlanLimitSpec { included_units, mut soft_limits_bp, policy, terms, .. } =
                     planned;
                 soft_limits_bp.sort_unstable();
+                if kept == "seats" {
+                    let limit = seats(included_units, soft_limits_bp);
+                    return (Entitled::Limits(vec![limit]), from_plan);
+                }
                 let limit = level(included_units, soft_limits_bp, policy, terms);
                 (Entitled::Limits(vec![limit]), from_plan)
             }
@@ -324,6 +341,11 @@ impl Model {
     }
 }
 
+/// The limit of seats.
+pub(crate) fn seats(included: Option<u64>, soft_bp: Vec<u32>) -> Limit {
+    Limit { limit: "seats".to_owned(), slots: false, ..slots(included, soft_bp) }
+}
+
 /// The limit of an allocation.
 pub(crate) fn level(
     included: Option<u64>,
@@ -341,6 +363,11 @@ pub(crate) fn level(
 }
 
 impl Limit {
+    /// Whether it is of seats.
+    pub(crate) fn is_seats(&self) -> bool {
+        self.limit == "seats"
+    }
+
     /// Whether it is in force, and of an allocation.
     pub(crate) fn is_level(&self) -> bool {
         self.limit == "level" && !self.gone

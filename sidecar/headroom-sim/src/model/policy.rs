@@ -262,7 +262,8 @@ impl Model {
             let waits = |above: &Above| !above.said && above.ends.is_some_and(|(_, at)| at <= now);
             let account = &self.accounts[&id];
             let charges = Model::next_charge(account, now).is_some();
-            let closes = Model::waits_for_bills(account, now);
+            let closes =
+                Model::waits_for_bills(account, now) || Model::waits_for_seats(account, now);
             if charges || closes || account.above.iter().any(waits) {
                 // Whoever looks at an account lets go what else is over.
                 self.know_settled(&id, now);

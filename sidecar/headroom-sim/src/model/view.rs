@@ -63,9 +63,16 @@ impl Model {
         });
         let buckets = accounts().flat_map(|account| self.bucket_edges(account, now));
         let bills = accounts().flat_map(Model::bill_edges);
+        let seats = accounts().flat_map(|a| a.sits.iter().filter_map(|(_, _, until, _)| *until));
         let far = now.saturating_add(500 * 24 * 60 * 60 * 1000);
-        let all =
-            windows.chain(holds).chain(graces).chain(ends).chain(keys).chain(buckets).chain(bills);
+        let all = windows
+            .chain(holds)
+            .chain(graces)
+            .chain(ends)
+            .chain(keys)
+            .chain(buckets)
+            .chain(bills)
+            .chain(seats);
         all.filter(|at| now < *at && *at < far).collect()
     }
 
@@ -120,6 +127,11 @@ fn line(account: &Account, book: &Book, now: i64) -> Line {
         of_feature.filter(|hold| hold.lists(book))
     };
     let reserved = holds().filter(|hold| hold.is_open(now)).map(|hold| u128::from(hold.units));
+    let invited = match book.limit.as_str() {
+        "seats" => account.invited(&book.feature),
+        _ => 0,
+    };
+    let may_book = holds().filter(|hold| hold.may_book(now)).count();
     let marks = book.said.iter().map(|said| match said {
         Said::Soft(place) => 1 << place,
         Said::Reached => 1 << 14,
@@ -131,9 +143,9 @@ fn line(account: &Account, book: &Book, now: i64) -> Line {
         start: book.start,
         end: book.end,
         used: book.used(),
-        reserved: reserved.sum(),
+        reserved: reserved.sum::<u128>() + invited,
         debt: book.debt(),
-        holds: u32::try_from(holds().filter(|hold| hold.may_book(now)).count()).expect("few"),
+        holds: u32::try_from(may_book as u128 + invited).expect("few"),
         revision: book.revision,
         marks: marks.sum(),
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use headroom_core::catalog::FeatureIx;
 use headroom_core::decide::FeatureOp;
 use headroom_core::decision::{Denial, Verdict, WindowPhase};
 use headroom_core::effect::Effect;
@@ -101,6 +102,14 @@ impl Player {
             let mut bills: Vec<Bill> =
                 usage.stocks.iter().map(|stock| observe::bill(&catalog, stock)).collect();
             bills.sort();
+            for feature in (0..catalog.features().len()).map(FeatureIx) {
+                let page = (None, usize::MAX);
+                let seats = self.engine.seats(&catalog, id, feature, page, now);
+                let seats = seats.map(|all| all.iter().map(observe::seat).collect::<Vec<_>>());
+                let name = &catalog.feature(feature).feature;
+                let expected = self.model.sitting(id, name, self.now);
+                same(&format!("the seats of {id}"), &seats, &expected)?;
+            }
             let expected = self.model.open_bills(id, self.now);
             same(&format!("the stocks of {id}"), &Some(bills), &expected)?;
         }

@@ -314,8 +314,11 @@ impl Pool {
         }
         let mut coins = self.coins.clone();
         coins.sort();
-        let mut grants: Vec<String> =
-            coins.into_iter().take(credits as usize).map(|coin| coin.grant).collect();
+        let mut grants: Vec<String> = coins
+            .into_iter()
+            .take(usize::try_from(credits).expect("few"))
+            .map(|coin| coin.grant)
+            .collect();
         grants.dedup();
         if takes && grants.len() > GRANTS_PER_REQUEST_MAX {
             return Err(No::TooManyGrants);
@@ -379,7 +382,7 @@ impl Pool {
         if start <= burnt_at && burnt_at < end {
             self.used = self.used.saturating_sub(credits);
         }
-        let returned = (self.balance() - before) as u64;
+        let returned = (self.balance() - before).unsigned_abs();
         self.note(now, before);
         Took { returned, ..Took::default() }
     }

@@ -53,6 +53,8 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Ask a running sidecar what a product would ask
     Ask(AskArgs),
+    /// Say who sits in an account: invite, claim, release
+    Seats(SeatsArgs),
     /// Manage accounts: plans, overrides, facts
     Account(AccountArgs),
     /// Give credits to an account, take them back, and see where they went
@@ -374,6 +376,61 @@ pub(super) struct ReservationArgs {
     pub(super) key: Option<String>,
 }
 
+/// Say who sits in an account: invite, claim, release
+///
+/// The same again changes nothing. Exit code 1 when it is refused.
+#[derive(Debug, Args)]
+pub(super) struct SeatsArgs {
+    #[command(subcommand)]
+    pub(super) action: SeatsAction,
+    #[command(flatten)]
+    pub(super) to: ToSidecar,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SeatsAction {
+    /// Hold a seat for somebody until the invitation ends
+    Invite {
+        #[command(flatten)]
+        seat: SeatArgs,
+        /// How long, as in 24h or 7d [default: as the catalog says]
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        lasts: Option<Duration>,
+    },
+    /// Sit down, on the seat that was held or on a free one
+    Claim(SeatArgs),
+    /// Free a seat and forget the member
+    Release(SeatArgs),
+    /// Give one member's seat to another
+    Transfer {
+        /// The account's id
+        account: String,
+        /// The feature's name: seats
+        feature: String,
+        /// Whose
+        from: String,
+        /// To whom
+        to: String,
+    },
+    /// List who sits and who is invited
+    List {
+        /// The account's id
+        account: String,
+        /// The feature's name: seats
+        feature: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SeatArgs {
+    /// The account's id
+    pub(super) account: String,
+    /// The feature's name: seats
+    pub(super) feature: String,
+    /// Who
+    pub(super) member: String,
+}
+
 /// Manage accounts: plans, overrides, facts
 #[derive(Debug, Args)]
 pub(super) struct AccountArgs {
@@ -482,7 +539,7 @@ pub(super) struct OverrideArgs {
     #[command(flatten)]
     pub(super) instead: Instead,
     /// For a quota or credits: the included units; for a concurrency: the most at a time; for an
-    /// allocation: the most there may be
+    /// allocation or seats: the most there may be
     #[arg(long, value_name = "UNITS|unlimited", value_parser = included, requires = "limit")]
     pub(super) included: Option<Included>,
     /// For a rate: how many at once [default: what comes back in one period]
@@ -507,7 +564,7 @@ pub(super) struct Instead {
     #[arg(long, value_name = "JSON", value_parser = json_text)]
     pub(super) value: Option<String>,
     /// For a quota: the limit's name; for a concurrency: `concurrent`; for an allocation: `level`; for
-    /// credits: `credits`
+    /// credits: `credits`; for seats: `seats`
     #[arg(long, requires = "included")]
     pub(super) limit: Option<String>,
     /// For a rate: how fast, as in "100 per second" or "5 per 10s"

@@ -10,6 +10,7 @@ mod ask;
 mod check;
 mod connect;
 mod grants;
+mod seats;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -56,6 +57,7 @@ fn dispatch(command: Command, runners: &Runners) -> ExitCode {
         Command::Inspect { dir, json } => (runners.inspect)(&dir, json),
         Command::Check(args) => check::run(&args),
         Command::Ask(args) => connect::run(ask::run(args)),
+        Command::Seats(args) => connect::run(seats::run(args)),
         Command::Account(args) => connect::run(admin::account(args)),
         Command::Grants(args) => connect::run(grants::run(args)),
         Command::Clock(args) => connect::run(admin::clock(args)),

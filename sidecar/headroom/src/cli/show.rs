@@ -3,6 +3,7 @@
 mod accounts;
 mod decisions;
 mod grants;
+mod seats;
 mod sinks;
 
 use std::io::Write as _;
@@ -16,6 +17,7 @@ pub(super) use decisions::{
     extended, recorded, released, reserved, usage, watch_over,
 };
 pub(super) use grants::{credit_history, grants};
+pub(super) use seats::{seat, seats};
 pub(super) use sinks::{dead_letters, replaying, sinks};
 
 /// One answer, in both forms.

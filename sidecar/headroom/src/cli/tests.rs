@@ -36,6 +36,17 @@ fn questions_are_read() {
 }
 
 #[test]
+fn seats_and_levels_are_read() {
+    assert!(parse("seats invite acme seats ann --for 2d").is_ok());
+    assert!(parse("seats transfer acme seats ann bob --json").is_ok());
+    assert!(parse("seats list acme seats").is_ok());
+    assert!(parse("seats claim acme seats").unwrap_err().contains("<MEMBER>"));
+    assert!(parse("ask allocate acme storage --add 5 --key k").is_ok());
+    assert!(parse("ask allocate acme storage --add 5 --set 6").is_err());
+    assert!(parse("ask allocate acme storage").is_err());
+}
+
+#[test]
 fn an_override_of_a_rate_has_a_pace_and_a_burst() {
     let read = |more: &[&str]| {
         let words = ["headroom", "account", "override", "acme", "api"];

@@ -200,6 +200,7 @@ enum KindWord {
     Rate,
     Allocation,
     Credits,
+    Seats,
 }
 
 /// `None` when its kind could not be read.
@@ -210,6 +211,7 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         ("rate", KindWord::Rate),
         ("allocation", KindWord::Allocation),
         ("credits", KindWord::Credits),
+        ("seats", KindWord::Seats),
         ("switch", KindWord::Switch),
         ("config", KindWord::Config),
     ];
@@ -227,6 +229,10 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
             scale = read_scale(reader, fields.optional("scale"));
             let limits = fields.required("limits").and_then(|entry| read_limits(reader, entry));
             limits.map(|limits| FeatureKindSpec::Quota { limits })
+        }
+        Some(KindWord::Seats) => {
+            unit = read_unit(reader, fields.optional("unit"));
+            levels::read_seats(reader, &mut fields)
         }
         Some(KindWord::Allocation) => {
             unit = read_unit(reader, fields.optional("unit"));
@@ -264,7 +270,9 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         }
         None => {
             // Whatever it is, its keys are no mistakes.
-            for key in ["unit", "scale", "limits", "billed_by", "window", "rate_card"] {
+            for key in
+                ["unit", "scale", "limits", "billed_by", "window", "rate_card", "invitations"]
+            {
                 fields.optional(key);
             }
             None
@@ -475,6 +483,7 @@ fn read_entitlement(
         Some(FeatureKindSpec::Rate) => meters::read_rate(reader, entry),
         Some(FeatureKindSpec::Allocation { .. }) => levels::read_level(reader, entry),
         Some(FeatureKindSpec::Credits { .. }) => credits::read_terms(reader, entry),
+        Some(FeatureKindSpec::Seats { .. }) => levels::read_seats_given(reader, entry),
         // The check finds that the feature is unknown, whatever is given.
         None => Some(EntitlementSpec::Switch { on: true }),
     }
@@ -634,6 +643,8 @@ fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
     read("grace_ending", &mut switches.grace_ending);
     read("overage_started", &mut switches.overage_started);
     read("api_tier_exceeded", &mut switches.api_tier_exceeded);
+    read("seat_threshold_90pct", &mut switches.seat_threshold_90pct);
+    read("seats_nearly_full", &mut switches.seats_nearly_full);
     fields.end();
     switches
 }

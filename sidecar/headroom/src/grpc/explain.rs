@@ -173,6 +173,7 @@ fn cause(denial: Denial, units: u64, limit: &v1::LimitState) -> String {
     let then = match denial {
         Denial::RateLimited => "the bucket fills again with time",
         Denial::ConcurrencyFull => "a slot comes free when one is released or its hold ends",
+        Denial::SeatsFull => "a seat comes free when one is released or an invitation ends",
         Denial::InFlight => "reservations hold the rest, and may give it back",
         Denial::SpendCapReached => "overage has cost what the spend cap allows",
         _ => match limit.policy() {

@@ -10,6 +10,7 @@ pub mod late;
 pub mod parse;
 pub mod present;
 pub mod receipts;
+pub mod seats;
 pub mod shared;
 pub mod status;
 pub mod stream;

@@ -88,6 +88,15 @@ pub fn response(
     }
 }
 
+/// A decision as a message of its own, for answers that come seldom. Made from the same fields.
+pub fn whole_decision(scene: Scene<'_>, reply: &Reply, include: v1::Include) -> v1::Decision {
+    let mut bytes = Vec::new();
+    decision(scene, reply, include, &mut Fields::new(&mut bytes));
+    let decoded = v1::Decision::decode(&*bytes);
+    debug_assert!(decoded.is_ok(), "{decoded:?}");
+    decoded.unwrap_or_default()
+}
+
 /// The fields of the decision.
 fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fields<'_>) {
     let catalog = scene.catalog;
@@ -186,6 +195,7 @@ pub fn reason(denial: Option<Denial>) -> v1::Denial {
         Denial::FeaturePaused => v1::Denial::FeaturePaused,
         Denial::RateLimited => v1::Denial::RateLimited,
         Denial::ConcurrencyFull => v1::Denial::ConcurrencyFull,
+        Denial::SeatsFull => v1::Denial::SeatsFull,
         Denial::QuotaExhausted => v1::Denial::QuotaExhausted,
         Denial::CreditsExhausted => v1::Denial::CreditsExhausted,
         Denial::SpendCapReached => v1::Denial::SpendCapReached,
@@ -347,7 +357,7 @@ fn made_prompt(
         Some(LimitFacts {
             limit: catalog.text(state.ledger.limit),
             used_units: match feature.kind {
-                FeatureKind::Concurrency { .. } => state.ledger.held(),
+                FeatureKind::Concurrency { .. } | FeatureKind::Seats { .. } => state.ledger.held(),
                 _ => state.ledger.used,
             },
             included_units: state.included_units?,

@@ -60,8 +60,10 @@ impl WireError {
             | ErrorReason::UnknownAccount
             | ErrorReason::UnknownEvent
             | ErrorReason::UnknownName
+            | ErrorReason::UnknownMember
             | ErrorReason::UnknownDecision => Code::NotFound,
             ErrorReason::ReservationClosed
+            | ErrorReason::MemberHasSeat
             | ErrorReason::CatalogRefused
             | ErrorReason::NotATestClock => Code::FailedPrecondition,
             ErrorReason::CounterFull | ErrorReason::ClockWentBack | ErrorReason::EventTooOld => {
@@ -69,7 +71,8 @@ impl WireError {
             }
             ErrorReason::TooManyReservations
             | ErrorReason::TooManyWatches
-            | ErrorReason::TooManyGrants => Code::ResourceExhausted,
+            | ErrorReason::TooManyGrants
+            | ErrorReason::TooManySeats => Code::ResourceExhausted,
             ErrorReason::NoRoom
             | ErrorReason::StoreBroken
             | ErrorReason::OutcomeUnknown
@@ -139,10 +142,15 @@ impl From<EngineError> for WireError {
                 | OpError::RateIsConsumed
                 | OpError::PaidByCredits
                 | OpError::LevelIsNow
+                | OpError::SeatsAreTaken
+                | OpError::NoSeats { .. }
                 | OpError::NoLevel { .. },
             ) => ErrorReason::WrongFeatureKind,
             EngineError::Op(OpError::TooManyGrants { .. }) => ErrorReason::TooManyGrants,
             EngineError::Op(OpError::CounterFull) => ErrorReason::CounterFull,
+            EngineError::Op(OpError::UnknownMember) => ErrorReason::UnknownMember,
+            EngineError::Op(OpError::MemberHasSeat) => ErrorReason::MemberHasSeat,
+            EngineError::Op(OpError::TooManySeats { .. }) => ErrorReason::TooManySeats,
             EngineError::Op(OpError::UnknownReservation) => ErrorReason::UnknownReservation,
             EngineError::Op(OpError::ReservationClosed { .. }) => ErrorReason::ReservationClosed,
             EngineError::Op(

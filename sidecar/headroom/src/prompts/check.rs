@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headroom_core::catalog::{
     CONCURRENT_LIMIT, CREDITS_LIMIT, CatalogSpec, FeatureKindSpec, FeatureSpec, LEVEL_LIMIT,
-    PromptSpec, RATE_LIMIT, Scenario, SpecProblem,
+    PromptSpec, RATE_LIMIT, SEATS_LIMIT, Scenario, SpecProblem,
 };
 use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
@@ -165,9 +165,16 @@ impl Trial<'_> {
                 (Scenario::NearLimit | Scenario::LimitHit, FeatureKindSpec::Credits { .. }) => {
                     self.sample_pool(feature, &mut cases)
                 }
-                // Slots have no end, a bucket is full again at some time; neither has a pace.
-                (Scenario::NearLimit | Scenario::LimitHit, FeatureKindSpec::Concurrency) => {
-                    let facts = sample_of(feature, CONCURRENT_LIMIT, false, false);
+                // Slots and seats have no end, a bucket is full again at some time; none has a pace.
+                (
+                    Scenario::NearLimit | Scenario::LimitHit,
+                    kind @ (FeatureKindSpec::Concurrency | FeatureKindSpec::Seats { .. }),
+                ) => {
+                    let limit = match kind {
+                        FeatureKindSpec::Seats { .. } => SEATS_LIMIT,
+                        _ => CONCURRENT_LIMIT,
+                    };
+                    let facts = sample_of(feature, limit, false, false);
                     let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
                     cases.entry((true, false, false, is_offered)).or_insert(facts);
                 }
@@ -187,7 +194,9 @@ impl Trial<'_> {
                 }
                 (
                     Scenario::Grace,
-                    FeatureKindSpec::Concurrency | FeatureKindSpec::Credits { .. },
+                    FeatureKindSpec::Concurrency
+                    | FeatureKindSpec::Credits { .. }
+                    | FeatureKindSpec::Seats { .. },
                 )
                 | (Scenario::NearLimit | Scenario::Grace, FeatureKindSpec::Rate)
                 | (

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use headroom_core::catalog::{
     CONCURRENT_LIMIT, CREDITS_LIMIT, CatalogSpec, EntitlementSpec, LEVEL_LIMIT, Price, RATE_LIMIT,
+    SEATS_LIMIT,
 };
 use headroom_core::time::Millis;
 use jiff::tz::TimeZone;
@@ -84,6 +85,7 @@ impl Offer {
                 EntitlementSpec::Rate { rate } => {
                     put(RATE_LIMIT, rate.map(|rate| rate.burst_units));
                 }
+                EntitlementSpec::Seats { included_units, .. } => put(SEATS_LIMIT, *included_units),
                 EntitlementSpec::Allocation { limit } => put(LEVEL_LIMIT, limit.included_units),
                 EntitlementSpec::Switch { .. } | EntitlementSpec::Config { .. } => {}
             }

@@ -76,6 +76,9 @@ fn write(
             name.as_str().to_owned()
         }
         SignalName::ApiTierExceeded => "tier".to_owned(),
+        name @ (SignalName::SeatThreshold90pct | SignalName::SeatsNearlyFull) => {
+            name.as_str().to_owned()
+        }
     };
     // An account's id may hold any character; the parts after it hold no slash, so that two keys
     // are equal only if all their parts are.

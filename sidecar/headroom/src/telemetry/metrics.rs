@@ -369,7 +369,7 @@ mod tests {
     fn every_enum_value_has_a_cell() {
         let counts = Counts::new();
         assert_eq!(counts.verdicts, Verdict::Denied as usize + 1);
-        assert_eq!(counts.denials.len(), Denial::CreditsExhausted as usize + 1);
-        assert_eq!(counts.errors.len(), ErrorReason::TooManyGrants as usize + 1);
+        assert_eq!(counts.denials.len(), Denial::SeatsFull as usize + 1);
+        assert_eq!(counts.errors.len(), ErrorReason::TooManySeats as usize + 1);
     }
 }

@@ -14,6 +14,7 @@ mod operations;
 mod policies;
 mod previous;
 mod race;
+mod seats;
 mod sinks;
 mod sources;
 mod story;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT};
+use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT, SEATS_LIMIT};
 use headroom_sdk::{
     Adjustment, Allocated, AllocationUsage, Committed, Corrected, CreditCharge, Decision,
     Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState, PoolState,
@@ -493,7 +493,7 @@ fn limit_row(limit: &LimitState) -> Vec<String> {
         notes.push(format!("{} debt", units(limit.debt_units)));
     }
     match (limit.window_start, limit.frees_at()) {
-        _ if is_slots || limit.billed_units.is_some() => {}
+        _ if is_slots || limit.limit == SEATS_LIMIT || limit.billed_units.is_some() => {}
         (_, Some(at)) if limit.limit == RATE_LIMIT => {
             notes.push(format!("full at {}", instant(at)));
         }

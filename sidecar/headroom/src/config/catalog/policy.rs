@@ -141,7 +141,7 @@ fn price_nanos(text: &str) -> Option<u64> {
     whole.parse::<u64>().ok()?.checked_mul(NANOS_PER_MINOR)?.checked_add(part)
 }
 
-fn read_span_ms(reader: &Reader, entry: Entry<'_>) -> Option<i64> {
+pub(super) fn read_span_ms(reader: &Reader, entry: Entry<'_>) -> Option<i64> {
     let text = reader.text(entry)?;
     let ms = span_ms(&text);
     if ms.is_none() {

@@ -148,8 +148,8 @@ fn one_mistake_is_one_problem() {
         "kind: quota",
         "kind: qota",
         concat!(
-            "c:5:11: `kind` must be `quota`, `concurrency`, `rate`, `allocation`, `credits`, `switch` or ",
-            "`config`, found `qota`, did you mean `quota`?",
+            "c:5:11: `kind` must be `quota`, `concurrency`, `rate`, `allocation`, `credits`, `seats`, ",
+            "`switch` or `config`, found `qota`, did you mean `quota`?",
         ),
     );
     check(
@@ -382,6 +382,73 @@ fn allocations_are_read() {
         ("projects".to_owned(), given(None, vec![], Policy::Unlimited)),
     ];
     assert_eq!(spec.plans[0].entitlements, expected);
+}
+
+/// A good catalog with seats; each test changes one thing.
+const SEATS: &str = "\
+features:
+  seats: { name: Seats, kind: seats, unit: seats, invitations: 2 days }
+  guests: { name: Guests, kind: seats }
+plans:
+  free:
+    name: Free
+    entitlements:
+      seats: { included: 5, soft_limits: [80%] }
+      guests: { included: unlimited }
+signals: { seat_threshold_90pct: off }
+";
+
+#[test]
+fn seats_are_read() {
+    let spec = parse("c", SEATS.as_bytes(), &NoSecrets).unwrap().spec;
+    let kind = |days: i64| FeatureKindSpec::Seats { invited_ms: days * 86_400_000 };
+    assert_eq!((&spec.features[0].kind, &spec.features[1].kind), (&kind(2), &kind(7)));
+    let given =
+        |included_units, soft_limits_bp| EntitlementSpec::Seats { included_units, soft_limits_bp };
+    let expected = [
+        ("seats".to_owned(), given(Some(5), vec![8_000])),
+        ("guests".to_owned(), given(None, vec![])),
+    ];
+    assert_eq!(spec.plans[0].entitlements, expected);
+    assert!(!spec.signals.seat_threshold_90pct && spec.signals.seats_nearly_full);
+}
+
+#[test]
+fn one_mistake_in_seats_is_one_problem() {
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(SEATS.contains(from), "{from}");
+        assert_eq!(report(&SEATS.replacen(from, to, 1)), expected, "{to}");
+    }
+    check(
+        "2 days",
+        "soon",
+        "c:2:64: `soon` is not a span, write it as `90 minutes`, `36 hours`, `3 days` or `2 weeks`",
+    );
+    check(
+        "2 days",
+        "2_000 days",
+        "c:2:64: `2_000 days` is not a span, write it as `90 minutes`, \
+         `36 hours`, `3 days` or `2 weeks`",
+    );
+    check("2 days", "400 days", "c:2:64: an invitation lasts 1 ms to 366 days");
+    check("included: 5, ", "", "c:8:7: the key `included` is missing");
+    check(
+        "included: 5",
+        "included: 10_001",
+        "c:8:16: 10001 seats are included, an account has room for 10000",
+    );
+    check("[80%]", "[180%]", "c:8:44: a soft limit of 180% must be 0.01% to 99.99%");
+    check(
+        "kind: seats, unit: seats",
+        "kind: seats, scale: 2",
+        "c:2:38: seats have no `scale`, only a quota has",
+    );
+    check(
+        "seats: { included: 5, soft_limits: [80%] }",
+        "seats: 5",
+        "c:8:14: `seats` must be a mapping with `included`, found `5`",
+    );
 }
 
 #[test]

@@ -46,6 +46,7 @@ pub(super) fn entitlements(
                     FeatureKind::Rate { .. } => v1::FeatureKind::Rate,
                     FeatureKind::Allocation { .. } => v1::FeatureKind::Allocation,
                     FeatureKind::Credits { .. } => v1::FeatureKind::Credits,
+                    FeatureKind::Seats { .. } => v1::FeatureKind::Seats,
                 }
                 .into(),
                 allowed: one.decision.verdict.is_allowed(),

@@ -3,6 +3,7 @@
 use headroom_proto::v1;
 use headroom_proto::v1::admin_service_client::AdminServiceClient;
 use headroom_proto::v1::entitlement_service_client::EntitlementServiceClient;
+use headroom_proto::v1::seat_service_client::SeatServiceClient;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt as _;
@@ -21,6 +22,10 @@ pub(crate) async fn channel(endpoint: &str) -> Channel {
 
 pub(crate) async fn entitlements(home: &Home) -> Entitlements {
     EntitlementServiceClient::new(channel(&home.endpoint()).await)
+}
+
+pub(crate) async fn seats(home: &Home) -> SeatServiceClient<Channel> {
+    SeatServiceClient::new(channel(&home.endpoint()).await)
 }
 
 pub(crate) async fn admin(home: &Home) -> Admin {

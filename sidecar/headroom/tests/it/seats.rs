@@ -1,0 +1,181 @@
+//! Seats over the wire: who sits, over kill -9, and who may not.
+
+use std::time::Duration;
+
+use headroom_proto::v1;
+use headroom_sdk::{AdminClient, Client, Denial, FeatureKind, SeatState};
+
+use crate::support::SOON;
+use crate::support::ask::{self, subscription};
+use crate::support::home::Home;
+
+const TEAM: &str = "\
+default_plan: team
+features:
+  seats: { name: Seats, kind: seats, unit: seats, invitations: 2 days }
+  calls: { name: Calls, kind: quota, limits: { daily: { window: { calendar: day } } } }
+plans:
+  team:
+    name: Team
+    entitlements:
+      seats: { included: 2, soft_limits: [50%] }
+      calls: { daily: { included: 5 } }
+prompts:
+  - prompt: full
+    scenario: limit_hit
+    title: 'All {{ included }} {{ unit }} are taken'
+    message: Buy more
+sinks:
+  - { sink: audit, kind: ndjson, path: signals.ndjson }
+";
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+async fn clients(home: &Home) -> (Client, AdminClient) {
+    let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
+    (client, AdminClient::connect(home.admin()).await.unwrap())
+}
+
+async fn members(client: &Client) -> Vec<(String, SeatState)> {
+    let page = client.list_seats("acme", "seats", None).await.unwrap();
+    page.seats.into_iter().map(|seat| (seat.member, seat.state)).collect()
+}
+
+#[tokio::test]
+async fn members_sit_and_are_invited_over_kill_9() {
+    let home = Home::with_settings(TEAM, "clock: test\n");
+    let mut sidecar = home.start();
+    let (client, admin) = clients(&home).await;
+    admin.put_subscription(subscription("acme", "team")).await.unwrap();
+    let invited = client.invite_seat("acme", "seats", "ann", None).await.unwrap();
+    assert!(invited.changed && invited.decision.allowed);
+    let seat = invited.seat.expect("a seat");
+    assert_eq!(seat.expires_at.unwrap().duration_since(seat.since.unwrap()).unwrap(), DAY * 2);
+    assert_eq!(invited.decision.binding.unwrap().reserved_units, 1);
+    let again = client.invite_seat("acme", "seats", "ann", None).await.unwrap();
+    assert!(!again.changed);
+    assert!(client.claim_seat("acme", "seats", "bob").await.unwrap().changed);
+
+    drop((client, admin));
+    sidecar.kill();
+    let sidecar = home.start();
+    let (client, admin) = clients(&home).await;
+    let both = [("ann", SeatState::Invited), ("bob", SeatState::Claimed)];
+    assert_eq!(members(&client).await, both.map(|(who, state)| (who.to_owned(), state)));
+    let refused = client.claim_seat("acme", "seats", "cid").await.unwrap();
+    assert_eq!((refused.decision.denial, refused.seat), (Some(Denial::SeatsFull), None));
+    let given = client.transfer_seat("acme", "seats", "bob", "dan").await.unwrap();
+    assert_eq!(given.seat.unwrap().state, SeatState::Claimed);
+    let error = client.transfer_seat("acme", "seats", "bob", "eve").await.unwrap_err();
+    assert!(error.to_string().contains("no seat that could be given away"), "{error}");
+
+    // An expired invitation holds no seat.
+    admin.advance_clock(DAY * 2).await.unwrap();
+    assert_eq!(members(&client).await.len(), 1);
+    assert!(client.claim_seat("acme", "seats", "cid").await.unwrap().changed);
+    let late = client.claim_seat("acme", "seats", "ann").await.unwrap();
+    assert_eq!(late.decision.denial, Some(Denial::SeatsFull));
+    assert!(client.release_seat("acme", "seats", "cid").await.unwrap().changed);
+    assert!(!client.release_seat("acme", "seats", "cid").await.unwrap().changed);
+    assert!(client.claim_seat("acme", "seats", "ann").await.unwrap().changed);
+
+    // What the business hears of it.
+    let signals = crate::support::until("the signals are in the file", || {
+        let text = std::fs::read_to_string(home.data().join("signals.ndjson")).unwrap_or_default();
+        text.contains("headroom.signal.seat_threshold_90pct").then_some(text)
+    });
+    assert!(signals.contains("headroom.signal.seats_nearly_full"), "{signals}");
+    drop((client, admin));
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn check_asks_for_one_more_and_everything_else_says_what_to_call() {
+    let home = Home::with_settings(TEAM, "clock: test\n");
+    let sidecar = home.start();
+    let (client, _admin) = clients(&home).await;
+    assert!(client.check("acme", "seats").await.unwrap().allowed);
+    for member in ["ann", "bob"] {
+        client.claim_seat("acme", "seats", member).await.unwrap();
+    }
+    let check = client.check("acme", "seats").with_prompt().await.unwrap();
+    assert_eq!(check.denial, Some(Denial::SeatsFull));
+    assert_eq!(check.prompt.expect("a prompt").title, "All 2 seats are taken");
+    for error in [
+        client.consume("acme", "seats", 1).await.unwrap_err(),
+        client.record("acme", "seats", 1).await.unwrap_err(),
+        client.reserve("acme", "seats", 1).await.unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("invite, claim, release"), "{error}");
+    }
+    let error = client.claim_seat("acme", "calls", "ann").await.unwrap_err();
+    assert!(error.to_string().contains("only seats have members"), "{error}");
+    let listed = client.list_entitlements("acme").await.unwrap();
+    assert_eq!(listed.entitlements[0].kind, FeatureKind::Seats);
+    assert_eq!(listed.entitlements[0].limits[0].used_units, 2);
+    drop(client);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_asked_of_seats_is_checked_and_lists_have_pages() {
+    let home = Home::with_settings(&TEAM.replace("included: 2", "included: 50"), "clock: test\n");
+    let sidecar = home.start();
+    let mut seats = ask::seats(&home).await;
+    let claim = |member: &str| v1::ClaimSeatRequest {
+        account: "acme".to_owned(),
+        feature: "seats".to_owned(),
+        member: member.to_owned(),
+        include: Some(v1::Include { prompt: true, all_limits: true, projection: true }),
+    };
+    for n in 0..25 {
+        let claimed = seats.claim_seat(claim(&format!("m{n:02}"))).await.unwrap().into_inner();
+        let decision = claimed.decision.unwrap();
+        assert_eq!(decision.durability(), v1::Durability::Written);
+        assert!(decision.projection.is_none());
+    }
+    let wrong = seats.claim_seat(claim("")).await.unwrap_err();
+    assert_eq!(ask::violations(&wrong)[0].0, "member");
+    let wrong = seats.claim_seat(claim(&"x".repeat(129))).await.unwrap_err();
+    assert_eq!(ask::violations(&wrong)[0].0, "member");
+    let rq = v1::InviteSeatRequest {
+        account: "acme".to_owned(),
+        feature: "seats".to_owned(),
+        member: "ann".to_owned(),
+        invite_for: Some(prost_types::Duration { seconds: 367 * 86_400, nanos: 0 }),
+        include: None,
+    };
+    let wrong = seats.invite_seat(rq).await.unwrap_err();
+    assert_eq!(ask::violations(&wrong)[0].0, "invite_for");
+    let rq = v1::TransferSeatRequest {
+        account: "acme".to_owned(),
+        feature: "seats".to_owned(),
+        from_member: "m01".to_owned(),
+        to_member: "m01".to_owned(),
+        include: None,
+    };
+    let wrong = seats.transfer_seat(rq).await.unwrap_err();
+    assert_eq!(ask::violations(&wrong)[0].0, "to_member");
+    let mut all = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let rq = v1::ListSeatsRequest {
+            account: "acme".to_owned(),
+            feature: "seats".to_owned(),
+            page_size: 10,
+            page_token,
+        };
+        let page = seats.list_seats(rq).await.unwrap().into_inner();
+        assert!(page.seats.len() <= 10 && page.test_clock);
+        all.extend(page.seats.into_iter().map(|seat| seat.member));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(all, (0..25).map(|n| format!("m{n:02}")).collect::<Vec<_>>());
+    let rq = v1::ListSeatsRequest { account: "acme".to_owned(), ..Default::default() };
+    assert!(seats.list_seats(rq).await.is_err());
+    drop(seats);
+    sidecar.stop().await;
+}
