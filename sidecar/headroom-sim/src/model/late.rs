@@ -218,6 +218,7 @@ impl Model {
             Some(FeatureKindSpec::Concurrency) => return Err(OpError::SlotsAreHeld),
             Some(FeatureKindSpec::Rate) => return Err(OpError::RateIsConsumed),
             Some(FeatureKindSpec::Allocation { .. }) => return Err(OpError::LevelIsNow),
+            Some(FeatureKindSpec::Seats { .. }) => return Err(OpError::SeatsAreTaken),
             _ => {}
         }
         match self.entitled(account, feature, now) {

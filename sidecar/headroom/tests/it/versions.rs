@@ -184,7 +184,7 @@ plans:
         daily: { included: 240, on_change: prorate }
         weekly: { included: 2000, on_change: reset }
 ";
-    let home = Home::with_settings(catalog, "clock: test\ncheckpoint: { every: 1s }\n");
+    let home = Home::with_settings(catalog, "clock: test\n");
     let mut sidecar = home.start();
     let (admin, client) = clients(&home).await;
     // A Wednesday, at midnight.

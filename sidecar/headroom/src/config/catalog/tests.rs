@@ -438,7 +438,7 @@ fn one_mistake_in_seats_is_one_problem() {
         "included: 10_001",
         "c:8:16: 10001 seats are included, an account has room for 10000",
     );
-    check("[80%]", "[180%]", "c:8:44: a soft limit of 180% must be 0.01% to 99.99%");
+    check("[80%]", "[180%]", "c:8:43: a soft limit of 180% must be 0.01% to 99.99%");
     check(
         "kind: seats, unit: seats",
         "kind: seats, scale: 2",
