@@ -267,7 +267,10 @@ fn counted(
             && now < ledger.window.end().plus(counts_on_ms)
     });
     let open = account.reservations().into_iter().flat_map(|all| all.iter()).filter(|held| {
-        held.feature == feature
+        // What a monitor reserved holds nothing.
+        let holds = !held.ledgers.is_empty() || held.extra().credits.is_some();
+        holds
+            && held.feature == feature
             && held.state == ReservationState::Open
             && now < held.expires_at
             && (limit.is_none() || held.ledgers.iter().any(|(limit, _)| is_of(*limit)))
