@@ -256,3 +256,33 @@ fn a_change_of_the_subscription_closes_what_was_and_counts_at_once() {
         assert_eq!((pair[0].to, pair[0].closing()), (pair[1].from, pair[1].opening));
     }
 }
+
+/// A monitor's requests are decided by the pool and take nothing from it, whatever becomes of them.
+#[test]
+fn monitors_draw_no_credits() {
+    let house = house(20);
+    house.burn("acme", 4, "real");
+    let ask = |feature: &str, op, key: &str| {
+        let (now, wants) = (Millis(T0), Wants::default());
+        let rq = FeatureRequest { account: "acme", feature, op, key, now, wants, synthetic: true };
+        house.engine.feature(&house.engine.catalog(), &rq).unwrap()
+    };
+    assert_eq!(
+        ask("tokens", FeatureOp::Consume { units: 5 }, "p1").outcome.decision.verdict,
+        Verdict::Allowed
+    );
+    let too_many = ask("tokens", FeatureOp::Consume { units: 9 }, "p2").outcome.decision.verdict;
+    assert_eq!(too_many, Verdict::Denied(Denial::CreditsExhausted));
+    for (feature, key) in [("tokens", "p3"), ("credits", "p4")] {
+        for ending in [HoldOp::Commit { units: 3 }, HoldOp::Release] {
+            let key = format!("{key}{ending:?}");
+            let held = ask(feature, FeatureOp::Reserve { units: 2, hold_ms: HOUR_MS }, &key);
+            let id = held.outcome.amounts.reservation.unwrap();
+            house.hold("acme", id, ending, &format!("{key}-end")).unwrap();
+        }
+    }
+    let view = house.engine.pool("acme", "credits", Millis(T0)).unwrap();
+    assert_eq!((house.balance_at("acme", T0), view.state.ledger.reserved), (16, 0));
+    assert_eq!(house.counts("acme"), (0, 0));
+    assert_eq!(house.balance_at("acme", T0 + 2 * HOUR_MS), 16);
+}
