@@ -11,8 +11,7 @@ use headroom_core::account::{
     Account, AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
 };
 use headroom_core::catalog::{Catalog, CatalogSpec, FeatureKind, SpecProblem};
-use headroom_core::change;
-use headroom_core::decide::{Context, GrantError};
+use headroom_core::decide::GrantError;
 use headroom_core::limits as core_limits;
 use headroom_core::names::{NameId, Names};
 use headroom_core::rate::Rate;
@@ -404,24 +403,14 @@ impl Engine {
         &self,
         account: &str,
         slot: &mut Slot,
-        catalog: &Catalog,
+        _catalog: &Catalog,
         now: Millis,
         edit: impl FnOnce(&mut Profile) -> Result<(), AdminError>,
     ) -> Result<Changed, AdminError> {
-        // Requests are decided at this instant at the earliest, so it is the one of the change.
-        let now = slot.account.not_before(now);
-        // What the plan that was in force has brought comes first.
-        let (mut effects, mut bytes) = (Vec::new(), Vec::new());
-        self.settle(Context { catalog, now }, slot, &mut effects, &mut bytes);
-        let before = slot.account.profile.clone();
-        self.edit(account, slot, now, |profile| {
-            edit(profile)?;
-            change::note(&before, profile, now, catalog.minds_changes());
-            Ok(())
-        })
+        self.edit(account, slot, now, edit)
     }
 
-    pub(crate) fn edit(
+    fn edit(
         &self,
         account: &str,
         slot: &mut Slot,

@@ -127,8 +127,7 @@ fn digest_effects(
             | Effect::ReservationForgotten(_)
             | Effect::Excess(_)
             | Effect::Bucket(_)
-            | Effect::BucketForgotten(..)
-            | Effect::PlansSeen(_) => {}
+            | Effect::BucketForgotten(..) => {}
         }
     }
 }

@@ -4,7 +4,6 @@ use headroom_core::catalog::{
     CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge, Offering,
     PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, RateSpec,
 };
-use headroom_core::change::OnChange;
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, OverageTerms};
 use headroom_core::signal::SignalSwitches;
@@ -205,11 +204,6 @@ fn terms(
     if matches!(window, WindowRule::Sliding(_)) {
         return (policy, terms);
     }
-    terms.on_change = match rng.below(10) {
-        0..=2 if !matches!(window, WindowRule::Lifetime) => OnChange::Prorate,
-        3 | 4 => OnChange::Reset,
-        _ => OnChange::Keep,
-    };
     match policy {
         Policy::Block if included.is_some() && rng.percent(10) => {
             // Also nothing included may have a grace, if it is by time.
@@ -285,7 +279,6 @@ fn level(rng: &mut Rng) -> EntitlementSpec {
     if limit.policy == (Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE }) {
         limit.policy = Policy::Block;
     }
-    limit.terms.on_change = OnChange::Keep;
     EntitlementSpec::Allocation { limit }
 }
 
@@ -347,15 +340,6 @@ fn versions(rng: &mut Rng, name: &str, features: &[FeatureSpec]) -> Vec<PlanSpec
     all
 }
 
-/// Add-ons count in full from their moment.
-fn keep_addons(mut spec: CatalogSpec) -> CatalogSpec {
-    for (_, given) in spec.addons.iter_mut().flat_map(|addon| &mut addon.entitlements) {
-        let EntitlementSpec::Quota { limits } = given else { continue };
-        limits.iter_mut().for_each(|limit| limit.terms.on_change = OnChange::Keep);
-    }
-    spec
-}
-
 /// The new catalog with lines for what it takes away from the old one: mostly all of them.
 pub fn with_lines(rng: &mut Rng, from: &CatalogSpec, mut to: CatalogSpec) -> CatalogSpec {
     let target = rng.pick(&to.plans);
@@ -398,7 +382,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             addons.push(plan(rng, name, &features));
         }
     }
-    keep_addons(CatalogSpec {
+    CatalogSpec {
         migrations: Vec::new(),
         addons,
         default_plan: rng.percent(70).then(|| rng.pick(&plans).plan.clone()),
@@ -415,7 +399,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             seat_threshold_90pct: rng.percent(85),
             seats_nearly_full: rng.percent(85),
         },
-    })
+    }
 }
 
 /// A catalog that differs a little from another.
@@ -483,7 +467,7 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
             }
         }
     }
-    keep_addons(to)
+    to
 }
 
 /// A catalog that does not pass the check.

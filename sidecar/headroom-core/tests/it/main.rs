@@ -10,7 +10,6 @@
 mod admission;
 mod allocations;
 mod binding;
-mod changes;
 mod concurrency;
 mod credits;
 mod expiry;

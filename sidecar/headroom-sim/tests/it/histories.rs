@@ -168,7 +168,6 @@ const MUST_MEET: &[&str] = &[
     "migration move_plan",
     "migration drop_addon",
     "moved",
-    "a window ended by a change of plan",
     "not moved",
     "origin None",
     "origin Plan",
