@@ -385,14 +385,16 @@ impl Account {
     }
 
     /// When a request that read the clock at `now` is decided: not before the account was known, nor
-    /// before its latest window began, or a bucket or a stock was changed. Requests read the clock before they have
-    /// the account, so an older one may come after a newer one; at its own instant it would find the
-    /// window of that instant gone, and begin it again from zero.
+    /// before its latest window began, or a bucket or a stock was changed. Requests read the clock
+    /// before they have the account, so an older one may come after a newer one; at its own instant it
+    /// would find the window of that instant gone, and begin it again from zero.
     pub fn not_before(&self, now: Millis) -> Millis {
         let starts = self.ledgers.iter().map(|ledger| ledger.window.start());
-        let used = self.buckets().iter().map(|bucket| bucket.used_at);
-        let counted = self.stocks().iter().map(|stock| stock.counted_to);
-        starts.chain(used).chain(counted).fold(now.max(self.profile.created_at), Millis::max)
+        let begun = starts.fold(now.max(self.profile.created_at), Millis::max);
+        let Some(rare) = &self.rare else { return begun };
+        let used = rare.buckets.iter().map(|bucket| bucket.used_at);
+        let counted = rare.stocks.iter().map(|stock| stock.counted_to);
+        used.chain(counted).fold(begun, Millis::max)
     }
 
     /// The ledger of a limit at an instant.

@@ -107,6 +107,7 @@ pub fn resolve<'a>(
     merge(catalog, profile, feature, at, (planned, origin))
 }
 
+#[inline]
 fn from_plan(planned: Option<&Entitlement>, origin: Origin) -> (Resolved<'_>, Origin) {
     match planned {
         None | Some(Entitlement::Switch { on: false }) => (Resolved::NotInPlan, Origin::None),

@@ -179,7 +179,7 @@ impl Engine {
         };
         self.store.room().map_err(EngineError::from)?;
         let mut slot = self.slot_or_new(account, now, Profile::new(new, false, now))?;
-        self.edit_plans(account, &mut slot, &catalog, now, |profile| {
+        self.edit(account, &mut slot, now, |profile| {
             // Whoever bought keeps the version; what came by default was not bought.
             let before = (!profile.by_default).then_some(&*profile);
             let plan = plan_id(&catalog, change.plan, before.map(|profile| profile.plan))?;
@@ -398,19 +398,7 @@ impl Engine {
         self.edit(account, &mut slot, now, edit)
     }
 
-    /// An edit that may change the plan in force.
-    pub(crate) fn edit_plans(
-        &self,
-        account: &str,
-        slot: &mut Slot,
-        _catalog: &Catalog,
-        now: Millis,
-        edit: impl FnOnce(&mut Profile) -> Result<(), AdminError>,
-    ) -> Result<Changed, AdminError> {
-        self.edit(account, slot, now, edit)
-    }
-
-    fn edit(
+    pub(crate) fn edit(
         &self,
         account: &str,
         slot: &mut Slot,

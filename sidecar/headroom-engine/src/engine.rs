@@ -245,6 +245,8 @@ struct Key {
     units: u64,
     /// Whether it asks for something, rather than reports or settles: a halted account refuses it.
     admits: bool,
+    /// Whether it comes from the vendor's own monitors, so that nothing of it is counted.
+    synthetic: bool,
 }
 
 impl Engine {
@@ -292,14 +294,11 @@ impl Engine {
                 | FeatureOp::Reserve { .. }
                 | FeatureOp::ReserveCharging { .. } => true,
             },
+            synthetic: rq.synthetic,
         };
         self.with_slot(rq.account, cx, |slot| match slot {
             Some(slot) => self.write(cx, slot, key, rq.wants, |cx, account, effects| {
-                let outcome = decide::decide_feature(cx, account, feature, rq.op, effects);
-                if rq.synthetic {
-                    decide::leave_uncounted(effects);
-                }
-                outcome
+                decide::decide_feature(cx, account, feature, rq.op, effects)
             }),
             None => Ok(self.stranger_refused(cx, None, Denial::UnknownAccount)),
         })
@@ -325,6 +324,8 @@ impl Engine {
             // A reservation's receipt always keeps its amounts.
             units: 0,
             admits: matches!(rq.op, HoldOp::Extend { .. }),
+            // A monitor's reservation lists nothing that could be counted.
+            synthetic: false,
         };
         let Some(mut slot) = self.accounts.get_mut(rq.account) else {
             return Err(OpError::UnknownReservation.into());
@@ -475,18 +476,26 @@ impl Engine {
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => return Err(self.halt(slot)),
             }
-            let Some(outcome) = place else { return Err(self.halt(slot)) };
+            let Some(outcome) = &place else { return Err(self.halt(slot)) };
+            if key.synthetic {
+                decide::leave_uncounted(effects);
+            }
             if slot.halted && key.admits {
                 return Err(EngineError::Halted);
             }
-            if !outcome.decision.verdict.is_allowed() {
-                self.note(cx, slot, effects, bytes);
-                return Ok(self.passing(cx, &slot.account, outcome, wants));
-            }
-            let seq = self.admit(cx, slot, (key, is_new), &outcome, effects, bytes);
+            let seq = match outcome.decision.verdict.is_allowed() {
+                true => Some(self.admit(cx, slot, (key, is_new), outcome, effects, bytes)),
+                false => {
+                    self.note(cx, slot, effects, bytes);
+                    None
+                }
+            };
+            let Some(outcome) = place else { return Err(self.halt(slot)) };
             let mut reply = self.passing(cx, &slot.account, outcome, wants);
-            reply.decision_id = DecisionId::Written(seq);
-            reply.wait_for = Some(seq);
+            if let Some(seq) = seq {
+                reply.decision_id = DecisionId::Written(seq);
+                reply.wait_for = Some(seq);
+            }
             Ok(reply)
         })
     }
@@ -563,13 +572,24 @@ impl Engine {
         effects: &[Effect],
         bytes: &mut Vec<u8>,
     ) {
-        if effects.is_empty() {
-            return;
+        if !effects.is_empty() {
+            self.note_at(cx.now, slot, effects, bytes);
         }
+    }
+
+    /// As [`Engine::note`], whatever the changes are. Returns the position of their record.
+    pub(crate) fn note_at(
+        &self,
+        now: Millis,
+        slot: &mut Slot,
+        effects: &[Effect],
+        bytes: &mut Vec<u8>,
+    ) -> Seq {
         bytes.clear();
-        record::put_noted(bytes, slot.account.serial, cx.now, effects);
+        record::put_noted(bytes, slot.account.serial, now, effects);
         let seq = self.append(slot.account.serial, bytes, effects);
         self.apply(slot, seq, effects);
+        seq
     }
 
     #[inline]

@@ -19,7 +19,6 @@ use crate::admin::{AdminError, plan_id};
 use crate::engine::{Accounts, Engine, EngineError, Slot};
 use crate::ports::Seq;
 use crate::read::as_of;
-use crate::record;
 
 /// Accounts looked at before others may have the list of ids.
 const PAGE: usize = 1024;
@@ -112,7 +111,7 @@ impl Engine {
             }
             moved.accounts += 1;
             if !request.dry_run {
-                moved.wait_for = Some(self.move_one(id, slot, &catalog, &others, now)?);
+                moved.wait_for = Some(self.move_one(id, slot, &others, now)?);
             }
             Ok(())
         };
@@ -154,7 +153,7 @@ impl Engine {
         let mut effects = Effects::new();
         let done: Result<(), AdminError> = self.each_account(|id, slot| {
             if has_moves && has_move(&slot.account.profile, &moves) {
-                last = Some(self.move_one(id, slot, catalog, &moves, now)?);
+                last = Some(self.move_one(id, slot, &moves, now)?);
             }
             effects.clear();
             effects.extend(slot.account.ledgers().iter().filter_map(|ledger| {
@@ -162,7 +161,7 @@ impl Engine {
                 (is_ended && ledger.window.is_lifetime()).then(|| ended_at(ledger, now))
             }));
             if !effects.is_empty() {
-                last = Some(self.note_effects(slot, now, &effects));
+                last = Some(self.note_at(now, slot, &effects, &mut Vec::new()));
             }
             Ok(())
         });
@@ -174,11 +173,10 @@ impl Engine {
         &self,
         id: &str,
         slot: &mut Slot,
-        catalog: &Catalog,
         to: &dyn Fn(NameId) -> Option<NameId>,
         now: Millis,
     ) -> Result<Seq, AdminError> {
-        let changed = self.edit_plans(id, slot, catalog, now, |profile| {
+        let changed = self.edit(id, slot, now, |profile| {
             move_all(profile, to);
             Ok(())
         })?;
@@ -199,15 +197,6 @@ impl Engine {
                 visit(&id, &mut slot)?;
             }
         }
-    }
-
-    /// Journals and applies changes that nobody waits for, outside of a request.
-    pub(crate) fn note_effects(&self, slot: &mut Slot, now: Millis, effects: &[Effect]) -> Seq {
-        let mut bytes = Vec::new();
-        record::put_noted(&mut bytes, slot.account.serial, now, effects);
-        let seq = self.append(slot.account.serial, &bytes, effects);
-        self.apply(slot, seq, effects);
-        seq
     }
 }
 

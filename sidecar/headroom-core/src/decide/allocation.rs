@@ -13,7 +13,7 @@
 
 use crate::account::Account;
 use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
-use crate::decide::meter::{self, Ask};
+use crate::decide::meter::{self, Ask, Working};
 use crate::decide::{Context, FeatureOp, bare_limits, decide_feature};
 use crate::decision::{Amounts, LimitState, OpError, Outcome};
 use crate::effect::Effects;
@@ -157,10 +157,10 @@ pub(super) fn rearm(limit: &PlanLimit, ledger: &mut Ledger, before_units: u64) {
     }
 }
 
-/// Shows what the billing window comes to so far. Nothing for limits that are no level.
-#[inline]
-pub(super) fn dress(cx: Context<'_>, account: &Account, limit: &PlanLimit, state: &mut LimitState) {
-    if limit.is_level() {
-        state.bill(stock::billed_units(cx, account, &state.ledger));
-    }
+/// The state of a level, with what the billing window comes to so far.
+#[cold]
+pub(super) fn state(cx: Context<'_>, account: &Account, level: &Working<'_>) -> LimitState {
+    let mut state = level.state();
+    state.bill(stock::billed_units(cx, account, &state.ledger));
+    state
 }

@@ -67,7 +67,7 @@ pub(super) fn reserve(
         units,
         ..Amounts::default()
     };
-    let decision = Decision { shadow, ..meter::answer(cx, account, ask, &working) };
+    let decision = meter::answer_shadowed(cx, account, ask, &working, shadow);
     Ok(Outcome { decision, amounts })
 }
 

@@ -101,6 +101,12 @@ impl Working<'_> {
         state
     }
 
+    /// The limit as an answer shows it: of a level also what its billing window comes to so far.
+    #[inline(always)]
+    pub(super) fn shown(&self, cx: Context<'_>, account: &Account) -> LimitState {
+        if self.limit.is_level() { allocation::state(cx, account, self) } else { self.state() }
+    }
+
     /// Notes when a request for so many units would fit, after its verdict was no.
     pub(super) fn note_refused(&mut self, units: u64) {
         if let (false, Some(beyond)) = (self.verdict.is_allowed(), &mut self.beyond) {
@@ -229,6 +235,7 @@ pub(super) fn admission(
 }
 
 /// How a limit stands with `units` more, used at once or held first.
+#[inline]
 fn admitted(limit: &PlanLimit, room: Room, ledger: &Ledger, units: u64, uses: bool) -> Verdict {
     let mut after = *ledger;
     if uses {
@@ -301,6 +308,18 @@ pub(super) fn answer(
     ask: Ask<'_>,
     working: &[Working<'_>],
 ) -> Decision {
+    answer_shadowed(cx, account, ask, working, None)
+}
+
+/// As [`answer`], with what shadow mode has let go on.
+#[inline(always)]
+pub(super) fn answer_shadowed(
+    cx: Context<'_>,
+    account: &Account,
+    ask: Ask<'_>,
+    working: &[Working<'_>],
+    shadow: Option<Denial>,
+) -> Decision {
     let binding = &working[binding_place(working)];
     let retry_after_ms = match binding.verdict {
         Verdict::Denied(Denial::QuotaExhausted | Denial::SpendCapReached)
@@ -313,17 +332,16 @@ pub(super) fn answer(
         }
         _ => None,
     };
-    let mut state = binding.state();
-    allocation::dress(cx, account, binding.limit, &mut state);
     Decision {
         verdict: binding.verdict,
-        binding: Some(state),
+        // Made where it stays, because it is large.
+        binding: Some(binding.shown(cx, account)),
         origin: ask.origin,
         plan: account.profile.plan_at(cx.now).0,
         feature: Some(cx.catalog.feature(ask.feature).id),
         value_json: None,
         retry_after_ms,
-        shadow: None,
+        shadow,
     }
 }
 
@@ -382,7 +400,7 @@ pub(super) fn check(
     if attempt && is_refused(&working) {
         announce_refusal(cx, account, &working, units, effects);
     }
-    let decision = Decision { shadow, ..answer(cx, account, ask, &working) };
+    let decision = answer_shadowed(cx, account, ask, &working, shadow);
     let decision = concurrency::with_retry(cx, account, units, decision);
     Outcome { decision, amounts: Amounts::default() }
 }
@@ -415,12 +433,10 @@ pub(super) fn consume(
         put_ledger(cx, account, w.own(), w.fresh, effects);
         w.fresh = false;
     }
-    let mut outcome = Outcome {
-        decision: answer(cx, account, ask, &working),
+    Ok(Outcome {
+        decision: answer_shadowed(cx, account, ask, &working, shadow),
         amounts: Amounts { units, ..Amounts::default() },
-    };
-    outcome.decision.shadow = shadow;
-    Ok(outcome)
+    })
 }
 
 /// Counts usage that happened already. What no limit allows is debt.
@@ -462,6 +478,7 @@ pub(super) fn debt_of(ceiling: Option<u64>, ledger: &Ledger, units: u64, surplus
     surplus.min((ledger.held() + units).saturating_sub(ceiling))
 }
 
+#[inline]
 fn use_units(
     cx: Context<'_>,
     account: &Account,

@@ -261,11 +261,7 @@ pub fn limit_states(
         }
         (Resolved::NotInPlan | Resolved::On | Resolved::Value(_), _) => return SmallVec::new(),
     };
-    let state = |limit| {
-        let mut state = meter::working_now(cx, account, id, limit).state();
-        allocation::dress(cx, account, limit, &mut state);
-        state
-    };
+    let state = |limit| meter::working_now(cx, account, id, limit).shown(cx, account);
     let paid = Paid::of(cx, account, feature);
     let paid = paid.map(|paid| paid.limit_state(cx, account));
     limits.iter().map(state).chain(paid).collect()
@@ -286,6 +282,8 @@ enum Gate<'a> {
 }
 
 /// Tests the denials that have nothing to do with counting, in their order of precedence.
+// Inlined, because what it returns is large and every call would move it once more.
+#[inline(always)]
 fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'a> {
     if let Some(denial) = account_denial(cx, account) {
         return Gate::Closed(denial, Origin::None);
