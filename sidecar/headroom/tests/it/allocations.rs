@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use headroom_proto::v1::{self, BilledBy, Denial, FeatureKind, r#override::Value as OverrideValue};
 use headroom_sdk::{AdminClient, Allocated, Client, LevelChange, UsageWindow};
 
-use crate::support::SOON;
 use crate::support::ask::{self, subscription};
 use crate::support::home::Home;
 
@@ -44,8 +43,7 @@ struct Stage {
 
 impl Stage {
     async fn new(home: &Home) -> Stage {
-        let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
-        let admin = AdminClient::connect(home.admin()).await.unwrap();
+        let (client, admin) = home.clients().await;
         Stage { client, admin }
     }
 

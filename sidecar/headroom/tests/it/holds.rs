@@ -5,7 +5,6 @@ use std::time::Duration;
 use headroom_proto::v1::{self, OnExpiry};
 use headroom_sdk::{AdminClient, Client, Committed};
 
-use crate::support::SOON;
 use crate::support::ask;
 use crate::support::home::Home;
 
@@ -26,8 +25,7 @@ struct Stage {
 
 impl Stage {
     async fn new(home: &Home) -> Stage {
-        let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
-        let admin = AdminClient::connect(home.admin()).await.unwrap();
+        let (client, admin) = home.clients().await;
         Stage { client, admin }
     }
 

@@ -7,7 +7,6 @@ use headroom_sdk::{
     Adjustment, AdjustmentKind, AdminClient, Client, Error, ErrorReason, UsageWindow,
 };
 
-use crate::support::SOON;
 use crate::support::home::Home;
 use crate::support::until_async;
 
@@ -46,8 +45,7 @@ struct Stage {
 
 impl Stage {
     async fn new(home: &Home) -> Stage {
-        let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
-        let admin = AdminClient::connect(home.admin()).await.unwrap();
+        let (client, admin) = home.clients().await;
         Stage { client, admin }
     }
 

@@ -39,8 +39,7 @@ struct Stage {
 
 impl Stage {
     async fn new(home: &Home) -> Stage {
-        let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
-        let admin = AdminClient::connect(home.admin()).await.unwrap();
+        let (client, admin) = home.clients().await;
         Stage { client, admin }
     }
 

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use headroom_proto::v1;
-use headroom_sdk::{AdminClient, Client, Denial, FeatureKind, SeatState};
+use headroom_sdk::{Client, Denial, FeatureKind, SeatState};
 
-use crate::support::SOON;
 use crate::support::ask::{self, subscription};
 use crate::support::home::Home;
 
@@ -31,11 +30,6 @@ sinks:
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-async fn clients(home: &Home) -> (Client, AdminClient) {
-    let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
-    (client, AdminClient::connect(home.admin()).await.unwrap())
-}
-
 async fn members(client: &Client) -> Vec<(String, SeatState)> {
     let page = client.list_seats("acme", "seats", None).await.unwrap();
     page.seats.into_iter().map(|seat| (seat.member, seat.state)).collect()
@@ -45,7 +39,7 @@ async fn members(client: &Client) -> Vec<(String, SeatState)> {
 async fn members_sit_and_are_invited_over_kill_9() {
     let home = Home::with_settings(TEAM, "clock: test\n");
     let mut sidecar = home.start();
-    let (client, admin) = clients(&home).await;
+    let (client, admin) = home.clients().await;
     admin.put_subscription(subscription("acme", "team")).await.unwrap();
     let invited = client.invite_seat("acme", "seats", "ann", None).await.unwrap();
     assert!(invited.changed && invited.decision.allowed);
@@ -59,7 +53,7 @@ async fn members_sit_and_are_invited_over_kill_9() {
     drop((client, admin));
     sidecar.kill();
     let sidecar = home.start();
-    let (client, admin) = clients(&home).await;
+    let (client, admin) = home.clients().await;
     let both = [("ann", SeatState::Invited), ("bob", SeatState::Claimed)];
     assert_eq!(members(&client).await, both.map(|(who, state)| (who.to_owned(), state)));
     let refused = client.claim_seat("acme", "seats", "cid").await.unwrap();
@@ -93,7 +87,7 @@ async fn members_sit_and_are_invited_over_kill_9() {
 async fn check_asks_for_one_more_and_everything_else_says_what_to_call() {
     let home = Home::with_settings(TEAM, "clock: test\n");
     let sidecar = home.start();
-    let (client, _admin) = clients(&home).await;
+    let (client, _admin) = home.clients().await;
     assert!(client.check("acme", "seats").await.unwrap().allowed);
     for member in ["ann", "bob"] {
         client.claim_seat("acme", "seats", member).await.unwrap();

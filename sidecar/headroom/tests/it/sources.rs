@@ -4,9 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use headroom_proto::v1::r#override::Value;
-use headroom_sdk::{AdminClient, Client, Decision, Denial, OriginKind, Verdict, v1};
+use headroom_sdk::{Client, Decision, Denial, OriginKind, Verdict, v1};
 
-use crate::support::SOON;
 use crate::support::ask::subscription;
 use crate::support::home::Home;
 
@@ -40,8 +39,7 @@ fn is_from(decision: &Decision, kind: OriginKind, plan: &str, included: u64) {
 async fn a_trial_add_ons_a_scheduled_plan_and_an_exception_each_count_for_their_time() {
     let home = Home::with_settings(CATALOG, "clock: test\n");
     let sidecar = home.start();
-    let admin = AdminClient::connect(home.admin()).await.unwrap();
-    let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
+    let (client, admin) = home.clients().await;
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_898_553_600);
     admin.set_clock(start).await.unwrap();
     let put = v1::PutSubscriptionRequest {
@@ -64,8 +62,7 @@ async fn a_trial_add_ons_a_scheduled_plan_and_an_exception_each_count_for_their_
 
     sidecar.stop().await;
     let _sidecar = home.start();
-    let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
-    let admin = AdminClient::connect(home.admin()).await.unwrap();
+    let (client, admin) = home.clients().await;
     is_from(&used(&client).await, OriginKind::AddOn, "pro", 115);
     admin.set_clock(start + HOUR).await.unwrap();
     let after_the_trial = used(&client).await;

@@ -1,6 +1,6 @@
 //! Versions of a plan, and catalogs that would take something away, over the wire and over restarts.
 
-use headroom_sdk::{AdminClient, Client, v1};
+use headroom_sdk::{Client, v1};
 
 use crate::support::SOON;
 use crate::support::ask::subscription;
@@ -29,11 +29,6 @@ plans:
   solo: { name: Solo, entitlements: { tokens: { total: { included: 1 } } } }
 ";
 
-async fn clients(home: &Home) -> (AdminClient, Client) {
-    let admin = AdminClient::connect(home.admin()).await.unwrap();
-    (admin, Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap())
-}
-
 /// The version that the answer names, and the included units of the limit that binds.
 async fn stands(client: &Client, account: &str) -> (String, u32, Option<u64>) {
     let decision = client.consume(account, "tokens", 1).await.unwrap();
@@ -45,7 +40,7 @@ async fn stands(client: &Client, account: &str) -> (String, u32, Option<u64>) {
 async fn an_account_stays_on_the_version_it_bought_until_it_is_moved() {
     let home = Home::new(FIRST);
     let mut sidecar = home.start();
-    let (admin, client) = clients(&home).await;
+    let (client, admin) = home.clients().await;
     for account in ["acme", "bolt"] {
         let account = admin.put_subscription(subscription(account, "team")).await.unwrap();
         assert_eq!((account.plan.as_str(), account.plan_version), ("team", 1));
@@ -62,7 +57,7 @@ async fn an_account_stays_on_the_version_it_bought_until_it_is_moved() {
     sidecar.kill();
 
     let sidecar = home.start();
-    let (admin, client) = clients(&home).await;
+    let (client, admin) = home.clients().await;
     assert_eq!(stands(&client, "acme").await, ("team".to_owned(), 1, Some(10)));
     let dry =
         home.run(&["account", "move", "--plan", "team", "--to-version", "2", "--all", "--dry-run"]);
@@ -84,7 +79,7 @@ async fn an_account_stays_on_the_version_it_bought_until_it_is_moved() {
 async fn a_catalog_that_would_take_something_away_is_explained_and_refused() {
     let home = Home::new(SECOND);
     let mut sidecar = home.start();
-    let (admin, client) = clients(&home).await;
+    let (client, admin) = home.clients().await;
     admin.put_subscription(subscription("acme", "team@1")).await.unwrap();
     assert!(client.consume("acme", "tokens", 3).await.unwrap().allowed);
 
@@ -156,7 +151,7 @@ async fn a_catalog_that_would_take_something_away_is_explained_and_refused() {
     // What was counted rests, and comes back with its name.
     home.write_catalog(SECOND);
     let sidecar = home.start();
-    let (_, client) = clients(&home).await;
+    let (client, _) = home.clients().await;
     assert_eq!(client.consume("acme", "tokens", 1).await.unwrap().binding.unwrap().used_units, 8);
     drop(client);
     sidecar.stop().await;
@@ -166,7 +161,7 @@ async fn a_catalog_that_would_take_something_away_is_explained_and_refused() {
 async fn migrations_move_accounts_and_end_what_would_never_end() {
     let home = Home::new(SECOND);
     let mut sidecar = home.start();
-    let (admin, client) = clients(&home).await;
+    let (client, admin) = home.clients().await;
     let mut wanted = subscription("acme", "team@1");
     wanted.scheduled = vec![v1::ScheduledPlan {
         plan: "solo".into(),
@@ -198,7 +193,7 @@ async fn migrations_move_accounts_and_end_what_would_never_end() {
     // The lines are not needed any more.
     home.write_catalog(&next);
     let sidecar = home.start();
-    let (_, client) = clients(&home).await;
+    let (client, _) = home.clients().await;
     assert_eq!(client.consume("acme", "tokens", 1).await.unwrap().binding.unwrap().used_units, 2);
     drop(client);
     sidecar.stop().await;

@@ -11,7 +11,6 @@ use headroom_sdk::{
     Verdict, v1,
 };
 
-use crate::support::SOON;
 use crate::support::ask::subscription;
 use crate::support::home::Home;
 
@@ -27,8 +26,7 @@ struct Stage {
 
 impl Stage {
     async fn new(home: &Home) -> Stage {
-        let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
-        let admin = AdminClient::connect(home.admin()).await.unwrap();
+        let (client, admin) = home.clients().await;
         // Midnight of 1 March 2030 in UTC.
         let midnight = SystemTime::UNIX_EPOCH + Duration::from_secs(1_898_553_600);
         admin.set_clock(midnight).await.unwrap();

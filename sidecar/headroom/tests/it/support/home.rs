@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use headroom_sdk::{AdminClient, Client};
+
 use super::sidecar::Sidecar;
-use super::until;
+use super::{SOON, until};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_headroom");
@@ -111,6 +113,13 @@ impl Home {
     /// Where operators come in.
     pub(crate) fn admin(&self) -> String {
         format!("unix:{}", self.path("admin").display())
+    }
+
+    /// The SDK's clients of both doors.
+    pub(crate) async fn clients(&self) -> (Client, AdminClient) {
+        let client = Client::builder(self.endpoint()).deadline(SOON).connect().await;
+        let admin = AdminClient::connect(self.admin()).await;
+        (client.expect("the sidecar listens"), admin.expect("the sidecar listens"))
     }
 
     /// `headroom serve` on this home, as a command that can still be changed.

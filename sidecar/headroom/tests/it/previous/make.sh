@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes the fixtures beside it: make.sh PROGRAM, where PROGRAM is `headroom` as built from the commit
-# that this directory is named after. Needs bash, jq, GNU tar.
+# Makes the fixtures of a version: make.sh DIRECTORY PROGRAM, where PROGRAM is `headroom` as built from
+# the commit that the directory is named after. Needs bash, jq, GNU tar.
 set -euo pipefail
-program=$(realpath "$1")
-here=$(realpath "$(dirname "$0")")
-signals=22 # That the play brings about.
-accounts=(acme globex initech hooli walk-in umbrella)
+here=$(realpath "$1")
+program=$(realpath "$2")
+# Of the directory's play: how many `signals` it brings about, and its `accounts`.
+signals= accounts=()
+source "$here/cast.sh"
 
 home=$(mktemp -d /tmp/hr-make-XXXXXX)
 pid=

@@ -1,0 +1,2 @@
+signals=22
+accounts=(acme globex initech hooli walk-in umbrella)
