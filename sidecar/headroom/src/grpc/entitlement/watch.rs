@@ -43,7 +43,7 @@ pub struct WatchStream {
     // Empty: all.
     features: Vec<String>,
     counters: bool,
-    // What the client knows; `None` before the first message.
+    // What the client knows, as far as it matters to it; `None` before the first message.
     sent: Option<Vec<v1::Entitlement>>,
     seen: (Seq, u64),
     look_anyway_at: Instant,
@@ -102,28 +102,28 @@ impl WatchStream {
         self.seen = seen;
         self.look_anyway_at = now + LOOK_ANYWAY_EVERY;
         let list = lists::entitlements(&self.shared, &self.account)?;
-        let is_wanted = |entitlement: &v1::Entitlement| {
-            self.features.is_empty() || self.features.contains(&entitlement.feature)
-        };
-        let present: Vec<_> = list.entitlements.into_iter().filter(is_wanted).collect();
-        let known = self.sent.as_deref().unwrap_or_default();
-        let of = |list: &[v1::Entitlement], feature: &str| {
-            list.iter().position(|known| known.feature == feature)
-        };
-        let is_new = |one: &&v1::Entitlement| {
-            of(known, &one.feature).is_none_or(|place| self.differs(&known[place], one))
-        };
-        let entitlements: Vec<_> = present.iter().filter(is_new).cloned().collect();
-        let is_gone = |one: &&v1::Entitlement| of(&present, &one.feature).is_none();
+        let known = self.sent.take();
+        let is_first = known.is_none();
+        let known = known.unwrap_or_default();
+        let (mut entitlements, mut sent) = (Vec::new(), Vec::new());
+        for entitlement in list.entitlements {
+            if !self.features.is_empty() && !self.features.contains(&entitlement.feature) {
+                continue;
+            }
+            let matters = match self.counters {
+                true => entitlement.clone(),
+                false => without_counters(entitlement.clone()),
+            };
+            if !known.contains(&matters) {
+                entitlements.push(entitlement);
+            }
+            sent.push(matters);
+        }
+        let is_gone =
+            |one: &&v1::Entitlement| sent.iter().all(|still| still.feature != one.feature);
         let removed_features: Vec<_> =
             known.iter().filter(is_gone).map(|one| one.feature.clone()).collect();
-        let is_first = self.sent.is_none();
-        // What was not worth a message is still what the client knows.
-        let unchanged = |one: v1::Entitlement| match of(known, &one.feature) {
-            Some(place) if !self.differs(&known[place], &one) => known[place].clone(),
-            _ => one,
-        };
-        self.sent = Some(present.into_iter().map(unchanged).collect());
+        self.sent = Some(sent);
         if !is_first && entitlements.is_empty() && removed_features.is_empty() {
             return Ok(None);
         }
@@ -134,13 +134,6 @@ impl WatchStream {
             catalog_revision: list.catalog_revision,
             as_of: list.as_of,
         }))
-    }
-
-    fn differs(&self, known: &v1::Entitlement, now: &v1::Entitlement) -> bool {
-        if self.counters {
-            return known != now;
-        }
-        without_counters(known.clone()) != without_counters(now.clone())
     }
 }
 
