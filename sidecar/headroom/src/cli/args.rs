@@ -649,6 +649,12 @@ pub(super) enum SinksAction {
         /// The sink's name
         sink: String,
     },
+    /// Make a secret to sign deliveries with; needs no sidecar
+    NewSecret {
+        /// A key pair (Ed25519): receivers get the public key only
+        #[arg(long)]
+        pair: bool,
+    },
 }
 
 fn clock_kind(text: &str) -> Result<ClockKind, String> {

@@ -18,7 +18,7 @@ pub(super) use decisions::{
 };
 pub(super) use grants::{credit_history, grants};
 pub(super) use seats::{seat, seats};
-pub(super) use sinks::{dead_letters, replaying, sinks};
+pub(super) use sinks::{dead_letters, new_secret, replaying, sinks};
 
 /// One answer, in both forms.
 pub(super) struct Report {

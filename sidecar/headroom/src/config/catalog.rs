@@ -138,7 +138,14 @@ fn read_root(
     let (prompts, prompt_items) =
         prompts.and_then(|entry| read_prompts(reader, entry, &unclear)).unwrap_or_default();
     let signals = signals.map_or_else(SignalSwitches::default, |entry| read_signals(reader, entry));
-    let sinks = sinks.map_or_else(Vec::new, |entry| sinks::read(reader, entry, secrets));
+    let sinks = sinks.map_or_else(Vec::new, |entry| {
+        let (features, plans) = (keys_of(root, "features"), keys_of(root, "plans"));
+        let (features, plans) = (features.as_deref(), plans.as_deref());
+        let before = reader.count();
+        let sinks = sinks::read(reader, entry, secrets, sinks::Known { features, plans });
+        reader.hide_lines_after(before);
+        sinks
+    });
     let migrations = migrations.map_or_else(Vec::new, |entry| versions::read_lines(reader, entry));
     let default_plan = default_plan.and_then(|entry| reader.text(entry));
 
@@ -162,6 +169,14 @@ fn read_root(
         }
     }
     Some((spec, sinks))
+}
+
+/// What stands under a key, by name. `None`: it is no mapping.
+fn keys_of<'n>(root: &'n Node, key: &str) -> Option<Vec<&'n str>> {
+    match &root.get(key)?.1.value {
+        Value::Map(entries) => Some(entries.iter().map(|(key, _)| &*key.text).collect()),
+        Value::Nothing | Value::Plain(_) | Value::Quoted(_) | Value::List(_) => None,
+    }
 }
 
 /// The features, and the names of those whose kind could not be read.

@@ -29,17 +29,19 @@ pub struct Problem {
     pub message: String,
     /// The word that was probably meant.
     pub suggestion: Option<String>,
+    /// Never show the line: whatever stands on it may be a secret.
+    pub hides_line: bool,
 }
 
 impl Problem {
     /// A problem at a place.
     pub fn at(place: Place, message: impl Into<String>) -> Problem {
-        Problem { place: Some(place), message: message.into(), suggestion: None }
+        Problem { place: Some(place), ..Problem::of_file(message) }
     }
 
     /// A problem of the file as a whole.
     pub fn of_file(message: impl Into<String>) -> Problem {
-        Problem { place: None, message: message.into(), suggestion: None }
+        Problem { place: None, message: message.into(), suggestion: None, hides_line: false }
     }
 
     /// Adds the one of `known` that is most like `word`, if one is like it at all.
@@ -182,7 +184,8 @@ fn excerpt(f: &mut fmt::Formatter<'_>, text: &str, place: Place) -> fmt::Result 
 fn holds_secret(text: &str, problem: &Problem) -> bool {
     let meant = problem.suggestion.as_deref().unwrap_or("");
     let has_password = text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
-    has_password
+    problem.hides_line
+        || has_password
         || ["secret", "whsec_"].iter().any(|word| text.contains(word) || meant.contains(word))
 }
 

@@ -73,6 +73,13 @@ impl Reader {
         self.problems.borrow().len()
     }
 
+    /// Shows no line of the problems after the first so many: whatever stands there may be a secret.
+    pub fn hide_lines_after(&self, count: usize) {
+        for problem in self.problems.borrow_mut().iter_mut().skip(count) {
+            problem.hides_line = true;
+        }
+    }
+
     /// All problems.
     pub fn into_problems(self) -> Vec<Problem> {
         self.problems.into_inner()

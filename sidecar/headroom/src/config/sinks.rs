@@ -1,36 +1,33 @@
 //! The sinks of a catalog: where signals go.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::path::{Path, PathBuf};
+mod address;
+mod auth;
+mod filter;
+mod secrets;
+#[cfg(test)]
+mod tests;
 
-use base64::Engine as _;
-use headroom_core::signal::SignalName;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use super::problems::Problem;
 use super::reader::{Entry, Fields, Reader};
+pub use address::SecretUrl;
+pub use auth::Credential;
+pub use filter::{Filter, Known};
+pub use secrets::{NoSecrets, RealSecrets, Secrets, WebhookSecret};
 
 /// Sinks of one catalog. Each costs a task and a place in the outbox of every signal; more are
 /// refused.
 const SINKS_MAX: usize = 32;
-
-/// Secrets of one sink. Two are enough to change one without losing a delivery; each is a signature
-/// in the header of every delivery, so more are refused.
-const SECRETS_MAX: usize = 4;
-
-/// Bytes of a secret, as Standard Webhooks has it.
-const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
-
-/// Longest address of a webhook.
-const URL_BYTES_MAX: usize = 2048;
 
 /// A place that signals go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkSpec {
     /// Its name, unique in the catalog.
     pub sink: String,
-    /// The signals it gets; never empty.
-    pub signals: Vec<SignalName>,
+    /// The signals it gets.
+    pub filter: Filter,
     /// What sort of place it is.
     pub kind: SinkKind,
 }
@@ -47,6 +44,37 @@ pub enum SinkKind {
         /// Whether it may be on this machine or in a private network.
         allow_private: bool,
     },
+    /// An HTTP endpoint that gets CloudEvents 1.0.
+    CloudEvents {
+        /// Where.
+        url: http::Uri,
+        /// Whether it may be on this machine or in a private network.
+        allow_private: bool,
+        /// How an event becomes a request.
+        mode: CloudEventsMode,
+        /// What events say they come from; together with their id it is theirs alone.
+        source: String,
+        /// Who is sending.
+        auth: Option<Credential>,
+        /// Each delivery is signed with every one, by the rules of Standard Webhooks; may be empty.
+        secrets: Vec<WebhookSecret>,
+    },
+    /// The batch door of Segment, or of whoever speaks its protocol.
+    Segment {
+        /// Where.
+        url: http::Uri,
+        /// Whether it may be on this machine or in a private network.
+        allow_private: bool,
+        /// The source's write key.
+        write_key: Credential,
+    },
+    /// An incoming webhook of Slack.
+    Slack {
+        /// Where, which is the secret, too.
+        url: SecretUrl,
+        /// Whether it may be on this machine or in a private network.
+        allow_private: bool,
+    },
     /// A file with one JSON object per line.
     Ndjson {
         /// A file name without directories; the file is in the data directory.
@@ -54,100 +82,38 @@ pub enum SinkKind {
     },
 }
 
-/// A key that deliveries are signed with. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct WebhookSecret {
-    // Invariant: 24 to 64 bytes.
-    key: Vec<u8>,
+/// How a CloudEvent becomes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloudEventsMode {
+    /// The event is the body.
+    Structured,
+    /// The attributes are headers, the data is the body.
+    Binary,
+    /// The body is a list of events.
+    Batch,
 }
 
-impl WebhookSecret {
-    /// The secret of a `whsec_…` text. The error never repeats the text.
-    pub fn parse(text: &str) -> Result<WebhookSecret, String> {
-        let (min, max) = (SECRET_BYTES.start(), SECRET_BYTES.end());
-        let Some(encoded) = text.strip_prefix("whsec_") else {
-            return Err(format!(
-                "a secret is `whsec_` and {min} to {max} bytes in base64 (make one with `echo \
-                 whsec_$(openssl rand -base64 32)`), or `${{NAME}}` of an environment variable that \
-                 holds it"
-            ));
-        };
-        let key = base64::engine::general_purpose::STANDARD
-            .decode(encoded)
-            .map_err(|_| "what follows `whsec_` in the secret is not base64".to_owned())?;
-        if !SECRET_BYTES.contains(&key.len()) {
-            let bytes = key.len();
-            return Err(format!("the secret has {bytes} bytes, it must have {min} to {max}"));
-        }
-        Ok(WebhookSecret { key })
-    }
+/// Where Segment takes batches.
+const SEGMENT_URL: &str = "https://api.segment.io/v1/batch";
 
-    /// The bytes to sign with.
-    pub fn key(&self) -> &[u8] {
-        &self.key
-    }
-}
+/// Longest source of a CloudEvent.
+const SOURCE_BYTES_MAX: usize = 256;
 
-impl fmt::Debug for WebhookSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WebhookSecret(…)")
-    }
-}
-
-/// Where secrets come from, when they are not in the catalog itself.
-pub trait Secrets {
-    /// The value of an environment variable.
-    fn env(&self, name: &str) -> Result<String, String>;
-
-    /// The text of a file; a relative path is relative to the catalog.
-    fn file(&self, path: &Path) -> Result<String, String>;
-}
-
-/// The environment of this process and the files next to the catalog.
-#[derive(Debug, Clone)]
-pub struct RealSecrets {
-    /// The directory of the catalog.
-    pub base: PathBuf,
-}
-
-impl Secrets for RealSecrets {
-    fn env(&self, name: &str) -> Result<String, String> {
-        std::env::var(name).map_err(|error| match error {
-            std::env::VarError::NotPresent => {
-                format!("the environment variable `{name}` is not set")
-            }
-            std::env::VarError::NotUnicode(_) => {
-                format!("the environment variable `{name}` is not UTF-8")
-            }
-        })
-    }
-
-    fn file(&self, path: &Path) -> Result<String, String> {
-        let path = self.base.join(path);
-        std::fs::read_to_string(&path)
-            .map_err(|error| format!("the secret file {} cannot be read: {error}", path.display()))
-    }
-}
-
-/// For checks where secrets are not at hand, as in CI: every reference stands for a good one.
-#[derive(Debug, Clone, Copy)]
-pub struct NoSecrets;
-
-/// A secret of 24 zero bytes.
-const STAND_IN: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-
-impl Secrets for NoSecrets {
-    fn env(&self, _: &str) -> Result<String, String> {
-        Ok(STAND_IN.to_owned())
-    }
-
-    fn file(&self, _: &Path) -> Result<String, String> {
-        Ok(STAND_IN.to_owned())
-    }
+/// What reading a sink needs to know besides its own lines.
+struct Around<'a> {
+    secrets: &'a dyn Secrets,
+    known: Known<'a>,
+    /// Files of the sinks before it.
+    files: BTreeSet<PathBuf>,
 }
 
 /// Reads the list under `sinks`.
-pub(super) fn read(reader: &Reader, entry: Entry<'_>, secrets: &dyn Secrets) -> Vec<SinkSpec> {
+pub(super) fn read(
+    reader: &Reader,
+    entry: Entry<'_>,
+    secrets: &dyn Secrets,
+    known: Known<'_>,
+) -> Vec<SinkSpec> {
     let Some(items) = reader.list(entry, "a list of sinks") else { return vec![] };
     if items.len() > SINKS_MAX {
         let count = items.len();
@@ -157,7 +123,7 @@ pub(super) fn read(reader: &Reader, entry: Entry<'_>, secrets: &dyn Secrets) -> 
         ));
     }
     let mut names = BTreeSet::new();
-    let mut files = BTreeSet::new();
+    let mut around = Around { secrets, known, files: BTreeSet::new() };
     let mut sinks = Vec::new();
     for item in items {
         let Some(mut fields) = reader.fields(item, "a mapping with `sink` and `kind`") else {
@@ -170,12 +136,12 @@ pub(super) fn read(reader: &Reader, entry: Entry<'_>, secrets: &dyn Secrets) -> 
         {
             reader.note_at(entry, format!("sink `{text}` is defined twice"));
         }
-        let sink = read_sink(reader, &mut fields, item, secrets, &mut files);
+        let sink = read_sink(reader, &mut fields, item, &mut around);
         fields.end();
-        if let Some((kind, signals)) = sink
+        if let Some((kind, filter)) = sink
             && let Some(sink) = name.and_then(|entry| entry.scalar())
         {
-            sinks.push(SinkSpec { sink: sink.to_owned(), signals, kind });
+            sinks.push(SinkSpec { sink: sink.to_owned(), filter, kind });
         }
     }
     sinks
@@ -196,175 +162,147 @@ fn sink_name<'n>(reader: &Reader, entry: Entry<'n>) -> Option<&'n str> {
     Some(text)
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum KindWord {
     StandardWebhook,
+    CloudEvents,
+    Segment,
+    Slack,
     Ndjson,
 }
+
+impl KindWord {
+    const ALL: [(&'static str, KindWord); 5] = [
+        ("standard_webhook", KindWord::StandardWebhook),
+        ("cloudevents", KindWord::CloudEvents),
+        ("segment", KindWord::Segment),
+        ("slack", KindWord::Slack),
+        ("ndjson", KindWord::Ndjson),
+    ];
+
+    fn word(self) -> &'static str {
+        KindWord::ALL.iter().find(|(_, kind)| *kind == self).expect("all are there").0
+    }
+}
+
+/// The keys that only some kinds have, and which.
+const KEYS: [(&str, &[KindWord]); 10] = {
+    use KindWord::{CloudEvents, Ndjson, Segment, Slack, StandardWebhook};
+    const SENT: &[KindWord] = &[StandardWebhook, CloudEvents, Segment, Slack];
+    const SIGNED: &[KindWord] = &[StandardWebhook, CloudEvents];
+    [
+        ("url", SENT),
+        ("allow_private", SENT),
+        ("secret", SIGNED),
+        ("secrets", SIGNED),
+        ("secret_file", SIGNED),
+        ("mode", &[CloudEvents]),
+        ("source", &[CloudEvents]),
+        ("auth", &[CloudEvents]),
+        ("write_key", &[Segment]),
+        ("path", &[Ndjson]),
+    ]
+};
 
 fn read_sink<'n>(
     reader: &Reader,
     fields: &mut Fields<'_, 'n>,
     item: Entry<'n>,
-    secrets: &dyn Secrets,
-    files: &mut BTreeSet<PathBuf>,
-) -> Option<(SinkKind, Vec<SignalName>)> {
-    let words = [("standard_webhook", KindWord::StandardWebhook), ("ndjson", KindWord::Ndjson)];
-    let kind = fields.required("kind").and_then(|entry| reader.word(entry, &words));
-    let signals = fields
-        .optional("signals")
-        .map_or_else(|| Some(SignalName::ALL.to_vec()), |entry| read_signals(reader, entry));
-    let webhook_keys = ["url", "secret", "secrets", "secret_file", "allow_private"];
-    let kind = match kind {
-        Some(KindWord::StandardWebhook) => {
-            fields.misplaced("path", "`path` belongs to a sink of kind `ndjson`");
-            let allow_private = fields.optional("allow_private");
-            let allow_private = allow_private.map_or(Some(false), |entry| reader.switch(entry));
-            let url = fields.required("url").and_then(|entry| {
-                let url = read_url(reader, entry)?;
-                // What a name leads to is looked at when a delivery connects.
-                if allow_private == Some(false) && is_private(url.host().unwrap_or_default()) {
-                    reader.note_at(entry, PRIVATE_URL);
-                }
-                Some(url)
-            });
-            let secrets = read_secrets(reader, fields, item, secrets);
-            let (url, secrets, allow_private) = (url?, secrets?, allow_private?);
-            Some(SinkKind::StandardWebhook { url, secrets, allow_private })
-        }
-        Some(KindWord::Ndjson) => {
-            for key in webhook_keys {
-                fields.misplaced(
-                    key,
-                    &format!("`{key}` belongs to a sink of kind `standard_webhook`"),
-                );
-            }
-            let file = fields.required("path").and_then(|entry| read_path(reader, entry, files));
-            Some(SinkKind::Ndjson { file: file? })
-        }
-        None => {
+    around: &mut Around<'_>,
+) -> Option<(SinkKind, Filter)> {
+    let kind = fields.required("kind").and_then(|entry| reader.word(entry, &KindWord::ALL));
+    let filter = filter::read(reader, fields, around.known);
+    for (key, kinds) in KEYS {
+        match kind {
+            Some(kind) if kinds.contains(&kind) => {}
+            Some(_) => fields.misplaced(key, &belongs(key, kinds)),
             // Whatever it is, its keys are no mistakes.
-            fields.optional("path");
-            for key in webhook_keys {
-                fields.optional(key);
-            }
-            None
+            None => drop(fields.optional(key)),
+        }
+    }
+    let kind = match kind? {
+        KindWord::StandardWebhook => {
+            let url = fields.required("url");
+            let address = address::read(reader, url, fields);
+            let secrets = secrets::read(reader, fields, item, around.secrets, true);
+            let ((url, allow_private), secrets) = (address?, secrets?);
+            SinkKind::StandardWebhook { url, secrets, allow_private }
+        }
+        KindWord::CloudEvents => read_cloudevents(reader, fields, item, around.secrets)?,
+        KindWord::Segment => {
+            let address = match fields.optional("url") {
+                None => {
+                    let is_private = address::allow_private(reader, fields);
+                    is_private.map(|allowed| (http::Uri::from_static(SEGMENT_URL), allowed))
+                }
+                url => address::read(reader, url, fields),
+            };
+            let write_key = fields.required("write_key");
+            let write_key = write_key.and_then(|e| secrets::text(reader, e, around.secrets));
+            let write_key = write_key.map(|key| Credential::basic(&key, ""));
+            let ((url, allow_private), write_key) = (address?, write_key?);
+            SinkKind::Segment { url, allow_private, write_key }
+        }
+        KindWord::Slack => {
+            let url = fields.required("url");
+            let (url, allow_private) = address::read_secret(reader, url, fields, around.secrets)?;
+            SinkKind::Slack { url, allow_private }
+        }
+        KindWord::Ndjson => {
+            let path = fields.required("path");
+            let file = path.and_then(|entry| read_path(reader, entry, &mut around.files));
+            SinkKind::Ndjson { file: file? }
         }
     };
-    Some((kind?, signals?))
+    Some((kind, filter?))
 }
 
-fn read_signals(reader: &Reader, entry: Entry<'_>) -> Option<Vec<SignalName>> {
-    let words = SignalName::ALL.map(|name| (name.as_str(), name));
-    let before = reader.count();
-    let items = reader.list(entry, "a list of signals")?;
-    let mut signals: Vec<SignalName> = items.filter_map(|item| reader.word(item, &words)).collect();
-    if signals.is_empty() && reader.count() == before {
-        reader.note_at(entry, "a sink without signals gets nothing: leave `signals` out for all");
-        return None;
-    }
-    signals.sort_unstable();
-    signals.dedup();
-    Some(signals)
-}
-
-fn read_url(reader: &Reader, entry: Entry<'_>) -> Option<http::Uri> {
-    let text = reader.text(entry)?;
-    let refuse = |why: &str| {
-        reader.note_at(entry, why);
-        None
-    };
-    if text.len() > URL_BYTES_MAX {
-        return refuse(&format!("the address is longer than {URL_BYTES_MAX} bytes"));
-    }
-    if text.contains('#') {
-        return refuse("the address has a fragment (`#…`), which is never sent");
-    }
-    if !text.starts_with("https://") && !text.starts_with("http://") {
-        return refuse("an address begins with https:// or http://");
-    }
-    let url: http::Uri = match text.parse() {
-        Ok(url) => url,
-        Err(error) => return refuse(&format!("this is no address: {error}")),
-    };
-    match url.authority() {
-        Some(authority) if authority.as_str().contains('@') => {
-            refuse("user and password do not belong into the address: deliveries are signed")
-        }
-        Some(authority) if !authority.host().is_empty() => Some(url),
-        _ => refuse("the address has no host"),
-    }
-}
-
-const PRIVATE_URL: &str = "the address is on this machine or in a private network; if that is \
-                           meant, add `allow_private: on`";
-
-/// Whether a host is private without asking a name service.
-fn is_private(host: &str) -> bool {
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let name = host.trim_end_matches('.').to_ascii_lowercase();
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || host.parse().is_ok_and(|address| !crate::sinks::is_public(address))
-}
-
-fn read_secrets(
+fn read_cloudevents(
     reader: &Reader,
     fields: &mut Fields<'_, '_>,
     item: Entry<'_>,
     secrets: &dyn Secrets,
-) -> Option<Vec<WebhookSecret>> {
-    let one = fields.optional("secret");
-    let many = fields.optional("secrets");
-    let file = fields.optional("secret_file");
-    let given = [one, many, file].into_iter().flatten().count();
-    if given != 1 {
-        let how =
-            if given == 0 { "no secret to sign with" } else { "more than one way to a secret" };
-        reader.note(Problem::at(
-            item.place(),
-            format!("{how}: give one of `secret`, `secrets` and `secret_file`"),
-        ));
-        return None;
-    }
-    if let Some(entry) = one {
-        return Some(vec![read_secret(reader, entry, secrets)?]);
-    }
-    if let Some(entry) = file {
-        let Some(path) = entry.scalar() else {
-            reader.note_at(entry, "`secret_file` must be the path of a file");
-            return None;
-        };
-        let text = secrets.file(Path::new(path));
-        let secret = text.and_then(|text| WebhookSecret::parse(text.trim()));
-        return secret.map_err(|problem| reader.note_at(entry, problem)).ok().map(|s| vec![s]);
-    }
-    let entry = many?;
-    let items = reader.list(entry, "a list of secrets")?;
-    if !(1..=SECRETS_MAX).contains(&items.len()) {
-        let count = items.len();
-        reader.note_at(entry, format!("{count} secrets, it must be 1 to {SECRETS_MAX}"));
-        return None;
-    }
-    let read: Vec<_> = items.map(|item| read_secret(reader, item, secrets)).collect();
-    read.into_iter().collect()
+) -> Option<SinkKind> {
+    let url = fields.required("url");
+    let address = address::read(reader, url, fields);
+    let modes = [
+        ("structured", CloudEventsMode::Structured),
+        ("binary", CloudEventsMode::Binary),
+        ("batch", CloudEventsMode::Batch),
+    ];
+    let mode = fields.optional("mode");
+    let mode = mode.map_or(Some(modes[0].1), |entry| reader.word(entry, &modes));
+    let source = fields.required("source").and_then(|entry| read_source(reader, entry));
+    let auth = fields.optional("auth").map(|entry| auth::read(reader, entry, secrets));
+    let auth = auth.map_or(Some(None), |auth| auth.map(Some));
+    let secrets = secrets::read(reader, fields, item, secrets, false);
+    let ((url, allow_private), mode) = (address?, mode?);
+    let (source, auth, secrets) = (source?, auth?, secrets?);
+    Some(SinkKind::CloudEvents { url, allow_private, mode, source, auth, secrets })
 }
 
-/// Messages never repeat what was written: it may be a secret.
-fn read_secret(reader: &Reader, entry: Entry<'_>, secrets: &dyn Secrets) -> Option<WebhookSecret> {
-    let Some(text) = entry.scalar() else {
-        reader.note_at(entry, format!("`{}` must be a text", entry.name));
+/// A reference to a resource, roughly: what would break a header or a comparison is refused.
+fn read_source(reader: &Reader, entry: Entry<'_>) -> Option<String> {
+    let text = reader.text(entry)?;
+    let is_plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^');
+    if text.is_empty() || text.len() > SOURCE_BYTES_MAX || !text.bytes().all(is_plain) {
+        reader.note_at(
+            entry,
+            "`source` must be an address of this sidecar, as `//headroom/eu-1` or \
+             `https://example.com/headroom`, and every sidecar needs its own",
+        );
         return None;
+    }
+    Some(text)
+}
+
+fn belongs(key: &str, kinds: &[KindWord]) -> String {
+    let words: Vec<String> = kinds.iter().map(|kind| format!("`{}`", kind.word())).collect();
+    let words = match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => words.concat(),
     };
-    let variable = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-    let secret = match variable {
-        Some(name) => secrets.env(name).and_then(|text| {
-            let secret = WebhookSecret::parse(text.trim());
-            secret.map_err(|problem| format!("in the environment variable `{name}`: {problem}"))
-        }),
-        None => WebhookSecret::parse(text),
-    };
-    secret.map_err(|problem| reader.note_at(entry, problem)).ok()
+    format!("`{key}` belongs to a sink of kind {words}")
 }
 
 /// Only a file name, so that no sink writes into the journal or outside of the data directory.
@@ -384,140 +322,4 @@ fn read_path(reader: &Reader, entry: Entry<'_>, files: &mut BTreeSet<PathBuf>) -
         reader.note_at(entry, format!("another sink writes to `{text}` already"));
     }
     Some(PathBuf::from(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::catalog;
-
-    struct Fake;
-
-    impl Secrets for Fake {
-        fn env(&self, name: &str) -> Result<String, String> {
-            match name {
-                "GOOD" => Ok(format!("whsec_{}\n", "QUJD".repeat(8))),
-                "BAD" => Ok("hunter2".into()),
-                _ => Err(format!("the environment variable `{name}` is not set")),
-            }
-        }
-
-        fn file(&self, path: &Path) -> Result<String, String> {
-            match path.to_str() {
-                Some("good.txt") => Ok(format!("whsec_{}\n", "QUJD".repeat(8))),
-                _ => Err("no such file".into()),
-            }
-        }
-    }
-
-    fn read(sinks: &str) -> Result<Vec<SinkSpec>, String> {
-        let text = format!(
-            "features: {{f: {{name: F, kind: switch}}}}\nplans: {{p: {{name: P, entitlements: {{f: \
-             on}}}}}}\nsinks:\n{sinks}"
-        );
-        match catalog::parse("c", text.as_bytes(), &Fake) {
-            Ok(parsed) => Ok(parsed.sinks),
-            Err(problems) => Err(problems.to_string()),
-        }
-    }
-
-    #[track_caller]
-    fn check(sink: &str, expected: &str) {
-        let report = read(&format!("  - {{sink: s, {sink}}}\n")).unwrap_err();
-        assert!(report.contains(expected), "{report}");
-        assert!(!report.contains("hunter2"), "{report}");
-    }
-
-    #[test]
-    fn good_sinks_are_read() {
-        let sinks = read(
-            "
-  - {sink: a, kind: standard_webhook, url: 'https://x.test/hook?a=1', secret: '${GOOD}'}
-  - {sink: b, kind: standard_webhook, url: 'http://[::1]:80/', secret_file: good.txt, allow_private: on}
-  - sink: c
-    kind: standard_webhook
-    url: https://x.test
-    secrets: ['${GOOD}', whsec_QUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJD]
-  - {sink: d, kind: ndjson, path: signals.ndjson, signals: [usage_ceiling, usage_ceiling]}
-",
-        )
-        .unwrap();
-        let good = WebhookSecret { key: b"ABC".repeat(8) };
-        let secrets = |sink: &SinkSpec| match &sink.kind {
-            SinkKind::StandardWebhook { secrets, .. } => secrets.clone(),
-            SinkKind::Ndjson { .. } => vec![],
-        };
-        assert_eq!(secrets(&sinks[0]), std::slice::from_ref(&good));
-        assert_eq!(secrets(&sinks[1]), std::slice::from_ref(&good));
-        assert_eq!(secrets(&sinks[2]), [good.clone(), good.clone()]);
-        assert_eq!(sinks[0].signals, SignalName::ALL);
-        assert_eq!(sinks[3].signals, [SignalName::UsageCeiling]);
-        assert_eq!(sinks[3].kind, SinkKind::Ndjson { file: "signals.ndjson".into() });
-        assert_eq!(format!("{good:?}"), "WebhookSecret(…)");
-    }
-
-    #[test]
-    fn secrets_are_checked_and_never_shown() {
-        let hook = "kind: standard_webhook, url: 'https://x.test'";
-        check(hook, "no secret to sign with");
-        check(&format!("{hook}, secret: hunter2"), "a secret is `whsec_` and 24 to 64 bytes");
-        check(&format!("{hook}, secret: whsec_hunter2"), "is not base64");
-        check(&format!("{hook}, secret: whsec_QUJD"), "the secret has 3 bytes");
-        check(&format!("{hook}, secret: '${{NOPE}}'"), "variable `NOPE` is not set");
-        check(&format!("{hook}, secret: '${{BAD}}'"), "in the environment variable `BAD`");
-        check(&format!("{hook}, secret: [hunter2]"), "`secret` must be a text");
-        check(&format!("{hook}, secret_file: none.txt"), "no such file");
-        check(&format!("{hook}, secrets: []"), "0 secrets, it must be 1 to 4");
-        check(&format!("{hook}, secret: a, secret_file: b"), "more than one way to a secret");
-    }
-
-    #[test]
-    fn a_private_address_must_be_meant() {
-        let hook = |url: &str, more: &str| {
-            format!("kind: standard_webhook, secret: '${{GOOD}}', url: '{url}'{more}")
-        };
-        let private = [
-            "http://127.0.0.1:80/",
-            "http://localhost/",
-            "https://LOCALHOST.:1/",
-            "http://[::1]/",
-            "http://a.localhost",
-            "https://10.1.2.3/hook",
-            "http://169.254.169.254/latest",
-        ];
-        for url in private {
-            check(&hook(url, ""), "add `allow_private: on`");
-            check(&hook(url, ", allow_private: off"), "add `allow_private: on`");
-            read(&format!("  - {{sink: s, {}}}\n", hook(url, ", allow_private: on"))).unwrap();
-        }
-        for url in ["https://x.test/", "https://1.1.1.1/", "http://[2606:4700::1111]/"] {
-            read(&format!("  - {{sink: s, {}}}\n", hook(url, ""))).unwrap();
-        }
-        check(&hook("https://x.test", ", allow_private: yes"), "must be `on` or `off`");
-        check("kind: ndjson, path: a.ndjson, allow_private: on", "`allow_private` belongs to");
-    }
-
-    #[test]
-    fn addresses_paths_and_filters_are_checked() {
-        let hook = |url: &str| format!("kind: standard_webhook, secret: '${{GOOD}}', url: '{url}'");
-        check(&hook("ftp://x.test"), "begins with https://");
-        check(&hook("x.test/hook"), "begins with https://");
-        check(&hook("https://me:hunter@x.test"), "deliveries are signed");
-        check(&hook("https://x.test/#a"), "fragment");
-        check(&hook("https://x test"), "this is no address");
-        for path in ["../a.ndjson", "/tmp/a.ndjson", "a/b.ndjson", "journal.bin", ".ndjson", ""] {
-            check(&format!("kind: ndjson, path: '{path}'"), "`path` must be a file name");
-        }
-        check("kind: ndjson, path: a.ndjson, url: x", "`url` belongs to a sink of kind");
-        check("kind: ndjson, path: a.ndjson, signals: []", "a sink without signals gets nothing");
-        check(
-            "kind: ndjson, path: a.ndjson, signals: [usage_celing]",
-            "did you mean `usage_ceiling`?",
-        );
-        check("kind: nd_json, path: a.ndjson", "did you mean `ndjson`?");
-        let twice = "  - {sink: s, kind: ndjson, path: a.ndjson}\n".repeat(2);
-        let report = read(&twice).unwrap_err();
-        assert!(report.contains("sink `s` is defined twice"), "{report}");
-        assert!(report.contains("another sink writes to `a.ndjson` already"), "{report}");
-    }
 }

@@ -205,7 +205,7 @@ mod tests {
         let parsed = catalog::parse("demo", text.as_bytes(), &NoSecrets).unwrap();
         let webhooks = parsed.sinks.iter().filter(|sink| match &sink.kind {
             SinkKind::StandardWebhook { url: to, .. } => *to == url,
-            SinkKind::Ndjson { .. } => false,
+            _ => false,
         });
         assert_eq!(webhooks.count(), 1);
         let file = SinkKind::Ndjson { file: SIGNALS_FILE.into() };

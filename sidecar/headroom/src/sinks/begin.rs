@@ -8,15 +8,20 @@ use headroom_engine::ports::{ArchiveError, Seq, Table};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::cloudevents::CloudEvents;
+use super::courier::{Form, HttpCourier};
 use super::cursor::{self, Cursor};
 use super::dead::Kept;
+use super::delivery::Delivery;
 use super::feed::{self, Feed};
 use super::http::HttpTransport;
 use super::ids::Starts;
 use super::limits::{CATCH_UP_POLL, READ_RETRY};
 use super::ndjson::Ndjson;
 use super::outbox::Wiring;
+use super::segment::Segment;
 use super::signature::Signer;
+use super::slack::Slack;
 use super::status::Board;
 use super::webhook::Webhook;
 use crate::config::sinks::{SinkKind, SinkSpec};
@@ -97,13 +102,26 @@ impl Beginning {
         let _watch = Watch(Arc::clone(&self.board));
         let (kind, data_dir) = (self.spec.kind.clone(), self.wiring.data_dir.clone());
         let Some(task) = self.begin().await else { return };
-        match kind {
-            SinkKind::StandardWebhook { url, secrets, allow_private } => {
-                let signer = Signer::new(secrets.iter().map(|secret| secret.key()));
-                Webhook::new(task, HttpTransport::new(url, allow_private), signer).run().await
+        let (form, url, allow_private): (Box<dyn Form>, _, _) = match kind {
+            SinkKind::Ndjson { file } => {
+                return Ndjson::new(task, data_dir.join(file)).run().await;
             }
-            SinkKind::Ndjson { file } => Ndjson::new(task, data_dir.join(file)).run().await,
-        }
+            SinkKind::StandardWebhook { url, secrets, allow_private } => {
+                (Box::new(Webhook::new(url.clone(), Signer::new(&secrets))), url, allow_private)
+            }
+            SinkKind::CloudEvents { url, allow_private, mode, source, auth, secrets } => {
+                let (signer, to) = (Signer::new(&secrets), url.clone());
+                (Box::new(CloudEvents { url, mode, source, auth, signer }), to, allow_private)
+            }
+            SinkKind::Segment { url, allow_private, write_key } => {
+                (Box::new(Segment { url: url.clone(), write_key }), url, allow_private)
+            }
+            SinkKind::Slack { url, allow_private } => {
+                (Box::new(Slack { url: url.clone() }), url.0, allow_private)
+            }
+        };
+        let transport = HttpTransport::new(&url, allow_private);
+        Delivery::new(task, HttpCourier { transport, form }).run().await
     }
 
     /// Finds out where to begin. `None`: it was told to stop before.
@@ -112,7 +130,7 @@ impl Beginning {
         self.board.open_desk(kept, starts.clone());
         self.board.began(noted, self.rows_upto(noted).await);
         let Beginning { wiring, spec, board, reins, .. } = self;
-        let feed = Feed::new(wiring.archive, Arc::clone(&board), spec.signals, noted);
+        let feed = Feed::new(&wiring, Arc::clone(&board), spec.filter, noted);
         let cursor = Cursor::new(Arc::clone(&wiring.engine), spec.sink.as_str().into(), noted);
         let (engine, test_clock) = (wiring.engine, wiring.test_clock);
         Some(Task { engine, test_clock, board, reins, feed, cursor, starts })

@@ -1,15 +1,19 @@
 //! Reading signals out of the projection, page by page, each once per run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headroom_core::signal::{Signal, SignalName};
+use headroom_core::signal::Signal;
 use headroom_engine::digest::{self, SignalId};
+use headroom_engine::engine::Engine;
 use headroom_engine::ports::{Archive, ArchiveError, Row, Table};
 use tokio::time::Instant;
 
 use super::dead::Why;
 use super::limits::{PAGE_ROWS, READ_RETRY};
+use super::outbox::Wiring;
 use super::status::Board;
+use crate::config::sinks::Filter;
 
 /// Greater than the key of every signal.
 const LAST_KEY: [u8; 11] = [u8::MAX; 11];
@@ -37,8 +41,9 @@ pub(super) enum Fed {
 /// The rows after a sink's cursor.
 pub(super) struct Feed {
     archive: Arc<dyn Archive>,
+    engine: Arc<Engine>,
     board: Arc<Board>,
-    signals: Vec<SignalName>,
+    filter: Filter,
     read_to: SignalId,
     /// Whether there may be rows that were not read.
     unread: bool,
@@ -46,14 +51,15 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Rows after `read_to`, of these signals.
+    /// Rows after `read_to` that pass the filter.
     pub(super) fn new(
-        archive: Arc<dyn Archive>,
+        wiring: &Wiring,
         board: Arc<Board>,
-        signals: Vec<SignalName>,
+        filter: Filter,
         read_to: SignalId,
     ) -> Feed {
-        Feed { archive, board, signals, read_to, unread: true, retry_at: None }
+        let (archive, engine) = (Arc::clone(&wiring.archive), Arc::clone(&wiring.engine));
+        Feed { archive, engine, board, filter, read_to, unread: true, retry_at: None }
     }
 
     /// The last row that was read, or where reading begins.
@@ -129,7 +135,7 @@ impl Feed {
         };
         self.read_to = id;
         Some(match digest::signal_row(value) {
-            Ok((serial, signal)) if self.signals.contains(&signal.name) => {
+            Ok((serial, signal)) if wants(&self.filter, &self.engine, serial, &signal) => {
                 Fed::Wanted(Item { id, serial, signal })
             }
             Ok(_) => Fed::Unwanted(id),
@@ -141,6 +147,27 @@ impl Feed {
             }
         })
     }
+}
+
+/// Whether a sink wants a signal. The plan is the one that was in force when it was raised, as far as
+/// the account's present profile tells.
+fn wants(filter: &Filter, engine: &Engine, serial: u32, signal: &Signal) -> bool {
+    if !filter.signals.contains(&signal.name) || !filter.states.contains(&signal.state) {
+        return false;
+    }
+    let (features, plans) = (&filter.features, &filter.plans);
+    if features.is_none() && plans.is_none() {
+        return true;
+    }
+    let catalog = engine.catalog();
+    let has_feature = |wanted: &BTreeSet<String>| wanted.contains(catalog.text(signal.feature));
+    let has_plan = |wanted: &BTreeSet<String>| {
+        let profile = engine.account_id(serial).and_then(|account| engine.profile(&account));
+        profile.is_some_and(|profile| {
+            wanted.contains(catalog.plan_name(profile.plan_at(signal.at).0).0)
+        })
+    };
+    features.as_ref().is_none_or(has_feature) && plans.as_ref().is_none_or(has_plan)
 }
 
 /// The account's number and the signal of an id. `None`: there is none, or it cannot be read.

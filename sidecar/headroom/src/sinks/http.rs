@@ -1,13 +1,12 @@
-//! HTTP: one signed message to one address. Redirects are not followed: the address is the
-//! operator's choice, and a signed message is for no one else. Private addresses are connected to
-//! only if the sink says so.
+//! HTTP: requests to one host. Redirects are not followed: the address is the operator's choice, and
+//! what is sent there is for no one else. Private addresses are connected to only if the sink says so.
 
 use std::error::Error;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{Method, Request, StatusCode, Uri};
+use http::header::{HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -22,37 +21,38 @@ use super::limits::{
 };
 use super::private::{self, Resolver};
 
-/// A message ready to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outgoing {
-    /// `webhook-id`.
-    pub(super) id: String,
-    /// `webhook-timestamp`.
-    pub(super) timestamp: i64,
-    /// `webhook-signature`.
-    pub(super) signature: String,
-    /// What was signed.
-    pub(super) body: Vec<u8>,
-}
-
 /// What an endpoint said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     /// The status.
     pub(super) status: StatusCode,
     /// How long it wants to be left alone.
     pub(super) retry_after: Option<Duration>,
+    /// As much of the body as is read; empty if nobody waits for it.
+    pub(super) body: Vec<u8>,
 }
 
-/// Sends messages. What is not an answer is a text for the operator.
+/// Sends requests. What is not an answer is a text for the operator.
 pub(super) trait Transport: Send + Sync + 'static {
-    /// Sends one message. Must be bounded in time by the caller.
-    fn post(&self, message: Outgoing) -> impl Future<Output = Result<Answer, String>> + Send;
+    /// Sends one request. Must be bounded in time by the caller.
+    fn send(
+        &self,
+        request: Request<Vec<u8>>,
+        read: Read,
+    ) -> impl Future<Output = Result<Answer, String>> + Send;
+}
+
+/// What is to be done with an answer's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// It says nothing to us; it is taken off the connection, so that that can be used again.
+    Nothing,
+    /// It decides. One that is longer than [`ANSWER_BYTES_MAX`] is no answer.
+    Body,
 }
 
 /// HTTP/1.1 with or without TLS, over kept connections.
 pub(super) struct HttpTransport {
-    url: Uri,
     /// `Err`: why there is none, which every delivery is then answered with.
     client: Result<HttpClient, String>,
 }
@@ -60,9 +60,9 @@ pub(super) struct HttpTransport {
 type HttpClient = Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>;
 
 impl HttpTransport {
-    /// A client of one address. Opens no connection yet.
-    pub(super) fn new(url: Uri, allow_private: bool) -> HttpTransport {
-        HttpTransport { client: client(&url, allow_private), url }
+    /// A client for the host of this address. Opens no connection yet.
+    pub(super) fn new(url: &Uri, allow_private: bool) -> HttpTransport {
+        HttpTransport { client: client(url, allow_private) }
     }
 }
 
@@ -107,26 +107,26 @@ fn tls(url: &Uri) -> Result<rustls::ClientConfig, String> {
 }
 
 impl Transport for HttpTransport {
-    async fn post(&self, message: Outgoing) -> Result<Answer, String> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(&self.url)
-            .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, concat!("headroom/", env!("CARGO_PKG_VERSION")))
-            .header("webhook-id", message.id)
-            .header("webhook-timestamp", message.timestamp)
-            .header("webhook-signature", message.signature)
-            .body(Full::from(message.body))
-            .map_err(|error| error.to_string())?;
+    async fn send(&self, request: Request<Vec<u8>>, read: Read) -> Result<Answer, String> {
+        let mut request = request.map(Full::from);
+        let agent = HeaderValue::from_static(concat!("headroom/", env!("CARGO_PKG_VERSION")));
+        request.headers_mut().entry(USER_AGENT).or_insert(agent);
         let client = self.client.as_ref().map_err(String::clone)?;
         let response = client.request(request).await.map_err(|error| told(&error))?;
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let answer = Answer {
-            status: response.status(),
-            retry_after: retry_after.and_then(|text| pause_of(text, SystemTime::now())),
+        let retry_after = retry_after.and_then(|text| pause_of(text, SystemTime::now()));
+        let status = response.status();
+        let body = match read {
+            Read::Nothing => {
+                finish(response.into_body()).await;
+                Vec::new()
+            }
+            Read::Body => {
+                let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+                body.map_err(|error| format!("the answer was not read: {error}"))?.to_bytes().into()
+            }
         };
-        finish(response.into_body()).await;
-        Ok(answer)
+        Ok(Answer { status, retry_after, body })
     }
 }
 

@@ -13,6 +13,26 @@ pub(super) const WINDOW_SIGNALS_MAX: usize = 8_192;
 /// Deliveries of one webhook under way at once. More wait for their turn, in the order they came.
 pub(super) const IN_FLIGHT_MAX: usize = 16;
 
+/// Signals and bytes of one request, where nothing else is said about batches. More go with the next
+/// one.
+pub(super) const BATCH_SIGNALS_MAX: usize = 100;
+/// See [`BATCH_SIGNALS_MAX`].
+pub(super) const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// The same for Segment: what its own libraries send at a time, below the 500 kB that it takes. Of the
+/// 32 kB of one event no signal has more than a sixth.
+pub(super) const SEGMENT_BATCH_SIGNALS_MAX: usize = 100;
+/// See [`SEGMENT_BATCH_SIGNALS_MAX`].
+pub(super) const SEGMENT_BATCH_BYTES_MAX: usize = 450_000;
+/// Batches under way at once.
+pub(super) const SEGMENT_IN_FLIGHT_MAX: usize = 4;
+
+/// Slack takes one message per second and channel; a bit more, as its clock is not ours.
+pub(super) const SLACK_PACE: Duration = Duration::from_millis(1_050);
+
+/// Characters of an endpoint's answer that are shown to an operator. The rest is left out.
+pub(super) const TOLD_CHARS_MAX: usize = 200;
+
 /// The longest that one delivery may take, from connecting to the end of the answer. Then it has
 /// failed.
 pub(super) const ATTEMPT_WITHIN: Duration = Duration::from_secs(15);

@@ -7,10 +7,12 @@
 //! the same id: at least once.
 //!
 //! ```text
-//! projection --wake--> outbox --+-- webhook: lanes per account, retries -- http
-//!      \                        \-- ndjson: batches, synced ------------- file
+//! projection --wake--> outbox --+-- delivery: lanes per account, retries -- courier -- http
+//!      \                        \-- ndjson: batches, synced ------------------------ file
 //!       \-- rows ------------- feed (filter) -- prefix (what is confirmed) -- cursor (journal)
 //! ```
+//!
+//! A kind of sink is only how signals become a request, and what the answer means (`courier.rs`).
 //!
 //! Operators come in through the sink's board (`status.rs`): it holds what is journaled of the sink
 //! besides its cursor, the dead letters and whether it rests, and what the task is ordered to do.
@@ -18,8 +20,11 @@
 //! Waiting here is in real time, never in the domain's: a test clock moves no retry.
 
 mod begin;
+mod cloudevents;
+mod courier;
 mod cursor;
 mod dead;
+mod delivery;
 mod feed;
 mod http;
 mod ids;
@@ -30,7 +35,9 @@ mod outbox;
 mod payload;
 mod prefix;
 mod private;
+mod segment;
 mod signature;
+mod slack;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use super::cursor::Cursor;
 use super::feed::{Fed, Feed, Item};
 use super::ids::Starts;
 use super::limits::{LINE_BYTES_MAX, PAGE_ROWS, WRITE_PAUSES};
-use super::payload;
+use super::payload::Message;
 use super::status::{Board, Waiting};
 
 /// One file at work.
@@ -166,7 +166,7 @@ impl Ndjson {
 
     fn write(&self, batch: &mut Batch, item: &Item) {
         let (engine, starts) = (&self.engine, &self.starts);
-        batch.lines.extend(payload::message(engine, self.test_clock, starts, item));
+        batch.lines.extend(Message::of(engine, self.test_clock, starts, item).json());
         batch.lines.push(b'\n');
         batch.signals += 1;
     }

@@ -7,6 +7,7 @@ mod allocations;
 mod credits;
 mod holds;
 mod input;
+mod interop;
 mod kill;
 mod late;
 mod meters;

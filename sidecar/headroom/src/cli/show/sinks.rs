@@ -4,6 +4,7 @@ use headroom_sdk::v1;
 use serde_json::{Value, json};
 
 use super::{Report, instant, json_instant, table, wire_instant};
+use crate::config::sinks::WebhookSecret;
 use crate::prompts::display_units;
 
 /// How sinks stand.
@@ -30,6 +31,17 @@ pub(in super::super) fn sinks(sinks: &[v1::Sink]) -> Report {
     }
     let all: Vec<Value> = sinks.iter().map(to_json).collect();
     Report::new(text, json!({ "sinks": all }))
+}
+
+/// A new secret, to be put where only sender and receiver read it.
+pub(in super::super) fn new_secret(secret: &WebhookSecret) -> Report {
+    let text = secret.text();
+    let mut json = json!({ "secret": text });
+    let Some(public) = secret.public_key() else {
+        return Report::new(text, json);
+    };
+    json["public_key"] = public.as_str().into();
+    Report::new(format!("{text}\npublic key, for the receiver: {public}"), json)
 }
 
 fn state(sink: &v1::Sink) -> &'static str {

@@ -30,7 +30,7 @@ fn a_golden_report_lists_every_problem_with_its_place() {
 #[test]
 fn the_examples_have_no_problem() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/example");
-    for catalog in ["catalog.yaml", "ai-product.yaml"] {
+    for catalog in ["catalog.yaml", "ai-product.yaml", "sinks.yaml"] {
         if let Err(problems) = load(&examples.join(catalog), &NoSecrets) {
             panic!("{problems}");
         }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use headroom_core::signal::SignalName;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
@@ -11,31 +10,33 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{Bench, ndjson};
-use crate::config::sinks::{SinkKind, SinkSpec, WebhookSecret};
+use crate::config::sinks::{Filter, SinkKind, SinkSpec, WebhookSecret};
 use crate::sinks::outbox::Outbox;
 
 /// Longer than any test waits unless it is broken.
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
-const SECRETS: [&str; 2] =
+pub(super) const SECRETS: [&str; 2] =
     ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_QUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJD"];
 
 /// A request as it came over the wire.
-struct Request {
-    line: String,
-    headers: http::HeaderMap,
-    body: Vec<u8>,
-    connection: usize,
+pub(super) struct Request {
+    pub(super) line: String,
+    pub(super) headers: http::HeaderMap,
+    pub(super) body: Vec<u8>,
+    pub(super) connection: usize,
 }
 
 /// An HTTP server that answers with what it is told to.
-struct Receiver {
-    url: http::Uri,
-    requests: mpsc::UnboundedReceiver<Request>,
+pub(super) struct Receiver {
+    pub(super) url: http::Uri,
+    pub(super) requests: mpsc::UnboundedReceiver<Request>,
 }
 
 impl Receiver {
-    async fn start(answer: impl Fn(usize) -> String + Send + Sync + 'static) -> Receiver {
+    pub(super) async fn start(
+        answer: impl Fn(usize) -> String + Send + Sync + 'static,
+    ) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?a=1", listener.local_addr().unwrap()).parse().unwrap();
         let (sender, requests) = mpsc::unbounded_channel();
@@ -49,16 +50,16 @@ impl Receiver {
         Receiver { url, requests }
     }
 
-    async fn next(&mut self) -> Request {
+    pub(super) async fn next(&mut self) -> Request {
         timeout(LONG, self.requests.recv()).await.unwrap().unwrap()
     }
 
     /// The sink that sends here.
-    fn spec(&self, sink: &str, secrets: &[&str]) -> SinkSpec {
+    pub(super) fn spec(&self, sink: &str, secrets: &[&str]) -> SinkSpec {
         let secrets = secrets.iter().map(|text| WebhookSecret::parse(text).unwrap()).collect();
         let url = self.url.clone();
         let kind = SinkKind::StandardWebhook { url, secrets, allow_private: true };
-        SinkSpec { sink: sink.to_owned(), signals: SignalName::ALL.to_vec(), kind }
+        SinkSpec { sink: sink.to_owned(), filter: Filter::all(), kind }
     }
 }
 
@@ -90,11 +91,11 @@ async fn serve(
     }
 }
 
-fn ok(_: usize) -> String {
+pub(super) fn ok(_: usize) -> String {
     "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK".to_owned()
 }
 
-async fn until(condition: impl Fn() -> bool) {
+pub(super) async fn until(condition: impl Fn() -> bool) {
     let reached = async {
         while !condition() {
             tokio::task::yield_now().await;
@@ -104,7 +105,7 @@ async fn until(condition: impl Fn() -> bool) {
 }
 
 /// Waits until all sinks have begun.
-async fn begun(outbox: &Outbox) {
+pub(super) async fn begun(outbox: &Outbox) {
     until(|| outbox.status().iter().all(|sink| sink.confirmed.is_some())).await;
 }
 

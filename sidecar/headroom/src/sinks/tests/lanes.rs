@@ -1,6 +1,6 @@
 //! Which signal is tried when, without sending anything.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use headroom_core::names::NameId;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::NOW;
 use crate::sinks::feed::Item;
-use crate::sinks::lanes::{Failure, Fate, Lanes};
+use crate::sinks::lanes::{Batch, Failure, Fate, Lanes, Shape};
 use crate::sinks::limits::{IN_FLIGHT_MAX, JITTER_PARTS, OUTAGE_PAUSES, RETRY_PAUSES};
 
 const OF_SIGNAL: Failure = Failure { of_endpoint: false, retry_after: None };
@@ -38,9 +38,51 @@ fn item(serial: u32, seq: u64) -> Item {
     Item { id: SignalId { seq: Seq(seq), place: 0 }, serial, signal }
 }
 
+/// Lanes of a sink that takes one signal per request, which is known by its account.
+struct Singles {
+    lanes: Lanes,
+    under_way: HashMap<u32, Batch>,
+}
+
+impl Singles {
+    fn new() -> Singles {
+        Singles { lanes: Lanes::new(Shape::singly(IN_FLIGHT_MAX)), under_way: HashMap::new() }
+    }
+
+    fn push(&mut self, item: Item) {
+        self.lanes.push(item);
+    }
+
+    fn next(&mut self, now: Instant) -> Option<Item> {
+        let batch = self.lanes.next(now, |_| true)?;
+        let [item] = &batch.items[..] else { panic!("one at a time: {batch:?}") };
+        let item = item.clone();
+        self.under_way.insert(item.serial, batch);
+        Some(item)
+    }
+
+    fn succeeded(&mut self, serial: u32) -> bool {
+        let batch = self.under_way.remove(&serial).unwrap();
+        self.lanes.succeeded(&batch)
+    }
+
+    fn failed(&mut self, now: Instant, serial: u32, failure: Failure) -> Fate {
+        let batch = self.under_way.remove(&serial).unwrap();
+        self.lanes.failed(now, &batch, failure)
+    }
+
+    fn due_at(&self) -> Option<Instant> {
+        self.lanes.due_at()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.lanes.is_busy()
+    }
+}
+
 /// One signal for each of so many accounts, numbered from 1.
-fn lanes(accounts: u32) -> Lanes {
-    let mut lanes = Lanes::new();
+fn lanes(accounts: u32) -> Singles {
+    let mut lanes = Singles::new();
     for serial in 1..=accounts {
         lanes.push(item(serial, u64::from(serial)));
     }
@@ -48,7 +90,7 @@ fn lanes(accounts: u32) -> Lanes {
 }
 
 #[track_caller]
-fn next(lanes: &mut Lanes, now: Instant) -> Option<u32> {
+fn next(lanes: &mut Singles, now: Instant) -> Option<u32> {
     lanes.next(now).map(|item| item.serial)
 }
 
@@ -61,7 +103,7 @@ fn assert_pause(now: Instant, at: Instant, pause: Duration) {
 #[test]
 fn an_account_has_one_delivery_under_way_and_the_others_do_not_wait_for_it() {
     let now = Instant::now();
-    let mut lanes = Lanes::new();
+    let mut lanes = Singles::new();
     for seq in 1..=6 {
         lanes.push(item(u32::try_from(seq % 2).unwrap(), seq));
     }
@@ -210,5 +252,120 @@ fn an_endpoint_may_ask_for_a_longer_pause_but_not_for_ever() {
         check(failure, 0, 5);
         check(failure, 90, 90);
         check(failure, u64::MAX, 24 * 3600);
+    }
+}
+
+fn batched(batch_max: usize) -> Lanes {
+    Lanes::new(Shape { batch_max, in_flight_max: 2, pace: Duration::ZERO })
+}
+
+/// The numbers of the next signals that go together.
+#[track_caller]
+fn together(lanes: &mut Lanes, now: Instant) -> (Vec<u64>, Batch) {
+    let batch = lanes.next(now, |_| true).expect("something is ready");
+    (batch.items.iter().map(|item| item.id.seq.0).collect(), batch)
+}
+
+#[test]
+fn what_waits_goes_together_and_the_order_of_an_account_is_kept() {
+    let now = Instant::now();
+    let mut lanes = batched(4);
+    for (serial, seq) in [(1, 1), (2, 2), (1, 3), (1, 4), (3, 5), (2, 6)] {
+        lanes.push(item(serial, seq));
+    }
+    let (first, one) = together(&mut lanes, now);
+    assert_eq!(first, [1, 3, 4, 2]);
+    // The rest of an account waits until what is before it has arrived.
+    let (second, other) = together(&mut lanes, now);
+    assert_eq!(second, [5]);
+    lanes.push(item(4, 7));
+    assert_eq!(lanes.next(now, |_| true), None, "two requests at most");
+    lanes.succeeded(&other);
+    lanes.succeeded(&one);
+    assert_eq!(together(&mut lanes, now).0, [7, 6]);
+}
+
+#[test]
+fn a_batch_is_no_longer_than_there_is_room_for() {
+    let now = Instant::now();
+    let mut lanes = batched(100);
+    for seq in 1..=5 {
+        lanes.push(item(u32::try_from(seq % 2).unwrap(), seq));
+    }
+    // Two have room, and a single one that has none goes alone all the same.
+    let mut room = 2;
+    let fits = |_: &Item| {
+        room -= 1;
+        room >= 0
+    };
+    let batch = lanes.next(now, fits).unwrap();
+    assert_eq!(batch.items.iter().map(|item| item.id.seq.0).collect::<Vec<_>>(), [1, 3]);
+    let batch = lanes.next(now, |_| false).unwrap();
+    assert_eq!(batch.items.iter().map(|item| item.id.seq.0).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn of_a_batch_that_is_refused_each_goes_alone_and_only_the_culprit_waits() {
+    let now = Instant::now();
+    let mut lanes = batched(100);
+    for (serial, seq) in [(1, 1), (1, 2), (1, 3), (2, 4)] {
+        lanes.push(item(serial, seq));
+    }
+    let (all, batch) = together(&mut lanes, now);
+    assert_eq!(all, [1, 2, 3, 4]);
+    assert_eq!(lanes.failed(now, &batch, OF_SIGNAL), Fate::OneByOne);
+    let (first, one) = together(&mut lanes, now);
+    let (fourth, four) = together(&mut lanes, now);
+    assert_eq!((first, fourth), (vec![1], vec![4]));
+    lanes.succeeded(&one);
+    lanes.succeeded(&four);
+    let (second, two) = together(&mut lanes, now);
+    assert_eq!(second, [2]);
+    let Fate::Retry(at) = lanes.failed(now, &two, OF_SIGNAL) else { panic!("it is the culprit") };
+    assert_pause(now, at, RETRY_PAUSES[0]);
+    // Others are not held up by it, and go together again.
+    lanes.push(item(2, 5));
+    lanes.push(item(2, 6));
+    assert_eq!(together(&mut lanes, now).0, [5, 6]);
+    let (second, two) = together(&mut lanes, at);
+    assert_eq!(second, [2]);
+    lanes.succeeded(&two);
+    assert_eq!(together(&mut lanes, at).0, [3]);
+}
+
+#[test]
+fn an_outage_is_seen_by_one_batch_and_probed_by_one_signal() {
+    let now = Instant::now();
+    let mut lanes = batched(100);
+    for serial in 1..=5 {
+        lanes.push(item(serial, u64::from(serial)));
+    }
+    let (_, batch) = together(&mut lanes, now);
+    let Fate::Outage(at) = lanes.failed(now, &batch, OF_ENDPOINT) else { panic!("an outage") };
+    assert_pause(now, at, OUTAGE_PAUSES[0]);
+    assert_eq!(lanes.due_at(), Some(at));
+    assert_eq!(lanes.next(at - Duration::from_millis(1), |_| true), None);
+    let (probe, batch) = together(&mut lanes, at);
+    assert_eq!(probe.len(), 1);
+    assert!(lanes.succeeded(&batch));
+}
+
+#[test]
+fn a_pace_is_kept_whatever_becomes_of_the_requests() {
+    let mut now = Instant::now();
+    let pace = Duration::from_secs(1);
+    let mut lanes = Lanes::new(Shape { batch_max: 1, in_flight_max: 1, pace });
+    for serial in 1..=4 {
+        lanes.push(item(serial, u64::from(serial)));
+    }
+    for round in 0..3 {
+        let (_, batch) = together(&mut lanes, now);
+        match round {
+            0 => drop(lanes.succeeded(&batch)),
+            _ => assert!(matches!(lanes.failed(now, &batch, OF_SIGNAL), Fate::Retry(_))),
+        }
+        assert_eq!(lanes.next(now + pace / 2, |_| true), None);
+        assert_eq!(lanes.due_at(), Some(now + pace));
+        now += pace;
     }
 }

@@ -1,10 +1,14 @@
 //! Tests of the sinks: a real engine over a journal and a projection in memory.
 
+mod cloudevents;
+mod filter;
 mod http;
 mod lanes;
 mod ndjson;
 mod payload;
 mod repair;
+mod segment;
+mod slack;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -20,10 +24,9 @@ use headroom_core::catalog::{
     Policy,
 };
 use headroom_core::decide::FeatureOp;
-use headroom_core::signal::SignalName;
 use headroom_core::time::Millis;
 use headroom_core::window::{CalendarUnit, WindowRule};
-use headroom_engine::digest::{RecordDigest, SignalId};
+use headroom_engine::digest::{self, RecordDigest, SignalId};
 use headroom_engine::engine::{Engine, FeatureRequest, Wants};
 use headroom_engine::ports::{
     Archive, ArchiveError, Digest, ProjectionOp, Row, Seq, Store, StoreRefusal, Table,
@@ -33,9 +36,12 @@ use tokio::sync::watch;
 
 use super::begin::{Beginning, Reins, Stop};
 use super::cursor;
+use super::feed::Item;
+use super::ids::Starts;
 use super::outbox::{Positions, Wiring};
+use super::payload::Message;
 use super::status::Board;
-use crate::config::sinks::{SinkKind, SinkSpec};
+use crate::config::sinks::{Filter, SinkKind, SinkSpec};
 
 /// 3 November 2026, 09:00 UTC.
 pub(super) const NOW: Millis = Millis(1_793_696_400_000);
@@ -310,8 +316,24 @@ impl Drop for FreshDir {
     }
 }
 
+/// All signals so far, as they are told.
+pub(super) fn told(bench: &Bench) -> Vec<Message> {
+    let rows = bench.wiring.archive.range(Table::Signals, &[], &[u8::MAX; 11], 1000).unwrap();
+    let tell = |(key, value): &Row| {
+        let (serial, signal) = digest::signal_row(value).unwrap();
+        let item = Item { id: SignalId::of_row_key(key).unwrap(), serial, signal };
+        Message::of(&bench.wiring.engine, false, &Starts::default(), &item)
+    };
+    rows.iter().map(tell).collect()
+}
+
+/// A request's body as JSON.
+pub(super) fn json(body: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(body).unwrap()
+}
+
 /// A file that gets every signal.
 pub(super) fn ndjson(sink: &str) -> SinkSpec {
     let kind = SinkKind::Ndjson { file: format!("{sink}.ndjson").into() };
-    SinkSpec { sink: sink.to_owned(), signals: SignalName::ALL.to_vec(), kind }
+    SinkSpec { sink: sink.to_owned(), filter: Filter::all(), kind }
 }

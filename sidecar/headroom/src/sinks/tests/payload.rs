@@ -3,25 +3,32 @@
 use headroom_core::names::NameId;
 use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::time::{Millis, Window};
-use headroom_engine::digest::{self, SignalId};
-use headroom_engine::ports::{Seq, Table};
+use headroom_engine::digest::SignalId;
+use headroom_engine::ports::Seq;
 
-use super::{Bench, NOW};
+use super::{Bench, NOW, told};
 use crate::sinks::feed::Item;
 use crate::sinks::ids::Starts;
-use crate::sinks::payload::message;
+use crate::sinks::payload::Message;
 
 /// The messages of all signals so far.
 fn messages(bench: &Bench) -> Vec<String> {
-    let rows = bench.wiring.archive.range(Table::Signals, &[], &[u8::MAX; 11], 1000).unwrap();
-    let items = rows.iter().map(|(key, value)| {
-        let (serial, signal) = digest::signal_row(value).unwrap();
-        Item { id: SignalId::of_row_key(key).unwrap(), serial, signal }
-    });
-    let text = |item| {
-        String::from_utf8(message(&bench.wiring.engine, false, &Starts::default(), &item)).unwrap()
-    };
-    items.map(text).collect()
+    told(bench).iter().map(|message| String::from_utf8(message.json()).unwrap()).collect()
+}
+
+#[test]
+fn an_id_for_all_sidecars_is_the_same_at_every_attempt_and_never_that_of_another() {
+    let (bench, other) = (Bench::new(), Bench::new());
+    bench.write("acme", 2);
+    other.write("acme2", 1);
+    let ids = |bench: &Bench| told(bench).iter().map(|m| m.unique_id()).collect::<Vec<_>>();
+    assert_eq!(ids(&bench), ids(&bench));
+    // Both are the first signals of their data directories.
+    assert_eq!(bench.ids()[0], other.ids()[0]);
+    assert_ne!(ids(&bench)[0], ids(&other)[0]);
+    let ids = ids(&bench);
+    assert!(ids[0].starts_with(&format!("{}_", bench.ids()[0])) && ids[0].len() < 100);
+    assert_ne!(ids[0], ids[1]);
 }
 
 #[test]
@@ -86,8 +93,8 @@ fn a_lifetime_has_no_end_and_the_largest_message_is_small() {
         at: Millis(i64::MAX),
     };
     let id = SignalId { seq: Seq(u64::MAX), place: u16::MAX };
-    let text =
-        message(&bench.wiring.engine, true, &Starts::default(), &Item { id, serial: 0, signal });
+    let item = Item { id, serial: 0, signal };
+    let text = Message::of(&bench.wiring.engine, true, &Starts::default(), &item).json();
     // Standard Webhooks asks for less than 20 kB.
     assert!(text.len() < 5_000, "{} bytes", text.len());
     let message: serde_json::Value = serde_json::from_slice(&text).unwrap();

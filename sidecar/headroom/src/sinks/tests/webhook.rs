@@ -10,9 +10,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Bench, Driver, ndjson};
-use crate::config::sinks::SinkSpec;
+use crate::config::sinks::{Filter, SinkSpec, WebhookSecret};
 use crate::sinks::begin::Stop;
-use crate::sinks::http::{Answer, Outgoing, Transport};
+use crate::sinks::courier::{Form, HttpCourier};
+use crate::sinks::delivery::Delivery;
+use crate::sinks::http::{Answer, Read, Transport};
 use crate::sinks::limits::{ATTEMPT_WITHIN, PAGE_ROWS, WINDOW_SIGNALS_MAX};
 use crate::sinks::signature::Signer;
 use crate::sinks::webhook::Webhook;
@@ -71,19 +73,20 @@ impl Fake {
 }
 
 impl Transport for Fake {
-    async fn post(&self, message: Outgoing) -> Result<Answer, String> {
-        let body: serde_json::Value = serde_json::from_slice(&message.body).unwrap();
-        assert_eq!(body["data"]["id"], *message.id);
+    async fn send(&self, request: http::Request<Vec<u8>>, _: Read) -> Result<Answer, String> {
+        let body: serde_json::Value = serde_json::from_slice(request.body()).unwrap();
+        let id = request.headers()["webhook-id"].to_str().unwrap().to_owned();
+        assert_eq!(body["data"]["id"], *id);
         let sent = Sent {
             after_s: self.started.elapsed().as_secs(),
-            id: message.id,
+            id,
             account: body["data"]["account"].as_str().unwrap().to_owned(),
         };
         let reply = (self.answering.lock().unwrap())(&sent);
         self.sent.lock().unwrap().push(sent);
         let answer = |status, retry_after| {
             let status = StatusCode::from_u16(status).unwrap();
-            Ok(Answer { status, retry_after })
+            Ok(Answer { status, retry_after, body: vec![] })
         };
         // An answer takes a moment, so that deliveries overlap.
         sleep(Duration::from_millis(5)).await;
@@ -110,7 +113,7 @@ impl Run {
     async fn start_as(bench: &Bench, fake: &Fake, spec: SinkSpec) -> Run {
         let (beginning, driver) = bench.beginning(spec);
         let task = beginning.begin().await.unwrap();
-        let webhook = Webhook::new(task, fake.clone(), Signer::new([&[7; 24][..]]));
+        let webhook = Delivery::new(task, courier(fake));
         Run { driver, task: tokio::spawn(webhook.run()) }
     }
 
@@ -129,6 +132,12 @@ impl Run {
         self.task.abort();
         self.task.await.unwrap_err();
     }
+}
+
+fn courier(fake: &Fake) -> HttpCourier<Fake> {
+    let signer = Signer::new(&[WebhookSecret::Shared(vec![7; 24])]);
+    let form: Box<dyn Form> = Box::new(Webhook::new("http://x.test/".parse().unwrap(), signer));
+    HttpCourier { transport: fake.clone(), form }
 }
 
 /// A sink that gets every signal; what kind it is does not matter here.
@@ -171,7 +180,7 @@ async fn a_new_sink_begins_where_the_journal_ended_when_it_was_put_in_place() {
     let (beginning, driver) = bench.beginning(spec());
     bench.write("a", 2);
     let task = beginning.begin().await.unwrap();
-    let webhook = Webhook::new(task, fake.clone(), Signer::new([&[7; 24][..]]));
+    let webhook = Delivery::new(task, courier(&fake));
     let run = Run { driver, task: tokio::spawn(webhook.run()) };
     soon().await;
     assert_eq!(fake.ids(), texts(&bench.ids()[3..]));
@@ -392,7 +401,10 @@ async fn an_endpoint_that_is_gone_gets_nothing_until_a_restart() {
 async fn a_sink_gets_only_its_signals_and_its_cursor_passes_the_others() {
     let bench = Bench::new();
     let fake = Fake::new(|_| OK);
-    let spec = SinkSpec { signals: vec![SignalName::FeatureLimitHit], ..spec() };
+    let spec = {
+        let filter = Filter { signals: vec![SignalName::FeatureLimitHit], ..Filter::all() };
+        SinkSpec { filter, ..spec() }
+    };
     let run = Run::start_as(&bench, &fake, spec).await;
     // Two pages of ten crossings and one refusal each, and then crossings alone.
     for account in 0..2 * PAGE_ROWS / 11 + 1 {

@@ -1,0 +1,137 @@
+//! Delivery to receivers made of other people's libraries: the official verifier of Standard Webhooks
+//! and the CNCF's own library of CloudEvents, both in Python.
+//!
+//! The test command installs them into a virtual environment and names its Python in
+//! `HEADROOM_TEST_PYTHON`. Without it these tests say that they skipped.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::ask;
+use crate::support::home::Home;
+
+const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const NEW: &str = "whsec_QUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJD";
+/// The first pair of RFC 8032, section 7.1.
+const PAIR: [&str; 2] = [
+    "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=",
+    "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+];
+
+/// The receiver; it ends with the test.
+struct Receiver {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+    port: u16,
+}
+
+impl Receiver {
+    /// `None`: there is no Python with the libraries.
+    fn start() -> Option<Receiver> {
+        let Some(python) = std::env::var_os("HEADROOM_TEST_PYTHON") else {
+            println!("skipped: HEADROOM_TEST_PYTHON is not set");
+            return None;
+        };
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/interop/receiver.py");
+        let options = json!({ "secrets": [OLD, NEW], "public": PAIR[1] }).to_string();
+        let mut child = Command::new(python)
+            .args([script, &options])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the Python of HEADROOM_TEST_PYTHON");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut port = String::new();
+        lines.read_line(&mut port).expect("the receiver says its port");
+        let port = port.trim().parse().expect("a port: are the libraries installed?");
+        Some(Receiver { child, lines, port })
+    }
+
+    /// The next request as the libraries see it.
+    fn next(&mut self) -> Value {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line");
+        serde_json::from_str(&line).expect("JSON")
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // It may have ended by itself.
+        let _ = self.child.wait();
+    }
+}
+
+fn catalog(port: u16) -> String {
+    let url = |path: &str| format!("url: http://localhost:{port}/{path}\n    allow_private: on");
+    let events = |mode: &str| {
+        let url = url(mode);
+        format!(
+            "  - sink: {mode}\n    kind: cloudevents\n    mode: {mode}\n    {url}\n    source: \
+             //headroom/test\n"
+        )
+    };
+    format!(
+        "\
+default_plan: open
+features:
+  calls: {{ name: Calls, kind: quota, limits: {{ total: {{ window: lifetime }} }} }}
+plans:
+  open:
+    name: Open
+    entitlements:
+      calls: {{ total: {{ included: 100, soft_limits: [10%, 20%, 30%], policy: block }} }}
+sinks:
+  - sink: webhook
+    kind: standard_webhook
+    {}
+    secrets: [{NEW}, {OLD}, {}]
+{}{}{}",
+        url("webhook"),
+        PAIR[0],
+        events("structured"),
+        events("binary"),
+        events("batch"),
+    )
+}
+
+#[tokio::test]
+async fn what_arrives_is_what_other_peoples_libraries_verify() {
+    let Some(mut receiver) = Receiver::start() else { return };
+    let home = Home::new(&catalog(receiver.port));
+    let sidecar = home.start();
+    // An account that must be encoded in headers.
+    let account = "acme/ü & \"co\" 100%";
+    let mut client = ask::entitlements(&home).await;
+    for key in ["1", "2", "3"] {
+        ask::consumed(&mut client, account, "calls", 10, key).await;
+    }
+    let mut by_path: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    while by_path.len() < 4 || by_path.values().any(|events| events.len() < 3) {
+        let told = receiver.next();
+        assert_eq!(told["error"], Value::Null, "{told}");
+        let events = told["events"].as_array().expect("a list").clone();
+        by_path
+            .entry(told["path"].as_str().expect("a path").to_owned())
+            .or_default()
+            .extend(events);
+    }
+    let ids = |path: &str| -> Vec<Value> {
+        by_path[path].iter().map(|event| event["id"].clone()).collect()
+    };
+    for (path, events) in &by_path {
+        assert_eq!(ids(path), ids("/webhook"), "{path}");
+        for event in events {
+            assert_eq!(event["account"], account, "{path}");
+            assert_eq!(event["type"], "headroom.signal.usage_ceiling", "{path}");
+        }
+        if path != "/webhook" {
+            assert!(events.iter().all(|event| event["source"] == "//headroom/test"), "{path}");
+            assert_eq!(events[0]["data"]["account"], account, "{path}");
+            assert_eq!(events[2]["data"]["current"]["used_units"], 30, "{path}");
+        }
+    }
+    sidecar.stop().await;
+}
