@@ -16,7 +16,7 @@ use crate::names::{NameId, Names};
 use crate::policy::LimitTerms;
 use crate::rate::Rate;
 use crate::resolve;
-use crate::signal::SignalSwitches;
+use crate::signal::{REACHED_BP, SignalSwitches};
 use crate::stock::{BilledBy, StockRule};
 use crate::versions;
 use crate::window::WindowRule;
@@ -394,6 +394,8 @@ pub struct PlanLimit {
     sort: LimitSort,
     // Invariant: the fingerprint of the fields above.
     mark: u32,
+    // Invariant: the fewest units that are past a threshold or use up what is included.
+    stirs_at: u64,
 }
 
 impl PlanLimit {
@@ -408,6 +410,7 @@ impl PlanLimit {
         soft_limits_bp.sort_unstable();
         soft_limits_bp.dedup();
         let mark = resolve::mark(included_units, policy, &soft_limits_bp);
+        let lowest_bp = soft_limits_bp.first().map_or(REACHED_BP, |bp| REACHED_BP.min(*bp));
         PlanLimit {
             limit,
             window,
@@ -417,6 +420,7 @@ impl PlanLimit {
             terms: None,
             sort: LimitSort::Units,
             mark,
+            stirs_at: stirs_at(included_units, lowest_bp),
         }
     }
 
@@ -537,6 +541,21 @@ impl PlanLimit {
         let Some(included) = self.included_units else { return false };
         used > 0 && u128::from(used) * 10_000 >= u128::from(included) * u128::from(bp)
     }
+
+    /// Whether so many units are below every threshold and within what is included: nothing is to be
+    /// said of them, whatever the policy. Most requests are of this sort, so one comparison finds it.
+    #[inline]
+    pub fn is_quiet(&self, units: u64) -> bool {
+        units < self.stirs_at
+    }
+}
+
+/// The fewest units that [`PlanLimit::is_past`] finds past a threshold. Rounded up, because it compares
+/// without rounding.
+fn stirs_at(included_units: Option<u64>, bp: u32) -> u64 {
+    let Some(included) = included_units else { return u64::MAX };
+    let units = (u128::from(included) * u128::from(bp)).div_ceil(10_000);
+    u64::try_from(units).unwrap_or(u64::MAX).max(1)
 }
 
 /// What a plan says about one feature, checked.

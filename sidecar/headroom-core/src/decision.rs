@@ -78,6 +78,15 @@ pub enum WindowPhase {
     Sliding,
 }
 
+/// Soft thresholds that so many units are past, in basis points, ascending.
+#[inline(always)]
+fn passed_bp(limit: &PlanLimit, units: u64) -> SmallVec<[u32; 4]> {
+    if limit.is_quiet(units) {
+        return SmallVec::new();
+    }
+    limit.soft_limits_bp.iter().copied().filter(|bp| limit.is_past(units, *bp)).collect()
+}
+
 /// One limit after the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitState {
@@ -107,12 +116,7 @@ impl LimitState {
             included_units: limit.included_units,
             policy: limit.policy,
             ceiling_units: room.ceiling,
-            passed_bp: limit
-                .soft_limits_bp
-                .iter()
-                .copied()
-                .filter(|bp| limit.is_past(limit.watched_units(&ledger), *bp))
-                .collect(),
+            passed_bp: passed_bp(limit, limit.watched_units(&ledger)),
             phase: WindowPhase::Open,
             beyond: policy::beyond(limit, room),
         }

@@ -215,6 +215,9 @@ pub(super) fn admission(
     units: u64,
     uses: bool,
 ) -> Verdict {
+    if limit.is_quiet(ledger.held().saturating_add(units)) {
+        return Verdict::Allowed;
+    }
     if let Some(ceiling) = room.ceiling
         && ledger.held().saturating_add(units) > ceiling
     {
@@ -505,7 +508,9 @@ pub(super) fn announce_use(
     previous_units: u64,
     effects: &mut Effects,
 ) {
-    if w.beyond.as_ref().is_some_and(|beyond| !beyond.is_told()) {
+    if w.limit.is_quiet(w.ledger.held())
+        || w.beyond.as_ref().is_some_and(|beyond| !beyond.is_told())
+    {
         return;
     }
     let change = Change { at: cx.now, previous_units, refused_units: 0 };

@@ -1,8 +1,10 @@
 //! Soft thresholds begin at the first whole unit at or past their share; grace ends at the last.
 
-use headroom_core::catalog::Policy;
+use headroom_core::catalog::{PlanLimit, Policy};
 use headroom_core::decision::{Denial, Verdict};
 use headroom_core::limits::UNITS_MAX;
+use headroom_core::names::NameId;
+use headroom_core::window::WindowRule;
 
 use crate::world::{World, daily};
 
@@ -100,4 +102,29 @@ fn overage_is_what_is_used_above_the_included_units() {
     assert_eq!((state.overage_units(), state.settled_units_remaining()), (2, Some(0)));
     assert_eq!(state.drawable_units_remaining(), None);
     assert_eq!(state.ledger.debt, 0);
+}
+
+#[test]
+fn quiet_is_what_is_within_the_limit_and_past_no_threshold() {
+    for included in (0..30).chain([1_000, 9_999, UNITS_MAX]) {
+        for soft in [&[][..], &[1], &[3_333, 8_000], &[5_000], &[9_999, 12_000]] {
+            let limit = PlanLimit::new(
+                NameId(1),
+                WindowRule::Lifetime,
+                Some(included),
+                soft.to_vec(),
+                Policy::Block,
+            );
+            let past = |units, bp| limit.is_past(units, bp);
+            for units in (0..40).chain([799, 800, 999, 1_000, 5_000, UNITS_MAX]) {
+                let stirs = units > included
+                    || past(units, 10_000)
+                    || soft.iter().any(|bp| past(units, *bp));
+                assert_eq!(limit.is_quiet(units), !stirs, "{units} of {included}, {soft:?}");
+            }
+        }
+    }
+    let unlimited =
+        PlanLimit::new(NameId(1), WindowRule::Lifetime, None, vec![8_000], Policy::Unlimited);
+    assert!(unlimited.is_quiet(UNITS_MAX));
 }
