@@ -144,6 +144,21 @@ impl EntitlementService for Service {
     async fn record(&self, _: Request<v1::RecordRequest>) -> Unary<v1::RecordResponse> {
         Err(Status::unimplemented("no load asks this"))
     }
+    async fn check_all(&self, _: Request<v1::CheckAllRequest>) -> Unary<v1::CheckAllResponse> {
+        Err(Status::unimplemented("no load asks this"))
+    }
+    async fn consume_all(
+        &self,
+        _: Request<v1::ConsumeAllRequest>,
+    ) -> Unary<v1::ConsumeAllResponse> {
+        Err(Status::unimplemented("no load asks this"))
+    }
+    async fn reserve_all(
+        &self,
+        _: Request<v1::ReserveAllRequest>,
+    ) -> Unary<v1::ReserveAllResponse> {
+        Err(Status::unimplemented("no load asks this"))
+    }
     async fn allocate(&self, _: Request<v1::AllocateRequest>) -> Unary<v1::AllocateResponse> {
         Err(Status::unimplemented("no load asks this"))
     }

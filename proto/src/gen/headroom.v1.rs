@@ -3684,6 +3684,118 @@ pub struct ReserveResponse {
     #[prost(message, optional, tag = "3")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// Item is one of several features asked for at once. Items are decided in their order, each as if those
+/// before it had been carried out: two that the same credits pay for need enough for both. A switch or a
+/// config is only looked at.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Item {
+    /// The feature's name in the catalog. Each feature is there once.
+    #[prost(string, tag = "1")]
+    pub feature: ::prost::alloc::string::String,
+    /// How many units, 1 to 2^53-1. Absent: 1, for a switch, a config and a concurrency, and in CheckAll for
+    /// every feature.
+    #[prost(int64, optional, tag = "2")]
+    pub units: ::core::option::Option<i64>,
+}
+/// CheckAllRequest asks whether several uses would be allowed together.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckAllRequest {
+    /// The account: 1 to 128 bytes, no control characters.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// 1 to 16 features.
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<Item>,
+    /// Why the check is made.
+    #[prost(enumeration = "Intent", tag = "3")]
+    pub intent: i32,
+    /// Parts of the answers that are made on request.
+    #[prost(message, optional, tag = "4")]
+    pub include: ::core::option::Option<Include>,
+    /// True for a request of the vendor's own monitors: a refusal is then never a signal.
+    #[prost(bool, tag = "41")]
+    pub synthetic: bool,
+}
+/// CheckAllResponse is the answer to CheckAll.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckAllResponse {
+    /// Whether all are allowed.
+    #[prost(bool, tag = "1")]
+    pub allowed: bool,
+    /// One answer per item, in their order. When not all are allowed, those that are stand as if they were
+    /// asked for alone.
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<CheckResponse>,
+}
+/// ConsumeAllRequest asks to use units of several features now.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConsumeAllRequest {
+    /// The account: 1 to 128 bytes, no control characters.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// 1 to 16 features.
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<Item>,
+    /// Makes a retry safe: 1 to 128 bytes, unique per account and write.
+    #[prost(string, tag = "3")]
+    pub idempotency_key: ::prost::alloc::string::String,
+    /// Parts of the answers that are made on request.
+    #[prost(message, optional, tag = "4")]
+    pub include: ::core::option::Option<Include>,
+    /// True for a request of the vendor's own monitors: it is decided like any other and answered as if it
+    /// counted, and is durable under its key, but it counts nowhere and raises no signal.
+    #[prost(bool, tag = "41")]
+    pub synthetic: bool,
+}
+/// ConsumeAllResponse is the answer to ConsumeAll.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConsumeAllResponse {
+    /// Whether all are allowed. If not, nothing was counted.
+    #[prost(bool, tag = "1")]
+    pub allowed: bool,
+    /// One answer per item, in their order. When not all are allowed, those that are stand as if they were
+    /// asked for alone, with the limits as they are.
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<ConsumeResponse>,
+}
+/// ReserveAllRequest asks to set units of several features aside.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReserveAllRequest {
+    /// The account: 1 to 128 bytes, no control characters.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// 1 to 16 features. The units of a rate cannot be set aside: they are consumed.
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<Item>,
+    /// How long the holds last, 1 ms to 7 days. Absent: 60 s.
+    #[prost(message, optional, tag = "3")]
+    pub hold_for: ::core::option::Option<::prost_types::Duration>,
+    /// Makes a retry safe: 1 to 128 bytes, unique per account and write.
+    #[prost(string, tag = "4")]
+    pub idempotency_key: ::prost::alloc::string::String,
+    /// Parts of the answers that are made on request.
+    #[prost(message, optional, tag = "5")]
+    pub include: ::core::option::Option<Include>,
+    /// What becomes of the units when the holds end by time. The slots of a concurrency are given back.
+    #[prost(enumeration = "OnExpiry", tag = "6")]
+    pub on_expiry: i32,
+    /// True for a request of the vendor's own monitors: it is decided like any other and answered as if it
+    /// counted, and is durable under its key, but it counts nowhere and raises no signal. Neither do
+    /// the Extend, Commit and Release of its reservations.
+    #[prost(bool, tag = "41")]
+    pub synthetic: bool,
+}
+/// ReserveAllResponse is the answer to ReserveAll.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReserveAllResponse {
+    /// Whether all are allowed. If not, nothing is held.
+    #[prost(bool, tag = "1")]
+    pub allowed: bool,
+    /// One answer per item, in their order; a reservation where something is held. When not all are
+    /// allowed, those that are stand as if they were asked for alone, with the limits as they are.
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<ReserveResponse>,
+}
 /// ExtendRequest asks to hold longer, or more. A hold that has ended cannot be extended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExtendRequest {
@@ -3941,16 +4053,19 @@ pub struct CorrectResponse {
     pub debt_units: i64,
 }
 /// Operation is one request of a stream.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Operation {
     /// The request.
-    #[prost(oneof = "operation::Operation", tags = "1, 2, 3, 4, 5, 6, 7, 10, 40")]
+    #[prost(
+        oneof = "operation::Operation",
+        tags = "1, 2, 3, 4, 5, 6, 7, 10, 40, 70, 71, 72"
+    )]
     pub operation: ::core::option::Option<operation::Operation>,
 }
 /// Nested message and enum types in `Operation`.
 pub mod operation {
     /// The request.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Operation {
         /// As the unary Check.
         #[prost(message, tag = "1")]
@@ -3979,6 +4094,15 @@ pub mod operation {
         /// As the unary Correct.
         #[prost(message, tag = "40")]
         Correct(super::CorrectRequest),
+        /// As the unary CheckAll.
+        #[prost(message, tag = "70")]
+        CheckAll(super::CheckAllRequest),
+        /// As the unary ConsumeAll.
+        #[prost(message, tag = "71")]
+        ConsumeAll(super::ConsumeAllRequest),
+        /// As the unary ReserveAll.
+        #[prost(message, tag = "72")]
+        ReserveAll(super::ReserveAllRequest),
     }
 }
 /// OperationError is why one operation of a stream failed; the others are not touched by it.
@@ -3998,7 +4122,10 @@ pub struct OperationError {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OperationResult {
     /// The answer, of the same kind as the operation, or an error.
-    #[prost(oneof = "operation_result::Result", tags = "1, 2, 3, 4, 5, 6, 7, 8, 10, 40")]
+    #[prost(
+        oneof = "operation_result::Result",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 10, 40, 70, 71, 72"
+    )]
     pub result: ::core::option::Option<operation_result::Result>,
 }
 /// Nested message and enum types in `OperationResult`.
@@ -4036,6 +4163,15 @@ pub mod operation_result {
         /// To a correction.
         #[prost(message, tag = "40")]
         Correct(super::CorrectResponse),
+        /// To a check of several.
+        #[prost(message, tag = "70")]
+        CheckAll(super::CheckAllResponse),
+        /// To a consume of several.
+        #[prost(message, tag = "71")]
+        ConsumeAll(super::ConsumeAllResponse),
+        /// To a reserve of several.
+        #[prost(message, tag = "72")]
+        ReserveAll(super::ReserveAllResponse),
     }
 }
 /// DecideRequest is one message of the stream: one operation or a batch of them.
@@ -4914,6 +5050,82 @@ pub mod entitlement_service_client {
                 .insert(GrpcMethod::new("headroom.v1.EntitlementService", "Correct"));
             self.inner.unary(req, path, codec).await
         }
+        /// CheckAll asks about several features as Check does about one: whether ConsumeAll would allow them.
+        pub async fn check_all(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckAllRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckAllResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.EntitlementService/CheckAll",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.EntitlementService", "CheckAll"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ConsumeAll uses several features in one step: all of them are counted or, when one is refused, none.
+        pub async fn consume_all(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConsumeAllRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsumeAllResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.EntitlementService/ConsumeAll",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.EntitlementService", "ConsumeAll"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ReserveAll sets units of several features aside in one step: all of them or, when one is refused,
+        /// none. Each has a reservation of its own from then on.
+        pub async fn reserve_all(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReserveAllRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReserveAllResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.EntitlementService/ReserveAll",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.EntitlementService", "ReserveAll"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Decide carries the same operations in one stream, pipelined and in batches, many times faster
         /// than unary calls. Responses come in the order of the requests.
         pub async fn decide(
@@ -5154,6 +5366,31 @@ pub mod entitlement_service_server {
             &self,
             request: tonic::Request<super::CorrectRequest>,
         ) -> std::result::Result<tonic::Response<super::CorrectResponse>, tonic::Status>;
+        /// CheckAll asks about several features as Check does about one: whether ConsumeAll would allow them.
+        async fn check_all(
+            &self,
+            request: tonic::Request<super::CheckAllRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckAllResponse>,
+            tonic::Status,
+        >;
+        /// ConsumeAll uses several features in one step: all of them are counted or, when one is refused, none.
+        async fn consume_all(
+            &self,
+            request: tonic::Request<super::ConsumeAllRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ConsumeAllResponse>,
+            tonic::Status,
+        >;
+        /// ReserveAll sets units of several features aside in one step: all of them or, when one is refused,
+        /// none. Each has a reservation of its own from then on.
+        async fn reserve_all(
+            &self,
+            request: tonic::Request<super::ReserveAllRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReserveAllResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the Decide method.
         type DecideStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::DecideResponse, tonic::Status>,
@@ -5691,6 +5928,143 @@ pub mod entitlement_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CorrectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/CheckAll" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckAllSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<super::CheckAllRequest>
+                    for CheckAllSvc<T> {
+                        type Response = super::CheckAllResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckAllRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::check_all(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckAllSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/ConsumeAll" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConsumeAllSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<super::ConsumeAllRequest>
+                    for ConsumeAllSvc<T> {
+                        type Response = super::ConsumeAllResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConsumeAllRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::consume_all(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConsumeAllSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/ReserveAll" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReserveAllSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<super::ReserveAllRequest>
+                    for ReserveAllSvc<T> {
+                        type Response = super::ReserveAllResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReserveAllRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::reserve_all(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReserveAllSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

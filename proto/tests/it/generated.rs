@@ -28,16 +28,19 @@ fn proto_files() -> Vec<PathBuf> {
 }
 
 /// Answers that the server encodes itself (`src/encoded.rs` says why).
-const ENCODED_BY_THE_SERVER: [&str; 10] = [
+const ENCODED_BY_THE_SERVER: [&str; 13] = [
     "AllocateResponse",
+    "CheckAllResponse",
     "CheckResponse",
     "CommitResponse",
+    "ConsumeAllResponse",
     "ConsumeResponse",
     "CorrectResponse",
     "DecideResponse",
     "ExtendResponse",
     "RecordResponse",
     "ReleaseResponse",
+    "ReserveAllResponse",
     "ReserveResponse",
 ];
 

@@ -225,6 +225,16 @@ pub struct Reserved {
     pub reservation: Option<Reservation>,
 }
 
+/// The answer about several features at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Several<T> {
+    /// Whether all are allowed. If not, nothing was counted or held.
+    pub allowed: bool,
+    /// One answer per feature, in the order they were asked for. When not all are allowed, those that
+    /// are stand as if they were asked for alone.
+    pub items: Vec<T>,
+}
+
 /// Units set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {

@@ -2,6 +2,7 @@
 
 use crate::answer::{
     Allocated, Committed, Corrected, Decision, Extended, FromProto, Recorded, Released, Reserved,
+    Several,
 };
 use crate::client::Client;
 use crate::error::Error;
@@ -10,8 +11,9 @@ use crate::retry;
 use headroom_proto::v1::operation::Operation as WireOperation;
 use headroom_proto::v1::operation_result::Result as WireResult;
 use headroom_proto::v1::{
-    AllocateRequest, CheckRequest, CommitRequest, ConsumeRequest, CorrectRequest, ExtendRequest,
-    Include, Intent, OnExpiry, RecordRequest, ReleaseRequest, ReserveRequest, allocate_request,
+    AllocateRequest, CheckAllRequest, CheckRequest, CommitRequest, ConsumeAllRequest,
+    ConsumeRequest, CorrectRequest, ExtendRequest, Include, Intent, OnExpiry, RecordRequest,
+    ReleaseRequest, ReserveAllRequest, ReserveRequest, allocate_request,
 };
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -50,6 +52,9 @@ mod sealed {
         fn set_key(&mut self, key: String);
     }
 }
+
+type SeveralDecisions = Several<Decision>;
+type SeveralReserved = Several<Reserved>;
 
 macro_rules! operation {
     ($request:ident, $variant:ident, $answer:ident) => {
@@ -98,6 +103,9 @@ macro_rules! write_operation {
 }
 
 operation!(CheckRequest, Check, Decision);
+operation!(CheckAllRequest, CheckAll, SeveralDecisions);
+write_operation!(ConsumeAllRequest, ConsumeAll, SeveralDecisions);
+write_operation!(ReserveAllRequest, ReserveAll, SeveralReserved);
 write_operation!(ConsumeRequest, Consume, Decision);
 write_operation!(ReserveRequest, Reserve, Reserved);
 write_operation!(ExtendRequest, Extend, Extended);
@@ -105,6 +113,34 @@ write_operation!(CommitRequest, Commit, Committed);
 write_operation!(ReleaseRequest, Release, Released);
 write_operation!(RecordRequest, Record, Recorded);
 write_operation!(AllocateRequest, Allocate, Allocated);
+
+/// One of several features asked for at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// The feature's name.
+    pub feature: String,
+    /// How many units. Absent: 1, for a switch, a config and a concurrency, and in a check for every
+    /// feature.
+    pub units: Option<u64>,
+}
+
+impl<S: Into<String>> From<(S, u64)> for Item {
+    fn from((feature, units): (S, u64)) -> Item {
+        Item { feature: feature.into(), units: Some(units) }
+    }
+}
+
+impl From<&str> for Item {
+    fn from(feature: &str) -> Item {
+        Item { feature: feature.to_owned(), units: None }
+    }
+}
+
+impl Item {
+    pub(crate) fn into_proto(self) -> headroom_proto::v1::Item {
+        headroom_proto::v1::Item { feature: self.feature, units: self.units.map(wire_units) }
+    }
+}
 
 /// How the level of an allocation changes, in units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,21 +306,36 @@ macro_rules! synthetic {
 }
 
 synthetic!(CheckRequest, ConsumeRequest, ReserveRequest, RecordRequest);
+synthetic!(CheckAllRequest, ConsumeAllRequest, ReserveAllRequest);
 
-impl Call<ReserveRequest> {
-    /// How long the hold lasts, 1 ms to 7 days, instead of 60 s.
-    pub fn hold_for(mut self, hold_for: Duration) -> Self {
-        self.operation.hold_for = Some(wire_duration(hold_for));
-        self
-    }
-
-    /// Takes what is still held when the hold ends for used, instead of giving it back. A commit that
-    /// comes later corrects it.
-    pub fn charge_on_expiry(mut self) -> Self {
-        self.operation.set_on_expiry(OnExpiry::Charge);
+impl Call<CheckAllRequest> {
+    /// Says that a screen is drawn: a refusal is then never a signal.
+    pub fn rendering(mut self) -> Self {
+        self.operation.set_intent(Intent::Render);
         self
     }
 }
+
+macro_rules! holding {
+    ($($request:ident),*) => {
+        $(impl Call<$request> {
+            /// How long the hold lasts, 1 ms to 7 days, instead of 60 s.
+            pub fn hold_for(mut self, hold_for: Duration) -> Self {
+                self.operation.hold_for = Some(wire_duration(hold_for));
+                self
+            }
+
+            /// Takes what is still held when the hold ends for used, instead of giving it back. A
+            /// commit that comes later corrects it.
+            pub fn charge_on_expiry(mut self) -> Self {
+                self.operation.set_on_expiry(OnExpiry::Charge);
+                self
+            }
+        })*
+    };
+}
+
+holding!(ReserveRequest, ReserveAllRequest);
 
 impl Call<CommitRequest> {
     /// Books a part, and holds the rest on until another commit or a release ends the reservation.

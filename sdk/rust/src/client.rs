@@ -3,7 +3,7 @@
 use crate::answer::{
     AdjustmentPage, Entitlements, EntitlementsChange, Explanation, FromProto, UsagePage,
 };
-use crate::call::{Call, LevelChange, wire_units};
+use crate::call::{Call, Item, LevelChange, wire_units};
 use crate::endpoint;
 use crate::error::Error;
 use crate::key::KeyMaker;
@@ -159,6 +159,51 @@ impl Client {
             units: wire_units(units),
             idempotency_key: self.shared.keys.next(),
             ..v1::ReserveRequest::default()
+        })
+    }
+
+    /// Decides about several features without counting: whether [`consume_all`](Client::consume_all)
+    /// would allow them.
+    pub fn check_all(
+        &self,
+        account: impl Into<String>,
+        items: impl IntoIterator<Item = impl Into<Item>>,
+    ) -> Call<v1::CheckAllRequest> {
+        self.call(v1::CheckAllRequest {
+            account: account.into(),
+            items: wire_items(items),
+            ..v1::CheckAllRequest::default()
+        })
+    }
+
+    /// Uses several features in one step: all of them are counted or, when one is refused, none.
+    ///
+    /// An item is a name and units, `("tokens", 400)`, or for a switch a name.
+    pub fn consume_all(
+        &self,
+        account: impl Into<String>,
+        items: impl IntoIterator<Item = impl Into<Item>>,
+    ) -> Call<v1::ConsumeAllRequest> {
+        self.call(v1::ConsumeAllRequest {
+            account: account.into(),
+            items: wire_items(items),
+            idempotency_key: self.shared.keys.next(),
+            ..v1::ConsumeAllRequest::default()
+        })
+    }
+
+    /// Sets units of several features aside in one step: all of them or, when one is refused, none.
+    /// Each has a reservation of its own from then on; the units of a rate are consumed.
+    pub fn reserve_all(
+        &self,
+        account: impl Into<String>,
+        items: impl IntoIterator<Item = impl Into<Item>>,
+    ) -> Call<v1::ReserveAllRequest> {
+        self.call(v1::ReserveAllRequest {
+            account: account.into(),
+            items: wire_items(items),
+            idempotency_key: self.shared.keys.next(),
+            ..v1::ReserveAllRequest::default()
         })
     }
 
@@ -381,4 +426,8 @@ impl Client {
         // The sender is dropped unanswered only when the runtime that runs the stream is gone.
         answered.await.unwrap_or_else(|_| Err(Error::stream_ended()))
     }
+}
+
+fn wire_items(items: impl IntoIterator<Item = impl Into<Item>>) -> Vec<v1::Item> {
+    items.into_iter().map(|item| item.into().into_proto()).collect()
 }

@@ -58,9 +58,10 @@ pub use answer::{
     Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
     Decision, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState,
     Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded, Released,
-    Reservation, Reserved, RuleResult, Seat, SeatAnswer, SeatsPage, UsagePage, UsageWindow,
+    Reservation, Reserved, RuleResult, Seat, SeatAnswer, SeatsPage, Several, UsagePage,
+    UsageWindow,
 };
-pub use call::{Call, LevelChange, Operation, Write};
+pub use call::{Call, Item, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};
 pub use error::{Error, FieldViolation};
 pub use limits::{

@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use foldhash::quality::RandomState;
 use headroom_core::account::{Account, Profile, Zone};
 use headroom_core::catalog::{Catalog, FeatureIx};
-use headroom_core::decide::{self, Context, FeatureOp, HoldOp, LevelChange};
+use headroom_core::decide::{self, Context, FeatureOp, HoldOp, ItemError, LevelChange};
 use headroom_core::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::names::NameId;
@@ -117,6 +117,8 @@ pub struct Wants {
 pub enum DecisionId {
     /// A write: the position of its record.
     Written(Seq),
+    /// An item of a write for several features: the position of its record, and its place from 0.
+    Part(Seq, u32),
     /// A decision that left no record: boot, thread, count.
     Passing(u32, u32, u64),
 }
@@ -132,6 +134,9 @@ impl std::str::FromStr for DecisionId {
             let mut numbers = text.strip_prefix("dec_")?.split('.');
             Some(match [numbers.next(), numbers.next(), numbers.next(), numbers.next()] {
                 [Some(seq), None, ..] => DecisionId::Written(Seq(number(seq)?)),
+                [Some(seq), Some(place), None, _] => {
+                    DecisionId::Part(Seq(number(seq)?), small(place)?)
+                }
                 [Some(boot), Some(thread), Some(count), None] => {
                     DecisionId::Passing(small(boot)?, small(thread)?, number(count)?)
                 }
@@ -151,6 +156,11 @@ impl DecisionId {
         let mut text = SmallVec::<[u8; 64]>::from_slice(b"dec_");
         match self {
             DecisionId::Written(seq) => push_hex(&mut text, seq.0),
+            DecisionId::Part(seq, place) => {
+                push_hex(&mut text, seq.0);
+                text.push(b'.');
+                push_hex(&mut text, u64::from(place));
+            }
             DecisionId::Passing(boot, thread, count) => {
                 push_hex(&mut text, u64::from(boot));
                 text.push(b'.');
@@ -205,6 +215,9 @@ pub enum EngineError {
     /// The rules refuse the request itself.
     #[error(transparent)]
     Op(#[from] OpError),
+    /// The rules refuse an item of a request for several features.
+    #[error(transparent)]
+    Item(#[from] ItemError),
     /// The store takes no write.
     #[error(transparent)]
     Store(#[from] StoreRefusal),
@@ -521,7 +534,7 @@ impl Engine {
             binding: decision.binding.as_ref().map_or(Receipt::NO_LIMIT, |b| b.ledger.limit),
             // A plain consume is told by its payload alone; the rest keeps what it did.
             done: (*amounts != bare || decision.charge().is_some())
-                .then(|| Box::new(Done { amounts: *amounts, charge: decision.charge().cloned() })),
+                .then(|| Box::new(Done::of(*amounts, decision.charge()))),
         };
         bytes.clear();
         record::put_decided(bytes, slot.account.serial, cx.now, key.hash, &receipt, effects);
@@ -625,7 +638,7 @@ impl Engine {
     }
 
     /// The answer of an earlier write: its outcome, with the limits as they stand now.
-    fn replay(
+    pub(crate) fn replay(
         &self,
         cx: Context<'_>,
         account: &Account,
@@ -752,6 +765,9 @@ mod tests {
             );
             let text = format!("dec_{number:x}");
             assert_eq!(text.parse(), Ok(DecisionId::Written(Seq(number))));
+            let part = DecisionId::Part(Seq(number), 15).with_text(str::to_owned);
+            assert_eq!(part, format!("dec_{number:x}.f"));
+            assert_eq!(part.parse(), Ok(DecisionId::Part(Seq(number), 15)));
             let passing = DecisionId::Passing(7, 0x1f, number).with_text(str::to_owned);
             assert_eq!(passing, format!("dec_7.1f.{number:x}"));
         }

@@ -75,6 +75,16 @@ pub struct Done {
     pub amounts: Amounts,
     /// What it took from a pool of credits.
     pub charge: Option<Charge>,
+    /// Of a write for several features, a receipt for each of them; those have no parts, and their
+    /// payload is 0.
+    pub parts: Box<[Receipt]>,
+}
+
+impl Done {
+    /// What a write for one feature did.
+    pub fn of(amounts: Amounts, charge: Option<&Charge>) -> Done {
+        Done { amounts, charge: charge.cloned(), parts: Box::default() }
+    }
 }
 
 impl Receipt {

@@ -9,6 +9,7 @@
 //! - [`keys`] makes retries safe; [`timers`] does what happens by time alone.
 
 pub mod admin;
+pub mod all;
 pub mod codec;
 pub mod digest;
 pub mod engine;

@@ -291,6 +291,11 @@ pub(crate) fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
     out.put_u64(u64::from(receipt.binding.0));
     match &receipt.done {
         None => out.push(0),
+        Some(done) if !done.parts.is_empty() => {
+            out.push(3);
+            out.put_u64(done.parts.len() as u64);
+            done.parts.iter().for_each(|part| put_receipt(out, part));
+        }
         Some(done) => {
             let amounts = &done.amounts;
             out.push(if done.charge.is_some() { 2 } else { 1 });
@@ -313,6 +318,11 @@ pub(crate) fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
 }
 
 pub(crate) fn take_receipt(from: &mut Take<'_>) -> Result<Receipt, Malformed> {
+    take_receipt_of(from, false)
+}
+
+/// `is_part`: of a write for several features one receipt, which has no parts of its own.
+fn take_receipt_of(from: &mut Take<'_>, is_part: bool) -> Result<Receipt, Malformed> {
     let payload = from.fixed_u64("payload hash")?;
     let verdict = match from.u8("verdict")? {
         0 => Verdict::Allowed,
@@ -324,10 +334,19 @@ pub(crate) fn take_receipt(from: &mut Take<'_>) -> Result<Receipt, Malformed> {
     let feature = NameId(from.small("feature")?);
     let binding = NameId(from.small("limit")?);
     let parts = from.u8("amounts")?;
-    if parts > 2 {
+    if parts > 3 || is_part && parts == 3 {
         return Err(Malformed { what: "amounts" });
     }
-    let done = if parts > 0 {
+    let done = if parts == 3 {
+        let count = from.u64("parts")?;
+        let part = |_| take_receipt_of(from, true);
+        let whole = Done::of(Amounts::default(), None);
+        let parts = (0..count).map(part).collect::<Result<Box<[_]>, _>>()?;
+        if parts.is_empty() {
+            return Err(Malformed { what: "parts" });
+        }
+        Some(Box::new(Done { parts, ..whole }))
+    } else if parts > 0 {
         let mut amounts = Amounts {
             reservation: from.option("reservation")?.map(ReservationId),
             expires_at: Some(from.millis("expiry")?).filter(|at| at.0 != i64::MIN),
@@ -344,7 +363,7 @@ pub(crate) fn take_receipt(from: &mut Take<'_>) -> Result<Receipt, Malformed> {
         amounts.lowered = bits & flags::LOWERED != 0;
         amounts.clamped = bits & flags::CLAMPED != 0;
         let charge = if parts == 2 { Some(credits::take_charge(from)?) } else { None };
-        Some(Box::new(Done { amounts, charge }))
+        Some(Box::new(Done::of(amounts, charge.as_ref())))
     } else {
         None
     };

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use headroom_core::decide::{FeatureOp, HoldOp, LevelChange};
+use headroom_core::decide::{AllOp, FeatureOp, HoldOp, LevelChange};
 use headroom_core::limits::{HOLD_MS_MAX, UNITS_MAX};
 use headroom_core::reservation::ReservationId;
 use headroom_engine::engine::Wants;
@@ -20,6 +20,8 @@ use crate::rng::Rng;
 pub enum Step {
     /// A request, about a feature or a reservation.
     Request(Request),
+    /// A request for several features.
+    All(Request),
     /// Something that happened earlier, or is to be put right.
     Late(LateAsk),
     /// Time goes on.
@@ -205,7 +207,13 @@ impl History {
             35..=37 => Step::Timers,
             38..=45 => Step::Late(self.late(model, account, now)),
             46..=52 => self.seat(account),
-            _ => Step::Request(self.request(model, account, now)),
+            _ => {
+                let request = self.request(model, account, now);
+                match request.asked {
+                    Asked::All(..) => Step::All(request),
+                    Asked::Feature(..) | Asked::Hold(..) => Step::Request(request),
+                }
+            }
         }
     }
 
@@ -441,6 +449,10 @@ impl History {
     }
 
     fn asked(&mut self, model: &Model, account: String, now: i64) -> (String, Asked) {
+        if self.rng.percent(8) {
+            let several = self.several(model, &account, now);
+            return (account, several);
+        }
         let feature = self.feature();
         let drawable = model.drawable(&account, &feature, now);
         let op = match self.rng.below(100) {
@@ -465,6 +477,34 @@ impl History {
             }
         };
         (account, self.sensible(feature, op))
+    }
+
+    /// Up to four features at once; mostly what can be consumed, or held.
+    fn several(&mut self, model: &Model, account: &str, now: i64) -> Asked {
+        let op = match self.rng.below(10) {
+            0 => AllOp::Check { attempt: false },
+            1 => AllOp::Check { attempt: true },
+            2..=6 => AllOp::Consume,
+            _ => AllOp::Reserve { hold_ms: self.hold_ms(), charging: self.rng.percent(30) },
+        };
+        let mut items: Vec<(String, u64)> = Vec::new();
+        for _ in 0..1 + self.rng.below(4) {
+            let feature = self.feature();
+            let is_odd = match feature.as_str() {
+                "jobs" => op == AllOp::Consume,
+                "seats" => true,
+                _ => false,
+            };
+            if items.iter().any(|(name, _)| *name == feature) || is_odd && !self.rng.percent(10) {
+                continue;
+            }
+            let units = self.units(model.drawable(account, &feature, now));
+            items.push((feature, units));
+        }
+        if items.is_empty() {
+            items.push((catalogs::FEATURES[0].to_owned(), 1));
+        }
+        Asked::All(items, op)
     }
 
     /// Mostly what can be done with such a feature; the errors are all alike.
@@ -537,5 +577,9 @@ impl History {
 
 /// Whether it is a request that a monitor makes: of a feature, and counted.
 fn asked_to_count(asked: &Asked) -> bool {
-    matches!(asked, Asked::Feature(_, op) if !matches!(op, FeatureOp::Check { .. }))
+    match asked {
+        Asked::Feature(_, op) => !matches!(op, FeatureOp::Check { .. }),
+        Asked::All(_, op) => !matches!(op, AllOp::Check { .. }),
+        Asked::Hold(..) => false,
+    }
 }

@@ -6,6 +6,7 @@
 //! written) are shared, so that answers can be compared.
 
 mod admin;
+mod all;
 mod expiry;
 mod hold;
 mod late;
@@ -22,7 +23,7 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 
 use headroom_core::catalog::{CatalogSpec, Policy, RateSpec};
-use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::decide::{AllOp, FeatureOp, HoldOp};
 use headroom_core::decision::{Amounts, Denial, Verdict, WindowPhase};
 use headroom_core::policy::LimitTerms;
 use headroom_core::reservation::{ReservationId, ReservationState};
@@ -289,6 +290,8 @@ pub enum Asked {
     Feature(String, FeatureOp),
     /// About a reservation.
     Hold(ReservationId, HoldOp),
+    /// About several features: names and units.
+    All(Vec<(String, u64)>, AllOp),
 }
 
 #[derive(Debug, Clone)]
@@ -302,6 +305,18 @@ pub(crate) struct Remembered {
     feature: Option<String>,
     limit: Option<String>,
     amounts: Amounts,
+    /// Of a write for several features, what was remembered of each.
+    parts: Vec<Remembered>,
+}
+
+/// How an account stands before a write.
+enum Ready {
+    /// There is no such account, and no plan for strangers.
+    Nobody,
+    /// The key is known; with the account as it is now.
+    Again(Box<Remembered>, Box<Account>),
+    /// It is up to date.
+    New(Box<Account>),
 }
 
 /// One account.
@@ -478,12 +493,14 @@ impl Model {
         Ok(answer)
     }
 
-    fn write(&mut self, request: &Request, asked: &Asked, now: i64) -> Result<Answer, EngineError> {
+    /// Brings an account up to date, unless the key of the write is known.
+    fn ready(&mut self, request: &Request, now: i64) -> Result<Ready, EngineError> {
+        let asked = &request.asked;
         if !self.accounts.contains_key(&request.account) {
             if matches!(asked, Asked::Hold(..)) {
                 return Err(headroom_core::decision::OpError::UnknownReservation.into());
             }
-            let Some(stranger) = self.stranger(now) else { return Ok(self.nobody(now)) };
+            let Some(stranger) = self.stranger(now) else { return Ok(Ready::Nobody) };
             if let Some(refusal) = &self.refusal {
                 return Err(refusal.clone().into());
             }
@@ -496,9 +513,8 @@ impl Model {
             if known.asked != *asked || known.synthetic != request.synthetic {
                 return Err(EngineError::KeyReused);
             }
-            let account = self.with_charges(&account, now);
-            let done = self.again(&account, known, now);
-            return Ok(self.dress(&account, done, request.wants, true, now));
+            let charged = self.with_charges(&account, now);
+            return Ok(Ready::Again(Box::new(known.clone()), Box::new(charged)));
         }
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone().into());
@@ -507,44 +523,52 @@ impl Model {
         self.settle(&mut account, now);
         self.accounts.insert(request.account.clone(), account);
         self.say_endings(&request.account, now);
-        let mut account = self.accounts[&request.account].clone();
+        Ok(Ready::New(Box::new(self.accounts[&request.account].clone())))
+    }
+
+    fn write(&mut self, request: &Request, asked: &Asked, now: i64) -> Result<Answer, EngineError> {
+        let mut account = match self.ready(request, now)? {
+            Ready::Nobody => return Ok(self.nobody(now)),
+            Ready::Again(known, account) => {
+                let done = self.again(&account, &known, now);
+                return Ok(self.dress(&account, done, request.wants, true, now));
+            }
+            Ready::New(account) => *account,
+        };
         let id = &request.account;
         let (uncounted, told) = (account.clone(), self.told.len());
         let done = match asked {
             Asked::Feature(feature, op) => self.use_feature(id, &mut account, feature, *op, now)?,
             Asked::Hold(hold, op) => self.use_hold(id, &mut account, *hold, *op, now)?,
+            Asked::All(..) => unreachable!("it has a road of its own"),
         };
         if request.synthetic {
             self.told.truncate(told);
             if done.verdict.is_allowed() {
                 self.met.insert("a monitor admitted");
             }
-            // Nothing happened, but that a hold has a number.
-            let made = account.holds.last_key_value().map(|(count, hold)| (*count, hold.clone()));
-            account = uncounted;
-            if let Some((count, hold)) =
-                made.filter(|(count, _)| !account.holds.contains_key(count))
-            {
-                self.met.insert("a hold of a monitor");
-                account.holds.insert(count, Hold { books: Vec::new(), ..hold });
-            }
+            account = self.without_counts(&account, uncounted);
         }
         if done.verdict.is_allowed() {
-            let remembered = Remembered {
-                asked: asked.clone(),
-                synthetic: request.synthetic,
-                at: now,
-                seq: None,
-                verdict: done.verdict,
-                feature: done.feature.clone(),
-                limit: done.binding.as_ref().map(|binding| binding.limit.clone()),
-                amounts: done.amounts,
-            };
+            let remembered = remembered(request, &done, now);
             account.keys.insert(request.key.clone(), remembered);
         }
         let answer = self.dress(&account, done, request.wants, false, now);
         self.accounts.insert(request.account.clone(), account);
         Ok(answer)
+    }
+
+    /// An account after something that was not to be counted: nothing happened, but that holds have
+    /// numbers.
+    fn without_counts(&mut self, after: &Account, before: Account) -> Account {
+        let mut account = before;
+        for (count, hold) in &after.holds {
+            if !account.holds.contains_key(count) {
+                self.met.insert("a hold of a monitor");
+                account.holds.insert(*count, Hold { books: Vec::new(), ..hold.clone() });
+            }
+        }
+        account
     }
 
     /// An earlier outcome, with the limits as they are now.
@@ -663,5 +687,20 @@ impl Model {
             given: BTreeMap::new(),
             sits: Vec::new(),
         }
+    }
+}
+
+/// What is remembered of a write.
+fn remembered(request: &Request, done: &Done, now: i64) -> Remembered {
+    Remembered {
+        asked: request.asked.clone(),
+        synthetic: request.synthetic,
+        at: now,
+        seq: None,
+        verdict: done.verdict,
+        feature: done.feature.clone(),
+        limit: done.binding.as_ref().map(|binding| binding.limit.clone()),
+        amounts: done.amounts,
+        parts: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! Plays a history on the engine and on the model at once, and compares after every step.
 
+mod all;
 mod compare;
 mod late;
 mod restart;
@@ -9,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use headroom_core::catalog::CatalogSpec;
-use headroom_core::decide::{FeatureOp, HoldOp, SeatOp};
+use headroom_core::decide::{AllOp, FeatureOp, HoldOp, SeatOp};
 use headroom_core::migrate::Migration;
 use headroom_core::rate::Rate;
 use headroom_core::time::Millis;
@@ -160,6 +161,7 @@ impl Player {
         match step {
             Step::Request(request) => self.request(&request, before),
             Step::Late(ask) => self.late(&ask, before),
+            Step::All(request) => self.all(&request, before),
             Step::Advance { ms } => {
                 self.now += ms;
                 Ok(())
@@ -293,6 +295,7 @@ impl Player {
                 let rq = HoldRequest { account, reservation, op: *op, key, now, wants };
                 self.engine.hold(&catalog, &rq)
             }
+            Asked::All(..) => unreachable!("it has a road of its own"),
         }
     }
 
@@ -316,7 +319,7 @@ impl Player {
         compare::same("what to wait for", &reply.wait_for, &seq)?;
         let id = match reply.decision_id {
             DecisionId::Written(seq) => Some(seq),
-            DecisionId::Passing(..) => None,
+            DecisionId::Passing(..) | DecisionId::Part(..) => None,
         };
         compare::same("the receipt", &id, &seq)
     }
@@ -505,6 +508,9 @@ fn request_word(asked: &Asked) -> &'static str {
         Asked::Feature(_, FeatureOp::ReserveCharging { .. }) => "reserve charging",
         Asked::Feature(_, FeatureOp::Record { .. }) => "record",
         Asked::Feature(_, FeatureOp::Allocate { .. }) => "allocate",
+        Asked::All(_, AllOp::Check { .. }) => "check all",
+        Asked::All(_, AllOp::Consume) => "consume all",
+        Asked::All(_, AllOp::Reserve { .. }) => "reserve all",
         Asked::Hold(_, HoldOp::Extend { .. }) => "extend",
         Asked::Hold(_, HoldOp::Commit { units: 0 }) => "commit 0",
         Asked::Hold(_, HoldOp::Commit { .. }) => "commit",

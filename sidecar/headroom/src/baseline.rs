@@ -18,14 +18,16 @@ use headroom_proto::v1::entitlement_service_server::{
     EntitlementService, EntitlementServiceServer,
 };
 use headroom_proto::v1::{
-    AllocateRequest, AllocateResponse, CheckRequest, CheckResponse, CommitRequest, CommitResponse,
+    AllocateRequest, AllocateResponse, CheckAllRequest, CheckAllResponse, CheckRequest,
+    CheckResponse, CommitRequest, CommitResponse, ConsumeAllRequest, ConsumeAllResponse,
     ConsumeRequest, ConsumeResponse, CorrectRequest, CorrectResponse, DecideRequest,
     DecideResponse, Decision, Durability, ExplainDecisionRequest, ExplainDecisionResponse,
     ExtendRequest, ExtendResponse, GetUsageRequest, GetUsageResponse, LimitState,
     ListAdjustmentsRequest, ListAdjustmentsResponse, ListEntitlementsRequest,
     ListEntitlementsResponse, OperationResult, Origin, OriginKind, Policy, RecordRequest,
-    RecordResponse, ReleaseRequest, ReleaseResponse, ReserveRequest, ReserveResponse, Source,
-    Verdict, WatchEntitlementsRequest, WatchEntitlementsResponse, operation_result,
+    RecordResponse, ReleaseRequest, ReleaseResponse, ReserveAllRequest, ReserveAllResponse,
+    ReserveRequest, ReserveResponse, Source, Verdict, WatchEntitlementsRequest,
+    WatchEntitlementsResponse, operation_result,
 };
 use prost_types::Timestamp;
 use tokio_stream::{Empty, Stream};
@@ -199,6 +201,27 @@ impl EntitlementService for Baseline {
     }
 
     async fn record(&self, _: Request<RecordRequest>) -> Result<Response<RecordResponse>, Status> {
+        not_here()
+    }
+
+    async fn check_all(
+        &self,
+        _: Request<CheckAllRequest>,
+    ) -> Result<Response<CheckAllResponse>, Status> {
+        not_here()
+    }
+
+    async fn consume_all(
+        &self,
+        _: Request<ConsumeAllRequest>,
+    ) -> Result<Response<ConsumeAllResponse>, Status> {
+        not_here()
+    }
+
+    async fn reserve_all(
+        &self,
+        _: Request<ReserveAllRequest>,
+    ) -> Result<Response<ReserveAllResponse>, Status> {
         not_here()
     }
 

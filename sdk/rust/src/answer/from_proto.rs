@@ -7,7 +7,7 @@ use super::{
     Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
     Decision, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState,
     Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded, Released,
-    Reservation, Reserved, RuleResult, Seat, UsagePage, UsageWindow,
+    Reservation, Reserved, RuleResult, Seat, Several, UsagePage, UsageWindow,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -40,6 +40,21 @@ impl FromProto<v1::ReserveResponse> for Reserved {
         })
     }
 }
+
+macro_rules! several {
+    ($response:ident, $answer:ident, |$item:ident| $read:expr) => {
+        impl FromProto<v1::$response> for Several<$answer> {
+            fn from_proto(proto: v1::$response) -> Result<Several<$answer>, Error> {
+                let items = proto.items.into_iter().map(|$item| $read).collect::<Result<_, _>>()?;
+                Ok(Several { allowed: proto.allowed, items })
+            }
+        }
+    };
+}
+
+several!(CheckAllResponse, Decision, |item| decision(item.decision));
+several!(ConsumeAllResponse, Decision, |item| decision(item.decision));
+several!(ReserveAllResponse, Reserved, |item| Reserved::from_proto(item));
 
 impl FromProto<v1::ExtendResponse> for Extended {
     fn from_proto(proto: v1::ExtendResponse) -> Result<Extended, Error> {

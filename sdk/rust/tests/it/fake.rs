@@ -141,7 +141,9 @@ struct Service {
 
 fn key(operation: &WireOperation) -> &str {
     match operation {
-        WireOperation::Check(_) => "",
+        WireOperation::Check(_) | WireOperation::CheckAll(_) => "",
+        WireOperation::ConsumeAll(request) => &request.idempotency_key,
+        WireOperation::ReserveAll(request) => &request.idempotency_key,
         WireOperation::Consume(request) => &request.idempotency_key,
         WireOperation::Reserve(request) => &request.idempotency_key,
         WireOperation::Extend(request) => &request.idempotency_key,
@@ -188,6 +190,30 @@ impl Memory {
         match operation {
             WireOperation::Check(request) => WireResult::Check(v1::CheckResponse {
                 decision: decision(request.units.unwrap_or(1), "", false),
+            }),
+            WireOperation::CheckAll(request) => WireResult::CheckAll(v1::CheckAllResponse {
+                allowed: false,
+                items: (request.items.iter())
+                    .map(|item| v1::CheckResponse {
+                        decision: decision(item.units.unwrap_or(1), "", false),
+                    })
+                    .collect(),
+            }),
+            WireOperation::ConsumeAll(request) => WireResult::ConsumeAll(v1::ConsumeAllResponse {
+                allowed: true,
+                items: (request.items.iter())
+                    .map(|item| v1::ConsumeResponse { decision: count(item.units.unwrap_or(1)) })
+                    .collect(),
+            }),
+            WireOperation::ReserveAll(request) => WireResult::ReserveAll(v1::ReserveAllResponse {
+                allowed: true,
+                items: (request.items.iter())
+                    .map(|item| v1::ReserveResponse {
+                        decision: count(item.units.unwrap_or(1)),
+                        reservation_id: format!("r-{}", item.feature),
+                        expires_at,
+                    })
+                    .collect(),
             }),
             WireOperation::Consume(request) => {
                 WireResult::Consume(v1::ConsumeResponse { decision: count(request.units) })
@@ -383,6 +409,21 @@ impl EntitlementService for Service {
     }
     async fn record(&self, _: Request<v1::RecordRequest>) -> Unary<v1::RecordResponse> {
         Err(Status::unimplemented("record"))
+    }
+    async fn check_all(&self, _: Request<v1::CheckAllRequest>) -> Unary<v1::CheckAllResponse> {
+        Err(Status::unimplemented("check_all"))
+    }
+    async fn consume_all(
+        &self,
+        _: Request<v1::ConsumeAllRequest>,
+    ) -> Unary<v1::ConsumeAllResponse> {
+        Err(Status::unimplemented("consume_all"))
+    }
+    async fn reserve_all(
+        &self,
+        _: Request<v1::ReserveAllRequest>,
+    ) -> Unary<v1::ReserveAllResponse> {
+        Err(Status::unimplemented("reserve_all"))
     }
     async fn allocate(&self, _: Request<v1::AllocateRequest>) -> Unary<v1::AllocateResponse> {
         Err(Status::unimplemented("allocate"))

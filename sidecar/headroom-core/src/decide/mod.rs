@@ -3,6 +3,7 @@
 //! Every function takes the state, the request and the time, and returns an outcome; what it changes
 //! it lists as effects, and changes nothing itself. First every check, then every change.
 
+mod all;
 mod allocation;
 mod concurrency;
 mod credits;
@@ -31,6 +32,7 @@ use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::time::Millis;
 use crate::window::WindowRule;
 
+pub use all::{AllItem, AllOp, ItemError, decide_all};
 pub use allocation::LevelChange;
 pub use credits::{GrantError, NewGrant, pool_state, put_grant, settle_pools, void_grant};
 pub use late::{Booked, bookings_at, correct, left, record_at, standing};

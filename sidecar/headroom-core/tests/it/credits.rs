@@ -8,7 +8,9 @@ use headroom_core::credits::{
     Charge, CreditPrice, CreditsEffect, Grant, GrantEnding, GrantSource, PoolTerms, Rounding,
     Segment,
 };
-use headroom_core::decide::{self, Context, FeatureOp, GrantError, HoldOp, NewGrant};
+use headroom_core::decide::{
+    self, AllItem, AllOp, Context, FeatureOp, GrantError, HoldOp, ItemError, NewGrant,
+};
 use headroom_core::decision::{Denial, LimitState, OpError, Outcome, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::limits::{GRANTS_MAX, GRANTS_PER_REQUEST_MAX, UNITS_MAX};
@@ -109,6 +111,21 @@ impl World {
 
     fn grant(&mut self, id: &str, units: u64) {
         self.grant_all(id, units, 100, (None, None)).unwrap();
+    }
+
+    fn all(&mut self, items: &[(&str, u64)], op: AllOp) -> Result<Vec<Outcome>, ItemError> {
+        self.settle_time();
+        let cx = Context { catalog: &self.catalog, now: Millis(self.now) };
+        let item =
+            |(name, units): &(&str, u64)| AllItem { feature: self.feature(name), units: *units };
+        let items: Vec<AllItem> = items.iter().map(item).collect();
+        let mut effects = vec![];
+        let decided = decide::decide_all(cx, &self.account, &items, op, &mut effects);
+        if decided.is_err() {
+            assert_eq!(effects, [], "an error changes nothing");
+        }
+        self.apply(&effects);
+        decided
     }
 
     fn void(&mut self, id: &str) -> Result<Grant, GrantError> {
@@ -749,4 +766,54 @@ fn what_comes_back_pays_what_is_owed_and_revives_what_was_used_up() {
     assert_eq!(world.account.pools()[0].grant("top_up").unwrap().burnt_units, 5);
     assert_eq!(world.paid_by(5), [("top_up".to_owned(), 5)]);
     check_history(&world.segments());
+}
+
+#[test]
+fn two_features_of_one_request_cannot_both_have_the_last_credits() {
+    // Ten tokens cost 3 credits, an image 5.
+    let together = [("tokens", 10), ("images", 1)];
+    for credits in 0..10 {
+        let mut world = world_of(&terms(credits));
+        let verdicts = |outcomes: &[Outcome]| -> Vec<Verdict> {
+            outcomes.iter().map(|outcome| outcome.decision.verdict).collect()
+        };
+        let balance = |world: &World| world.pool_state().pool().unwrap().balance;
+        let left = i64::try_from(credits).unwrap();
+        let looked = world.all(&together, AllOp::Check { attempt: true }).unwrap();
+        assert_eq!(balance(&world), left, "a look takes nothing");
+        let outcomes = world.all(&together, AllOp::Consume).unwrap();
+        assert_eq!(verdicts(&looked), verdicts(&outcomes), "{credits}");
+        let refused: Vec<bool> =
+            outcomes.iter().map(|outcome| outcome.decision.verdict == EXHAUSTED).collect();
+        match credits {
+            0..3 => {
+                assert_eq!(refused, [true, true]);
+                assert_eq!(balance(&world), left);
+            }
+            3..8 => {
+                assert_eq!(refused, [false, true], "{credits} credits");
+                assert_eq!(balance(&world), left, "neither is counted");
+                assert_eq!(world.state("daily").ledger.used, 0);
+                assert_eq!(outcomes[0].decision.charge(), None, "it stands by itself");
+            }
+            _ => {
+                assert_eq!(refused, [false, false]);
+                assert_eq!(balance(&world), left - 8);
+                let paid = |o: &Outcome| o.decision.charge().unwrap().units;
+                assert_eq!([paid(&outcomes[0]), paid(&outcomes[1])], [3, 5]);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_held_together_is_committed_each_by_itself() {
+    let mut world = world_of(&terms(10));
+    let hold = AllOp::Reserve { hold_ms: 1_000, charging: false };
+    let outcomes = world.all(&[("tokens", 10), ("images", 1)], hold).unwrap();
+    let ids: Vec<_> = outcomes.iter().map(|o| o.amounts.reservation.unwrap()).collect();
+    assert_ne!(ids[0], ids[1], "each hold is one of its own");
+    world.try_hold(ids[1], HoldOp::Release).unwrap();
+    world.try_hold(ids[0], HoldOp::Commit { units: 20 }).unwrap();
+    assert_eq!(world.state("daily").ledger.used, 20);
 }

@@ -294,7 +294,7 @@ fn receipts() -> Vec<Receipt> {
         verdict,
         feature: NameId(0),
         binding: Receipt::NO_LIMIT,
-        done: amounts.map(|amounts| Box::new(Done { amounts, charge: None })),
+        done: amounts.map(|amounts| Box::new(Done::of(amounts, None))),
     };
     let mut receipts: Vec<Receipt> = all.into_iter().map(receipt).collect();
     let deduction = |id: &str, units| Deduction { grant: id.into(), units };
@@ -306,8 +306,12 @@ fn receipts() -> Vec<Receipt> {
         returned_units: 1,
     };
     let mut charged = receipts[1].clone();
-    charged.done = Some(Box::new(Done { amounts: Amounts::default(), charge: Some(charge) }));
+    charged.done = Some(Box::new(Done::of(Amounts::default(), Some(&charge))));
     receipts.push(charged);
+    let mut whole = receipts[0].clone();
+    let parts = receipts.iter().filter(|receipt| receipt.done.is_some()).cloned().collect();
+    whole.done = Some(Box::new(Done { parts, ..Done::of(Amounts::default(), None) }));
+    receipts.push(whole);
     receipts
 }
 

@@ -116,7 +116,7 @@ impl Player {
         compare::same("what to wait for", &reply.wait_for, &seq)?;
         let id = match reply.decision_id {
             DecisionId::Written(seq) => Some(seq),
-            DecisionId::Passing(..) => None,
+            DecisionId::Passing(..) | DecisionId::Part(..) => None,
         };
         compare::same("the receipt", &id, &seq)
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use headroom_sdk::Item;
 
 use super::grants::GrantsArgs;
 use crate::config::server::ClockKind;
@@ -223,6 +224,33 @@ pub(super) enum Question {
         #[arg(long)]
         charge_on_expiry: bool,
     },
+    /// Would all of them be allowed together? Counts nothing
+    CheckAll {
+        /// The account's id
+        account: String,
+        /// The features, with units as in tokens=400
+        #[arg(required = true, value_name = "FEATURE[=UNITS]", value_parser = item)]
+        items: Vec<Item>,
+        /// A screen is drawn: a refusal is no signal
+        #[arg(long)]
+        render: bool,
+        /// It comes from a monitor: a refusal is no signal
+        #[arg(long)]
+        synthetic: bool,
+    },
+    /// Use several features in one step: all of them, or none
+    ConsumeAll(SeveralArgs),
+    /// Set units of several features aside in one step: all of them, or none
+    ReserveAll {
+        #[command(flatten)]
+        several: SeveralArgs,
+        /// How long, as in 30s or 10min
+        #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+        hold: Duration,
+        /// What is still held at the end counts as used, until a commit corrects it
+        #[arg(long)]
+        charge_on_expiry: bool,
+    },
     /// Hold a reservation longer, or more units
     Extend {
         #[command(flatten)]
@@ -339,6 +367,21 @@ pub(super) struct UseArgs {
     /// How many units
     #[arg(value_parser = units)]
     pub(super) units: u64,
+    /// Makes a retry safe: the same key counts once [default: a new one]
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// It comes from a monitor: decided like any other, counted nowhere
+    #[arg(long)]
+    pub(super) synthetic: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SeveralArgs {
+    /// The account's id
+    pub(super) account: String,
+    /// The features, with units as in tokens=400; a switch or a slot needs none
+    #[arg(required = true, value_name = "FEATURE[=UNITS]", value_parser = item)]
+    pub(super) items: Vec<Item>,
     /// Makes a retry safe: the same key counts once [default: a new one]
     #[arg(long)]
     pub(super) key: Option<String>,
@@ -668,6 +711,14 @@ fn clock_kind(text: &str) -> Result<ClockKind, String> {
 /// As in the catalog, so that `1_000_000` can be typed here too.
 pub(super) fn units(text: &str) -> Result<u64, String> {
     values::whole_number(text)
+}
+
+/// A feature, with units or without.
+fn item(text: &str) -> Result<Item, String> {
+    match text.split_once('=') {
+        None => Ok(text.into()),
+        Some((feature, text)) => Ok((feature, units(text)?).into()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

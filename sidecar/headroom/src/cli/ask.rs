@@ -74,6 +74,33 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             }
             Ok(show::reserved(&keyed(full(call), usage.key).await?))
         }
+        Question::CheckAll { account, items, render, synthetic } => {
+            let mut call = full(client.check_all(account, items));
+            if render {
+                call = call.rendering();
+            }
+            if synthetic {
+                call = call.synthetic();
+            }
+            Ok(show::several(&call.await?, show::decision))
+        }
+        Question::ConsumeAll(several) => {
+            let mut call = client.consume_all(several.account, several.items);
+            if several.synthetic {
+                call = call.synthetic();
+            }
+            Ok(show::several(&keyed(full(call), several.key).await?, show::decision))
+        }
+        Question::ReserveAll { several, hold, charge_on_expiry } => {
+            let mut call = client.reserve_all(several.account, several.items).hold_for(hold);
+            if charge_on_expiry {
+                call = call.charge_on_expiry();
+            }
+            if several.synthetic {
+                call = call.synthetic();
+            }
+            Ok(show::several(&keyed(full(call), several.key).await?, show::reserved))
+        }
         Question::Extend { reservation, hold, units } => {
             let mut call = client.extend(reservation.account, reservation.reservation);
             if let Some(hold) = hold {

@@ -10,6 +10,7 @@ use headroom_proto::v1;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::clock::Reading;
+use crate::grpc::all;
 use crate::grpc::entitlement::watch::WatchStream;
 use crate::grpc::late::{self, Late};
 use crate::grpc::parse::{self, Asked};
@@ -196,6 +197,42 @@ impl EntitlementService for Entitlements {
         let read = self.shared.clock.read();
         let begun = self.begin(|out| {
             self.shared.feature(&self.receipts, parse::allocate(rq.get_ref(), read.now)?, out)
+        });
+        drop(rq);
+        self.finish(read, begun).await
+    }
+
+    async fn check_all(
+        &self,
+        rq: Request<v1::CheckAllRequest>,
+    ) -> Result<Response<Encoded>, Status> {
+        let read = self.shared.clock.read();
+        let begun = self.begin(|out| {
+            self.shared.all(&self.receipts, &all::check(rq.get_ref(), read.now)?, out)
+        });
+        drop(rq);
+        self.finish(read, begun).await
+    }
+
+    async fn consume_all(
+        &self,
+        rq: Request<v1::ConsumeAllRequest>,
+    ) -> Result<Response<Encoded>, Status> {
+        let read = self.shared.clock.read();
+        let begun = self.begin(|out| {
+            self.shared.all(&self.receipts, &all::consume(rq.get_ref(), read.now)?, out)
+        });
+        drop(rq);
+        self.finish(read, begun).await
+    }
+
+    async fn reserve_all(
+        &self,
+        rq: Request<v1::ReserveAllRequest>,
+    ) -> Result<Response<Encoded>, Status> {
+        let read = self.shared.clock.read();
+        let begun = self.begin(|out| {
+            self.shared.all(&self.receipts, &all::reserve(rq.get_ref(), read.now)?, out)
         });
         drop(rq);
         self.finish(read, begun).await

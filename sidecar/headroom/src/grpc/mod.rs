@@ -4,6 +4,7 @@
 //! messages; [`status`] is the one place that turns errors into codes. The services only carry.
 
 pub mod admin;
+pub mod all;
 pub mod entitlement;
 pub mod explain;
 pub mod late;

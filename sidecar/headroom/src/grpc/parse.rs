@@ -24,10 +24,16 @@ pub const OPERATIONS_MAX: usize = 256;
 
 /// Whether it is the tag of a kind of `Operation`.
 fn is_operation(tag: u32) -> bool {
-    matches!(tag, 1..=7 | 10 | CORRECT)
+    matches!(tag, 1..=7 | 10 | CORRECT | CHECK_ALL | CONSUME_ALL | RESERVE_ALL)
 }
 /// The tag of a correction.
 pub const CORRECT: u32 = 40;
+/// The tag of a check of several features.
+pub const CHECK_ALL: u32 = 70;
+/// The tag of a consume of several features.
+pub const CONSUME_ALL: u32 = 71;
+/// The tag of a reserve of several features.
+pub const RESERVE_ALL: u32 = 72;
 
 /// A request and the parts of its answer that cost something.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +114,21 @@ fn hold_ms(field: &prost_types::Duration) -> Result<i64, WireError> {
     ms.ok_or_else(|| WireError::field("hold_for", "must be 1 ms to 7 days"))
 }
 
+/// How long a hold lasts, in milliseconds.
+pub fn hold_for(field: Option<&prost_types::Duration>) -> Result<i64, WireError> {
+    field.map_or(Ok(HOLD_MS_DEFAULT), hold_ms)
+}
+
+/// Whether the end of a hold by time is a charge.
+pub fn charges(on_expiry: i32) -> Result<bool, WireError> {
+    match v1::OnExpiry::try_from(on_expiry) {
+        Ok(v1::OnExpiry::Unspecified | v1::OnExpiry::Release) => Ok(false),
+        Ok(v1::OnExpiry::Charge) => Ok(true),
+        // Whoever means something that is not known here must not get something else.
+        Err(_) => Err(WireError::field("on_expiry", "is not known to this version")),
+    }
+}
+
 fn wants(include: v1::Include) -> Wants {
     Wants { all_limits: include.all_limits, about: include.prompt, ..Wants::default() }
 }
@@ -174,16 +195,13 @@ pub fn reserve(
     rq: &v1::ReserveRequest,
     now: Millis,
 ) -> Result<Asked<FeatureRequest<'_>>, WireError> {
-    let hold_ms = rq.hold_for.as_ref().map_or(Ok(HOLD_MS_DEFAULT), hold_ms)?;
+    let hold_ms = hold_for(rq.hold_for.as_ref())?;
     // 0 is left out; whether it may be depends on the feature: `Shared::feature`.
     let units = units("units", rq.units, u64::from(rq.units != 0))?;
-    let op = match v1::OnExpiry::try_from(rq.on_expiry) {
-        Ok(v1::OnExpiry::Unspecified | v1::OnExpiry::Release) => {
-            FeatureOp::Reserve { units, hold_ms }
-        }
-        Ok(v1::OnExpiry::Charge) => FeatureOp::ReserveCharging { units, hold_ms },
-        // Whoever means something that is not known here must not get something else.
-        Err(_) => return Err(WireError::field("on_expiry", "is not known to this version")),
+    let op = if charges(rq.on_expiry)? {
+        FeatureOp::ReserveCharging { units, hold_ms }
+    } else {
+        FeatureOp::Reserve { units, hold_ms }
     };
     feature(
         (&rq.account, &rq.feature, Some(&rq.idempotency_key)),

@@ -51,6 +51,8 @@ pub fn response(
     let amounts = &reply.outcome.amounts;
     match operation {
         Operation::Check | Operation::Consume => {}
+        // Their items are answered one by one.
+        Operation::CheckAll | Operation::ConsumeAll | Operation::ReserveAll => {}
         Operation::Reserve => {
             if let Some(reservation) = amounts.reservation {
                 out.text(2, &parse::reservation_text(reservation));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headroom_core::decide::GrantError;
+use headroom_core::decide::{GrantError, ItemError};
 use headroom_core::decision::OpError;
 use headroom_engine::admin::AdminError;
 use headroom_engine::engine::EngineError;
@@ -136,26 +136,7 @@ impl From<DecodeError> for WireError {
 impl From<EngineError> for WireError {
     fn from(error: EngineError) -> WireError {
         let reason = match &error {
-            EngineError::Op(
-                OpError::WrongFeatureKind
-                | OpError::SlotsAreHeld
-                | OpError::RateIsConsumed
-                | OpError::PaidByCredits
-                | OpError::LevelIsNow
-                | OpError::SeatsAreTaken
-                | OpError::NoSeats { .. }
-                | OpError::NoLevel { .. },
-            ) => ErrorReason::WrongFeatureKind,
-            EngineError::Op(OpError::TooManyGrants { .. }) => ErrorReason::TooManyGrants,
-            EngineError::Op(OpError::CounterFull) => ErrorReason::CounterFull,
-            EngineError::Op(OpError::UnknownMember) => ErrorReason::UnknownMember,
-            EngineError::Op(OpError::MemberHasSeat) => ErrorReason::MemberHasSeat,
-            EngineError::Op(OpError::TooManySeats { .. }) => ErrorReason::TooManySeats,
-            EngineError::Op(OpError::UnknownReservation) => ErrorReason::UnknownReservation,
-            EngineError::Op(OpError::ReservationClosed { .. }) => ErrorReason::ReservationClosed,
-            EngineError::Op(
-                OpError::TooManyReservations { .. } | OpError::TooManyExpired { .. },
-            ) => ErrorReason::TooManyReservations,
+            EngineError::Op(error) | EngineError::Item(ItemError { error, .. }) => op_reason(error),
             EngineError::Store(StoreRefusal::NoRoom) => ErrorReason::NoRoom,
             EngineError::Store(StoreRefusal::Broken { .. }) => ErrorReason::StoreBroken,
             EngineError::Store(StoreRefusal::Closed) => ErrorReason::ShuttingDown,
@@ -164,6 +145,30 @@ impl From<EngineError> for WireError {
             EngineError::TooManyAccounts { .. } => ErrorReason::Internal,
         };
         WireError::new(reason, error.to_string())
+    }
+}
+
+/// The stable name of what the rules refuse.
+fn op_reason(error: &OpError) -> ErrorReason {
+    match error {
+        OpError::WrongFeatureKind
+        | OpError::SlotsAreHeld
+        | OpError::RateIsConsumed
+        | OpError::PaidByCredits
+        | OpError::LevelIsNow
+        | OpError::SeatsAreTaken
+        | OpError::NoSeats { .. }
+        | OpError::NoLevel { .. } => ErrorReason::WrongFeatureKind,
+        OpError::TooManyGrants { .. } => ErrorReason::TooManyGrants,
+        OpError::CounterFull => ErrorReason::CounterFull,
+        OpError::UnknownMember => ErrorReason::UnknownMember,
+        OpError::MemberHasSeat => ErrorReason::MemberHasSeat,
+        OpError::TooManySeats { .. } => ErrorReason::TooManySeats,
+        OpError::UnknownReservation => ErrorReason::UnknownReservation,
+        OpError::ReservationClosed { .. } => ErrorReason::ReservationClosed,
+        OpError::TooManyReservations { .. } | OpError::TooManyExpired { .. } => {
+            ErrorReason::TooManyReservations
+        }
     }
 }
 

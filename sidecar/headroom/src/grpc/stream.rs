@@ -19,11 +19,11 @@ use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use crate::grpc::entitlement::ANSWER_BYTES_USUAL;
-use crate::grpc::late;
-use crate::grpc::parse::{self, CORRECT, OPERATIONS_MAX};
+use crate::grpc::parse::{self, CHECK_ALL, CONSUME_ALL, CORRECT, OPERATIONS_MAX, RESERVE_ALL};
 use crate::grpc::receipts::Receipts;
 use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
+use crate::grpc::{all, late};
 use crate::serve::Gate;
 use crate::serve::drain::Drain;
 use crate::serve::gate::{Pending, Waiter};
@@ -190,6 +190,18 @@ impl DecideStream {
             CORRECT => {
                 let rq = v1::CorrectRequest::decode(rq)?;
                 shared.late(receipts, &late::correct(&rq, now, shared.restate_ms)?, out)
+            }
+            CHECK_ALL => {
+                let rq = v1::CheckAllRequest::decode(rq)?;
+                shared.all(receipts, &all::check(&rq, now)?, out)
+            }
+            CONSUME_ALL => {
+                let rq = v1::ConsumeAllRequest::decode(rq)?;
+                shared.all(receipts, &all::consume(&rq, now)?, out)
+            }
+            RESERVE_ALL => {
+                let rq = v1::ReserveAllRequest::decode(rq)?;
+                shared.all(receipts, &all::reserve(&rq, now)?, out)
             }
             10 => {
                 let rq = v1::AllocateRequest::decode(rq)?;

@@ -48,11 +48,17 @@ pub enum Operation {
     Allocate,
     /// Correct.
     Correct,
+    /// CheckAll.
+    CheckAll,
+    /// ConsumeAll.
+    ConsumeAll,
+    /// ReserveAll.
+    ReserveAll,
 }
 
 impl Operation {
     /// Every operation, in the order of its variants.
-    pub const ALL: [Operation; 9] = [
+    pub const ALL: [Operation; 12] = [
         Operation::Check,
         Operation::Consume,
         Operation::Reserve,
@@ -62,6 +68,9 @@ impl Operation {
         Operation::Record,
         Operation::Allocate,
         Operation::Correct,
+        Operation::CheckAll,
+        Operation::ConsumeAll,
+        Operation::ReserveAll,
     ];
 
     /// Its name, as metrics and explanations have it.
@@ -76,6 +85,9 @@ impl Operation {
             Operation::Record => "record",
             Operation::Allocate => "allocate",
             Operation::Correct => "correct",
+            Operation::CheckAll => "check_all",
+            Operation::ConsumeAll => "consume_all",
+            Operation::ReserveAll => "reserve_all",
         }
     }
 }

@@ -16,6 +16,7 @@ mod policies;
 mod previous;
 mod race;
 mod seats;
+mod several;
 mod sinks;
 mod sources;
 mod story;

@@ -6,7 +6,8 @@ use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT, SEATS_LIMIT};
 use headroom_sdk::{
     Adjustment, Allocated, AllocationUsage, Committed, Corrected, CreditCharge, Decision,
     Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState, PoolState,
-    Projection, ProjectionState, Prompt, Recorded, Released, Reserved, RuleOutcome, UsageWindow,
+    Projection, ProjectionState, Prompt, Recorded, Released, Reserved, RuleOutcome, Several,
+    UsageWindow,
 };
 use serde_json::{Value, json};
 
@@ -33,6 +34,19 @@ pub(in super::super) fn reserved(reserved: &Reserved) -> Report {
         report.json["expires_at"] = json_instant(reservation.expires_at);
     }
     report
+}
+
+/// The answer about several features, each as by itself.
+pub(in super::super) fn several<T>(several: &Several<T>, each: impl Fn(&T) -> Report) -> Report {
+    let (count, items) = (several.items.len(), several.items.iter().map(each));
+    let (texts, json): (Vec<String>, Vec<Value>) = items.map(|item| (item.text, item.json)).unzip();
+    let word = if several.allowed { "all allowed" } else { "not all allowed: nothing was counted" };
+    let numbered = texts.iter().zip(1..).map(|(text, n)| format!("{n} of {count}: {text}"));
+    Report {
+        text: format!("{word}\n\n{}", numbered.collect::<Vec<_>>().join("\n\n")),
+        json: json!({ "allowed": several.allowed, "items": json }),
+        is_refusal: !several.allowed,
+    }
 }
 
 /// The answer to Extend.

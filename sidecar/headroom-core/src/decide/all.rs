@@ -1,0 +1,124 @@
+//! Several features in one request: all of them, or none.
+//!
+//! Each item is decided as if those before it had been carried out, on a copy of the account: so two
+//! that a pool pays for cannot both have its last credits, and every hold has an id of its own. When
+//! one is refused nothing is counted, and the answer says of each of the others how it stands by
+//! itself.
+
+use std::borrow::Cow;
+
+use crate::account::Account;
+use crate::catalog::{FeatureIx, FeatureKind};
+use crate::decide::{Context, FeatureOp, decide_feature};
+use crate::decision::{OpError, Outcome};
+use crate::effect::Effects;
+
+/// What is asked of every item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllOp {
+    /// Decide only. With `attempt`, a refusal is worth a signal.
+    Check {
+        /// Whether somebody tried to use the features, rather than drew a screen.
+        attempt: bool,
+    },
+    /// Decide and count.
+    Consume,
+    /// Decide and set aside. The units of a rate cannot be held and are consumed.
+    Reserve {
+        /// How long, in milliseconds.
+        hold_ms: i64,
+        /// Whether what is still held when the hold ends by time is taken for used. Slots are given back.
+        charging: bool,
+    },
+}
+
+/// One of several things asked for. A switch or a config is only looked at, whatever is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AllItem {
+    /// The feature. `None` is one that the catalog does not have.
+    pub feature: Option<FeatureIx>,
+    /// Units, 1 to 2^53-1.
+    pub units: u64,
+}
+
+/// Why a request for several features has no answer. Nothing is changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("items[{place}]: {error}")]
+pub struct ItemError {
+    /// Which item, from 0.
+    pub place: usize,
+    /// Why.
+    pub error: OpError,
+}
+
+/// Decides a request for several features: the outcomes in the order of the items. When one of them is
+/// refused the effects are the signal of the first refusal alone, if it is due.
+pub fn decide_all(
+    cx: Context<'_>,
+    account: &Account,
+    items: &[AllItem],
+    op: AllOp,
+    effects: &mut Effects,
+) -> Result<Vec<Outcome>, ItemError> {
+    let decide = |account: &Account, place: usize, op, effects: &mut Effects| {
+        let decided = decide_feature(cx, account, items[place].feature, op, effects);
+        decided.map_err(|error| ItemError { place, error })
+    };
+    let look = |place: usize, attempt| FeatureOp::Check { units: items[place].units, attempt };
+    let mut copy = Cow::Borrowed(account);
+    let mut outcomes = Vec::with_capacity(items.len());
+    for (place, item) in items.iter().enumerate() {
+        let begin = effects.len();
+        let outcome = match op {
+            AllOp::Check { .. } => {
+                let outcome = decide(&copy, place, look(place, false), effects)?;
+                // What cannot be consumed, like a slot, is nothing that others could lack.
+                let _ = decide(&copy, place, carried_out(cx, item, op), effects);
+                outcome
+            }
+            AllOp::Consume | AllOp::Reserve { .. } => {
+                decide(&copy, place, carried_out(cx, item, op), effects)?
+            }
+        };
+        if !outcome.decision.verdict.is_allowed() {
+            effects.truncate(begin);
+        } else if place + 1 < items.len() {
+            let copy = copy.to_mut();
+            effects[begin..].iter().for_each(|effect| copy.apply(effect));
+        }
+        outcomes.push(outcome);
+    }
+    let is_allowed = |outcome: &Outcome| outcome.decision.verdict.is_allowed();
+    let refused = outcomes.iter().position(|outcome| !is_allowed(outcome));
+    if refused.is_some() || matches!(op, AllOp::Check { .. }) {
+        effects.clear();
+    }
+    let Some(refused) = refused else { return Ok(outcomes) };
+    if op != (AllOp::Check { attempt: false }) {
+        // Of the account as it is: what the items before would have used is used by nobody. So a
+        // refusal that is only for what they ask for together is not told.
+        decide(account, refused, look(refused, true), effects)?;
+    }
+    for (place, outcome) in outcomes.iter_mut().enumerate().filter(|(_, o)| is_allowed(o)) {
+        *outcome = decide(account, place, look(place, false), &mut Effects::new())?;
+    }
+    Ok(outcomes)
+}
+
+/// The operation that carries an item out.
+fn carried_out(cx: Context<'_>, item: &AllItem, op: AllOp) -> FeatureOp {
+    let units = item.units;
+    let look = FeatureOp::Check { units, attempt: false };
+    let Some(feature) = item.feature else { return look };
+    match (op, &cx.catalog.feature(feature).kind) {
+        (_, FeatureKind::Switch | FeatureKind::Config) => look,
+        (AllOp::Check { .. } | AllOp::Consume, _)
+        | (AllOp::Reserve { .. }, FeatureKind::Rate { .. }) => FeatureOp::Consume { units },
+        (AllOp::Reserve { hold_ms, charging: true }, kind)
+            if !matches!(kind, FeatureKind::Concurrency { .. }) =>
+        {
+            FeatureOp::ReserveCharging { units, hold_ms }
+        }
+        (AllOp::Reserve { hold_ms, .. }, _) => FeatureOp::Reserve { units, hold_ms },
+    }
+}

@@ -1,0 +1,270 @@
+//! Requests for several features at once: one lock, one key, one record.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use headroom_core::account::{Account, Profile};
+use headroom_core::catalog::Catalog;
+use headroom_core::decide::{self, AllItem, AllOp, Context};
+use headroom_core::decision::{Amounts, Denial, Outcome, Verdict};
+use headroom_core::effect::{Effect, Effects};
+use headroom_core::time::Millis;
+
+use crate::engine::{DecisionId, Engine, EngineError, Reply, Slot, Wants, feature_id};
+use crate::keys::{Done, KeyEntry, KeyHash, Receipt, hash_key, hash_payload};
+use crate::ports::Seq;
+use crate::read::as_of;
+use crate::record;
+
+/// Features that one request may ask for. More are refused as a whole.
+pub const ITEMS_MAX: usize = 16;
+
+/// The operations' numbers in payload hashes.
+const CONSUME_ALL: u8 = 70;
+const RESERVE_ALL: u8 = 71;
+const RESERVE_ALL_CHARGING: u8 = 72;
+
+/// A request for several features: 1 to [`ITEMS_MAX`], none of them twice.
+#[derive(Debug, Clone, Copy)]
+pub struct AllRequest<'a> {
+    /// The account's id.
+    pub account: &'a str,
+    /// The features' names, and units of each.
+    pub items: &'a [(&'a str, u64)],
+    /// What to do with all of them.
+    pub op: AllOp,
+    /// Whether it comes from the vendor's own monitors: decided like any other, counted nowhere.
+    pub synthetic: bool,
+    /// The idempotency key of a write; unused by a check.
+    pub key: &'a str,
+    /// The one clock reading of the request.
+    pub now: Millis,
+    /// Parts that cost something.
+    pub wants: Wants,
+}
+
+/// The answer to it.
+#[derive(Debug)]
+pub struct AllReply {
+    /// Whether all were allowed. If not, nothing was counted.
+    pub allowed: bool,
+    /// The answers, in the order of the items. They wait for the same record.
+    pub replies: Vec<Box<Reply>>,
+}
+
+impl Engine {
+    /// Decides a request for several features.
+    pub fn all(&self, catalog: &Catalog, rq: &AllRequest<'_>) -> Result<AllReply, EngineError> {
+        let cx = Context { catalog, now: rq.now };
+        let item = |(name, units): &(&str, u64)| AllItem {
+            feature: catalog.feature_named(name),
+            units: *units,
+        };
+        let items: Vec<AllItem> = rq.items.iter().map(item).collect();
+        if matches!(rq.op, AllOp::Check { .. }) {
+            return self.check_all(cx, rq, &items);
+        }
+        self.with_slot(rq.account, cx, |slot| match slot {
+            Some(slot) => self.write_all(cx, slot, rq, &items),
+            None => Ok(self.strangers_refused(cx, items.len())),
+        })
+    }
+
+    fn check_all(
+        &self,
+        cx: Context<'_>,
+        rq: &AllRequest<'_>,
+        items: &[AllItem],
+    ) -> Result<AllReply, EngineError> {
+        let Some(mut slot) = self.accounts.get_mut(rq.account) else {
+            let Some(plan) = cx.catalog.default_plan() else {
+                return Ok(self.strangers_refused(cx, items.len()));
+            };
+            let profile = Profile::new(cx.catalog.plan(plan).id, true, cx.now);
+            let account = Account::new(u32::MAX, profile).drawing_by(rq.account);
+            let outcomes = decided(cx, &account, items, rq.op, &mut Effects::new())?;
+            return Ok(self.passing_all(cx, &account, outcomes, rq.wants));
+        };
+        let cx = Context { now: slot.account.not_before(cx.now), ..cx };
+        let (mut effects, mut bytes) = (Effects::new(), Vec::new());
+        if self.store.room().is_err() {
+            // What time has brought counts, also where it cannot be journaled.
+            let account = as_of(cx, &slot.account);
+            let outcomes = decided(cx, &account, items, rq.op, &mut effects)?;
+            return Ok(self.passing_all(cx, &account, outcomes, rq.wants));
+        }
+        self.settle(cx, &mut slot, &mut effects, &mut bytes);
+        effects.clear();
+        let outcomes = decided(cx, &slot.account, items, rq.op, &mut effects)?;
+        self.note(cx, &mut slot, &effects, &mut bytes);
+        Ok(self.passing_all(cx, &slot.account, outcomes, rq.wants))
+    }
+
+    /// The road of every write for several features, under the account's lock.
+    fn write_all(
+        &self,
+        cx: Context<'_>,
+        slot: &mut Slot,
+        rq: &AllRequest<'_>,
+        items: &[AllItem],
+    ) -> Result<AllReply, EngineError> {
+        let cx = Context { now: slot.account.not_before(cx.now), ..cx };
+        self.keys.advance(cx.now);
+        let (hash, payload) = (hash_key(&self.secret, rq.key), payload(cx.catalog, rq));
+        let known = slot.keys.as_ref().and_then(|keys| keys.find(hash));
+        if let Some(entry) = known.filter(|entry| entry.generation >= self.keys.oldest()) {
+            if entry.receipt.payload != payload {
+                return Err(EngineError::KeyReused);
+            }
+            let account = as_of(cx, &slot.account);
+            return Ok(self.replay_all(cx, &account, entry, items, rq.wants));
+        }
+        self.store.room()?;
+        let (mut effects, mut bytes) = (Effects::new(), Vec::new());
+        self.settle(cx, slot, &mut effects, &mut bytes);
+        effects.clear();
+        let outcomes = match decided(cx, &slot.account, items, rq.op, &mut effects) {
+            Err(EngineError::Halted) => return Err(self.halt(slot)),
+            decided => decided?,
+        };
+        if rq.synthetic {
+            decide::leave_uncounted(&mut effects);
+        }
+        if slot.halted {
+            return Err(EngineError::Halted);
+        }
+        if !are_allowed(&outcomes) {
+            self.note(cx, slot, &effects, &mut bytes);
+            return Ok(self.passing_all(cx, &slot.account, outcomes, rq.wants));
+        }
+        let receipt = receipt(payload, &outcomes);
+        let seq = self.admit_all(cx, slot, (hash, receipt), &effects);
+        let mut all = self.passing_all(cx, &slot.account, outcomes, rq.wants);
+        for (place, reply) in all.replies.iter_mut().enumerate() {
+            reply.decision_id = part(seq, place);
+            reply.wait_for = Some(seq);
+        }
+        Ok(all)
+    }
+
+    fn admit_all(
+        &self,
+        cx: Context<'_>,
+        slot: &mut Slot,
+        (hash, receipt): (KeyHash, Receipt),
+        effects: &[Effect],
+    ) -> Seq {
+        let mut bytes = Vec::new();
+        record::put_decided(&mut bytes, slot.account.serial, cx.now, hash, &receipt, effects);
+        let seq = self.append(slot.account.serial, &bytes, effects);
+        self.apply(slot, seq, effects);
+        let generation = self.keys.generation(cx.now);
+        let offset_ms = self.keys.offset_ms(cx.now, generation);
+        let entry = KeyEntry { hash, seq, generation, offset_ms, receipt };
+        if slot.keys.get_or_insert_default().insert(entry, self.keys.oldest()) {
+            self.keys.add(generation);
+        }
+        seq
+    }
+
+    /// The answer of an earlier write: what it did, with the limits as they stand now.
+    fn replay_all(
+        &self,
+        cx: Context<'_>,
+        account: &Account,
+        entry: &KeyEntry,
+        items: &[AllItem],
+        wants: Wants,
+    ) -> AllReply {
+        let done = entry.receipt.done.as_ref();
+        let parts = done.map_or(&[][..], |done| &done.parts);
+        let replay = |(place, (receipt, item)): (usize, (&Receipt, &AllItem))| {
+            let entry = KeyEntry { receipt: receipt.clone(), ..entry.clone() };
+            let mut reply = self.replay(cx, account, &entry, item.units, wants);
+            reply.decision_id = part(entry.seq, place);
+            reply
+        };
+        let replies = parts.iter().zip(items).enumerate().map(replay).collect();
+        AllReply { allowed: true, replies }
+    }
+
+    fn passing_all(
+        &self,
+        cx: Context<'_>,
+        account: &Account,
+        outcomes: Vec<Outcome>,
+        wants: Wants,
+    ) -> AllReply {
+        let allowed = are_allowed(&outcomes);
+        let reply = |outcome| self.passing(cx, account, outcome, wants);
+        AllReply { allowed, replies: outcomes.into_iter().map(reply).collect() }
+    }
+
+    fn strangers_refused(&self, cx: Context<'_>, count: usize) -> AllReply {
+        let reply = |_| self.stranger_refused(cx, None, Denial::UnknownAccount);
+        AllReply { allowed: false, replies: (0..count).map(reply).collect() }
+    }
+}
+
+/// The receipt's number of an item.
+fn part(seq: Seq, place: usize) -> DecisionId {
+    DecisionId::Part(seq, u32::try_from(place).unwrap_or(u32::MAX))
+}
+
+fn are_allowed(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().all(|outcome| outcome.decision.verdict.is_allowed())
+}
+
+/// Runs the rules. A failed assertion in them changes nothing.
+fn decided(
+    cx: Context<'_>,
+    account: &Account,
+    items: &[AllItem],
+    op: AllOp,
+    effects: &mut Effects,
+) -> Result<Vec<Outcome>, EngineError> {
+    let decide = || decide::decide_all(cx, account, items, op, effects);
+    match catch_unwind(AssertUnwindSafe(decide)) {
+        Ok(outcomes) => Ok(outcomes?),
+        Err(_) => Err(EngineError::Halted),
+    }
+}
+
+/// What is remembered of the whole: a receipt that has one for each item.
+fn receipt(payload: u64, outcomes: &[Outcome]) -> Receipt {
+    let part = |outcome: &Outcome| {
+        let decision = &outcome.decision;
+        Receipt {
+            payload: 0,
+            verdict: decision.verdict,
+            feature: decision.feature.unwrap_or(Receipt::NO_LIMIT),
+            binding: decision.binding.as_ref().map_or(Receipt::NO_LIMIT, |b| b.ledger.limit),
+            done: Some(Box::new(Done::of(outcome.amounts, decision.charge()))),
+        }
+    };
+    let whole = Done::of(Amounts::default(), None);
+    let parts = outcomes.iter().map(part).collect();
+    Receipt {
+        payload,
+        verdict: Verdict::Allowed,
+        feature: Receipt::NO_LIMIT,
+        binding: Receipt::NO_LIMIT,
+        done: Some(Box::new(Done { parts, ..whole })),
+    }
+}
+
+/// Fingerprint of what is asked: of one item after the other, each with that of those before it.
+fn payload(catalog: &Catalog, rq: &AllRequest<'_>) -> u64 {
+    let (operation, hold_ms) = match rq.op {
+        AllOp::Check { .. } => (0, 0),
+        AllOp::Consume => (CONSUME_ALL, 0),
+        AllOp::Reserve { hold_ms, charging: false } => (RESERVE_ALL, hold_ms.cast_unsigned()),
+        AllOp::Reserve { hold_ms, charging: true } => {
+            (RESERVE_ALL_CHARGING, hold_ms.cast_unsigned())
+        }
+    };
+    let begin = hold_ms << 1 | u64::from(rq.synthetic);
+    rq.items.iter().fold(begin, |before, (name, units)| {
+        let feature = feature_id(catalog, catalog.feature_named(name), name);
+        hash_payload(operation, feature, [*units, before, 0])
+    })
+}

@@ -1,0 +1,160 @@
+//! Several features at once: one after the other on a copy, and the copy is kept if all went well.
+
+use headroom_core::catalog::FeatureKindSpec;
+use headroom_core::decide::{AllOp, FeatureOp, ItemError};
+use headroom_engine::engine::EngineError;
+
+use crate::model::{Account, Answer, Asked, Done, Model, Ready, Remembered, Request, remembered};
+
+impl Model {
+    /// Answers a request for several features: whether all are allowed, and each.
+    pub fn answer_all(
+        &mut self,
+        request: &Request,
+        now: i64,
+    ) -> Result<(bool, Vec<Answer>), EngineError> {
+        self.told.clear();
+        self.met.clear();
+        let Asked::All(items, op) = &request.asked else { unreachable!("it asks for several") };
+        if let AllOp::Check { attempt } = op {
+            return Ok(self.check_all(request, items, *attempt, now));
+        }
+        let account = match self.ready(request, now)? {
+            Ready::Nobody => return Ok((false, items.iter().map(|_| self.nobody(now)).collect())),
+            Ready::Again(known, account) => {
+                let again = |part: &Remembered| {
+                    let done = self.again(&account, part, now);
+                    self.dress(&account, done, request.wants, true, now)
+                };
+                return Ok((true, known.parts.iter().map(again).collect()));
+            }
+            Ready::New(account) => *account,
+        };
+        let told = self.told.len();
+        let mut after = account.clone();
+        let mut dones = Vec::new();
+        for (place, (feature, units)) in items.iter().enumerate() {
+            let (before, told_before) = (after.clone(), self.told.len());
+            let done = match self.each(feature, *units, *op) {
+                None => Ok(self.check_feature("", &mut after, feature, *units, false, now)),
+                Some(op) => self.use_feature(&request.account, &mut after, feature, op, now),
+            };
+            let done = done.map_err(|error| {
+                self.told.truncate(told);
+                EngineError::Item(ItemError { place, error })
+            })?;
+            if !done.verdict.is_allowed() {
+                after = before;
+                self.told.truncate(told_before);
+            }
+            dones.push(done);
+        }
+        let allowed = dones.iter().all(|done| done.verdict.is_allowed());
+        if allowed {
+            if request.synthetic {
+                self.told.truncate(told);
+                after = self.without_counts(&after, account);
+            }
+            let mut whole = remembered(request, &dones[0], now);
+            whole.parts = dones.iter().map(|done| remembered(request, done, now)).collect();
+            after.keys.insert(request.key.clone(), whole);
+        } else {
+            self.told.truncate(told);
+            after = account;
+            self.each_by_itself(request, items, &mut after, &mut dones, !request.synthetic, now);
+        }
+        let dress = |done| self.dress(&after, done, request.wants, false, now);
+        let answers = dones.into_iter().map(dress).collect();
+        self.accounts.insert(request.account.clone(), after);
+        Ok((allowed, answers))
+    }
+
+    fn check_all(
+        &mut self,
+        request: &Request,
+        items: &[(String, u64)],
+        attempt: bool,
+        now: i64,
+    ) -> (bool, Vec<Answer>) {
+        let id = &request.account;
+        let is_known = self.accounts.contains_key(id);
+        let takes = self.refusal.is_none();
+        if takes {
+            self.know_settled(id, now);
+            self.say_endings(id, now);
+        }
+        let known = self.accounts.get(id).cloned();
+        let known = known.map(|known| self.with_charges(&known, now));
+        let Some(mut account) = known.or_else(|| self.stranger(now)) else {
+            return (false, items.iter().map(|_| self.nobody(now)).collect());
+        };
+        let told = self.told.len();
+        let mut copy = account.clone();
+        self.settle(&mut copy, now);
+        let mut dones = Vec::new();
+        for (feature, units) in items {
+            let done = self.check_feature(id, &mut copy.clone(), feature, *units, false, now);
+            let mut next = copy.clone();
+            let op = FeatureOp::Consume { units: *units };
+            let used = self.use_feature(id, &mut next, feature, op, now);
+            if used.is_ok_and(|used| used.verdict.is_allowed()) {
+                copy = next;
+            }
+            dones.push(done);
+        }
+        self.told.truncate(told);
+        let allowed = dones.iter().all(|done| done.verdict.is_allowed());
+        if !allowed {
+            let attempt = attempt && is_known && takes;
+            self.each_by_itself(request, items, &mut account, &mut dones, attempt, now);
+        }
+        let dress = |done| self.dress(&account, done, request.wants, false, now);
+        let answers = dones.into_iter().map(dress).collect();
+        if is_known && takes {
+            self.accounts.insert(id.clone(), account);
+        }
+        (allowed, answers)
+    }
+
+    /// After a refusal: the first of them is told, and the others stand as if they were asked for alone.
+    fn each_by_itself(
+        &mut self,
+        request: &Request,
+        items: &[(String, u64)],
+        account: &mut Account,
+        dones: &mut [Done],
+        attempt: bool,
+        now: i64,
+    ) {
+        let id = &request.account;
+        self.met.insert("several, and one refused");
+        for ((feature, units), done) in items.iter().zip(dones.iter_mut()) {
+            if done.verdict.is_allowed() {
+                *done = self.check_feature(id, &mut account.clone(), feature, *units, false, now);
+            }
+        }
+        let refused = dones.iter().position(|done| !done.verdict.is_allowed());
+        let (feature, units) = &items[refused.expect("one is refused")];
+        if attempt {
+            self.check_feature(id, account, feature, *units, true, now);
+        }
+    }
+
+    /// What is done with a feature; `None`: it is only looked at.
+    fn each(&self, feature: &str, units: u64, op: AllOp) -> Option<FeatureOp> {
+        let spec = self.catalog.features.iter().find(|spec| spec.feature == feature)?;
+        let charges = matches!(op, AllOp::Reserve { charging: true, .. });
+        match (&spec.kind, op) {
+            (FeatureKindSpec::Switch | FeatureKindSpec::Config, _) => None,
+            (FeatureKindSpec::Concurrency, AllOp::Reserve { hold_ms, .. }) => {
+                Some(FeatureOp::Reserve { units, hold_ms })
+            }
+            (FeatureKindSpec::Rate, _) => Some(FeatureOp::Consume { units }),
+            (_, AllOp::Reserve { hold_ms, .. }) if charges => {
+                Some(FeatureOp::ReserveCharging { units, hold_ms })
+            }
+            (_, AllOp::Reserve { hold_ms, .. }) => Some(FeatureOp::Reserve { units, hold_ms }),
+            _ => Some(FeatureOp::Consume { units }),
+        }
+    }
+}
