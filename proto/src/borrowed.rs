@@ -216,6 +216,8 @@ pub struct Check<'a> {
     pub include: Option<v1::Include>,
     /// Whether it comes from a monitor.
     pub synthetic: bool,
+    /// For whom inside the account; empty for the account alone.
+    pub subject: &'a str,
 }
 
 impl<'a> Check<'a> {
@@ -231,6 +233,7 @@ impl<'a> Check<'a> {
                 4 => read.intent = low_half(value.number(tag)?),
                 5 => merge_include(&mut read.include, tag, value)?,
                 41 => read.synthetic = value.number(tag)? != 0,
+                20 => read.subject = value.text(tag)?,
                 _ => {}
             }
         }
@@ -253,6 +256,8 @@ pub struct Consume<'a> {
     pub include: Option<v1::Include>,
     /// Whether it comes from a monitor.
     pub synthetic: bool,
+    /// For whom inside the account; empty for the account alone.
+    pub subject: &'a str,
 }
 
 impl<'a> Consume<'a> {
@@ -268,6 +273,7 @@ impl<'a> Consume<'a> {
                 4 => read.idempotency_key = value.text(tag)?,
                 5 => merge_include(&mut read.include, tag, value)?,
                 41 => read.synthetic = value.number(tag)? != 0,
+                20 => read.subject = value.text(tag)?,
                 _ => {}
             }
         }
@@ -293,6 +299,7 @@ mod tests {
             idempotency_key: "k".repeat(300),
             include: Some(v1::Include { prompt: true, ..v1::Include::default() }),
             synthetic: true,
+            subject: "team:a/user:b".to_owned(),
         }
     }
 
@@ -314,6 +321,7 @@ mod tests {
         assert_eq!((read.units, read.include), (owned.units, owned.include));
         assert_eq!((read.synthetic, owned.synthetic), (true, true));
         assert_eq!(read.idempotency_key, owned.idempotency_key);
+        assert_eq!(read.subject, owned.subject);
         assert_eq!(Raw::decode(&*bytes).map(|raw| raw.as_bytes().to_vec()), Ok(bytes));
     }
 
@@ -328,11 +336,20 @@ mod tests {
                     intent,
                     include: None,
                     synthetic: intent == 1,
+                    subject: "user:u".to_owned(),
                 };
+                let subject = "user:u";
                 let bytes = owned.encode_to_vec();
                 let synthetic = intent == 1;
-                let expected =
-                    Check { account: "a", feature: "", units, intent, include: None, synthetic };
+                let expected = Check {
+                    account: "a",
+                    feature: "",
+                    units,
+                    intent,
+                    include: None,
+                    synthetic,
+                    subject,
+                };
                 assert_eq!(Check::read(&bytes), Ok(expected));
             }
         }
@@ -360,6 +377,7 @@ mod tests {
                     assert_eq!(read.idempotency_key, owned.idempotency_key, "{bytes:x?}");
                     assert_eq!(read.include, owned.include, "{bytes:x?}");
                     assert_eq!(read.synthetic, owned.synthetic, "{bytes:x?}");
+                    assert_eq!(read.subject, owned.subject, "{bytes:x?}");
                 }
                 (Err(_), Err(_)) => {}
                 (read, owned) => panic!("{read:?} but {owned:?} for {bytes:x?}"),

@@ -134,6 +134,9 @@ pub struct LimitState {
     /// What a pool of credits has beyond the counters. Absent: the limit is no pool's.
     #[prost(message, optional, tag = "22")]
     pub pool: ::core::option::Option<PoolState>,
+    /// Whose limit it is: the path of a user, team or agent inside the account. Empty: the account's.
+    #[prost(string, tag = "31")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// PoolState is what a pool of credits has beyond the counters of a limit.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -749,6 +752,8 @@ pub enum ErrorReason {
     MemberHasSeat = 27,
     /// As many seats are taken in the account as it has room for.
     TooManySeats = 28,
+    /// Something counts in as many subjects of the account as are possible at a time.
+    TooManySubjects = 29,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -786,6 +791,7 @@ impl ErrorReason {
             Self::UnknownMember => "ERROR_REASON_UNKNOWN_MEMBER",
             Self::MemberHasSeat => "ERROR_REASON_MEMBER_HAS_SEAT",
             Self::TooManySeats => "ERROR_REASON_TOO_MANY_SEATS",
+            Self::TooManySubjects => "ERROR_REASON_TOO_MANY_SUBJECTS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -820,6 +826,7 @@ impl ErrorReason {
             "ERROR_REASON_UNKNOWN_MEMBER" => Some(Self::UnknownMember),
             "ERROR_REASON_MEMBER_HAS_SEAT" => Some(Self::MemberHasSeat),
             "ERROR_REASON_TOO_MANY_SEATS" => Some(Self::TooManySeats),
+            "ERROR_REASON_TOO_MANY_SUBJECTS" => Some(Self::TooManySubjects),
             _ => None,
         }
     }
@@ -1095,6 +1102,23 @@ pub struct PutFactsResponse {
     /// The account.
     #[prost(message, optional, tag = "1")]
     pub account: ::core::option::Option<Account>,
+}
+/// EraseSubjectRequest names a subject.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EraseSubjectRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The path of the subject, as `team:growth/user:u42`. All below it is erased, too.
+    #[prost(string, tag = "2")]
+    pub subject: ::prost::alloc::string::String,
+}
+/// EraseSubjectResponse says what was forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EraseSubjectResponse {
+    /// Names forgotten: 0 when there was none.
+    #[prost(int32, tag = "1")]
+    pub erased_names: i32,
 }
 /// GetAccountRequest names an account.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1944,6 +1968,34 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "PutFacts"));
             self.inner.unary(req, path, codec).await
         }
+        /// EraseSubject forgets the name of a subject of an account and of all below it, for good: in memory, in
+        /// the usage history, and with the next checkpoint also there. The journal holds it until its segments
+        /// are removed, a backup as long as it is kept. What counts stays, under a number, so all totals of the
+        /// account stay right. Doing it again changes nothing; the same name used again is a new subject.
+        pub async fn erase_subject(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EraseSubjectRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EraseSubjectResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/EraseSubject",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "EraseSubject"));
+            self.inner.unary(req, path, codec).await
+        }
         /// GetAccount shows one account.
         pub async fn get_account(
             &mut self,
@@ -2388,6 +2440,17 @@ pub mod admin_service_server {
             request: tonic::Request<super::PutFactsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::PutFactsResponse>,
+            tonic::Status,
+        >;
+        /// EraseSubject forgets the name of a subject of an account and of all below it, for good: in memory, in
+        /// the usage history, and with the next checkpoint also there. The journal holds it until its segments
+        /// are removed, a backup as long as it is kept. What counts stays, under a number, so all totals of the
+        /// account stay right. Doing it again changes nothing; the same name used again is a new subject.
+        async fn erase_subject(
+            &self,
+            request: tonic::Request<super::EraseSubjectRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EraseSubjectResponse>,
             tonic::Status,
         >;
         /// GetAccount shows one account.
@@ -2848,6 +2911,51 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PutFactsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/EraseSubject" => {
+                    #[allow(non_camel_case_types)]
+                    struct EraseSubjectSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::EraseSubjectRequest>
+                    for EraseSubjectSvc<T> {
+                        type Response = super::EraseSubjectResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EraseSubjectRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::erase_subject(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EraseSubjectSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -3602,6 +3710,11 @@ pub struct CheckRequest {
     /// True for a request of the vendor's own monitors: a refusal is then never a signal.
     #[prost(bool, tag = "41")]
     pub synthetic: bool,
+    /// For whom inside the account: a path of 1 to 4 levels `type:id`, as `team:growth/user:u42`, at most 256
+    /// bytes, each type once. It is charged to the account's limits and to those of every level that has
+    /// some (`per` in the catalog), all together or none. Empty: for the account alone.
+    #[prost(string, tag = "20")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// CheckResponse is the answer to Check.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3632,6 +3745,11 @@ pub struct ConsumeRequest {
     /// counted, and is durable under its key, but it counts nowhere and raises no signal.
     #[prost(bool, tag = "41")]
     pub synthetic: bool,
+    /// For whom inside the account: a path of 1 to 4 levels `type:id`, as `team:growth/user:u42`, at most 256
+    /// bytes, each type once. It is charged to the account's limits and to those of every level that has
+    /// some (`per` in the catalog), all together or none. Empty: for the account alone.
+    #[prost(string, tag = "20")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// ConsumeResponse is the answer to Consume.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3670,6 +3788,11 @@ pub struct ReserveRequest {
     /// its Extend, Commit and Release.
     #[prost(bool, tag = "41")]
     pub synthetic: bool,
+    /// For whom inside the account: a path of 1 to 4 levels `type:id`, as `team:growth/user:u42`, at most 256
+    /// bytes, each type once. It is charged to the account's limits and to those of every level that has
+    /// some (`per` in the catalog), all together or none. Empty: for the account alone.
+    #[prost(string, tag = "20")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// ReserveResponse is the answer to Reserve.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3940,6 +4063,12 @@ pub struct RecordRequest {
     /// Not together with occurred_at.
     #[prost(bool, tag = "41")]
     pub synthetic: bool,
+    /// For whom inside the account: a path of 1 to 4 levels `type:id`, as `team:growth/user:u42`, at most 256
+    /// bytes, each type once. It is charged to the account's limits and to those of every level that has
+    /// some (`per` in the catalog). Empty: for the account alone. Not together with occurred_at: what a
+    /// subject used counts when it is told.
+    #[prost(string, tag = "20")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// RecordResponse is the answer to Record.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4272,6 +4401,12 @@ pub struct GetUsageRequest {
     /// The next_page_token of the previous page. Empty: the first page.
     #[prost(string, tag = "5")]
     pub page_token: ::prost::alloc::string::String,
+    /// Only windows of this subject, instead of those of the account.
+    #[prost(string, tag = "30")]
+    pub subject: ::prost::alloc::string::String,
+    /// Windows of all subjects, instead of those of the account.
+    #[prost(bool, tag = "31")]
+    pub all_subjects: bool,
 }
 /// UsageWindow is what one ledger holds or held. A sliding window is kept as buckets, one after the
 /// other: each is a UsageWindow of its own, and those that still count are always listed.
@@ -4312,6 +4447,10 @@ pub struct UsageWindow {
     /// used_units is the total with all of that. Absent: nothing came afterwards.
     #[prost(int64, optional, tag = "40")]
     pub used_units_at_close: ::core::option::Option<i64>,
+    /// Whose it is: the path of a user, team or agent, or `erased:` and a number when that was erased. Empty:
+    /// the account's.
+    #[prost(string, tag = "30")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// AllocationUsage is what one billing window of an allocation comes to: until now, or until its end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4402,6 +4541,9 @@ pub struct RuleResult {
     /// Whether it is the limit that the answer named as binding.
     #[prost(bool, tag = "5")]
     pub binding: bool,
+    /// Whose limit it is: the path of a user, team or agent inside the account. Empty: the account's.
+    #[prost(string, tag = "30")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// ExplainDecisionResponse says what was asked, what was answered, and why.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5025,7 +5167,8 @@ pub mod entitlement_service_client {
         /// Correct amends or withdraws an event that was counted: a Record with occurred_at for as long as its
         /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
         /// units can be used at once; thresholds that were told are not told again. The trail stays:
-        /// ListAdjustments.
+        /// ListAdjustments. What was counted for a subject is not corrected: raise its limit with an override,
+        /// or put right what is billed.
         pub async fn correct(
             &mut self,
             request: impl tonic::IntoRequest<super::CorrectRequest>,
@@ -5051,6 +5194,7 @@ pub mod entitlement_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// CheckAll asks about several features as Check does about one: whether ConsumeAll would allow them.
+        /// These three are for the account alone: limits of subjects are neither asked nor charged.
         pub async fn check_all(
             &mut self,
             request: impl tonic::IntoRequest<super::CheckAllRequest>,
@@ -5152,7 +5296,8 @@ pub mod entitlement_service_client {
                 .insert(GrpcMethod::new("headroom.v1.EntitlementService", "Decide"));
             self.inner.streaming(req, path, codec).await
         }
-        /// ListEntitlements lists what an account may use now, with the state of every limit.
+        /// ListEntitlements lists what an account may use now, with the state of every limit of its own. Those of
+        /// one subject are in the answer to a Check for it with all limits.
         pub async fn list_entitlements(
             &mut self,
             request: impl tonic::IntoRequest<super::ListEntitlementsRequest>,
@@ -5208,7 +5353,7 @@ pub mod entitlement_service_client {
         /// can keep a copy: plans and overrides, limits and thresholds, refusals that begin and end, whatever
         /// the cause. What changes within a tenth of a second comes as one, and what time alone brings within a
         /// second. A sidecar serves 1,000 watches at a time. A copy is for drawing screens;
-        /// what counts is decided by Check and Consume.
+        /// what counts is decided by Check and Consume. Limits of subjects are not in it.
         pub async fn watch_entitlements(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchEntitlementsRequest>,
@@ -5361,12 +5506,14 @@ pub mod entitlement_service_server {
         /// Correct amends or withdraws an event that was counted: a Record with occurred_at for as long as its
         /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
         /// units can be used at once; thresholds that were told are not told again. The trail stays:
-        /// ListAdjustments.
+        /// ListAdjustments. What was counted for a subject is not corrected: raise its limit with an override,
+        /// or put right what is billed.
         async fn correct(
             &self,
             request: tonic::Request<super::CorrectRequest>,
         ) -> std::result::Result<tonic::Response<super::CorrectResponse>, tonic::Status>;
         /// CheckAll asks about several features as Check does about one: whether ConsumeAll would allow them.
+        /// These three are for the account alone: limits of subjects are neither asked nor charged.
         async fn check_all(
             &self,
             request: tonic::Request<super::CheckAllRequest>,
@@ -5403,7 +5550,8 @@ pub mod entitlement_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::DecideRequest>>,
         ) -> std::result::Result<tonic::Response<Self::DecideStream>, tonic::Status>;
-        /// ListEntitlements lists what an account may use now, with the state of every limit.
+        /// ListEntitlements lists what an account may use now, with the state of every limit of its own. Those of
+        /// one subject are in the answer to a Check for it with all limits.
         async fn list_entitlements(
             &self,
             request: tonic::Request<super::ListEntitlementsRequest>,
@@ -5432,7 +5580,7 @@ pub mod entitlement_service_server {
         /// can keep a copy: plans and overrides, limits and thresholds, refusals that begin and end, whatever
         /// the cause. What changes within a tenth of a second comes as one, and what time alone brings within a
         /// second. A sidecar serves 1,000 watches at a time. A copy is for drawing screens;
-        /// what counts is decided by Check and Consume.
+        /// what counts is decided by Check and Consume. Limits of subjects are not in it.
         async fn watch_entitlements(
             &self,
             request: tonic::Request<super::WatchEntitlementsRequest>,

@@ -85,7 +85,8 @@ pub mod entitlement_service_server {
         /// Correct amends or withdraws an event that was counted: a Record with occurred_at for as long as its
         /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
         /// units can be used at once; thresholds that were told are not told again. The trail stays:
-        /// ListAdjustments.
+        /// ListAdjustments. What was counted for a subject is not corrected: raise its limit with an override,
+        /// or put right what is billed.
         async fn correct(
             &self,
             request: tonic::Request<crate::v1::CorrectRequest>,
@@ -94,6 +95,7 @@ pub mod entitlement_service_server {
             tonic::Status,
         >;
         /// CheckAll asks about several features as Check does about one: whether ConsumeAll would allow them.
+        /// These three are for the account alone: limits of subjects are neither asked nor charged.
         async fn check_all(
             &self,
             request: tonic::Request<crate::v1::CheckAllRequest>,
@@ -130,7 +132,8 @@ pub mod entitlement_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<crate::borrowed::Raw>>,
         ) -> std::result::Result<tonic::Response<Self::DecideStream>, tonic::Status>;
-        /// ListEntitlements lists what an account may use now, with the state of every limit.
+        /// ListEntitlements lists what an account may use now, with the state of every limit of its own. Those of
+        /// one subject are in the answer to a Check for it with all limits.
         async fn list_entitlements(
             &self,
             request: tonic::Request<crate::v1::ListEntitlementsRequest>,
@@ -159,7 +162,7 @@ pub mod entitlement_service_server {
         /// can keep a copy: plans and overrides, limits and thresholds, refusals that begin and end, whatever
         /// the cause. What changes within a tenth of a second comes as one, and what time alone brings within a
         /// second. A sidecar serves 1,000 watches at a time. A copy is for drawing screens;
-        /// what counts is decided by Check and Consume.
+        /// what counts is decided by Check and Consume. Limits of subjects are not in it.
         async fn watch_entitlements(
             &self,
             request: tonic::Request<crate::v1::WatchEntitlementsRequest>,

@@ -132,6 +132,19 @@ impl AdminClient {
         account(self.within_deadline(client.put_facts(request)).await?.account)
     }
 
+    /// Forgets the name of a subject of an account and of all below it; returns how many there were.
+    pub async fn erase_subject(
+        &self,
+        account_id: impl Into<String>,
+        subject: impl Into<String>,
+    ) -> Result<u32, Error> {
+        let request =
+            v1::EraseSubjectRequest { account: account_id.into(), subject: subject.into() };
+        let mut client = self.client.clone();
+        let erased = self.within_deadline(client.erase_subject(request)).await?.erased_names;
+        Ok(u32::try_from(erased).unwrap_or(0))
+    }
+
     /// Shows one account.
     pub async fn get_account(&self, account_id: impl Into<String>) -> Result<v1::Account, Error> {
         let request = v1::GetAccountRequest { account: account_id.into() };

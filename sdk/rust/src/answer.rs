@@ -110,6 +110,8 @@ pub struct LimitState {
     pub grace_until: Option<SystemTime>,
     /// What the overage costs. Absent: the plan has no price for it.
     pub overage_cost: Option<OverageCost>,
+    /// Whose limit it is: the path of a user, team or agent. Absent: the account's.
+    pub subject: Option<String>,
     /// Of an allocation: what its billing window comes to so far. Absent: it is no allocation.
     pub billed_units: Option<u64>,
     /// What a pool of credits has beyond the counters. Absent: the limit is no pool's.
@@ -449,6 +451,8 @@ pub struct RuleResult {
     pub limit: Option<String>,
     /// Whether it is the limit that the answer named as binding.
     pub binding: bool,
+    /// Whose limit it is: the path of a user, team or agent. `None`: the account's.
+    pub subject: Option<String>,
 }
 
 /// A page of what an account used.
@@ -491,6 +495,8 @@ pub struct UsageWindow {
     /// What the window held when it left the memory, if it was restated since. Absent: nothing came
     /// afterwards.
     pub used_units_at_close: Option<u64>,
+    /// Whose it is: the path of a user, team or agent. Absent: the account's.
+    pub subject: Option<String>,
 }
 
 /// What one billing window of an allocation comes to: until now, or until its end.

@@ -346,9 +346,34 @@ impl Client {
             account: account.into(),
             feature: feature.unwrap_or_default().to_owned(),
             closed_since: closed_since.map(Into::into),
-            page_size: 0,
             page_token: page_token.unwrap_or_default().to_owned(),
+            ..v1::GetUsageRequest::default()
         };
+        self.usage_page(request).await
+    }
+
+    /// As [`get_usage`](Self::get_usage), of one subject inside the account, or of all of them.
+    pub async fn get_subject_usage(
+        &self,
+        account: impl Into<String>,
+        subject: Option<&str>,
+        feature: Option<&str>,
+        closed_since: Option<SystemTime>,
+        page_token: Option<&str>,
+    ) -> Result<UsagePage, Error> {
+        let request = v1::GetUsageRequest {
+            account: account.into(),
+            feature: feature.unwrap_or_default().to_owned(),
+            closed_since: closed_since.map(Into::into),
+            page_token: page_token.unwrap_or_default().to_owned(),
+            all_subjects: subject.is_none(),
+            subject: subject.unwrap_or_default().to_owned(),
+            ..v1::GetUsageRequest::default()
+        };
+        self.usage_page(request).await
+    }
+
+    async fn usage_page(&self, request: v1::GetUsageRequest) -> Result<UsagePage, Error> {
         let mut client = EntitlementServiceClient::new(self.shared.channel.clone());
         Ok(self.within_deadline(client.get_usage(request)).await?.into())
     }

@@ -87,6 +87,7 @@ impl Error {
                 ErrorReason::TooManyReservations
                 | ErrorReason::TooManyWatches
                 | ErrorReason::TooManySeats
+                | ErrorReason::TooManySubjects
                 | ErrorReason::NoRoom
                 | ErrorReason::StoreBroken
                 | ErrorReason::OutcomeUnknown

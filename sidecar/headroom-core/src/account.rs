@@ -3,6 +3,7 @@
 //! State changes in one place only: [`Account::apply`]. Deciding and replaying a journal both end
 //! there, so what was decided and what is recovered cannot differ.
 
+use std::mem::take;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -18,6 +19,7 @@ use crate::rate::{Bucket, Rate};
 use crate::reservation::Reservations;
 use crate::seats::{Roster, Seat};
 use crate::stock::Stock;
+use crate::subject::{SubjectId, Subjects};
 use crate::time::Millis;
 
 /// What replaces the plan's word for one account.
@@ -239,6 +241,19 @@ impl Profile {
     }
 }
 
+/// The subjects as the effects that make them again, and the last number given.
+fn of_subjects(subjects: &Subjects) -> impl Iterator<Item = Effect> {
+    let last = SubjectId(subjects.last_id());
+    let forgotten = subjects.get(last).is_none().then_some(Effect::SubjectForgotten(last));
+    let each = subjects.iter().flat_map(|(id, subject)| {
+        let named = Effect::Subject(id, Arc::clone(&subject.name));
+        let erased = subject.is_erased().then(|| Effect::SubjectErased(id, Arc::default()));
+        let state = subject.state.further().map(move |e| Effect::OfSubject(id, Box::new(e)));
+        [named].into_iter().chain(erased).chain(state)
+    });
+    each.chain(forgotten)
+}
+
 /// FNV-1a, 64 bits, mixed and folded to 32. It decides who has what, so it must never change.
 fn draw(bytes: impl Iterator<Item = u8>) -> u32 {
     let mut hash = fnv1a(bytes);
@@ -279,6 +294,36 @@ struct Rare {
     pools: Vec<Pool>,
     // Who sits in it.
     roster: Roster,
+    subjects: Subjects,
+}
+
+/// What counts in a subject: all that an account has besides its profile.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SubjectState {
+    ledgers: Vec<Ledger>,
+    rare: Option<Box<Rare>>,
+}
+
+impl SubjectState {
+    /// Its ledgers.
+    pub fn ledgers(&self) -> &[Ledger] {
+        &self.ledgers
+    }
+
+    fn apply(&mut self, effect: &Effect) {
+        // An account that is nobody's, so that there is one way to apply an effect.
+        let nobody = Profile::new(NameId::default(), true, Millis(0));
+        let mut account = Account { ledgers: take(&mut self.ledgers), ..Account::new(0, nobody) };
+        account.rare = self.rare.take();
+        account.apply(effect);
+        (self.ledgers, self.rare) = (account.ledgers, account.rare);
+    }
+
+    fn further(&self) -> impl Iterator<Item = Effect> {
+        let ledgers = self.ledgers.iter().map(|ledger| Effect::Ledger(*ledger));
+        let excesses = self.rare.iter().flat_map(|rare| &rare.excesses);
+        ledgers.chain(excesses.map(|excess| Effect::Excess(Box::new(excess.clone()))))
+    }
 }
 
 impl Account {
@@ -381,7 +426,22 @@ impl Account {
         let pools = credits::further(self.pools());
         let seats = self.roster().into_iter().flat_map(Roster::iter);
         let seats = seats.map(|seat| Effect::Seat(Box::new(seat)));
-        excesses.chain(buckets).chain(stocks).chain(pools).chain(seats).collect()
+        let all = excesses.chain(buckets).chain(stocks).chain(pools).chain(seats);
+        all.chain(self.subjects().into_iter().flat_map(of_subjects)).collect()
+    }
+
+    /// The subjects in which something counts, or did.
+    pub fn subjects(&self) -> Option<&Subjects> {
+        self.rare.as_ref().map(|rare| &rare.subjects).filter(|subjects| !subjects.is_empty())
+    }
+
+    /// The account as the limits of a subject see it: the same profile, the subject's own counters.
+    /// `None` is a subject in which nothing counts.
+    pub fn seen_by(&self, subject: Option<SubjectId>) -> Account {
+        let known = subject.and_then(|id| self.subjects()?.get(id));
+        let state = known.map(|subject| subject.state.clone()).unwrap_or_default();
+        let SubjectState { ledgers, rare } = state;
+        Account { profile: self.profile.clone(), ledgers, rare, ..*self }
     }
 
     /// When a request that read the clock at `now` is decided: not before the account was known, nor
@@ -490,6 +550,22 @@ impl Account {
                     rare.roster.free(*feature, member);
                 }
             }
+            Effect::Subject(id, name) => {
+                self.rare.get_or_insert_default().subjects.name(*id, name);
+            }
+            Effect::OfSubject(id, effect) => {
+                if let Some(rare) = &mut self.rare {
+                    rare.subjects.change(*id, |state| state.apply(effect));
+                }
+            }
+            Effect::SubjectForgotten(id) => {
+                self.rare.get_or_insert_default().subjects.forget(*id);
+            }
+            Effect::SubjectErased(id, _) => {
+                if let Some(rare) = &mut self.rare {
+                    rare.subjects.erase(*id);
+                }
+            }
             Effect::StockClosed(_) | Effect::Signal(_) | Effect::Restated(_) | Effect::Event(_) => {
             }
         }
@@ -508,6 +584,7 @@ impl Account {
                 stocks: rare.stocks.clone(),
                 pools: rare.pools.clone(),
                 roster: Roster::default(),
+                subjects: rare.subjects.only(rare.reservations.subjects_due(now)),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

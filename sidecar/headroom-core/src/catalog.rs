@@ -63,6 +63,8 @@ pub struct LimitSpec {
     pub limit: String,
     /// How its windows lie.
     pub window: WindowRule,
+    /// The type of subjects that each have it for themselves. `None`: the account has it.
+    pub per: Option<String>,
 }
 
 /// What sort of thing a feature is.
@@ -691,6 +693,19 @@ pub struct Feature {
     pub shadow: bool,
     /// What it costs in each pool whose rate card has it, in the order written.
     pub credit_prices: Vec<(FeatureIx, CreditPrice)>,
+    /// The limits that subjects have for themselves; few features have any.
+    pub levels: Vec<LevelLimit>,
+}
+
+/// A limit that each subject of a type has for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LevelLimit {
+    /// Its name.
+    pub limit: NameId,
+    /// How its windows lie.
+    pub window: WindowRule,
+    /// The type of the subjects.
+    pub per: NameId,
 }
 
 /// A plan, checked.
@@ -710,6 +725,8 @@ pub struct Plan {
     entitlements: Vec<Option<Entitlement>>,
     // The quotas that a pool of credits pays, and the pool.
     payers: Vec<(FeatureIx, FeatureIx)>,
+    // What it gives to subjects, by feature; few plans give any.
+    levels: Vec<(FeatureIx, Vec<PlanLimit>)>,
 }
 
 impl Plan {
@@ -721,6 +738,12 @@ impl Plan {
     /// The pool of credits that pays for a quota of its catalog.
     pub fn payer(&self, feature: FeatureIx) -> Option<FeatureIx> {
         self.payers.iter().find(|(paid, _)| *paid == feature).map(|(_, pool)| *pool)
+    }
+
+    /// What the plan gives to each subject of a feature of its catalog.
+    pub fn levels(&self, feature: FeatureIx) -> &[PlanLimit] {
+        let of_feature = self.levels.iter().find(|(of, _)| *of == feature);
+        of_feature.map_or(&[], |(_, limits)| limits)
     }
 }
 
@@ -913,12 +936,16 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
     let feature_ix = |name: &str| features.iter().position(|f| &*f.feature == name);
     let number_plan = |plan: PlanSpec, names: &mut Names| {
         let mut entitlements = vec![None; features.len()];
-        let mut payers = Vec::new();
-        for (name, entitlement) in plan.entitlements {
+        let (mut payers, mut levels) = (Vec::new(), Vec::new());
+        for (name, mut entitlement) in plan.entitlements {
             let ix = feature_ix(&name).expect("the check found every feature");
             if let EntitlementSpec::PaidQuota { paid_by, .. } = &entitlement {
                 let pool = feature_ix(paid_by).expect("the check found every pool");
                 payers.push((FeatureIx(ix), FeatureIx(pool)));
+            }
+            let given = number_levels(&mut entitlement, &features[ix], names);
+            if !given.is_empty() {
+                levels.push((FeatureIx(ix), given));
             }
             entitlements[ix] = Some(number_entitlement(entitlement, &features[ix], names));
         }
@@ -930,6 +957,7 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
             price: plan.price,
             entitlements,
             payers,
+            levels,
         }
     };
     let plans: Vec<Plan> = spec.plans.into_iter().map(|plan| number_plan(plan, names)).collect();
@@ -1006,12 +1034,24 @@ fn credit_prices(features: &[FeatureSpec]) -> Vec<(FeatureIx, FeatureIx, CreditP
 }
 
 fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
+    let mut levels = Vec::new();
     let kind = match spec.kind {
         FeatureKindSpec::Switch => FeatureKind::Switch,
         FeatureKindSpec::Config => FeatureKind::Config,
-        FeatureKindSpec::Quota { limits } => FeatureKind::Quota {
-            limits: limits.iter().map(|l| (names.intern(&l.limit), l.window)).collect(),
-        },
+        FeatureKindSpec::Quota { limits: all } => {
+            let mut limits = Vec::new();
+            for LimitSpec { limit, window, per } in all {
+                let limit = names.intern(&limit);
+                match per {
+                    None => limits.push((limit, window)),
+                    Some(per) => {
+                        let per = names.intern(&per);
+                        levels.push(LevelLimit { limit, window, per });
+                    }
+                }
+            }
+            FeatureKind::Quota { limits }
+        }
         FeatureKindSpec::Concurrency => {
             FeatureKind::Concurrency { limit: names.intern(CONCURRENT_LIMIT) }
         }
@@ -1040,6 +1080,7 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
         offering: spec.offering,
         shadow: spec.shadow,
         credit_prices: Vec::new(),
+        levels,
     }
 }
 
@@ -1072,14 +1113,7 @@ fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Name
                     let id = names.intern(&limit.limit);
                     let (_, window) =
                         shapes.iter().find(|(shape, _)| *shape == id).expect("checked");
-                    PlanLimit::new(
-                        id,
-                        *window,
-                        limit.included_units,
-                        limit.soft_limits_bp,
-                        limit.policy,
-                    )
-                    .with_terms(limit.terms)
+                    number_limit(limit, id, *window)
                 })
                 .collect();
             Entitlement::Quota { limits }
@@ -1104,6 +1138,35 @@ fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Name
             Entitlement::Seats { limit: PlanLimit::of_seats(id, included_units, soft_limits_bp) }
         }
     }
+}
+
+fn number_limit(spec: PlanLimitSpec, id: NameId, window: WindowRule) -> PlanLimit {
+    PlanLimit::new(id, window, spec.included_units, spec.soft_limits_bp, spec.policy)
+        .with_terms(spec.terms)
+}
+
+/// Takes out of an entitlement what it gives to subjects.
+fn number_levels(
+    spec: &mut EntitlementSpec,
+    feature: &Feature,
+    names: &mut Names,
+) -> Vec<PlanLimit> {
+    let (EntitlementSpec::Quota { limits } | EntitlementSpec::PaidQuota { limits, .. }) = spec
+    else {
+        return Vec::new();
+    };
+    if feature.levels.is_empty() {
+        return Vec::new();
+    }
+    let mut given = Vec::new();
+    for limit in std::mem::take(limits) {
+        let id = names.intern(&limit.limit);
+        match feature.levels.iter().find(|level| level.limit == id) {
+            Some(level) => given.push(number_limit(limit, id, level.window)),
+            None => limits.push(limit),
+        }
+    }
+    given
 }
 
 const _: () = assert!(limits::THRESHOLDS_MAX <= 14);

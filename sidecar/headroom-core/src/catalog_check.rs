@@ -9,6 +9,7 @@ mod levels;
 mod meters;
 mod migrations;
 mod prompts;
+mod subjects;
 mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +59,7 @@ pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
         check_plan_name(&mut report, &["default_plan"], plan, &names);
     }
     credits::check_payers(&mut report, spec, &names);
+    subjects::check_given(&mut report, spec, &names);
     prompts::check_prompts(&mut report, &spec.prompts, &names);
     migrations::check_migrations(&mut report, spec, &names);
     report.problems
@@ -204,6 +206,7 @@ fn check_limits(report: &mut Report, feature: &str, limits: &[LimitSpec]) {
     if limits.is_empty() {
         report.say(&path, "a quota needs at least one limit");
     }
+    subjects::check_shapes(report, &path, limits);
     report.at_most(&path, "limits", limits.len(), limits::LIMITS_PER_FEATURE_MAX);
     let mut seen = BTreeSet::new();
     for limit in limits {
@@ -213,6 +216,7 @@ fn check_limits(report: &mut Report, feature: &str, limits: &[LimitSpec]) {
             report.say(&path, format_args!("limit `{}` is defined twice", limit.limit));
         }
         meters::check_limit_name(report, &path, &limit.limit);
+        subjects::check_type(report, &path, limit);
         check_window(report, &[&path[..], &["window"]].concat(), limit.window);
     }
 }

@@ -127,6 +127,11 @@ impl LimitState {
         self.beyond.get_or_insert_default().billed_units = Some(billed_units);
     }
 
+    /// Whose limit it is: the path of a user, team or agent inside the account. `None`: the account's.
+    pub fn subject(&self) -> Option<&str> {
+        self.beyond.as_ref()?.subject.as_deref()
+    }
+
     /// Notes that the window slides, and when its oldest units leave.
     pub(crate) fn slide(&mut self, oldest_leave_at: Millis) {
         self.phase = WindowPhase::Sliding;
@@ -360,6 +365,17 @@ pub enum OpError {
     TooManyReservations {
         /// How many are open.
         open: usize,
+    },
+    /// As much is counted for subjects of the account as is possible at a time.
+    #[error(
+        "something counts in {subjects} subjects of the account, in {windows} windows: no more can be \
+         counted at a time"
+    )]
+    TooManySubjects {
+        /// How many there are.
+        subjects: usize,
+        /// How many ledgers they have.
+        windows: usize,
     },
     /// The account has as many reservations that expired without an outcome as are remembered.
     #[error(

@@ -16,6 +16,7 @@ use crate::reservation::{Reservation, ReservationId};
 use crate::seats::Seat;
 use crate::signal::Signal;
 use crate::stock::Stock;
+use crate::subject::SubjectId;
 
 /// One change of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,14 @@ pub enum Effect {
     Seat(Box<Seat>),
     /// This member has no seat of this feature any more.
     SeatFreed(NameId, Arc<str>),
+    /// A subject got its number.
+    Subject(SubjectId, Arc<str>),
+    /// A change of a subject's counters. Boxed because it is as large as any effect.
+    OfSubject(SubjectId, Box<Effect>),
+    /// Nothing counts in a subject any more, and it left the memory.
+    SubjectForgotten(SubjectId),
+    /// A subject's name, this one, was erased; what counts in it goes on.
+    SubjectErased(SubjectId, Arc<str>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

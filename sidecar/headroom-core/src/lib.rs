@@ -8,6 +8,7 @@
 //! - [`window`] cuts time, [`ledger`] counts in it, [`resolve`] says what a limit is for an account.
 //! - [`rate`] is the arithmetic of token buckets, [`stock`] that of levels over a billing window.
 //! - [`versions`] of a plan are plans of their own; [`migrate`] is what a new catalog would take away.
+//! - [`subject`] is who inside an account is counted, where limits are per user or team.
 //! - [`catalog`] is what can be sold; [`projection`], [`prompt`] and [`signal`] are what is said
 //!   about it.
 
@@ -33,6 +34,7 @@ pub mod resolve;
 pub mod seats;
 pub mod signal;
 pub mod stock;
+pub mod subject;
 pub mod time;
 pub mod versions;
 pub mod window;

@@ -31,6 +31,29 @@ pub const OPEN_RESERVATIONS_MAX: usize = 10_000;
 /// come yet. Each takes about 200 bytes.
 pub const EXPIRED_RESERVATIONS_MAX: usize = 100_000;
 
+/// Bytes of a subject's path, and its levels. More are refused.
+pub const SUBJECT_BYTES_MAX: usize = 256;
+/// See [`SUBJECT_BYTES_MAX`].
+pub const SUBJECT_LEVELS_MAX: usize = 4;
+
+/// Subjects of one account in which something counts. A write for one more is an error; one in which
+/// nothing counts any more makes room by itself. Each takes about 400 bytes.
+pub const SUBJECTS_MAX: usize = 10_000;
+
+/// Windows in which subjects of one account count, so that a checkpoint can hold the account. A write
+/// that begins one more is an error. A sliding limit takes up to 25 of a subject.
+pub const SUBJECT_LEDGERS_MAX: usize = 64_000;
+
+/// Subjects in which nothing counts any more that one write of a new subject takes out of the memory:
+/// more than come in, so that they do not gather, and few, so that no write takes long.
+pub const SUBJECTS_FREED_MAX: usize = 256;
+/// And their windows, because they all go into one record.
+pub const SUBJECT_LEDGERS_FREED_MAX: usize = 4_096;
+
+/// Open reservations of an account when one for a subject is refused: those that end at one instant are
+/// one record, and the levels of a subject make each of them longer.
+pub const OPEN_RESERVATIONS_OF_SUBJECTS_MAX: usize = 2_000;
+
 /// How long an ended hold is remembered, so that a late `Commit` can be booked into the window it
 /// was admitted in, and a second outcome is told from an unknown id. Milliseconds: 24 h.
 pub const RESERVATION_MEMORY_MS: i64 = 24 * 60 * 60 * 1000;

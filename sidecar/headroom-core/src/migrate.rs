@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::account::Account;
-use crate::catalog::{Catalog, FeatureKind, SpecProblem};
+use crate::catalog::{Catalog, Feature, FeatureKind, SpecProblem};
 use crate::decide::counts_on_ms;
 use crate::names::NameId;
 use crate::reservation::ReservationState;
@@ -70,6 +70,8 @@ pub enum Loss {
     Kind(NameId, &'static str, &'static str),
     /// A limit of a feature is gone.
     Limit(NameId, NameId),
+    /// A limit of a feature is counted for others: the account, or a type of subjects.
+    Owner(NameId, NameId, Option<NameId>, Option<NameId>),
     /// A limit of a feature counted for ever, and has another window now.
     Lifetime(NameId, NameId),
     /// A plan, or a version of one, is gone.
@@ -111,16 +113,14 @@ pub fn losses(old: &Catalog, new: &Catalog) -> Vec<Loss> {
             losses.push(Loss::Kind(before.id, was, is));
             continue;
         }
-        let (FeatureKind::Quota { limits: had }, FeatureKind::Quota { limits: has }) =
-            (&before.kind, &after.kind)
-        else {
-            continue;
-        };
-        for (limit, was) in had {
-            match has.iter().find(|(known, _)| known == limit) {
-                None => losses.push(Loss::Limit(before.id, *limit)),
-                Some((_, is)) if *was == WindowRule::Lifetime && is != was => {
-                    losses.push(Loss::Lifetime(before.id, *limit));
+        for (limit, was, whose) in limits_of(before) {
+            match limits_of(after).find(|(known, ..)| *known == limit) {
+                None => losses.push(Loss::Limit(before.id, limit)),
+                Some((.., is)) if is != whose => {
+                    losses.push(Loss::Owner(before.id, limit, whose, is));
+                }
+                Some((_, is, _)) if was == WindowRule::Lifetime && is != was => {
+                    losses.push(Loss::Lifetime(before.id, limit));
                 }
                 Some(_) => {}
             }
@@ -135,6 +135,18 @@ pub fn losses(old: &Catalog, new: &Catalog) -> Vec<Loss> {
     losses
 }
 
+/// The limits of a quota, and the type of subjects that each have one for themselves.
+fn limits_of(
+    feature: &Feature,
+) -> impl Iterator<Item = (NameId, WindowRule, Option<NameId>)> + use<'_> {
+    let own: &[(NameId, WindowRule)] = match &feature.kind {
+        FeatureKind::Quota { limits } => limits,
+        _ => &[],
+    };
+    let own = own.iter().map(|(limit, window)| (*limit, *window, None));
+    own.chain(feature.levels.iter().map(|level| (level.limit, level.window, Some(level.per))))
+}
+
 impl Loss {
     /// The place of the line of `new` that allows it.
     pub fn covered_by(&self, new: &Catalog) -> Option<usize> {
@@ -144,7 +156,10 @@ impl Loss {
             (Migration::ChangeKind { feature, to }, Loss::Kind(id, _, kind)) => {
                 is(feature, *id) && to == kind
             }
-            (Migration::DropLimit { feature, limit }, Loss::Limit(of, id))
+            (
+                Migration::DropLimit { feature, limit },
+                Loss::Limit(of, id) | Loss::Owner(of, id, ..),
+            )
             | (Migration::EndLifetime { feature, limit }, Loss::Lifetime(of, id)) => {
                 is(feature, *of) && is(limit, *id)
             }
@@ -162,7 +177,9 @@ impl Loss {
             Loss::Feature(feature) | Loss::Kind(feature, ..) => {
                 counted(old, account, (*feature, None), now)
             }
-            Loss::Limit(feature, limit) | Loss::Lifetime(feature, limit) => {
+            Loss::Limit(feature, limit)
+            | Loss::Lifetime(feature, limit)
+            | Loss::Owner(feature, limit, ..) => {
                 counted(old, account, (*feature, Some(*limit)), now)
             }
             Loss::Plan(plan) => touched_if(is_on(account, *plan, now)),
@@ -200,6 +217,21 @@ impl Loss {
                      counts rest with the migration `drop_limit: {limit}, of: {feature}`"
                 );
                 (vec!["features".to_owned(), feature, "limits".to_owned()], message)
+            }
+            Loss::Owner(of, id, was, is) => {
+                let (feature, limit) = (text(of), text(id));
+                let whose = |per: &Option<NameId>| match per {
+                    Some(per) => format!("each {}", new.text(*per)),
+                    None => "the account".to_owned(),
+                };
+                let message = format!(
+                    "limit `{limit}` of `{feature}` was counted for {} and is now for {}, but {touched}: \
+                     give it another name, or let the counts rest with the migration `drop_limit: \
+                     {limit}, of: {feature}`",
+                    whose(was),
+                    whose(is)
+                );
+                (vec!["features".to_owned(), feature, "limits".to_owned(), limit], message)
             }
             Loss::Lifetime(of, id) => {
                 let (feature, limit) = (text(of), text(id));
@@ -259,7 +291,9 @@ fn counted(
     now: Millis,
 ) -> Touched {
     let is_of = |of: NameId| limit.is_none_or(|limit| limit == of);
-    let live = account.ledgers().iter().filter(|ledger| {
+    let subjects = account.subjects().into_iter().flat_map(|subjects| subjects.iter());
+    let of_subjects = subjects.flat_map(|(_, subject)| subject.state.ledgers());
+    let live = account.ledgers().iter().chain(of_subjects).filter(|ledger| {
         let counts_on_ms = counts_on_ms(old, ledger.feature, ledger.limit);
         ledger.feature == feature
             && is_of(ledger.limit)
@@ -273,7 +307,7 @@ fn counted(
             && held.feature == feature
             && held.state == ReservationState::Open
             && now < held.expires_at
-            && (limit.is_none() || held.ledgers.iter().any(|(limit, _)| is_of(*limit)))
+            && (limit.is_none() || held.limits().any(is_of))
     });
     // A pool of credits counts in itself.
     let pool = account.pool(feature).filter(|pool| limit.is_none() && pool.balance() != 0);

@@ -363,6 +363,8 @@ pub struct Beyond {
     pub pool: Option<Box<PoolState>>,
     /// What the write took from a pool of credits.
     pub charge: Option<Box<Charge>>,
+    /// Whose limit it is: the path of a user, team or agent. `None`: the account's own.
+    pub subject: Option<Arc<str>>,
 }
 
 /// What an answer shows of a limit. `None` for limits without terms.

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::credits::CreditHold;
 use crate::limits;
 use crate::names::NameId;
+use crate::subject::SubjectId;
 use crate::time::Millis;
 
 /// Names a reservation: the account's serial in the upper half, a count in the lower.
@@ -44,7 +45,7 @@ pub enum OnExpiry {
 }
 
 /// What few reservations have besides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReservationExtra {
     /// What becomes of its units when it ends by time.
     pub on_expiry: OnExpiry,
@@ -54,6 +55,9 @@ pub struct ReservationExtra {
     pub charged_units: u64,
     /// The credits that it holds in a pool, besides or instead of the units of limits.
     pub credits: Option<CreditHold>,
+    /// The ledgers of subjects it was admitted into, besides the account's: subject, limit and window
+    /// start.
+    pub levels: Vec<(SubjectId, NameId, Millis)>,
 }
 
 /// Units set aside.
@@ -83,12 +87,19 @@ impl Reservation {
     pub fn charges(&self) -> bool {
         self.state == ReservationState::Open
             && self.units > 0
-            && self.extra().on_expiry == OnExpiry::Charge
+            && self.extra.as_ref().is_some_and(|extra| extra.on_expiry == OnExpiry::Charge)
+    }
+
+    /// The limits that hold it, of the account and of subjects.
+    pub fn limits(&self) -> impl Iterator<Item = NameId> + '_ {
+        let levels = self.extra.iter().flat_map(|extra| &extra.levels);
+        let own = self.ledgers.iter().map(|(limit, _)| *limit);
+        own.chain(levels.map(|(_, limit, _)| *limit))
     }
 
     /// What few reservations have besides.
     pub fn extra(&self) -> ReservationExtra {
-        self.extra.as_deref().copied().unwrap_or_default()
+        self.extra.as_deref().cloned().unwrap_or_default()
     }
 
     /// Replaces what few reservations have besides.
@@ -160,6 +171,12 @@ impl Reservations {
         let mut due = Reservations::default();
         self.due(now).for_each(|held| due.put(held.clone()));
         due
+    }
+
+    /// The subjects of those that time has changed by `now`.
+    pub(crate) fn subjects_due(&self, now: Millis) -> impl Iterator<Item = SubjectId> {
+        let extras = self.due(now).filter_map(|held| held.extra.as_deref());
+        extras.flat_map(|extra| extra.levels.iter().map(|(id, _, _)| *id))
     }
 
     /// How many hold units now.

@@ -314,6 +314,32 @@ fn merge<'a>(
     }
 }
 
+/// The limits that each subject has of a feature, by the same rules as the account's own.
+pub fn resolve_levels(
+    catalog: &Catalog,
+    profile: &Profile,
+    feature: FeatureIx,
+    at: Millis,
+) -> Vec<PlanLimit> {
+    let shape = catalog.feature(feature);
+    let (plan, _) = profile.plan_at(at);
+    let planned = catalog.plan_of(plan).map(|plan| catalog.plan(plan).levels(feature));
+    let mut limits = planned.unwrap_or_default().to_vec();
+    for bought in profile.addons() {
+        let Some(addon) = catalog.addon_of(bought.addon) else { continue };
+        for more in addon.levels(feature) {
+            add_limit(&mut limits, more, bought.quantity, shape.offering.merge);
+        }
+    }
+    let overrides = profile.overrides().iter().filter(|o| o.feature == shape.id);
+    for one in overrides.filter(|o| o.is_in_force(at)) {
+        let OverrideValue::Limit { limit, included_units } = &one.value else { continue };
+        let Some(level) = shape.levels.iter().find(|known| known.limit == *limit) else { continue };
+        override_limit(&mut limits, *limit, level.window, *included_units);
+    }
+    limits
+}
+
 /// Adds what an add-on gives, bought `quantity` times. Unlimited stays unlimited, and what would be
 /// more than can be counted is as much as can be counted.
 fn add_limit(limits: &mut Vec<PlanLimit>, more: &PlanLimit, quantity: u32, merge: Merge) {

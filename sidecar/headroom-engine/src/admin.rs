@@ -442,13 +442,15 @@ impl Engine {
             }
             (OverrideChange::Limit(limit, included_units), FeatureKind::Quota { limits }) => {
                 let id = catalog.names().get(limit);
-                let found = limits.iter().find(|(known, _)| Some(*known) == id);
-                let (limit, _) = found.ok_or_else(|| AdminError::UnknownName {
+                let levels = shape.levels.iter().map(|level| level.limit);
+                let known = || limits.iter().map(|(known, _)| *known).chain(levels.clone());
+                let found = known().find(|known| Some(*known) == id);
+                let limit = found.ok_or_else(|| AdminError::UnknownName {
                     what: "limit",
                     name: (*limit).to_owned(),
-                    known: limits.iter().map(|(id, _)| catalog.text(*id).to_owned()).collect(),
+                    known: known().map(|id| catalog.text(id).to_owned()).collect(),
                 })?;
-                OverrideValue::Limit { limit: *limit, included_units: *included_units }
+                OverrideValue::Limit { limit, included_units: *included_units }
             }
             (OverrideChange::Limit(_, None), FeatureKind::Credits { .. }) => {
                 return Err(AdminError::UnlimitedCredits { feature: feature.to_owned() });

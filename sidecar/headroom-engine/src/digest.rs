@@ -14,6 +14,7 @@ use crate::events;
 pub use crate::events::usage_row;
 use crate::ports::{Digest, ProjectionOp, Seq, Table};
 use crate::record::{self, Record};
+use crate::subjects;
 
 /// Names a signal for ever: the journal position of its record, and its place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -127,7 +128,17 @@ fn digest_effects(
             | Effect::ReservationForgotten(_)
             | Effect::Excess(_)
             | Effect::Bucket(_)
-            | Effect::BucketForgotten(..) => {}
+            | Effect::BucketForgotten(..)
+            | Effect::SubjectForgotten(_) => {}
+            Effect::Subject(id, name) => ops.extend(subjects::named(serial, *id, name)),
+            Effect::SubjectErased(id, name) => {
+                ops.extend(subjects::erased(serial, *id, name));
+            }
+            Effect::OfSubject(id, effect) => {
+                if let Effect::LedgerClosed(ledger) = &**effect {
+                    ops.push(subjects::closed(serial, *id, ledger));
+                }
+            }
         }
     }
 }

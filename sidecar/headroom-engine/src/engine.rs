@@ -21,6 +21,7 @@ use headroom_core::names::NameId;
 use headroom_core::prompt;
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::{Origin, resolve};
+use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use smallvec::SmallVec;
 
@@ -30,6 +31,7 @@ use crate::late::LateBook;
 use crate::ports::{Seq, Store, StoreRefusal};
 use crate::read::as_of;
 use crate::record;
+use crate::subjects::add_others;
 use crate::timers::Timers;
 
 /// Shards of the account map: enough that two requests for different accounts rarely meet.
@@ -82,6 +84,8 @@ pub struct FeatureRequest<'a> {
     pub now: Millis,
     /// Parts that cost something.
     pub wants: Wants,
+    /// Who inside the account it is for, where limits are per user or team.
+    pub subject: Option<SubjectPath<'a>>,
 }
 
 /// A request about a reservation.
@@ -110,6 +114,14 @@ pub struct Wants {
     pub all_limits_unless_plain: bool,
     /// What a prompt says of the account, if the decision calls for one.
     pub about: bool,
+}
+
+impl Wants {
+    /// Whether an answer of this verdict shows the limits that did not decide.
+    #[inline]
+    pub(crate) fn others(self, verdict: Verdict) -> bool {
+        self.all_limits || self.all_limits_unless_plain && verdict != Verdict::Allowed
+    }
 }
 
 /// A receipt's number.
@@ -251,15 +263,15 @@ static THREADS: AtomicU32 = AtomicU32::new(1);
 
 /// A write's key, and what it is for.
 #[derive(Debug, Clone, Copy)]
-struct Key {
-    hash: KeyHash,
-    payload: u64,
+pub(crate) struct Key {
+    pub(crate) hash: KeyHash,
+    pub(crate) payload: u64,
     /// Units asked for. A write that did just that keeps no amounts in its receipt.
-    units: u64,
+    pub(crate) units: u64,
     /// Whether it asks for something, rather than reports or settles: a halted account refuses it.
-    admits: bool,
+    pub(crate) admits: bool,
     /// Whether it comes from the vendor's own monitors, so that nothing of it is counted.
-    synthetic: bool,
+    pub(crate) synthetic: bool,
 }
 
 impl Engine {
@@ -276,6 +288,9 @@ impl Engine {
     ) -> Result<Box<Reply>, EngineError> {
         let cx = Context { catalog, now: rq.now };
         let feature = catalog.feature_named(rq.feature);
+        if let Some(subject) = rq.subject {
+            return self.feature_for(cx, feature, subject, rq);
+        }
         if matches!(rq.op, FeatureOp::Check { .. }) {
             return self.check(cx, feature, rq);
         }
@@ -394,7 +409,7 @@ impl Engine {
         })
     }
 
-    fn check_stranger(
+    pub(crate) fn check_stranger(
         &self,
         cx: Context<'_>,
         feature: Option<FeatureIx>,
@@ -405,8 +420,18 @@ impl Engine {
         };
         let profile = Profile::new(cx.catalog.plan(plan).id, true, cx.now);
         let account = Account::new(u32::MAX, profile).drawing_by(rq.account);
-        let outcome = decide::decide_feature(cx, &account, feature, rq.op, &mut Effects::new())?;
-        Ok(self.passing(cx, &account, outcome, rq.wants))
+        let effects = &mut Effects::new();
+        let outcome = match rq.subject {
+            None => decide::decide_feature(cx, &account, feature, rq.op, effects)?,
+            Some(subject) => {
+                decide::decide_feature_for(cx, &account, feature, subject, rq.op, effects)?
+            }
+        };
+        let mut reply = self.passing(cx, &account, outcome, rq.wants);
+        if let Some(subject) = rq.subject {
+            add_others(cx, &account, feature, (subject, rq.wants), &mut reply);
+        }
+        Ok(reply)
     }
 
     pub(crate) fn stranger_refused(
@@ -455,7 +480,7 @@ impl Engine {
     }
 
     /// The road of every write, under the account's lock.
-    fn write(
+    pub(crate) fn write(
         &self,
         cx: Context<'_>,
         slot: &mut Slot,
@@ -685,8 +710,7 @@ impl Engine {
         wants: Wants,
     ) -> Box<Reply> {
         let mut other_limits = Vec::new();
-        let is_plain = outcome.decision.verdict == Verdict::Allowed;
-        if (wants.all_limits || wants.all_limits_unless_plain && !is_plain)
+        if wants.others(outcome.decision.verdict)
             && let Some(binding) = &outcome.decision.binding
             && let Some(feature) = outcome.decision.feature.and_then(|id| cx.catalog.feature_of(id))
         {
@@ -694,10 +718,8 @@ impl Engine {
             other_limits
                 .extend(states.into_iter().filter(|s| s.ledger.limit != binding.ledger.limit));
         }
-        let about = (wants.about && prompt::scenario(&outcome.decision).is_some()).then(|| {
-            let profile = &account.profile;
-            Box::new(About { facts: profile.facts().to_vec(), zone: profile.zone.clone() })
-        });
+        let wants_about = wants.about && prompt::scenario(&outcome.decision).is_some();
+        let about = wants_about.then(|| about(account));
         let decision_id = self.passing_id();
         // The place first, or the reply would be made on the stack and moved there.
         let place = Box::new_uninit();
@@ -723,6 +745,12 @@ impl Engine {
     }
 }
 
+/// What a prompt may say of an account.
+pub(crate) fn about(account: &Account) -> Box<About> {
+    let profile = &account.profile;
+    Box::new(About { facts: profile.facts().to_vec(), zone: profile.zone.clone() })
+}
+
 /// The change of a level as numbers, the units first.
 fn numbers_of(change: LevelChange) -> [u64; 3] {
     match change {
@@ -745,7 +773,9 @@ pub(crate) fn feature_id(catalog: &Catalog, feature: Option<FeatureIx>, name: &s
 /// Runs the rules. A failed assertion in them must not take the sidecar down, nor change anything:
 /// the effects that were listed so far are never applied.
 #[inline(always)]
-fn decided(decide: impl FnOnce() -> Result<Outcome, OpError>) -> Result<Outcome, EngineError> {
+pub(crate) fn decided(
+    decide: impl FnOnce() -> Result<Outcome, OpError>,
+) -> Result<Outcome, EngineError> {
     match catch_unwind(AssertUnwindSafe(decide)) {
         Ok(outcome) => Ok(outcome?),
         Err(_) => Err(EngineError::Halted),

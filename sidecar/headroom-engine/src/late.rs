@@ -636,7 +636,8 @@ fn not_it(catalog: &Catalog, counted: NameId, rq: &CorrectRequest<'_>) -> LateEr
         Some(units) => {
             let of = if counted == Receipt::NO_LIMIT { "?" } else { catalog.text(counted) };
             format!(
-                "the write of this key was of {of}, and no Consume or Record of {units} units of {}",
+                "the write of this key was of {of}, and no Consume or Record of {units} units of {} \
+                 (what was counted for a subject cannot be corrected: raise its limit with an override)",
                 rq.feature
             )
         }

@@ -6,6 +6,7 @@
 //! - [`engine`] is the road of one request, [`seats`] of one about a seat; [`admin`] what others tell it; [`read`] what can be asked.
 //! - [`record`] is what the journal keeps, [`recovery`] reads it back, [`digest`] feeds the projection.
 //! - [`late`] is the road of what happened earlier, [`events`] what is kept of it.
+//! - [`subjects`] is what is asked for somebody inside an account.
 //! - [`keys`] makes retries safe; [`timers`] does what happens by time alone.
 
 pub mod admin;
@@ -24,4 +25,5 @@ pub mod read;
 pub mod record;
 pub mod recovery;
 pub mod seats;
+pub mod subjects;
 pub mod timers;

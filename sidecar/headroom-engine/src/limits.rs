@@ -22,5 +22,8 @@ pub const RESTATE_MS_DEFAULT: i64 = 35 * 24 * 60 * 60 * 1000;
 /// next ones are told to come again: it trails by milliseconds, unless its disk is in trouble.
 pub const LATE_PENDING_MAX: usize = 65_536;
 
+/// Names of subjects erased by one record.
+pub const ERASED_NAMES_MAX: usize = 1_000;
+
 /// Events forgotten by one record.
 pub const FORGOTTEN_EVENTS_MAX: usize = 4_096;

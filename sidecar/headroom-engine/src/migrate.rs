@@ -137,10 +137,12 @@ impl Engine {
                 let Migration::EndLifetime { feature, limit } = line else { return None };
                 let shape = catalog.feature(catalog.feature_named(feature)?);
                 let FeatureKind::Quota { limits } = &shape.kind else { return None };
-                let is_it = |(id, rule): &&(NameId, WindowRule)| {
+                let levels = shape.levels.iter().map(|level| (level.limit, level.window));
+                let mut all = limits.iter().copied().chain(levels);
+                let is_it = |(id, rule): &(NameId, WindowRule)| {
                     catalog.text(*id) == limit && *rule != WindowRule::Lifetime
                 };
-                Some((shape.id, limits.iter().find(is_it)?.0))
+                Some((shape.id, all.find(is_it)?.0))
             })
             .collect();
         let moves = |plan: NameId| migrate::moved_to(catalog, plan);
@@ -156,10 +158,15 @@ impl Engine {
                 last = Some(self.move_one(id, slot, &moves, now)?);
             }
             effects.clear();
-            effects.extend(slot.account.ledgers().iter().filter_map(|ledger| {
+            let end = |ledger: &Ledger| {
                 let is_ended = ended.contains(&(ledger.feature, ledger.limit));
                 (is_ended && ledger.window.is_lifetime()).then(|| ended_at(ledger, now))
-            }));
+            };
+            effects.extend(slot.account.ledgers().iter().filter_map(end));
+            for (id, subject) in slot.account.subjects().into_iter().flat_map(|all| all.iter()) {
+                let changes = subject.state.ledgers().iter().filter_map(end);
+                effects.extend(changes.map(|change| Effect::OfSubject(id, Box::new(change))));
+            }
             if !effects.is_empty() {
                 last = Some(self.note_at(now, slot, &effects, &mut Vec::new()));
             }

@@ -61,6 +61,8 @@ pub enum Table {
     Adjustments,
     /// Pools of credits: the closed segments of their histories.
     Credits,
+    /// Subjects of accounts: their names, and what each held in windows that have ended.
+    Subjects,
 }
 
 /// One change of the projection. Applying the same one twice is the same as once.

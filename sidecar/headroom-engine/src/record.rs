@@ -30,6 +30,7 @@ use crate::limits;
 pub(crate) mod credits;
 mod seat;
 mod stock;
+mod subjects;
 
 pub(crate) use seat::{put_member, put_seat, take_member, take_seat};
 pub(crate) use stock::{put_stock, take_stock};
@@ -194,10 +195,15 @@ pub(crate) fn put_forgotten(out: &mut Vec<u8>, rows: &[Vec<u8>]) {
 
 /// Whether the projection must see a record with these effects.
 pub fn is_matter(effects: &[Effect]) -> bool {
-    use Effect::{Credits, Event, LedgerClosed, Restated, Signal, StockClosed};
+    use Effect::{
+        Credits, Event, LedgerClosed, OfSubject, Restated, Signal, StockClosed, Subject,
+        SubjectErased,
+    };
     let matters = |effect: &Effect| match effect {
         LedgerClosed(_) | StockClosed(_) | Signal(_) | Restated(_) | Event(_) => true,
+        Subject(..) | SubjectErased(..) => true,
         Credits(change) => matches!(**change, CreditsEffect::Segment(..)),
+        OfSubject(_, change) => matches!(**change, LedgerClosed(_)),
         _ => false,
     };
     effects.iter().any(matters)
@@ -389,6 +395,10 @@ mod effect_kind {
     pub(super) const SEGMENT: u8 = 23;
     pub(super) const SEAT: u8 = 12;
     pub(super) const SEAT_FREED: u8 = 13;
+    pub(super) const SUBJECT: u8 = 30;
+    pub(super) const OF_SUBJECT: u8 = 31;
+    pub(super) const SUBJECT_FORGOTTEN: u8 = 32;
+    pub(super) const SUBJECT_ERASED: u8 = 33;
 }
 
 /// Writes a list of effects.
@@ -462,6 +472,16 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::SEAT_FREED);
                 put_member(out, *feature, member);
             }
+            Effect::Subject(id, name) => {
+                subjects::put_named(out, effect_kind::SUBJECT, *id, name);
+            }
+            Effect::OfSubject(id, change) => subjects::put_change(out, *id, change),
+            Effect::SubjectForgotten(id) => {
+                subjects::put_id(out, effect_kind::SUBJECT_FORGOTTEN, *id);
+            }
+            Effect::SubjectErased(id, name) => {
+                subjects::put_named(out, effect_kind::SUBJECT_ERASED, *id, name);
+            }
         }
     }
 }
@@ -472,7 +492,8 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
     // Not `with_capacity(count)`: damaged bytes must not allocate what they like.
     let mut effects = Vec::new();
     for _ in 0..count {
-        effects.push(match from.u8("effect kind")? {
+        let kind = from.u8("effect kind")?;
+        effects.push(match kind {
             effect_kind::LEDGER => Effect::Ledger(take_ledger(from)?),
             effect_kind::LEDGER_CLOSED => Effect::LedgerClosed(take_ledger(from)?),
             effect_kind::RESERVATION => Effect::Reservation(take_reservation(from)?),
@@ -499,6 +520,7 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
                 let (feature, member) = take_member(from)?;
                 Effect::SeatFreed(feature, member)
             }
+            effect_kind::SUBJECT..=effect_kind::SUBJECT_ERASED => subjects::take(from, kind)?,
             _ => return Err(Malformed { what: "effect kind" }),
         });
     }
@@ -597,6 +619,9 @@ fn take_rate(from: &mut Take<'_>) -> Result<Option<Rate>, Malformed> {
 /// A bit beside the state of a reservation: the credits that it holds follow what few have.
 const HOLDS_CREDITS: u8 = 128;
 
+/// A bit beside the state of a reservation: the levels that hold it follow all that.
+const AT_LEVELS: u8 = 32;
+
 pub(crate) fn put_reservation(out: &mut Vec<u8>, reservation: &Reservation) {
     out.put_u64(reservation.id.0);
     out.put_u64(u64::from(reservation.feature.0));
@@ -606,6 +631,8 @@ pub(crate) fn put_reservation(out: &mut Vec<u8>, reservation: &Reservation) {
     let credits = reservation.extra().credits;
     let extra = if reservation.extra.is_some() { EXTRA } else { 0 };
     let extra = extra | if credits.is_some() { HOLDS_CREDITS } else { 0 };
+    let has_levels = reservation.extra.as_ref().is_some_and(|extra| !extra.levels.is_empty());
+    let extra = extra | if has_levels { AT_LEVELS } else { 0 };
     match reservation.state {
         ReservationState::Open => out.push(extra),
         ReservationState::Expired => out.push(1 | extra),
@@ -628,6 +655,9 @@ pub(crate) fn put_reservation(out: &mut Vec<u8>, reservation: &Reservation) {
     if let Some(credits) = credits {
         credits::put_hold(out, credits);
     }
+    if has_levels {
+        subjects::put_levels(out, &reservation.extra().levels);
+    }
 }
 
 /// A bit beside the state of a reservation: what few have follows its ledgers.
@@ -640,7 +670,7 @@ pub(crate) fn take_reservation(from: &mut Take<'_>) -> Result<Reservation, Malfo
     let expires_at = from.millis("expiry")?;
     let next_event_at = from.millis("next event")?;
     let flags = from.u8("reservation state")?;
-    let state = match flags & !(EXTRA | HOLDS_CREDITS) {
+    let state = match flags & !(EXTRA | HOLDS_CREDITS | AT_LEVELS) {
         0 => ReservationState::Open,
         1 => ReservationState::Expired,
         2 => ReservationState::Committed { units: from.u64("units")? },
@@ -660,11 +690,16 @@ pub(crate) fn take_reservation(from: &mut Take<'_>) -> Result<Reservation, Malfo
             booked_units: from.u64("booked units")?,
             charged_units: from.u64("charged units")?,
             credits: None,
+            levels: Vec::new(),
         });
     }
     if flags & HOLDS_CREDITS != 0 {
         let credits = Some(credits::take_hold(from)?);
         held.set_extra(ReservationExtra { credits, ..held.extra() });
+    }
+    if flags & AT_LEVELS != 0 {
+        let levels = subjects::take_levels(from)?;
+        held.set_extra(ReservationExtra { levels, ..held.extra() });
     }
     Ok(held)
 }

@@ -26,6 +26,7 @@ const SHAPES: [(&str, &[(&str, WindowRule)]); 4] = [
             ("daily", WindowRule::Calendar(CalendarUnit::Day)),
             ("monthly", WindowRule::Billing { months: 1 }),
             ("total", WindowRule::Lifetime),
+            ("personal", WindowRule::Calendar(CalendarUnit::Day)),
         ],
     ),
     (
@@ -41,6 +42,8 @@ const SHAPES: [(&str, &[(&str, WindowRule)]); 4] = [
             ("session", WindowRule::FirstUse(Every { count: 5, unit: SpanUnit::Hour })),
             ("recent", WindowRule::Sliding(Every { count: 24, unit: SpanUnit::Hour })),
             ("fortnight", WindowRule::Fixed(Every { count: 2, unit: SpanUnit::Week })),
+            ("own", WindowRule::Sliding(Every { count: 24, unit: SpanUnit::Hour })),
+            ("crew", WindowRule::FirstUse(Every { count: 5, unit: SpanUnit::Hour })),
         ],
     ),
     ("exports", &[("monthly", WindowRule::Calendar(CalendarUnit::Month))]),
@@ -62,7 +65,7 @@ pub const FEATURES: [&str; 11] = [
 ];
 
 /// The limits of those features.
-pub const LIMITS: [&str; 11] = [
+pub const LIMITS: [&str; 14] = [
     "daily",
     "monthly",
     "total",
@@ -74,7 +77,20 @@ pub const LIMITS: [&str; 11] = [
     "concurrent",
     "level",
     "seats",
+    "personal",
+    "own",
+    "crew",
 ];
+
+/// The type of subjects that have a limit for themselves.
+fn per(limit: &str) -> Option<String> {
+    let kind = match limit {
+        "personal" | "own" => "user",
+        "crew" => "team",
+        _ => return None,
+    };
+    Some(kind.to_owned())
+}
 
 fn window(rng: &mut Rng) -> WindowRule {
     let unit = *rng.pick(&SpanUnit::ALL);
@@ -108,6 +124,7 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
                 .map(|(limit, usual)| LimitSpec {
                     limit: (*limit).to_owned(),
                     window: if rng.percent(15) { window(rng) } else { *usual },
+                    per: per(limit),
                 })
                 .collect();
             if specs.len() > 1 && rng.percent(15) {
@@ -116,7 +133,7 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
             FeatureKindSpec::Quota { limits: specs }
         }
         (None, true) => FeatureKindSpec::Quota {
-            limits: vec![LimitSpec { limit: "daily".to_owned(), window: window(rng) }],
+            limits: vec![LimitSpec { limit: "daily".to_owned(), window: window(rng), per: None }],
         },
         (Some(_), true) => match rng.below(3) {
             0 => FeatureKindSpec::Concurrency,
@@ -315,9 +332,10 @@ fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
                     limits.insert(place, plan_limit(rng, &shape.limit, shape.window));
                 }
             }
-            if limits.is_empty() {
+            if limits.iter().all(|limit| per(&limit.limit).is_some()) {
                 limits.push(plan_limit(rng, &shapes[0].limit, shapes[0].window));
             }
+            fit_levels(&mut limits);
             EntitlementSpec::Quota { limits }
         }
     }
@@ -349,6 +367,21 @@ pub fn with_lines(rng: &mut Rng, from: &CatalogSpec, mut to: CatalogSpec) -> Cat
     let lines = lines.into_iter().filter(|_| is_careful || rng.percent(60));
     to.migrations = lines.collect();
     to
+}
+
+/// Takes away what subjects cannot have: limits above those of the account, and a memory.
+fn fit_levels(limits: &mut Vec<PlanLimitSpec>) {
+    let own = limits.iter().filter(|limit| per(&limit.limit).is_none());
+    let least = own.filter_map(|limit| limit.included_units).min().unwrap_or(UNITS_MAX);
+    let is_own = |limit: &PlanLimitSpec| per(&limit.limit).is_none();
+    limits.retain(|limit| is_own(limit) || limit.included_units.is_none_or(|n| n <= least));
+    for limit in limits.iter_mut().filter(|limit| !is_own(limit)) {
+        limit.terms.carries_debt = false;
+        limit.terms.grace = limit.terms.grace.filter(|grace| grace.lasts_ms.is_some());
+        if let Some(grace) = &mut limit.terms.grace {
+            grace.times = None;
+        }
+    }
 }
 
 fn plan(rng: &mut Rng, name: &str, features: &[FeatureSpec]) -> PlanSpec {
@@ -441,13 +474,14 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
                 for (feature, entitlement) in &mut plan.entitlements {
                     match entitlement {
                         EntitlementSpec::Quota { limits } => {
-                            for limit in limits {
+                            for limit in limits.iter_mut() {
                                 if rng.percent(40) {
                                     let window =
                                         window(feature, &limit.limit).expect("a checked catalog");
                                     *limit = plan_limit(rng, &limit.limit, window);
                                 }
                             }
+                            fit_levels(limits);
                         }
                         EntitlementSpec::Concurrency { .. } if rng.percent(40) => {
                             *entitlement = slots(rng);

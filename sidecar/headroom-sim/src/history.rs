@@ -440,7 +440,10 @@ impl History {
             about: self.rng.percent(50),
         };
         let synthetic = self.rng.percent(5) && asked_to_count(&asked);
-        let request = Request { account, asked, synthetic, key, wants };
+        let may =
+            matches!(&asked, Asked::Feature(_, op) if !matches!(op, FeatureOp::Allocate { .. }));
+        let subject = (may && self.rng.percent(50)).then(|| self.subject());
+        let request = Request { account, asked, synthetic, key, wants, subject };
         self.recent.push_back(request.clone());
         if self.recent.len() > RECENT {
             self.recent.pop_front();
@@ -470,7 +473,13 @@ impl History {
                     let any = [&ACCOUNTS[0], &ACCOUNTS[1]];
                     let from = if lost { &any[..] } else { &others[..] };
                     let account = (**self.rng.pick(from)).to_owned();
-                    let asked = self.asked_hold(model.holds(&account, now), drawable);
+                    let mut asked = self.asked_hold(model.holds(&account, now), drawable);
+                    // The model cannot: what is refused at one level is refused at all.
+                    if let Asked::Hold(id, HoldOp::Extend { additional_units, .. }) = &mut asked
+                        && model.is_of_subjects(&account, *id)
+                    {
+                        *additional_units = 0;
+                    }
                     return (account, asked);
                 }
                 FeatureOp::Reserve { units: self.units(drawable), hold_ms: self.hold_ms() }
@@ -544,6 +553,17 @@ impl History {
             4..=6 => LevelChange::Remove { units },
             7 | 8 => LevelChange::Set { units: self.rng.below(12) },
             _ => LevelChange::Report { units: self.rng.below(16) },
+        }
+    }
+
+    /// A path inside an account: few, so that they meet again.
+    fn subject(&mut self) -> String {
+        let (team, user) = (self.rng.below(2), self.rng.below(2));
+        match self.rng.below(4) {
+            0 => format!("team:t{team}"),
+            1 => format!("user:u{user}"),
+            2 => format!("team:t{team}/user:u{user}"),
+            _ => format!("team:t{team}/user:u{user}/agent:a"),
         }
     }
 

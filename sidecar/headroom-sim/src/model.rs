@@ -18,6 +18,7 @@ mod policy;
 mod rate;
 mod seats;
 mod sliding;
+mod subjects;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,6 +94,8 @@ pub struct LimitAnswer {
     pub cost: Option<(u128, Option<u64>)>,
     /// What the billing window of an allocation comes to so far.
     pub billed: Option<u128>,
+    /// Whose it is, if not the account's.
+    pub subject: Option<String>,
 }
 
 /// The whole answer to a request.
@@ -268,6 +271,8 @@ pub(crate) struct Hold {
     pub(crate) booked: u64,
     /// Limits and window starts.
     pub(crate) books: Vec<(String, i64)>,
+    /// The subjects that hold it, too.
+    pub(crate) levels: Vec<String>,
 }
 
 /// What an override says.
@@ -297,13 +302,14 @@ pub enum Asked {
 #[derive(Debug, Clone)]
 pub(crate) struct Remembered {
     pub(crate) asked: Asked,
+    pub(crate) subject: Option<String>,
     pub(crate) synthetic: bool,
     pub(crate) at: i64,
     /// Where the record is; the player tells, as the model has no journal.
     pub(crate) seq: Option<Seq>,
     verdict: Verdict,
-    feature: Option<String>,
-    limit: Option<String>,
+    pub(crate) feature: Option<String>,
+    pub(crate) limit: Option<String>,
     amounts: Amounts,
     /// Of a write for several features, what was remembered of each.
     parts: Vec<Remembered>,
@@ -353,6 +359,8 @@ pub(crate) struct Account {
     /// What was answered to that, by key.
     pub(crate) given: BTreeMap<String, Given>,
     pub(crate) sits: seats::Sits,
+    /// What counts in subjects, by path: each as an account of its own.
+    pub(crate) subjects: BTreeMap<String, Account>,
 }
 
 /// All of it.
@@ -414,6 +422,8 @@ pub struct Request {
     pub key: String,
     /// Parts that cost something.
     pub wants: Wants,
+    /// For whom inside the account.
+    pub subject: Option<String>,
 }
 
 impl Model {
@@ -484,8 +494,15 @@ impl Model {
         // A store without room cannot keep that something was announced, so nothing is.
         let attempt = attempt && is_known && self.refusal.is_none();
         let before = uncharged.unwrap_or_else(|| account.clone());
-        let done = self.check_feature(&request.account, &mut account, feature, units, attempt, now);
-        let answer = self.dress(&account, done, request.wants, false, now);
+        let op = FeatureOp::Check { units, attempt };
+        let level = self.use_for(request, &mut account, feature, op, now);
+        let done = match level {
+            Some(done) => done.expect("a check is always answered"),
+            None => {
+                self.check_feature(&request.account, &mut account, feature, units, attempt, now)
+            }
+        };
+        let answer = self.dress_for(request, &account, done, false, now);
         let kept = if attempt { account } else { before };
         if is_known {
             self.accounts.insert(request.account.clone(), kept);
@@ -510,7 +527,10 @@ impl Model {
         if let Some(known) = account.keys.get(&request.key)
             && now / KEY_STEP_MS <= (known.at + KEY_HORIZON_MS) / KEY_STEP_MS
         {
-            if known.asked != *asked || known.synthetic != request.synthetic {
+            if known.asked != *asked
+                || known.synthetic != request.synthetic
+                || known.subject != request.subject
+            {
                 return Err(EngineError::KeyReused);
             }
             let charged = self.with_charges(&account, now);
@@ -530,15 +550,20 @@ impl Model {
         let mut account = match self.ready(request, now)? {
             Ready::Nobody => return Ok(self.nobody(now)),
             Ready::Again(known, account) => {
-                let done = self.again(&account, &known, now);
-                return Ok(self.dress(&account, done, request.wants, true, now));
+                let done = self.again_for(request, &account, &known, now);
+                return Ok(self.dress_for(request, &account, done, true, now));
             }
             Ready::New(account) => *account,
         };
         let id = &request.account;
         let (uncounted, told) = (account.clone(), self.told.len());
         let done = match asked {
-            Asked::Feature(feature, op) => self.use_feature(id, &mut account, feature, *op, now)?,
+            Asked::Feature(feature, op) => {
+                match self.use_for(request, &mut account, feature, *op, now) {
+                    Some(done) => done?,
+                    None => self.use_feature(id, &mut account, feature, *op, now)?,
+                }
+            }
             Asked::Hold(hold, op) => self.use_hold(id, &mut account, *hold, *op, now)?,
             Asked::All(..) => unreachable!("it has a road of its own"),
         };
@@ -553,7 +578,7 @@ impl Model {
             let remembered = remembered(request, &done, now);
             account.keys.insert(request.key.clone(), remembered);
         }
-        let answer = self.dress(&account, done, request.wants, false, now);
+        let answer = self.dress_for(request, &account, done, false, now);
         self.accounts.insert(request.account.clone(), account);
         Ok(answer)
     }
@@ -565,14 +590,15 @@ impl Model {
         for (count, hold) in &after.holds {
             if !account.holds.contains_key(count) {
                 self.met.insert("a hold of a monitor");
-                account.holds.insert(*count, Hold { books: Vec::new(), ..hold.clone() });
+                let unlisted = Hold { books: vec![], levels: vec![], ..hold.clone() };
+                account.holds.insert(*count, unlisted);
             }
         }
         account
     }
 
     /// An earlier outcome, with the limits as they are now.
-    fn again(&self, account: &Account, known: &Remembered, now: i64) -> Done {
+    pub(crate) fn again(&self, account: &Account, known: &Remembered, now: i64) -> Done {
         let feature = known.feature.as_deref().unwrap_or_default();
         let limits = self.limit_answers(account, feature, now);
         Done {
@@ -686,6 +712,7 @@ impl Model {
             events: BTreeMap::new(),
             given: BTreeMap::new(),
             sits: Vec::new(),
+            subjects: BTreeMap::new(),
         }
     }
 }
@@ -695,6 +722,7 @@ fn remembered(request: &Request, done: &Done, now: i64) -> Remembered {
     Remembered {
         asked: request.asked.clone(),
         synthetic: request.synthetic,
+        subject: request.subject.clone(),
         at: now,
         seq: None,
         verdict: done.verdict,

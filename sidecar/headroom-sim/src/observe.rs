@@ -45,6 +45,7 @@ pub fn limit(catalog: &Catalog, state: &LimitState) -> LimitAnswer {
         grace_until: state.grace_until().map(|at| at.0),
         billed: state.billed_units().map(u128::from),
         cost: state.overage_cost().map(|cost| (cost.minor.into(), cost.cap_minor)),
+        subject: state.subject().map(str::to_owned),
     }
 }
 

@@ -13,6 +13,7 @@ use headroom_core::catalog::CatalogSpec;
 use headroom_core::decide::{AllOp, FeatureOp, HoldOp, SeatOp};
 use headroom_core::migrate::Migration;
 use headroom_core::rate::Rate;
+use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{
     AdminError, CatalogRefusal, Changed, OverrideChange, OverrideTimes, SubscriptionChange,
@@ -282,12 +283,22 @@ impl Player {
 
     fn ask(&self, request: &Request) -> Result<Box<Reply>, EngineError> {
         let catalog = self.engine.catalog();
-        let Request { account, asked, synthetic, key, wants } = request;
+        let Request { account, asked, synthetic, key, wants, subject } = request;
+        let subject = subject.as_deref().map(|path| SubjectPath::new(path).expect("a path"));
         let (now, wants) = (Millis(self.now), *wants);
         match asked {
             Asked::Feature(feature, op) => {
                 let synthetic = *synthetic;
-                let rq = FeatureRequest { account, feature, op: *op, synthetic, key, now, wants };
+                let rq = FeatureRequest {
+                    account,
+                    feature,
+                    op: *op,
+                    synthetic,
+                    key,
+                    now,
+                    wants,
+                    subject,
+                };
                 self.engine.feature(&catalog, &rq)
             }
             Asked::Hold(reservation, op) => {

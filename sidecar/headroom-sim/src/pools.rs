@@ -102,7 +102,7 @@ fn spec(rule: WindowRule, price: CreditPrice, plans: &[PoolTerms; 2], pack: u64)
         offering: Offering::default(),
         shadow: false,
     };
-    let total = LimitSpec { limit: "total".to_owned(), window: WindowRule::Lifetime };
+    let total = LimitSpec { limit: "total".to_owned(), window: WindowRule::Lifetime, per: None };
     let rate_card = vec![("images".to_owned(), price)];
     let plan = |name: &str, terms: &PoolTerms, paid: bool| PlanSpec {
         plan: name.to_owned(),
@@ -302,6 +302,7 @@ impl Player {
                     now,
                     wants,
                     synthetic: false,
+                    subject: None,
                 };
                 self.engine.feature(&catalog, &rq)
             }

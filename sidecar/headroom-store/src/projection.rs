@@ -22,13 +22,14 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::limits::{PROJECTION_CACHE_BYTES, RANGE_ROWS_MAX};
 use crate::overlay::Overlay;
 
-pub(crate) const TABLES: [Table; 6] = [
+pub(crate) const TABLES: [Table; 7] = [
     Table::Usage,
     Table::Signals,
     Table::Pending,
     Table::Events,
     Table::Adjustments,
     Table::Credits,
+    Table::Subjects,
 ];
 
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
@@ -57,6 +58,7 @@ fn definition(table: Table) -> Definition {
         Table::Events => "events",
         Table::Adjustments => "adjustments",
         Table::Credits => "credits",
+        Table::Subjects => "subjects",
     })
 }
 

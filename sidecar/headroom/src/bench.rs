@@ -146,6 +146,7 @@ fn consume(engine: &Engine, account: &str, key: &str, now: Millis) -> Result<(),
         key,
         now,
         wants: Wants::default(),
+        subject: None,
     };
     let reply = engine.feature(&engine.catalog(), &request).map_err(|e| e.to_string())?;
     black_box(reply);
@@ -192,6 +193,7 @@ fn engine(now: Millis) -> Result<Engine, String> {
                 limits: vec![LimitSpec {
                     limit: limit.clone(),
                     window: WindowRule::Calendar(CalendarUnit::Month),
+                    per: None,
                 }],
             },
             offering: Offering::default(),

@@ -181,6 +181,7 @@ impl FromProto<v1::ExplainDecisionResponse> for Explanation {
             explanation: rule.explanation,
             limit: text(rule.limit),
             binding: rule.binding,
+            subject: text(rule.subject),
         };
         Ok(Explanation {
             account: proto.account,
@@ -262,6 +263,7 @@ fn limit_state(proto: v1::LimitState) -> LimitState {
         oldest_units_leave_at: time(proto.oldest_units_leave_at),
         grace_until: time(proto.grace_until),
         billed_units: proto.billed_units.map(units),
+        subject: text(proto.subject),
         overage_cost: proto.overage_cost.map(|cost| OverageCost {
             minor: units(cost.cost_minor),
             cap_minor: cost.cap_minor.map(units),
@@ -348,6 +350,7 @@ fn usage_window(proto: v1::UsageWindow) -> UsageWindow {
         debt_units: units(proto.debt_units),
         closed: proto.closed,
         counts_until: time(proto.counts_until),
+        subject: text(proto.subject),
         allocation: proto.allocation.map(|allocation| AllocationUsage {
             billed_by: allocation.billed_by(),
             level_units: units(allocation.level_units),

@@ -221,6 +221,12 @@ impl AdminService for FakeAdmin {
     async fn put_facts(&self, _: Request<v1::PutFactsRequest>) -> Unary<v1::PutFactsResponse> {
         Err(Status::unimplemented("put_facts"))
     }
+    async fn erase_subject(
+        &self,
+        _: Request<v1::EraseSubjectRequest>,
+    ) -> Unary<v1::EraseSubjectResponse> {
+        Err(Status::unimplemented("erase_subject"))
+    }
     async fn reload_catalog(
         &self,
         _: Request<v1::ReloadCatalogRequest>,

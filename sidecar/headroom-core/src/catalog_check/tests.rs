@@ -20,7 +20,7 @@ fn feature(name: &str, kind: FeatureKindSpec) -> FeatureSpec {
 }
 
 fn monthly() -> LimitSpec {
-    LimitSpec { limit: "monthly".into(), window: WindowRule::Billing { months: 1 } }
+    LimitSpec { limit: "monthly".into(), window: WindowRule::Billing { months: 1 }, per: None }
 }
 
 fn prompt(name: &str, scenario: Scenario) -> PromptSpec {
@@ -899,5 +899,49 @@ fn seats_have_a_number_that_an_account_has_room_for() {
         1,
         slots(Some(1), &[]),
         "plans/free/entitlements/more: `more` is seats, but the plan gives a concurrency",
+    );
+}
+
+/// A quota where each user has the limit `own`, given so many units over the same months.
+fn with_own(s: &mut CatalogSpec, included_units: Option<u64>) -> &mut PlanLimitSpec {
+    limits_of(s).push(LimitSpec { limit: "own".into(), per: Some("user".into()), ..monthly() });
+    let EntitlementSpec::Quota { limits } = &mut s.plans[0].entitlements[0].1 else {
+        unreachable!()
+    };
+    let policy = if included_units.is_some() { Policy::Block } else { Policy::Unlimited };
+    limits.push(PlanLimitSpec {
+        limit: "own".into(),
+        included_units,
+        soft_limits_bp: vec![],
+        policy,
+        terms: LimitTerms::default(),
+    });
+    limits.last_mut().expect("just given")
+}
+
+#[test]
+fn limits_of_subjects_are_within_reach_and_not_the_only_ones() {
+    check(|s| drop(with_own(s, Some(100)).limit.clone()), "");
+    check(|s| drop(with_own(s, None).limit.clone()), "");
+    check(
+        |s| {
+            with_own(s, Some(101));
+        },
+        "plans/free/entitlements/tokens/own: 101 units can never be reached: the limit `monthly` of \
+         the whole account ends at 100 over the same time or a longer one",
+    );
+    check(
+        |s| limits_of(s)[0].per = Some("user".into()),
+        "features/tokens/limits: every limit is of subjects: usage without a subject would count \
+         nowhere. Give the account one too, which may be unlimited\n\
+         plans/free/entitlements/tokens: every limit given is of subjects: usage without a subject \
+         would count nowhere. Give the account one too, which may be unlimited",
+    );
+    check(
+        |s| {
+            with_own(s, Some(1)).terms.carries_debt = true;
+        },
+        "plans/free/entitlements/tokens/own/debt: the debt of a subject is not carried: nothing is \
+         remembered of one in which nothing counts any more",
     );
 }

@@ -16,6 +16,7 @@ use crate::catalog::FeatureIx;
 use crate::credits::now::{INCLUDED, PoolNow, ROLLED_OVER};
 use crate::credits::{CreditHold, CreditPrice, Grant, GrantSource};
 use crate::decide::meter::{self, Ask};
+use crate::decide::subjects::{self, Level};
 use crate::decide::{Context, FeatureOp, HoldOp, hold, plain_hold};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
@@ -281,13 +282,14 @@ impl Paid {
         PoolNow::of(cx, account, self.pool).state()
     }
 
-    /// A request about the feature: its own limits first, then the pool.
+    /// A request about the feature: its own limits first, also those of subjects, then the pool, which is
+    /// the account's.
     #[cold]
     pub(super) fn decide(
         &self,
         cx: Context<'_>,
         account: &Account,
-        ask: Ask<'_>,
+        (ask, levels): (Ask<'_>, &[Level]),
         op: FeatureOp,
         effects: &mut Effects,
     ) -> Result<Outcome, OpError> {
@@ -297,7 +299,7 @@ impl Paid {
             | FeatureOp::Reserve { units, .. }
             | FeatureOp::ReserveCharging { units, .. } => (units, true),
             FeatureOp::Record { units } => {
-                return self.record(cx, account, ask.feature, units, effects);
+                return self.record(cx, account, (ask, levels), units, effects);
             }
             FeatureOp::Allocate { .. } => return Err(OpError::WrongFeatureKind),
         };
@@ -306,16 +308,17 @@ impl Paid {
         let checks = matches!(op, FeatureOp::Check { .. });
         if let Some(denial) = now.denial(charge) {
             if !cx.catalog.feature(ask.feature).shadow {
-                return Ok(self.refuse(now, account, ask, (units, is_attempt), denial, effects));
+                let asked = (units, is_attempt);
+                return self.refuse(now, account, (ask, levels), asked, denial, effects);
             }
-            let mut outcome = own(cx, account, ask, op, effects)?;
+            let mut outcome = own(cx, account, (ask, levels), op, effects)?;
             outcome.decision.shadow = outcome.decision.shadow.or(Some(denial));
             return Ok(outcome);
         }
         if !checks {
             check_room(&now, charge)?;
         }
-        let mut outcome = own(cx, account, ask, op, effects)?;
+        let mut outcome = own(cx, account, (ask, levels), op, effects)?;
         if !outcome.decision.verdict.is_allowed() {
             return Ok(outcome);
         }
@@ -347,17 +350,18 @@ impl Paid {
         &self,
         now: PoolNow<'_>,
         account: &Account,
-        ask: Ask<'_>,
-        (units, is_attempt): (u64, bool),
+        asked: (Ask<'_>, &[Level]),
+        (units, attempt): (u64, bool),
         denial: Denial,
         effects: &mut Effects,
-    ) -> Outcome {
-        let outcome = meter::check(now.cx(), account, ask, units, is_attempt, effects);
+    ) -> Result<Outcome, OpError> {
+        let op = FeatureOp::Check { units, attempt };
+        let outcome = own(now.cx(), account, asked, op, effects)?;
         let decision = refused(&now, outcome.decision, denial);
-        if is_attempt && denial == Denial::CreditsExhausted {
+        if attempt && denial == Denial::CreditsExhausted {
             now.announce_refusal(self.price.cost(units), effects);
         }
-        Outcome { decision, amounts: Amounts::default() }
+        Ok(Outcome { decision, amounts: Amounts::default() })
     }
 
     /// Counts what happened already, and charges it: what no grant pays is owed.
@@ -365,7 +369,7 @@ impl Paid {
         &self,
         cx: Context<'_>,
         account: &Account,
-        feature: FeatureIx,
+        asked: (Ask<'_>, &[Level]),
         units: u64,
         effects: &mut Effects,
     ) -> Result<Outcome, OpError> {
@@ -374,7 +378,7 @@ impl Paid {
         if !now.has_room(charge) {
             return Err(OpError::CounterFull);
         }
-        let mut outcome = meter::record(cx, account, feature, units, effects)?;
+        let mut outcome = own(cx, account, asked, FeatureOp::Record { units }, effects)?;
         let previous_units = now.pool.head.used_units;
         let charge = now.burn(charge);
         now.announce(previous_units, 0, effects);
@@ -389,10 +393,13 @@ impl Paid {
 fn own(
     cx: Context<'_>,
     account: &Account,
-    ask: Ask<'_>,
+    (ask, levels): (Ask<'_>, &[Level]),
     op: FeatureOp,
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
+    if !levels.is_empty() {
+        return subjects::count(cx, account, ask, levels, op, effects);
+    }
     match op {
         FeatureOp::Check { units, attempt } => {
             Ok(meter::check(cx, account, ask, units, attempt, effects))

@@ -11,6 +11,8 @@ use crate::account::Account;
 use crate::catalog::{PlanLimit, Policy};
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::put_or_close;
+use crate::decide::sliding::Moved;
+use crate::decide::subjects::{self, Level};
 use crate::decide::{Context, allocation, concurrency, credits, sliding};
 use crate::decision::{Amounts, Decision, Denial, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
@@ -118,8 +120,11 @@ pub(super) fn extend(
         return Err(OpError::ReservationClosed { state });
     }
     let scene = Scene::of(cx, account, held);
+    let levels = subjects::of_hold(cx, account, held);
     let mut working = scene.working(cx, account, held);
+    let mut sets: Vec<WorkingSet<'_>> = levels.iter().map(|level| level.held(cx, held)).collect();
     let mut moves = Vec::new();
+    let mut level_moves: Vec<Vec<Moved>> = levels.iter().map(|_| Vec::new()).collect();
     let mut shadow = None;
     if additional_units > 0 {
         // Asking for more is asking; what is held already stays, whatever became of the account.
@@ -127,33 +132,30 @@ pub(super) fn extend(
             let decision = super::refusal(account, cx.now, Some(held.feature), denial);
             return Ok(Outcome { decision, amounts: Amounts::default() });
         }
-        moves = sliding::moves(cx, account, held, &working);
-        for (place, w) in working.iter_mut().enumerate() {
-            if let Some(moved) = moves.iter_mut().find(|moved| moved.place == place) {
-                moved.weigh(w, additional_units);
-            } else {
-                w.verdict = meter::admission(w.limit, w.room, &w.ledger, additional_units, false);
-                w.note_refused(additional_units);
-            }
+        moves = more(cx, account, held, &mut working, additional_units);
+        for ((level, set), moves) in levels.iter().zip(&mut sets).zip(&mut level_moves) {
+            *moves = more(cx, &level.seen, held, set, additional_units);
         }
         if let Some(feature) = cx.catalog.feature_of(held.feature)
             && !working.is_empty()
         {
             let ask = Ask { feature, limits: &scene.limits, origin: scene.origin };
-            shadow = meter::allow_in_shadow(cx, ask, &mut working, additional_units, false);
+            shadow = allow_all_in_shadow(cx, ask, &mut working, &mut sets, additional_units);
         }
-        if meter::is_refused(&working) {
+        if meter::is_refused(&working) || sets.iter().any(|set| meter::is_refused(set)) {
             meter::announce_refusal(cx, account, &working, additional_units, effects);
-            let decision = scene.answer(cx, account, held, &working);
+            let decision = scene.answer_with(cx, account, held, working, (&levels, sets));
             let decision = concurrency::with_retry(cx, account, additional_units, decision);
             return Ok(Outcome { decision, amounts: Amounts::default() });
         }
-        let held_units = |(place, w): (usize, &Working<'_>)| {
-            let moved = moves.iter().find(|moved| moved.place == place);
-            moved.map_or(w.ledger.held(), |moved| moved.sum.held())
+        let is_full = |set: &[Working<'_>], moves: &[Moved]| {
+            set.iter().enumerate().any(|(place, w)| {
+                let moved = moves.iter().find(|moved| moved.place == place);
+                let held_units = moved.map_or(w.ledger.held(), |moved| moved.sum.held());
+                held_units + additional_units > limits::UNITS_MAX
+            })
         };
-        let mut held_units = working.iter().enumerate().map(held_units);
-        if held_units.any(|units| units + additional_units > limits::UNITS_MAX) {
+        if is_full(&working, &moves) || sets.iter().zip(&level_moves).any(|(s, m)| is_full(s, m)) {
             return Err(OpError::CounterFull);
         }
     }
@@ -171,6 +173,20 @@ pub(super) fn extend(
         concurrency::announce(cx, w, additional_units, effects);
         meter::put_ledger(cx, account, w.own(), w.fresh, effects);
     }
+    for ((level, set), moves) in levels.iter().zip(&mut sets).zip(level_moves) {
+        let mut changes = Effects::new();
+        for moved in moves {
+            let w = &mut set[moved.place];
+            changes.push(moved.leave(cx, &level.seen));
+            level.rename(&mut after, &moved);
+            (w.ledger, w.fresh, w.beyond) = (moved.sum, moved.fresh, Some(moved.beyond));
+        }
+        for w in set.iter_mut() {
+            w.ledger.reserved += additional_units;
+            meter::put_ledger(cx, &level.seen, w.own(), w.fresh, &mut changes);
+        }
+        level.list(changes, effects);
+    }
     after.units += additional_units;
     // A hold is never shortened: the first promise stands.
     after.expires_at = hold_ms.map_or(held.expires_at, |ms| cx.now.plus(ms).max(held.expires_at));
@@ -182,8 +198,43 @@ pub(super) fn extend(
         ..Amounts::default()
     };
     effects.push(Effect::Reservation(after));
-    let decision = Decision { shadow, ..scene.answer(cx, account, held, &working) };
-    Ok(Outcome { decision, amounts })
+    let decision = scene.answer_with(cx, account, held, working, (&levels, sets));
+    Ok(Outcome { decision: Decision { shadow, ..decision }, amounts })
+}
+
+/// Asks some limits for more units of a reservation. Those that slide are asked in the bucket of now.
+fn more(
+    cx: Context<'_>,
+    account: &Account,
+    held: &Reservation,
+    working: &mut [Working<'_>],
+    units: u64,
+) -> Vec<Moved> {
+    let mut moves = sliding::moves(cx, account, held, working);
+    for (place, w) in working.iter_mut().enumerate() {
+        if let Some(moved) = moves.iter_mut().find(|moved| moved.place == place) {
+            moved.weigh(w, units);
+        } else {
+            w.verdict = meter::admission(w.limit, w.room, &w.ledger, units, false);
+            w.note_refused(units);
+        }
+    }
+    moves
+}
+
+/// Lets a feature that is only watched go on, at its levels too.
+fn allow_all_in_shadow(
+    cx: Context<'_>,
+    ask: Ask<'_>,
+    working: &mut [Working<'_>],
+    sets: &mut [WorkingSet<'_>],
+    units: u64,
+) -> Option<Denial> {
+    let mut shadow = meter::allow_in_shadow(cx, ask, working, units, false);
+    for set in sets.iter_mut().filter(|set| !set.is_empty()) {
+        shadow = shadow.or(meter::allow_in_shadow(cx, ask, set, units, false));
+    }
+    shadow
 }
 
 /// What becomes of the rest of a reservation when a part of it is booked.
@@ -215,11 +266,13 @@ pub(super) fn commit(
     let late = is_late(cx, held);
     let share = Share::of(held, units, rest, late);
     let scene = Scene::of(cx, account, held);
+    let levels = subjects::of_hold(cx, account, held);
     let mut working = scene.working(cx, account, held);
     // What the hold gives back makes room for what is committed.
     let room_for =
         |ledger: &Ledger| ledger.held() - share.unheld + share.added <= limits::UNITS_MAX;
-    if working.iter().any(|w| !room_for(&w.ledger)) {
+    let mut sets: Vec<WorkingSet<'_>> = levels.iter().map(|level| level.held(cx, held)).collect();
+    if working.iter().chain(sets.iter().flatten()).any(|w| !room_for(&w.ledger)) {
         return Err(OpError::CounterFull);
     }
     let carried: SmallVec<[Option<Working<'_>>; 2]> =
@@ -238,6 +291,7 @@ pub(super) fn commit(
             meter::carry(cx, account, to, debt, effects);
         }
     }
+    debt_units = debt_units.max(share.book_levels(cx, (&levels, &mut sets), effects));
     let booked_units = held.extra().booked_units.saturating_add(units);
     let mut amounts = Amounts {
         reservation: Some(id),
@@ -266,7 +320,8 @@ pub(super) fn commit(
             effects.push(Effect::Reservation(after));
         }
     }
-    Ok(Outcome { decision: scene.answer(cx, account, held, &working), amounts })
+    let decision = scene.answer_with(cx, account, held, working, (&levels, sets));
+    Ok(Outcome { decision, amounts })
 }
 
 /// Gives a reservation back unused, also what its end has charged.
@@ -280,13 +335,16 @@ pub(super) fn release(
     let late = is_late(cx, held);
     let share = Share::of(held, 0, Rest::Ends, late);
     let scene = Scene::of(cx, account, held);
+    let levels = subjects::of_hold(cx, account, held);
     let mut working = scene.working(cx, account, held);
+    let mut sets: Vec<WorkingSet<'_>> = levels.iter().map(|level| level.held(cx, held)).collect();
 
     // Every check is above this line, every change below it.
     for w in &mut working {
         share.book(cx, account, w, effects);
         effects.push(put_or_close(cx, account, w.own()));
     }
+    share.book_levels(cx, (&levels, &mut sets), effects);
     close(cx.now, account, held, ReservationState::Released, effects);
     let amounts = Amounts {
         reservation: Some(id),
@@ -294,7 +352,8 @@ pub(super) fn release(
         late,
         ..Amounts::default()
     };
-    Ok(Outcome { decision: scene.answer(cx, account, held, &working), amounts })
+    let decision = scene.answer_with(cx, account, held, working, (&levels, sets));
+    Ok(Outcome { decision, amounts })
 }
 
 /// Takes what an ended hold holds for used, as of its end: the rest of the rules see it as any use.
@@ -319,6 +378,9 @@ pub(super) fn charge(
         effects.push(put_or_close(cx, account, w.own()));
     }
     let credits = credits::charge(cx, account, held, effects);
+    let levels = subjects::of_hold(cx, account, held);
+    let mut sets: Vec<WorkingSet<'_>> = levels.iter().map(|level| level.held(cx, held)).collect();
+    share.book_levels(cx, (&levels, &mut sets), effects);
     let mut after = Reservation {
         state: ReservationState::Expired,
         next_event_at: held.expires_at.plus(limits::RESERVATION_MEMORY_MS),
@@ -360,6 +422,25 @@ impl Share {
             surplus: (units - accounted).saturating_sub(backed),
             ends,
         }
+    }
+
+    /// Changes the counters of the levels of a reservation, and returns the most new debt of them.
+    fn book_levels(
+        &self,
+        cx: Context<'_>,
+        (levels, sets): (&[Level], &mut [WorkingSet<'_>]),
+        effects: &mut Effects,
+    ) -> u64 {
+        let mut debt_units = 0;
+        for (level, set) in levels.iter().zip(sets) {
+            let mut changes = Effects::new();
+            for w in set.iter_mut() {
+                debt_units = debt_units.max(self.book(cx, &level.seen, w, &mut changes));
+                changes.push(put_or_close(cx, &level.seen, w.own()));
+            }
+            level.list(changes, effects);
+        }
+        debt_units
     }
 
     /// Changes the counters of one ledger, says what that has come to, and returns the new debt.
@@ -434,28 +515,23 @@ impl<'a> Scene<'a> {
 
     /// The ledgers the reservation was admitted into, each with its limit as it is now.
     fn working(&self, cx: Context<'_>, account: &Account, held: &Reservation) -> WorkingSet<'_> {
-        held.ledgers
-            .iter()
-            .filter_map(|(limit, start)| account.ledger(held.feature, *limit, *start))
-            .map(|ledger| {
-                let known = self.limits.iter().find(|l| l.limit == ledger.limit);
-                let is_slots = cx.catalog.concurrent_limit() == Some(ledger.limit);
-                let gone = if is_slots { &concurrency::GONE } else { &GONE };
-                let limit = known.unwrap_or_else(|| gone);
-                let mut ledger = *ledger;
-                let mut beyond = None;
-                if let Some(every) = sliding::every_of(limit) {
-                    let current = meter::ledger_now(cx, account, held.feature, limit).ledger.window;
-                    let (sum, rest) = sliding::sum(account, limit, every, (ledger, false), current);
-                    (ledger, beyond) = (sum, Some(rest));
-                } else if known.is_some() {
-                    ledger.see_limit(limit.mark());
-                }
-                let room = policy::room(account, limit, &ledger, cx.now);
-                let verdict = meter::level(limit, room, &ledger);
-                Working { limit, ledger, fresh: false, room, verdict, beyond }
-            })
-            .collect()
+        let ledgers = held.ledgers.iter().copied();
+        working_of(cx, &self.limits, account, held.feature, ledgers)
+    }
+
+    /// The answer, when the reservation was admitted at these levels besides.
+    fn answer_with<'b>(
+        &self,
+        cx: Context<'_>,
+        account: &Account,
+        held: &Reservation,
+        working: WorkingSet<'b>,
+        (levels, sets): (&'b [Level], Vec<WorkingSet<'b>>),
+    ) -> Decision {
+        let (working, owners) = subjects::together(working, levels, sets);
+        let mut decision = self.answer(cx, account, held, &working);
+        subjects::name(&mut decision, &working, &owners);
+        decision
     }
 
     fn answer(
@@ -478,6 +554,37 @@ impl<'a> Scene<'a> {
             },
         }
     }
+}
+
+/// Ledgers that a reservation was admitted into, each with its limit as it is now.
+pub(super) fn working_of<'a>(
+    cx: Context<'_>,
+    limits: &'a [PlanLimit],
+    account: &Account,
+    feature: NameId,
+    ledgers: impl Iterator<Item = (NameId, Millis)>,
+) -> WorkingSet<'a> {
+    ledgers
+        .filter_map(|(limit, start)| account.ledger(feature, limit, start))
+        .map(|ledger| {
+            let known = limits.iter().find(|l| l.limit == ledger.limit);
+            let is_slots = cx.catalog.concurrent_limit() == Some(ledger.limit);
+            let gone = if is_slots { &concurrency::GONE } else { &GONE };
+            let limit = known.unwrap_or_else(|| gone);
+            let mut ledger = *ledger;
+            let mut beyond = None;
+            if let Some(every) = sliding::every_of(limit) {
+                let current = meter::ledger_now(cx, account, feature, limit).ledger.window;
+                let (sum, rest) = sliding::sum(account, limit, every, (ledger, false), current);
+                (ledger, beyond) = (sum, Some(rest));
+            } else if known.is_some() {
+                ledger.see_limit(limit.mark());
+            }
+            let room = policy::room(account, limit, &ledger, cx.now);
+            let verdict = meter::level(limit, room, &ledger);
+            Working { limit, ledger, fresh: false, room, verdict, beyond }
+        })
+        .collect()
 }
 
 fn find(account: &Account, id: ReservationId) -> Result<&Reservation, OpError> {

@@ -272,7 +272,7 @@ pub(super) fn level(limit: &PlanLimit, room: Room, ledger: &Ledger) -> Verdict {
 }
 
 /// The place of the binding limit. There is at least one limit.
-fn binding_place(working: &[Working<'_>]) -> usize {
+pub(super) fn binding_place(working: &[Working<'_>]) -> usize {
     let gravity = |w: &Working<'_>| match w.verdict {
         // The later variant of Denial is the less important one.
         Verdict::Denied(denial) => {
@@ -482,7 +482,7 @@ pub(super) fn debt_of(ceiling: Option<u64>, ledger: &Ledger, units: u64, surplus
 }
 
 #[inline]
-fn use_units(
+pub(super) fn use_units(
     cx: Context<'_>,
     account: &Account,
     w: &mut Working<'_>,

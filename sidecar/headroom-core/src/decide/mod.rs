@@ -15,6 +15,7 @@ mod rate;
 mod seats;
 mod settle;
 mod sliding;
+mod subjects;
 mod synthetic;
 
 use smallvec::SmallVec;
@@ -39,6 +40,7 @@ pub use late::{Booked, bookings_at, correct, left, record_at, standing};
 pub use seats::{SeatOp, SeatOutcome, decide_seat};
 pub use settle::{settle, settle_all};
 pub use sliding::counts_on_ms;
+pub use subjects::{decide_feature_for, level_states, not_before};
 pub use synthetic::leave_uncounted;
 
 /// What a request is decided under: the rules in force and the one clock reading.
@@ -138,7 +140,8 @@ pub fn decide_feature(
             return credits::decide(cx, account, (feature, origin), op, effects);
         }
         if let Some(paid) = Paid::of(cx, account, feature) {
-            return paid.record(cx, account, feature, units, effects);
+            let ask = meter::Ask { feature, limits: &[], origin: Origin::None };
+            return paid.record(cx, account, (ask, &[]), units, effects);
         }
         return meter::record(cx, account, feature, units, effects);
     }
@@ -172,7 +175,7 @@ pub fn decide_feature(
         Gate::Limits(limits, origin) => {
             let ask = meter::Ask { feature, limits: &limits, origin };
             if let Some(paid) = Paid::of(cx, account, feature) {
-                return paid.decide(cx, account, ask, op, effects);
+                return paid.decide(cx, account, (ask, &[]), op, effects);
             }
             match op {
                 FeatureOp::Check { units, attempt } => {

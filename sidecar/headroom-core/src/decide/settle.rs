@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::account::Account;
-use crate::decide::{Context, credits, expiry, sliding};
+use crate::decide::{Context, credits, expiry, sliding, subjects};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
@@ -51,32 +51,21 @@ fn ended_holds(
     // Several holds may end on one ledger: changes add up here before they are listed.
     let mut changed: BTreeMap<(NameId, NameId, Millis), Ledger> = BTreeMap::new();
     for held in reservations.due(now).filter(|held| !held.charges()) {
-        let forgotten_at = held.expires_at.plus(limits::RESERVATION_MEMORY_MS);
-        let ends = held.state == ReservationState::Open;
-        let forgets = match held.state {
-            // After a long sleep the end and the forgetting may both be due.
-            ReservationState::Open | ReservationState::Expired => forgotten_at <= now,
-            ReservationState::Committed { .. } | ReservationState::Released => true,
-        };
-        if let (true, Some(credits)) = (ends, held.extra().credits) {
+        let fate = fate(held, now);
+        if let (true, Some(credits)) = (fate.ends, held.extra().credits) {
             *given_back.entry(credits.pool).or_default() += credits.units;
         }
         for (limit, start) in &held.ledgers {
             let Some(ledger) = account.ledger(held.feature, *limit, *start) else { continue };
             let ledger = changed.entry((held.feature, *limit, *start)).or_insert(*ledger);
-            if ends {
-                ledger.reserved -= held.units;
-            }
-            if forgets {
-                ledger.holds -= 1;
-            }
+            fate.change(held, ledger);
         }
-        effects.push(if forgets {
+        effects.push(if fate.forgets {
             Effect::ReservationForgotten(held.id)
         } else {
             Effect::Reservation(Reservation {
                 state: ReservationState::Expired,
-                next_event_at: forgotten_at,
+                next_event_at: fate.forgotten_at,
                 ..held.clone()
             })
         });
@@ -85,6 +74,40 @@ fn ended_holds(
         assert!(ledger.is_sound(), "unsound ledger {ledger:?}");
         put_or_close(cx, account, ledger)
     }));
+    subjects::ended(cx, account, effects);
+}
+
+/// What time has done to a hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fate {
+    /// It has ended.
+    ends: bool,
+    /// It is not remembered any more.
+    forgets: bool,
+    forgotten_at: Millis,
+}
+
+/// What time has done to a hold that is due.
+pub(super) fn fate(held: &Reservation, now: Millis) -> Fate {
+    let forgotten_at = held.expires_at.plus(limits::RESERVATION_MEMORY_MS);
+    let forgets = match held.state {
+        // After a long sleep the end and the forgetting may both be due.
+        ReservationState::Open | ReservationState::Expired => forgotten_at <= now,
+        ReservationState::Committed { .. } | ReservationState::Released => true,
+    };
+    Fate { ends: held.state == ReservationState::Open, forgets, forgotten_at }
+}
+
+impl Fate {
+    /// Changes a ledger that the hold was admitted into.
+    pub(super) fn change(self, held: &Reservation, ledger: &mut Ledger) {
+        if self.ends {
+            ledger.reserved -= held.units;
+        }
+        if self.forgets {
+            ledger.holds -= 1;
+        }
+    }
 }
 
 /// Lists a ledger of an earlier day as changed, or as closed. The latest of its limit stays, also

@@ -50,8 +50,10 @@ pub(super) struct Beyond {
 pub fn counts_on_ms(catalog: &Catalog, feature: NameId, limit: NameId) -> i64 {
     let Some(feature) = catalog.feature_of(feature) else { return 0 };
     let FeatureKind::Quota { limits } = &catalog.feature(feature).kind else { return 0 };
-    match limits.iter().find(|(id, _)| *id == limit) {
-        Some((_, WindowRule::Sliding(every))) => every.sliding_ms(),
+    let own = limits.iter().find(|(id, _)| *id == limit).map(|(_, window)| *window);
+    let levels = || catalog.feature(feature).levels.iter().find(|level| level.limit == limit);
+    match own.or_else(|| levels().map(|level| level.window)) {
+        Some(WindowRule::Sliding(every)) => every.sliding_ms(),
         _ => 0,
     }
 }

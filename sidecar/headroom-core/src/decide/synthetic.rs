@@ -2,8 +2,8 @@
 //!
 //! They are decided like any other request, against the true counters, and then nothing is counted: no
 //! unit of the customer's is used up, no threshold is crossed, nobody is told. A reservation is made,
-//! so that it can be extended, committed and released, but it lists no ledger and no pool, so none of that
-//! counts.
+//! so that it can be extended, committed and released, but it lists no ledger, no level of a subject and no
+//! pool, so none of that counts.
 
 use crate::effect::{Effect, Effects};
 use crate::reservation::ReservationExtra;
@@ -14,7 +14,8 @@ pub fn leave_uncounted(effects: &mut Effects) {
         Effect::Reservation(held) => {
             held.ledgers.clear();
             // Nor a pool: what it would give back or burn was never taken.
-            held.set_extra(ReservationExtra { credits: None, ..held.extra() });
+            let extra = held.extra();
+            held.set_extra(ReservationExtra { credits: None, levels: Vec::new(), ..extra });
             true
         }
         _ => false,

@@ -27,7 +27,7 @@ const EXHAUSTED: Verdict = Verdict::Denied(Denial::CreditsExhausted);
 const TODAY: i64 = T0 - 12 * HOUR_MS;
 const TOMORROW: i64 = TODAY + DAY_MS;
 
-fn terms(included_units: u64) -> PoolTerms {
+pub(crate) fn terms(included_units: u64) -> PoolTerms {
     PoolTerms { included_units, ..PoolTerms::default() }
 }
 
@@ -37,7 +37,7 @@ fn price(credits: u64, per: u64, rounding: Rounding) -> CreditPrice {
 
 /// `tokens` has a daily limit of 1,000 and is paid by the pool `credits` at 3 for 10, rounded up;
 /// `images` is paid alone, at 5 each. The pool's windows are days.
-fn spec(terms: &PoolTerms) -> CatalogSpec {
+pub(crate) fn spec(terms: &PoolTerms) -> CatalogSpec {
     spec_of(terms, WindowRule::Calendar(CalendarUnit::Day), 1_000)
 }
 

@@ -28,6 +28,7 @@ mod signals;
 mod sliding;
 mod sources;
 mod spans;
+mod subjects;
 mod thresholds;
 mod windows;
 mod world;

@@ -73,8 +73,10 @@ pub(crate) fn spec(limits: &[Limit], signals: SignalSwitches) -> CatalogSpec {
         kind,
         shadow: false,
     };
-    let shapes =
-        limits.iter().map(|l| LimitSpec { limit: l.limit.to_owned(), window: l.window }).collect();
+    let shapes = limits
+        .iter()
+        .map(|l| LimitSpec { limit: l.limit.to_owned(), window: l.window, per: None })
+        .collect();
     let planned = limits.iter().map(|l| PlanLimitSpec {
         limit: l.limit.to_owned(),
         included_units: l.included,

@@ -21,6 +21,7 @@ use headroom_core::reservation::{
 use headroom_core::seats::{Seat, SeatState};
 use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::stock::{BilledBy, Stock, StockRule};
+use headroom_core::subject::SubjectId;
 use headroom_core::time::{Millis, Window};
 use headroom_engine::codec::{Put, Take};
 use headroom_engine::keys::{Done, KeyHash, Receipt};
@@ -103,7 +104,18 @@ fn reservation(state: ReservationState) -> Effect {
 fn charging(state: ReservationState, charged_units: u64) -> Effect {
     let Effect::Reservation(mut held) = reservation(state) else { unreachable!() };
     let on_expiry = OnExpiry::Charge;
-    held.set_extra(ReservationExtra { on_expiry, booked_units: 7, charged_units, credits: None });
+    let extra =
+        ReservationExtra { on_expiry, booked_units: 7, charged_units, ..Default::default() };
+    held.set_extra(extra);
+    Effect::Reservation(held)
+}
+
+fn of_levels(units: u64) -> Effect {
+    let Effect::Reservation(mut held) = charging(ReservationState::Open, units) else {
+        unreachable!()
+    };
+    let levels = vec![(SubjectId(u32::MAX), NameId(3), Millis(-1))];
+    held.set_extra(ReservationExtra { levels, ..held.extra() });
     Effect::Reservation(held)
 }
 
@@ -239,7 +251,12 @@ fn every_effect() -> Vec<Effect> {
         reservation(ReservationState::Expired),
         reservation(ReservationState::Committed { units: u64::MAX }),
         reservation(ReservationState::Released),
+        Effect::Subject(SubjectId(7), "team:größe/user:u42".into()),
+        Effect::OfSubject(SubjectId(u32::MAX), Box::new(bucket(None, 3))),
+        Effect::SubjectForgotten(SubjectId(0)),
+        Effect::SubjectErased(SubjectId(1), "user:a".into()),
         charging(ReservationState::Open, 0),
+        of_levels(3),
         charging(ReservationState::Expired, 1 << 40),
         signal(SignalName::UsageCeiling, SignalState::Warning),
         signal(SignalName::FeatureLimitHit, SignalState::Alarm),

@@ -49,8 +49,16 @@ impl House {
     fn burn_at(&self, account: &str, units: u64, key: &str, now: i64) -> Box<Reply> {
         let op = FeatureOp::Consume { units };
         let (now, wants) = (Millis(now), Wants::default());
-        let rq =
-            FeatureRequest { account, feature: "credits", op, key, now, wants, synthetic: false };
+        let rq = FeatureRequest {
+            account,
+            feature: "credits",
+            op,
+            key,
+            now,
+            wants,
+            synthetic: false,
+            subject: None,
+        };
         self.engine.feature(&self.engine.catalog(), &rq).unwrap()
     }
 
@@ -264,7 +272,16 @@ fn monitors_draw_no_credits() {
     house.burn("acme", 4, "real");
     let ask = |feature: &str, op, key: &str| {
         let (now, wants) = (Millis(T0), Wants::default());
-        let rq = FeatureRequest { account: "acme", feature, op, key, now, wants, synthetic: true };
+        let rq = FeatureRequest {
+            account: "acme",
+            feature,
+            op,
+            key,
+            now,
+            wants,
+            synthetic: true,
+            subject: None,
+        };
         house.engine.feature(&house.engine.catalog(), &rq).unwrap()
     };
     assert_eq!(

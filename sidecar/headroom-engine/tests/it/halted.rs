@@ -27,7 +27,16 @@ fn broken(change: fn(&mut Ledger)) -> House {
 
 fn calls(house: &House, account: &str, op: FeatureOp, key: &str) -> Result<Verdict, EngineError> {
     let (now, wants) = (Millis(T0), Wants::default());
-    let rq = FeatureRequest { account, feature: "calls", op, synthetic: false, key, now, wants };
+    let rq = FeatureRequest {
+        account,
+        feature: "calls",
+        op,
+        synthetic: false,
+        key,
+        now,
+        wants,
+        subject: None,
+    };
     let reply = house.engine.feature(&house.engine.catalog(), &rq)?;
     Ok(reply.outcome.decision.verdict)
 }

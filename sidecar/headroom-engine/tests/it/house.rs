@@ -37,7 +37,11 @@ pub(crate) fn spec(free_units: u64, default_plan: Option<&str>) -> CatalogSpec {
         offering: headroom_core::catalog::Offering::default(),
         shadow: false,
         kind: FeatureKindSpec::Quota {
-            limits: vec![LimitSpec { limit: "total".to_owned(), window: WindowRule::Lifetime }],
+            limits: vec![LimitSpec {
+                limit: "total".to_owned(),
+                window: WindowRule::Lifetime,
+                per: None,
+            }],
         },
     };
     let plan = |plan: &str, units: u64| {
@@ -114,8 +118,16 @@ impl House {
     ) -> Result<Box<Reply>, EngineError> {
         let wants = Wants { all_limits: true, ..Wants::default() };
         let now = Millis(now);
-        let rq =
-            FeatureRequest { account, feature: "tokens", op, synthetic: false, key, now, wants };
+        let rq = FeatureRequest {
+            account,
+            feature: "tokens",
+            op,
+            synthetic: false,
+            key,
+            now,
+            wants,
+            subject: None,
+        };
         self.engine.feature(&self.engine.catalog(), &rq)
     }
 

@@ -18,5 +18,6 @@ mod meters;
 mod races;
 mod recovery;
 mod seats;
+mod subjects;
 mod timers;
 mod windows;

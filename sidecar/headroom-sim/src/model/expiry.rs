@@ -4,7 +4,7 @@ use headroom_core::resolve::Origin;
 
 use super::meter::Page;
 use super::plan::Entitled;
-use super::{Account, Model};
+use super::{Account, Limit, Model};
 
 impl Model {
     /// The count of the hold that is to be charged next, and when it ended.
@@ -21,20 +21,41 @@ impl Model {
         self.expire_seats(account, now);
         while let Some((at, count)) = Model::next_charge(account, now) {
             self.met.insert("a charge at the end of a hold");
-            let mut held = account.holds[&count].clone();
-            let (limits, _) = match self.entitled(account, &held.feature, at) {
+            let feature = account.holds[&count].feature.clone();
+            let (limits, _) = match self.entitled(account, &feature, at) {
                 (Entitled::Limits(limits), origin) => (limits, origin),
                 _ => (Vec::new(), Origin::None),
             };
-            for mut page in self.held_pages(&limits, account, &held, at) {
-                let previous = page.used();
-                page.book_units(held.units, 0);
-                self.announce_use(id, account, &mut page, previous, at);
-                self.keep(account, &mut page);
+            self.charge_one(id, account, &limits, count, at);
+            for name in account.holds[&count].levels.clone() {
+                let told = self.told.clone();
+                let limits = self.level_limits(account, &feature, at);
+                let limits: Vec<Limit> = limits.into_iter().map(|(_, limit)| limit).collect();
+                let mut inner = Model::inner(account, &name);
+                self.charge_one(id, &mut inner, &limits, count, at);
+                account.subjects.insert(name, inner);
+                self.told = told;
             }
-            held.charged = Some(held.units);
-            account.holds.insert(count, held);
         }
+    }
+
+    fn charge_one(
+        &mut self,
+        id: &str,
+        account: &mut Account,
+        limits: &[Limit],
+        count: u32,
+        at: i64,
+    ) {
+        let mut held = account.holds[&count].clone();
+        for mut page in self.held_pages(limits, account, &held, at) {
+            let previous = page.used();
+            page.book_units(held.units, 0);
+            self.announce_use(id, account, &mut page, previous, at);
+            self.keep(account, &mut page);
+        }
+        held.charged = Some(held.units);
+        account.holds.insert(count, held);
     }
 
     /// The account as it is when its ended holds are charged, though nobody has looked yet.

@@ -54,13 +54,14 @@ impl Hold {
 }
 
 /// A reservation about to change: the books it was admitted into, under the limits of now.
-struct Case<'a> {
-    id: &'a str,
-    count: u32,
-    held: Hold,
-    origin: Origin,
-    pages: Vec<Page>,
-    now: i64,
+#[derive(Clone)]
+pub(crate) struct Case<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) count: u32,
+    pub(crate) held: Hold,
+    pub(crate) origin: Origin,
+    pub(crate) pages: Vec<Page>,
+    pub(crate) now: i64,
 }
 
 impl Model {
@@ -91,6 +92,7 @@ impl Model {
             charged: None,
             booked: 0,
             books,
+            levels: Vec::new(),
         };
         account.holds.insert(count, hold);
         let amounts = Amounts {
@@ -135,16 +137,21 @@ impl Model {
             _ => (Vec::new(), Origin::None),
         };
         let pages = self.held_pages(&limits, account, &held, now);
-        let case = Case { id, count, held, origin, pages, now };
+        let mut case = Case { id, count, held, origin, pages, now };
+        if !case.held.levels.is_empty() {
+            return self.use_levels(account, case, hold, op);
+        }
         let mut done = match op {
             HoldOp::Extend { hold_ms, additional_units } => {
-                self.extend(account, case, hold_ms, additional_units)?
+                self.extend(account, &mut case, hold_ms, additional_units)?
             }
-            HoldOp::Commit { units } if units > 0 => self.commit(account, case, units, None)?,
+            HoldOp::Commit { units } if units > 0 => {
+                self.commit(account, &mut case, units, None)?
+            }
             HoldOp::CommitPart { units, hold_ms } => {
-                self.commit(account, case, units, Some(hold_ms))?
+                self.commit(account, &mut case, units, Some(hold_ms))?
             }
-            HoldOp::Commit { .. } | HoldOp::Release => self.release(account, case),
+            HoldOp::Commit { .. } | HoldOp::Release => self.release(account, &mut case),
         };
         done.amounts.reservation = done.verdict.is_allowed().then_some(hold);
         Ok(done)
@@ -183,7 +190,7 @@ impl Model {
         pages
     }
 
-    fn held_done(&self, account: &Account, case: &Case<'_>) -> Done {
+    pub(crate) fn held_done(&self, account: &Account, case: &Case<'_>) -> Done {
         let feature = &case.held.feature;
         if self.feature(feature).is_some() && !case.pages.is_empty() {
             return self.done(account, feature, case.origin, &case.pages, case.now);
@@ -193,10 +200,10 @@ impl Model {
         Done::refused(verdict, Some(feature.clone()))
     }
 
-    fn extend(
+    pub(crate) fn extend(
         &mut self,
         account: &mut Account,
-        mut case: Case<'_>,
+        case: &mut Case<'_>,
         hold_ms: Option<i64>,
         additional: u64,
     ) -> Result<Done, OpError> {
@@ -222,7 +229,7 @@ impl Model {
             }
             if refuses(&case.pages) {
                 self.announce_refusal(case.id, account, &case.pages, additional, case.now);
-                let done = self.held_done(account, &case);
+                let done = self.held_done(account, case);
                 return Ok(Model::with_retry(account, additional, done, case.now));
             }
             if !moved.iter().all(|page| page.fits_counter(additional)) {
@@ -250,14 +257,14 @@ impl Model {
         });
         let expires_at = Some(Millis(expires_at));
         let amounts = Amounts { expires_at, units, ..Amounts::default() };
-        Ok(Done { amounts, shadow, ..self.held_done(account, &case) })
+        Ok(Done { amounts, shadow, ..self.held_done(account, case) })
     }
 
     /// Books what was used; with `goes_on` only a part, and the rest is held on, perhaps for longer.
-    fn commit(
+    pub(crate) fn commit(
         &mut self,
         account: &mut Account,
-        mut case: Case<'_>,
+        case: &mut Case<'_>,
         units: u64,
         goes_on: Option<Option<i64>>,
     ) -> Result<Done, OpError> {
@@ -336,10 +343,10 @@ impl Model {
         self.close(account, case.now, |book| {
             case.held.feature == book.feature && case.held.lists(book)
         });
-        Ok(Done { amounts, ..self.held_done(account, &case) })
+        Ok(Done { amounts, ..self.held_done(account, case) })
     }
 
-    fn release(&mut self, account: &mut Account, mut case: Case<'_>) -> Done {
+    pub(crate) fn release(&mut self, account: &mut Account, case: &mut Case<'_>) -> Done {
         let late = !case.held.is_open(case.now);
         let let_go = if late { 0 } else { case.held.units };
         let charged = case.held.charged.unwrap_or(0);
@@ -355,7 +362,7 @@ impl Model {
             case.held.feature == book.feature && case.held.lists(book)
         });
         let amounts = Amounts { units: let_go + charged, late, ..Amounts::default() };
-        Done { amounts, ..self.held_done(account, &case) }
+        Done { amounts, ..self.held_done(account, case) }
     }
 }
 

@@ -267,7 +267,9 @@ impl Model {
                         FeatureOp::Consume { units } | FeatureOp::Record { units },
                     ) if *feature == ask.feature
                         && Some(*units) == original
-                        && !known.synthetic =>
+                        && !known.synthetic
+                        // What was counted for a subject is not corrected.
+                        && known.subject.is_none() =>
                     {
                         *units
                     }

@@ -271,6 +271,7 @@ impl Page {
             frees_at,
             grace_until: self.grace_until,
             cost: terms.cost(used),
+            subject: None,
         }
     }
 }
@@ -601,7 +602,13 @@ impl Model {
         limits.iter().map(|limit| self.shown(account, &page(limit))).collect()
     }
 
-    fn pages(&self, account: &Account, feature: &str, limits: &[Limit], now: i64) -> Vec<Page> {
+    pub(crate) fn pages(
+        &self,
+        account: &Account,
+        feature: &str,
+        limits: &[Limit],
+        now: i64,
+    ) -> Vec<Page> {
         limits.iter().map(|limit| self.page(account, feature, limit, now)).collect()
     }
 
@@ -784,6 +791,6 @@ impl Model {
             gone: false,
             slots: false,
         };
-        self.shapes(feature).iter().map(bare).collect()
+        self.shapes(feature).iter().filter(|shape| shape.per.is_none()).map(bare).collect()
     }
 }

@@ -75,6 +75,9 @@ pub(crate) fn lines(from: &CatalogSpec, to: &CatalogSpec, target: &str) -> Vec<M
             let (feature, name) = (feature.clone(), limit.limit.clone());
             match has.iter().find(|known| known.limit == name) {
                 None => lines.push(Migration::DropLimit { feature, limit: name }),
+                Some(now) if now.per != limit.per => {
+                    lines.push(Migration::DropLimit { feature, limit: name });
+                }
                 Some(now)
                     if limit.window == WindowRule::Lifetime
                         && now.window != WindowRule::Lifetime =>
@@ -165,7 +168,7 @@ impl Model {
             let is_open = hold.outcome.is_none() && now < hold.expires_at;
             hold.feature == *feature && is_open && hold.books.iter().any(|(name, _)| is_it(name))
         });
-        used || held
+        used || held || account.subjects.values().any(|inner| self.touches(inner, line, now))
     }
 
     /// Does what the lines of the catalog in force say.
@@ -183,12 +186,7 @@ impl Model {
                         continue;
                     }
                     for account in self.accounts.values_mut() {
-                        for book in &mut account.books {
-                            let is_it = book.feature == feature && book.limit == limit;
-                            if is_it && !book.closed && book.end == civil::FOREVER {
-                                book.end = now.max(book.start + 1);
-                            }
-                        }
+                        account.end_lifetime(&feature, &limit, now);
                     }
                 }
                 _ => {}
@@ -197,8 +195,18 @@ impl Model {
     }
 
     /// Notes that the window of a book was ended though the step that did so was lost.
-    pub fn know_ended(&mut self, id: &str, feature: &str, limit: &str, (start, end): (i64, i64)) {
+    pub fn know_ended(
+        &mut self,
+        (id, subject): (&str, Option<&str>),
+        feature: &str,
+        limit: &str,
+        (start, end): (i64, i64),
+    ) {
         let Some(account) = self.accounts.get_mut(id) else { return };
+        let account = match subject {
+            None => account,
+            Some(name) => account.subjects.get_mut(name).expect("a record of a known subject"),
+        };
         let book = account.books.iter_mut().find(|book| {
             book.feature == feature && book.limit == limit && book.start == start && !book.closed
         });
@@ -260,6 +268,16 @@ impl Account {
         labels.extend(self.trial.iter().map(|(plan, _)| plan.clone()));
         labels.extend(self.scheduled.iter().map(|(_, plan)| plan.clone()));
         labels
+    }
+
+    fn end_lifetime(&mut self, feature: &str, limit: &str, now: i64) {
+        for book in &mut self.books {
+            let is_it = book.feature == feature && book.limit == limit;
+            if is_it && !book.closed && book.end == civil::FOREVER {
+                book.end = now.max(book.start + 1);
+            }
+        }
+        self.subjects.values_mut().for_each(|inner| inner.end_lifetime(feature, limit, now));
     }
 
     fn put_on(&mut self, from: &str, to: &str) {

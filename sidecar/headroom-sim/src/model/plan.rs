@@ -35,7 +35,7 @@ impl Model {
     }
 
     /// What a plan or an add-on says of a feature.
-    fn said(plan: Option<&PlanSpec>, feature: &str) -> Option<EntitlementSpec> {
+    pub(crate) fn said(plan: Option<&PlanSpec>, feature: &str) -> Option<EntitlementSpec> {
         let said = plan?.entitlements.iter().find(|(known, _)| known == feature);
         said.map(|(_, says)| says.clone())
     }
@@ -259,7 +259,7 @@ impl Model {
                         Model::add(&mut planned, more, quantity, known.offering.merge);
                     }
                 }
-                let (limits, overridden) = self.limits(feature, &planned, &overrides);
+                let (limits, overridden) = self.limits(false, feature, &planned, &overrides);
                 let origin = if overridden { Origin::Override } else { from_plan };
                 if limits.is_empty() { nothing } else { (Entitled::Limits(limits), origin) }
             }
@@ -267,7 +267,12 @@ impl Model {
     }
 
     /// One limit of an add-on, bought so many times.
-    fn add(limits: &mut Vec<PlanLimitSpec>, mut more: PlanLimitSpec, quantity: u32, merge: Merge) {
+    pub(crate) fn add(
+        limits: &mut Vec<PlanLimitSpec>,
+        mut more: PlanLimitSpec,
+        quantity: u32,
+        merge: Merge,
+    ) {
         let most = u128::from(UNITS_MAX);
         let cut = |units: u128| u64::try_from(units.min(most)).expect("at most UNITS_MAX");
         more.included_units =
@@ -286,8 +291,9 @@ impl Model {
         }
     }
 
-    fn limits(
+    pub(crate) fn limits(
         &self,
+        of_subjects: bool,
         feature: &str,
         planned: &[PlanLimitSpec],
         overrides: &[&Says],
@@ -296,6 +302,9 @@ impl Model {
         let mut limits = Vec::new();
         for planned in planned {
             let shape = shapes.iter().find(|shape| shape.limit == planned.limit);
+            if shape.is_some_and(|shape| shape.per.is_some()) != of_subjects {
+                continue;
+            }
             let mut soft_bp = planned.soft_limits_bp.clone();
             soft_bp.sort_unstable();
             limits.push(Limit {
@@ -315,6 +324,9 @@ impl Model {
         for says in overrides {
             let Says::Limit(limit, included) = says else { continue };
             let Some(shape) = shapes.iter().find(|shape| shape.limit == *limit) else { continue };
+            if shape.per.is_some() != of_subjects {
+                continue;
+            }
             overridden = true;
             match limits.iter_mut().find(|known| known.limit == *limit) {
                 Some(known) => known.terms.included = *included,

@@ -131,6 +131,7 @@ fn unlimited(now: i64) -> LimitAnswer {
         grace_until: None,
         cost: None,
         billed: None,
+        subject: None,
     }
 }
 

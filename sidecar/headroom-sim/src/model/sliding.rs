@@ -215,6 +215,11 @@ impl Model {
         }
         account.settled_at = now;
         self.roll_levels(account, now);
+        for name in account.subjects.keys().cloned().collect::<Vec<_>>() {
+            let mut inner = Model::inner(account, &name);
+            self.settle(&mut inner, now);
+            account.subjects.insert(name, inner);
+        }
     }
 
     /// Lets books of a limit leave the memory because something about them has changed.

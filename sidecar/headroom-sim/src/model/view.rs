@@ -27,20 +27,22 @@ impl Model {
     /// The ledgers that an account still has in memory, in order.
     pub fn usage(&self, account: &str, now: i64) -> Option<Vec<Line>> {
         let account = &self.with_charges(self.accounts.get(account)?, now);
-        let books = account.books.iter().filter(|book| !self.is_closed(account, book, now));
+        Some(self.lines_of(account, false, now))
+    }
+
+    pub(crate) fn lines_of(&self, account: &Account, closed: bool, now: i64) -> Vec<Line> {
+        let books = account.books.iter();
+        let books = books.filter(|book| self.is_closed(account, book, now) == closed);
         let mut lines: Vec<Line> = books.map(|book| line(account, book, now)).collect();
         lines.sort();
-        Some(lines)
+        lines
     }
 
     /// The ledgers that have left the memory, in order.
     pub fn closed(&self, account: &str, now: i64) -> Vec<Line> {
         let Some(account) = self.accounts.get(account) else { return Vec::new() };
         let account = &self.with_charges(account, now);
-        let books = account.books.iter().filter(|book| self.is_closed(account, book, now));
-        let mut lines: Vec<Line> = books.map(|book| line(account, book, now)).collect();
-        lines.sort();
-        lines
+        self.lines_of(account, true, now)
     }
 
     /// Instants at which something of an account changes by itself: ends of windows and of holds.

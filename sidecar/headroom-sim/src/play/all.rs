@@ -40,7 +40,7 @@ impl Player {
 
     fn ask_all(&self, request: &Request) -> Result<AllReply, EngineError> {
         let catalog = self.engine.catalog();
-        let Request { account, asked, synthetic, key, wants } = request;
+        let Request { account, asked, synthetic, key, wants, subject: _ } = request;
         let Asked::All(items, op) = asked else { unreachable!("it asks for several") };
         let items: Vec<(&str, u64)> = items.iter().map(|(name, units)| (&**name, *units)).collect();
         let (op, synthetic, now, wants) = (*op, *synthetic, Millis(self.now), *wants);

@@ -13,6 +13,7 @@ use headroom_engine::digest::{RecordDigest, SignalId, signal_row, usage_row};
 use headroom_engine::engine::{EngineError, FeatureRequest, Wants};
 use headroom_engine::ports::{Digest, ProjectionOp, Seq, Table};
 use headroom_engine::record::{self, Record};
+use headroom_engine::subjects;
 
 use super::{Met, Player, request_word};
 use crate::coverage::Coverage;
@@ -49,14 +50,16 @@ impl Player {
             let account = self.engine.account_id(serial).ok_or("a record of no account")?;
             let mut matter = false;
             for effect in &effects {
-                matter |= matches!(
-                    effect,
+                matter |= match effect {
+                    Effect::OfSubject(_, of) => matches!(**of, Effect::LedgerClosed(_)),
                     Effect::Signal(_)
-                        | Effect::LedgerClosed(_)
-                        | Effect::StockClosed(_)
-                        | Effect::Restated(_)
-                        | Effect::Event(_)
-                );
+                    | Effect::LedgerClosed(_)
+                    | Effect::StockClosed(_)
+                    | Effect::Restated(_)
+                    | Effect::Event(_)
+                    | Effect::Subject(..) => true,
+                    _ => false,
+                };
                 if let Effect::Signal(signal) = effect {
                     told.push(observe::told(&catalog, &account, signal));
                 }
@@ -112,6 +115,17 @@ impl Player {
             }
             let expected = self.model.open_bills(id, self.now);
             same(&format!("the stocks of {id}"), &Some(bills), &expected)?;
+            let view = self.engine.subjects(id, now).ok_or("an account without subjects")?;
+            let of = |usage: &subjects::SubjectUsage| {
+                let line = |ledger| observe::line(&catalog, ledger);
+                let mut lines: Vec<Line> = usage.ledgers.iter().map(line).collect();
+                lines.sort();
+                (usage.name.clone(), lines)
+            };
+            let mut lines: Vec<(String, Vec<Line>)> = view.subjects.iter().map(of).collect();
+            lines.sort();
+            let expected = self.model.subject_lines(id, false, self.now);
+            same(&format!("the subjects of {id}"), &lines, &expected)?;
         }
         for id in known.iter().map(String::as_str).chain(["stranger"]) {
             let listing = self.engine.entitlements(&catalog, id, now);
@@ -148,10 +162,12 @@ impl Player {
                 key: "",
                 now,
                 wants,
+                subject: None,
             };
             self.engine.feature(&catalog, &rq).map_err(|error| error.to_string())?;
         }
         let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let mut of_subjects: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         let mut signals: BTreeMap<SignalId, Vec<u8>> = BTreeMap::new();
         for (seq, stored) in self.store.since(Seq(0)) {
             let mut ops = Vec::new();
@@ -177,6 +193,7 @@ impl Player {
                         signals.insert(id, value).is_none()
                     }
                     Table::Pending | Table::Events | Table::Adjustments | Table::Credits => true,
+                    Table::Subjects => of_subjects.insert(key, value).is_none(),
                 };
                 same("a row written once", &is_new, &true)?;
             }
@@ -199,6 +216,7 @@ impl Player {
             }
             closed.entry(id.to_string()).or_default().push(observe::past(&catalog, &row.window));
         }
+        self.compare_closed_of_subjects(&of_subjects)?;
         for id in &names {
             let mut lines = closed.remove(id).unwrap_or_default();
             lines.sort();
@@ -211,6 +229,40 @@ impl Player {
             same(&format!("the bills of {id}"), &bills, &self.model.closed_bills(id, self.now))?;
         }
         Ok(())
+    }
+
+    fn compare_closed_of_subjects(&mut self, rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> Met {
+        let catalog = self.engine.catalog();
+        let serial = |key: &[u8]| key.first_chunk().map(|serial| u32::from_be_bytes(*serial));
+        let mut names = BTreeMap::new();
+        let mut closed: BTreeMap<(u32, String), Vec<Line>> = BTreeMap::new();
+        for (key, value) in rows {
+            let serial = serial(key).ok_or("a short key")?;
+            if value.is_empty() {
+                // The other way round there is a row, too.
+                let (id, name) = subjects::name_row(key).ok_or("a name's row")?;
+                names.insert((serial, id), name);
+            }
+        }
+        let is_window = |key: &[u8]| key.get(4) == Some(&1);
+        for (key, value) in rows.iter().filter(|(key, _)| is_window(key)) {
+            let serial = serial(key).ok_or("a short key")?;
+            let id = subjects::window_subject(key).ok_or("a window's row")?;
+            let name = names.get(&(serial, id)).ok_or("a subject without a name")?;
+            let ledger = usage_row(value).map_err(|error| error.to_string())?.window.closed;
+            let lines = closed.entry((serial, name.clone())).or_default();
+            lines.push(observe::line(&catalog, &ledger));
+        }
+        drop(catalog);
+        for (serial, id) in self.engine.account_ids(0, usize::MAX) {
+            for (name, expected) in self.model.subject_lines(&id, true, self.now) {
+                self.coverage.note("closed window of a subject");
+                let mut lines = closed.remove(&(serial, name.clone())).unwrap_or_default();
+                lines.sort();
+                same(&format!("the closed windows of {name} of {id}"), &lines, &expected)?;
+            }
+        }
+        same("no more windows of subjects", &closed.is_empty(), &true)
     }
 
     /// Notes what a request met.

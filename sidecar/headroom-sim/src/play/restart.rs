@@ -154,12 +154,22 @@ impl Player {
                 let id = self.engine.account_id(serial).ok_or("a record of no account")?;
                 self.model.know_settled(&id, at.0);
                 let catalog = self.engine.catalog();
+                let view = self.engine.subjects(&id, Millis(self.now));
                 for effect in &effects {
-                    if let Effect::Ledger(ledger) = effect {
+                    let (subject, change) = match effect {
+                        Effect::OfSubject(of, change) => {
+                            let mut known = view.iter().flat_map(|view| &view.subjects);
+                            let known = known.find(|subject| subject.id == *of);
+                            (known.map(|subject| subject.name.as_str()), &**change)
+                        }
+                        effect => (None, effect),
+                    };
+                    let is_known = subject.is_some() || !matches!(effect, Effect::OfSubject(..));
+                    if let (Effect::Ledger(ledger), true) = (change, is_known) {
                         let window = (ledger.window.start().0, ledger.window.end().0);
                         let feature = catalog.text(ledger.feature);
                         let limit = catalog.text(ledger.limit);
-                        self.model.know_ended(&id, feature, limit, window);
+                        self.model.know_ended((&id, subject), feature, limit, window);
                     }
                     if let Effect::Excess(excess) = effect {
                         let feature = catalog.text(excess.feature);

@@ -147,6 +147,9 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
         AccountAction::DeleteOverride { account, feature, limit } => {
             client.delete_override(account, feature, limit.as_deref()).await?
         }
+        AccountAction::EraseSubject { account, subject } => {
+            return Ok(show::erased(client.erase_subject(account, subject).await?));
+        }
         AccountAction::Facts { account, facts } => {
             let fields = facts.into_iter().map(|(name, json)| (name, value(json))).collect();
             client.put_facts(account, prost_types::Struct { fields }).await?

@@ -210,6 +210,9 @@ pub(super) enum Question {
         /// It comes from a monitor: a refusal is no signal
         #[arg(long)]
         synthetic: bool,
+        /// For whom inside the account, as in team:growth/user:u42
+        #[arg(long, value_name = "PATH")]
+        subject: Option<String>,
     },
     /// Use units, if it is allowed
     Consume(UseArgs),
@@ -337,6 +340,12 @@ pub(super) enum Question {
         /// Also windows that closed since then, as in 2026-05-01 or 2026-05-01T12:00:00Z
         #[arg(long, value_name = "TIME", value_parser = time)]
         since: Option<SystemTime>,
+        /// Of this subject inside the account, as in team:growth/user:u42
+        #[arg(long, value_name = "PATH", conflicts_with = "all_subjects")]
+        subject: Option<String>,
+        /// Of all subjects
+        #[arg(long)]
+        all_subjects: bool,
     },
     /// What an account may use, and every change of it, until Ctrl-C
     Watch {
@@ -373,6 +382,9 @@ pub(super) struct UseArgs {
     /// It comes from a monitor: decided like any other, counted nowhere
     #[arg(long)]
     pub(super) synthetic: bool,
+    /// For whom inside the account, as in team:growth/user:u42
+    #[arg(long, value_name = "PATH")]
+    pub(super) subject: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -562,6 +574,13 @@ pub(super) enum AccountAction {
         /// Only the override of this limit
         #[arg(long)]
         limit: Option<String>,
+    },
+    /// Forget the name of a user, team or agent of an account; what was counted stays
+    EraseSubject {
+        /// The account's id
+        account: String,
+        /// The subject, as in team:growth/user:u42; all below it is forgotten, too
+        subject: String,
     },
     /// Set facts of an account for prompts and signals; those not named stay
     Facts {

@@ -44,7 +44,7 @@ async fn watch(
 
 async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
     match question {
-        Question::Check { account, feature, units, render, synthetic } => {
+        Question::Check { account, feature, units, render, synthetic, subject } => {
             let mut call = full(client.check(account, &*feature));
             if let Some(units) = units {
                 call = call.units(units);
@@ -55,6 +55,7 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             if synthetic {
                 call = call.synthetic();
             }
+            call = call.subject(subject.unwrap_or_default());
             Ok(show::decision(&call.await?))
         }
         Question::Consume(usage) => {
@@ -62,10 +63,12 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             if usage.synthetic {
                 call = call.synthetic();
             }
+            let call = call.subject(usage.subject.unwrap_or_default());
             Ok(show::decision(&keyed(full(call), usage.key).await?))
         }
         Question::Reserve { usage, hold, charge_on_expiry } => {
-            let mut call = client.reserve(usage.account, usage.feature, usage.units).hold_for(hold);
+            let call = client.reserve(usage.account, usage.feature, usage.units).hold_for(hold);
+            let mut call = call.subject(usage.subject.unwrap_or_default());
             if charge_on_expiry {
                 call = call.charge_on_expiry();
             }
@@ -131,6 +134,7 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             if usage.synthetic {
                 call = call.synthetic();
             }
+            let call = call.subject(usage.subject.unwrap_or_default());
             Ok(show::recorded(&keyed(full(call), usage.key).await?))
         }
         Question::Allocate { account, feature, change, key } => {
@@ -160,13 +164,18 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
                 }
             }
         }
-        Question::Usage { account, feature, since } => {
+        Question::Usage { account, feature, since, subject, all_subjects } => {
             let mut windows = Vec::new();
             let mut page_token: Option<String> = None;
             loop {
-                let page = client
-                    .get_usage(&*account, feature.as_deref(), since, page_token.as_deref())
-                    .await?;
+                let (feature, token) = (feature.as_deref(), page_token.as_deref());
+                let page = match (&subject, all_subjects) {
+                    (None, false) => client.get_usage(&*account, feature, since, token).await?,
+                    (subject, _) => {
+                        let subject = subject.as_deref();
+                        client.get_subject_usage(&*account, subject, feature, since, token).await?
+                    }
+                };
                 windows.extend(page.windows);
                 page_token = page.next_page_token;
                 if page_token.is_none() {

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-pub(super) use accounts::{account, accounts, backup, clock, plan_moved, reloaded, status};
+pub(super) use accounts::{account, accounts, backup, clock, erased, plan_moved, reloaded, status};
 pub(super) use decisions::{
     adjustments, allocated, change, committed, corrected, decision, entitlements, explanation,
     extended, recorded, released, reserved, several, usage, watch_over,

@@ -327,14 +327,16 @@ fn read_limits(reader: &Reader, entry: Entry<'_>) -> Option<Vec<LimitSpec>> {
     let entries = reader.map(entry, "a mapping from names to limits")?;
     let mut limits = Vec::with_capacity(entries.len());
     for entry in entries.iter().map(Entry::of) {
+        let mut per = None;
         let window = reader.fields(entry, "a mapping with `window`").and_then(|mut fields| {
             let window = fields.required("window").and_then(|entry| read_window(reader, entry));
+            per = fields.optional("per").and_then(|entry| reader.text(entry));
             fields.end();
             window
         });
         // The name is known, so plans that refer to it are right.
         let window = window.unwrap_or(WindowRule::Lifetime);
-        limits.push(LimitSpec { limit: entry.name.to_owned(), window });
+        limits.push(LimitSpec { limit: entry.name.to_owned(), window, per });
     }
     Some(limits)
 }

@@ -219,6 +219,7 @@ mod tests {
                 overage_cost: None,
                 billed_units: None,
                 pool: None,
+                subject: None,
             }),
             other_limits: vec![],
             config_value: None,

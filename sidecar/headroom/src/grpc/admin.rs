@@ -7,7 +7,9 @@ use headroom_core::account::{OverrideValue, Profile};
 use headroom_core::catalog::Catalog;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{Changed, OverrideChange, OverrideTimes, SubscriptionChange};
-use headroom_engine::ports::Seq;
+use headroom_engine::digest::after_prefix;
+use headroom_engine::ports::{Archive, Seq, Table};
+use headroom_engine::subjects::{name_prefix, name_row};
 use headroom_proto::v1;
 use headroom_proto::v1::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
@@ -154,6 +156,36 @@ impl Administration {
         let facts = facts::to_json(facts)?;
         let changed = self.core.shared.engine.put_facts(account, facts, self.now())?;
         self.changed(account, changed).await
+    }
+
+    async fn erase(&self, rq: &v1::EraseSubjectRequest) -> Result<i32, WireError> {
+        let account = parse::id("account", &rq.account)?;
+        let subject = parse::subject(&rq.subject)?;
+        let engine = &self.core.shared.engine;
+        let mut earlier = Vec::new();
+        if let Some(view) = engine.subjects(account, self.now()) {
+            let prefix = name_prefix(view.serial, subject.as_str());
+            let to = after_prefix(&prefix);
+            let mut from = prefix;
+            loop {
+                let rows = self.core.store.range(Table::Subjects, &from, &to, PAGE_MAX);
+                let rows = rows.map_err(|error| {
+                    WireError::new(v1::ErrorReason::Internal, error.to_string())
+                })?;
+                let Some((last, _)) = rows.last() else { break };
+                from = [last.as_slice(), &[0]].concat();
+                earlier.extend(rows.iter().filter_map(|(key, _)| name_row(key)));
+            }
+        }
+        earlier.retain(|(_, name)| {
+            let below = name.strip_prefix(subject.as_str());
+            below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+        });
+        let (count, wait_for) = engine.erase_subject(account, subject, &earlier, self.now())?;
+        if let Some(seq) = wait_for {
+            self.written(seq).await?;
+        }
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
     fn account(&self, rq: &v1::GetAccountRequest) -> Result<v1::Account, WireError> {
@@ -420,6 +452,14 @@ impl AdminService for Administration {
     ) -> Result<Response<v1::PutFactsResponse>, Status> {
         let account = self.set_facts(rq.get_ref()).await?;
         Ok(Response::new(v1::PutFactsResponse { account }))
+    }
+
+    async fn erase_subject(
+        &self,
+        rq: Request<v1::EraseSubjectRequest>,
+    ) -> Result<Response<v1::EraseSubjectResponse>, Status> {
+        let erased_names = self.erase(rq.get_ref()).await?;
+        Ok(Response::new(v1::EraseSubjectResponse { erased_names }))
     }
 
     async fn get_account(

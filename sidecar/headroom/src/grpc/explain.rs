@@ -135,15 +135,21 @@ fn limits(kept: &Kept, decision: &v1::Decision, asks: bool, rules: &mut Vec<v1::
         rules.push(v1::RuleResult {
             rule: "limit".to_owned(),
             outcome: outcome.into(),
-            explanation: format!("{}: {why}", numbers(limit)),
+            explanation: format!("{}{}: {why}", whose(limit), numbers(limit)),
             limit: limit.limit.clone(),
             binding: is_binding,
+            subject: limit.subject.clone(),
         });
     }
 }
 
 fn would_refuse(units: u64, limit: &v1::LimitState) -> bool {
     limit.drawable_units_remaining.is_some_and(|drawable| present::int(units) > drawable)
+}
+
+/// Whose limit it is, if not the account's.
+fn whose(limit: &v1::LimitState) -> String {
+    if limit.subject.is_empty() { String::new() } else { format!("of {}, ", limit.subject) }
 }
 
 /// The counters of a limit, as the answer had them: before a refusal, after everything else.

@@ -49,6 +49,11 @@ pub fn record(
     if rq.synthetic {
         return Err(WireError::field("synthetic", "counts nowhere, so it has no occurred_at"));
     }
+    if !rq.subject.is_empty() {
+        let problem = "is not possible with occurred_at: what a subject used counts when it is \
+                       told, so leave one of the two out";
+        return Err(WireError::field("subject", problem));
+    }
     let occurred_at = parse::timestamp("occurred_at", occurred_at)?;
     if now.plus(AHEAD_MS_MAX) < occurred_at {
         let problem = format!("is {occurred_at}, more than 5 minutes later than now ({now})");

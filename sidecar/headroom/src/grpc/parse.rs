@@ -5,6 +5,7 @@ use headroom_core::decide::{FeatureOp, HoldOp, LevelChange};
 use headroom_core::limits::{HOLD_MS_MAX, UNITS_MAX};
 use headroom_core::rate::Rate;
 use headroom_core::reservation::ReservationId;
+use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_engine::engine::{FeatureRequest, HoldRequest, Wants};
 use headroom_proto::borrowed::{Check, Consume, FieldsOf, Malformed, Value};
@@ -134,7 +135,7 @@ fn wants(include: v1::Include) -> Wants {
 }
 
 fn feature<'a>(
-    (account, name, key): (&'a str, &'a str, Option<&'a str>),
+    (account, name, key, of): (&'a str, &'a str, Option<&'a str>, &'a str),
     (op, synthetic): (FeatureOp, bool),
     include: Option<v1::Include>,
     now: Millis,
@@ -151,8 +152,14 @@ fn feature<'a>(
         },
         now,
         wants: wants(include),
+        subject: if of.is_empty() { None } else { Some(subject(of)?) },
     };
     Ok(Asked { request, include })
+}
+
+/// The path of a subject.
+pub fn subject(text: &str) -> Result<SubjectPath<'_>, WireError> {
+    SubjectPath::new(text).map_err(|problem| WireError::field("subject", problem.to_string()))
 }
 
 fn hold<'a>(
@@ -180,14 +187,15 @@ pub fn check(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, Wir
     // Of a monitor's attempt nobody should hear.
     let attempt = v1::Intent::try_from(rq.intent) != Ok(v1::Intent::Render) && !rq.synthetic;
     let op = (FeatureOp::Check { units, attempt }, rq.synthetic);
-    feature((rq.account, rq.feature, None), op, rq.include, now)
+    feature((rq.account, rq.feature, None, rq.subject), op, rq.include, now)
 }
 
 /// A consume.
 pub fn consume(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
     let rq = Consume::read(bytes)?;
     let op = FeatureOp::Consume { units: units("units", rq.units, 1)? };
-    feature((rq.account, rq.feature, Some(rq.idempotency_key)), (op, rq.synthetic), rq.include, now)
+    let names = (rq.account, rq.feature, Some(rq.idempotency_key), rq.subject);
+    feature(names, (op, rq.synthetic), rq.include, now)
 }
 
 /// A reserve.
@@ -204,7 +212,7 @@ pub fn reserve(
         FeatureOp::Reserve { units, hold_ms }
     };
     feature(
-        (&rq.account, &rq.feature, Some(&rq.idempotency_key)),
+        (&rq.account, &rq.feature, Some(&rq.idempotency_key), &rq.subject),
         (op, rq.synthetic),
         rq.include,
         now,
@@ -215,7 +223,7 @@ pub fn reserve(
 pub fn record(rq: &v1::RecordRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
     let op = FeatureOp::Record { units: units("units", rq.units, 1)? };
     feature(
-        (&rq.account, &rq.feature, Some(&rq.idempotency_key)),
+        (&rq.account, &rq.feature, Some(&rq.idempotency_key), &rq.subject),
         (op, rq.synthetic),
         rq.include,
         now,
@@ -236,7 +244,7 @@ pub fn allocate(
         None => return Err(WireError::field("change", "is missing")),
     };
     let op = (FeatureOp::Allocate { change }, false);
-    feature((&rq.account, &rq.feature, Some(&rq.idempotency_key)), op, rq.include, now)
+    feature((&rq.account, &rq.feature, Some(&rq.idempotency_key), ""), op, rq.include, now)
 }
 
 /// An extend.

@@ -266,6 +266,9 @@ fn put_limit_state(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) 
             out.text(3, cost.currency);
         });
     }
+    if let Some(subject) = state.subject() {
+        out.text(31, subject);
+    }
     if state.phase == WindowPhase::Sliding {
         out.bool(20, true);
         if state.frees_at() != Millis::FOREVER {

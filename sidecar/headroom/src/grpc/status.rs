@@ -72,6 +72,7 @@ impl WireError {
             ErrorReason::TooManyReservations
             | ErrorReason::TooManyWatches
             | ErrorReason::TooManyGrants
+            | ErrorReason::TooManySubjects
             | ErrorReason::TooManySeats => Code::ResourceExhausted,
             ErrorReason::NoRoom
             | ErrorReason::StoreBroken
@@ -169,6 +170,7 @@ fn op_reason(error: &OpError) -> ErrorReason {
         OpError::TooManyReservations { .. } | OpError::TooManyExpired { .. } => {
             ErrorReason::TooManyReservations
         }
+        OpError::TooManySubjects { .. } => ErrorReason::TooManySubjects,
     }
 }
 

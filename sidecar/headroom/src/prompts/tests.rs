@@ -17,7 +17,7 @@ const NEAR: &str = "You've used {{ percent }} % of your {{ included }} {{ unit }
     {{ offer_per }}.";
 
 fn spec(scenario: Scenario, message: &str) -> CatalogSpec {
-    let limit = |name: &str, window| LimitSpec { limit: name.into(), window };
+    let limit = |name: &str, window| LimitSpec { limit: name.into(), window, per: None };
     let limits = vec![
         limit("hourly", WindowRule::Calendar(CalendarUnit::Hour)),
         limit("monthly", WindowRule::Billing { months: 1 }),

@@ -20,6 +20,7 @@ mod several;
 mod sinks;
 mod sources;
 mod story;
+mod subjects;
 mod support;
 mod versions;
 mod windows;

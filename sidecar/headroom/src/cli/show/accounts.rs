@@ -92,6 +92,16 @@ fn versioned(plan: &str, version: i32) -> String {
     if version > 1 { format!("{plan}@{version}") } else { plan.to_owned() }
 }
 
+/// What was forgotten.
+pub(in super::super) fn erased(names: u32) -> Report {
+    let text = match names {
+        0 => "nothing of that name is known".to_owned(),
+        1 => "1 name erased".to_owned(),
+        _ => format!("{names} names erased"),
+    };
+    Report::new(text, json!({ "erased_names": names }))
+}
+
 /// Where the clock stands.
 pub(in super::super) fn clock(now: SystemTime) -> Report {
     Report::new(format!("it is {}", instant(now)), json!({ "now": instant(now) }))

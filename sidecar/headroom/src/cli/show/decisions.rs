@@ -195,7 +195,7 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
     for window in windows {
         rows.push(vec![
             window.feature.clone(),
-            window.limit.clone(),
+            limit_name(&window.limit, window.subject.as_deref()),
             display_units(window.used_units, 0),
             display_units(window.reserved_units, 0),
             display_units(window.debt_units, 0),
@@ -215,6 +215,7 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
         json!({
             "feature": window.feature,
             "limit": window.limit,
+            "subject": window.subject,
             "used_units": window.used_units,
             "reserved_units": window.reserved_units,
             "debt_units": window.debt_units,
@@ -341,6 +342,7 @@ pub(in super::super) fn explanation(explanation: &Explanation) -> Report {
                 "outcome": outcome(rule.outcome),
                 "explanation": rule.explanation,
                 "limit": rule.limit,
+                "subject": rule.subject,
                 "binding": rule.binding,
             })
         })
@@ -478,6 +480,11 @@ fn limits_text<'a>(limits: impl Iterator<Item = &'a LimitState>) -> String {
     table(&rows)
 }
 
+/// A limit, and whose it is.
+fn limit_name(limit: &str, subject: Option<&str>) -> String {
+    subject.map_or_else(|| limit.to_owned(), |subject| format!("{limit} of {subject}"))
+}
+
 fn limit_row(limit: &LimitState) -> Vec<String> {
     let units = |units: u64| display_units(units, 0);
     let mut notes = Vec::new();
@@ -535,7 +542,8 @@ fn limit_row(limit: &LimitState) -> Vec<String> {
         Some(left) => format!("{} left", units(left)),
         None => String::new(),
     };
-    vec![format!("  {}", limit.limit), used, left, notes.join(", ")]
+    let name = limit_name(&limit.limit, limit.subject.as_deref());
+    vec![format!("  {name}"), used, left, notes.join(", ")]
 }
 
 fn projection_text(projection: &Projection) -> Option<String> {
@@ -608,6 +616,7 @@ fn config_json(value: Option<&str>) -> Value {
 fn limit_json(limit: &LimitState) -> Value {
     json!({
         "limit": limit.limit,
+        "subject": limit.subject,
         "policy": word(limit.policy.as_str_name(), "POLICY_"),
         "included_units": limit.included_units,
         "used_units": limit.used_units,

@@ -91,7 +91,7 @@ fn a_good_catalog_is_read() {
     let offering = Offering { merge: Merge::MostGenerous, is_paused: true, rollout_bp: 1_250 };
     assert_eq!((features[1].offering, features[2].offering), (offering, Offering::default()));
     assert_eq!(default_plan.as_deref(), Some("free"));
-    let limit = |limit: &str, window| LimitSpec { limit: limit.into(), window };
+    let limit = |limit: &str, window| LimitSpec { limit: limit.into(), window, per: None };
     let limits = vec![
         limit("hourly", WindowRule::Calendar(CalendarUnit::Hour)),
         limit("monthly", WindowRule::Billing { months: 1 }),
@@ -846,5 +846,69 @@ fn one_mistake_in_a_pool_is_one_problem() {
         "{ included: 100 }",
         "{ include: 100 }",
         "c:13:45: unknown key `include`, did you mean `included`?",
+    );
+}
+
+/// A good catalog with limits of users; each test changes one thing.
+const SUBJECTS: &str = "\
+features:
+  tokens:
+    name: Tokens
+    kind: quota
+    limits:
+      monthly: { window: billing }
+      own: { window: { calendar: day }, per: user }
+      ever: { window: lifetime, per: user }
+plans:
+  pro:
+    name: Pro
+    entitlements:
+      tokens: { monthly: { included: 100 }, own: { included: 90, policy: { grace: { up_to: 10% } } } }
+";
+
+#[test]
+fn limits_of_subjects_are_read() {
+    let parsed = parse("c", SUBJECTS.as_bytes(), &NoSecrets).unwrap().spec;
+    let FeatureKindSpec::Quota { limits } = &parsed.features[0].kind else { panic!() };
+    let per: Vec<_> = limits.iter().map(|limit| limit.per.as_deref()).collect();
+    assert_eq!(per, [None, Some("user"), Some("user")]);
+}
+
+#[test]
+fn one_mistake_in_a_limit_of_subjects_is_one_problem() {
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(SUBJECTS.contains(from), "{from}");
+        assert_eq!(report(&SUBJECTS.replacen(from, to, 1)), expected, "{to}");
+    }
+    check("ever: { window: lifetime, per: user }", "", "");
+    check("per: user", "per: [user]", "c:7:46: `per` must be a text, found a list");
+    check("per: user", "pre: user", "c:7:41: unknown key `pre`, did you mean `per`?");
+    check(
+        "per: user",
+        "per: User",
+        "c:7:46: the name \"User\" may have only a-z, 0-9, `_`, `.` and `-`",
+    );
+    check(
+        "per: user",
+        "per: erased",
+        "c:7:46: the type `erased` is what subjects are called whose names were erased",
+    );
+    check(
+        "policy: { grace: { up_to: 10% } }",
+        "debt: carry",
+        "c:13:72: the debt of a subject is not carried: nothing is remembered of one in which nothing \
+         counts any more",
+    );
+    check(
+        "up_to: 10%",
+        "up_to: 10%, times: 2 per year",
+        "c:13:74: how often a subject used its grace is not remembered: bound it by units or by time",
+    );
+    check(
+        "monthly: { included: 100 }, ",
+        "",
+        "c:13:7: every limit given is of subjects: usage without a subject would count nowhere. Give \
+         the account one too, which may be unlimited",
     );
 }

@@ -17,6 +17,8 @@ use crate::grpc::shared::Shared;
 use crate::grpc::status::WireError;
 use crate::grpc::{parse, present};
 
+mod subjects;
+
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
 
@@ -85,6 +87,9 @@ pub(super) fn usage(
     let now = service.shared.clock.now();
     let catalog = service.shared.engine.catalog();
     let only = feature_only(&catalog, &rq.feature)?;
+    if !rq.subject.is_empty() || rq.all_subjects {
+        return subjects::usage(service, rq, (account, only, page_size, closed_since));
+    }
     let view = service.shared.engine.usage(account, now);
     let view = view.ok_or_else(|| unknown_account(account))?;
     // An allocation's level never resets; what is listed is its billing window.
@@ -166,6 +171,7 @@ fn usage_window(
             .then(|| present::timestamp(counts_until)),
         allocation: stock.map(allocation),
         used_units_at_close: None,
+        subject: String::new(),
     }
 }
 

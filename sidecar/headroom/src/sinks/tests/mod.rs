@@ -169,6 +169,7 @@ impl Bench {
                 key: &number.to_string(),
                 now: NOW,
                 wants: Wants::default(),
+                subject: None,
             };
             let engine = &self.wiring.engine;
             engine.feature(&engine.catalog(), &rq).unwrap();
@@ -246,6 +247,7 @@ fn engine(store: Arc<FakeDisk>) -> Engine {
     let limits = vec![LimitSpec {
         limit: "monthly".to_owned(),
         window: WindowRule::Calendar(CalendarUnit::Month),
+        per: None,
     }];
     let tokens = FeatureSpec {
         feature: "ai.tokens".to_owned(),

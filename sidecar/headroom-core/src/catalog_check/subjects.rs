@@ -1,0 +1,169 @@
+//! What can be wrong with limits that subjects have for themselves.
+
+use super::{Names, Report, migrations};
+use crate::catalog::{
+    CatalogSpec, EntitlementSpec, FeatureKindSpec, LimitSpec, PlanLimit, PlanLimitSpec, PlanSpec,
+};
+use crate::names::NameId;
+use crate::subject::ERASED;
+use crate::versions;
+use crate::window::{CalendarUnit, WindowRule};
+
+/// Checks the type of subjects that a limit names.
+pub(super) fn check_type(report: &mut Report, path: &[&str], limit: &LimitSpec) {
+    let Some(per) = &limit.per else { return };
+    let path = [path, &["per"]].concat();
+    report.program_name(&path, per);
+    if per == ERASED {
+        report.say(&path, "the type `erased` is what subjects are called whose names were erased");
+    }
+}
+
+/// Checks the limits of a feature together.
+pub(super) fn check_shapes(report: &mut Report, path: &[&str], limits: &[LimitSpec]) {
+    if !limits.is_empty() && limits.iter().all(|limit| limit.per.is_some()) {
+        report.say(
+            path,
+            "every limit is of subjects: usage without a subject would count nowhere. Give the account \
+             one too, which may be unlimited",
+        );
+    }
+}
+
+/// Checks what plans and add-ons give to subjects.
+pub(super) fn check_given(report: &mut Report, spec: &CatalogSpec, names: &Names<'_>) {
+    for (list, plans) in [("plans", &spec.plans), ("addons", &spec.addons)] {
+        let sold = versions::sold(plans.iter().map(|plan| (plan.plan.as_str(), plan.version)));
+        for plan in plans {
+            let version = plan.version.to_string();
+            let own_path = migrations::path_of(list, plan, &sold, &version);
+            for (feature, entitlement) in &plan.entitlements {
+                let known = names.features.get(feature.as_str()).map(|known| &known.kind);
+                if let (
+                    Some(FeatureKindSpec::Quota { limits: shapes }),
+                    EntitlementSpec::Quota { limits } | EntitlementSpec::PaidQuota { limits, .. },
+                ) = (known, entitlement)
+                {
+                    let path = [&own_path[..], &["entitlements", feature]].concat();
+                    // What credits pay counts in any case.
+                    if list == "plans" && matches!(entitlement, EntitlementSpec::Quota { .. }) {
+                        check_own(report, &path, shapes, limits);
+                    }
+                    check_limits(report, &path, shapes, limits);
+                    if list == "plans" {
+                        let more = raised(&spec.addons, feature);
+                        check_reach(report, &path, shapes, limits, &more);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn per<'a>(shapes: &'a [LimitSpec], limit: &PlanLimitSpec) -> Option<&'a str> {
+    shapes.iter().find(|shape| shape.limit == limit.limit)?.per.as_deref()
+}
+
+fn check_own(report: &mut Report, path: &[&str], shapes: &[LimitSpec], limits: &[PlanLimitSpec]) {
+    if !limits.is_empty() && limits.iter().all(|limit| per(shapes, limit).is_some()) {
+        report.say(
+            path,
+            "every limit given is of subjects: usage without a subject would count nowhere. Give the \
+             account one too, which may be unlimited",
+        );
+    }
+}
+
+fn check_limits(
+    report: &mut Report,
+    path: &[&str],
+    shapes: &[LimitSpec],
+    limits: &[PlanLimitSpec],
+) {
+    for limit in limits {
+        if per(shapes, limit).is_none() {
+            continue;
+        }
+        let path = [path, &[limit.limit.as_str()]].concat();
+        if limit.terms.carries_debt {
+            report.say(
+                &[&path[..], &["debt"]].concat(),
+                "the debt of a subject is not carried: nothing is remembered of one in which nothing \
+                 counts any more",
+            );
+        }
+        if limit.terms.grace.is_some_and(|grace| grace.times.is_some()) {
+            report.say(
+                &[&path[..], &["policy"]].concat(),
+                "how often a subject used its grace is not remembered: bound it by units or by time",
+            );
+        }
+    }
+}
+
+/// The limits of the account that some add-on gives more of.
+fn raised<'a>(addons: &'a [PlanSpec], feature: &str) -> Vec<&'a str> {
+    let given = addons.iter().flat_map(|addon| &addon.entitlements);
+    let given = given.filter(|(of, _)| of == feature).filter_map(|(_, given)| match given {
+        EntitlementSpec::Quota { limits } | EntitlementSpec::PaidQuota { limits, .. } => {
+            Some(limits)
+        }
+        _ => None,
+    });
+    given.flatten().map(|limit| limit.limit.as_str()).collect()
+}
+
+/// Finds limits of subjects that the account's own limit never lets anybody reach.
+fn check_reach(
+    report: &mut Report,
+    path: &[&str],
+    shapes: &[LimitSpec],
+    limits: &[PlanLimitSpec],
+    raised: &[&str],
+) {
+    let window = |limit: &PlanLimitSpec| {
+        shapes.iter().find(|shape| shape.limit == limit.limit).map(|shape| shape.window)
+    };
+    for limit in limits.iter().filter(|limit| per(shapes, limit).is_some()) {
+        let (Some(included), Some(inner)) = (limit.included_units, window(limit)) else { continue };
+        let above = limits.iter().find_map(|own| {
+            let is_own = per(shapes, own).is_none() && !raised.contains(&own.limit.as_str());
+            let ceiling = ceiling(own).filter(|ceiling| is_own && *ceiling < included)?;
+            contains(window(own)?, inner).then_some((&own.limit, ceiling))
+        });
+        if let Some((own, ceiling)) = above {
+            report.say(
+                &[path, &[limit.limit.as_str()]].concat(),
+                format_args!(
+                    "{included} units can never be reached: the limit `{own}` of the whole account \
+                     ends at {ceiling} over the same time or a longer one"
+                ),
+            );
+        }
+    }
+}
+
+/// Where a limit ends, if it does.
+fn ceiling(limit: &PlanLimitSpec) -> Option<u64> {
+    let window = WindowRule::Lifetime;
+    let planned =
+        PlanLimit::new(NameId::default(), window, limit.included_units, vec![], limit.policy);
+    planned.with_terms(limit.terms.clone()).ceiling_units()
+}
+
+/// Whether each window of `inner` lies in one of `outer`, whatever the anchor and the time zone.
+fn contains(outer: WindowRule, inner: WindowRule) -> bool {
+    use CalendarUnit::{Day, Hour, Month, Quarter, Week, Year};
+    match (outer, inner) {
+        (WindowRule::Lifetime, _) => true,
+        // Windows of first use begin at another time for each.
+        (WindowRule::FirstUse(_), _) | (_, WindowRule::FirstUse(_)) => false,
+        (WindowRule::Calendar(outer), WindowRule::Calendar(inner)) => match (outer, inner) {
+            (Hour, Hour) | (Day, Hour | Day) | (Week, Hour | Day | Week) => true,
+            (Month, Hour | Day | Month) | (Quarter, Hour | Day | Month | Quarter) => true,
+            (Year, Hour | Day | Month | Quarter | Year) => true,
+            (Hour | Day | Week | Month | Quarter | Year, _) => false,
+        },
+        (outer, inner) => outer == inner,
+    }
+}

@@ -1,0 +1,423 @@
+//! Limits that subjects have for themselves: so many a day for each user, so many a month for each team.
+//!
+//! A request with a subject is charged to the account's limits and to those of every level of its path
+//! that has any, all together or none. The rules are those of the account's limits, asked of the account
+//! as the subject sees it ([`Account::seen_by`]); what changes there is listed as the subject's.
+//!
+//! A request without the level is not charged to its limits. Subjects raise no signals: that a user is
+//! out of units for today says little of the account, and there may be ten thousand of them.
+
+use std::sync::Arc;
+
+use crate::account::Account;
+use crate::catalog::{FeatureIx, PlanLimit};
+use crate::decide::credits::Paid;
+use crate::decide::meter::{self, Ask, Working, WorkingSet};
+use crate::decide::settle::{self, put_or_close};
+use crate::decide::{Context, FeatureOp, Gate, bare_limits, decide_feature, gate, hold, sliding};
+use crate::decision::{Amounts, Decision, LimitState, OpError, Outcome};
+use crate::effect::{Effect, Effects};
+use crate::ledger::Ledger;
+use crate::limits;
+use crate::reservation::{OnExpiry, Reservation, ReservationExtra, Reservations};
+use crate::resolve::{Origin, Resolved, resolve, resolve_levels};
+use crate::subject::{SubjectId, SubjectPath};
+use crate::time::Millis;
+
+/// New subjects come in by so many before those are looked for in which nothing counts any more: looking
+/// at all of them for each new one would cost as much as there are.
+const LOOK_EVERY: u32 = 64;
+
+/// A level of a subject's path that has limits.
+pub(super) struct Level {
+    id: SubjectId,
+    name: Arc<str>,
+    /// Nothing counts in it yet.
+    is_new: bool,
+    /// The account as the limits of this level see it.
+    pub(super) seen: Account,
+    limits: Vec<PlanLimit>,
+}
+
+/// The levels of a path that have limits of a feature.
+fn of_path(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+    path: SubjectPath<'_>,
+) -> Vec<Level> {
+    let shape = cx.catalog.feature(feature);
+    if shape.levels.is_empty() {
+        return Vec::new();
+    }
+    let limits = resolve_levels(cx.catalog, &account.profile, feature, cx.now);
+    let last_id = account.subjects().map_or(0, |subjects| subjects.last_id());
+    let mut levels: Vec<Level> = Vec::new();
+    for (kind, name) in path.levels() {
+        let is_of = |limit: &&PlanLimit| {
+            let mut known = shape.levels.iter().filter(|level| level.limit == limit.limit);
+            known.any(|level| cx.catalog.text(level.per) == kind)
+        };
+        let limits: Vec<PlanLimit> = limits.iter().filter(is_of).cloned().collect();
+        if limits.is_empty() {
+            continue;
+        }
+        let known = account.subjects().and_then(|subjects| subjects.named(name));
+        let new = levels.iter().filter(|level| level.is_new).count();
+        let next = || SubjectId(last_id + 1 + u32::try_from(new).unwrap_or(u32::MAX));
+        levels.push(Level {
+            id: known.unwrap_or_else(next),
+            name: name.into(),
+            is_new: known.is_none(),
+            seen: account.seen_by(known),
+            limits,
+        });
+    }
+    levels
+}
+
+/// The levels that a reservation was admitted into, with their limits as they are now.
+pub(super) fn of_hold(cx: Context<'_>, account: &Account, held: &Reservation) -> Vec<Level> {
+    let Some(extra) = &held.extra else { return Vec::new() };
+    let mut levels: Vec<Level> = Vec::new();
+    for (id, _, _) in &extra.levels {
+        if levels.iter().any(|level| level.id == *id) {
+            continue;
+        }
+        let limits = cx.catalog.feature_of(held.feature).map_or_else(Vec::new, |feature| {
+            resolve_levels(cx.catalog, &account.profile, feature, cx.now)
+        });
+        let known = account.subjects().and_then(|subjects| subjects.get(*id));
+        levels.push(Level {
+            id: *id,
+            name: known.map_or_else(Arc::default, |subject| Arc::clone(&subject.name)),
+            is_new: false,
+            seen: account.seen_by(Some(*id)),
+            limits,
+        });
+    }
+    levels
+}
+
+impl Level {
+    /// The ledgers that a reservation was admitted into at this level.
+    pub(super) fn held(&self, cx: Context<'_>, held: &Reservation) -> WorkingSet<'_> {
+        let extra = held.extra.as_deref();
+        let ledgers = extra.into_iter().flat_map(|extra| &extra.levels);
+        let ledgers = ledgers.filter(|(id, _, _)| *id == self.id);
+        let ledgers = ledgers.map(|(_, limit, start)| (*limit, *start));
+        hold::working_of(cx, &self.limits, &self.seen, held.feature, ledgers)
+    }
+
+    /// Lists what has changed at this level.
+    pub(super) fn list(&self, changes: Effects, effects: &mut Effects) {
+        list(self.id, changes, effects);
+    }
+
+    /// Lets a reservation be settled in the bucket it has come to.
+    pub(super) fn rename(&self, held: &mut Reservation, moved: &sliding::Moved) {
+        let from = (self.id, moved.left.limit, moved.left.window.start());
+        let mut extra = held.extra();
+        for known in extra.levels.iter_mut().filter(|known| **known == from) {
+            known.2 = moved.to_start();
+        }
+        held.set_extra(extra);
+    }
+}
+
+fn list(id: SubjectId, changes: Effects, effects: &mut Effects) {
+    let told = changes.into_iter().filter(|effect| !matches!(effect, Effect::Signal(_)));
+    effects.extend(told.map(|effect| Effect::OfSubject(id, Box::new(effect))));
+}
+
+/// The limits of the account and of its levels in one list, and how to tell whose they are.
+pub(super) fn together<'a>(
+    mut working: WorkingSet<'a>,
+    levels: &'a [Level],
+    sets: Vec<WorkingSet<'a>>,
+) -> (WorkingSet<'a>, Vec<&'a Level>) {
+    let mut owners = Vec::new();
+    for (level, set) in levels.iter().zip(sets) {
+        owners.extend(std::iter::repeat_n(level, set.len()));
+        working.extend(set);
+    }
+    (working, owners)
+}
+
+/// Says in an answer whose limit decided.
+pub(super) fn name(decision: &mut Decision, working: &[Working<'_>], owners: &[&Level]) {
+    if owners.is_empty() {
+        return;
+    }
+    let own = working.len() - owners.len();
+    let owner = meter::binding_place(working).checked_sub(own).and_then(|place| owners.get(place));
+    if let (Some(owner), Some(state)) = (owner, &mut decision.binding) {
+        state.beyond.get_or_insert_default().subject = Some(Arc::clone(&owner.name));
+    }
+}
+
+/// Decides a request about a feature that is made for a subject.
+pub fn decide_feature_for(
+    cx: Context<'_>,
+    account: &Account,
+    feature: Option<FeatureIx>,
+    subject: SubjectPath<'_>,
+    op: FeatureOp,
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
+    let levels = feature.map_or_else(Vec::new, |ix| of_path(cx, account, ix, subject));
+    let (Some(feature), false) = (feature, levels.is_empty()) else {
+        return decide_feature(cx, account, feature, op, effects);
+    };
+    let (limits, origin) = match (op, gate(cx, account, feature)) {
+        (FeatureOp::Record { .. }, _) => {
+            match resolve(cx.catalog, &account.profile, feature, cx.now) {
+                (Resolved::Limits(limits), origin) => (limits, origin),
+                _ => {
+                    let bare = bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?;
+                    (bare, Origin::None)
+                }
+            }
+        }
+        (_, Gate::Limits(limits, origin)) => (limits, origin),
+        _ => return decide_feature(cx, account, Some(feature), op, effects),
+    };
+    let ask = Ask { feature, limits: &limits, origin };
+    match Paid::of(cx, account, feature) {
+        Some(paid) => paid.decide(cx, account, (ask, &levels), op, effects),
+        None => count(cx, account, ask, &levels, op, effects),
+    }
+}
+
+/// Decides about the limits of the account and of some levels, and counts in all of them or in none.
+pub(super) fn count(
+    cx: Context<'_>,
+    account: &Account,
+    ask: Ask<'_>,
+    levels: &[Level],
+    op: FeatureOp,
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
+    let (units, hold) = match op {
+        FeatureOp::Check { units, .. }
+        | FeatureOp::Consume { units }
+        | FeatureOp::Record { units } => (units, None),
+        FeatureOp::Reserve { units, hold_ms } => (units, Some((units, hold_ms, OnExpiry::Release))),
+        FeatureOp::ReserveCharging { units, hold_ms } => {
+            (units, Some((units, hold_ms, OnExpiry::Charge)))
+        }
+        // Only quotas have limits of subjects.
+        FeatureOp::Allocate { .. } => return Err(OpError::WrongFeatureKind),
+    };
+    let uses = hold.is_none();
+    let own = meter::weigh(cx, account, ask, units, uses);
+    let own_len = own.len();
+    let sets = levels.iter().map(|level| weigh(cx, ask, level, units, uses)).collect();
+    let (mut working, owners) = together(own, levels, sets);
+    let answer = |working: &[Working<'_>]| {
+        let mut decision = meter::answer(cx, account, ask, working);
+        name(&mut decision, working, &owners);
+        Outcome { decision, amounts: Amounts::default() }
+    };
+    let mut shadow = None;
+    if !matches!(op, FeatureOp::Record { .. }) {
+        shadow = meter::allow_in_shadow(cx, ask, &mut working, units, uses);
+        if meter::is_refused(&working) {
+            if !matches!(op, FeatureOp::Check { attempt: false, .. }) {
+                meter::announce_refusal(cx, account, &working[..own_len], units, effects);
+            }
+            return Ok(answer(&working));
+        }
+    }
+    if let FeatureOp::Check { .. } = op {
+        let mut outcome = answer(&working);
+        outcome.decision.shadow = shadow;
+        return Ok(outcome);
+    }
+    if working.iter().any(|w| w.ledger.held() + units > limits::UNITS_MAX) {
+        return Err(OpError::CounterFull);
+    }
+    let fresh = working[own_len..].iter().filter(|w| w.fresh).count();
+    let freed = room_for(cx, account, levels, fresh)?;
+    let feature = cx.catalog.feature(ask.feature).id;
+    let made = match hold {
+        Some((units, hold_ms, _)) => {
+            let open = account.reservations().map_or(0, Reservations::open_count);
+            if open >= limits::OPEN_RESERVATIONS_OF_SUBJECTS_MAX {
+                return Err(OpError::TooManyReservations { open });
+            }
+            Some(hold::made(cx, account, feature, units, hold_ms)?)
+        }
+        None => None,
+    };
+
+    // Every check is above this line, every change below it.
+    freed.into_iter().for_each(|id| free(account, id, effects));
+    for level in levels.iter().filter(|level| level.is_new) {
+        effects.push(Effect::Subject(level.id, Arc::clone(&level.name)));
+    }
+    let mut debt_units = 0;
+    for (place, w) in working.iter_mut().enumerate() {
+        let level = place.checked_sub(own_len).and_then(|place| owners.get(place));
+        let seen = level.map_or(account, |level| &level.seen);
+        let mut changes = Effects::new();
+        if hold.is_some() {
+            w.ledger.reserved += units;
+            w.ledger.holds += 1;
+        } else {
+            if let FeatureOp::Record { .. } = op {
+                let debt = meter::debt_of(w.room.ceiling, &w.ledger, units, units);
+                w.ledger.debt += debt;
+                debt_units = debt_units.max(debt);
+            }
+            meter::use_units(cx, seen, w, (units, ask.origin), &mut changes);
+            if let FeatureOp::Record { .. } = op {
+                w.verdict = meter::level(w.limit, w.room, &w.ledger);
+            }
+        }
+        meter::put_ledger(cx, seen, w.own(), w.fresh, &mut changes);
+        w.fresh = false;
+        match level {
+            None => effects.append(&mut changes),
+            Some(level) => level.list(changes, effects),
+        }
+    }
+    let mut outcome = answer(&working);
+    outcome.decision.shadow = shadow;
+    outcome.amounts = Amounts { units, debt_units, ..Amounts::default() };
+    if let (Some((.., on_expiry)), Some(made)) = (hold, made) {
+        let start = |w: &Working<'_>| (w.ledger.limit, w.own().window.start());
+        let levels = working[own_len..].iter().zip(&owners).map(|(w, level)| {
+            let (limit, start) = start(w);
+            (level.id, limit, start)
+        });
+        let levels = levels.collect();
+        let ledgers = working[..own_len].iter().map(start).collect();
+        let mut made = Reservation { ledgers, ..made };
+        made.set_extra(ReservationExtra { on_expiry, levels, ..ReservationExtra::default() });
+        outcome.amounts.reservation = Some(made.id);
+        outcome.amounts.expires_at = Some(made.expires_at);
+        effects.push(Effect::Reservation(made));
+    }
+    Ok(outcome)
+}
+
+fn weigh<'a>(
+    cx: Context<'_>,
+    ask: Ask<'_>,
+    level: &'a Level,
+    units: u64,
+    uses: bool,
+) -> WorkingSet<'a> {
+    let ask = Ask { limits: &level.limits, ..ask };
+    meter::weigh(cx, &level.seen, ask, units, uses)
+}
+
+/// The state of every limit that the levels of a path have of a feature, with whose it is.
+pub fn level_states(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+    subject: SubjectPath<'_>,
+) -> Vec<LimitState> {
+    let id = cx.catalog.feature(feature).id;
+    let mut states = Vec::new();
+    for level in of_path(cx, account, feature, subject) {
+        for limit in &level.limits {
+            let mut state = meter::working_now(cx, &level.seen, id, limit).state();
+            state.beyond.get_or_insert_default().subject = Some(Arc::clone(&level.name));
+            states.push(state);
+        }
+    }
+    states
+}
+
+/// When a request for a subject is decided: not before a window began that it is charged to.
+pub fn not_before(account: &Account, subject: SubjectPath<'_>, now: Millis) -> Millis {
+    let Some(subjects) = account.subjects() else { return account.not_before(now) };
+    let known = subject.levels().filter_map(|(_, name)| subjects.get(subjects.named(name)?));
+    let ledgers = known.flat_map(|subject| subject.state.ledgers());
+    let latest = ledgers.map(|ledger| ledger.window.start()).fold(now, Millis::max);
+    account.not_before(latest)
+}
+
+/// Lists what time has brought to the levels of holds that ended without a charge.
+pub(super) fn ended(cx: Context<'_>, account: &Account, effects: &mut Effects) {
+    let Some(reservations) = account.reservations() else { return };
+    let mut changed: Vec<(SubjectId, Ledger)> = Vec::new();
+    for held in reservations.due(cx.now).filter(|held| !held.charges()) {
+        let Some(extra) = &held.extra else { continue };
+        let fate = settle::fate(held, cx.now);
+        for (id, limit, start) in &extra.levels {
+            let place = changed
+                .iter()
+                .position(|(of, ledger)| of == id && ledger.is(held.feature, *limit, *start));
+            let place = place.or_else(|| {
+                let subject = account.subjects()?.get(*id)?;
+                let mut ledgers = subject.state.ledgers().iter();
+                let known = ledgers.find(|ledger| ledger.is(held.feature, *limit, *start))?;
+                changed.push((*id, *known));
+                Some(changed.len() - 1)
+            });
+            if let Some(place) = place {
+                fate.change(held, &mut changed[place].1);
+            }
+        }
+    }
+    for (id, ledger) in changed {
+        assert!(ledger.is_sound(), "unsound ledger {ledger:?}");
+        let seen = account.seen_by(Some(id));
+        list(id, vec![put_or_close(cx, &seen, ledger)], effects);
+    }
+}
+
+/// The subjects to take out of the memory so that those of `levels` have room, and so many new ledgers.
+fn room_for(
+    cx: Context<'_>,
+    account: &Account,
+    levels: &[Level],
+    fresh: usize,
+) -> Result<Vec<SubjectId>, OpError> {
+    let Some(subjects) = account.subjects().filter(|_| fresh > 0) else { return Ok(Vec::new()) };
+    let new = levels.iter().filter(|level| level.is_new).count();
+    let is_full = |(freed, freed_ledgers): (usize, usize)| {
+        subjects.len() - freed + new > limits::SUBJECTS_MAX
+            || subjects.ledgers() - freed_ledgers + fresh > limits::SUBJECT_LEDGERS_MAX
+    };
+    let mut freed = Vec::new();
+    let mut freed_ledgers = 0;
+    if is_full((0, 0)) || new > 0 && subjects.last_id().is_multiple_of(LOOK_EVERY) {
+        for (id, subject) in subjects.iter() {
+            let ledgers = subject.state.ledgers();
+            let is_used = levels.iter().any(|level| level.id == id);
+            if is_used || !ledgers.iter().all(|ledger| has_passed(cx, ledger)) {
+                continue;
+            }
+            let is_much = freed_ledgers + ledgers.len() > limits::SUBJECT_LEDGERS_FREED_MAX;
+            if freed.len() == limits::SUBJECTS_FREED_MAX || is_much {
+                break;
+            }
+            freed.push(id);
+            freed_ledgers += ledgers.len();
+        }
+    }
+    if is_full((freed.len(), freed_ledgers)) || subjects.last_id() >= u32::MAX - 8 {
+        let (subjects, windows) = (subjects.len(), subjects.ledgers());
+        return Err(OpError::TooManySubjects { subjects, windows });
+    }
+    Ok(freed)
+}
+
+/// Whether nothing can be counted in a window any more, nor counts what was.
+fn has_passed(cx: Context<'_>, ledger: &Ledger) -> bool {
+    let counts_on_ms = sliding::counts_on_ms(cx.catalog, ledger.feature, ledger.limit);
+    ledger.is_over(cx.now) && ledger.window.end().plus(counts_on_ms) <= cx.now
+}
+
+/// Lists a subject as gone: its windows go to the usage history.
+fn free(account: &Account, id: SubjectId, effects: &mut Effects) {
+    let subject = account.subjects().and_then(|subjects| subjects.get(id));
+    let ledgers = subject.iter().flat_map(|subject| subject.state.ledgers());
+    list(id, ledgers.map(|ledger| Effect::LedgerClosed(*ledger)).collect(), effects);
+    effects.push(Effect::SubjectForgotten(id));
+}

@@ -1,0 +1,321 @@
+//! Subjects: requests that are made for somebody inside an account, what is known of them, and how a
+//! name is forgotten.
+//!
+//! The usage history files a subject's closed windows under its number, and its name in one row beside.
+//! So to forget a name is to delete a row, and no count changes.
+
+use std::collections::BTreeSet;
+
+use headroom_core::account::Account;
+use headroom_core::catalog::FeatureIx;
+use headroom_core::decide::{self, Context, FeatureOp};
+use headroom_core::decision::{Decision, Denial, LimitState, Outcome};
+use headroom_core::effect::{Effect, Effects};
+use headroom_core::ledger::Ledger;
+use headroom_core::prompt;
+use headroom_core::subject::{SubjectId, SubjectPath};
+use headroom_core::time::Millis;
+
+use crate::admin::AdminError;
+use crate::digest::usage_key;
+use crate::engine::{
+    Engine, EngineError, FeatureRequest, Key, Reply, Slot, Wants, about, decided, feature_id,
+};
+use crate::keys::{hash_key, hash_payload};
+use crate::limits;
+use crate::ports::{ProjectionOp, Seq, Table};
+use crate::read::as_of;
+use crate::record;
+
+/// Added to the number of an operation that a monitor asks for.
+const SYNTHETIC: u8 = 4;
+
+/// What counts in one subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectUsage {
+    /// Its number, which the projection files its closed windows under.
+    pub id: SubjectId,
+    /// Its path.
+    pub name: String,
+    /// Its ledgers in memory.
+    pub ledgers: Vec<Ledger>,
+}
+
+/// The subjects of an account in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectsView {
+    /// The account's number.
+    pub serial: u32,
+    /// The subjects in which something counts, by number.
+    pub subjects: Vec<SubjectUsage>,
+}
+
+impl Engine {
+    /// Decides a request about a feature that is made for a subject.
+    #[cold]
+    pub(crate) fn feature_for(
+        &self,
+        cx: Context<'_>,
+        feature: Option<FeatureIx>,
+        subject: SubjectPath<'_>,
+        rq: &FeatureRequest<'_>,
+    ) -> Result<Box<Reply>, EngineError> {
+        if matches!(rq.op, FeatureOp::Check { .. }) {
+            return self.check_for(cx, feature, subject, rq);
+        }
+        let whose = hash_key(&self.secret, subject.as_str()).0[0];
+        let (operation, units, hold_ms) = match rq.op {
+            FeatureOp::Check { units, .. } => (0, units, 0),
+            FeatureOp::Consume { units } => (32, units, 0),
+            FeatureOp::Reserve { units, hold_ms } => (33, units, hold_ms),
+            FeatureOp::Record { units } => (34, units, 0),
+            FeatureOp::ReserveCharging { units, hold_ms } => (35, units, hold_ms),
+            // What exists is the account's.
+            FeatureOp::Allocate { .. } => {
+                return self.feature(cx.catalog, &FeatureRequest { subject: None, ..*rq });
+            }
+        };
+        // A monitor's use of a key is another than a customer's.
+        let operation = if rq.synthetic { operation + SYNTHETIC } else { operation };
+        let numbers = [units, hold_ms.cast_unsigned(), whose];
+        let key = Key {
+            hash: hash_key(&self.secret, rq.key),
+            payload: hash_payload(operation, feature_id(cx.catalog, feature, rq.feature), numbers),
+            units,
+            admits: !matches!(rq.op, FeatureOp::Record { .. }),
+            synthetic: rq.synthetic,
+        };
+        self.with_slot(rq.account, cx, |slot| {
+            let Some(slot) = slot else {
+                return Ok(self.stranger_refused(cx, None, Denial::UnknownAccount));
+            };
+            let cx = Context { now: decide::not_before(&slot.account, subject, cx.now), ..cx };
+            let mut reply = self.write(cx, slot, key, rq.wants, |cx, account, effects| {
+                decide::decide_feature_for(cx, account, feature, subject, rq.op, effects)
+            })?;
+            add_levels(cx, slot, feature, subject, (rq, key), &mut reply);
+            Ok(reply)
+        })
+    }
+
+    /// As a check without a subject: under the lock for reading, unless time has brought something or a
+    /// refusal is worth a signal.
+    fn check_for(
+        &self,
+        cx: Context<'_>,
+        feature: Option<FeatureIx>,
+        subject: SubjectPath<'_>,
+        rq: &FeatureRequest<'_>,
+    ) -> Result<Box<Reply>, EngineError> {
+        let mut effects = Effects::new();
+        let decide = |cx: Context<'_>, account: &Account, effects: &mut Effects| {
+            decided(|| decide::decide_feature_for(cx, account, feature, subject, rq.op, effects))
+        };
+        let reply = |cx: Context<'_>, account: &Account, outcome: Outcome| {
+            let mut reply = self.passing(cx, account, outcome, rq.wants);
+            add_others(cx, account, feature, (subject, rq.wants), &mut reply);
+            reply
+        };
+        let at =
+            |account: &Account| Context { now: decide::not_before(account, subject, cx.now), ..cx };
+        {
+            let Some(slot) = self.accounts.get(rq.account) else {
+                return self.check_stranger(cx, feature, rq);
+            };
+            let cx = at(&slot.account);
+            if !slot.account.is_due(cx.now) {
+                let outcome = decide(cx, &slot.account, &mut effects)?;
+                if effects.is_empty() || self.store.room().is_err() {
+                    return Ok(reply(cx, &slot.account, outcome));
+                }
+            }
+        }
+        let Some(mut slot) = self.accounts.get_mut(rq.account) else {
+            return self.check_stranger(cx, feature, rq);
+        };
+        let cx = at(&slot.account);
+        effects.clear();
+        if self.store.room().is_err() {
+            // What time has brought counts, also where it cannot be journaled.
+            let account = as_of(cx, &slot.account);
+            let outcome = decide(cx, &account, &mut effects)?;
+            return Ok(reply(cx, &account, outcome));
+        }
+        let mut bytes = Vec::new();
+        self.settle(cx, &mut slot, &mut effects, &mut bytes);
+        effects.clear();
+        let outcome = decide(cx, &slot.account, &mut effects)?;
+        self.note(cx, &mut slot, &effects, &mut bytes);
+        Ok(reply(cx, &slot.account, outcome))
+    }
+
+    /// What counts in the subjects of an account. `None`: the account is not known.
+    pub fn subjects(&self, account: &str, now: Millis) -> Option<SubjectsView> {
+        let slot = self.accounts.get(account)?;
+        let catalog = self.catalog();
+        let account = as_of(Context { catalog: &catalog, now }, &slot.account);
+        let subjects = account.subjects().into_iter().flat_map(|subjects| subjects.iter());
+        let subjects = subjects.map(|(id, subject)| SubjectUsage {
+            id,
+            name: subject.name.to_string(),
+            ledgers: subject.state.ledgers().to_vec(),
+        });
+        Some(SubjectsView { serial: account.serial, subjects: subjects.collect() })
+    }
+
+    /// Forgets the names of a subject and of all below it, and returns how many there were. What counts
+    /// in them goes on under their numbers. `earlier` are those that the usage history knows.
+    ///
+    /// # Errors
+    /// When the account is not known, or the store takes no write.
+    pub fn erase_subject(
+        &self,
+        account: &str,
+        subject: SubjectPath<'_>,
+        earlier: &[(SubjectId, String)],
+        now: Millis,
+    ) -> Result<(usize, Option<Seq>), AdminError> {
+        self.store.room().map_err(EngineError::from)?;
+        let catalog = self.catalog();
+        let unknown = || AdminError::UnknownAccount { account: account.to_owned() };
+        let mut slot = self.accounts.get_mut(account).ok_or_else(unknown)?;
+        let mut all: BTreeSet<(SubjectId, String)> = earlier.iter().cloned().collect();
+        if let Some(subjects) = slot.account.subjects() {
+            let live = subjects.at_or_below(subject.as_str());
+            let live = live.filter_map(|id| Some((id, subjects.get(id)?.name.to_string())));
+            all.extend(live.collect::<Vec<_>>());
+        }
+        if all.is_empty() {
+            return Ok((0, None));
+        }
+        let cx = Context { catalog: &catalog, now: slot.account.not_before(now) };
+        let erased = all.iter().map(|(id, name)| Effect::SubjectErased(*id, name.as_str().into()));
+        let effects: Effects = erased.collect();
+        for some in effects.chunks(limits::ERASED_NAMES_MAX) {
+            self.note(cx, &mut slot, some, &mut Vec::new());
+        }
+        Ok((all.len(), Some(slot.last_seq)))
+    }
+}
+
+/// What an answer shows of the subject's own limits: all of them when asked for, and the one that
+/// decided when the answer is an earlier one.
+fn add_levels(
+    cx: Context<'_>,
+    slot: &Slot,
+    feature: Option<FeatureIx>,
+    subject: SubjectPath<'_>,
+    (rq, key): (&FeatureRequest<'_>, Key),
+    reply: &mut Reply,
+) {
+    let is_unnamed = reply.replayed && reply.outcome.decision.binding.is_none();
+    let wants_others = rq.wants.others(reply.outcome.decision.verdict);
+    if !wants_others && !is_unnamed {
+        return;
+    }
+    let account = as_of(cx, &slot.account);
+    if is_unnamed
+        && let Some(feature) = feature
+        && let Some(entry) = slot.keys.as_ref().and_then(|keys| keys.find(key.hash))
+    {
+        let mut states = decide::level_states(cx, &account, feature, subject).into_iter();
+        let binding = states.find(|state| state.ledger.limit == entry.receipt.binding);
+        let is_found = binding.is_some();
+        let decision = &mut reply.outcome.decision;
+        decision.binding = binding;
+        if let Some(charge) = entry.receipt.done.as_ref().and_then(|done| done.charge.clone()) {
+            decision.set_charge(charge);
+        }
+        if rq.wants.about && prompt::scenario(decision).is_some() {
+            reply.about = Some(about(&account));
+        }
+        if wants_others && is_found {
+            reply.other_limits = decide::limit_states(cx, &account, feature).into_iter().collect();
+        }
+    }
+    add_others(cx, &account, feature, (subject, rq.wants), reply);
+}
+
+pub(crate) fn add_others(
+    cx: Context<'_>,
+    account: &Account,
+    feature: Option<FeatureIx>,
+    (subject, wants): (SubjectPath<'_>, Wants),
+    reply: &mut Reply,
+) {
+    let Decision { binding: Some(binding), verdict, .. } = &reply.outcome.decision else { return };
+    if !wants.others(*verdict) {
+        return;
+    }
+    let Some(feature) = feature else { return };
+    let is_other = |state: &LimitState| state.ledger.limit != binding.ledger.limit;
+    let states = decide::level_states(cx, account, feature, subject).into_iter();
+    reply.other_limits.extend(states.filter(is_other));
+}
+
+/// The key of the row that says which number a name has or had.
+pub fn name_key(serial: u32, id: SubjectId, name: &str) -> Vec<u8> {
+    let mut key = name_prefix(serial, name);
+    key.push(0);
+    key.extend_from_slice(&id.0.to_be_bytes());
+    key
+}
+
+/// What the keys of an account's names begin with that begin with `name`.
+pub fn name_prefix(serial: u32, name: &str) -> Vec<u8> {
+    let mut key = serial.to_be_bytes().to_vec();
+    key.push(NAMES);
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+/// What the keys of the closed windows of a subject begin with, or of all of an account.
+pub fn window_prefix(serial: u32, id: Option<SubjectId>) -> Vec<u8> {
+    let mut key = serial.to_be_bytes().to_vec();
+    key.push(WINDOWS);
+    key.extend(id.iter().flat_map(|id| id.0.to_be_bytes()));
+    key
+}
+
+/// The key of the row that says which name a number has.
+pub fn id_key(serial: u32, id: SubjectId) -> Vec<u8> {
+    let mut key = serial.to_be_bytes().to_vec();
+    key.push(IDS);
+    key.extend_from_slice(&id.0.to_be_bytes());
+    key
+}
+
+/// The name and the number of a name's row.
+pub fn name_row(key: &[u8]) -> Option<(SubjectId, String)> {
+    let (name, id) = key.get(5..)?.split_last_chunk::<4>()?;
+    let name = name.strip_suffix(&[0])?;
+    Some((SubjectId(u32::from_be_bytes(*id)), str::from_utf8(name).ok()?.to_owned()))
+}
+
+/// The subject of a closed window's row.
+pub fn window_subject(key: &[u8]) -> Option<SubjectId> {
+    Some(SubjectId(u32::from_be_bytes(*key.get(5..)?.first_chunk()?)))
+}
+
+/// Names first, then windows, then numbers. No name has the zero that ends it: it has no control characters.
+const NAMES: u8 = 0;
+const WINDOWS: u8 = 1;
+const IDS: u8 = 2;
+
+pub(crate) fn named(serial: u32, id: SubjectId, name: &str) -> [ProjectionOp; 2] {
+    let put = |key, value| ProjectionOp::Put { table: Table::Subjects, key, value };
+    [put(name_key(serial, id, name), Vec::new()), put(id_key(serial, id), name.into())]
+}
+
+pub(crate) fn erased(serial: u32, id: SubjectId, name: &str) -> [ProjectionOp; 2] {
+    let delete = |key| ProjectionOp::Delete { table: Table::Subjects, key };
+    [delete(name_key(serial, id, name)), delete(id_key(serial, id))]
+}
+
+pub(crate) fn closed(serial: u32, id: SubjectId, ledger: &Ledger) -> ProjectionOp {
+    let mut key = window_prefix(serial, Some(id));
+    key.extend(&usage_key(0, ledger.feature, ledger.limit, ledger.window.start())[4..]);
+    let mut value = Vec::new();
+    record::put_ledger(&mut value, ledger);
+    ProjectionOp::Put { table: Table::Subjects, key, value }
+}

@@ -1,0 +1,398 @@
+//! Subjects in the model: each is an account of its own, with the same subscription, that has the limits
+//! of its level. A request is asked of all of them, and counted in all of them or in none.
+
+use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::decision::{Amounts, OpError, Verdict};
+use headroom_core::reservation::ReservationId;
+use headroom_core::resolve::Origin;
+
+use super::hold::Case;
+use super::meter::{Page, binding, refuses};
+use super::migrate::label;
+use super::plan::Entitled;
+use super::{
+    Account, Answer, Done, Hold, Limit, LimitAnswer, Line, Model, Remembered, Request, Says,
+};
+
+impl Model {
+    /// The account of a subject: what counts there, under the subscription of now.
+    pub(crate) fn inner(account: &Account, name: &str) -> Account {
+        let mut inner = account.clone();
+        inner.subjects.clear();
+        inner.keys.clear();
+        match account.subjects.get(name) {
+            Some(known) => {
+                inner.books = known.books.clone();
+                inner.holds = known.holds.clone();
+                inner.above = known.above.clone();
+                inner.graces = known.graces.clone();
+                inner.settled_at = known.settled_at;
+            }
+            None => {
+                inner.books.clear();
+                inner.holds.clear();
+                inner.above.clear();
+                inner.graces.clear();
+            }
+        }
+        inner
+    }
+
+    /// The limits of subjects of a feature, and of which type.
+    pub(crate) fn level_limits(
+        &self,
+        account: &Account,
+        feature: &str,
+        now: i64,
+    ) -> Vec<(String, Limit)> {
+        use headroom_core::catalog::EntitlementSpec::Quota;
+        let Some(known) = self.feature(feature) else { return Vec::new() };
+        let (plan, _) = Model::plan_now(account, now);
+        let plan = self.catalog.plans.iter().find(|known| label(known) == plan);
+        let mut together = match Model::said(plan, feature) {
+            Some(Quota { limits }) => limits,
+            _ => Vec::new(),
+        };
+        for (name, quantity) in &account.addons {
+            let addon = self.catalog.addons.iter().find(|known| known.plan == *name);
+            if let Some(Quota { limits }) = Model::said(addon, feature) {
+                for more in limits {
+                    Model::add(&mut together, more, *quantity, known.offering.merge);
+                }
+            }
+        }
+        let overrides = account.overrides.iter().filter(|(of, _, (from, until))| {
+            of == feature && from.is_none_or(|at| at <= now) && until.is_none_or(|at| now < at)
+        });
+        let overrides: Vec<&Says> = overrides.map(|(_, says, _)| says).collect();
+        let (limits, _) = self.limits(true, feature, &together, &overrides);
+        let shapes = self.shapes(feature);
+        let per = |limit: Limit| {
+            let shape = shapes.iter().find(|shape| shape.limit == limit.limit);
+            (shape.and_then(|shape| shape.per.clone()).expect("it is of subjects"), limit)
+        };
+        limits.into_iter().map(per).collect()
+    }
+
+    /// The subjects that a request is charged to, each with its limits.
+    fn levels(
+        &self,
+        account: &Account,
+        feature: &str,
+        subject: Option<&str>,
+        now: i64,
+    ) -> Vec<(String, Vec<Limit>)> {
+        let mut levels = Vec::new();
+        let mut name = String::new();
+        for level in subject.unwrap_or_default().split('/').filter(|level| !level.is_empty()) {
+            if !name.is_empty() {
+                name.push('/');
+            }
+            name.push_str(level);
+            let kind = level.split(':').next().unwrap_or_default();
+            let mut limits = self.level_limits(account, feature, now);
+            limits.retain(|(per, _)| per == kind);
+            if !limits.is_empty() {
+                levels.push((name.clone(), limits.into_iter().map(|(_, limit)| limit).collect()));
+            }
+        }
+        levels
+    }
+
+    fn level_answers(&self, request: &Request, account: &Account, now: i64) -> Vec<LimitAnswer> {
+        let super::Asked::Feature(feature, _) = &request.asked else { return Vec::new() };
+        let mut answers = Vec::new();
+        for (name, limits) in self.levels(account, feature, request.subject.as_deref(), now) {
+            let inner = Model::inner(account, &name);
+            for page in self.pages(&inner, feature, &limits, now) {
+                answers.push(LimitAnswer { subject: Some(name.clone()), ..page.answer() });
+            }
+        }
+        answers
+    }
+
+    pub(crate) fn dress_for(
+        &self,
+        request: &Request,
+        account: &Account,
+        done: Done,
+        replayed: bool,
+        now: i64,
+    ) -> Answer {
+        let mut answer = self.dress(account, done, request.wants, replayed, now);
+        let is_plain = matches!(answer.verdict, Verdict::Allowed);
+        let unless_plain = request.wants.all_limits_unless_plain && !is_plain;
+        let wanted = request.wants.all_limits || unless_plain;
+        if let (true, Some(binding)) = (wanted, &answer.binding) {
+            let others = self.level_answers(request, account, now).into_iter();
+            answer.others.extend(others.filter(|other| other.limit != binding.limit));
+        }
+        answer
+    }
+
+    pub(crate) fn again_for(
+        &self,
+        request: &Request,
+        account: &Account,
+        known: &Remembered,
+        now: i64,
+    ) -> Done {
+        let mut done = self.again(account, known, now);
+        if done.binding.is_none() {
+            let levels = self.level_answers(request, account, now);
+            done.binding =
+                levels.into_iter().find(|answer| Some(&answer.limit) == known.limit.as_ref());
+        }
+        done
+    }
+
+    /// Answers a request that is charged to subjects; `None` if it is not.
+    pub(crate) fn use_for(
+        &mut self,
+        request: &Request,
+        account: &mut Account,
+        feature: &str,
+        op: FeatureOp,
+        now: i64,
+    ) -> Option<Result<Done, OpError>> {
+        let subject = request.subject.as_deref();
+        let levels = self.levels(account, feature, subject, now);
+        if levels.is_empty() {
+            return None;
+        }
+        let records = matches!(op, FeatureOp::Record { .. });
+        let (limits, origin) = if records {
+            match self.entitled(account, feature, now) {
+                (Entitled::Limits(limits), origin) => (limits, origin),
+                _ => (self.bare(feature), Origin::None),
+            }
+        } else {
+            match self.gate(account, feature, now) {
+                Ok((Entitled::Limits(limits), origin)) => (limits, origin),
+                _ => return None,
+            }
+        };
+        Some(self.count_for(
+            &request.account,
+            account,
+            (feature, op, origin),
+            (limits, levels),
+            now,
+        ))
+    }
+
+    fn count_for(
+        &mut self,
+        id: &str,
+        account: &mut Account,
+        (feature, op, origin): (&str, FeatureOp, Origin),
+        (limits, levels): (Vec<Limit>, Vec<(String, Vec<Limit>)>),
+        now: i64,
+    ) -> Result<Done, OpError> {
+        let (FeatureOp::Check { units, .. }
+        | FeatureOp::Consume { units }
+        | FeatureOp::Record { units }
+        | FeatureOp::Reserve { units, .. }
+        | FeatureOp::ReserveCharging { units, .. }) = op
+        else {
+            unreachable!("an allocation has no limits of subjects")
+        };
+        let (hold_ms, charging) = match op {
+            FeatureOp::Reserve { hold_ms, .. } => (Some(hold_ms), false),
+            FeatureOp::ReserveCharging { hold_ms, .. } => (Some(hold_ms), true),
+            _ => (None, false),
+        };
+        let mut pages = self.pages(account, feature, &limits, now);
+        let own = pages.len();
+        let mut whose = vec![None; own];
+        for (name, limits) in &levels {
+            let inner = Model::inner(account, name);
+            pages.extend(self.pages(&inner, feature, limits, now));
+            whose.resize(pages.len(), Some(name.clone()));
+        }
+        let mut shadow = None;
+        if !matches!(op, FeatureOp::Record { .. }) {
+            for page in &mut pages {
+                page.verdict = page.admits(units, hold_ms.is_none());
+                page.asked = units;
+            }
+            if self.is_watched(feature) {
+                shadow = Model::look_away(&mut pages, origin, units, hold_ms.is_none());
+            }
+            if refuses(&pages) {
+                if !matches!(op, FeatureOp::Check { attempt: false, .. }) {
+                    self.announce_refusal(id, account, &pages[..own], units, now);
+                }
+                self.met.insert("a subject refused");
+                return Ok(self.done_for(account, feature, origin, (&pages, &whose), now));
+            }
+        }
+        if matches!(op, FeatureOp::Check { .. }) {
+            let done = self.done_for(account, feature, origin, (&pages, &whose), now);
+            return Ok(Done { shadow, ..done });
+        }
+        if !pages.iter().all(|page| page.fits_counter(units)) {
+            return Err(OpError::CounterFull);
+        }
+        self.met.insert("a subject counted");
+        let mut amounts = Amounts { units, ..Amounts::default() };
+        if let Some(hold_ms) = hold_ms {
+            let hold = (id, units, hold_ms, charging);
+            let done = self.reserve(account, hold, origin, pages[..own].to_vec(), now);
+            amounts = done.amounts;
+        }
+        let count = u32::try_from(account.holds.len()).expect("few reservations");
+        let mut debt = 0;
+        for (page, name) in pages.iter_mut().zip(&whose) {
+            let told = self.told.clone();
+            let mut inner = name.as_ref().map(|name| Model::inner(account, name));
+            let of = inner.as_mut().unwrap_or(account);
+            if hold_ms.is_some() {
+                page.reserved += u128::from(units);
+                page.fresh = false;
+                if name.is_some() {
+                    self.keep(of, page);
+                }
+            } else {
+                let previous = page.used();
+                if matches!(op, FeatureOp::Record { .. }) {
+                    debt = page.book_units(units, units).max(debt);
+                } else {
+                    page.book.uses.push((units, 0));
+                }
+                if origin != Origin::None {
+                    self.announce_use(id, of, page, previous, now);
+                }
+                if matches!(op, FeatureOp::Record { .. }) {
+                    page.verdict = page.stands();
+                }
+                self.keep(of, page);
+            }
+            if let (Some(name), Some(mut inner)) = (name, inner) {
+                // Subjects are told of nothing.
+                self.told = told;
+                if hold_ms.is_some() {
+                    let held = account.holds.get_mut(&count).expect("just made");
+                    if !held.levels.contains(name) {
+                        held.levels.push(name.clone());
+                    }
+                    let empty = Hold { books: Vec::new(), levels: Vec::new(), ..held.clone() };
+                    let held = inner.holds.entry(count).or_insert(empty);
+                    held.books.push((page.book.limit.clone(), page.book.start));
+                }
+                account.subjects.insert(name.clone(), inner);
+            }
+        }
+        amounts.debt_units = u64::try_from(debt).expect("a part of the units");
+        let done = self.done_for(account, feature, origin, (&pages, &whose), now);
+        Ok(Done { amounts, shadow, ..done })
+    }
+
+    fn done_for(
+        &self,
+        account: &Account,
+        feature: &str,
+        origin: Origin,
+        (pages, whose): (&[Page], &[Option<String>]),
+        now: i64,
+    ) -> Done {
+        let mut done = self.done(account, feature, origin, pages, now);
+        let binds = binding(pages);
+        let place = pages.iter().position(|page| std::ptr::eq(page, binds));
+        let name = place.and_then(|place| whose[place].clone());
+        if let Some(binding) = &mut done.binding {
+            binding.subject = name;
+        }
+        done
+    }
+
+    /// Settles a reservation that subjects hold, too. The histories never extend one by units.
+    pub(crate) fn use_levels(
+        &mut self,
+        account: &mut Account,
+        mut case: Case<'_>,
+        hold: ReservationId,
+        op: HoldOp,
+    ) -> Result<Done, OpError> {
+        self.met.insert("a reservation of subjects");
+        let (before, told) = (account.clone(), self.told.clone());
+        let feature = case.held.feature.clone();
+        let done = self.settle_one(account, &mut case, op);
+        let mut done = done.inspect_err(|_| self.told.clone_from(&told))?;
+        let mut pages = case.pages.clone();
+        let mut whose = vec![None; pages.len()];
+        for name in case.held.levels.clone() {
+            let quiet = self.told.clone();
+            let limits = self.level_limits(&before, &feature, case.now);
+            let limits: Vec<Limit> = limits.into_iter().map(|(_, limit)| limit).collect();
+            let mut inner = Model::inner(account, &name);
+            let held = inner.holds[&case.count].clone();
+            let pages_here = self.held_pages(&limits, &inner, &held, case.now);
+            let mut here = Case { held, pages: pages_here, ..case.clone() };
+            let there = self.settle_one(&mut inner, &mut here, op);
+            self.told = quiet;
+            match there {
+                Ok(there) => {
+                    done.amounts.debt_units = done.amounts.debt_units.max(there.amounts.debt_units);
+                }
+                Err(error) => {
+                    *account = before;
+                    self.told = told;
+                    return Err(error);
+                }
+            }
+            account.subjects.insert(name.clone(), inner);
+            pages.extend(here.pages);
+            whose.resize(pages.len(), Some(name));
+        }
+        let (amounts, verdict) = (done.amounts, pages.iter().map(|page| page.verdict).max());
+        let mut done = if self.feature(&feature).is_some() {
+            self.done_for(account, &feature, case.origin, (&pages, &whose), case.now)
+        } else {
+            Done::refused(verdict.unwrap_or(Verdict::Allowed), Some(feature))
+        };
+        done.amounts = amounts;
+        done.amounts.reservation = Some(hold);
+        Ok(done)
+    }
+
+    fn settle_one(
+        &mut self,
+        account: &mut Account,
+        case: &mut Case<'_>,
+        op: HoldOp,
+    ) -> Result<Done, OpError> {
+        match op {
+            HoldOp::Extend { hold_ms, additional_units } => {
+                self.extend(account, case, hold_ms, additional_units)
+            }
+            HoldOp::Commit { units } if units > 0 => self.commit(account, case, units, None),
+            HoldOp::CommitPart { units, hold_ms } => {
+                self.commit(account, case, units, Some(hold_ms))
+            }
+            HoldOp::Commit { .. } | HoldOp::Release => Ok(self.release(account, case)),
+        }
+    }
+
+    /// Whether subjects hold a reservation, too.
+    pub fn is_of_subjects(&self, account: &str, id: ReservationId) -> bool {
+        let Some(account) = self.accounts.get(account) else { return false };
+        let count = u32::try_from(id.0 & u64::from(u32::MAX)).unwrap_or(0);
+        account.holds.get(&count).is_some_and(|held| !held.levels.is_empty())
+    }
+
+    /// The ledgers of the subjects of an account, in memory or closed, by path.
+    pub fn subject_lines(&self, account: &str, closed: bool, now: i64) -> Vec<(String, Vec<Line>)> {
+        let Some(account) = self.accounts.get(account) else { return Vec::new() };
+        let mut all = Vec::new();
+        let account = self.with_charges(account, now);
+        for name in account.subjects.keys() {
+            let inner = Model::inner(&account, name);
+            let lines = self.lines_of(&inner, closed, now);
+            if !lines.is_empty() {
+                all.push((name.clone(), lines));
+            }
+        }
+        all
+    }
+}

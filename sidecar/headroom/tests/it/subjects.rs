@@ -1,0 +1,273 @@
+//! Users and teams inside an account, over the wire: limits of their own, over kill -9, and how a name
+//! is forgotten.
+
+use std::time::{Duration, SystemTime};
+
+use headroom_proto::v1::{self, Denial, ErrorReason};
+use headroom_sdk::{AdminClient, Client, Decision};
+
+use crate::support::SOON;
+use crate::support::ask;
+use crate::support::home::Home;
+
+const TOKENS: &str = "\
+default_plan: pro
+features:
+  tokens:
+    name: Tokens
+    kind: quota
+    unit: tokens
+    limits:
+      monthly: { window: billing }
+      per_user: { window: { calendar: day }, per: user }
+      per_team: { window: billing, per: team }
+plans:
+  pro:
+    name: Pro
+    entitlements:
+      tokens:
+        monthly: { included: 1_000 }
+        per_user: { included: 100, soft_limits: [50%] }
+        per_team: { included: 150 }
+";
+
+struct Stage {
+    client: Client,
+    admin: AdminClient,
+}
+
+impl Stage {
+    async fn new(home: &Home) -> Stage {
+        let client = Client::builder(home.endpoint()).deadline(SOON).connect().await.unwrap();
+        let admin = AdminClient::connect(home.admin()).await.unwrap();
+        Stage { client, admin }
+    }
+
+    async fn consume(&self, subject: &str, units: u64, key: &str) -> Decision {
+        let call = self.client.consume("acme", "tokens", units).idempotency_key(key);
+        call.subject(subject).with_all_limits().await.unwrap()
+    }
+
+    /// Used by limit and subject, current windows and closed ones.
+    async fn used(&self, subject: Option<&str>) -> Vec<(String, String, u64)> {
+        let since = Some(SystemTime::UNIX_EPOCH);
+        let page = self.client.get_subject_usage("acme", subject, None, since, None).await.unwrap();
+        let line = |window: headroom_sdk::UsageWindow| {
+            (window.limit, window.subject.unwrap_or_default(), window.used_units)
+        };
+        page.windows.into_iter().map(line).collect()
+    }
+
+    async fn account_used(&self) -> u64 {
+        let usage = self.client.get_usage("acme", None, None, None).await.unwrap();
+        usage.windows.iter().map(|window| window.used_units).sum()
+    }
+}
+
+#[track_caller]
+fn bound_by(decision: &Decision, limit: &str, subject: Option<&str>) {
+    let binding = decision.binding.as_ref().expect("a limit");
+    assert_eq!((binding.limit.as_str(), binding.subject.as_deref()), (limit, subject));
+}
+
+#[tokio::test]
+async fn a_request_is_charged_to_every_level_or_to_none_over_kill_9() {
+    let home = Home::with_settings(TOKENS, "clock: test\n");
+    let mut sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let first = stage.consume("team:growth/user:u42", 90, "a").await;
+    assert!(first.allowed);
+    bound_by(&first, "per_user", Some("team:growth/user:u42"));
+    let mut others: Vec<_> =
+        first.other_limits.iter().map(|l| (l.limit.as_str(), l.subject.as_deref())).collect();
+    others.sort_unstable();
+    assert_eq!(others, [("monthly", None), ("per_team", Some("team:growth"))]);
+
+    drop(stage);
+    sidecar.kill();
+    let mut sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let refused = stage.consume("team:growth/user:u42", 11, "b").await;
+    assert_eq!(refused.denial, Some(Denial::QuotaExhausted));
+    bound_by(&refused, "per_user", Some("team:growth/user:u42"));
+    assert_eq!(stage.account_used().await, 90, "nothing was counted anywhere");
+    let again = stage.consume("team:growth/user:u42", 90, "a").await;
+    assert!(again.replayed, "a duplicate is answered, not an error");
+    bound_by(&again, "per_user", Some("team:growth/user:u42"));
+    // Another user of the same team: the team has 60 left.
+    let refused = stage.consume("team:growth/user:u7", 61, "c").await;
+    bound_by(&refused, "per_team", Some("team:growth"));
+    assert!(stage.consume("team:growth/user:u7", 60, "d").await.allowed);
+    // Without a subject, and of another team, there is room.
+    assert!(stage.consume("team:ops/user:u42", 100, "e").await.allowed);
+    assert!(stage.client.consume("acme", "tokens", 600).await.unwrap().allowed);
+    let refused = stage.consume("team:ops/user:u1", 51, "f").await;
+    bound_by(&refused, "per_team", Some("team:ops"));
+
+    drop(stage);
+    sidecar.kill();
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let mut used = stage.used(None).await;
+    used.sort();
+    let line = |limit: &str, subject: &str, used| (limit.to_owned(), subject.to_owned(), used);
+    let expected = [
+        line("per_team", "team:growth", 150),
+        line("per_team", "team:ops", 100),
+        line("per_user", "team:growth/user:u42", 90),
+        line("per_user", "team:growth/user:u7", 60),
+        line("per_user", "team:ops/user:u42", 100),
+    ];
+    assert_eq!(used, expected);
+    assert_eq!(stage.used(Some("team:ops")).await, [line("per_team", "team:ops", 100)]);
+    assert_eq!(stage.account_used().await, 850);
+    drop(stage);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn reservations_hold_at_every_level_and_end_there_too_over_kill_9() {
+    let home = Home::with_settings(TOKENS, "clock: test\n");
+    let mut sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let reserve = |stage: &Stage, units, user: &str| {
+        let call = stage.client.reserve("acme", "tokens", units);
+        call.subject(format!("user:{user}")).hold_for(Duration::from_secs(60))
+    };
+    let held = reserve(&stage, 80, "a").await.unwrap().reservation.unwrap().id;
+    let refused = reserve(&stage, 21, "a").await.unwrap().decision;
+    assert_eq!(refused.denial, Some(Denial::InFlight));
+    reserve(&stage, 50, "b").charge_on_expiry().await.unwrap().reservation.expect("room");
+
+    drop(stage);
+    sidecar.kill();
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let committed = stage.client.commit("acme", &held, 90).await.unwrap();
+    bound_by(&committed.decision, "per_user", Some("user:a"));
+    assert_eq!((committed.surplus_units, committed.debt_units), (10, 0));
+    stage.admin.advance_clock(Duration::from_secs(60)).await.unwrap();
+    let line = |subject: &str, used| ("per_user".to_owned(), subject.to_owned(), used);
+    assert_eq!(stage.used(None).await, [line("user:a", 90), line("user:b", 50)]);
+    assert_eq!(stage.account_used().await, 140);
+    drop(stage);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn an_erased_name_is_known_nowhere_and_no_total_changes() {
+    let home = Home::with_settings(TOKENS, "clock: test\n");
+    let mut sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    stage.consume("team:hr/user:alice", 10, "a").await;
+    stage.admin.advance_clock(Duration::from_secs(86_400)).await.unwrap();
+    stage.consume("team:hr/user:alice", 20, "b").await;
+    stage.consume("team:hr/user:alicent", 5, "c").await;
+    // The closed window of yesterday is on its way to the history.
+    let mut windows = 0;
+    for _ in 0..1_000 {
+        windows = stage.used(Some("team:hr/user:alice")).await.len();
+        if windows == 2 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(windows, 2);
+    let erase = async |stage: &Stage| {
+        stage.admin.erase_subject("acme", "team:hr/user:alice").await.unwrap()
+    };
+    assert_eq!(erase(&stage).await, 1);
+
+    drop(stage);
+    sidecar.kill();
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    assert_eq!(stage.used(Some("team:hr/user:alice")).await, []);
+    let names: Vec<String> = stage.used(None).await.into_iter().map(|(_, name, _)| name).collect();
+    assert!(names.iter().all(|name| name != "team:hr/user:alice"), "{names:?}");
+    assert!(names.contains(&"team:hr/user:alicent".to_owned()), "{names:?}");
+    assert_eq!(names.iter().filter(|name| name.starts_with("erased:")).count(), 2);
+    assert_eq!(stage.account_used().await, 35);
+    assert_eq!(erase(&stage).await, 0, "doing it again changes nothing");
+    // Who comes back under the name is somebody new.
+    assert!(stage.consume("team:hr/user:alice", 100, "d").await.allowed);
+    drop(stage);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn an_explanation_names_the_subject_of_each_limit() {
+    let home = Home::with_settings(TOKENS, "clock: test\n");
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    stage.consume("team:growth/user:u42", 95, "a").await;
+    let refused = stage.consume("team:growth/user:u42", 6, "b").await;
+    let why = stage.client.explain_decision(refused.decision_id).await.unwrap();
+    let limits = why
+        .rules
+        .iter()
+        .filter_map(|rule| Some((rule.limit.as_deref()?, rule.subject.as_deref(), rule.binding)));
+    let mut limits: Vec<_> = limits.collect();
+    limits.sort_unstable();
+    let expected = [
+        ("monthly", None, false),
+        ("per_team", Some("team:growth"), false),
+        ("per_user", Some("team:growth/user:u42"), true),
+    ];
+    assert_eq!(limits, expected);
+    let binding = why.rules.iter().find(|rule| rule.binding).unwrap();
+    assert_eq!(
+        binding.explanation,
+        "of team:growth/user:u42, 95 used of 100 included: 6 asked for, only 5 can be drawn; the \
+         policy is to block"
+    );
+    drop(stage);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn what_has_a_time_of_its_own_is_refused_for_subjects_and_says_what_to_do() {
+    let home = Home::with_settings(TOKENS, "clock: test\n");
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let late = stage.client.record("acme", "tokens", 5).subject("user:a");
+    let late = late.occurred_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).await;
+    let message = late.unwrap_err().to_string();
+    assert!(message.contains("subject: is not possible with occurred_at"), "{message}");
+    assert!(message.contains("leave one of the two out"), "{message}");
+    stage.consume("user:a", 5, "a").await;
+    let corrected = stage.client.correct("acme", "tokens", "a").original_units(5).units(3).await;
+    let message = corrected.unwrap_err().to_string();
+    assert!(message.contains("what was counted for a subject cannot be corrected"), "{message}");
+    assert_eq!(stage.account_used().await, 5);
+    drop(stage);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn a_path_that_is_none_is_refused_and_says_why() {
+    let home = Home::with_settings(TOKENS, "clock: test\n");
+    let sidecar = home.start();
+    let mut client = ask::entitlements(&home).await;
+    for (subject, why) in [
+        ("u42", "`type:id`"),
+        ("user:a/user:b", "same type"),
+        ("a:1/b:2/c:3/d:4/e:5", "5 levels"),
+        ("User:a", "a-z"),
+        ("erased:1", "reserved"),
+    ] {
+        let rq = v1::ConsumeRequest {
+            subject: subject.to_owned(),
+            ..ask::consume("acme", "tokens", 1, "k")
+        };
+        let status = client.consume(rq).await.unwrap_err();
+        assert_eq!(ask::violations(&status)[0].0, "subject");
+        assert!(status.message().contains(why), "{}", status.message());
+    }
+    let mut admin = ask::admin(&home).await;
+    let rq = v1::EraseSubjectRequest { account: "nobody".into(), subject: "user:a".into() };
+    let status = admin.erase_subject(rq).await.unwrap_err();
+    assert_eq!(ask::reason(&status), ErrorReason::UnknownAccount.as_str_name()[13..]);
+    drop((client, admin));
+    sidecar.stop().await;
+}
