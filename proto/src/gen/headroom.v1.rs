@@ -3838,6 +3838,9 @@ pub struct CheckAllRequest {
     /// True for a request of the vendor's own monitors: a refusal is then never a signal.
     #[prost(bool, tag = "41")]
     pub synthetic: bool,
+    /// For whom inside the account, as in Consume: all items are for the same subject.
+    #[prost(string, tag = "20")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// CheckAllResponse is the answer to CheckAll.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3869,6 +3872,9 @@ pub struct ConsumeAllRequest {
     /// counted, and is durable under its key, but it counts nowhere and raises no signal.
     #[prost(bool, tag = "41")]
     pub synthetic: bool,
+    /// For whom inside the account, as in Consume: all items are for the same subject.
+    #[prost(string, tag = "20")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// ConsumeAllResponse is the answer to ConsumeAll.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3907,6 +3913,9 @@ pub struct ReserveAllRequest {
     /// the Extend, Commit and Release of its reservations.
     #[prost(bool, tag = "41")]
     pub synthetic: bool,
+    /// For whom inside the account, as in Consume: all items are for the same subject.
+    #[prost(string, tag = "20")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// ReserveAllResponse is the answer to ReserveAll.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5194,7 +5203,6 @@ pub mod entitlement_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// CheckAll asks about several features as Check does about one: whether ConsumeAll would allow them.
-        /// These three are for the account alone: limits of subjects are neither asked nor charged.
         pub async fn check_all(
             &mut self,
             request: impl tonic::IntoRequest<super::CheckAllRequest>,
@@ -5513,7 +5521,6 @@ pub mod entitlement_service_server {
             request: tonic::Request<super::CorrectRequest>,
         ) -> std::result::Result<tonic::Response<super::CorrectResponse>, tonic::Status>;
         /// CheckAll asks about several features as Check does about one: whether ConsumeAll would allow them.
-        /// These three are for the account alone: limits of subjects are neither asked nor charged.
         async fn check_all(
             &self,
             request: tonic::Request<super::CheckAllRequest>,

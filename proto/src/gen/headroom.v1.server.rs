@@ -95,7 +95,6 @@ pub mod entitlement_service_server {
             tonic::Status,
         >;
         /// CheckAll asks about several features as Check does about one: whether ConsumeAll would allow them.
-        /// These three are for the account alone: limits of subjects are neither asked nor charged.
         async fn check_all(
             &self,
             request: tonic::Request<crate::v1::CheckAllRequest>,

@@ -251,13 +251,6 @@ impl<O: Write> Call<O> {
 }
 
 impl Call<CheckRequest> {
-    /// For whom inside the account: a path such as `team:growth/user:u42`. It is charged to the limits of
-    /// its levels, too.
-    pub fn subject(mut self, path: impl Into<String>) -> Self {
-        self.operation.subject = path.into();
-        self
-    }
-
     /// Asks for so many units instead of 1.
     pub fn units(mut self, units: u64) -> Self {
         self.operation.units = Some(wire_units(units));
@@ -271,26 +264,10 @@ impl Call<CheckRequest> {
     }
 }
 
-impl Call<ConsumeRequest> {
-    /// For whom inside the account: a path such as `team:growth/user:u42`. It is charged to the limits of
-    /// its levels, too.
-    pub fn subject(mut self, path: impl Into<String>) -> Self {
-        self.operation.subject = path.into();
-        self
-    }
-}
-
 impl Call<RecordRequest> {
     /// When it happened: it counts in the windows of that time, and restates those that are over.
     pub fn occurred_at(mut self, at: SystemTime) -> Self {
         self.operation.occurred_at = Some(at.into());
-        self
-    }
-
-    /// For whom inside the account: a path such as `team:growth/user:u42`. It is charged to the limits of
-    /// its levels, too.
-    pub fn subject(mut self, path: impl Into<String>) -> Self {
-        self.operation.subject = path.into();
         self
     }
 }
@@ -331,19 +308,26 @@ macro_rules! synthetic {
 synthetic!(CheckRequest, ConsumeRequest, ReserveRequest, RecordRequest);
 synthetic!(CheckAllRequest, ConsumeAllRequest, ReserveAllRequest);
 
+macro_rules! for_subjects {
+    ($($request:ident),*) => {
+        $(impl Call<$request> {
+            /// For whom inside the account: a path such as `team:growth/user:u42`. It is charged to the
+            /// limits of its levels, too.
+            pub fn subject(mut self, path: impl Into<String>) -> Self {
+                self.operation.subject = path.into();
+                self
+            }
+        })*
+    };
+}
+
+for_subjects!(CheckRequest, ConsumeRequest, ReserveRequest, RecordRequest);
+for_subjects!(CheckAllRequest, ConsumeAllRequest, ReserveAllRequest);
+
 impl Call<CheckAllRequest> {
     /// Says that a screen is drawn: a refusal is then never a signal.
     pub fn rendering(mut self) -> Self {
         self.operation.set_intent(Intent::Render);
-        self
-    }
-}
-
-impl Call<ReserveRequest> {
-    /// For whom inside the account: a path such as `team:growth/user:u42`. It is charged to the limits of
-    /// its levels, too.
-    pub fn subject(mut self, path: impl Into<String>) -> Self {
-        self.operation.subject = path.into();
         self
     }
 }

@@ -7,6 +7,7 @@ use headroom_core::catalog::Catalog;
 use headroom_core::decide::{self, AllItem, AllOp, Context};
 use headroom_core::decision::{Amounts, Denial, Outcome, Verdict};
 use headroom_core::effect::{Effect, Effects};
+use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 
 use crate::engine::{DecisionId, Engine, EngineError, Reply, Slot, Wants, feature_id};
@@ -14,6 +15,7 @@ use crate::keys::{Done, KeyEntry, KeyHash, Receipt, hash_key, hash_payload};
 use crate::ports::Seq;
 use crate::read::as_of;
 use crate::record;
+use crate::subjects::add_levels;
 
 /// Features that one request may ask for. More are refused as a whole.
 pub const ITEMS_MAX: usize = 16;
@@ -40,6 +42,19 @@ pub struct AllRequest<'a> {
     pub now: Millis,
     /// Parts that cost something.
     pub wants: Wants,
+    /// Who inside the account it is for, where limits are per user or team.
+    pub subject: Option<SubjectPath<'a>>,
+}
+
+impl AllRequest<'_> {
+    /// The rules and the one clock reading, which is never before the account's own.
+    fn at<'a>(&self, cx: Context<'a>, account: &Account) -> Context<'a> {
+        let now = match self.subject {
+            None => account.not_before(cx.now),
+            Some(subject) => decide::not_before(account, subject, cx.now),
+        };
+        Context { now, ..cx }
+    }
 }
 
 /// The answer to it.
@@ -81,22 +96,22 @@ impl Engine {
             };
             let profile = Profile::new(cx.catalog.plan(plan).id, true, cx.now);
             let account = Account::new(u32::MAX, profile).drawing_by(rq.account);
-            let outcomes = decided(cx, &account, items, rq.op, &mut Effects::new())?;
-            return Ok(self.passing_all(cx, &account, outcomes, rq.wants));
+            let outcomes = decided(cx, &account, items, rq, &mut Effects::new())?;
+            return Ok(self.passing_all(cx, &account, outcomes, (rq, items)));
         };
-        let cx = Context { now: slot.account.not_before(cx.now), ..cx };
+        let cx = rq.at(cx, &slot.account);
         let (mut effects, mut bytes) = (Effects::new(), Vec::new());
         if self.store.room().is_err() {
             // What time has brought counts, also where it cannot be journaled.
             let account = as_of(cx, &slot.account);
-            let outcomes = decided(cx, &account, items, rq.op, &mut effects)?;
-            return Ok(self.passing_all(cx, &account, outcomes, rq.wants));
+            let outcomes = decided(cx, &account, items, rq, &mut effects)?;
+            return Ok(self.passing_all(cx, &account, outcomes, (rq, items)));
         }
         self.settle(cx, &mut slot, &mut effects, &mut bytes);
         effects.clear();
-        let outcomes = decided(cx, &slot.account, items, rq.op, &mut effects)?;
+        let outcomes = decided(cx, &slot.account, items, rq, &mut effects)?;
         self.note(cx, &mut slot, &effects, &mut bytes);
-        Ok(self.passing_all(cx, &slot.account, outcomes, rq.wants))
+        Ok(self.passing_all(cx, &slot.account, outcomes, (rq, items)))
     }
 
     /// The road of every write for several features, under the account's lock.
@@ -107,22 +122,23 @@ impl Engine {
         rq: &AllRequest<'_>,
         items: &[AllItem],
     ) -> Result<AllReply, EngineError> {
-        let cx = Context { now: slot.account.not_before(cx.now), ..cx };
+        let cx = rq.at(cx, &slot.account);
         self.keys.advance(cx.now);
-        let (hash, payload) = (hash_key(&self.secret, rq.key), payload(cx.catalog, rq));
+        let whose = rq.subject.map_or(0, |subject| hash_key(&self.secret, subject.as_str()).0[0]);
+        let (hash, payload) = (hash_key(&self.secret, rq.key), payload(cx.catalog, rq, whose));
         let known = slot.keys.as_ref().and_then(|keys| keys.find(hash));
         if let Some(entry) = known.filter(|entry| entry.generation >= self.keys.oldest()) {
             if entry.receipt.payload != payload {
                 return Err(EngineError::KeyReused);
             }
             let account = as_of(cx, &slot.account);
-            return Ok(self.replay_all(cx, &account, entry, items, rq.wants));
+            return Ok(self.replay_all(cx, &account, entry, (rq, items)));
         }
         self.store.room()?;
         let (mut effects, mut bytes) = (Effects::new(), Vec::new());
         self.settle(cx, slot, &mut effects, &mut bytes);
         effects.clear();
-        let outcomes = match decided(cx, &slot.account, items, rq.op, &mut effects) {
+        let outcomes = match decided(cx, &slot.account, items, rq, &mut effects) {
             Err(EngineError::Halted) => return Err(self.halt(slot)),
             decided => decided?,
         };
@@ -134,11 +150,11 @@ impl Engine {
         }
         if !are_allowed(&outcomes) {
             self.note(cx, slot, &effects, &mut bytes);
-            return Ok(self.passing_all(cx, &slot.account, outcomes, rq.wants));
+            return Ok(self.passing_all(cx, &slot.account, outcomes, (rq, items)));
         }
         let receipt = receipt(payload, &outcomes);
         let seq = self.admit_all(cx, slot, (hash, receipt), &effects);
-        let mut all = self.passing_all(cx, &slot.account, outcomes, rq.wants);
+        let mut all = self.passing_all(cx, &slot.account, outcomes, (rq, items));
         for (place, reply) in all.replies.iter_mut().enumerate() {
             reply.decision_id = part(seq, place);
             reply.wait_for = Some(seq);
@@ -172,15 +188,18 @@ impl Engine {
         cx: Context<'_>,
         account: &Account,
         entry: &KeyEntry,
-        items: &[AllItem],
-        wants: Wants,
+        (rq, items): (&AllRequest<'_>, &[AllItem]),
     ) -> AllReply {
         let done = entry.receipt.done.as_ref();
         let parts = done.map_or(&[][..], |done| &done.parts);
         let replay = |(place, (receipt, item)): (usize, (&Receipt, &AllItem))| {
             let entry = KeyEntry { receipt: receipt.clone(), ..entry.clone() };
-            let mut reply = self.replay(cx, account, &entry, item.units, wants);
+            let mut reply = self.replay(cx, account, &entry, item.units, rq.wants);
             reply.decision_id = part(entry.seq, place);
+            if let Some(subject) = rq.subject {
+                let whose = (subject, rq.wants);
+                add_levels(cx, account, item.feature, whose, Some(receipt), &mut reply);
+            }
             reply
         };
         let replies = parts.iter().zip(items).enumerate().map(replay).collect();
@@ -192,11 +211,17 @@ impl Engine {
         cx: Context<'_>,
         account: &Account,
         outcomes: Vec<Outcome>,
-        wants: Wants,
+        (rq, items): (&AllRequest<'_>, &[AllItem]),
     ) -> AllReply {
         let allowed = are_allowed(&outcomes);
-        let reply = |outcome| self.passing(cx, account, outcome, wants);
-        AllReply { allowed, replies: outcomes.into_iter().map(reply).collect() }
+        let reply = |(outcome, item): (Outcome, &AllItem)| {
+            let mut reply = self.passing(cx, account, outcome, rq.wants);
+            if let Some(subject) = rq.subject {
+                add_levels(cx, account, item.feature, (subject, rq.wants), None, &mut reply);
+            }
+            reply
+        };
+        AllReply { allowed, replies: outcomes.into_iter().zip(items).map(reply).collect() }
     }
 
     fn strangers_refused(&self, cx: Context<'_>, count: usize) -> AllReply {
@@ -219,10 +244,10 @@ fn decided(
     cx: Context<'_>,
     account: &Account,
     items: &[AllItem],
-    op: AllOp,
+    rq: &AllRequest<'_>,
     effects: &mut Effects,
 ) -> Result<Vec<Outcome>, EngineError> {
-    let decide = || decide::decide_all(cx, account, items, op, effects);
+    let decide = || decide::decide_all(cx, account, items, rq.op, rq.subject, effects);
     match catch_unwind(AssertUnwindSafe(decide)) {
         Ok(outcomes) => Ok(outcomes?),
         Err(_) => Err(EngineError::Halted),
@@ -253,7 +278,7 @@ fn receipt(payload: u64, outcomes: &[Outcome]) -> Receipt {
 }
 
 /// Fingerprint of what is asked: of one item after the other, each with that of those before it.
-fn payload(catalog: &Catalog, rq: &AllRequest<'_>) -> u64 {
+fn payload(catalog: &Catalog, rq: &AllRequest<'_>, whose: u64) -> u64 {
     let (operation, hold_ms) = match rq.op {
         AllOp::Check { .. } => (0, 0),
         AllOp::Consume => (CONSUME_ALL, 0),
@@ -265,6 +290,6 @@ fn payload(catalog: &Catalog, rq: &AllRequest<'_>) -> u64 {
     let begin = hold_ms << 1 | u64::from(rq.synthetic);
     rq.items.iter().fold(begin, |before, (name, units)| {
         let feature = feature_id(catalog, catalog.feature_named(name), name);
-        hash_payload(operation, feature, [*units, before, 0])
+        hash_payload(operation, feature, [*units, before, whose])
     })
 }

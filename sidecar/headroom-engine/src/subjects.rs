@@ -19,9 +19,9 @@ use headroom_core::time::Millis;
 use crate::admin::AdminError;
 use crate::digest::usage_key;
 use crate::engine::{
-    Engine, EngineError, FeatureRequest, Key, Reply, Slot, Wants, about, decided, feature_id,
+    Engine, EngineError, FeatureRequest, Key, Reply, Wants, about, decided, feature_id,
 };
-use crate::keys::{hash_key, hash_payload};
+use crate::keys::{Receipt, hash_key, hash_payload};
 use crate::limits;
 use crate::ports::{ProjectionOp, Seq, Table};
 use crate::read::as_of;
@@ -93,7 +93,10 @@ impl Engine {
             let mut reply = self.write(cx, slot, key, rq.wants, |cx, account, effects| {
                 decide::decide_feature_for(cx, account, feature, subject, rq.op, effects)
             })?;
-            add_levels(cx, slot, feature, subject, (rq, key), &mut reply);
+            let entry = slot.keys.as_ref().and_then(|keys| keys.find(key.hash));
+            let receipt = entry.map(|entry| &entry.receipt).filter(|_| reply.replayed);
+            let account = as_of(cx, &slot.account);
+            add_levels(cx, &account, feature, (subject, rq.wants), receipt, &mut reply);
             Ok(reply)
         })
     }
@@ -199,41 +202,33 @@ impl Engine {
 }
 
 /// What an answer shows of the subject's own limits: all of them when asked for, and the one that
-/// decided when the answer is an earlier one.
-fn add_levels(
+/// decided when the answer is an earlier one, which has a receipt.
+pub(crate) fn add_levels(
     cx: Context<'_>,
-    slot: &Slot,
+    account: &Account,
     feature: Option<FeatureIx>,
-    subject: SubjectPath<'_>,
-    (rq, key): (&FeatureRequest<'_>, Key),
+    (subject, wants): (SubjectPath<'_>, Wants),
+    receipt: Option<&Receipt>,
     reply: &mut Reply,
 ) {
-    let is_unnamed = reply.replayed && reply.outcome.decision.binding.is_none();
-    let wants_others = rq.wants.others(reply.outcome.decision.verdict);
-    if !wants_others && !is_unnamed {
-        return;
-    }
-    let account = as_of(cx, &slot.account);
-    if is_unnamed
-        && let Some(feature) = feature
-        && let Some(entry) = slot.keys.as_ref().and_then(|keys| keys.find(key.hash))
-    {
-        let mut states = decide::level_states(cx, &account, feature, subject).into_iter();
-        let binding = states.find(|state| state.ledger.limit == entry.receipt.binding);
+    let unnamed = receipt.filter(|_| reply.outcome.decision.binding.is_none());
+    if let (Some(feature), Some(receipt)) = (feature, unnamed) {
+        let mut states = decide::level_states(cx, account, feature, subject).into_iter();
+        let binding = states.find(|state| state.ledger.limit == receipt.binding);
         let is_found = binding.is_some();
         let decision = &mut reply.outcome.decision;
         decision.binding = binding;
-        if let Some(charge) = entry.receipt.done.as_ref().and_then(|done| done.charge.clone()) {
+        if let Some(charge) = receipt.done.as_ref().and_then(|done| done.charge.clone()) {
             decision.set_charge(charge);
         }
-        if rq.wants.about && prompt::scenario(decision).is_some() {
-            reply.about = Some(about(&account));
+        if wants.about && prompt::scenario(decision).is_some() {
+            reply.about = Some(about(account));
         }
-        if wants_others && is_found {
-            reply.other_limits = decide::limit_states(cx, &account, feature).into_iter().collect();
+        if is_found && wants.others(reply.outcome.decision.verdict) {
+            reply.other_limits = decide::limit_states(cx, account, feature).into_iter().collect();
         }
     }
-    add_others(cx, &account, feature, (subject, rq.wants), reply);
+    add_others(cx, account, feature, (subject, wants), reply);
 }
 
 pub(crate) fn add_others(

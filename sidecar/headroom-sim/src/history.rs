@@ -440,8 +440,11 @@ impl History {
             about: self.rng.percent(50),
         };
         let synthetic = self.rng.percent(5) && asked_to_count(&asked);
-        let may =
-            matches!(&asked, Asked::Feature(_, op) if !matches!(op, FeatureOp::Allocate { .. }));
+        let may = match &asked {
+            Asked::Feature(_, op) => !matches!(op, FeatureOp::Allocate { .. }),
+            Asked::All(..) => true,
+            Asked::Hold(..) => false,
+        };
         let subject = (may && self.rng.percent(50)).then(|| self.subject());
         let request = Request { account, asked, synthetic, key, wants, subject };
         self.recent.push_back(request.clone());

@@ -9,9 +9,10 @@ use std::borrow::Cow;
 
 use crate::account::Account;
 use crate::catalog::{FeatureIx, FeatureKind};
-use crate::decide::{Context, FeatureOp, decide_feature};
+use crate::decide::{Context, FeatureOp, decide_feature, decide_feature_for};
 use crate::decision::{OpError, Outcome};
 use crate::effect::Effects;
+use crate::subject::SubjectPath;
 
 /// What is asked of every item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,17 +52,23 @@ pub struct ItemError {
     pub error: OpError,
 }
 
-/// Decides a request for several features: the outcomes in the order of the items. When one of them is
+/// Decides a request for several features, all of them for the same subject if there is one: the
+/// outcomes in the order of the items. When one of them is
 /// refused the effects are the signal of the first refusal alone, if it is due.
 pub fn decide_all(
     cx: Context<'_>,
     account: &Account,
     items: &[AllItem],
     op: AllOp,
+    subject: Option<SubjectPath<'_>>,
     effects: &mut Effects,
 ) -> Result<Vec<Outcome>, ItemError> {
     let decide = |account: &Account, place: usize, op, effects: &mut Effects| {
-        let decided = decide_feature(cx, account, items[place].feature, op, effects);
+        let feature = items[place].feature;
+        let decided = match subject {
+            None => decide_feature(cx, account, feature, op, effects),
+            Some(subject) => decide_feature_for(cx, account, feature, subject, op, effects),
+        };
         decided.map_err(|error| ItemError { place, error })
     };
     let look = |place: usize, attempt| FeatureOp::Check { units: items[place].units, attempt };

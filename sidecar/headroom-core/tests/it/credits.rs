@@ -120,7 +120,7 @@ impl World {
             |(name, units): &(&str, u64)| AllItem { feature: self.feature(name), units: *units };
         let items: Vec<AllItem> = items.iter().map(item).collect();
         let mut effects = vec![];
-        let decided = decide::decide_all(cx, &self.account, &items, op, &mut effects);
+        let decided = decide::decide_all(cx, &self.account, &items, op, None, &mut effects);
         if decided.is_err() {
             assert_eq!(effects, [], "an error changes nothing");
         }

@@ -2,6 +2,7 @@
 
 use headroom_core::catalog::FeatureKindSpec;
 use headroom_core::decide::{AllOp, FeatureOp, ItemError};
+use headroom_core::decision::OpError;
 use headroom_engine::engine::EngineError;
 
 use crate::model::{Account, Answer, Asked, Done, Model, Ready, Remembered, Request, remembered};
@@ -22,11 +23,12 @@ impl Model {
         let account = match self.ready(request, now)? {
             Ready::Nobody => return Ok((false, items.iter().map(|_| self.nobody(now)).collect())),
             Ready::Again(known, account) => {
-                let again = |part: &Remembered| {
-                    let done = self.again(&account, part, now);
-                    self.dress(&account, done, request.wants, true, now)
+                let again = |(part, (feature, _)): (&Remembered, &(String, u64))| {
+                    let one = about(request, feature);
+                    let done = self.again_for(&one, &account, part, now);
+                    self.dress_for(&one, &account, done, true, now)
                 };
-                return Ok((true, known.parts.iter().map(again).collect()));
+                return Ok((true, known.parts.iter().zip(items).map(again).collect()));
             }
             Ready::New(account) => *account,
         };
@@ -36,8 +38,8 @@ impl Model {
         for (place, (feature, units)) in items.iter().enumerate() {
             let (before, told_before) = (after.clone(), self.told.len());
             let done = match self.each(feature, *units, *op) {
-                None => Ok(self.check_feature("", &mut after, feature, *units, false, now)),
-                Some(op) => self.use_feature(&request.account, &mut after, feature, op, now),
+                None => Ok(self.look(request, &after, (feature, *units), now)),
+                Some(op) => self.use_one(request, &mut after, feature, op, now),
             };
             let done = done.map_err(|error| {
                 self.told.truncate(told);
@@ -63,8 +65,10 @@ impl Model {
             after = account;
             self.each_by_itself(request, items, &mut after, &mut dones, !request.synthetic, now);
         }
-        let dress = |done| self.dress(&after, done, request.wants, false, now);
-        let answers = dones.into_iter().map(dress).collect();
+        let dress = |(done, (feature, _)): (Done, &(String, u64))| {
+            self.dress_for(&about(request, feature), &after, done, false, now)
+        };
+        let answers = dones.into_iter().zip(items).map(dress).collect();
         self.accounts.insert(request.account.clone(), after);
         Ok((allowed, answers))
     }
@@ -93,10 +97,10 @@ impl Model {
         self.settle(&mut copy, now);
         let mut dones = Vec::new();
         for (feature, units) in items {
-            let done = self.check_feature(id, &mut copy.clone(), feature, *units, false, now);
+            let done = self.look(request, &copy, (feature, *units), now);
             let mut next = copy.clone();
             let op = FeatureOp::Consume { units: *units };
-            let used = self.use_feature(id, &mut next, feature, op, now);
+            let used = self.use_one(request, &mut next, feature, op, now);
             if used.is_ok_and(|used| used.verdict.is_allowed()) {
                 copy = next;
             }
@@ -108,8 +112,10 @@ impl Model {
             let attempt = attempt && is_known && takes;
             self.each_by_itself(request, items, &mut account, &mut dones, attempt, now);
         }
-        let dress = |done| self.dress(&account, done, request.wants, false, now);
-        let answers = dones.into_iter().map(dress).collect();
+        let dress = |(done, (feature, _)): (Done, &(String, u64))| {
+            self.dress_for(&about(request, feature), &account, done, false, now)
+        };
+        let answers = dones.into_iter().zip(items).map(dress).collect();
         if is_known && takes {
             self.accounts.insert(id.clone(), account);
         }
@@ -126,17 +132,50 @@ impl Model {
         attempt: bool,
         now: i64,
     ) {
-        let id = &request.account;
         self.met.insert("several, and one refused");
         for ((feature, units), done) in items.iter().zip(dones.iter_mut()) {
             if done.verdict.is_allowed() {
-                *done = self.check_feature(id, &mut account.clone(), feature, *units, false, now);
+                *done = self.look(request, account, (feature, *units), now);
             }
         }
         let refused = dones.iter().position(|done| !done.verdict.is_allowed());
         let (feature, units) = &items[refused.expect("one is refused")];
         if attempt {
-            self.check_feature(id, account, feature, *units, true, now);
+            let op = FeatureOp::Check { units: *units, attempt };
+            if self.use_for(&about(request, feature), account, feature, op, now).is_none() {
+                self.check_feature(&request.account, account, feature, *units, attempt, now);
+            }
+        }
+    }
+
+    /// Does one of several things.
+    fn use_one(
+        &mut self,
+        request: &Request,
+        account: &mut Account,
+        feature: &str,
+        op: FeatureOp,
+        now: i64,
+    ) -> Result<Done, OpError> {
+        match self.use_for(&about(request, feature), account, feature, op, now) {
+            Some(done) => done,
+            None => self.use_feature(&request.account, account, feature, op, now),
+        }
+    }
+
+    /// Looks at one of several things, and leaves the account as it is.
+    fn look(
+        &mut self,
+        request: &Request,
+        account: &Account,
+        (feature, units): (&str, u64),
+        now: i64,
+    ) -> Done {
+        let mut copy = account.clone();
+        let op = FeatureOp::Check { units, attempt: false };
+        match self.use_for(&about(request, feature), &mut copy, feature, op, now) {
+            Some(done) => done.expect("a check is always answered"),
+            None => self.check_feature(&request.account, &mut copy, feature, units, false, now),
         }
     }
 
@@ -157,4 +196,10 @@ impl Model {
             _ => Some(FeatureOp::Consume { units }),
         }
     }
+}
+
+/// The same request about one of its features.
+fn about(request: &Request, feature: &str) -> Request {
+    let asked = Asked::Feature(feature.to_owned(), FeatureOp::Consume { units: 1 });
+    Request { asked, ..request.clone() }
 }

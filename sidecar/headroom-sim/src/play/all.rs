@@ -1,6 +1,7 @@
 //! Requests for several features.
 
 use headroom_core::decide::AllOp;
+use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_engine::all::{AllReply, AllRequest};
 use headroom_engine::engine::{DecisionId, EngineError};
@@ -40,11 +41,12 @@ impl Player {
 
     fn ask_all(&self, request: &Request) -> Result<AllReply, EngineError> {
         let catalog = self.engine.catalog();
-        let Request { account, asked, synthetic, key, wants, subject: _ } = request;
+        let Request { account, asked, synthetic, key, wants, subject } = request;
         let Asked::All(items, op) = asked else { unreachable!("it asks for several") };
         let items: Vec<(&str, u64)> = items.iter().map(|(name, units)| (&**name, *units)).collect();
         let (op, synthetic, now, wants) = (*op, *synthetic, Millis(self.now), *wants);
-        let rq = AllRequest { account, items: &items, op, synthetic, key, now, wants };
+        let subject = subject.as_deref().map(|path| SubjectPath::new(path).expect("a path"));
+        let rq = AllRequest { account, items: &items, op, synthetic, key, now, wants, subject };
         self.engine.all(&catalog, &rq)
     }
 

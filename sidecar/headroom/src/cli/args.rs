@@ -240,6 +240,9 @@ pub(super) enum Question {
         /// It comes from a monitor: a refusal is no signal
         #[arg(long)]
         synthetic: bool,
+        /// For whom inside the account, as in team:growth/user:u42
+        #[arg(long, value_name = "PATH")]
+        subject: Option<String>,
     },
     /// Use several features in one step: all of them, or none
     ConsumeAll(SeveralArgs),
@@ -400,6 +403,9 @@ pub(super) struct SeveralArgs {
     /// It comes from a monitor: decided like any other, counted nowhere
     #[arg(long)]
     pub(super) synthetic: bool,
+    /// For whom inside the account, as in team:growth/user:u42
+    #[arg(long, value_name = "PATH")]
+    pub(super) subject: Option<String>,
 }
 
 /// How a level changes: exactly one of them.

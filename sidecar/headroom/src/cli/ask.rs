@@ -77,8 +77,9 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             }
             Ok(show::reserved(&keyed(full(call), usage.key).await?))
         }
-        Question::CheckAll { account, items, render, synthetic } => {
-            let mut call = full(client.check_all(account, items));
+        Question::CheckAll { account, items, render, synthetic, subject } => {
+            let call = client.check_all(account, items).subject(subject.unwrap_or_default());
+            let mut call = full(call);
             if render {
                 call = call.rendering();
             }
@@ -88,14 +89,16 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             Ok(show::several(&call.await?, show::decision))
         }
         Question::ConsumeAll(several) => {
-            let mut call = client.consume_all(several.account, several.items);
+            let call = client.consume_all(several.account, several.items);
+            let mut call = call.subject(several.subject.unwrap_or_default());
             if several.synthetic {
                 call = call.synthetic();
             }
             Ok(show::several(&keyed(full(call), several.key).await?, show::decision))
         }
         Question::ReserveAll { several, hold, charge_on_expiry } => {
-            let mut call = client.reserve_all(several.account, several.items).hold_for(hold);
+            let call = client.reserve_all(several.account, several.items).hold_for(hold);
+            let mut call = call.subject(several.subject.unwrap_or_default());
             if charge_on_expiry {
                 call = call.charge_on_expiry();
             }

@@ -3,6 +3,7 @@
 use headroom_core::catalog::{Catalog, FeatureKind};
 use headroom_core::decide::AllOp;
 use headroom_core::decision::Verdict;
+use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_engine::all::{AllRequest, ITEMS_MAX};
 use headroom_engine::engine::Wants;
@@ -25,6 +26,7 @@ pub struct All<'a> {
     synthetic: bool,
     key: &'a str,
     now: Millis,
+    subject: Option<SubjectPath<'a>>,
 }
 
 /// A check of several.
@@ -32,25 +34,25 @@ pub fn check(rq: &v1::CheckAllRequest, now: Millis) -> Result<Asked<All<'_>>, Wi
     // Of a monitor's attempt nobody should hear.
     let attempt = v1::Intent::try_from(rq.intent) != Ok(v1::Intent::Render) && !rq.synthetic;
     let op = AllOp::Check { attempt };
-    all((&rq.account, &rq.items, None), (op, rq.synthetic), rq.include, now)
+    all((&rq.account, &rq.items, None, &rq.subject), (op, rq.synthetic), rq.include, now)
 }
 
 /// A consume of several.
 pub fn consume(rq: &v1::ConsumeAllRequest, now: Millis) -> Result<Asked<All<'_>>, WireError> {
-    let key = Some(&*rq.idempotency_key);
-    all((&rq.account, &rq.items, key), (AllOp::Consume, rq.synthetic), rq.include, now)
+    let names = (&*rq.account, &*rq.items, Some(&*rq.idempotency_key), &*rq.subject);
+    all(names, (AllOp::Consume, rq.synthetic), rq.include, now)
 }
 
 /// A reserve of several.
 pub fn reserve(rq: &v1::ReserveAllRequest, now: Millis) -> Result<Asked<All<'_>>, WireError> {
     let hold_ms = parse::hold_for(rq.hold_for.as_ref())?;
     let op = AllOp::Reserve { hold_ms, charging: parse::charges(rq.on_expiry)? };
-    let key = Some(&*rq.idempotency_key);
-    all((&rq.account, &rq.items, key), (op, rq.synthetic), rq.include, now)
+    let names = (&*rq.account, &*rq.items, Some(&*rq.idempotency_key), &*rq.subject);
+    all(names, (op, rq.synthetic), rq.include, now)
 }
 
 fn all<'a>(
-    (account, items, key): (&'a str, &'a [v1::Item], Option<&'a str>),
+    (account, items, key, of): (&'a str, &'a [v1::Item], Option<&'a str>, &'a str),
     (op, synthetic): (AllOp, bool),
     include: Option<v1::Include>,
     now: Millis,
@@ -77,6 +79,7 @@ fn all<'a>(
         synthetic,
         key: key.map_or(Ok(""), |key| parse::id("idempotency_key", key))?,
         now,
+        subject: if of.is_empty() { None } else { Some(parse::subject(of)?) },
     };
     Ok(Asked { request, include: include.unwrap_or_default() })
 }
@@ -121,6 +124,7 @@ impl Shared {
                     all_limits_unless_plain: receipts.is_on(),
                     about: include.prompt,
                 },
+                subject: rq.subject,
             },
         )?;
         let (whole, each) = match rq.op {
