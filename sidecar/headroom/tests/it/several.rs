@@ -12,7 +12,12 @@ const CALL: &str = "\
 default_plan: pro
 features:
   model: { name: Large model, kind: switch }
-  tokens: { name: Tokens, kind: quota, limits: { daily: { window: { calendar: day } } } }
+  tokens:
+    name: Tokens
+    kind: quota
+    limits:
+      daily: { window: { calendar: day } }
+      per_agent: { window: { calendar: day }, per: agent }
   jobs: { name: Jobs, kind: concurrency }
   calls: { name: Calls, kind: rate }
   storage: { name: Storage, kind: allocation, unit: MB, billed_by: end }
@@ -21,7 +26,7 @@ plans:
     name: Pro
     entitlements:
       model: true
-      tokens: { daily: { included: 1_000 } }
+      tokens: { daily: { included: 1_000 }, per_agent: { included: 500 } }
       jobs: { max: 2 }
       calls: { rate: 10 per hour, burst: 10 }
       storage: { included: 5 }
@@ -132,6 +137,40 @@ async fn a_refusal_counts_nothing_and_each_answer_can_be_explained() {
     let monitor = client.consume_all("acme", [("tokens", 100)]).synthetic().await.unwrap();
     assert_eq!(monitor.items[0].verdict, Verdict::Allowed);
     assert_eq!(used(&client, "tokens").await, (900, 0));
+    drop(client);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn several_features_of_one_agent_are_charged_at_every_level_or_not_at_all() {
+    let home = Home::with_settings(CALL, "clock: test\n");
+    let mut sidecar = home.start();
+    let (client, _admin) = home.clients().await;
+    let ask = |client: &Client, agent: &str, tokens: u64, key: &str| {
+        let call = client.consume_all("acme", [("tokens", tokens), ("storage", 1)]);
+        call.subject(format!("team:growth/agent:{agent}")).idempotency_key(key)
+    };
+    let first = ask(&client, "a", 400, "one").await.unwrap();
+    let binding = first.items[0].binding.clone().expect("a limit");
+    assert!(first.allowed);
+    assert_eq!(binding.subject.as_deref(), Some("team:growth/agent:a"));
+    let refused = ask(&client, "a", 101, "two").await.unwrap();
+    assert_eq!((refused.allowed, refused.items[1].allowed), (false, true));
+    assert_eq!(refused.items[0].denial, Some(Denial::QuotaExhausted));
+    assert_eq!(refused.items[0].binding.as_ref().expect("a limit").limit, "per_agent");
+    assert_eq!(used(&client, "storage").await, (1, 0));
+    assert!(ask(&client, "b", 101, "two").await.unwrap().allowed, "another agent has its own");
+
+    drop((client, _admin));
+    sidecar.kill();
+    let sidecar = home.start();
+    let (client, _admin) = home.clients().await;
+    let again = ask(&client, "a", 400, "one").await.unwrap();
+    assert!(again.items[0].replayed);
+    assert_eq!(again.items[0].binding, Some(binding));
+    let other = ask(&client, "b", 400, "one").await.unwrap_err();
+    assert!(other.to_string().contains("another payload"), "{other}");
+    assert_eq!((used(&client, "tokens").await, used(&client, "storage").await), ((501, 0), (2, 0)));
     drop(client);
     sidecar.stop().await;
 }
