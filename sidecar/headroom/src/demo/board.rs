@@ -56,6 +56,13 @@ pub(super) struct Book {
     pub(super) refused_tokens: u64,
     /// Rows that were refused.
     pub(super) refused_rows: u64,
+    /// Images made, and the credits that they cost.
+    pub(super) images: u64,
+    pub(super) credits: u64,
+    /// Megabytes of files kept.
+    pub(super) megabytes: u64,
+    /// Seats taken.
+    pub(super) seats: u64,
     /// Webhooks received about it.
     pub(super) signals: u64,
     /// The gravest verdict so far.
@@ -109,6 +116,11 @@ impl Board {
     /// The clock was moved.
     pub(super) fn clock(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
+    }
+
+    /// The book of an account.
+    pub(super) fn book(&mut self, member: usize) -> &mut Book {
+        &mut self.books[member]
     }
 
     /// A write is about to be sent: a webhook that names so many units of this account is about it.
@@ -220,6 +232,10 @@ impl Book {
             recorded_tokens: 0,
             refused_tokens: 0,
             refused_rows: 0,
+            images: 0,
+            credits: 0,
+            megabytes: 0,
+            seats: 0,
             signals: 0,
             worst: Verdict::Unspecified,
             verdict: Verdict::Unspecified,

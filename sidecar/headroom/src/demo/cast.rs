@@ -24,8 +24,8 @@ const fn free(account: &'static str) -> Member {
     Member { account, plan: "free", segment: "self-serve" }
 }
 
-const fn pro(account: &'static str) -> Member {
-    Member { account, plan: "pro", segment: "smb" }
+const fn team(account: &'static str) -> Member {
+    Member { account, plan: "team", segment: "smb" }
 }
 
 const fn scale(account: &'static str) -> Member {
@@ -38,11 +38,11 @@ pub(super) const CAST: [Member; MEMBERS] = [
     scale("birch"),
     scale("cedar"),
     scale("dogwood"),
-    pro("elm"),
-    pro("fir"),
-    pro("ginkgo"),
-    pro("hazel"),
-    pro("ironwood"),
+    team("elm"),
+    team("fir"),
+    team("ginkgo"),
+    team("hazel"),
+    team("ironwood"),
     free("juniper"),
     free("katsura"),
     free("larch"),

@@ -31,10 +31,11 @@ data      Azure LLM inference trace 2023 (code), by Microsoft, licensed CC BY 4.
           {requests} requests, {tokens} tokens.
 accounts  The data names no customers. A draw with seed {SEED} gives each row to one of
           {MEMBERS} invented accounts; the k-th gets a k-th of what the first gets.
-a row     Reserve the prompt's tokens and {ANSWER_TOKENS} for the answer, then commit what both were.
-          A row that is refused counts as refused in full.
+a row     ReserveAll for one of three agents: the prompt's tokens and {ANSWER_TOKENS} for the answer, a slot,
+          a request of the API. Then commit what both were. A row that is refused counts as refused in full. Some
+          make an image, which credits pay for, or keep a file; people have seats.
 clock     {on_clock}
-catalog   deploy/example/catalog.yaml
+catalog   deploy/example/ai-product.yaml
 sidecar   {endpoint}, admin {admin}
           unix:{}
           data in {}
@@ -78,6 +79,10 @@ pub(super) fn summary(board: &Board, books: &Books) -> String {
 pub(super) fn reconciliation(board: &Board, books: &Books, took: Duration) -> String {
     let refused_rows: u64 = board.books.iter().map(|book| book.refused_rows).sum();
     let received = &books.received;
+    let things = |name: &str| -> u64 {
+        let all = books.accounts.iter().flat_map(|account| &account.things);
+        all.filter(|(feature, ..)| *feature == name).map(|(_, _, counted)| counted).sum()
+    };
     let mut latencies = received.latencies.clone();
     latencies.sort_unstable();
     let middle = latencies.get(latencies.len() / 2).copied().unwrap_or_default();
@@ -87,6 +92,8 @@ pub(super) fn reconciliation(board: &Board, books: &Books, took: Duration) -> St
   {:>12} tokens in the file ({} rows)
 = {:>12} recorded: committed by the clients, counted by the sidecar
 + {:>12} refused ({} rows)
+
+  {:>12} images, paid by {} credits; {} MB of files; {} seats; no agent left at work
 
   {:>12} signals emitted
 = {:>12} distinct webhook ids received, signatures checked
@@ -99,6 +106,10 @@ pub(super) fn reconciliation(board: &Board, books: &Books, took: Duration) -> St
         count(books.recorded_tokens()),
         count(books.refused_tokens()),
         count(refused_rows),
+        count(things("images")),
+        count(things("ai_credits")),
+        count(things("storage")),
+        count(things("seats")),
         count(books.signals_emitted),
         count(received.ids.len() as u64),
         count(books.file_ids.len() as u64),
@@ -133,9 +144,9 @@ pub(super) fn next(kept: Option<&Places>) -> String {
     format!(
         "
 Try next
-  {headroom} demo --stay                                   keep this sidecar, to ask it by hand
-  {headroom} check deploy/example/catalog.yaml             change the catalog, find every mistake
-  {headroom} serve --catalog deploy/example/catalog.yaml   run one on the real clock{kept}"
+  {headroom} demo --stay                                      keep this sidecar, to ask it by hand
+  {headroom} check deploy/example/ai-product.yaml             change the catalog, find every mistake
+  {headroom} serve --catalog deploy/example/ai-product.yaml   run one on the real clock{kept}"
     )
 }
 
@@ -149,9 +160,10 @@ pub(super) fn staying(places: &Places) -> String {
 The sidecar stays, on its test clock. Try, in another terminal
   {headroom} ask usage {account} --endpoint {endpoint}
   {headroom} ask consume {account} {FEATURE} 290000 --endpoint {endpoint}
-  {headroom} account put {account} --plan pro --admin {admin}
+  {headroom} account put {account} --plan team --admin {admin}
   {headroom} ask consume {account} {FEATURE} 290000 --endpoint {endpoint}
-  {headroom} clock advance 1h --admin {admin}
+  {headroom} ask entitlements {account} --endpoint {endpoint}
+  {headroom} clock advance 5h --admin {admin}
   curl -s {admin}/metrics
 
 Ctrl-C ends it."

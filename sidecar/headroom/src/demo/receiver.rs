@@ -23,6 +23,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 
 use super::board::Shared;
+use super::replay::FEATURE;
 use super::words;
 
 /// How far a delivery's time may be from ours, as Standard Webhooks proposes.
@@ -129,6 +130,7 @@ struct Message {
 struct Data {
     id: String,
     account: String,
+    feature: String,
     limit: String,
     threshold_bp: Option<u64>,
     previous: Standing,
@@ -151,7 +153,11 @@ impl Message {
 
     fn text(&self) -> String {
         let name = self.r#type.rsplit('.').next().unwrap_or_default();
-        let limit = &self.data.limit;
+        // Of most features the limit says nothing that their name does not.
+        let limit = match &self.data.feature {
+            feature if feature == FEATURE => &self.data.limit,
+            feature => feature,
+        };
         let used = words::short(self.data.current.used_units);
         let included = words::short(self.data.included_units);
         match self.data.threshold_bp {

@@ -19,6 +19,9 @@ use super::words::count;
 /// How long deliveries may take after the last row.
 const DELIVERIES_WITHIN: Duration = Duration::from_secs(10);
 
+/// Tokens once more, as the agents of an account used them.
+const OF_AGENTS: &str = "tokens of agents";
+
 /// How often is looked whether they came.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -36,6 +39,9 @@ pub(super) struct Account {
     pub(super) counted_tokens: BTreeMap<String, u64>,
     /// Tokens the sidecar still holds for reservations.
     pub(super) held_tokens: u64,
+    /// What else there is, by the feature that counts it: as the clients booked it, and as the sidecar
+    /// says.
+    pub(super) things: Vec<(&'static str, u64, u64)>,
 }
 
 /// What is known after the replay.
@@ -111,6 +117,10 @@ impl Account {
             compare(&what, self.recorded_tokens, *counted);
         }
         compare("tokens still held, and none", self.held_tokens, 0);
+        for (feature, booked, counted) in &self.things {
+            let what = format!("`{feature}` booked by the clients, and counted by the sidecar");
+            compare(&what, *booked, *counted);
+        }
         found
     }
 }
@@ -127,6 +137,8 @@ pub(super) async fn collect(
     let since = rows.first().map_or(0, |row| row.at_ms);
     for account in &mut accounts {
         count_usage(company, account, since).await?;
+        count_things(company, account).await?;
+        count_agents(company, account).await?;
     }
     let file_ids = ids_in(&house.stage.places.signals_file);
     Ok(Books { accounts, signals_emitted, received: house.receiver.received(), file_ids })
@@ -166,6 +178,14 @@ fn own_sums(board: &Shared, rows: &[Row]) -> Vec<Account> {
         file_tokens,
         recorded_tokens: book.recorded_tokens,
         refused_tokens: book.refused_tokens,
+        things: vec![
+            (OF_AGENTS, book.recorded_tokens, 0),
+            ("images", book.images, 0),
+            ("ai_credits", book.credits, 0),
+            ("storage", book.megabytes, 0),
+            ("seats", book.seats, 0),
+            ("agents", 0, 0),
+        ],
         ..Account::default()
     })
     .collect()
@@ -196,6 +216,44 @@ async fn count_usage(
     }
 }
 
+/// What the sidecar says the agents of one account used, by themselves: the same tokens once more.
+async fn count_agents(company: &Company, account: &mut Account) -> Result<(), CallError> {
+    let mut page_token: Option<String> = None;
+    let mut used = 0;
+    loop {
+        let token = page_token.as_deref();
+        let page = company
+            .client
+            .get_subject_usage(account.account, None, Some(FEATURE), None, token)
+            .await
+            .map_err(CallError::new(format!("asking what the agents of {} used", account.account)))?;
+        used += page.windows.iter().map(|window| window.used_units).sum::<u64>();
+        page_token = page.next_page_token;
+        if page_token.is_none() {
+            break;
+        }
+    }
+    for (_, _, counted) in account.things.iter_mut().filter(|(of, ..)| *of == OF_AGENTS) {
+        *counted = used;
+    }
+    Ok(())
+}
+
+/// What the sidecar says about everything that is not tokens: what is used, and what is held.
+async fn count_things(company: &Company, account: &mut Account) -> Result<(), CallError> {
+    let listed = company.client.list_entitlements(account.account).await;
+    let what = format!("asking what {} has", account.account);
+    let listed = listed.map_err(CallError::new(what))?;
+    for (feature, _, counted) in account.things.iter_mut().filter(|(of, ..)| *of != OF_AGENTS) {
+        let found = listed.entitlements.iter().find(|listed| listed.feature == *feature);
+        let limits = found.into_iter().flat_map(|listed| &listed.limits);
+        // A feature that a pool pays for shows the pool beside its own limits.
+        let own = limits.filter(|limit| limit.pool.as_ref().is_none_or(|p| p.feature == *feature));
+        *counted = own.map(|limit| limit.used_units + limit.reserved_units).sum();
+    }
+    Ok(())
+}
+
 /// The ids of the lines of an NDJSON file. What cannot be read is missing, and found as that.
 fn ids_in(file: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(file).unwrap_or_default();
@@ -222,6 +280,7 @@ mod tests {
                 refused_tokens,
                 counted_tokens,
                 held_tokens: 0,
+                things: vec![("images", 3, 3)],
             }
         };
         let ids = ["a", "b"].map(str::to_owned);
@@ -267,6 +326,10 @@ mod tests {
         check(
             |books| books.accounts[1].held_tokens = 5,
             &["fir: tokens still held, and none: 5 and 0"],
+        );
+        check(
+            |books| books.accounts[1].things[0].2 = 4,
+            &["fir: `images` booked by the clients, and counted by the sidecar: 3 and 4"],
         );
         check(
             |books| books.signals_emitted = 3,

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use headroom_sdk::{AdminClient, Client, Error, v1};
+use headroom_sdk::{AdminClient, Client, Error, LevelChange, v1};
 use prost_types::value::Kind;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -22,6 +22,22 @@ pub(super) const FEATURE: &str = "tokens";
 /// Set aside for the answer of every request, whose length is not known before: 19 of 20 are
 /// shorter. A longer one is booked in full; what was held for it is only the beginning.
 pub(super) const ANSWER_TOKENS: u64 = 100;
+
+/// Whatever else a row needs for as long as it is worked on: a slot, and a request of the rate.
+const NEEDED: [&str; 2] = ["agents", "api"];
+
+/// Every so many rows an image is made, where the plan has images.
+const ROWS_PER_IMAGE: usize = 7;
+
+/// Every so many rows a file is kept; it has a megabyte for every so many tokens of the prompt.
+const ROWS_PER_FILE: usize = 5;
+const TOKENS_PER_MEGABYTE: u64 = 100;
+
+/// The agents of each account, who take turns.
+const AGENTS: [&str; 3] = ["agent:coder", "agent:reviewer", "agent:writer"];
+
+/// People of each account who are invited to a seat at the beginning. The first half of them claims it.
+const PEOPLE: [&str; 6] = ["ann", "ben", "cleo", "dan", "eve", "fay"];
 
 /// How long a call may take. Much longer than it does: a demo on a busy machine should be slow, not
 /// wrong.
@@ -83,10 +99,29 @@ impl Company {
         let shift_ms = whole_days(stands_ms - starts_ms);
         let company = Company { client, admin, board, shift_ms };
         company.set_clock(starts_ms).await?;
-        for member in CAST {
+        for (place, member) in CAST.into_iter().enumerate() {
             company.subscribe(member, starts_ms).await?;
+            company.move_in(place, member).await?;
         }
         Ok(company)
+    }
+
+    /// Invites people until all seats are taken; the half of them claims theirs.
+    async fn move_in(&self, place: usize, member: Member) -> Result<(), CallError> {
+        let account = member.account;
+        let what = || format!("seating the people of {account}");
+        for (number, person) in PEOPLE.into_iter().enumerate() {
+            let invited = self.client.invite_seat(account, "seats", person, None).await;
+            let invited = invited.map_err(CallError::new(what()))?;
+            if invited.decision.allowed {
+                self.board.lock().book(place).seats += 1;
+                if number % 2 == 0 {
+                    let claimed = self.client.claim_seat(account, "seats", person).await;
+                    claimed.map_err(CallError::new(what()))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn subscribe(&self, member: Member, starts_ms: i64) -> Result<(), CallError> {
@@ -154,32 +189,67 @@ impl Company {
         Ok(())
     }
 
-    /// Reserves before the work, commits after it.
+    /// Reserves all that a row needs before the work; commits and gives back after it.
     async fn play_row(&self, row: Row) -> Result<(), CallError> {
         let account = CAST[row.member].account;
         let asked = row.prompt_tokens + ANSWER_TOKENS;
         self.board.lock().sending(row.member, asked);
+        let needs = std::iter::once((FEATURE, asked)).chain(NEEDED.map(|feature| (feature, 1)));
         let reserve = self
             .client
-            .reserve(account, FEATURE, asked)
+            .reserve_all(account, needs)
+            .subject(AGENTS[row.number % AGENTS.len()])
             .idempotency_key(format!("row-{}", row.number))
             .with_prompt()
             .with_projection();
         let what = || format!("row {} ({account})", row.number);
         let reserved = reserve.await.map_err(CallError::new(what()))?;
-        let Some(reservation) = reserved.reservation else {
-            self.board.lock().refused(row.member, row.tokens(), reserved.decision);
+        let refused = reserved.items.iter().position(|item| !item.decision.allowed);
+        let mut items = reserved.items.into_iter();
+        if let Some(decision) = refused.and_then(|place| items.nth(place)) {
+            self.board.lock().refused(row.member, row.tokens(), decision.decision);
             return Ok(());
+        }
+        let mut holds = items.filter_map(|item| item.reservation);
+        let (Some(tokens), Some(slot)) = (holds.next(), holds.next()) else {
+            let problem = Error::UnexpectedAnswer { problem: "allowed, and without its holds" };
+            return Err(CallError::new(what())(problem));
         };
         self.board.lock().sending(row.member, row.tokens());
         let commit = self
             .client
-            .commit(account, reservation.id, row.tokens())
+            .commit(account, tokens.id, row.tokens())
             .idempotency_key(format!("row-{}-done", row.number))
             .with_prompt()
             .with_projection();
         let committed = commit.await.map_err(CallError::new(what()))?;
+        self.client.release(account, slot.id).await.map_err(CallError::new(what()))?;
         self.board.lock().recorded(row.member, committed.committed_units, committed.decision);
+        self.make_things(row).await
+    }
+
+    /// What some rows bring with them: an image, a file.
+    async fn make_things(&self, row: Row) -> Result<(), CallError> {
+        let account = CAST[row.member].account;
+        let what = || format!("what row {} ({account}) made", row.number);
+        if row.number.is_multiple_of(ROWS_PER_IMAGE) {
+            let image = self.client.consume(account, "images", 1);
+            let image = image.idempotency_key(format!("row-{}-image", row.number)).await;
+            let image = image.map_err(CallError::new(what()))?;
+            if image.allowed {
+                let mut board = self.board.lock();
+                let book = board.book(row.member);
+                book.images += 1;
+                book.credits += image.charge.map_or(0, |charge| charge.units);
+            }
+        }
+        if row.number.is_multiple_of(ROWS_PER_FILE) {
+            let megabytes = (row.prompt_tokens / TOKENS_PER_MEGABYTE).max(1);
+            let file = self.client.allocate(account, "storage", LevelChange::Add(megabytes));
+            let file = file.idempotency_key(format!("row-{}-file", row.number)).await;
+            self.board.lock().book(row.member).megabytes +=
+                file.map_err(CallError::new(what()))?.added_units;
+        }
         Ok(())
     }
 }

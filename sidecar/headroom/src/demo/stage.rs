@@ -19,12 +19,12 @@ use crate::serve::{BindError, ListenAddr};
 use crate::sidecar::{self, Sidecar, StartError, StartOptions};
 
 /// The catalog that is shown.
-const CATALOG: &str = include_str!("../../../../deploy/example/catalog.yaml");
+const CATALOG: &str = include_str!("../../../../deploy/example/ai-product.yaml");
 
 /// A free port can be taken by somebody else before it is used; that often in a row is no chance.
 const PORT_ATTEMPTS: u32 = 5;
 
-/// The file that the example catalog's sink writes.
+/// The file that the demo's second sink writes.
 const SIGNALS_FILE: &str = "signals.ndjson";
 
 /// Where the demo's sidecar is found.
@@ -171,17 +171,14 @@ fn free_ports() -> io::Result<(u16, u16)> {
     Ok((one.local_addr()?.port(), other.local_addr()?.port()))
 }
 
-/// The example catalog with one sink more.
+/// The example catalog with two sinks.
 fn catalog_text(url: &str, key: &Key) -> String {
     let secret = STANDARD.encode(key);
-    let sink = format!(
-        "sinks:\n  - sink: demo\n    kind: standard_webhook\n    url: \"{url}\"\n    \
-         secret: \"whsec_{secret}\"\n    allow_private: on\n"
-    );
-    match CATALOG.split_once("\nsinks:\n") {
-        Some((before, after)) => format!("{before}\n{sink}{after}"),
-        None => format!("{CATALOG}\n{sink}"),
-    }
+    format!(
+        "{CATALOG}\nsinks:\n  - sink: demo\n    kind: standard_webhook\n    url: \"{url}\"\n    \
+         secret: \"whsec_{secret}\"\n    allow_private: on\n  - sink: file\n    kind: ndjson\n    \
+         path: {SIGNALS_FILE}\n"
+    )
 }
 
 /// A key for this run alone.
@@ -199,7 +196,7 @@ mod tests {
     use crate::demo::cast::CAST;
 
     #[test]
-    fn the_example_catalog_takes_one_sink_more_and_has_all_plans_of_the_cast() {
+    fn the_example_catalog_takes_two_sinks_and_has_all_plans_of_the_cast() {
         let url = "http://127.0.0.1:4711/signals";
         let text = catalog_text(url, &[7; 32]);
         let parsed = catalog::parse("demo", text.as_bytes(), &NoSecrets).unwrap();

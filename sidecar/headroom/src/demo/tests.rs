@@ -78,10 +78,10 @@ fn units_that_the_clients_know_nothing_of_are_found() {
     let found = books.differences();
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(
-        found[0].starts_with("fir: tokens recorded, and counted by the sidecar under `hourly`")
+        found[0].starts_with("fir: tokens recorded, and counted by the sidecar under `session`")
     );
     assert!(
-        found[1].starts_with("fir: tokens recorded, and counted by the sidecar under `monthly`")
+        found[1].starts_with("fir: tokens recorded, and counted by the sidecar under `weekly`")
     );
 }
 
