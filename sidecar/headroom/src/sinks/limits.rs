@@ -27,6 +27,17 @@ pub(super) const SEGMENT_BATCH_BYTES_MAX: usize = 450_000;
 /// Batches under way at once.
 pub(super) const SEGMENT_IN_FLIGHT_MAX: usize = 4;
 
+/// Requests under way at once of a sink that makes batches from templates, or that needs a token.
+pub(super) const TEMPLATE_BATCHES_MAX: usize = 4;
+
+/// The longest body that templates make. A signal whose body is longer is refused.
+pub(super) const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a token is used whose answer does not say; and the longest, whatever it says.
+pub(super) const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(10 * 60);
+/// See [`TOKEN_LIFE_DEFAULT`].
+pub(super) const TOKEN_LIFE_MAX: Duration = Duration::from_secs(3600);
+
 /// Slack takes one message per second and channel; a bit more, as its clock is not ours.
 pub(super) const SLACK_PACE: Duration = Duration::from_millis(1_050);
 

@@ -23,6 +23,16 @@ const SHARED_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Bytes of the seed of a key pair, and of the public key.
 const SEED_BYTES: usize = 32;
 
+/// A text that is a secret. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(pub String);
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(…)")
+    }
+}
+
 /// A key that deliveries are signed with. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub enum WebhookSecret {

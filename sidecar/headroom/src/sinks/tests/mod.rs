@@ -2,6 +2,7 @@
 
 mod cloudevents;
 mod filter;
+mod generic;
 mod http;
 mod lanes;
 mod ndjson;
