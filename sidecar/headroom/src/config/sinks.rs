@@ -5,6 +5,7 @@ mod auth;
 mod filter;
 mod http;
 mod presets;
+mod redis;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub use self::http::{BodySpec, HttpSpec};
+pub use self::redis::RedisSpec;
 use super::problems::Problem;
 use super::reader::{Entry, Fields, Reader};
 use ::http::Uri;
@@ -81,6 +83,8 @@ pub enum SinkKind {
     },
     /// An HTTP endpoint whose requests are made from templates; presets are of this kind, too.
     Http(Box<HttpSpec>),
+    /// A stream of Redis or Valkey.
+    RedisStreams(Box<RedisSpec>),
     /// A file with one JSON object per line.
     Ndjson {
         /// A file name without directories; the file is in the data directory.
@@ -179,11 +183,12 @@ enum KindWord {
     Salesforce,
     CustomerIo,
     PostHog,
+    RedisStreams,
     Ndjson,
 }
 
 impl KindWord {
-    const ALL: [(&'static str, KindWord); 10] = [
+    const ALL: [(&'static str, KindWord); 11] = [
         ("standard_webhook", KindWord::StandardWebhook),
         ("cloudevents", KindWord::CloudEvents),
         ("segment", KindWord::Segment),
@@ -193,6 +198,7 @@ impl KindWord {
         ("salesforce", KindWord::Salesforce),
         ("customerio", KindWord::CustomerIo),
         ("posthog", KindWord::PostHog),
+        ("redis_streams", KindWord::RedisStreams),
         ("ndjson", KindWord::Ndjson),
     ];
 
@@ -202,10 +208,10 @@ impl KindWord {
 }
 
 /// The keys that only some kinds have, and which.
-const KEYS: [(&str, &[KindWord]); 29] = {
+const KEYS: [(&str, &[KindWord]); 33] = {
     use KindWord::{
-        CloudEvents, CustomerIo, Http, HubSpot, Ndjson, PostHog, Salesforce, Segment, Slack,
-        StandardWebhook,
+        CloudEvents, CustomerIo, Http, HubSpot, Ndjson, PostHog, RedisStreams, Salesforce, Segment,
+        Slack, StandardWebhook,
     };
     const SENT: &[KindWord] = &[
         StandardWebhook,
@@ -217,10 +223,13 @@ const KEYS: [(&str, &[KindWord]); 29] = {
         Salesforce,
         CustomerIo,
         PostHog,
+        RedisStreams,
     ];
+    const WITH_URL: &[KindWord] =
+        &[StandardWebhook, CloudEvents, Segment, Slack, Http, CustomerIo, PostHog, RedisStreams];
     const SIGNED: &[KindWord] = &[StandardWebhook, CloudEvents];
     [
-        ("url", &[StandardWebhook, CloudEvents, Segment, Slack, Http, CustomerIo, PostHog]),
+        ("url", WITH_URL),
         ("allow_private", SENT),
         ("secret", SIGNED),
         ("secrets", SIGNED),
@@ -248,6 +257,10 @@ const KEYS: [(&str, &[KindWord]); 29] = {
         ("customer_id", &[CustomerIo]),
         ("group_type", &[PostHog]),
         ("distinct_id", &[PostHog]),
+        ("stream", &[RedisStreams]),
+        ("entries_max", &[RedisStreams]),
+        ("username", &[RedisStreams]),
+        ("password", &[RedisStreams]),
         ("path", &[Ndjson]),
     ]
 };
@@ -303,6 +316,9 @@ fn read_sink<'n>(
         | KindWord::PostHog) => {
             let preset = presets::of(kind).expect("these are presets");
             SinkKind::Http(Box::new(presets::read(reader, fields, item, around, preset)?))
+        }
+        KindWord::RedisStreams => {
+            SinkKind::RedisStreams(Box::new(redis::read(reader, fields, around.secrets)?))
         }
         KindWord::Ndjson => {
             let path = fields.required("path");

@@ -21,6 +21,7 @@ use super::limits::{CATCH_UP_POLL, READ_RETRY};
 use super::ndjson::Ndjson;
 use super::oauth::Tokens;
 use super::outbox::Wiring;
+use super::redis_streams::RedisStreams;
 use super::segment::Segment;
 use super::signature::Signer;
 use super::slack::Slack;
@@ -108,6 +109,9 @@ impl Beginning {
         let (form, url, allow_private): (Box<dyn Form>, _, _) = match kind {
             SinkKind::Ndjson { file } => {
                 return Ndjson::new(task, data_dir.join(file)).run().await;
+            }
+            SinkKind::RedisStreams(spec) => {
+                return Delivery::new(task, RedisStreams::new(*spec)).run().await;
             }
             SinkKind::StandardWebhook { url, secrets, allow_private } => {
                 (Box::new(Webhook::new(url.clone(), Signer::new(&secrets))), url, allow_private)

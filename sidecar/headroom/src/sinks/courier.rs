@@ -1,5 +1,5 @@
-//! The courier of every sink that speaks HTTP: what they have in common, which is nearly everything.
-//! What is left to a kind is its form.
+//! The courier of every sink that speaks HTTP: what they have in common, which is nearly
+//! everything. What is left to a kind is its form.
 
 use std::time::{Duration, SystemTime};
 
@@ -50,8 +50,8 @@ pub(super) struct HttpCourier<T> {
 }
 
 impl<T: Transport> HttpCourier<T> {
-    /// Sends a request, with a token if one is needed. A token that is refused may have been withdrawn,
-    /// so that another is tried, once.
+    /// Sends a request, with a token if one is needed. A token that is refused may have been
+    /// withdrawn, so that another is tried, once.
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Answer, String> {
         let Some(tokens) = &self.tokens else {
             return self.transport.send(request, self.form.read()).await;

@@ -37,6 +37,7 @@ mod outbox;
 mod payload;
 mod prefix;
 mod private;
+mod redis_streams;
 mod segment;
 mod sentence;
 mod signature;

@@ -130,8 +130,8 @@ impl Message {
         samples
     }
 
-    /// What templates may say of it. Names here are read by operators' templates: they are only ever
-    /// added to.
+    /// What templates may say of it. Names here are read by operators' templates: they are only
+    /// ever added to.
     pub(super) fn facts(&self) -> Map<String, Value> {
         let data = &self.data;
         let texts = [
@@ -185,8 +185,8 @@ impl Message {
         (0..26).rev().map(digit).collect()
     }
 
-    /// An id that no signal of another sidecar has, either: ids are counted from the start of a data
-    /// directory. The same at every attempt.
+    /// An id that no signal of another sidecar has, either: ids are counted from the start of a
+    /// data directory. The same at every attempt.
     pub(super) fn unique_id(&self) -> String {
         let digest = self.digest();
         let tail: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,8 +1,9 @@
 //! Templates of requests: an operator's texts, filled with a signal's facts.
 //!
 //! What is inserted can never break out of its place. A body is a tree whose leaves alone are
-//! templates, so that a value is a JSON value whatever is in it; in an address everything but letters,
-//! digits and four marks is encoded; in a header everything that is not printable ASCII is.
+//! templates, so that a value is a JSON value whatever is in it; in an address everything but
+//! letters, digits and four marks is encoded; in a header everything that is not printable ASCII
+//! is.
 
 use std::fmt::{self, Write as _};
 

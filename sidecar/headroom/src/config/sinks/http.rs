@@ -1,5 +1,5 @@
-//! Sinks of kind `http`: requests made from templates. Every template is tried with signals of every
-//! sort, so that what a running sidecar could trip over is a problem with its place.
+//! Sinks of kind `http`: requests made from templates. Every template is tried with signals of
+//! every sort, so that what a running sidecar could trip over is a problem with its place.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,8 +1,8 @@
-//! Presets: sinks of kind `http` that are shipped, with holes for what differs from one customer to the
-//! next.
+//! Presets: sinks of kind `http` that are shipped, with holes for what differs from one customer
+//! to the next.
 //!
-//! A hole `$(name)` stands in a text of the preset's tree, so that nothing that is put there can change
-//! the tree; what it is put into is read and checked as if the operator had written it.
+//! A hole `$(name)` stands in a text of the preset's tree, so that nothing that is put there can
+//! change the tree; what it is put into is read and checked as if the operator had written it.
 
 use super::http::{self, HttpSpec};
 use super::{Around, KindWord};
@@ -56,6 +56,7 @@ pub(super) fn of(kind: KindWord) -> Option<(&'static str, &'static [Hole])> {
         | KindWord::Segment
         | KindWord::Slack
         | KindWord::Http
+        | KindWord::RedisStreams
         | KindWord::Ndjson => None,
     }
 }

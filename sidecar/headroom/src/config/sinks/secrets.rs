@@ -199,8 +199,8 @@ pub(super) fn text(reader: &Reader, entry: Entry<'_>, secrets: &dyn Secrets) -> 
     }
 }
 
-/// What a sink signs with: one of `secret`, `secrets` and `secret_file`. Empty if it need not sign and
-/// does not.
+/// What a sink signs with: one of `secret`, `secrets` and `secret_file`. Empty if it need not sign
+/// and does not.
 pub(super) fn read(
     reader: &Reader,
     fields: &mut Fields<'_, '_>,

@@ -350,3 +350,29 @@ fn a_preset_says_what_it_needs_and_its_holes_change_nothing_else() {
     assert_eq!(body["api_key"], "a\", \"x\": [1");
     assert_eq!(spec.item.as_ref().unwrap()["properties"]["$groups"]["b: {c}"], "{{ account }}");
 }
+
+#[test]
+fn a_stream_of_redis_is_read() {
+    let of = |more: &str| read(&format!("  - {{sink: s, kind: redis_streams, {more}}}\n"));
+    let sinks = of("url: 'redis://r.test', stream: a").unwrap();
+    let SinkKind::RedisStreams(spec) = &sinks[0].kind else { unreachable!() };
+    assert_eq!((&*spec.host, spec.port, spec.tls, spec.database), ("r.test", 6379, false, 0));
+    assert_eq!((&spec.username, &spec.password, spec.entries_max), (&None, &None, None));
+    let full = "url: 'rediss://10.0.0.1:7/3', stream: 'a b', allow_private: on, username: me, \
+                password: '${BAD}', entries_max: 9";
+    let sinks = of(full).unwrap();
+    assert!(!format!("{sinks:?}").contains("hunter2"), "{sinks:?}");
+    let SinkKind::RedisStreams(spec) = &sinks[0].kind else { unreachable!() };
+    assert_eq!((&*spec.host, spec.port, spec.tls, spec.database), ("10.0.0.1", 7, true, 3));
+    assert_eq!(spec.password, Some(secrets::SecretText("hunter2".into())));
+
+    let base = "kind: redis_streams, stream: a";
+    check(&format!("{base}, url: 'http://r.test'"), "an address is `redis://HOST:PORT/DATABASE`");
+    check(&format!("{base}, url: 'redis://'"), "an address is `redis://HOST:PORT/DATABASE`");
+    check(&format!("{base}, url: 'redis://me:hunter2@r.test'"), "use `username` and `password`");
+    check(&format!("{base}, url: 'redis://r.test/x'"), "the number of the database");
+    check(&format!("{base}, url: 'redis://10.0.0.1'"), "add `allow_private: on`");
+    check(&format!("{base}, url: 'redis://r.test', entries_max: 0"), "it must be 1 to");
+    check("kind: redis_streams, url: 'redis://r.test'", "the key `stream` is missing");
+    check("kind: redis_stream, url: x", "did you mean `redis_streams`?");
+}
