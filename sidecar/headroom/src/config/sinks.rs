@@ -3,6 +3,9 @@
 mod address;
 mod auth;
 mod filter;
+mod http;
+mod presets;
+mod redis;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -10,10 +13,13 @@ mod tests;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+pub use self::http::{BodySpec, HttpSpec};
+pub use self::redis::RedisSpec;
 use super::problems::Problem;
 use super::reader::{Entry, Fields, Reader};
+use ::http::Uri;
 pub use address::SecretUrl;
-pub use auth::Credential;
+pub use auth::{Credential, HttpAuth, OAuth2};
 pub use filter::{Filter, Known};
 pub use secrets::{NoSecrets, RealSecrets, Secrets, WebhookSecret};
 
@@ -38,7 +44,7 @@ pub enum SinkKind {
     /// An HTTP endpoint that gets signed deliveries by the rules of Standard Webhooks.
     StandardWebhook {
         /// Where: http or https, with a host, without user, password or fragment.
-        url: http::Uri,
+        url: Uri,
         /// Each delivery is signed with every one; never empty.
         secrets: Vec<WebhookSecret>,
         /// Whether it may be on this machine or in a private network.
@@ -47,7 +53,7 @@ pub enum SinkKind {
     /// An HTTP endpoint that gets CloudEvents 1.0.
     CloudEvents {
         /// Where.
-        url: http::Uri,
+        url: Uri,
         /// Whether it may be on this machine or in a private network.
         allow_private: bool,
         /// How an event becomes a request.
@@ -62,7 +68,7 @@ pub enum SinkKind {
     /// The batch door of Segment, or of whoever speaks its protocol.
     Segment {
         /// Where.
-        url: http::Uri,
+        url: Uri,
         /// Whether it may be on this machine or in a private network.
         allow_private: bool,
         /// The source's write key.
@@ -75,6 +81,10 @@ pub enum SinkKind {
         /// Whether it may be on this machine or in a private network.
         allow_private: bool,
     },
+    /// An HTTP endpoint whose requests are made from templates; presets are of this kind, too.
+    Http(Box<HttpSpec>),
+    /// A stream of Redis or Valkey.
+    RedisStreams(Box<RedisSpec>),
     /// A file with one JSON object per line.
     Ndjson {
         /// A file name without directories; the file is in the data directory.
@@ -168,15 +178,27 @@ enum KindWord {
     CloudEvents,
     Segment,
     Slack,
+    Http,
+    HubSpot,
+    Salesforce,
+    CustomerIo,
+    PostHog,
+    RedisStreams,
     Ndjson,
 }
 
 impl KindWord {
-    const ALL: [(&'static str, KindWord); 5] = [
+    const ALL: [(&'static str, KindWord); 11] = [
         ("standard_webhook", KindWord::StandardWebhook),
         ("cloudevents", KindWord::CloudEvents),
         ("segment", KindWord::Segment),
         ("slack", KindWord::Slack),
+        ("http", KindWord::Http),
+        ("hubspot", KindWord::HubSpot),
+        ("salesforce", KindWord::Salesforce),
+        ("customerio", KindWord::CustomerIo),
+        ("posthog", KindWord::PostHog),
+        ("redis_streams", KindWord::RedisStreams),
         ("ndjson", KindWord::Ndjson),
     ];
 
@@ -186,20 +208,59 @@ impl KindWord {
 }
 
 /// The keys that only some kinds have, and which.
-const KEYS: [(&str, &[KindWord]); 10] = {
-    use KindWord::{CloudEvents, Ndjson, Segment, Slack, StandardWebhook};
-    const SENT: &[KindWord] = &[StandardWebhook, CloudEvents, Segment, Slack];
+const KEYS: [(&str, &[KindWord]); 33] = {
+    use KindWord::{
+        CloudEvents, CustomerIo, Http, HubSpot, Ndjson, PostHog, RedisStreams, Salesforce, Segment,
+        Slack, StandardWebhook,
+    };
+    const SENT: &[KindWord] = &[
+        StandardWebhook,
+        CloudEvents,
+        Segment,
+        Slack,
+        Http,
+        HubSpot,
+        Salesforce,
+        CustomerIo,
+        PostHog,
+        RedisStreams,
+    ];
+    const WITH_URL: &[KindWord] =
+        &[StandardWebhook, CloudEvents, Segment, Slack, Http, CustomerIo, PostHog, RedisStreams];
     const SIGNED: &[KindWord] = &[StandardWebhook, CloudEvents];
     [
-        ("url", SENT),
+        ("url", WITH_URL),
         ("allow_private", SENT),
         ("secret", SIGNED),
         ("secrets", SIGNED),
         ("secret_file", SIGNED),
         ("mode", &[CloudEvents]),
         ("source", &[CloudEvents]),
-        ("auth", &[CloudEvents]),
+        ("auth", &[CloudEvents, Http]),
         ("write_key", &[Segment]),
+        ("method", &[Http]),
+        ("headers", &[Http]),
+        ("body", &[Http]),
+        ("form", &[Http]),
+        ("batch", &[Http]),
+        ("accept_when", &[Http]),
+        ("max_per_second", &[Http]),
+        ("token", &[HubSpot]),
+        ("event_name", &[HubSpot]),
+        ("object_id", &[HubSpot]),
+        ("instance_url", &[Salesforce]),
+        ("client_id", &[Salesforce]),
+        ("client_secret", &[Salesforce]),
+        ("object", &[Salesforce]),
+        ("site_id", &[CustomerIo]),
+        ("api_key", &[CustomerIo, PostHog]),
+        ("customer_id", &[CustomerIo]),
+        ("group_type", &[PostHog]),
+        ("distinct_id", &[PostHog]),
+        ("stream", &[RedisStreams]),
+        ("entries_max", &[RedisStreams]),
+        ("username", &[RedisStreams]),
+        ("password", &[RedisStreams]),
         ("path", &[Ndjson]),
     ]
 };
@@ -233,7 +294,7 @@ fn read_sink<'n>(
             let address = match fields.optional("url") {
                 None => {
                     let is_private = address::allow_private(reader, fields);
-                    is_private.map(|allowed| (http::Uri::from_static(SEGMENT_URL), allowed))
+                    is_private.map(|allowed| (Uri::from_static(SEGMENT_URL), allowed))
                 }
                 url => address::read(reader, url, fields),
             };
@@ -247,6 +308,17 @@ fn read_sink<'n>(
             let url = fields.required("url");
             let (url, allow_private) = address::read_secret(reader, url, fields, around.secrets)?;
             SinkKind::Slack { url, allow_private }
+        }
+        KindWord::Http => SinkKind::Http(Box::new(http::read(reader, fields, item, around, None)?)),
+        kind @ (KindWord::HubSpot
+        | KindWord::Salesforce
+        | KindWord::CustomerIo
+        | KindWord::PostHog) => {
+            let preset = presets::of(kind).expect("these are presets");
+            SinkKind::Http(Box::new(presets::read(reader, fields, item, around, preset)?))
+        }
+        KindWord::RedisStreams => {
+            SinkKind::RedisStreams(Box::new(redis::read(reader, fields, around.secrets)?))
         }
         KindWord::Ndjson => {
             let path = fields.required("path");

@@ -14,17 +14,20 @@ use super::cursor::{self, Cursor};
 use super::dead::Kept;
 use super::delivery::Delivery;
 use super::feed::{self, Feed};
+use super::generic::Generic;
 use super::http::HttpTransport;
 use super::ids::Starts;
 use super::limits::{CATCH_UP_POLL, READ_RETRY};
 use super::ndjson::Ndjson;
+use super::oauth::Tokens;
 use super::outbox::Wiring;
+use super::redis_streams::RedisStreams;
 use super::segment::Segment;
 use super::signature::Signer;
 use super::slack::Slack;
 use super::status::Board;
 use super::webhook::Webhook;
-use crate::config::sinks::{SinkKind, SinkSpec};
+use crate::config::sinks::{HttpAuth, SinkKind, SinkSpec};
 
 /// How a sink is to end.
 #[derive(Debug, Clone, Copy)]
@@ -102,9 +105,13 @@ impl Beginning {
         let _watch = Watch(Arc::clone(&self.board));
         let (kind, data_dir) = (self.spec.kind.clone(), self.wiring.data_dir.clone());
         let Some(task) = self.begin().await else { return };
+        let mut oauth = None;
         let (form, url, allow_private): (Box<dyn Form>, _, _) = match kind {
             SinkKind::Ndjson { file } => {
                 return Ndjson::new(task, data_dir.join(file)).run().await;
+            }
+            SinkKind::RedisStreams(spec) => {
+                return Delivery::new(task, RedisStreams::new(*spec)).run().await;
             }
             SinkKind::StandardWebhook { url, secrets, allow_private } => {
                 (Box::new(Webhook::new(url.clone(), Signer::new(&secrets))), url, allow_private)
@@ -119,9 +126,18 @@ impl Beginning {
             SinkKind::Slack { url, allow_private } => {
                 (Box::new(Slack { url: url.clone() }), url.0, allow_private)
             }
+            SinkKind::Http(spec) => {
+                let (url, allow_private) = (spec.url.clone(), spec.allow_private);
+                if let Some(HttpAuth::OAuth2(spec)) = &spec.auth {
+                    oauth = Some(spec.clone());
+                }
+                (Box::new(Generic::new(*spec)), url, allow_private)
+            }
         };
         let transport = HttpTransport::new(&url, allow_private);
-        Delivery::new(task, HttpCourier { transport, form }).run().await
+        let tokens =
+            oauth.map(|spec| Tokens::new(HttpTransport::new(&spec.token_url, allow_private), spec));
+        Delivery::new(task, HttpCourier { transport, form, tokens }).run().await
     }
 
     /// Finds out where to begin. `None`: it was told to stop before.

@@ -113,8 +113,8 @@ impl Form for CloudEvents {
     }
 }
 
-/// What receivers know a delivery by. A batch that is made up anew is another delivery: a receiver that
-/// has had one of its events must not leave the others out.
+/// What receivers know a delivery by. A batch that is made up anew is another delivery: a receiver
+/// that has had one of its events must not leave the others out.
 fn delivery_id(messages: &[Message]) -> String {
     if let [message] = messages {
         return message.data.id.clone();
@@ -133,8 +133,8 @@ fn subject(account: &str) -> String {
     account.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// The value of a header, as the HTTP binding has it: what is not printable ASCII, a space, a quotation
-/// mark and a percent sign are encoded.
+/// The value of a header, as the HTTP binding has it: what is not printable ASCII, a space, a
+/// quotation mark and a percent sign are encoded.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,5 +1,5 @@
-//! The courier of every sink that speaks HTTP: what they have in common, which is nearly everything.
-//! What is left to a kind is its form.
+//! The courier of every sink that speaks HTTP: what they have in common, which is nearly
+//! everything. What is left to a kind is its form.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +10,7 @@ use super::dead::Why;
 use super::delivery::{Courier, Outcome};
 use super::http::{Answer, Read, Transport};
 use super::lanes::{Failure, Shape};
+use super::oauth::Tokens;
 use super::payload::Message;
 use crate::config::sinks::Credential;
 
@@ -44,6 +45,25 @@ pub(super) trait Form: Send + Sync + 'static {
 pub(super) struct HttpCourier<T> {
     pub(super) transport: T,
     pub(super) form: Box<dyn Form>,
+    /// Where tokens come from. `None`: requests say themselves who is sending.
+    pub(super) tokens: Option<Tokens<T>>,
+}
+
+impl<T: Transport> HttpCourier<T> {
+    /// Sends a request, with a token if one is needed. A token that is refused may have been
+    /// withdrawn, so that another is tried, once.
+    async fn send(&self, request: Request<Vec<u8>>) -> Result<Answer, String> {
+        let Some(tokens) = &self.tokens else {
+            return self.transport.send(request, self.form.read()).await;
+        };
+        let first = tokens.authorize(request.clone()).await?;
+        let answer = self.transport.send(first, self.form.read()).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        tokens.forget();
+        self.transport.send(tokens.authorize(request).await?, self.form.read()).await
+    }
 }
 
 impl<T: Transport> Courier for HttpCourier<T> {
@@ -60,7 +80,7 @@ impl<T: Transport> Courier for HttpCourier<T> {
             Ok(request) => request,
             Err(what) => return unsendable(what),
         };
-        match self.transport.send(request, self.form.read()).await {
+        match self.send(request).await {
             Ok(answer) => self.form.judge(&answer),
             Err(what) => Outcome::silence(what),
         }

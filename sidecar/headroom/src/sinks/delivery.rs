@@ -27,8 +27,8 @@ pub(super) trait Courier: Send + Sync + 'static {
     /// How it wants to be sent to.
     fn shape(&self) -> Shape;
 
-    /// How many bytes a request gets longer by a message, and the most that one may have. `None`: its
-    /// length does not matter.
+    /// How many bytes a request gets longer by a message, and the most that one may have. `None`:
+    /// its length does not matter.
     fn bytes(&self, message: &Message) -> Option<(usize, usize)>;
 
     /// Delivers all of these together, or none. Bounded in time by the caller.
@@ -252,7 +252,8 @@ impl<C: Courier> Delivery<C> {
                     }
                 }
             }
-            // The signals are the first of their lanes again, for the case that the sink is resumed.
+            // The signals are the first of their lanes again, for the case that the sink is
+            // resumed.
             Outcome::Gone => {
                 self.lanes.gone(&batch);
                 self.disable();

@@ -149,8 +149,8 @@ impl Feed {
     }
 }
 
-/// Whether a sink wants a signal. The plan is the one that was in force when it was raised, as far as
-/// the account's present profile tells.
+/// Whether a sink wants a signal. The plan is the one that was in force when it was raised, as far
+/// as the account's present profile tells.
 fn wants(filter: &Filter, engine: &Engine, serial: u32, signal: &Signal) -> bool {
     if !filter.signals.contains(&signal.name) || !filter.states.contains(&signal.state) {
         return false;

@@ -1,5 +1,6 @@
-//! HTTP: requests to one host. Redirects are not followed: the address is the operator's choice, and
-//! what is sent there is for no one else. Private addresses are connected to only if the sink says so.
+//! HTTP: requests to one host. Redirects are not followed: the address is the operator's choice,
+//! and what is sent there is for no one else. Private addresses are connected to only if the sink
+//! says so.
 
 use std::error::Error;
 use std::pin::pin;
@@ -75,7 +76,7 @@ fn client(url: &Uri, allow_private: bool) -> Result<HttpClient, String> {
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_WITHIN));
     let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls(url)?)
+        .with_tls_config(tls(url.scheme_str() == Some("https"))?)
         .https_or_http()
         .enable_http1()
         .wrap_connector(tcp);
@@ -88,10 +89,10 @@ fn client(url: &Uri, allow_private: bool) -> Result<HttpClient, String> {
 }
 
 /// # Errors
-/// For https, when the machine has no root certificates to check the endpoint's with.
-fn tls(url: &Uri) -> Result<rustls::ClientConfig, String> {
+/// When it is to be used and the machine has no root certificates to check the endpoint's with.
+pub(super) fn tls(is_used: bool) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
-    if url.scheme_str() == Some("https") {
+    if is_used {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {

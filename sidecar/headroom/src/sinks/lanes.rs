@@ -1,14 +1,14 @@
 //! Lanes: which signals of a sink are tried when. One lane per account, one request under way in
-//! each, so that an account's signals arrive in their order; lanes do not wait for each other. A sink
-//! that takes several signals per request gets what is ready: whatever waits goes together, and
-//! nothing waits for company.
+//! each, so that an account's signals arrive in their order; lanes do not wait for each other. A
+//! sink that takes several signals per request gets what is ready: whatever waits goes together,
+//! and nothing waits for company.
 //!
 //! Two things can be wrong, and they want opposite answers. When the *signal* is the trouble
 //! (others are accepted), its lane pauses longer and longer and at last gives it up. When the
 //! *endpoint* is the trouble (it accepts nothing), no signal is blamed: all lanes rest, one at a
 //! time probes, and with the first success everything goes on. So an outage, however long, gives up
-//! nothing. A request of several signals that is refused says not which of them is the trouble: each
-//! of them is sent alone then.
+//! nothing. A request of several signals that is refused says not which of them is the trouble:
+//! each of them is sent alone then.
 //!
 //! Nothing here reads a clock, waits or sends: the caller passes `now` and carries out the answer.
 
@@ -132,8 +132,8 @@ impl Lanes {
         lane.items.push_back(item);
     }
 
-    /// The next signals to send together, which then are under way. `fits` says whether one more has
-    /// room; the first has. `None`: nothing may be sent now.
+    /// The next signals to send together, which then are under way. `fits` says whether one more
+    /// has room; the first has. `None`: nothing may be sent now.
     pub(super) fn next(
         &mut self,
         now: Instant,
@@ -260,8 +260,8 @@ impl Lanes {
         Fate::Retry(self.wait(now, batch, failure))
     }
 
-    /// The endpoint said that it is gone: the signals are the next of their accounts again, and nobody
-    /// is blamed.
+    /// The endpoint said that it is gone: the signals are the next of their accounts again, and
+    /// nobody is blamed.
     pub(super) fn gone(&mut self, batch: &Batch) {
         self.in_flight -= 1;
         self.ready.extend(batch.serials());

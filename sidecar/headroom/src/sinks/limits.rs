@@ -13,19 +13,30 @@ pub(super) const WINDOW_SIGNALS_MAX: usize = 8_192;
 /// Deliveries of one webhook under way at once. More wait for their turn, in the order they came.
 pub(super) const IN_FLIGHT_MAX: usize = 16;
 
-/// Signals and bytes of one request, where nothing else is said about batches. More go with the next
-/// one.
+/// Signals and bytes of one request, where nothing else is said about batches. More go with the
+/// next one.
 pub(super) const BATCH_SIGNALS_MAX: usize = 100;
 /// See [`BATCH_SIGNALS_MAX`].
 pub(super) const BATCH_BYTES_MAX: usize = 256 * 1024;
 
-/// The same for Segment: what its own libraries send at a time, below the 500 kB that it takes. Of the
-/// 32 kB of one event no signal has more than a sixth.
+/// The same for Segment: what its own libraries send at a time, below the 500 kB that it takes. Of
+/// the 32 kB of one event no signal has more than a sixth.
 pub(super) const SEGMENT_BATCH_SIGNALS_MAX: usize = 100;
 /// See [`SEGMENT_BATCH_SIGNALS_MAX`].
 pub(super) const SEGMENT_BATCH_BYTES_MAX: usize = 450_000;
 /// Batches under way at once.
 pub(super) const SEGMENT_IN_FLIGHT_MAX: usize = 4;
+
+/// Requests under way at once of a sink that makes batches from templates, or that needs a token.
+pub(super) const TEMPLATE_BATCHES_MAX: usize = 4;
+
+/// The longest body that templates make. A signal whose body is longer is refused.
+pub(super) const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a token is used whose answer does not say; and the longest, whatever it says.
+pub(super) const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(10 * 60);
+/// See [`TOKEN_LIFE_DEFAULT`].
+pub(super) const TOKEN_LIFE_MAX: Duration = Duration::from_secs(3600);
 
 /// Slack takes one message per second and channel; a bit more, as its clock is not ours.
 pub(super) const SLACK_PACE: Duration = Duration::from_millis(1_050);
@@ -122,10 +133,10 @@ pub(super) const CHANGE_WITHIN: Duration = Duration::from_secs(2);
 /// Changes of the sinks that wait for their turn. More make their callers wait.
 pub(super) const COMMANDS_MAX: usize = 8;
 
-/// Dead letters of one sink that can be listed and sent again. When there are more, the one that was
-/// given up first is forgotten, and said so in the log; its signal stays in the data directory.
+/// Dead letters of one sink that can be listed and sent again. When there are more, the one that
+/// was given up first is forgotten, and said so in the log; its signal stays in the data directory.
 pub const DEAD_LETTERS_MAX: usize = 1_024;
 
-/// Starts of the process whose signals have its number in their ids: 1 MB at the most. A signal that
-/// is older than so many starts and still not delivered is delivered without the number.
+/// Starts of the process whose signals have its number in their ids: 1 MB at the most. A signal
+/// that is older than so many starts and still not delivered is delivered without the number.
 pub(super) const STARTS_MAX: usize = 65_536;

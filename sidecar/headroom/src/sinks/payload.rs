@@ -4,13 +4,17 @@
 //! only ever added to.
 
 use headroom_core::catalog::Catalog;
-use headroom_core::signal::{Signal, SignalName};
+use headroom_core::names::NameId;
+use headroom_core::signal::{Signal, SignalName, SignalState};
+use headroom_core::time::{Millis, Window};
 use headroom_engine::engine::Engine;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::feed::Item;
 use super::ids::Starts;
+use super::sentence;
 
 /// A signal as it is told, the same at every attempt.
 #[derive(Debug, Clone, Serialize)]
@@ -21,6 +25,12 @@ pub(super) struct Message {
     /// What happened.
     #[serde(skip)]
     pub(super) name: SignalName,
+    /// When.
+    #[serde(skip)]
+    pub(super) at: Millis,
+    /// Facts of the account, as they were when this was told.
+    #[serde(skip)]
+    pub(super) account_facts: Map<String, Value>,
     /// What the feature is called among people, its unit, and the decimal places of its numbers.
     #[serde(skip)]
     pub(super) shown: Shown,
@@ -71,12 +81,112 @@ impl Message {
         let catalog = engine.catalog();
         let account = engine.account_id(item.serial);
         // Every number was given by a record before the signal's; "?" is what Names says, too.
-        let account = account.as_deref().unwrap_or("?").to_owned();
-        tell(&catalog, account, starts.text(item.id), &item.signal, test_clock)
+        let account = account.as_deref().unwrap_or("?");
+        let named = Named::of(&catalog, account, starts.text(item.id), &item.signal);
+        let mut message = tell(named, &item.signal, test_clock);
+        if let Some(profile) = engine.profile(account) {
+            // Facts were JSON when they were taken in.
+            let read = |(name, text): &(String, String)| {
+                Some((name.clone(), serde_json::from_str(text).ok()?))
+            };
+            message.account_facts = profile.facts().iter().filter_map(read).collect();
+        }
+        message
     }
 
-    /// An id that no signal of another sidecar has, either: ids are counted from the start of a data
-    /// directory. The same at every attempt.
+    /// Signals of every sort, to try templates with: each name with and without what may be absent.
+    pub(super) fn samples() -> Vec<Message> {
+        let day = Window::new(Millis(0), Millis(86_400_000)).expect("it ends after it starts");
+        let mut samples = Vec::new();
+        for name in SignalName::ALL {
+            for (has_all, window) in [(true, day), (false, Window::lifetime(Millis(0)))] {
+                let named = Named {
+                    account: "acme".to_owned(),
+                    id: "sig_00000001_0000000000000001_0000".to_owned(),
+                    feature: "calls".to_owned(),
+                    limit: "monthly".to_owned(),
+                    shown: Shown { feature: "Calls".into(), unit: "calls".into(), scale: 0 },
+                };
+                let crossed: &[u32] = if has_all { &[8_000] } else { &[] };
+                let signal = Signal {
+                    name,
+                    feature: NameId(0),
+                    limit: NameId(0),
+                    window,
+                    limit_revision: 1,
+                    crossed_bp: crossed.iter().copied().collect(),
+                    previous_units: 79,
+                    current_units: 80,
+                    included_units: 100,
+                    refused_units: u64::from(!has_all),
+                    previous_state: SignalState::Ok,
+                    grace_until: has_all.then_some(Millis(0)),
+                    state: SignalState::Warning,
+                    at: Millis(0),
+                };
+                samples.push(tell(named, &signal, false));
+            }
+        }
+        samples
+    }
+
+    /// What templates may say of it. Names here are read by operators' templates: they are only
+    /// ever added to.
+    pub(super) fn facts(&self) -> Map<String, Value> {
+        let data = &self.data;
+        let texts = [
+            ("signal", self.name.as_str().to_owned()),
+            ("type", self.r#type.clone()),
+            ("id", data.id.clone()),
+            ("unique_id", self.unique_id()),
+            ("uuid", self.uuid()),
+            ("ulid", self.ulid()),
+            ("timestamp", self.timestamp.clone()),
+            ("account", data.account.clone()),
+            ("feature", data.feature.clone()),
+            ("feature_name", self.shown.feature.clone()),
+            ("limit", data.limit.clone()),
+            ("text", format!("{} {}", data.account, sentence::of(self))),
+        ];
+        let mut facts: Map<String, Value> =
+            texts.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
+        facts.insert("timestamp_s".to_owned(), self.at.0.div_euclid(1000).into());
+        facts.insert("timestamp_ms".to_owned(), self.at.0.into());
+        let data = serde_json::to_value(data).expect("texts and numbers are JSON");
+        facts.insert("data".to_owned(), data);
+        facts.insert("facts".to_owned(), self.account_facts.clone().into());
+        facts
+    }
+
+    /// The unique id as a UUID, of the version that is free in its bits.
+    fn uuid(&self) -> String {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.digest()[16..]);
+        bytes[6] = bytes[6] & 0x0f | 0x80;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let mut text = String::new();
+        for (place, byte) in bytes.iter().enumerate() {
+            let dash = if matches!(place, 4 | 6 | 8 | 10) { "-" } else { "" };
+            text.push_str(&format!("{dash}{byte:02x}"));
+        }
+        text
+    }
+
+    /// The unique id as a ULID: the instant in milliseconds, and then what makes it unique.
+    fn ulid(&self) -> String {
+        const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        let at = u128::try_from(self.at.0).unwrap_or_default() & 0xffff_ffff_ffff;
+        let tail = self.digest()[6..16].iter().fold(0, |tail, byte| tail << 8 | u128::from(*byte));
+        let number = at << 80 | tail;
+        let digit = |place: u32| {
+            let index = usize::try_from(number >> (5 * place) & 31).expect("it is below 32");
+            char::from(DIGITS[index])
+        };
+        (0..26).rev().map(digit).collect()
+    }
+
+    /// An id that no signal of another sidecar has, either: ids are counted from the start of a
+    /// data directory. The same at every attempt.
     pub(super) fn unique_id(&self) -> String {
         let digest = self.digest();
         let tail: String = digest[..6].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -100,24 +210,34 @@ impl Message {
     }
 }
 
-fn tell(
-    catalog: &Catalog,
+/// The names of a signal's numbers.
+struct Named {
     account: String,
     id: String,
-    signal: &Signal,
-    test_clock: bool,
-) -> Message {
-    let feature = catalog.text(signal.feature).to_owned();
-    let limit = catalog.text(signal.limit).to_owned();
-    let shown = match catalog.feature_of(signal.feature).map(|ix| catalog.feature(ix)) {
-        Some(found) => Shown {
-            feature: found.name.to_string(),
-            unit: found.unit.to_string(),
-            scale: found.scale,
-        },
-        // It has left the catalog since.
-        None => Shown { feature: feature.clone(), unit: "units".to_owned(), scale: 0 },
-    };
+    feature: String,
+    limit: String,
+    shown: Shown,
+}
+
+impl Named {
+    fn of(catalog: &Catalog, account: &str, id: String, signal: &Signal) -> Named {
+        let feature = catalog.text(signal.feature).to_owned();
+        let shown = match catalog.feature_of(signal.feature).map(|ix| catalog.feature(ix)) {
+            Some(found) => Shown {
+                feature: found.name.to_string(),
+                unit: found.unit.to_string(),
+                scale: found.scale,
+            },
+            // It has left the catalog since.
+            None => Shown { feature: feature.clone(), unit: "units".to_owned(), scale: 0 },
+        };
+        let limit = catalog.text(signal.limit).to_owned();
+        Named { account: account.to_owned(), id, feature, limit, shown }
+    }
+}
+
+fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
+    let Named { account, id, feature, limit, shown } = named;
     let window_start = signal.window.start().to_string();
     let threshold_bp = signal.crossed_bp.last().copied();
     let threshold = match signal.name {
@@ -161,6 +281,8 @@ fn tell(
             test_clock,
         },
         name: signal.name,
+        at: signal.at,
+        account_facts: Map::new(),
         shown,
     }
 }

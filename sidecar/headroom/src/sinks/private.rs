@@ -76,7 +76,10 @@ impl Service<Name> for Resolver {
 ///
 /// # Errors
 /// When nothing is left of what was found.
-fn sift(found: Vec<SocketAddr>, allow_private: bool) -> Result<Vec<SocketAddr>, Refused> {
+pub(super) fn sift(
+    found: Vec<SocketAddr>,
+    allow_private: bool,
+) -> Result<Vec<SocketAddr>, Refused> {
     let (good, bad): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|found| allow_private || is_public(found.ip()));
     match bad.first() {

@@ -1,5 +1,6 @@
-//! Signatures by Standard Webhooks over `{id}.{timestamp}.{body}`: `v1` with a secret that both sides
-//! know (HMAC-SHA256), `v1a` with a key pair (Ed25519), of which the receiver knows the public key.
+//! Signatures by Standard Webhooks over `{id}.{timestamp}.{body}`: `v1` with a secret that both
+//! sides know (HMAC-SHA256), `v1a` with a key pair (Ed25519), of which the receiver knows the
+//! public key.
 
 use std::time::SystemTime;
 
@@ -113,8 +114,8 @@ mod tests {
         stranger.verify(BODY, &headers).unwrap_err();
     }
 
-    /// The first vector of RFC 8032, section 7.1, is of an empty message; ours never is. So the pair is
-    /// checked by it, and the signature by the public key.
+    /// The first vector of RFC 8032, section 7.1, is of an empty message; ours never is. So the
+    /// pair is checked by it, and the signature by the public key.
     #[test]
     fn a_key_pair_signs_what_its_public_key_verifies() {
         let bytes = |hex: &str| -> Vec<u8> {

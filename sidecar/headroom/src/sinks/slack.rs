@@ -3,10 +3,8 @@
 //! Slack knows no repetition of a message, so one that was sent when its answer was lost is there
 //! twice; the id at its end says so.
 
-use std::fmt::Write as _;
 use std::time::SystemTime;
 
-use headroom_core::signal::SignalName;
 use http::Request;
 use http::header::CONTENT_TYPE;
 use serde_json::json;
@@ -17,8 +15,8 @@ use super::http::{Answer, Read};
 use super::lanes::Shape;
 use super::limits::{SLACK_PACE, TOLD_CHARS_MAX};
 use super::payload::Message;
+use super::sentence;
 use crate::config::sinks::SecretUrl;
-use crate::prompts::display_units;
 
 /// One channel.
 pub(super) struct Slack {
@@ -59,7 +57,7 @@ impl Form for Slack {
 
 /// What is posted: blocks, and the text of notifications, which is all that some clients show.
 fn post(message: &Message) -> serde_json::Value {
-    let said = said(message);
+    let said = escaped(&sentence::of(message));
     let account = escaped(&message.data.account);
     let small =
         format!("`{}` at {}, {}", message.name.as_str(), message.timestamp, message.data.id);
@@ -72,35 +70,6 @@ fn post(message: &Message) -> serde_json::Value {
             { "type": "context", "elements": [text(small)] },
         ],
     })
-}
-
-/// What happened, as the rest of a sentence that begins with the account.
-fn said(message: &Message) -> String {
-    let (data, shown) = (&message.data, &message.shown);
-    let units = |units: u64| display_units(units, shown.scale);
-    let used = units(data.current.used_units);
-    let stand = format!("{used} of {} {}", units(data.included_units), shown.unit);
-    let of = format!("{}, limit {}", shown.feature, data.limit);
-    let mut said = match message.name {
-        SignalName::UsageCeiling => {
-            let percent = data.threshold_bp.unwrap_or_default() / 100;
-            format!("has used {percent} % of what is included: {stand} ({of})")
-        }
-        SignalName::FeatureLimitHit => format!("has run into a limit: {stand} used ({of})"),
-        SignalName::GraceStarted => format!("is in grace: {stand} used ({of})"),
-        SignalName::GraceEnding => format!("is soon out of grace: {stand} used ({of})"),
-        SignalName::OverageStarted => format!("is in overage: {stand} used ({of})"),
-        SignalName::ApiTierExceeded => format!("calls faster than its tier allows ({of})"),
-        SignalName::SeatThreshold90pct => format!("has claimed 90 % of its seats: {stand} ({of})"),
-        SignalName::SeatsNearlyFull => format!("has one seat left: {stand} ({of})"),
-    };
-    if let Some(until) = &data.grace_until {
-        let _ = write!(said, ", until {until}"); // A text takes everything.
-    }
-    if data.test_clock {
-        said.push_str(" [test clock]");
-    }
-    escaped(&said)
 }
 
 /// Slack's three characters with a meaning, and no control characters.

@@ -1,8 +1,8 @@
-//! Delivery to receivers made of other people's libraries: the official verifier of Standard Webhooks
-//! and the CNCF's own library of CloudEvents, both in Python.
+//! Delivery to other people's programs: the official verifier of Standard Webhooks and the CNCF's
+//! own library of CloudEvents, both in Python, and Redis.
 //!
-//! The test command installs them into a virtual environment and names its Python in
-//! `HEADROOM_TEST_PYTHON`. Without it these tests say that they skipped.
+//! The test command installs them, the libraries into a virtual environment whose Python it names
+//! in `HEADROOM_TEST_PYTHON`. Without them these tests say that they skipped.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::ask;
 use crate::support::home::Home;
+use crate::support::until;
 
 const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW: &str = "whsec_QUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJD";
@@ -133,5 +134,97 @@ async fn what_arrives_is_what_other_peoples_libraries_verify() {
             assert_eq!(events[2]["data"]["current"]["used_units"], 30, "{path}");
         }
     }
+    sidecar.stop().await;
+}
+
+/// A Redis of this test's own; it ends with the test.
+struct Redis {
+    child: Child,
+    port: u16,
+}
+
+const PASSWORD: &str = "hunter2";
+
+impl Redis {
+    /// `None`: there is none on this machine.
+    fn start(port: u16) -> Option<Redis> {
+        let port_text = port.to_string();
+        let args = ["--port", &port_text, "--save", "", "--requirepass", PASSWORD];
+        let started = Command::new("redis-server").args(args).stdout(Stdio::null()).spawn();
+        let Ok(child) = started else {
+            println!("skipped: there is no redis-server");
+            return None;
+        };
+        let redis = Redis { child, port };
+        until("Redis answers", || redis.ask("PING").map(drop));
+        Some(redis)
+    }
+
+    /// Its answer to a command in words.
+    fn ask(&self, command: &str) -> Option<redis::Value> {
+        let url = format!("redis://:{PASSWORD}@127.0.0.1:{}/3", self.port);
+        let mut connection = redis::Client::open(url).ok()?.get_connection().ok()?;
+        let mut words = command.split(' ');
+        let mut asked = redis::cmd(words.next().expect("a command"));
+        words.for_each(|word| {
+            asked.arg(word);
+        });
+        asked.query(&mut connection).ok()
+    }
+
+    /// The fields of all entries of a stream.
+    fn entries(&self, stream: &str) -> Vec<BTreeMap<String, String>> {
+        let Some(found) = self.ask(&format!("XRANGE {stream} - +")) else { return vec![] };
+        let entries: Vec<(String, BTreeMap<String, String>)> =
+            redis::from_redis_value(found).expect("entries");
+        entries.into_iter().map(|(_, fields)| fields).collect()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // It may have ended by itself.
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_redis_gets_every_signal_though_redis_was_away() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let Some(redis) = Redis::start(port) else { return };
+    let catalog = catalog(0);
+    let (before, _) = catalog.split_once("sinks:\n").expect("it has sinks");
+    let home = Home::new(&format!(
+        "{before}sinks:\n  - {{sink: stream, kind: redis_streams, url: 'redis://localhost:{port}/3', \
+         stream: 'headroom:signals', password: {PASSWORD}, entries_max: 1000, allow_private: on}}\n"
+    ));
+    let sidecar = home.start();
+    let mut client = ask::entitlements(&home).await;
+    ask::consumed(&mut client, "acme", "calls", 10, "1").await;
+    let first = until("the first entry", || {
+        Some(redis.entries("headroom:signals")).filter(|entries| entries.len() == 1)
+    });
+    assert_eq!(first[0]["account"], "acme");
+    assert_eq!(first[0]["type"], "headroom.signal.usage_ceiling");
+    let message: Value = serde_json::from_str(&first[0]["message"]).expect("JSON");
+    let id = message["data"]["id"].as_str().expect("an id");
+    assert!(first[0]["id"].starts_with(&format!("{id}_")), "{first:?}");
+
+    drop(redis);
+    ask::consumed(&mut client, "acme", "calls", 10, "2").await;
+    let listed = until("the sink is failing", || {
+        let listed = home.run(&["sinks", "list", "--json"]).stdout;
+        listed.contains("\"failing\"").then_some(listed)
+    });
+    assert!(!listed.contains(PASSWORD), "{listed}");
+    // What was in memory there is gone; what was not delivered is not.
+    let redis = Redis::start(port).expect("it was there before");
+    let second = until("the second entry", || {
+        Some(redis.entries("headroom:signals")).filter(|entries| entries.len() == 1)
+    });
+    let message: Value = serde_json::from_str(&second[0]["message"]).expect("JSON");
+    assert_eq!(message["data"]["current"]["used_units"], 20);
     sidecar.stop().await;
 }

@@ -67,7 +67,7 @@ pub(super) fn allow_private(reader: &Reader, fields: &mut Fields<'_, '_>) -> Opt
 }
 
 /// An address without its place.
-fn parse(reader: &Reader, entry: Entry<'_>, text: &str) -> Option<http::Uri> {
+pub(super) fn parse(reader: &Reader, entry: Entry<'_>, text: &str) -> Option<http::Uri> {
     let refuse = |why: &str| {
         reader.note_at(entry, why);
         None
@@ -94,11 +94,11 @@ fn parse(reader: &Reader, entry: Entry<'_>, text: &str) -> Option<http::Uri> {
     }
 }
 
-const PRIVATE_URL: &str = "the address is on this machine or in a private network; if that is \
+pub(super) const PRIVATE_URL: &str = "the address is on this machine or in a private network; if that is \
                            meant, add `allow_private: on`";
 
 /// Whether a host is private without asking a name service.
-fn is_private(host: &str) -> bool {
+pub(super) fn is_private(host: &str) -> bool {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     name == "localhost"

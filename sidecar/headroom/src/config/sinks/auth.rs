@@ -2,9 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::Uri;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
-use super::secrets::{self, Secrets};
+use super::address;
+use super::secrets::{self, SecretText, Secrets};
 use crate::config::reader::{Entry, Fields, Reader};
 use crate::config::yaml::Value;
 
@@ -31,6 +33,28 @@ impl Credential {
     }
 }
 
+/// How requests of a sink of kind `http` say who is sending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpAuth {
+    /// By the same header always.
+    Fixed(Credential),
+    /// By a token.
+    OAuth2(OAuth2),
+}
+
+/// Where tokens come from, and what is shown for one: OAuth 2 client credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OAuth2 {
+    /// Where.
+    pub token_url: Uri,
+    /// Who is asking.
+    pub client_id: String,
+    /// What proves it.
+    pub client_secret: SecretText,
+    /// What is asked for.
+    pub scope: Option<String>,
+}
+
 #[derive(Clone, Copy)]
 enum Way {
     Bearer,
@@ -42,6 +66,47 @@ enum Way {
 pub(super) fn read(reader: &Reader, entry: Entry<'_>, secrets: &dyn Secrets) -> Option<Credential> {
     const WHAT: &str = "a mapping with one of `bearer`, `basic` and `header`";
     let mut fields = mapping(reader, entry, WHAT)?;
+    fields.misplaced("oauth2", "`oauth2` belongs to a sink of kind `http`");
+    read_fixed(reader, entry, fields, secrets, WHAT)
+}
+
+/// The same, with tokens.
+pub(super) fn read_http(
+    reader: &Reader,
+    entry: Entry<'_>,
+    secrets: &dyn Secrets,
+) -> Option<HttpAuth> {
+    const WHAT: &str = "a mapping with one of `bearer`, `basic`, `header` and `oauth2`";
+    let mut fields = mapping(reader, entry, WHAT)?;
+    let Some(oauth) = fields.optional("oauth2") else {
+        return read_fixed(reader, entry, fields, secrets, WHAT).map(HttpAuth::Fixed);
+    };
+    for other in ["bearer", "basic", "header"] {
+        fields.misplaced(other, &format!("`auth` must be {WHAT}"));
+    }
+    fields.end();
+    let mut fields = mapping(reader, oauth, "a mapping with `token_url`, `client_id` and more")?;
+    let token_url = fields.required("token_url");
+    let (client_id, client_secret) =
+        (fields.required("client_id"), fields.required("client_secret"));
+    let scope = fields.optional("scope");
+    fields.end();
+    let token_url = token_url.and_then(|entry| address::parse(reader, entry, &reader.text(entry)?));
+    let client_id = client_id.and_then(|entry| secrets::text(reader, entry, secrets));
+    let client_secret = client_secret.and_then(|entry| secrets::text(reader, entry, secrets));
+    let scope = scope.map_or(Some(None), |entry| reader.text(entry).map(Some));
+    let client_secret = SecretText(client_secret?);
+    let (token_url, client_id) = (token_url?, client_id?);
+    Some(HttpAuth::OAuth2(OAuth2 { token_url, client_id, client_secret, scope: scope? }))
+}
+
+fn read_fixed(
+    reader: &Reader,
+    entry: Entry<'_>,
+    mut fields: Fields<'_, '_>,
+    secrets: &dyn Secrets,
+    what: &str,
+) -> Option<Credential> {
     let ways = [
         (fields.optional("bearer"), Way::Bearer),
         (fields.optional("basic"), Way::Basic),
@@ -50,7 +115,7 @@ pub(super) fn read(reader: &Reader, entry: Entry<'_>, secrets: &dyn Secrets) -> 
     fields.end();
     let mut given = ways.into_iter().filter_map(|(entry, way)| Some((entry?, way)));
     let (Some((one, way)), None) = (given.next(), given.next()) else {
-        reader.note_at(entry, format!("`auth` must be {WHAT}"));
+        reader.note_at(entry, format!("`auth` must be {what}"));
         return None;
     };
     match way {

@@ -23,6 +23,16 @@ const SHARED_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// Bytes of the seed of a key pair, and of the public key.
 const SEED_BYTES: usize = 32;
 
+/// A text that is a secret. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(pub String);
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(…)")
+    }
+}
+
 /// A key that deliveries are signed with. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub enum WebhookSecret {
@@ -189,8 +199,8 @@ pub(super) fn text(reader: &Reader, entry: Entry<'_>, secrets: &dyn Secrets) -> 
     }
 }
 
-/// What a sink signs with: one of `secret`, `secrets` and `secret_file`. Empty if it need not sign and
-/// does not.
+/// What a sink signs with: one of `secret`, `secrets` and `secret_file`. Empty if it need not sign
+/// and does not.
 pub(super) fn read(
     reader: &Reader,
     fields: &mut Fields<'_, '_>,

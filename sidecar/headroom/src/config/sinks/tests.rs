@@ -270,6 +270,109 @@ sinks:
   - {sink: b, kind: segment, write_key: '${NOPE}'}
   - {sink: c, kind: cloudevents, url: 'https://x.test', source: x, auth: {bearer: '${NOPE}'}}
   - {sink: d, kind: standard_webhook, url: 'https://x.test', secret: '${NOPE}'}
+  - {sink: e, kind: hubspot, token: '${NOPE}', event_name: a}
+  - {sink: f, kind: http, url: 'https://x.test/${NOPE}', body: {a: '${NOPE}'}}
 ";
-    assert_eq!(catalog::parse("c", text.as_bytes(), &NoSecrets).unwrap().sinks.len(), 4);
+    assert_eq!(catalog::parse("c", text.as_bytes(), &NoSecrets).unwrap().sinks.len(), 6);
+}
+
+/// What is wrong with a sink of kind `http` that has this, too.
+#[track_caller]
+fn check_http(more: &str, expected: &str) {
+    let body = if more.contains("body:") || more.contains("form:") { "" } else { ", body: {a: b}" };
+    let url = if more.contains("url:") { "" } else { ", url: 'https://x.test'" };
+    check(&format!("kind: http{url}{body}, {more}"), expected);
+}
+
+#[test]
+fn templates_are_tried_when_they_are_read() {
+    check_http("body: {a: '{{ acount }}'}", "did you mean `account`?");
+    check_http("body: {a: 'x {{ nope }}'}", "unknown fact `nope` in the template");
+    check_http("body: {a: {b: ['{{ data.grace_until }}']}}", "`data.grace_until` is not there");
+    check_http("body: {a: '{{ facts.segment }}'}", "`facts.segment` is not there");
+    check_http("body: {a: '{{ account '}", "syntax error");
+    check_http("headers: {X-A: '{{ facts.a }}'}", "a value is not there for every signal");
+    check_http("headers: {'X A': b}", "`X A` is no name of a header");
+    check_http("headers: {Host: b}", "is set by the connection itself");
+    check_http("headers: {X-A: \"a\\nb\"}", "no header can have");
+    check_http("url: 'https://{{ account }}.x.test/'", "the host of an address cannot come from");
+    check_http("url: 'https://${GOOD}/'", "the host of an address cannot come from");
+    check_http("url: 'https://x.test/{{ nope }}'", "unknown fact `nope`");
+    check_http("url: 'https://x.test/#a'", "fragment");
+    check_http("url: 'http://10.0.0.1/{{ account }}'", "add `allow_private: on`");
+    check_http("body: {a: '${NOPE}'}", "`NOPE` is not set");
+    check_http("body: {a: 'b ${GOOD'}", "a `${` without its `}`");
+    check_http("body: {a: '${a b}'}", "is the name of an environment variable");
+    check_http("body: {a: b}, form: {a: b}", "a request needs one of `body` and `form`");
+    check_http("method: GET", "`method` must be `POST`, `PUT` or `PATCH`");
+    check_http("max_per_second: 0", "it must be 1 to 1000");
+    check_http("accept_when: 'status =='", "`accept_when` is no condition");
+    check_http("batch: {item: {a: '{{ nope }}'}}", "unknown fact `nope`");
+    check_http("batch: {signals: 5}", "the key `item` is missing");
+    check_http("batch: {item: a}, body: {a: '{{ account }}'}", "unknown fact `account`");
+    check_http("mode: batch", "`mode` belongs to a sink of kind `cloudevents`");
+    check("kind: http, url: 'https://x.test'", "a request needs one of `body` and `form`");
+    let deep = format!("body: {}1{}", "[".repeat(20), "]".repeat(20));
+    check_http(&deep, "at most 16 levels deep");
+}
+
+#[test]
+fn tokens_are_asked_for_at_a_checked_address() {
+    let oauth = |more: &str| format!("auth: {{oauth2: {{client_id: a, {more}}}}}");
+    check_http(&oauth("client_secret: hunter2"), "the key `token_url` is missing");
+    check_http(&oauth("token_url: 'https://x.test'"), "the key `client_secret` is missing");
+    check_http(
+        &oauth("token_url: 'https://10.0.0.1/', client_secret: hunter2"),
+        "add `allow_private: on`",
+    );
+    check_http("auth: {oauth2: hunter2}", "`oauth2` must be a mapping");
+    check_http("auth: {oauth2: {}, bearer: a}", "`auth` must be a mapping with one of");
+    let events = "kind: cloudevents, url: 'https://x.test', source: x";
+    check(&format!("{events}, auth: {{oauth2: {{}}}}"), "belongs to a sink of kind `http`");
+}
+
+#[test]
+fn a_preset_says_what_it_needs_and_its_holes_change_nothing_else() {
+    check("kind: hubspot, token: a", "the key `event_name` is missing");
+    check("kind: hubspot, event_name: a", "the key `token` is missing");
+    check("kind: hubspot, token: '${NOPE}', event_name: a", "`NOPE` is not set");
+    check("kind: hubspot, token: a, event_name: a, object_id: '{{ x }}'", "unknown fact `x`");
+    check("kind: posthog, api_key: a, url: 'http://127.0.0.1'", "add `allow_private: on`");
+    check("kind: posthog, api_key: a, body: {}", "`body` belongs to a sink of kind `http`");
+    check("kind: salesforce, client_id: a, client_secret: b", "`instance_url` is missing");
+    check("kind: customer.io, api_key: a", "did you mean `customerio`?");
+    // Whatever is in a hole, it is a text in its place.
+    let sinks =
+        read("  - {sink: s, kind: posthog, api_key: 'a\", \"x\": [1', group_type: 'b: {c}'}\n")
+            .unwrap();
+    let SinkKind::Http(spec) = &sinks[0].kind else { unreachable!() };
+    let BodySpec::Json(body) = &spec.body else { unreachable!() };
+    assert_eq!(body["api_key"], "a\", \"x\": [1");
+    assert_eq!(spec.item.as_ref().unwrap()["properties"]["$groups"]["b: {c}"], "{{ account }}");
+}
+
+#[test]
+fn a_stream_of_redis_is_read() {
+    let of = |more: &str| read(&format!("  - {{sink: s, kind: redis_streams, {more}}}\n"));
+    let sinks = of("url: 'redis://r.test', stream: a").unwrap();
+    let SinkKind::RedisStreams(spec) = &sinks[0].kind else { unreachable!() };
+    assert_eq!((&*spec.host, spec.port, spec.tls, spec.database), ("r.test", 6379, false, 0));
+    assert_eq!((&spec.username, &spec.password, spec.entries_max), (&None, &None, None));
+    let full = "url: 'rediss://10.0.0.1:7/3', stream: 'a b', allow_private: on, username: me, \
+                password: '${BAD}', entries_max: 9";
+    let sinks = of(full).unwrap();
+    assert!(!format!("{sinks:?}").contains("hunter2"), "{sinks:?}");
+    let SinkKind::RedisStreams(spec) = &sinks[0].kind else { unreachable!() };
+    assert_eq!((&*spec.host, spec.port, spec.tls, spec.database), ("10.0.0.1", 7, true, 3));
+    assert_eq!(spec.password, Some(secrets::SecretText("hunter2".into())));
+
+    let base = "kind: redis_streams, stream: a";
+    check(&format!("{base}, url: 'http://r.test'"), "an address is `redis://HOST:PORT/DATABASE`");
+    check(&format!("{base}, url: 'redis://'"), "an address is `redis://HOST:PORT/DATABASE`");
+    check(&format!("{base}, url: 'redis://me:hunter2@r.test'"), "use `username` and `password`");
+    check(&format!("{base}, url: 'redis://r.test/x'"), "the number of the database");
+    check(&format!("{base}, url: 'redis://10.0.0.1'"), "add `allow_private: on`");
+    check(&format!("{base}, url: 'redis://r.test', entries_max: 0"), "it must be 1 to");
+    check("kind: redis_streams, url: 'redis://r.test'", "the key `stream` is missing");
+    check("kind: redis_stream, url: x", "did you mean `redis_streams`?");
 }

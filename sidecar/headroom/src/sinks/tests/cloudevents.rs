@@ -123,8 +123,8 @@ async fn what_waits_goes_in_batches_that_a_receiver_can_verify() {
     assert_eq!(bench.cursor("events"), bench.ids().last().copied());
 }
 
-/// A receiver that knows an event must not be sent others under its name, and one that takes no batch
-/// loses nothing.
+/// A receiver that knows an event must not be sent others under its name, and one that takes no
+/// batch loses nothing.
 #[tokio::test]
 async fn of_a_batch_that_is_refused_each_event_arrives_alone() {
     let bench = Bench::new();

@@ -1,7 +1,9 @@
 //! Tests of the sinks: a real engine over a journal and a projection in memory.
 
 mod cloudevents;
+mod delivery;
 mod filter;
+mod generic;
 mod http;
 mod lanes;
 mod ndjson;

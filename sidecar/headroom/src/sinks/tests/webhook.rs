@@ -137,7 +137,7 @@ impl Run {
 fn courier(fake: &Fake) -> HttpCourier<Fake> {
     let signer = Signer::new(&[WebhookSecret::Shared(vec![7; 24])]);
     let form: Box<dyn Form> = Box::new(Webhook::new("http://x.test/".parse().unwrap(), signer));
-    HttpCourier { transport: fake.clone(), form }
+    HttpCourier { transport: fake.clone(), form, tokens: None }
 }
 
 /// A sink that gets every signal; what kind it is does not matter here.

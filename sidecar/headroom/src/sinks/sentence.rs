@@ -1,0 +1,37 @@
+//! A signal in a sentence, for people.
+
+use std::fmt::Write as _;
+
+use headroom_core::signal::SignalName;
+
+use super::payload::Message;
+use crate::prompts::display_units;
+
+/// What happened, as the rest of a sentence that begins with the account.
+pub(super) fn of(message: &Message) -> String {
+    let (data, shown) = (&message.data, &message.shown);
+    let units = |units: u64| display_units(units, shown.scale);
+    let used = units(data.current.used_units);
+    let stand = format!("{used} of {} {}", units(data.included_units), shown.unit);
+    let of = format!("{}, limit {}", shown.feature, data.limit);
+    let mut said = match message.name {
+        SignalName::UsageCeiling => {
+            let percent = data.threshold_bp.unwrap_or_default() / 100;
+            format!("has used {percent} % of what is included: {stand} ({of})")
+        }
+        SignalName::FeatureLimitHit => format!("has run into a limit: {stand} used ({of})"),
+        SignalName::GraceStarted => format!("is in grace: {stand} used ({of})"),
+        SignalName::GraceEnding => format!("is soon out of grace: {stand} used ({of})"),
+        SignalName::OverageStarted => format!("is in overage: {stand} used ({of})"),
+        SignalName::ApiTierExceeded => format!("calls faster than its tier allows ({of})"),
+        SignalName::SeatThreshold90pct => format!("has claimed 90 % of its seats: {stand} ({of})"),
+        SignalName::SeatsNearlyFull => format!("has one seat left: {stand} ({of})"),
+    };
+    if let Some(until) = &data.grace_until {
+        let _ = write!(said, ", until {until}"); // A text takes everything.
+    }
+    if data.test_clock {
+        said.push_str(" [test clock]");
+    }
+    said
+}
