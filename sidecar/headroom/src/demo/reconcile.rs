@@ -226,7 +226,10 @@ async fn count_agents(company: &Company, account: &mut Account) -> Result<(), Ca
             .client
             .get_subject_usage(account.account, None, Some(FEATURE), None, token)
             .await
-            .map_err(CallError::new(format!("asking what the agents of {} used", account.account)))?;
+            .map_err(CallError::new(format!(
+                "asking what the agents of {} used",
+                account.account
+            )))?;
         used += page.windows.iter().map(|window| window.used_units).sum::<u64>();
         page_token = page.next_page_token;
         if page_token.is_none() {
