@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use crate::catalog::ROLLOUT_ALL_BP;
+use crate::change;
 use crate::credits::{self, Pool};
 use crate::effect::{Effect, Effects};
 use crate::fingerprint::fnv1a;
@@ -168,6 +169,15 @@ pub struct ScheduledPlan {
     pub plan: NameId,
 }
 
+/// A plan that was in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PastPlan {
+    /// Until when, excluded; from the end of the one before.
+    pub until: Millis,
+    /// The plan.
+    pub plan: NameId,
+}
+
 /// The part of a profile that most accounts do not have.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProfileExtra {
@@ -179,6 +189,11 @@ pub struct ProfileExtra {
     pub trial: Option<Trial>,
     /// Plans to come, or come already, by instant, ascending.
     pub scheduled: Vec<ScheduledPlan>,
+    /// The plans in force before the subscription was what it is now, by instant, ascending. Kept only
+    /// while the catalog has a limit that prorates or resets.
+    pub past: Vec<PastPlan>,
+    /// Up to which instant changes of the plan in force have been seen.
+    pub seen_at: Millis,
     /// Facts by name, ascending; values are JSON text.
     pub facts: Vec<(String, String)>,
 }
@@ -208,6 +223,11 @@ impl Profile {
         self.extra.as_ref().map_or(&[], |extra| &extra.addons)
     }
 
+    /// The plans in force before the subscription was what it is now.
+    pub fn past(&self) -> &[PastPlan] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.past)
+    }
+
     /// The plan in force at an instant, and whether it is on trial: a running trial, else the last
     /// scheduled plan that has begun, else the plan that was bought.
     pub fn plan_at(&self, at: Millis) -> (NameId, bool) {
@@ -226,6 +246,7 @@ impl Profile {
                 && extra.addons.is_empty()
                 && extra.trial.is_none()
                 && extra.scheduled.is_empty()
+                && extra.past.is_empty()
         })
     }
 
@@ -484,6 +505,7 @@ impl Account {
         self.rare
             .as_ref()
             .is_some_and(|rare| rare.reservations.next_event_at() <= now || self.notice_at() <= now)
+            || change::is_due(&self.profile, now)
     }
 
     /// Carries out one effect. Effects are absolute: applying the same one again changes nothing.
@@ -539,6 +561,11 @@ impl Account {
                 match stocks.iter_mut().find(same) {
                     Some(stock) => *stock = **after,
                     None => stocks.push(**after),
+                }
+            }
+            Effect::PlansSeen(at) => {
+                if let Some(extra) = &mut self.profile.extra {
+                    extra.seen_at = *at;
                 }
             }
             Effect::Credits(change) => {

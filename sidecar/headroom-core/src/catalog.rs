@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use crate::change;
 use crate::credits::{CreditPrice, PoolTerms};
 use crate::ledger::Ledger;
 use crate::limits;
@@ -730,6 +731,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What the plan says about each feature that it contains.
+    pub fn given(&self) -> impl Iterator<Item = &Entitlement> {
+        self.entitlements.iter().flatten()
+    }
+
     /// What the plan says about a feature of its catalog.
     pub fn entitlement(&self, feature: FeatureIx) -> Option<&Entitlement> {
         self.entitlements.get(feature.0)?.as_ref()
@@ -787,6 +793,7 @@ pub struct Catalog {
     addon_by_id: Vec<Option<usize>>,
     feature_by_id: Vec<Option<FeatureIx>>,
     migrations: Vec<Migration>,
+    minds_changes: bool,
     // Tells the reservations of slots, also when their feature has left or changed its kind.
     concurrent_limit: Option<NameId>,
     // Tells the ledgers of levels, alike.
@@ -890,6 +897,11 @@ impl Catalog {
     /// All prompts, in the order written.
     pub fn prompts(&self) -> &[Prompt] {
         &self.prompts
+    }
+
+    /// Whether any limit of a plan does not simply keep what was used when the plan changes.
+    pub fn minds_changes(&self) -> bool {
+        self.minds_changes
     }
 
     /// What may be lost against the catalog before this one.
@@ -998,6 +1010,7 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
         addon_by_id[addon.id.0 as usize] = Some(ix);
     }
     let default_plan = spec.default_plan.as_deref().and_then(plan_ix);
+    let minds_changes = plans.iter().any(change::is_minded);
     Catalog {
         revision,
         signals: spec.signals,
@@ -1012,6 +1025,7 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
         plan_by_id,
         addon_by_id,
         feature_by_id,
+        minds_changes,
         concurrent_limit: names.get(CONCURRENT_LIMIT),
         level_limit: names.get(LEVEL_LIMIT),
         pools,

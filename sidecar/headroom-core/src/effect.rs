@@ -17,6 +17,7 @@ use crate::seats::Seat;
 use crate::signal::Signal;
 use crate::stock::Stock;
 use crate::subject::SubjectId;
+use crate::time::Millis;
 
 /// One change of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub enum Effect {
     /// A billing window of an allocation is over: this is its last state, and it is kept in the usage
     /// history. In memory the next window has taken its place.
     StockClosed(Box<Stock>),
+    /// Changes of the plan in force up to this instant have been seen, and what they end has ended.
+    PlansSeen(Millis),
     /// A pool of credits has changed. Boxed because it is rare and large.
     Credits(Box<CreditsEffect>),
     /// A member's seat is now this. Boxed because it is rare and large.

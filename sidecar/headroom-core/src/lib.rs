@@ -7,6 +7,7 @@
 //!   only place that changes it, by applying [`effect`]s.
 //! - [`window`] cuts time, [`ledger`] counts in it, [`resolve`] says what a limit is for an account.
 //! - [`rate`] is the arithmetic of token buckets, [`stock`] that of levels over a billing window.
+//! - [`change`] is what becomes of a limit when the plan changes in the middle of its window.
 //! - [`versions`] of a plan are plans of their own; [`migrate`] is what a new catalog would take away.
 //! - [`subject`] is who inside an account is counted, where limits are per user or team.
 //! - [`catalog`] is what can be sold; [`projection`], [`prompt`] and [`signal`] are what is said
@@ -15,6 +16,7 @@
 pub mod account;
 pub mod catalog;
 mod catalog_check;
+pub mod change;
 pub mod credits;
 pub mod decide;
 pub mod decision;

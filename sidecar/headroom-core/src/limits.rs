@@ -105,6 +105,10 @@ pub const ADDONS_MAX: usize = 32;
 /// Plans that wait for their day in one subscription: a change a month for years.
 pub const SCHEDULED_PLANS_MAX: usize = 64;
 
+/// Plans that an account has had before and that are remembered, for limits that prorate. When there are
+/// more, the oldest is forgotten, and its time counts as the next one's.
+pub const PAST_PLANS_MAX: usize = 32;
+
 /// Facts of one account, and the bytes of all their names and values. More are refused.
 pub const FACTS_MAX: usize = 64;
 /// See [`FACTS_MAX`].

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::catalog::{PlanLimit, Policy};
+use crate::change::OnChange;
 use crate::credits::{Charge, PoolState};
 use crate::decide::Context;
 use crate::effect::{Effect, Effects};
@@ -35,6 +36,8 @@ pub struct LimitTerms {
     pub overage: Option<OverageTerms>,
     /// Whether debt at a window's end counts as used in the next one; otherwise it stays where it is.
     pub carries_debt: bool,
+    /// What becomes of the limit when the plan changes in the middle of its window.
+    pub on_change: OnChange,
 }
 
 impl LimitTerms {
@@ -56,6 +59,11 @@ impl LimitTerms {
         if let Some(overage) = &self.overage {
             // Not the currency: the same number of another coin stops at the same unit.
             words.extend([2, overage.unit_price_nanos, overage.cap_minor.unwrap_or(u64::MAX)]);
+        }
+        match self.on_change {
+            OnChange::Keep => {}
+            OnChange::Prorate => words.push(3),
+            OnChange::Reset => words.push(4),
         }
         words
     }
@@ -281,8 +289,7 @@ fn ending(cx: Context<'_>, account: &Account, excess: &Excess) -> Option<Effect>
         return None;
     }
     let feature = cx.catalog.feature_of(excess.feature)?;
-    let (Resolved::Limits(limits), _) = resolve(cx.catalog, &account.profile, feature, cx.now)
-    else {
+    let (Resolved::Limits(limits), _) = resolve(cx.catalog, account, feature, cx.now) else {
         return None;
     };
     let limit = limits.iter().find(|limit| limit.limit == excess.limit)?;

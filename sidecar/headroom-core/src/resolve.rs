@@ -11,8 +11,9 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::account::{OverrideValue, Profile};
+use crate::account::{Account, OverrideValue, Profile};
 use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Merge, PlanLimit, Policy};
+use crate::change::{self, OnChange};
 use crate::credits::{CreditPrice, PoolTerms};
 use crate::fingerprint::fnv1a;
 use crate::limits::UNITS_MAX;
@@ -79,10 +80,11 @@ pub enum Origin {
 /// Resolves one feature for one account at an instant.
 pub fn resolve<'a>(
     catalog: &'a Catalog,
-    profile: &'a Profile,
+    account: &'a Account,
     feature: FeatureIx,
     at: Millis,
 ) -> (Resolved<'a>, Origin) {
+    let profile = &account.profile;
     if profile.is_plain() {
         // The common road: nothing but the plan.
         let origin = if profile.by_default { Origin::DefaultPlan } else { Origin::Plan };
@@ -101,10 +103,10 @@ pub fn resolve<'a>(
     let is_overridden =
         profile.overrides().iter().any(|o| o.feature == shape.id && o.is_in_force(at));
     let has_addon = given_by_addons(catalog, profile, feature).next().is_some();
-    if !is_overridden && !has_addon {
+    if !is_overridden && !has_addon && !is_prorated(planned, profile) {
         return from_plan(planned, origin);
     }
-    merge(catalog, profile, feature, at, (planned, origin))
+    merge(catalog, account, feature, at, (planned, origin))
 }
 
 #[inline]
@@ -142,13 +144,20 @@ fn given_by_addons<'a>(
     })
 }
 
+/// Whether a change of plan may have left its share in a limit.
+fn is_prorated(planned: Option<&Entitlement>, profile: &Profile) -> bool {
+    let Some(Entitlement::Quota { limits }) = planned else { return false };
+    profile.extra.is_some() && limits.iter().any(|limit| change::of(limit) == OnChange::Prorate)
+}
+
 fn merge<'a>(
     catalog: &'a Catalog,
-    profile: &'a Profile,
+    account: &'a Account,
     feature: FeatureIx,
     at: Millis,
     (planned, plan_origin): (Option<&'a Entitlement>, Origin),
 ) -> (Resolved<'a>, Origin) {
+    let profile = &account.profile;
     let shape = catalog.feature(feature);
     let overrides = profile.overrides().iter().filter(|o| o.feature == shape.id);
     let mut overrides = overrides.filter(|o| o.is_in_force(at)).map(|o| &o.value);
@@ -193,6 +202,7 @@ fn merge<'a>(
                 Some(Entitlement::Quota { limits }) => limits.clone(),
                 _ => Vec::new(),
             };
+            change::prorate(catalog, account, feature, at, &mut limits);
             for (given, quantity) in addons {
                 let Entitlement::Quota { limits: more } = given else { continue };
                 origin = Origin::AddOn;

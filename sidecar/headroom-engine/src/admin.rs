@@ -11,7 +11,8 @@ use headroom_core::account::{
     Account, AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
 };
 use headroom_core::catalog::{Catalog, CatalogSpec, FeatureKind, SpecProblem};
-use headroom_core::decide::GrantError;
+use headroom_core::change;
+use headroom_core::decide::{Context, GrantError};
 use headroom_core::limits as core_limits;
 use headroom_core::names::{NameId, Names};
 use headroom_core::rate::Rate;
@@ -179,7 +180,7 @@ impl Engine {
         };
         self.store.room().map_err(EngineError::from)?;
         let mut slot = self.slot_or_new(account, now, Profile::new(new, false, now))?;
-        self.edit(account, &mut slot, now, |profile| {
+        self.edit_plans(account, &mut slot, &catalog, now, |profile| {
             // Whoever bought keeps the version; what came by default was not bought.
             let before = (!profile.by_default).then_some(&*profile);
             let plan = plan_id(&catalog, change.plan, before.map(|profile| profile.plan))?;
@@ -396,6 +397,28 @@ impl Engine {
             return Err(AdminError::UnknownAccount { account: account.to_owned() });
         };
         self.edit(account, &mut slot, now, edit)
+    }
+
+    /// An edit that may change the plan in force.
+    pub(crate) fn edit_plans(
+        &self,
+        account: &str,
+        slot: &mut Slot,
+        catalog: &Catalog,
+        now: Millis,
+        edit: impl FnOnce(&mut Profile) -> Result<(), AdminError>,
+    ) -> Result<Changed, AdminError> {
+        // Requests are decided at this instant at the earliest, so it is the one of the change.
+        let now = slot.account.not_before(now);
+        // What the plan that was in force has brought comes first.
+        let (mut effects, mut bytes) = (Vec::new(), Vec::new());
+        self.settle(Context { catalog, now }, slot, &mut effects, &mut bytes);
+        let before = slot.account.profile.clone();
+        self.edit(account, slot, now, |profile| {
+            edit(profile)?;
+            change::note(&before, profile, now, catalog.minds_changes());
+            Ok(())
+        })
     }
 
     pub(crate) fn edit(

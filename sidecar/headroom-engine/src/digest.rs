@@ -129,7 +129,8 @@ fn digest_effects(
             | Effect::Excess(_)
             | Effect::Bucket(_)
             | Effect::BucketForgotten(..)
-            | Effect::SubjectForgotten(_) => {}
+            | Effect::SubjectForgotten(_)
+            | Effect::PlansSeen(_) => {}
             Effect::Subject(id, name) => ops.extend(subjects::named(serial, *id, name)),
             Effect::SubjectErased(id, name) => {
                 ops.extend(subjects::erased(serial, *id, name));

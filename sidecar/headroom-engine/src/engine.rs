@@ -675,8 +675,7 @@ impl Engine {
         let feature = cx.catalog.feature_of(receipt.feature);
         let states = feature.map(|f| decide::limit_states(cx, account, f)).unwrap_or_default();
         let binding = states.into_iter().find(|state| state.ledger.limit == receipt.binding);
-        let origin =
-            feature.map_or(Origin::None, |f| resolve(cx.catalog, &account.profile, f, cx.now).1);
+        let origin = feature.map_or(Origin::None, |f| resolve(cx.catalog, account, f, cx.now).1);
         let decision = Decision {
             verdict: receipt.verdict,
             binding,

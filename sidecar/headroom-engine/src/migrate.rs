@@ -111,7 +111,11 @@ impl Engine {
             }
             moved.accounts += 1;
             if !request.dry_run {
-                moved.wait_for = Some(self.move_one(id, slot, &others, now)?);
+                let changed = self.edit_plans(id, slot, &catalog, now, |profile| {
+                    move_all(profile, &others);
+                    Ok(())
+                })?;
+                moved.wait_for = Some(changed.wait_for);
             }
             Ok(())
         };
@@ -154,8 +158,17 @@ impl Engine {
         let mut last = None;
         let mut effects = Effects::new();
         let done: Result<(), AdminError> = self.each_account(|id, slot| {
-            if has_moves && has_move(&slot.account.profile, &moves) {
-                last = Some(self.move_one(id, slot, &moves, now)?);
+            let profile = &slot.account.profile;
+            let was_on = profile.past().iter().any(|past| moves(past.plan).is_some());
+            if has_moves && (was_on || has_move(profile, &moves)) {
+                // The plan has another name now: nothing changes by that, not in earlier days either.
+                let renamed = self.edit(id, slot, now, |profile| {
+                    move_all(profile, &moves);
+                    let past = profile.extra.iter_mut().flat_map(|extra| &mut extra.past);
+                    past.for_each(|past| past.plan = moves(past.plan).unwrap_or(past.plan));
+                    Ok(())
+                })?;
+                last = Some(renamed.wait_for);
             }
             effects.clear();
             let end = |ledger: &Ledger| {
@@ -174,20 +187,6 @@ impl Engine {
         });
         debug_assert!(done.is_ok(), "{done:?}"); // Plans of this catalog take no account off another.
         last
-    }
-
-    fn move_one(
-        &self,
-        id: &str,
-        slot: &mut Slot,
-        to: &dyn Fn(NameId) -> Option<NameId>,
-        now: Millis,
-    ) -> Result<Seq, AdminError> {
-        let changed = self.edit(id, slot, now, |profile| {
-            move_all(profile, to);
-            Ok(())
-        })?;
-        Ok(changed.wait_for)
     }
 
     fn each_account(

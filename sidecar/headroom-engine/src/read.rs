@@ -92,7 +92,7 @@ impl Engine {
                 let outcome =
                     decide::decide_feature(cx, &account, Some(feature), ask, &mut none).ok()?;
                 let limits = decide::limit_states(cx, &account, feature);
-                let rate = match resolve(catalog, &account.profile, feature, now) {
+                let rate = match resolve(catalog, &account, feature, now) {
                     (Resolved::Rate(rate), _) => rate,
                     _ => None,
                 };

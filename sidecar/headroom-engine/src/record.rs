@@ -5,7 +5,7 @@
 //! number's meaning is journaled before its first use.
 
 use headroom_core::account::{
-    AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
+    AddOn, Override, OverrideValue, PastPlan, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
 };
 use headroom_core::catalog::RateSpec;
 use headroom_core::credits::CreditsEffect;
@@ -385,6 +385,7 @@ mod effect_kind {
     pub(super) const EXCESS: u8 = 6;
     pub(super) const BUCKET: u8 = 7;
     pub(super) const BUCKET_FORGOTTEN: u8 = 8;
+    pub(super) const PLANS_SEEN: u8 = 42;
     pub(super) const STOCK: u8 = 10;
     pub(super) const STOCK_CLOSED: u8 = 11;
     pub(super) const RESTATED: u8 = 40;
@@ -421,6 +422,10 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
             Effect::ReservationForgotten(id) => {
                 out.push(effect_kind::RESERVATION_FORGOTTEN);
                 out.put_u64(id.0);
+            }
+            Effect::PlansSeen(at) => {
+                out.push(effect_kind::PLANS_SEEN);
+                out.put_millis(*at);
             }
             Effect::Signal(signal) => {
                 out.push(effect_kind::SIGNAL);
@@ -501,6 +506,7 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
                 Effect::ReservationForgotten(ReservationId(from.u64("reservation")?))
             }
             effect_kind::EXCESS => Effect::Excess(Box::new(take_excess(from)?)),
+            effect_kind::PLANS_SEEN => Effect::PlansSeen(from.millis("changes seen")?),
             effect_kind::SIGNAL => Effect::Signal(Box::new(take_signal(from)?)),
             effect_kind::BUCKET => Effect::Bucket(take_bucket(from)?),
             effect_kind::POOL => credits::take_pool(from)?,
@@ -833,7 +839,9 @@ fn take_state(from: &mut Take<'_>) -> Result<SignalState, Malformed> {
 pub(crate) fn put_profile_body(out: &mut Vec<u8>, profile: &Profile) {
     let has_more = has_more(profile);
     out.put_u64(u64::from(profile.plan.0));
-    out.push(u8::from(profile.by_default) | if has_more { MORE } else { 0 });
+    let has_changes = profile.extra.as_deref().is_some_and(has_changes);
+    let with = |part: u8, is_there: bool| if is_there { part } else { 0 };
+    out.push(u8::from(profile.by_default) | with(MORE, has_more) | with(CHANGES, has_changes));
     out.push(u8::from(profile.suspended));
     out.put_millis(profile.anchor);
     out.put_millis(profile.ends_at);
@@ -851,11 +859,40 @@ pub(crate) fn put_profile_body(out: &mut Vec<u8>, profile: &Profile) {
     if has_more {
         put_more(out, profile);
     }
+    if has_changes {
+        put_changes(out, profile);
+    }
 }
 
 /// A bit beside `by_default`: what follows the facts. Profiles without it are written as they were
 /// before there was more.
 const MORE: u8 = 2;
+
+/// A bit more: the plans of before, and which changes were seen.
+const CHANGES: u8 = 4;
+
+fn has_changes(extra: &ProfileExtra) -> bool {
+    !extra.past.is_empty() || extra.seen_at != Millis::default()
+}
+
+fn put_changes(out: &mut Vec<u8>, profile: &Profile) {
+    let Some(extra) = &profile.extra else { return };
+    out.put_millis(extra.seen_at);
+    out.put_u64(extra.past.len() as u64);
+    for past in &extra.past {
+        out.put_millis(past.until);
+        out.put_u64(u64::from(past.plan.0));
+    }
+}
+
+fn take_changes(from: &mut Take<'_>, extra: &mut ProfileExtra) -> Result<(), Malformed> {
+    extra.seen_at = from.millis("changes seen")?;
+    for _ in 0..from.small::<usize>("plans of before")? {
+        let until = from.millis("end of a plan")?;
+        extra.past.push(PastPlan { until, plan: NameId(from.small("plan")?) });
+    }
+    Ok(())
+}
 
 fn is_timed(one: &Override) -> bool {
     one.starts_at != Millis(i64::MIN) || one.ends_at != Millis::FOREVER
@@ -923,7 +960,7 @@ fn take_more(from: &mut Take<'_>, extra: &mut ProfileExtra) -> Result<(), Malfor
 pub(crate) fn take_profile_body(from: &mut Take<'_>) -> Result<Profile, Malformed> {
     let plan = NameId(from.small("plan")?);
     let flags = from.u8("default")?;
-    if flags > 1 | MORE {
+    if flags > 1 | MORE | CHANGES {
         return Err(Malformed { what: "default" });
     }
     let by_default = flags & 1 != 0;
@@ -944,6 +981,9 @@ pub(crate) fn take_profile_body(from: &mut Take<'_>) -> Result<Profile, Malforme
     }
     if flags & MORE != 0 {
         take_more(from, &mut extra)?;
+    }
+    if flags & CHANGES != 0 {
+        take_changes(from, &mut extra)?;
     }
     let extra = (extra != ProfileExtra::default()).then(|| Box::new(extra));
     Ok(Profile { plan, by_default, suspended, anchor, ends_at, created_at, zone, extra })

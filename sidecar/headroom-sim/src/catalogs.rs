@@ -4,6 +4,7 @@ use headroom_core::catalog::{
     CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge, Offering,
     PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, RateSpec,
 };
+use headroom_core::change::OnChange;
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, OverageTerms};
 use headroom_core::signal::SignalSwitches;
@@ -221,6 +222,11 @@ fn terms(
     if matches!(window, WindowRule::Sliding(_)) {
         return (policy, terms);
     }
+    terms.on_change = match rng.below(10) {
+        0..=2 if !matches!(window, WindowRule::Lifetime) => OnChange::Prorate,
+        3 | 4 => OnChange::Reset,
+        _ => OnChange::Keep,
+    };
     match policy {
         Policy::Block if included.is_some() && rng.percent(10) => {
             // Also nothing included may have a grace, if it is by time.
@@ -296,6 +302,7 @@ fn level(rng: &mut Rng) -> EntitlementSpec {
     if limit.policy == (Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE }) {
         limit.policy = Policy::Block;
     }
+    limit.terms.on_change = OnChange::Keep;
     EntitlementSpec::Allocation { limit }
 }
 
@@ -358,6 +365,21 @@ fn versions(rng: &mut Rng, name: &str, features: &[FeatureSpec]) -> Vec<PlanSpec
     all
 }
 
+/// Add-ons count in full from their moment, and what a subject has used stays used.
+fn keep_addons(mut spec: CatalogSpec) -> CatalogSpec {
+    for (_, given) in spec.addons.iter_mut().flat_map(|addon| &mut addon.entitlements) {
+        let EntitlementSpec::Quota { limits } = given else { continue };
+        limits.iter_mut().for_each(|limit| limit.terms.on_change = OnChange::Keep);
+    }
+    for (_, given) in spec.plans.iter_mut().flat_map(|plan| &mut plan.entitlements) {
+        let EntitlementSpec::Quota { limits } = given else { continue };
+        for limit in limits.iter_mut().filter(|limit| per(&limit.limit).is_some()) {
+            limit.terms.on_change = OnChange::Keep;
+        }
+    }
+    spec
+}
+
 /// The new catalog with lines for what it takes away from the old one: mostly all of them.
 pub fn with_lines(rng: &mut Rng, from: &CatalogSpec, mut to: CatalogSpec) -> CatalogSpec {
     let target = rng.pick(&to.plans);
@@ -415,7 +437,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             addons.push(plan(rng, name, &features));
         }
     }
-    CatalogSpec {
+    keep_addons(CatalogSpec {
         migrations: Vec::new(),
         addons,
         default_plan: rng.percent(70).then(|| rng.pick(&plans).plan.clone()),
@@ -432,7 +454,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             seat_threshold_90pct: rng.percent(85),
             seats_nearly_full: rng.percent(85),
         },
-    }
+    })
 }
 
 /// A catalog that differs a little from another.
@@ -501,7 +523,7 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
             }
         }
     }
-    to
+    keep_addons(to)
 }
 
 /// A catalog that does not pass the check.

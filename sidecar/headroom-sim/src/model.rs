@@ -7,6 +7,7 @@
 
 mod admin;
 mod all;
+mod change;
 mod expiry;
 mod hold;
 mod late;
@@ -341,6 +342,10 @@ pub(crate) struct Account {
     pub(crate) addons: Vec<(String, u32)>,
     pub(crate) trial: Option<(String, i64)>,
     pub(crate) scheduled: Vec<(i64, String)>,
+    /// Plans of before and until when each was in force.
+    pub(crate) past: Vec<(i64, String)>,
+    /// When changes of the plan in force were last looked for.
+    pub(crate) turns_seen_at: i64,
     pub(crate) facts: BTreeMap<String, String>,
     pub(crate) books: Vec<Book>,
     /// When time was last allowed to change something.
@@ -700,6 +705,8 @@ impl Model {
             addons: Vec::new(),
             trial: None,
             scheduled: Vec::new(),
+            past: Vec::new(),
+            turns_seen_at: 0,
             facts: BTreeMap::new(),
             books: Vec::new(),
             settled_at: now,

@@ -195,7 +195,7 @@ impl Player {
                 let account = account.as_deref();
                 let wanted = PlanMove { plan: &plan, to_version: version, account, dry_run };
                 let got = self.engine.move_plan(wanted, Millis(self.now));
-                let expected = self.model.move_plan(&plan, version, account, dry_run);
+                let expected = self.model.move_plan(&plan, version, account, dry_run, self.now);
                 match (got, expected) {
                     (Ok(moved), Ok(accounts)) => {
                         let is_written = !dry_run && accounts > 0;

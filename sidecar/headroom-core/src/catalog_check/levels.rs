@@ -2,6 +2,7 @@
 
 use super::{BILLING_MONTHS_MAX, Report, check_plan_limit, check_soft_limits, terms};
 use crate::catalog::{PlanLimitSpec, Policy, SEATS_LIMIT};
+use crate::change::OnChange;
 use crate::limits;
 use crate::policy::LimitTerms;
 use crate::window::WindowRule;
@@ -45,9 +46,17 @@ pub(super) fn check_level(report: &mut Report, path: &[&str], limit: &PlanLimitS
         );
     } else {
         // Of debt it is said below.
-        let terms = LimitTerms { carries_debt: false, ..limit.terms.clone() };
+        let terms =
+            LimitTerms { carries_debt: false, on_change: OnChange::Keep, ..limit.terms.clone() };
         let limit = PlanLimitSpec { terms, ..limit.clone() };
         terms::check_terms(report, path, &limit, None);
+    }
+    if limit.terms.on_change != OnChange::Keep {
+        report.say(
+            &[path, &["on_change"]].concat(),
+            "what an allocation holds has no windows that a change of plan could move: leave \
+             `on_change` out",
+        );
     }
     if limit.terms.carries_debt {
         report.say(

@@ -4,6 +4,7 @@ use super::{Names, Report, migrations};
 use crate::catalog::{
     CatalogSpec, EntitlementSpec, FeatureKindSpec, LimitSpec, PlanLimit, PlanLimitSpec, PlanSpec,
 };
+use crate::change::OnChange;
 use crate::names::NameId;
 use crate::subject::ERASED;
 use crate::versions;
@@ -90,6 +91,13 @@ fn check_limits(
                 &[&path[..], &["debt"]].concat(),
                 "the debt of a subject is not carried: nothing is remembered of one in which nothing \
                  counts any more",
+            );
+        }
+        if limit.terms.on_change != OnChange::Keep {
+            report.say(
+                &[&path[..], &["on_change"]].concat(),
+                "what a subject has used stays used when the plan changes, and its limit is the new \
+                 plan's: leave `on_change` out",
             );
         }
         if limit.terms.grace.is_some_and(|grace| grace.times.is_some()) {

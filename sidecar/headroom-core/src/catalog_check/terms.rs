@@ -3,6 +3,7 @@
 
 use super::{Report, check_currency};
 use crate::catalog::{PlanLimitSpec, Policy};
+use crate::change::OnChange;
 use crate::limits;
 use crate::policy::{GraceTerms, OverageTerms};
 use crate::window::WindowRule;
@@ -50,8 +51,35 @@ pub(super) fn check_terms(
              lies still, as `billing` or `fixed`",
         );
     }
+    check_on_change(report, &[path, &["on_change"]].concat(), limit, window);
     if limit.terms.carries_debt {
         check_debt(report, &[path, &["debt"]].concat(), limit, window);
+    }
+}
+
+fn check_on_change(
+    report: &mut Report,
+    path: &[&str],
+    limit: &PlanLimitSpec,
+    window: Option<WindowRule>,
+) {
+    if limit.terms.on_change == OnChange::Keep {
+        return;
+    }
+    if path.first() == Some(&"addons") {
+        report.say(path, "an add-on counts in full from its moment: only a plan has `on_change`");
+    }
+    match (limit.terms.on_change, window) {
+        (_, Some(WindowRule::Sliding(_))) => report.say(
+            path,
+            "a window that slides has no beginning that a change of plan could move: leave `on_change` \
+             out",
+        ),
+        (OnChange::Prorate, Some(WindowRule::Lifetime)) => report.say(
+            path,
+            "a lifetime has no end, so a plan has no share of it: use `reset`, or leave `on_change` out",
+        ),
+        _ => {}
     }
 }
 

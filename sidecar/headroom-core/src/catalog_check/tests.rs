@@ -669,6 +669,50 @@ fn an_allocation_is_measured_over_billing_windows_and_has_no_terms_that_count_by
 }
 
 #[test]
+fn a_change_of_plan_needs_a_window_that_has_shares_or_a_beginning() {
+    use crate::change::OnChange;
+    let window = |s: &mut CatalogSpec, window| {
+        s.features[0].kind =
+            Quota { limits: vec![LimitSpec { limit: "monthly".into(), window, per: None }] };
+    };
+    let day = Every { count: 1, unit: SpanUnit::Day };
+    for on_change in [OnChange::Prorate, OnChange::Reset] {
+        check(|s| limit(s).terms.on_change = on_change, "");
+        check(
+            |s| {
+                window(s, WindowRule::Sliding(day));
+                limit(s).terms.on_change = on_change;
+            },
+            "plans/free/entitlements/tokens/monthly/on_change: a window that slides has no beginning \
+             that a change of plan could move: leave `on_change` out",
+        );
+        check(
+            |s| {
+                limit(s).terms.on_change = on_change;
+                let addon = PlanSpec { plan: "more".into(), ..s.plans[0].clone() };
+                s.addons.push(addon);
+                limit(s).terms.on_change = OnChange::Keep;
+            },
+            "addons/more/entitlements/tokens/monthly/on_change: an add-on counts in full from its \
+             moment: only a plan has `on_change`",
+        );
+    }
+    let lifetime = |on_change, expected: &str| {
+        let change = |s: &mut CatalogSpec| {
+            window(s, WindowRule::Lifetime);
+            limit(s).terms.on_change = on_change;
+        };
+        check(change, expected);
+    };
+    lifetime(OnChange::Reset, "");
+    lifetime(
+        OnChange::Prorate,
+        "plans/free/entitlements/tokens/monthly/on_change: a lifetime has no end, so a plan has no \
+         share of it: use `reset`, or leave `on_change` out",
+    );
+}
+
+#[test]
 fn versions_and_migrations_are_checked() {
     use crate::migrate::Migration;
     let move_plan = |from: &str, to: &str| Migration::MovePlan { from: from.into(), to: to.into() };
@@ -943,5 +987,10 @@ fn limits_of_subjects_are_within_reach_and_not_the_only_ones() {
         },
         "plans/free/entitlements/tokens/own/debt: the debt of a subject is not carried: nothing is \
          remembered of one in which nothing counts any more",
+    );
+    check(
+        |s| with_own(s, Some(1)).terms.on_change = crate::change::OnChange::Prorate,
+        "plans/free/entitlements/tokens/own/on_change: what a subject has used stays used when the plan \
+         changes, and its limit is the new plan's: leave `on_change` out",
     );
 }

@@ -125,7 +125,7 @@ impl<'a> PoolNow<'a> {
         if self.account.profile.ends_at <= at {
             return None;
         }
-        match resolve(self.cx.catalog, &self.account.profile, rule.feature, at).0 {
+        match resolve(self.cx.catalog, self.account, rule.feature, at).0 {
             Resolved::Pool(terms) => Some(*terms),
             _ => None,
         }

@@ -97,7 +97,7 @@ fn lower(
     units: u64,
     effects: &mut Effects,
 ) -> Outcome {
-    let (limits, origin) = match resolve(cx.catalog, &account.profile, feature, cx.now) {
+    let (limits, origin) = match resolve(cx.catalog, account, feature, cx.now) {
         (Resolved::Limits(limits), origin) => (limits, origin),
         _ => (bare_limits(cx, feature).expect("an allocation has a limit"), Origin::None),
     };

@@ -152,7 +152,7 @@ pub fn void_grant(
 pub fn settle_pools(cx: Context<'_>, account: &Account, effects: &mut Effects) {
     let planned = |pool: &&FeatureIx| {
         let known = account.pool(cx.catalog.feature(**pool).id).is_some();
-        known || resolve(cx.catalog, &account.profile, **pool, cx.now).1 != Origin::None
+        known || resolve(cx.catalog, account, **pool, cx.now).1 != Origin::None
     };
     for pool in cx.catalog.pools().iter().filter(planned) {
         PoolNow::of(cx, account, cx.catalog.feature(*pool).id).list(effects);
@@ -632,8 +632,7 @@ fn joined_hold(
 ) -> Decision {
     let cx = now.cx();
     let feature = cx.catalog.feature_of(held.feature);
-    let origin =
-        feature.map_or(Origin::None, |f| resolve(cx.catalog, &account.profile, f, cx.now).1);
+    let origin = feature.map_or(Origin::None, |f| resolve(cx.catalog, account, f, cx.now).1);
     let price = match feature.and_then(|feature| Paid::of(cx, account, feature)) {
         Some(paid) => paid.price,
         None => CreditPrice::ITSELF,

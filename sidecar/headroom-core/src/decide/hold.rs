@@ -503,10 +503,8 @@ pub(super) static GONE: LazyLock<PlanLimit> = LazyLock::new(|| {
 
 impl<'a> Scene<'a> {
     fn of(cx: Context<'a>, account: &'a Account, held: &Reservation) -> Scene<'a> {
-        let resolved = cx
-            .catalog
-            .feature_of(held.feature)
-            .map(|f| resolve(cx.catalog, &account.profile, f, cx.now));
+        let resolved =
+            cx.catalog.feature_of(held.feature).map(|f| resolve(cx.catalog, account, f, cx.now));
         match resolved {
             Some((Resolved::Limits(limits), origin)) => Scene { limits, origin },
             _ => Scene { limits: ResolvedLimits::Planned(&[]), origin: Origin::None },

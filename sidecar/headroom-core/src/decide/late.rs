@@ -175,7 +175,7 @@ fn limits_now<'a>(
     if let FeatureKind::Allocation { .. } = cx.catalog.feature(feature).kind {
         return Err(OpError::LevelIsNow);
     }
-    match resolve(cx.catalog, &account.profile, feature, cx.now) {
+    match resolve(cx.catalog, account, feature, cx.now) {
         (Resolved::Limits(limits), origin) => Ok((limits, origin)),
         _ => Ok((bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?, Origin::None)),
     }

@@ -450,7 +450,7 @@ pub(super) fn record(
     units: u64,
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
-    let (limits, origin) = match resolve(cx.catalog, &account.profile, feature, cx.now) {
+    let (limits, origin) = match resolve(cx.catalog, account, feature, cx.now) {
         (Resolved::Limits(limits), origin) => (limits, origin),
         _ => (bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?, Origin::None),
     };

@@ -136,7 +136,7 @@ pub fn decide_feature(
     if let FeatureOp::Record { units } = op {
         wrong_operation(cx, feature).map_or(Ok(()), Err)?;
         if matches!(cx.catalog.feature(feature).kind, FeatureKind::Credits { .. }) {
-            let origin = resolve(cx.catalog, &account.profile, feature, cx.now).1;
+            let origin = resolve(cx.catalog, account, feature, cx.now).1;
             return credits::decide(cx, account, (feature, origin), op, effects);
         }
         if let Some(paid) = Paid::of(cx, account, feature) {
@@ -255,7 +255,7 @@ pub fn limit_states(
     feature: FeatureIx,
 ) -> SmallVec<[LimitState; 2]> {
     let id = cx.catalog.feature(feature).id;
-    let limits = match resolve(cx.catalog, &account.profile, feature, cx.now) {
+    let limits = match resolve(cx.catalog, account, feature, cx.now) {
         (Resolved::Limits(limits), _) => limits,
         (Resolved::Rate(rate), origin) => {
             let ask = rate_ask(cx, feature, rate, origin);
@@ -304,7 +304,7 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
         retry_after_ms: None,
         shadow: None,
     };
-    let resolved = resolve(cx.catalog, &account.profile, feature, cx.now);
+    let resolved = resolve(cx.catalog, account, feature, cx.now);
     let offered = &cx.catalog.feature(feature).offering;
     if *offered != Offering::default() && resolved.0 != Resolved::NotInPlan {
         // Who has an override of the feature was chosen by hand, and is in every roll-out.

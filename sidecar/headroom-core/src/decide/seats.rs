@@ -260,7 +260,7 @@ fn limits_of<'a>(
     account: &'a Account,
     feature: FeatureIx,
 ) -> (ResolvedLimits<'a>, Origin) {
-    match resolve(cx.catalog, &account.profile, feature, cx.now) {
+    match resolve(cx.catalog, account, feature, cx.now) {
         (Resolved::Limits(limits), origin) => (limits, origin),
         _ => (bare_limits(cx, feature).expect("seats have a limit"), Origin::None),
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::account::Account;
+use crate::change;
 use crate::decide::{Context, credits, expiry, sliding, subjects};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -19,12 +20,16 @@ use crate::time::Millis;
 /// Lists what time has brought to the holds of an account by `cx.now`. Nothing when
 /// [`Account::is_due`] says no.
 pub fn settle(cx: Context<'_>, account: &Account, effects: &mut Effects) {
-    expiry::settle(cx, account, effects);
+    // A window that a change of plan has ended ends first: what comes after is decided by it.
+    let turned = change::settle(cx, account, effects);
+    expiry::settle(cx, turned.as_ref().unwrap_or(account), effects);
 }
 
 /// Lists everything that time has brought, announcements too.
 pub fn settle_all(cx: Context<'_>, account: &Account, effects: &mut Effects) {
     // What was charged may have begun a grace: whose end is near is asked afterwards.
+    let turned = change::settle(cx, account, effects);
+    let account = turned.as_ref().unwrap_or(account);
     let charged = expiry::settle(cx, account, effects);
     policy::settle_excesses(cx, charged.as_ref().unwrap_or(account), effects);
 }

@@ -171,7 +171,7 @@ pub fn decide_feature_for(
     };
     let (limits, origin) = match (op, gate(cx, account, feature)) {
         (FeatureOp::Record { .. }, _) => {
-            match resolve(cx.catalog, &account.profile, feature, cx.now) {
+            match resolve(cx.catalog, account, feature, cx.now) {
                 (Resolved::Limits(limits), origin) => (limits, origin),
                 _ => {
                     let bare = bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?;

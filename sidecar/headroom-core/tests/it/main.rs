@@ -10,6 +10,7 @@
 mod admission;
 mod allocations;
 mod binding;
+mod changes;
 mod concurrency;
 mod credits;
 mod expiry;

@@ -178,7 +178,12 @@ impl Model {
         }
         self.store()?;
         let newcomer = self.newcomer(&new_plan, false, now);
-        let account = self.accounts.entry(account.to_owned()).or_insert(newcomer);
+        let id = account;
+        self.accounts.entry(id.to_owned()).or_insert(newcomer);
+        self.look_at(id, now);
+        let remembers = self.minds_changes();
+        let Some(account) = self.accounts.get_mut(id) else { return Ok(()) };
+        let before = account.clone();
         account.plan = new_plan;
         account.by_default = false;
         account.anchor = change.anchor.unwrap_or(account.anchor);
@@ -189,6 +194,7 @@ impl Model {
         if !change.zone.is_empty() {
             account.zone.clone_from(&change.zone);
         }
+        account.remember(&before, now, remembers);
         Ok(())
     }
 

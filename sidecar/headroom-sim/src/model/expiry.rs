@@ -18,6 +18,7 @@ impl Model {
 
     /// Charges the holds that have ended, one after the other.
     pub(crate) fn charge_ended(&mut self, id: &str, account: &mut Account, now: i64) {
+        self.turn(account, now);
         self.expire_seats(account, now);
         while let Some((at, count)) = Model::next_charge(account, now) {
             self.met.insert("a charge at the end of a hold");
@@ -61,7 +62,8 @@ impl Model {
     /// The account as it is when its ended holds are charged, though nobody has looked yet.
     pub(crate) fn with_charges(&self, account: &Account, now: i64) -> Account {
         let mut account = account.clone();
-        if Model::next_charge(&account, now).is_some() || Model::waits_for_seats(&account, now) {
+        let waits = account.has_turned(now) || Model::waits_for_seats(&account, now);
+        if waits || Model::next_charge(&account, now).is_some() {
             // What is said of it is said when somebody looks.
             self.clone().charge_ended("", &mut account, now);
         }

@@ -178,7 +178,14 @@ impl Model {
                 Migration::MovePlan { from, to } => {
                     let to = self.bought(&to, None).expect("a checked catalog");
                     let from = normal(&from);
-                    self.accounts.values_mut().for_each(|account| account.put_on(&from, &to));
+                    for account in self.accounts.values_mut() {
+                        account.put_on(&from, &to);
+                        for (_, plan) in &mut account.past {
+                            if *plan == from {
+                                plan.clone_from(&to);
+                            }
+                        }
+                    }
                 }
                 Migration::EndLifetime { feature, limit } => {
                     let shape = self.shapes(&feature).iter().find(|shape| shape.limit == limit);
@@ -235,6 +242,7 @@ impl Model {
         version: u32,
         account: Option<&str>,
         dry_run: bool,
+        now: i64,
     ) -> Result<u64, Refused> {
         let wanted = format!("{plan}@{version}");
         let Some(to) = self.bought(&wanted, None) else {
@@ -245,18 +253,22 @@ impl Model {
             None => self.store()?,
         }
         let mut count = 0;
-        for (id, known) in &mut self.accounts {
-            let others: Vec<String> =
-                known.labels().into_iter().filter(|label| *label != to).collect();
-            let others: Vec<String> =
-                others.into_iter().filter(|label| bare(label) == plan).collect();
+        let remembers = self.minds_changes();
+        for id in self.account_names() {
+            let mut others = self.accounts[&id].labels();
+            others.retain(|label| *label != to && bare(label) == plan);
             if others.is_empty() || account.is_some_and(|account| account != id) {
                 continue;
             }
             count += 1;
-            if !dry_run {
-                others.iter().for_each(|from| known.put_on(from, &to));
+            if dry_run {
+                continue;
             }
+            self.look_at(&id, now);
+            let Some(known) = self.accounts.get_mut(&id) else { continue };
+            let before = known.clone();
+            others.iter().for_each(|from| known.put_on(from, &to));
+            known.remember(&before, now, remembers);
         }
         Ok(count)
     }

@@ -250,6 +250,11 @@ impl Model {
                     Some(EntitlementSpec::Quota { limits }) => limits,
                     _ => vec![],
                 };
+                for limit in &mut planned {
+                    let shape = self.shapes(feature).iter().find(|s| s.limit == limit.limit);
+                    let rule = shape.expect("a checked catalog").window;
+                    limit.included_units = self.shared(account, feature, limit, rule, now);
+                }
                 if !addons.is_empty() {
                     from_plan = Origin::AddOn;
                 }

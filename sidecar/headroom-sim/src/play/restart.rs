@@ -142,6 +142,9 @@ impl Player {
                     trial.map(|trial| (text(trial.plan), trial.ends_at.0)),
                     scheduled.map(|one| (one.starts_at.0, text(one.plan))).collect(),
                 );
+                let past = profile.past().iter().map(|past| (past.until.0, text(past.plan)));
+                let seen_at = extra.map_or(0, |extra| extra.seen_at.0);
+                self.model.know_past(account, past.collect(), seen_at);
             }
             // What its migrations say is done at the latest by the start.
             Record::Catalog { source, .. } => {
@@ -152,7 +155,12 @@ impl Player {
             // not.
             Record::Noted { serial, at, effects } => {
                 let id = self.engine.account_id(serial).ok_or("a record of no account")?;
-                self.model.know_settled(&id, at.0);
+                // A window that a migration ended is a record without a look at the account.
+                if effects.iter().any(|effect| matches!(effect, Effect::PlansSeen(_))) {
+                    self.model.know_settled(&id, at.0);
+                } else {
+                    self.model.know_settled_unturned(&id, at.0);
+                }
                 let catalog = self.engine.catalog();
                 let view = self.engine.subjects(&id, Millis(self.now));
                 for effect in &effects {
@@ -171,7 +179,10 @@ impl Player {
                         let limit = catalog.text(ledger.limit);
                         self.model.know_ended((&id, subject), feature, limit, window);
                     }
-                    if let Effect::Excess(excess) = effect {
+                    // One that begins in the same record has its notice before it.
+                    if let Effect::Excess(excess) = effect
+                        && excess.notice_at == Millis::FOREVER
+                    {
                         let feature = catalog.text(excess.feature);
                         self.model.know_said(&id, feature, catalog.text(excess.limit));
                     }

@@ -182,6 +182,7 @@ const MUST_MEET: &[&str] = &[
     "migration move_plan",
     "migration drop_addon",
     "moved",
+    "a window ended by a change of plan",
     "not moved",
     "origin None",
     "origin Plan",

@@ -20,6 +20,7 @@ use headroom_core::catalog::{
     Offering, PlanLimitSpec, PlanSpec, Policy, Price, PricePeriod, PromptSpec, Scenario,
     SpecProblem,
 };
+use headroom_core::change::OnChange;
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::names::Names;
 use headroom_core::policy::LimitTerms;
@@ -511,6 +512,7 @@ fn read_plan_limit(reader: &Reader, entry: Entry<'_>) -> Option<PlanLimitSpec> {
     let soft_limits = fields.optional("soft_limits");
     let policy = fields.optional("policy");
     let debt = fields.optional("debt");
+    let on_change = fields.optional("on_change");
     fields.end();
     let soft_limits_bp = read_soft_limits(reader, soft_limits);
     let policy = match (policy, included) {
@@ -519,13 +521,15 @@ fn read_plan_limit(reader: &Reader, entry: Entry<'_>) -> Option<PlanLimitSpec> {
         (None, Some(Some(_)) | None) => Some((Policy::Block, LimitTerms::default())),
     };
     let carries_debt = debt.map_or(Some(false), |entry| policy::read_debt(reader, entry));
+    let on_change =
+        on_change.map_or(Some(OnChange::Keep), |entry| versions::read_on_change(reader, entry));
     let (policy, terms) = policy?;
     Some(PlanLimitSpec {
         limit: entry.name.to_owned(),
         included_units: included?,
         soft_limits_bp: soft_limits_bp?,
         policy,
-        terms: LimitTerms { carries_debt: carries_debt?, ..terms },
+        terms: LimitTerms { carries_debt: carries_debt?, on_change: on_change?, ..terms },
     })
 }
 

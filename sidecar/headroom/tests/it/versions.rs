@@ -1,5 +1,7 @@
 //! Versions of a plan, and catalogs that would take something away, over the wire and over restarts.
 
+use std::time::{Duration, SystemTime};
+
 use headroom_sdk::{Client, v1};
 
 use crate::support::SOON;
@@ -157,6 +159,64 @@ async fn a_catalog_that_would_take_something_away_is_explained_and_refused() {
     sidecar.stop().await;
 }
 
+/// A change of plan that is lost by a restart is a known fault of others.
+#[tokio::test]
+async fn a_change_of_plan_in_mid_window_is_exact_over_kill_and_checkpoint() {
+    let catalog = "\
+features:
+  tokens:
+    name: Tokens
+    kind: quota
+    limits: { daily: { window: { calendar: day } }, weekly: { window: { calendar: week } } }
+plans:
+  solo:
+    name: Solo
+    entitlements: { tokens: { daily: { included: 24 }, weekly: { included: 1000 } } }
+  team:
+    name: Team
+    entitlements:
+      tokens:
+        daily: { included: 240, on_change: prorate }
+        weekly: { included: 2000, on_change: reset }
+";
+    let home = Home::with_settings(catalog, "clock: test\n");
+    let mut sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    // A Wednesday, at midnight.
+    let day = SystemTime::UNIX_EPOCH + Duration::from_secs(1_898_553_600);
+    let hours = |hours: u32| day + Duration::from_secs(3600) * hours;
+    admin.set_clock(day).await.unwrap();
+    admin.put_subscription(subscription("acme", "solo")).await.unwrap();
+    admin.set_clock(hours(1)).await.unwrap();
+    assert!(client.consume("acme", "tokens", 20).await.unwrap().allowed);
+    admin.set_clock(hours(18)).await.unwrap();
+    admin.put_subscription(subscription("acme", "team")).await.unwrap();
+    let expected = |decision: &headroom_sdk::Decision, used: u64| {
+        let all = decision.binding.iter().chain(&decision.other_limits);
+        let seen: Vec<_> = all
+            .map(|l| (l.limit.as_str(), l.used_units, l.included_units, l.window_start))
+            .collect();
+        // 18 of 24 hours at 24 a day and 6 at 240; the week began anew with the change.
+        assert!(seen.contains(&("daily", 20 + used, Some(18 + 60), Some(day))), "{seen:?}");
+        assert!(seen.contains(&("weekly", used, Some(2000), Some(hours(18)))), "{seen:?}");
+    };
+    admin.set_clock(hours(19)).await.unwrap();
+    for used in 1..=6 {
+        let call = client.consume("acme", "tokens", 1).with_all_limits();
+        expected(&call.await.unwrap(), used);
+        if used == 2 {
+            sidecar.kill();
+            sidecar = home.start();
+        }
+        if used == 4 {
+            sidecar.stop().await;
+            sidecar = home.start();
+        }
+    }
+    drop((admin, client));
+    sidecar.stop().await;
+}
+
 #[tokio::test]
 async fn migrations_move_accounts_and_end_what_would_never_end() {
     let home = Home::new(SECOND);
@@ -165,7 +225,7 @@ async fn migrations_move_accounts_and_end_what_would_never_end() {
     let mut wanted = subscription("acme", "team@1");
     wanted.scheduled = vec![v1::ScheduledPlan {
         plan: "solo".into(),
-        starts_at: Some((std::time::SystemTime::now() + SOON * 1000).into()),
+        starts_at: Some((SystemTime::now() + SOON * 1000).into()),
         ..Default::default()
     }];
     admin.put_subscription(wanted).await.unwrap();

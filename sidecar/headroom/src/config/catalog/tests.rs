@@ -704,6 +704,25 @@ fn versions_and_migrations_are_read() {
 }
 
 #[test]
+fn what_becomes_of_a_limit_when_the_plan_changes_is_read() {
+    use headroom_core::change::OnChange;
+    for on_change in [OnChange::Keep, OnChange::Prorate, OnChange::Reset] {
+        let more = format!("300_000, on_change: {}", on_change.as_str());
+        let spec = parse("c", GOOD.replace("300_000", &more).as_bytes(), &NoSecrets).unwrap().spec;
+        let EntitlementSpec::Quota { limits } = &spec.plans[0].entitlements[0].1 else {
+            panic!("a quota")
+        };
+        assert_eq!(limits[0].terms.on_change, on_change);
+    }
+    check(
+        "300_000",
+        "300_000, on_change: proprate",
+        "c:24:49: `on_change` must be `keep`, `prorate` or `reset`, found `proprate`, did you mean \
+         `prorate`?",
+    );
+}
+
+#[test]
 fn mistakes_of_versions_and_migrations_have_their_place() {
     let pro = "pro: { name: Pro, entitlements: { sso: true } }";
     let with = |more: &str| format!("pro: {{ name: Pro, entitlements: {{ sso: true }}, {more} }}");

@@ -1,6 +1,7 @@
 //! Versions of a plan, and the migrations between one catalog and the next, as the file says them.
 
 use headroom_core::catalog::PlanSpec;
+use headroom_core::change::OnChange;
 use headroom_core::migrate::Migration;
 
 use super::{Known, read_entitlements, read_price};
@@ -94,6 +95,12 @@ fn read_version(
     fields.end();
     plan.entitlements = read_entitlements(reader, entitlements, known);
     plan
+}
+
+/// What becomes of a limit when the plan changes in the middle of its window.
+pub(super) fn read_on_change(reader: &Reader, entry: Entry<'_>) -> Option<OnChange> {
+    let words = [OnChange::Keep, OnChange::Prorate, OnChange::Reset];
+    reader.word(entry, &words.map(|word| (word.as_str(), word)))
 }
 
 /// The migrations, in order.
