@@ -848,6 +848,21 @@ pub struct RateOverride {
     #[prost(message, optional, tag = "1")]
     pub rate: ::core::option::Option<Rate>,
 }
+/// SpendCapOverride replaces what the overage of one limit may cost in a window.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpendCapOverride {
+    /// The limit's name in the catalog. It counts where the account's limit has the policy overage with a
+    /// price in this currency.
+    #[prost(string, tag = "1")]
+    pub limit: ::prost::alloc::string::String,
+    /// The most that a window may cost, in minor units of the currency, 0 to 2^53-1; 0 allows no overage.
+    /// Absent: no bound.
+    #[prost(int64, optional, tag = "2")]
+    pub cap_minor: ::core::option::Option<i64>,
+    /// ISO 4217 code of the currency, which must be that of a price in the catalog.
+    #[prost(string, tag = "3")]
+    pub currency: ::prost::alloc::string::String,
+}
 /// Override is what an account has instead of what its plan says.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Override {
@@ -861,7 +876,7 @@ pub struct Override {
     #[prost(message, optional, tag = "6")]
     pub ends_at: ::core::option::Option<::prost_types::Timestamp>,
     /// What replaces the plan's entitlement.
-    #[prost(oneof = "r#override::Value", tags = "2, 3, 4, 7")]
+    #[prost(oneof = "r#override::Value", tags = "2, 3, 4, 7, 8")]
     pub value: ::core::option::Option<r#override::Value>,
 }
 /// Nested message and enum types in `Override`.
@@ -883,6 +898,9 @@ pub mod r#override {
         /// For a rate.
         #[prost(message, tag = "7")]
         Rate(super::RateOverride),
+        /// For a quota: the spend cap of one limit, beside an override of its included units.
+        #[prost(message, tag = "8")]
+        SpendCap(super::SpendCapOverride),
     }
 }
 /// AddOn is something bought in addition to a plan.
@@ -1075,7 +1093,8 @@ pub struct DeleteOverrideRequest {
     /// The feature.
     #[prost(string, tag = "2")]
     pub feature: ::prost::alloc::string::String,
-    /// Only the override of this limit. Empty: all of the feature.
+    /// Only the overrides of this limit: of its included units and of its spend cap. Empty: all of the
+    /// feature.
     #[prost(string, tag = "3")]
     pub limit: ::prost::alloc::string::String,
 }

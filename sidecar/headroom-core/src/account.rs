@@ -49,6 +49,15 @@ pub enum OverrideValue {
         /// The rate. `None`: unlimited.
         rate: Option<Rate>,
     },
+    /// What the overage of one limit of a quota may cost in a window.
+    SpendCap {
+        /// The limit.
+        limit: NameId,
+        /// The most, in minor units. `None`: no bound.
+        cap_minor: Option<u64>,
+        /// ISO 4217 code: the currency in which the limit has its price.
+        currency: Arc<str>,
+    },
 }
 
 /// One override of one account.
@@ -82,7 +91,12 @@ impl Override {
                 (OverrideValue::Limit { limit: a, .. }, OverrideValue::Limit { limit: b, .. }) => {
                     a == b
                 }
-                (OverrideValue::Limit { .. }, _) | (_, OverrideValue::Limit { .. }) => false,
+                (
+                    OverrideValue::SpendCap { limit: a, .. },
+                    OverrideValue::SpendCap { limit: b, .. },
+                ) => a == b,
+                (OverrideValue::Limit { .. } | OverrideValue::SpendCap { .. }, _)
+                | (_, OverrideValue::Limit { .. } | OverrideValue::SpendCap { .. }) => false,
                 _ => true,
             }
     }

@@ -35,6 +35,7 @@ pub mod reservation;
 pub mod resolve;
 pub mod seats;
 pub mod signal;
+pub mod spend_cap;
 pub mod stock;
 pub mod subject;
 pub mod time;

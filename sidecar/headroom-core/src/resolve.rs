@@ -6,7 +6,7 @@
 //! feature says; what happens at the limit is the plan's word, where the plan has the limit. Then the
 //! overrides: one speaks for one limit, switch or config, replaces what stands there, and leaves the
 //! rest as it is. An override of a limit that nothing else gives entitles by itself, with policy
-//! `block`.
+//! `block`. One of a spend cap comes last, to what the others have made of the limit.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::limits::UNITS_MAX;
 use crate::names::NameId;
 use crate::policy::LimitTerms;
 use crate::rate::Rate;
+use crate::spend_cap;
 use crate::time::Millis;
 use crate::window::WindowRule;
 
@@ -210,12 +211,16 @@ fn merge<'a>(
                     add_limit(&mut limits, limit, quantity, shape.offering.merge);
                 });
             }
+            let caps = overrides.clone();
             for value in overrides {
                 let OverrideValue::Limit { limit, included_units } = value else { continue };
                 // A limit that left the catalog has no windows any more: its override sleeps.
                 let Some((_, window)) = shapes.iter().find(|(id, _)| id == limit) else { continue };
                 origin = Origin::Override;
                 override_limit(&mut limits, *limit, *window, *included_units);
+            }
+            if spend_cap::apply(&mut limits, caps) {
+                origin = Origin::Override;
             }
             if limits.is_empty() {
                 (Resolved::NotInPlan, Origin::None)

@@ -16,8 +16,10 @@ use headroom_core::decide::{Context, GrantError};
 use headroom_core::limits as core_limits;
 use headroom_core::names::{NameId, Names};
 use headroom_core::rate::Rate;
+use headroom_core::spend_cap;
 use headroom_core::time::Millis;
 use headroom_core::versions;
+use headroom_core::window::WindowRule;
 
 use crate::engine::{Engine, EngineError, Slot};
 use crate::limits;
@@ -128,6 +130,9 @@ pub enum OverrideChange<'a> {
     Limit(&'a str, Option<u64>),
     /// How fast a rate is; `None`: unlimited.
     Rate(Option<Rate>),
+    /// What the overage of a limit may cost in a window, in minor units, and their currency; `None`: no
+    /// bound.
+    SpendCap(&'a str, Option<u64>, &'a str),
 }
 
 /// A change that was made.
@@ -262,8 +267,12 @@ impl Engine {
         self.edit_known(account, now, |profile| {
             let Some(extra) = &mut profile.extra else { return Ok(()) };
             extra.overrides.retain(|known| {
-                let of_limit =
-                    |id| matches!(&known.value, OverrideValue::Limit { limit, .. } if *limit == id);
+                let of_limit = |id| match &known.value {
+                    OverrideValue::Limit { limit, .. } | OverrideValue::SpendCap { limit, .. } => {
+                        *limit == id
+                    }
+                    _ => false,
+                };
                 known.feature != feature_id || limit_id.is_some_and(|id| !of_limit(id))
             });
             Ok(())
@@ -475,6 +484,22 @@ impl Engine {
                 })?;
                 OverrideValue::Limit { limit, included_units: *included_units }
             }
+            (
+                OverrideChange::SpendCap(limit, cap_minor, currency),
+                FeatureKind::Quota { limits },
+            ) => {
+                let limit = quota_limit(&catalog, limits, limit)?;
+                let known = spend_cap::currencies(&catalog, ix, limit);
+                if !known.contains(currency) {
+                    return Err(AdminError::UnknownName {
+                        what: "price for overage of this limit in",
+                        name: (*currency).to_owned(),
+                        known: known.into_iter().map(str::to_owned).collect(),
+                    });
+                }
+                let (cap_minor, currency) = (*cap_minor, (*currency).into());
+                OverrideValue::SpendCap { limit, cap_minor, currency }
+            }
             (OverrideChange::Limit(_, None), FeatureKind::Credits { .. }) => {
                 return Err(AdminError::UnlimitedCredits { feature: feature.to_owned() });
             }
@@ -504,6 +529,22 @@ impl Engine {
         };
         Ok(Override::new(shape.id, value))
     }
+}
+
+/// The number of a limit of a quota.
+fn quota_limit(
+    catalog: &Catalog,
+    limits: &[(NameId, WindowRule)],
+    limit: &str,
+) -> Result<NameId, AdminError> {
+    let id = catalog.names().get(limit);
+    let found = limits.iter().find(|(known, _)| Some(*known) == id);
+    let (id, _) = found.ok_or_else(|| AdminError::UnknownName {
+        what: "limit",
+        name: limit.to_owned(),
+        known: limits.iter().map(|(id, _)| catalog.text(*id).to_owned()).collect(),
+    })?;
+    Ok(*id)
 }
 
 /// The number of a plan by its name, or by its name and version. An account that is on a version of

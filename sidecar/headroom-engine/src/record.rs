@@ -1009,6 +1009,12 @@ fn put_override(out: &mut Vec<u8>, one: &Override) {
             out.push(3);
             put_rate(out, *rate);
         }
+        OverrideValue::SpendCap { limit, cap_minor, currency } => {
+            out.push(40);
+            out.put_u64(u64::from(limit.0));
+            out.put_option(*cap_minor);
+            out.put_str(currency);
+        }
     }
 }
 
@@ -1022,6 +1028,11 @@ fn take_override(from: &mut Take<'_>) -> Result<Override, Malformed> {
             included_units: from.option("included units")?,
         },
         3 => OverrideValue::Rate { rate: take_rate(from)? },
+        40 => OverrideValue::SpendCap {
+            limit: NameId(from.small("limit")?),
+            cap_minor: from.option("spend cap")?,
+            currency: from.str("currency")?.into(),
+        },
         _ => return Err(Malformed { what: "override kind" }),
     };
     Ok(Override::new(feature, value))

@@ -177,6 +177,22 @@ impl History {
                     }
                     says => says,
                 };
+                let says = match says {
+                    // What is billed is rare enough to be looked for.
+                    Says::SpendCap(limit, cap, currency) if self.rng.percent(80) => {
+                        let billed = model.billed_limits();
+                        match billed.is_empty() {
+                            true => Says::SpendCap(limit, cap, currency),
+                            false => {
+                                let (feature, limit) = self.rng.pick(&billed).clone();
+                                let says = Says::SpendCap(limit, cap, currency);
+                                let times = self.times(now);
+                                return Step::Override { account, feature, says, times };
+                            }
+                        }
+                    }
+                    says => says,
+                };
                 let times = self.times(now);
                 Step::Override { account, feature, says, times }
             }
@@ -399,6 +415,13 @@ impl History {
             0 => Says::Switch(self.rng.percent(60)),
             1 => Says::Config(self.rng.below(100).to_string()),
             2 => Says::Rate(catalogs::rate(&mut self.rng)),
+            3 | 4 => {
+                let high = self.rng.percent(50);
+                let minor = if high { 100 + self.rng.below(100) } else { self.rng.below(15) };
+                let cap = self.rng.percent(80).then_some(minor);
+                let currency = if self.rng.percent(95) { "USD" } else { "EUR" };
+                Says::SpendCap(self.limit(), cap, currency.to_owned())
+            }
             _ => {
                 let limit = self.limit();
                 Says::Limit(limit, catalogs::included(&mut self.rng))

@@ -287,6 +287,8 @@ pub enum Says {
     Limit(String, Option<u64>),
     /// How fast a rate is; `None`: unlimited.
     Rate(Option<RateSpec>),
+    /// What the overage of a limit may cost, and in which currency; `None`: anything.
+    SpendCap(String, Option<u64>, String),
 }
 
 /// A write as a client would repeat it.

@@ -171,6 +171,9 @@ pub fn profile(catalog: &Catalog, serial: u32, profile: &Profile) -> ProfileAnsw
             Says::Limit(text(catalog, *limit), *included_units)
         }
         OverrideValue::Rate { rate } => Says::Rate(rate.map(|rate| rate.spec())),
+        OverrideValue::SpendCap { limit, cap_minor, currency } => {
+            Says::SpendCap(text(catalog, *limit), *cap_minor, currency.to_string())
+        }
     };
     let overrides = profile.overrides().iter();
     ProfileAnswer {

@@ -367,6 +367,9 @@ impl Player {
                     Says::Rate(rate) => OverrideChange::Rate(
                         rate.map(|rate| Rate::new(rate).expect("the histories make good rates")),
                     ),
+                    Says::SpendCap(limit, cap, currency) => {
+                        OverrideChange::SpendCap(limit, *cap, currency)
+                    }
                 };
                 let (starts_at, ends_at) = *times;
                 let span = OverrideTimes {

@@ -1,10 +1,12 @@
 //! Policies at the limit: grace by time and number, overage with a price and a cap, debt that is
 //! carried, and features that are only watched.
 
+use headroom_core::account::OverrideValue;
 use headroom_core::catalog::Policy;
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::decision::{Denial, Verdict};
 use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, NANOS_PER_MINOR, OverageTerms};
+use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalSwitches};
 use headroom_core::time::Millis;
 use headroom_core::window::{CalendarUnit, WindowRule};
@@ -246,6 +248,60 @@ fn overage_stops_at_the_last_unit_that_the_cap_pays_for() {
     assert_eq!(world.record(3).amounts.debt_units, 3);
     let state = world.state("daily");
     assert_eq!((state.overage_units(), state.overage_cost().unwrap().minor), (5, 2));
+}
+
+fn cap(world: &World, cap_minor: Option<u64>, currency: &str) -> OverrideValue {
+    OverrideValue::SpendCap { limit: world.id("daily"), cap_minor, currency: currency.into() }
+}
+
+#[test]
+fn an_override_of_a_spend_cap_raises_and_lowers_it_and_ends() {
+    let spent = Verdict::Denied(Denial::SpendCapReached);
+    let mut world = World::new(&[priced(daily(10, Policy::Overage), NANOS_PER_MINOR, Some(2))]);
+    world.consume(12);
+    assert_eq!(world.consume(1).decision.verdict, spent);
+    let raised = cap(&world, Some(5), "USD");
+    world.put_override("tokens", raised);
+    let decision = world.consume(3).decision;
+    assert_eq!((decision.verdict, decision.origin), (Verdict::Overage, Origin::Override));
+    let state = world.state("daily");
+    let cost = state.overage_cost().unwrap();
+    assert_eq!((cost.minor, cost.cap_minor), (5, Some(5)), "the price is the plan's");
+    assert_eq!(world.consume(1).decision.verdict, spent);
+    let lifted = cap(&world, None, "USD");
+    world.put_override("tokens", lifted);
+    assert_eq!(world.account.profile.overrides().len(), 1, "the later replaced the earlier");
+    assert_eq!(world.consume(100).decision.verdict, Verdict::Overage);
+    let none = cap(&world, Some(0), "USD");
+    world.put_override("tokens", none);
+    assert_eq!(world.consume(1).decision.verdict, spent);
+    world.account.profile.extra.as_mut().unwrap().overrides[0].ends_at = Millis(world.now);
+    assert_eq!(world.consume(1).decision.origin, Origin::Plan);
+    assert_eq!(world.state("daily").overage_cost().unwrap().cap_minor, Some(2));
+}
+
+#[test]
+fn a_spend_cap_sleeps_where_nothing_is_billed_or_in_another_currency() {
+    let origin = |limit: Limit, currency: &str, instead: Option<u64>| {
+        let mut world = World::new(&[limit]);
+        let cap = cap(&world, Some(5), currency);
+        world.put_override("tokens", cap);
+        if instead.is_some() {
+            let limit = world.id("daily");
+            let value = OverrideValue::Limit { limit, included_units: instead };
+            world.put_override("tokens", value);
+        }
+        assert_eq!(world.account.profile.overrides().len(), 1 + usize::from(instead.is_some()));
+        let state = world.state("daily");
+        let cap_minor = state.overage_cost().and_then(|cost| cost.cap_minor);
+        (world.consume(1).decision.origin, cap_minor)
+    };
+    let billed = || priced(daily(10, Policy::Overage), NANOS_PER_MINOR, Some(2));
+    assert_eq!(origin(billed(), "USD", None), (Origin::Override, Some(5)));
+    assert_eq!(origin(billed(), "EUR", None), (Origin::Plan, Some(2)));
+    assert_eq!(origin(billed(), "USD", Some(7)), (Origin::Override, Some(5)), "beside a limit's");
+    assert_eq!(origin(daily(10, Policy::Overage), "USD", None), (Origin::Plan, None));
+    assert_eq!(origin(daily(10, Policy::Block), "USD", None), (Origin::Plan, None));
 }
 
 #[test]

@@ -336,6 +336,8 @@ fn profiles() -> Vec<Profile> {
     let plain = Profile::new(NameId(4), true, Millis(-1));
     let rate = RateSpec { units: 7, period_ms: 1_000, burst_units: 70 };
     let value = |feature, value| Override::new(NameId(feature), value);
+    let cap =
+        |cap_minor| OverrideValue::SpendCap { limit: NameId(1), cap_minor, currency: "USD".into() };
     let overrides = vec![
         value(0, OverrideValue::Switch { on: true }),
         value(1, OverrideValue::Switch { on: false }),
@@ -344,6 +346,8 @@ fn profiles() -> Vec<Profile> {
         value(3, OverrideValue::Limit { limit: NameId(1), included_units: Some(u64::MAX) }),
         value(4, OverrideValue::Rate { rate: None }),
         value(5, OverrideValue::Rate { rate: Some(Rate::new(rate).unwrap()) }),
+        value(6, cap(Some(u64::MAX))),
+        value(6, cap(None)),
     ];
     let facts = vec![("a".to_owned(), "1".to_owned()), (String::new(), String::new())];
     let full = Profile {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use headroom_core::account::Zone;
-use headroom_core::catalog::{CatalogSpec, FeatureKindSpec};
+use headroom_core::catalog::{CatalogSpec, FeatureKindSpec, LimitSpec};
 use headroom_engine::ports::StoreRefusal;
 
 use super::migrate::label;
@@ -237,9 +237,21 @@ impl Model {
                     return Err(Refused::Name("limit", limit.clone()));
                 }
             }
-            (Says::Limit(limit, _), FeatureKindSpec::Quota { limits }) => {
-                if !limits.iter().any(|known| known.limit == *limit) {
+            (
+                Says::Limit(limit, _) | Says::SpendCap(limit, ..),
+                FeatureKindSpec::Quota { limits },
+            ) => {
+                // What a subject may cost is not bounded.
+                let of_all = matches!(says, Says::Limit(..));
+                let is_it = |known: &LimitSpec| known.limit == *limit;
+                if !limits.iter().any(|known| is_it(known) && (of_all || known.per.is_none())) {
                     return Err(Refused::Name("limit", limit.clone()));
+                }
+                if let Says::SpendCap(_, _, currency) = says
+                    && !self.has_price(feature, limit, currency)
+                {
+                    let what = "price for overage of this limit in";
+                    return Err(Refused::Name(what, currency.clone()));
                 }
             }
             _ => return Err(Refused::Kind),
@@ -250,7 +262,9 @@ impl Model {
             of != feature
                 || match (says, known) {
                     (Says::Limit(new, _), Says::Limit(old, _)) => new != old,
-                    (Says::Limit(..), _) | (_, Says::Limit(..)) => true,
+                    (Says::SpendCap(new, ..), Says::SpendCap(old, ..)) => new != old,
+                    (Says::Limit(..) | Says::SpendCap(..), _)
+                    | (_, Says::Limit(..) | Says::SpendCap(..)) => true,
                     _ => false,
                 }
         });
@@ -277,7 +291,7 @@ impl Model {
         account.overrides.retain(|(of, says, _)| {
             let meant = match (limit, says) {
                 (None, _) => true,
-                (Some(limit), Says::Limit(known, _)) => known == limit,
+                (Some(limit), Says::Limit(known, _) | Says::SpendCap(known, ..)) => known == limit,
                 (Some(_), _) => false,
             };
             of != feature || !meant

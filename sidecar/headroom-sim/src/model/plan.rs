@@ -349,7 +349,46 @@ impl Model {
                 }),
             }
         }
+        // What it may cost is said of what all others have made of it.
+        for says in overrides {
+            let Says::SpendCap(of, most, currency) = says else { continue };
+            for limit in limits.iter_mut().filter(|known| known.limit == *of) {
+                let is_billed = limit.terms.policy == Policy::Overage;
+                if let Some(price) = &mut limit.terms.more.overage
+                    && is_billed
+                    && *price.currency == **currency
+                {
+                    price.cap_minor = *most;
+                    overridden = true;
+                }
+            }
+        }
         (limits, overridden)
+    }
+
+    /// The limits that have a price anywhere in the catalog, and their features.
+    pub(crate) fn billed_limits(&self) -> Vec<(String, String)> {
+        let mut billed = Vec::new();
+        for (feature, says) in self.catalog.plans.iter().flat_map(|plan| &plan.entitlements) {
+            let EntitlementSpec::Quota { limits } = says else { continue };
+            for limit in limits.iter().filter(|known| known.terms.overage.is_some()) {
+                billed.push((feature.clone(), limit.limit.clone()));
+            }
+        }
+        billed
+    }
+
+    /// Whether a limit has a price in a currency anywhere in the catalog.
+    pub(crate) fn has_price(&self, feature: &str, limit: &str, currency: &str) -> bool {
+        let offers = [&self.catalog.plans, &self.catalog.addons];
+        offers.into_iter().flatten().flat_map(|offer| &offer.entitlements).any(|(of, says)| {
+            let EntitlementSpec::Quota { limits } = says else { return false };
+            of == feature
+                && limits.iter().filter(|known| known.limit == limit).any(|known| {
+                    let price = known.terms.overage.as_ref();
+                    price.is_some_and(|price| &*price.currency == currency)
+                })
+        })
     }
 }
 

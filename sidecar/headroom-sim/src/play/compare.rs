@@ -304,6 +304,11 @@ impl Player {
                     ("debt", amounts.debt_units > 0),
                     ("surplus", amounts.surplus_units > 0),
                     ("late", amounts.late),
+                    (
+                        "a spend cap of an override",
+                        // A catalog has caps of 3 to 14.
+                        binding.and_then(|b| b.cost?.1).is_some_and(|cap| !(3..15).contains(&cap)),
+                    ),
                     ("other limits", !answer.others.is_empty()),
                     ("about", answer.about.is_some()),
                     ("config value", answer.value_json.is_some()),

@@ -192,6 +192,7 @@ const MUST_MEET: &[&str] = &[
     "consume: Denied(FeaturePaused)",
     "change refused: add-on",
     "origin Override",
+    "a spend cap of an override",
     "replayed",
     "debt",
     "surplus",

@@ -178,20 +178,27 @@ async fn list(client: &AdminClient, max: usize) -> Result<Report, Error> {
 }
 
 fn override_of(args: OverrideArgs) -> v1::Override {
-    let OverrideArgs { account: _, feature, instead, included, burst, starts, ends } = args;
-    let Instead { switch, value, limit, rate } = instead;
+    let OverrideArgs { feature, instead, included, burst, starts, ends, .. } = args;
+    let Instead { switch, value, limit, rate, spend_cap } = instead;
+    let units = |included| match included {
+        Some(Included::Units(units)) => Some(units),
+        Some(Included::Unlimited) | None => None,
+    };
+    let currency = args.currency.unwrap_or_default();
+    let spend_cap = spend_cap.map(|limit| {
+        let cap_minor = units(args.cap_minor);
+        OverrideValue::SpendCap(v1::SpendCapOverride { limit, cap_minor, currency })
+    });
     let rate =
         rate.map(|rate| OverrideValue::Rate(v1::RateOverride { rate: rate_of(rate, burst) }));
     let limit = limit.map(|limit| {
-        let included_units = match included {
-            Some(Included::Units(units)) => Some(units),
-            Some(Included::Unlimited) | None => None,
-        };
+        let included_units = units(included);
         OverrideValue::Limit(v1::LimitOverride { limit, included_units })
     });
     // The command line has exactly one of them.
     let value = limit
         .or(rate)
+        .or(spend_cap)
         .or(switch.map(OverrideValue::SwitchOn))
         .or(value.map(OverrideValue::ConfigValue));
     v1::Override {

@@ -613,6 +613,12 @@ pub(super) struct OverrideArgs {
     /// For a rate: how many at once [default: what comes back in one period]
     #[arg(long, value_name = "UNITS", value_parser = units, requires = "rate")]
     pub(super) burst: Option<u64>,
+    /// For a spend cap: the most that the overage of a window may cost, in minor units
+    #[arg(long, value_name = "MINOR|unlimited", value_parser = included, requires = "spend_cap")]
+    pub(super) cap_minor: Option<Included>,
+    /// For a spend cap: the currency of the limit's price, as in USD
+    #[arg(long, value_name = "CODE", requires = "spend_cap")]
+    pub(super) currency: Option<String>,
     /// From when on it counts [default: at once]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) starts: Option<SystemTime>,
@@ -638,6 +644,9 @@ pub(super) struct Instead {
     /// For a rate: how fast, as in "100 per second" or "5 per 10s"
     #[arg(long, value_name = "RATE|unlimited", value_parser = pace)]
     pub(super) rate: Option<Pace>,
+    /// For a quota: the limit whose overage may cost more or less than the plan says
+    #[arg(long, value_name = "LIMIT", requires = "cap_minor", requires = "currency")]
+    pub(super) spend_cap: Option<String>,
 }
 
 /// How fast a rate of an override is.

@@ -70,7 +70,7 @@ fn an_override_of_a_rate_has_a_pace_and_a_burst() {
 }
 
 #[test]
-fn an_override_is_one_of_four() {
+fn an_override_is_one_of_five() {
     let read = |line: &str| match parse(line) {
         Ok(Command::Account(args)) => match args.action {
             AccountAction::Override(OverrideArgs { instead, included, .. }) => {
@@ -100,6 +100,18 @@ fn an_override_is_one_of_four() {
     assert!(read(&format!("{base} --included 5")).is_err());
     assert!(read(&format!("{base} --switch on --value 1")).is_err());
     assert!(read(&format!("{base} --value text")).unwrap_err().contains("this is not JSON"));
+}
+
+#[test]
+fn an_override_of_a_spend_cap_has_a_limit_an_amount_and_a_currency() {
+    let base = "account override acme tokens --spend-cap monthly";
+    assert!(parse(&format!("{base} --cap-minor 50_000 --currency USD")).is_ok());
+    assert!(
+        parse(&format!("{base} --cap-minor unlimited --currency USD --ends 2027-01-01")).is_ok()
+    );
+    assert!(parse(base).unwrap_err().contains("--cap-minor"));
+    assert!(parse(&format!("{base} --cap-minor 5")).unwrap_err().contains("--currency"));
+    assert!(parse("account override acme tokens --switch on --currency USD").is_err());
 }
 
 #[test]

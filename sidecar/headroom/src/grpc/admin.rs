@@ -120,6 +120,14 @@ impl Administration {
                 let rate = rate.rate.as_ref().map(|rate| parse::rate("override.rate", rate));
                 OverrideChange::Rate(rate.transpose()?)
             }
+            Value::SpendCap(cap) => {
+                let minor = |minor| parse::units("override.spend_cap.cap_minor", minor, 0);
+                OverrideChange::SpendCap(
+                    parse::id("override.spend_cap.limit", &cap.limit)?,
+                    cap.cap_minor.map(minor).transpose()?,
+                    parse::id("override.spend_cap.currency", &cap.currency)?,
+                )
+            }
         };
         let instant = |field, at: &Option<prost_types::Timestamp>| {
             at.as_ref().map(|at| parse::timestamp(field, at)).transpose()
@@ -348,6 +356,13 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1:
             }),
             OverrideValue::Rate { rate } => {
                 Value::Rate(v1::RateOverride { rate: rate.map(present::rate) })
+            }
+            OverrideValue::SpendCap { limit, cap_minor, currency } => {
+                Value::SpendCap(v1::SpendCapOverride {
+                    limit: catalog.text(*limit).to_owned(),
+                    cap_minor: cap_minor.map(int),
+                    currency: currency.to_string(),
+                })
             }
         }),
         starts_at: (one.starts_at != Millis(i64::MIN)).then(|| timestamp(one.starts_at)),

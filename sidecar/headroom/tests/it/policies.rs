@@ -2,8 +2,10 @@
 //! that is only watched.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use headroom_proto::v1;
+use headroom_sdk::Client;
 
 use crate::support::ask;
 use crate::support::home::Home;
@@ -90,6 +92,47 @@ async fn overage_shows_what_it_costs_and_stops_at_the_cap() {
     assert_eq!((refused.allowed, refused.denial()), (false, v1::Denial::SpendCapReached));
     drop(client);
     sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn an_override_raises_a_spend_cap_for_a_while_and_survives_a_restart() {
+    let home = Home::with_settings(CATALOG, "clock: test\n");
+    let sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_898_553_600);
+    admin.set_clock(start).await.unwrap();
+    let consume = async |client: &Client| client.consume("acme", "slots", 5).await.unwrap();
+    let capped = async |client: &Client| {
+        consume(client).await.binding.unwrap().overage_cost.unwrap().cap_minor
+    };
+    let spent = Some(headroom_sdk::Denial::SpendCapReached);
+    assert_eq!(client.consume("acme", "slots", 15).await.unwrap().denial, None);
+    assert_eq!(consume(&client).await.denial, spent);
+    let cap = |currency: &str| v1::Override {
+        feature: "slots".into(),
+        value: Some(v1::r#override::Value::SpendCap(v1::SpendCapOverride {
+            limit: "total".into(),
+            cap_minor: Some(6),
+            currency: currency.into(),
+        })),
+        starts_at: None,
+        ends_at: Some((start + Duration::from_secs(60)).into()),
+    };
+    let refused = admin.put_override("acme", cap("EUR")).await.unwrap_err().to_string();
+    assert!(refused.contains("no price for overage of this limit in \"EUR\""), "{refused}");
+    let account = admin.put_override("acme", cap("USD")).await.unwrap();
+    assert_eq!(account.overrides, [cap("USD")]);
+    assert_eq!(capped(&client).await, Some(6));
+    sidecar.stop().await;
+
+    let _sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    assert_eq!(capped(&client).await, Some(6));
+    assert_eq!(consume(&client).await.denial, spent);
+    admin.set_clock(start + Duration::from_secs(60)).await.unwrap();
+    assert_eq!(capped(&client).await, Some(2));
+    let account = admin.delete_override("acme", "slots", Some("total")).await.unwrap();
+    assert_eq!(account.overrides, []);
 }
 
 #[tokio::test]

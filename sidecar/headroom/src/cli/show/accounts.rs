@@ -201,6 +201,15 @@ fn override_text(over: &v1::Override) -> String {
             Some(rate) => format!("{feature}: {}", rate_text(&rate)),
             None => format!("{feature}: unlimited"),
         },
+        Some(OverrideValue::SpendCap(cap)) => {
+            let (limit, currency) = (&cap.limit, &cap.currency);
+            match cap.cap_minor {
+                Some(minor) => {
+                    format!("{feature} {limit}: overage up to {minor} minor units of {currency}")
+                }
+                None => format!("{feature} {limit}: overage without a spend cap in {currency}"),
+            }
+        }
         None => format!("{feature}: unknown to this version"),
     };
     for (word, at) in [("from", &over.starts_at), ("until", &over.ends_at)] {
@@ -263,6 +272,11 @@ fn override_json(over: &v1::Override) -> Value {
             json["included_units"] = json!(limit.included_units);
         }
         Some(OverrideValue::Rate(over)) => json["rate"] = json!(over.rate.as_ref().map(rate_json)),
+        Some(OverrideValue::SpendCap(cap)) => {
+            json["spend_cap"] = json!({
+                "limit": cap.limit, "cap_minor": cap.cap_minor, "currency": cap.currency,
+            });
+        }
         None => {}
     }
     for (key, at) in [("starts_at", &over.starts_at), ("ends_at", &over.ends_at)] {
