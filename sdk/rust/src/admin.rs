@@ -121,6 +121,15 @@ impl AdminClient {
         account(self.within_deadline(client.delete_override(request)).await?.account)
     }
 
+    /// Brings over what an account has used of a limit in its current window before it came to Headroom.
+    /// The same request again counts once.
+    pub async fn put_opening_balance(
+        &self,
+        request: v1::PutOpeningBalanceRequest,
+    ) -> Result<v1::PutOpeningBalanceResponse, Error> {
+        self.within_deadline(self.client.clone().put_opening_balance(request)).await
+    }
+
     /// Sets facts of an account; a null removes a fact, facts not named stay.
     pub async fn put_facts(
         &self,

@@ -99,6 +99,7 @@ impl Error {
                 ErrorReason::InvalidField
                 | ErrorReason::IdempotencyKeyReused
                 | ErrorReason::GrantDiffers
+                | ErrorReason::AlreadyUsed
                 | ErrorReason::TooManyGrants
                 | ErrorReason::UnknownReservation
                 | ErrorReason::ReservationClosed

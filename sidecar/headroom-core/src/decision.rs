@@ -348,6 +348,32 @@ pub enum OpError {
         /// What it is.
         kind: &'static str,
     },
+    /// Only the limits of a quota have an opening balance.
+    #[error("the feature is of kind {kind}, only the limits of a quota have an opening balance")]
+    NoOpening {
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The account has no such limit now.
+    #[error("nothing gives the account this limit: put the account on its plan first")]
+    LimitNotGiven,
+    /// What slides has no window that an opening balance could be of.
+    #[error("the limit's window slides: record what was used, each with the time it was used at")]
+    WindowSlides,
+    /// Something was used here already.
+    #[error(
+        "{used_units} units were used here already: say that the balance is to be added to them"
+    )]
+    AlreadyUsed {
+        /// How many.
+        used_units: u64,
+    },
+    /// No window can have begun at that instant.
+    #[error(
+        "no window of the limit can have begun then: first use must begin it, it must still be open, \
+         and none may have been open here since"
+    )]
+    WindowNotThen,
     /// The count would pass 2^53-1.
     #[error("the count would pass 2^53-1 units")]
     CounterFull,

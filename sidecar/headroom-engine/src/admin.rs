@@ -532,7 +532,7 @@ impl Engine {
 }
 
 /// The number of a limit of a quota.
-fn quota_limit(
+pub(crate) fn quota_limit(
     catalog: &Catalog,
     limits: &[(NameId, WindowRule)],
     limit: &str,

@@ -20,6 +20,7 @@ pub mod keys;
 pub mod late;
 pub mod limits;
 pub mod migrate;
+pub mod opening;
 pub mod ports;
 pub mod read;
 pub mod record;

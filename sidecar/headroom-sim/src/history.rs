@@ -11,7 +11,7 @@ use headroom_engine::ports::StoreRefusal;
 
 use crate::catalogs;
 use crate::model::{
-    Asked, Earlier, LateAsk, Model, RESTATE_MS, Request, Says, SeatAsked, Subscription,
+    Asked, Earlier, LateAsk, Model, OpeningAsk, RESTATE_MS, Request, Says, SeatAsked, Subscription,
 };
 use crate::rng::Rng;
 
@@ -89,6 +89,8 @@ pub enum Step {
     Prune,
     /// What time alone has brought is done.
     Timers,
+    /// What an account had used elsewhere.
+    Opening(OpeningAsk),
     /// A request about a seat.
     Seat {
         /// The account.
@@ -137,12 +139,20 @@ pub struct History {
     recent: VecDeque<Request>,
     late: VecDeque<LateAsk>,
     keys: u64,
+    /// The last opening balance, to be told again.
+    opened: Option<OpeningAsk>,
 }
 
 impl History {
     /// The history of a seed.
     pub fn new(seed: u64) -> History {
-        History { rng: Rng::new(seed), recent: VecDeque::new(), late: VecDeque::new(), keys: 0 }
+        History {
+            rng: Rng::new(seed),
+            recent: VecDeque::new(),
+            late: VecDeque::new(),
+            keys: 0,
+            opened: None,
+        }
     }
 
     /// The next step.
@@ -223,14 +233,51 @@ impl History {
             35..=37 => Step::Timers,
             38..=45 => Step::Late(self.late(model, account, now)),
             46..=52 => self.seat(account),
+            53..=54 => Step::Opening(self.opening(model, account, now)),
             _ => {
                 let request = self.request(model, account, now);
                 match request.asked {
                     Asked::All(..) => Step::All(request),
-                    Asked::Feature(..) | Asked::Hold(..) => Step::Request(request),
+                    Asked::Feature(..) | Asked::Hold(..) | Asked::Opening(..) => {
+                        Step::Request(request)
+                    }
                 }
             }
         }
+    }
+
+    fn opening(&mut self, model: &Model, account: String, now: i64) -> OpeningAsk {
+        if let Some(again) = self.opened.clone().filter(|_| self.rng.percent(15)) {
+            return again;
+        }
+        self.keys += 1;
+        let mut key = format!("k{}", self.keys);
+        if !self.recent.is_empty() && self.rng.percent(4) {
+            key.clone_from(&self.recent[0].key);
+        }
+        let given = model.given_limits(&account, now);
+        let (feature, limit) = match given.is_empty() || self.rng.percent(15) {
+            true => (self.feature(), self.limit()),
+            false => self.rng.pick(&given).clone(),
+        };
+        let drawable = model.drawable(&account, &feature, now);
+        let began_at = match self.rng.below(10) {
+            0..=3 => Some(now - i64::try_from(self.rng.below(8 * 3_600_000)).expect("small")),
+            4 => Some(now + 1),
+            _ => None,
+        };
+        let ask = OpeningAsk {
+            account,
+            feature,
+            limit,
+            units: if self.rng.percent(5) { 0 } else { self.units(drawable) },
+            began_at,
+            adds: self.rng.percent(40),
+            key,
+            dry_run: self.rng.percent(15),
+        };
+        self.opened = Some(ask.clone());
+        ask
     }
 
     fn late(&mut self, model: &Model, account: String, now: i64) -> LateAsk {
@@ -466,7 +513,7 @@ impl History {
         let may = match &asked {
             Asked::Feature(_, op) => !matches!(op, FeatureOp::Allocate { .. }),
             Asked::All(..) => true,
-            Asked::Hold(..) => false,
+            Asked::Hold(..) | Asked::Opening(..) => false,
         };
         let subject = (may && self.rng.percent(50)).then(|| self.subject());
         let request = Request { account, asked, synthetic, key, wants, subject };
@@ -626,6 +673,6 @@ fn asked_to_count(asked: &Asked) -> bool {
     match asked {
         Asked::Feature(_, op) => !matches!(op, FeatureOp::Check { .. }),
         Asked::All(_, op) => !matches!(op, AllOp::Check { .. }),
-        Asked::Hold(..) => false,
+        Asked::Hold(..) | Asked::Opening(..) => false,
     }
 }

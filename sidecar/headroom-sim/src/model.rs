@@ -14,6 +14,7 @@ mod late;
 mod level;
 mod meter;
 pub(crate) mod migrate;
+mod opening;
 mod plan;
 mod policy;
 mod rate;
@@ -40,6 +41,7 @@ pub(crate) use rate::Tank;
 
 pub use late::{Earlier, LateAsk, LateRefused, RESTATE_MS};
 pub use level::Bill;
+pub use opening::{OpeningAsk, OpeningRefused};
 pub use seats::{SeatAnswer, SeatAsked, Sitting};
 
 pub use admin::{Exception, ProfileAnswer, Refused, Subscription};
@@ -300,6 +302,8 @@ pub enum Asked {
     Hold(ReservationId, HoldOp),
     /// About several features: names and units.
     All(Vec<(String, u64)>, AllOp),
+    /// What was used of a limit elsewhere: units, since when, and whether on top.
+    Opening(String, String, (u64, Option<i64>, bool)),
 }
 
 #[derive(Debug, Clone)]
@@ -465,6 +469,19 @@ impl Model {
         }
     }
 
+    /// Tells where the record of a remembered key is.
+    pub fn note_key(&mut self, account: &str, key: &str, seq: Seq) {
+        let account = self.accounts.get_mut(account);
+        if let Some(known) = account.and_then(|account| account.keys.get_mut(key)) {
+            known.seq = Some(seq);
+        }
+    }
+
+    /// Where the record of a remembered key is.
+    pub fn key_seq(&self, account: &str, key: &str) -> Option<Seq> {
+        self.accounts.get(account)?.keys.get(key)?.seq
+    }
+
     /// Where the record of a remembered write is.
     pub fn seq(&self, request: &Request) -> Option<Seq> {
         self.accounts.get(&request.account)?.keys.get(&request.key)?.seq
@@ -572,6 +589,7 @@ impl Model {
                 }
             }
             Asked::Hold(hold, op) => self.use_hold(id, &mut account, *hold, *op, now)?,
+            Asked::Opening(..) => unreachable!("it has a way of its own"),
             Asked::All(..) => unreachable!("it has a road of its own"),
         };
         if request.synthetic {

@@ -3,6 +3,7 @@
 mod all;
 mod compare;
 mod late;
+mod opening;
 mod restart;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -212,6 +213,7 @@ impl Player {
                     (got, expected) => Err(format!("the move: engine {got:?}, model {expected:?}")),
                 }
             }
+            Step::Opening(ask) => self.opening(&ask, before),
             Step::Seat { account, feature, asked } => {
                 self.seat((&account, &feature), &asked, before)
             }
@@ -301,6 +303,7 @@ impl Player {
                 };
                 self.engine.feature(&catalog, &rq)
             }
+            Asked::Opening(..) => unreachable!("it is a step of its own"),
             Asked::Hold(reservation, op) => {
                 let reservation = *reservation;
                 let rq = HoldRequest { account, reservation, op: *op, key, now, wants };
@@ -530,5 +533,6 @@ fn request_word(asked: &Asked) -> &'static str {
         Asked::Hold(_, HoldOp::Commit { .. }) => "commit",
         Asked::Hold(_, HoldOp::CommitPart { .. }) => "commit a part",
         Asked::Hold(_, HoldOp::Release) => "release",
+        Asked::Opening(..) => "opening",
     }
 }

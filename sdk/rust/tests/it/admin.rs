@@ -32,6 +32,14 @@ async fn what_is_asked_is_on_the_wire_and_what_is_answered_comes_back() {
     assert_eq!(admin.get_status().await.unwrap().version, "fake");
     assert_eq!(admin.list_accounts(7, Some("n")).await.unwrap().next_page_token, "n+7");
     assert_eq!(admin.move_plan("team", 3, None, true).await.unwrap(), 103);
+    let opening = v1::PutOpeningBalanceRequest {
+        limit: "monthly".into(),
+        used_units: 7,
+        add: true,
+        ..Default::default()
+    };
+    let opened = admin.put_opening_balance(opening).await.unwrap();
+    assert_eq!((opened.state.unwrap().used_units, opened.replayed), (7, true));
     assert_eq!(admin.check_catalog("text").await.unwrap().problems, ["text"]);
 }
 
@@ -99,6 +107,16 @@ impl AdminService for FakeAdmin {
         let rq = rq.into_inner();
         let accounts = i64::from(rq.to_version) + i64::from(rq.dry_run) * 100;
         Ok(Response::new(v1::MovePlanResponse { accounts }))
+    }
+
+    async fn put_opening_balance(
+        &self,
+        rq: Request<v1::PutOpeningBalanceRequest>,
+    ) -> Result<Response<v1::PutOpeningBalanceResponse>, Status> {
+        let rq = rq.into_inner();
+        let state =
+            v1::LimitState { limit: rq.limit, used_units: rq.used_units, ..Default::default() };
+        Ok(Response::new(v1::PutOpeningBalanceResponse { state: Some(state), replayed: rq.add }))
     }
 
     async fn put_grant(

@@ -16,6 +16,7 @@ mod credits;
 mod expiry;
 mod holds;
 mod late;
+mod opening;
 mod overrides;
 mod policies;
 mod precedence;

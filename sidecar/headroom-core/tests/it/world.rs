@@ -167,7 +167,7 @@ impl World {
     }
 
     /// What the engine does: time first, then the request, then its effects.
-    fn run(
+    pub(crate) fn run(
         &mut self,
         decide: impl FnOnce(Context<'_>, &Account, &mut Effects) -> Result<Outcome, OpError>,
     ) -> Result<Outcome, OpError> {

@@ -366,6 +366,21 @@ impl Model {
         (limits, overridden)
     }
 
+    /// The limits of quotas that an account has now, and their features.
+    pub(crate) fn given_limits(&self, id: &str, now: i64) -> Vec<(String, String)> {
+        let Some(account) = self.accounts.get(id) else { return Vec::new() };
+        let mut given = Vec::new();
+        for feature in self.feature_names() {
+            if self.shapes(&feature).is_empty() {
+                continue;
+            }
+            if let (Entitled::Limits(limits), _) = self.entitled(account, &feature, now) {
+                given.extend(limits.into_iter().map(|limit| (feature.clone(), limit.limit)));
+            }
+        }
+        given
+    }
+
     /// The limits that have a price anywhere in the catalog, and their features.
     pub(crate) fn billed_limits(&self) -> Vec<(String, String)> {
         let mut billed = Vec::new();

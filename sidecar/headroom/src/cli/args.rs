@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use headroom_sdk::Item;
 
 use super::grants::GrantsArgs;
+use super::import::ImportArgs;
 use crate::config::server::ClockKind;
 use crate::config::values;
 use crate::demo::DemoArgs;
@@ -21,6 +22,7 @@ Examples:
   headroom ask entitlements acme                      what may acme use, and how much is left?
   headroom account put acme --plan pro                acme bought the plan pro
   headroom grants put acme credits pay_17 500         acme bought 500 credits
+  headroom import opening-balances used.csv           what accounts used before they came
   headroom status                                     how is the sidecar?
   headroom sinks list                                 are signals delivered?
 
@@ -60,6 +62,8 @@ pub(super) enum Command {
     Account(AccountArgs),
     /// Give credits to an account, take them back, and see where they went
     Grants(GrantsArgs),
+    /// Bring over what another system knows
+    Import(ImportArgs),
     /// Move the clock of a sidecar that has a test clock
     Clock(ClockArgs),
     /// See how signals are delivered, and repair it

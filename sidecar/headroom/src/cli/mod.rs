@@ -10,6 +10,7 @@ mod ask;
 mod check;
 mod connect;
 mod grants;
+mod import;
 mod seats;
 mod show;
 #[cfg(test)]
@@ -60,6 +61,7 @@ fn dispatch(command: Command, runners: &Runners) -> ExitCode {
         Command::Seats(args) => connect::run(seats::run(args)),
         Command::Account(args) => connect::run(admin::account(args)),
         Command::Grants(args) => connect::run(grants::run(args)),
+        Command::Import(args) => connect::run(import::run(args)),
         Command::Clock(args) => connect::run(admin::clock(args)),
         Command::Sinks(args) => connect::run(admin::sinks(args)),
         Command::Status(to) => connect::run(admin::status(to)),

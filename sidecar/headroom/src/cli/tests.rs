@@ -115,6 +115,54 @@ fn an_override_of_a_spend_cap_has_a_limit_an_amount_and_a_currency() {
 }
 
 #[test]
+fn opening_balances_are_read_from_csv_and_json_and_every_problem_is_told() {
+    use super::import::balances;
+    let csv = "account,feature,limit,used_units,began_at\n\
+               acme,tokens,monthly,1_000,\n\n\
+               \"a, \"\"b\"\"\",tokens,session, 7 ,2026-05-01T12:00:00Z\n";
+    let read = balances(csv).unwrap();
+    assert_eq!(read.len(), 2);
+    assert_eq!(
+        (read[0].account.as_str(), read[0].used_units, read[0].began_at),
+        ("acme", 1_000, None)
+    );
+    assert_eq!((read[1].account.as_str(), read[1].line), ("a, \"b\"", 4));
+    assert!(read[1].began_at.is_some());
+    let json = "{\"account\": \"acme\", \"feature\": \"tokens\", \"limit\": \"monthly\", \
+                \"used_units\": 0, \"began_at\": null}\n";
+    assert_eq!(balances(json).unwrap()[0].used_units, 0);
+
+    let problems = balances(
+        "limit,account,feature,used_units\n\
+         monthly,acme,tokens,5\n\
+         monthly,acme,tokens\n\
+         monthly,,tokens,5\n\
+         monthly,acme,tokens,many\n\
+         \"monthly,acme,tokens,5\n\
+         monthly,acme,tokens,6\n",
+    );
+    let problems = problems.unwrap_err().join("\n");
+    for problem in [
+        "line 3: 3 values, but there are 4 columns",
+        "line 4: `account` is missing",
+        "line 5: `used_units`: ",
+        "line 6: a quote is not closed",
+        "line 7: the same limit as in line 2",
+    ] {
+        assert!(problems.contains(problem), "{problem} is not in {problems}");
+    }
+    let problem = |text: &str| balances(text).unwrap_err().join("\n");
+    assert!(problem("account,feature,limit\n").contains("there is no column `used_units`"));
+    assert!(problem("account,account,feature,limit,used_units\n").contains("more than once"));
+    assert!(problem("account,feature,limit,used\n").contains("unknown column `used`"));
+    assert!(problem("{\"acct\": 1}").contains("unknown column `acct`"));
+    assert!(problem("{\"account\": ").contains("this is not JSON"));
+    assert!(problem("").contains("no balances"));
+    assert!(parse("import opening-balances used.csv --add --dry-run --json").is_ok());
+    assert!(parse("import opening-balances").unwrap_err().contains("<FILE>"));
+}
+
+#[test]
 fn facts_and_times_are_read() {
     let Ok(Command::Account(args)) = parse("account facts acme seats=12 csm=Ann gone= ok=true")
     else {

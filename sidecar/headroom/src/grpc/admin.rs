@@ -22,6 +22,7 @@ use crate::sidecar::Core;
 
 mod facts;
 mod grants;
+mod opening;
 mod plans;
 mod sinks;
 
@@ -459,6 +460,13 @@ impl AdminService for Administration {
     ) -> Result<Response<v1::DeleteOverrideResponse>, Status> {
         let account = self.remove_override(rq.get_ref()).await?;
         Ok(Response::new(v1::DeleteOverrideResponse { account }))
+    }
+
+    async fn put_opening_balance(
+        &self,
+        rq: Request<v1::PutOpeningBalanceRequest>,
+    ) -> Result<Response<v1::PutOpeningBalanceResponse>, Status> {
+        Ok(Response::new(self.open_balance(rq.get_ref()).await?))
     }
 
     async fn put_facts(

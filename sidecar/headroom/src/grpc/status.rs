@@ -64,6 +64,7 @@ impl WireError {
             | ErrorReason::UnknownDecision => Code::NotFound,
             ErrorReason::ReservationClosed
             | ErrorReason::MemberHasSeat
+            | ErrorReason::AlreadyUsed
             | ErrorReason::CatalogRefused
             | ErrorReason::NotATestClock => Code::FailedPrecondition,
             ErrorReason::CounterFull | ErrorReason::ClockWentBack | ErrorReason::EventTooOld => {
@@ -159,7 +160,12 @@ fn op_reason(error: &OpError) -> ErrorReason {
         | OpError::LevelIsNow
         | OpError::SeatsAreTaken
         | OpError::NoSeats { .. }
+        | OpError::NoOpening { .. }
+        | OpError::WindowSlides
         | OpError::NoLevel { .. } => ErrorReason::WrongFeatureKind,
+        OpError::LimitNotGiven => ErrorReason::UnknownName,
+        OpError::AlreadyUsed { .. } => ErrorReason::AlreadyUsed,
+        OpError::WindowNotThen => ErrorReason::InvalidField,
         OpError::TooManyGrants { .. } => ErrorReason::TooManyGrants,
         OpError::CounterFull => ErrorReason::CounterFull,
         OpError::UnknownMember => ErrorReason::UnknownMember,
@@ -177,6 +183,9 @@ fn op_reason(error: &OpError) -> ErrorReason {
 impl From<AdminError> for WireError {
     fn from(error: AdminError) -> WireError {
         let reason = match &error {
+            AdminError::Engine(EngineError::Op(OpError::WindowNotThen)) => {
+                return WireError::field("began_at", error.to_string());
+            }
             AdminError::Engine(engine) => return engine.clone().into(),
             AdminError::UnknownAccount { .. } => ErrorReason::UnknownAccount,
             AdminError::UnknownName { .. } => ErrorReason::UnknownName,

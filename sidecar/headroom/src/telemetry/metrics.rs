@@ -382,6 +382,6 @@ mod tests {
         let counts = Counts::new();
         assert_eq!(counts.verdicts, Verdict::Denied as usize + 1);
         assert_eq!(counts.denials.len(), Denial::SeatsFull as usize + 1);
-        assert_eq!(counts.errors.len(), ErrorReason::TooManySubjects as usize + 1);
+        assert_eq!(counts.errors.len(), ErrorReason::AlreadyUsed as usize + 1);
     }
 }

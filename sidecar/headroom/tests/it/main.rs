@@ -11,6 +11,7 @@ mod interop;
 mod kill;
 mod late;
 mod meters;
+mod opening;
 mod operations;
 mod policies;
 mod previous;
