@@ -754,6 +754,8 @@ pub enum ErrorReason {
     TooManySeats = 28,
     /// Something counts in as many subjects of the account as are possible at a time.
     TooManySubjects = 29,
+    /// An opening balance is of a limit of which something was used here already.
+    AlreadyUsed = 30,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -792,6 +794,7 @@ impl ErrorReason {
             Self::MemberHasSeat => "ERROR_REASON_MEMBER_HAS_SEAT",
             Self::TooManySeats => "ERROR_REASON_TOO_MANY_SEATS",
             Self::TooManySubjects => "ERROR_REASON_TOO_MANY_SUBJECTS",
+            Self::AlreadyUsed => "ERROR_REASON_ALREADY_USED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -827,6 +830,7 @@ impl ErrorReason {
             "ERROR_REASON_MEMBER_HAS_SEAT" => Some(Self::MemberHasSeat),
             "ERROR_REASON_TOO_MANY_SEATS" => Some(Self::TooManySeats),
             "ERROR_REASON_TOO_MANY_SUBJECTS" => Some(Self::TooManySubjects),
+            "ERROR_REASON_ALREADY_USED" => Some(Self::AlreadyUsed),
             _ => None,
         }
     }
@@ -988,6 +992,9 @@ pub struct Account {
     /// The version of the plan that decides now.
     #[prost(int32, tag = "15")]
     pub plan_in_force_version: i32,
+    /// The cohorts it is in.
+    #[prost(string, repeated, tag = "16")]
+    pub cohorts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// PutSubscriptionRequest puts an account on a plan. It says all of the subscription: add-ons, trial
 /// and scheduled plans that it does not name are gone.
@@ -1105,6 +1112,45 @@ pub struct DeleteOverrideResponse {
     #[prost(message, optional, tag = "1")]
     pub account: ::core::option::Option<Account>,
 }
+/// PutOpeningBalanceRequest says what was used of a limit.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutOpeningBalanceRequest {
+    /// The account, which must be known and have the limit: put its subscription first.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The feature, a quota.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// The limit. One whose window slides has no opening balance: Record its usage with `occurred_at`.
+    #[prost(string, tag = "3")]
+    pub limit: ::prost::alloc::string::String,
+    /// Units used in the window of now, 0 to 2^53-1.
+    #[prost(int64, tag = "4")]
+    pub used_units: i64,
+    /// When that window began, for a limit whose windows begin with first use. Absent: with this, unless one
+    /// is open. All other windows begin by their rule.
+    #[prost(message, optional, tag = "5")]
+    pub began_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Count it on top of what was used here already. Otherwise that is refused (ALREADY_USED).
+    #[prost(bool, tag = "6")]
+    pub add: bool,
+    /// 1 to 128 bytes. The same again counts once for as long as keys are remembered.
+    #[prost(string, tag = "7")]
+    pub idempotency_key: ::prost::alloc::string::String,
+    /// Change nothing, only say what would become of it.
+    #[prost(bool, tag = "8")]
+    pub dry_run: bool,
+}
+/// PutOpeningBalanceResponse shows the limit with it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutOpeningBalanceResponse {
+    /// The limit after it, or as it would be.
+    #[prost(message, optional, tag = "1")]
+    pub state: ::core::option::Option<LimitState>,
+    /// It was counted earlier, under this key.
+    #[prost(bool, tag = "2")]
+    pub replayed: bool,
+}
 /// PutFactsRequest sets facts.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PutFactsRequest {
@@ -1138,6 +1184,26 @@ pub struct EraseSubjectResponse {
     /// Names forgotten: 0 when there was none.
     #[prost(int32, tag = "1")]
     pub erased_names: i32,
+}
+/// PutCohortsRequest changes the cohorts of an account.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutCohortsRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// Cohorts to be in: 1 to 128 bytes each. An account is in 32 at most.
+    #[prost(string, repeated, tag = "2")]
+    pub join: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Cohorts not to be in, also when they are joined here.
+    #[prost(string, repeated, tag = "3")]
+    pub leave: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// PutCohortsResponse shows the account after the change.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutCohortsResponse {
+    /// The account.
+    #[prost(message, optional, tag = "1")]
+    pub account: ::core::option::Option<Account>,
 }
 /// GetAccountRequest names an account.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1961,6 +2027,35 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "DeleteOverride"));
             self.inner.unary(req, path, codec).await
         }
+        /// PutOpeningBalance brings over what an account has used of a limit of a quota, in its current window,
+        /// before it came to Headroom. It is counted like usage that is recorded, but nobody is told of
+        /// thresholds that it passes. It is of one limit, and takes no credits.
+        pub async fn put_opening_balance(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutOpeningBalanceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutOpeningBalanceResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/PutOpeningBalance",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("headroom.v1.AdminService", "PutOpeningBalance"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// PutFacts sets facts of an account (segment, health, renewal date, anything) that prompts and
         /// signals can use. A null removes a fact; facts not named stay.
         pub async fn put_facts(
@@ -2013,6 +2108,32 @@ pub mod admin_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "EraseSubject"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// PutCohorts puts an account into cohorts, which features can be rolled out to, and takes it out of
+        /// others.
+        pub async fn put_cohorts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutCohortsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutCohortsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/PutCohorts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "PutCohorts"));
             self.inner.unary(req, path, codec).await
         }
         /// GetAccount shows one account.
@@ -2452,6 +2573,16 @@ pub mod admin_service_server {
             tonic::Response<super::DeleteOverrideResponse>,
             tonic::Status,
         >;
+        /// PutOpeningBalance brings over what an account has used of a limit of a quota, in its current window,
+        /// before it came to Headroom. It is counted like usage that is recorded, but nobody is told of
+        /// thresholds that it passes. It is of one limit, and takes no credits.
+        async fn put_opening_balance(
+            &self,
+            request: tonic::Request<super::PutOpeningBalanceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutOpeningBalanceResponse>,
+            tonic::Status,
+        >;
         /// PutFacts sets facts of an account (segment, health, renewal date, anything) that prompts and
         /// signals can use. A null removes a fact; facts not named stay.
         async fn put_facts(
@@ -2470,6 +2601,15 @@ pub mod admin_service_server {
             request: tonic::Request<super::EraseSubjectRequest>,
         ) -> std::result::Result<
             tonic::Response<super::EraseSubjectResponse>,
+            tonic::Status,
+        >;
+        /// PutCohorts puts an account into cohorts, which features can be rolled out to, and takes it out of
+        /// others.
+        async fn put_cohorts(
+            &self,
+            request: tonic::Request<super::PutCohortsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutCohortsResponse>,
             tonic::Status,
         >;
         /// GetAccount shows one account.
@@ -2900,6 +3040,52 @@ pub mod admin_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/headroom.v1.AdminService/PutOpeningBalance" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutOpeningBalanceSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::PutOpeningBalanceRequest>
+                    for PutOpeningBalanceSvc<T> {
+                        type Response = super::PutOpeningBalanceResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutOpeningBalanceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::put_opening_balance(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutOpeningBalanceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/headroom.v1.AdminService/PutFacts" => {
                     #[allow(non_camel_case_types)]
                     struct PutFactsSvc<T: AdminService>(pub Arc<T>);
@@ -2975,6 +3161,51 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = EraseSubjectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/PutCohorts" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutCohortsSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::PutCohortsRequest>
+                    for PutCohortsSvc<T> {
+                        type Response = super::PutCohortsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutCohortsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::put_cohorts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutCohortsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

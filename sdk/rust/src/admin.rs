@@ -154,6 +154,18 @@ impl AdminClient {
         Ok(u32::try_from(erased).unwrap_or(0))
     }
 
+    /// Puts an account into cohorts, and takes it out of others.
+    pub async fn put_cohorts(
+        &self,
+        account_id: impl Into<String>,
+        join: Vec<String>,
+        leave: Vec<String>,
+    ) -> Result<v1::Account, Error> {
+        let request = v1::PutCohortsRequest { account: account_id.into(), join, leave };
+        let mut client = self.client.clone();
+        account(self.within_deadline(client.put_cohorts(request)).await?.account)
+    }
+
     /// Shows one account.
     pub async fn get_account(&self, account_id: impl Into<String>) -> Result<v1::Account, Error> {
         let request = v1::GetAccountRequest { account: account_id.into() };

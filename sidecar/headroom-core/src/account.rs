@@ -210,6 +210,8 @@ pub struct ProfileExtra {
     pub seen_at: Millis,
     /// Facts by name, ascending; values are JSON text.
     pub facts: Vec<(String, String)>,
+    /// The cohorts it is in, ascending.
+    pub cohorts: Vec<String>,
 }
 
 impl Profile {
@@ -267,6 +269,11 @@ impl Profile {
     /// The facts.
     pub fn facts(&self) -> &[(String, String)] {
         self.extra.as_ref().map_or(&[], |extra| &extra.facts)
+    }
+
+    /// The cohorts it is in.
+    pub fn cohorts(&self) -> &[String] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.cohorts)
     }
 
     /// The time zone of calendar windows.

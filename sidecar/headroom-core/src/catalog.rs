@@ -9,6 +9,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use crate::change;
+use crate::cohort::Cohorts;
 use crate::credits::{CreditPrice, PoolTerms};
 use crate::ledger::Ledger;
 use crate::limits;
@@ -117,7 +118,7 @@ pub enum Merge {
 }
 
 /// Who gets a feature, besides who bought it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offering {
     /// How what the plan gives and what add-ons give become one.
     pub merge: Merge,
@@ -126,6 +127,8 @@ pub struct Offering {
     /// The share of accounts that have it, in basis points, 0 to 10,000. Which ones is drawn from the
     /// account's id and the feature's name, so it stays, and a larger share contains a smaller one.
     pub rollout_bp: u32,
+    /// Accounts that have it besides.
+    pub cohorts: Cohorts,
 }
 
 /// All accounts that bought a feature have it.
@@ -133,7 +136,12 @@ pub const ROLLOUT_ALL_BP: u32 = 10_000;
 
 impl Default for Offering {
     fn default() -> Offering {
-        Offering { merge: Merge::Sum, is_paused: false, rollout_bp: ROLLOUT_ALL_BP }
+        Offering {
+            merge: Merge::Sum,
+            is_paused: false,
+            rollout_bp: ROLLOUT_ALL_BP,
+            cohorts: Cohorts::default(),
+        }
     }
 }
 

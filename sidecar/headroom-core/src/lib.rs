@@ -17,6 +17,7 @@ pub mod account;
 pub mod catalog;
 mod catalog_check;
 pub mod change;
+pub mod cohort;
 pub mod credits;
 pub mod decide;
 pub mod decision;

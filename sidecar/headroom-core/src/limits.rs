@@ -109,6 +109,10 @@ pub const SCHEDULED_PLANS_MAX: usize = 64;
 /// more, the oldest is forgotten, and its time counts as the next one's.
 pub const PAST_PLANS_MAX: usize = 32;
 
+/// Cohorts that one account is in, and that one feature is rolled out to. More are refused.
+pub const COHORTS_MAX: usize = 32;
+/// Bytes of a cohort's name.
+pub const COHORT_BYTES_MAX: usize = 64;
 /// Facts of one account, and the bytes of all their names and values. More are refused.
 pub const FACTS_MAX: usize = 64;
 /// See [`FACTS_MAX`].

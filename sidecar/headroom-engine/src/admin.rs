@@ -12,6 +12,7 @@ use headroom_core::account::{
 };
 use headroom_core::catalog::{Catalog, CatalogSpec, FeatureKind, SpecProblem};
 use headroom_core::change;
+use headroom_core::cohort;
 use headroom_core::decide::{Context, GrantError};
 use headroom_core::limits as core_limits;
 use headroom_core::names::{NameId, Names};
@@ -302,6 +303,22 @@ impl Engine {
                 return Err(AdminError::TooMany { what: "bytes of facts", max });
             }
             Ok(())
+        })
+    }
+
+    /// Puts an account into cohorts, and takes it out of others.
+    pub fn put_cohorts(
+        &self,
+        account: &str,
+        (join, leave): (&[&str], &[&str]),
+        now: Millis,
+    ) -> Result<Changed, AdminError> {
+        self.edit_known(account, now, |profile| {
+            let extra = profile.extra.get_or_insert_default();
+            if cohort::change(&mut extra.cohorts, join, leave) {
+                return Ok(());
+            }
+            Err(AdminError::TooMany { what: "cohorts", max: core_limits::COHORTS_MAX })
         })
     }
 

@@ -841,7 +841,10 @@ pub(crate) fn put_profile_body(out: &mut Vec<u8>, profile: &Profile) {
     out.put_u64(u64::from(profile.plan.0));
     let has_changes = profile.extra.as_deref().is_some_and(has_changes);
     let with = |part: u8, is_there: bool| if is_there { part } else { 0 };
-    out.push(u8::from(profile.by_default) | with(MORE, has_more) | with(CHANGES, has_changes));
+    let cohorts = profile.cohorts();
+    let parts =
+        with(MORE, has_more) | with(CHANGES, has_changes) | with(COHORTS, !cohorts.is_empty());
+    out.push(u8::from(profile.by_default) | parts);
     out.push(u8::from(profile.suspended));
     out.put_millis(profile.anchor);
     out.put_millis(profile.ends_at);
@@ -862,6 +865,10 @@ pub(crate) fn put_profile_body(out: &mut Vec<u8>, profile: &Profile) {
     if has_changes {
         put_changes(out, profile);
     }
+    if !cohorts.is_empty() {
+        out.put_u64(cohorts.len() as u64);
+        cohorts.iter().for_each(|cohort| out.put_str(cohort));
+    }
 }
 
 /// A bit beside `by_default`: what follows the facts. Profiles without it are written as they were
@@ -870,6 +877,9 @@ const MORE: u8 = 2;
 
 /// A bit more: the plans of before, and which changes were seen.
 const CHANGES: u8 = 4;
+
+/// A bit more: the cohorts it is in.
+const COHORTS: u8 = 8;
 
 fn has_changes(extra: &ProfileExtra) -> bool {
     !extra.past.is_empty() || extra.seen_at != Millis::default()
@@ -960,7 +970,7 @@ fn take_more(from: &mut Take<'_>, extra: &mut ProfileExtra) -> Result<(), Malfor
 pub(crate) fn take_profile_body(from: &mut Take<'_>) -> Result<Profile, Malformed> {
     let plan = NameId(from.small("plan")?);
     let flags = from.u8("default")?;
-    if flags > 1 | MORE | CHANGES {
+    if flags > 1 | MORE | CHANGES | COHORTS {
         return Err(Malformed { what: "default" });
     }
     let by_default = flags & 1 != 0;
@@ -984,6 +994,11 @@ pub(crate) fn take_profile_body(from: &mut Take<'_>) -> Result<Profile, Malforme
     }
     if flags & CHANGES != 0 {
         take_changes(from, &mut extra)?;
+    }
+    if flags & COHORTS != 0 {
+        for _ in 0..from.small::<usize>("cohorts")? {
+            extra.cohorts.push(from.str("cohort")?.to_owned());
+        }
     }
     let extra = (extra != ProfileExtra::default()).then(|| Box::new(extra));
     Ok(Profile { plan, by_default, suspended, anchor, ends_at, created_at, zone, extra })

@@ -5,6 +5,7 @@ use headroom_core::catalog::{
     PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, RateSpec,
 };
 use headroom_core::change::OnChange;
+use headroom_core::cohort::Cohorts;
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, OverageTerms};
 use headroom_core::signal::SignalSwitches;
@@ -173,10 +174,16 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
 /// Who gets a feature; mostly everybody who bought it. Shares in between are drawn, which the model
 /// does not know how to, so here it is all or nobody.
 fn offering(rng: &mut Rng) -> Offering {
+    let rollout_bp = if rng.percent(5) { 0 } else { ROLLOUT_ALL_BP };
+    let mut cohorts = Vec::new();
+    if rollout_bp == 0 && rng.percent(60) {
+        cohorts.push(if rng.percent(50) { "alpha".to_owned() } else { "beta".to_owned() });
+    }
     Offering {
         merge: *rng.pick(&[Merge::Sum, Merge::MostGenerous]),
         is_paused: rng.percent(3),
-        rollout_bp: if rng.percent(3) { 0 } else { ROLLOUT_ALL_BP },
+        rollout_bp,
+        cohorts: Cohorts::of(cohorts),
     }
 }
 

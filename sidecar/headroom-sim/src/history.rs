@@ -70,6 +70,15 @@ pub enum Step {
         /// The new values; none removes.
         facts: Vec<(String, Option<String>)>,
     },
+    /// An account comes into a cohort, or leaves it.
+    Cohort {
+        /// The account.
+        account: String,
+        /// Which.
+        cohort: String,
+        /// Whether it comes.
+        joins: bool,
+    },
     /// The catalog's file changes a little, or wholly, or badly, or not at all.
     Catalog(NewCatalog),
     /// The store refuses writes, or takes them again.
@@ -210,6 +219,10 @@ impl History {
                 let feature = self.feature();
                 let limit = self.rng.percent(50).then(|| self.limit());
                 Step::DeleteOverride { account, feature, limit }
+            }
+            27 if self.rng.percent(60) => {
+                let cohort = (*self.rng.pick(&["alpha", "beta"])).to_owned();
+                Step::Cohort { account, cohort, joins: self.rng.percent(70) }
             }
             27 => {
                 let name = format!("fact{}", self.rng.below(3));

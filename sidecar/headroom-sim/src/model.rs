@@ -353,6 +353,7 @@ pub(crate) struct Account {
     /// When changes of the plan in force were last looked for.
     pub(crate) turns_seen_at: i64,
     pub(crate) facts: BTreeMap<String, String>,
+    pub(crate) cohorts: BTreeSet<String>,
     pub(crate) books: Vec<Book>,
     /// When time was last allowed to change something.
     pub(crate) settled_at: i64,
@@ -728,6 +729,7 @@ impl Model {
             past: Vec::new(),
             turns_seen_at: 0,
             facts: BTreeMap::new(),
+            cohorts: BTreeSet::new(),
             books: Vec::new(),
             settled_at: now,
             above: Vec::new(),

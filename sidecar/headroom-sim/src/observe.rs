@@ -209,6 +209,7 @@ pub fn profile(catalog: &Catalog, serial: u32, profile: &Profile) -> ProfileAnsw
             .map(|one| (one.starts_at.0, text(catalog, one.plan)))
             .collect(),
         facts: profile.facts().to_vec(),
+        cohorts: profile.cohorts().to_vec(),
     }
 }
 

@@ -391,6 +391,12 @@ impl Player {
                 let got = self.engine.put_facts(account, facts.clone(), now);
                 ("facts", got, self.model.put_facts(account, facts))
             }
+            Step::Cohort { account, cohort, joins } => {
+                let (one, none): (&[&str], &[&str]) = (&[cohort], &[]);
+                let change = if *joins { (one, none) } else { (none, one) };
+                let got = self.engine.put_cohorts(account, change, now);
+                ("cohort", got, self.model.put_cohort(account, cohort, *joins))
+            }
             _ => unreachable!("not an administrative step: {step:?}"),
         };
         self.compare_change(name, &got, &expected, before)

@@ -40,6 +40,8 @@ async fn what_is_asked_is_on_the_wire_and_what_is_answered_comes_back() {
     };
     let opened = admin.put_opening_balance(opening).await.unwrap();
     assert_eq!((opened.state.unwrap().used_units, opened.replayed), (7, true));
+    let account = admin.put_cohorts("acme", vec!["a".into()], vec!["b".into()]).await.unwrap();
+    assert_eq!(account.cohorts, ["a", "b"]);
     assert_eq!(admin.check_catalog("text").await.unwrap().problems, ["text"]);
 }
 
@@ -117,6 +119,16 @@ impl AdminService for FakeAdmin {
         let state =
             v1::LimitState { limit: rq.limit, used_units: rq.used_units, ..Default::default() };
         Ok(Response::new(v1::PutOpeningBalanceResponse { state: Some(state), replayed: rq.add }))
+    }
+
+    async fn put_cohorts(
+        &self,
+        rq: Request<v1::PutCohortsRequest>,
+    ) -> Unary<v1::PutCohortsResponse> {
+        let v1::PutCohortsRequest { account, join, leave } = rq.into_inner();
+        let cohorts = [join, leave].concat();
+        let account = Some(v1::Account { account, cohorts, ..Default::default() });
+        Ok(Response::new(v1::PutCohortsResponse { account }))
     }
 
     async fn put_grant(

@@ -994,3 +994,35 @@ fn limits_of_subjects_are_within_reach_and_not_the_only_ones() {
          changes, and its limit is the new plan's: leave `on_change` out",
     );
 }
+
+#[test]
+fn cohorts_are_names_of_their_own_and_need_accounts_that_are_left() {
+    use crate::cohort::Cohorts;
+    let of = |names: &[&str], rollout_bp| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        move |s: &mut CatalogSpec| {
+            s.features[0].offering.cohorts = Cohorts::of(names);
+            s.features[0].offering.rollout_bp = rollout_bp;
+        }
+    };
+    check(of(&["beta", "friends"], 0), "");
+    check(of(&["beta"], 9_999), "");
+    check(
+        of(&["beta"], 10_000),
+        "features/tokens/cohorts: a roll-out of 100% has come to everybody: leave `cohorts` out, or give \
+         `rollout` a smaller share",
+    );
+    check(of(&["beta", "beta"], 0), "features/tokens/cohorts: cohort `beta` is there twice");
+    check(
+        of(&["Beta"], 0),
+        "features/tokens/cohorts: the name \"Beta\" may have only a-z, 0-9, `_`, `.` and `-`",
+    );
+    let many: Vec<String> = (0..33).map(|n| format!("c{n}")).collect();
+    check(
+        |s| {
+            s.features[0].offering.cohorts = Cohorts::of(many);
+            s.features[0].offering.rollout_bp = 0;
+        },
+        "features/tokens/cohorts: 33 cohorts, at most 32 are possible",
+    );
+}

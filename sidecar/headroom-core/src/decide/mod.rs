@@ -24,6 +24,7 @@ use smallvec::SmallVec;
 use self::hold::Rest;
 use crate::account::Account;
 use crate::catalog::{Catalog, FeatureIx, FeatureKind, Offering, PlanLimit, Policy};
+use crate::cohort;
 use crate::decide::credits::Paid;
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::Effects;
@@ -310,9 +311,9 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
     let offered = &cx.catalog.feature(feature).offering;
     if *offered != Offering::default() && resolved.0 != Resolved::NotInPlan {
         // Who has an override of the feature was chosen by hand, and is in every roll-out.
-        let is_drawn =
-            || account.is_drawn(&cx.catalog.feature(feature).feature, offered.rollout_bp);
-        if resolved.1 != Origin::Override && !is_drawn() {
+        let has_come =
+            || cohort::is_offered(account, &cx.catalog.feature(feature).feature, offered);
+        if resolved.1 != Origin::Override && !has_come() {
             return Gate::Closed(Denial::NotInPlan, resolved.1);
         }
         if offered.is_paused {

@@ -170,15 +170,13 @@ pub fn decide_feature_for(
         return decide_feature(cx, account, feature, op, effects);
     };
     let (limits, origin) = match (op, gate(cx, account, feature)) {
-        (FeatureOp::Record { .. }, _) => {
-            match resolve(cx.catalog, account, feature, cx.now) {
-                (Resolved::Limits(limits), origin) => (limits, origin),
-                _ => {
-                    let bare = bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?;
-                    (bare, Origin::None)
-                }
+        (FeatureOp::Record { .. }, _) => match resolve(cx.catalog, account, feature, cx.now) {
+            (Resolved::Limits(limits), origin) => (limits, origin),
+            _ => {
+                let bare = bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?;
+                (bare, Origin::None)
             }
-        }
+        },
         (_, Gate::Limits(limits, origin)) => (limits, origin),
         _ => return decide_feature(cx, account, Some(feature), op, effects),
     };

@@ -6,6 +6,7 @@ use headroom_core::account::{ScheduledPlan, Trial};
 use headroom_core::catalog::{
     CatalogSpec, EntitlementSpec, Merge, Offering, PlanLimitSpec, PlanSpec, Policy,
 };
+use headroom_core::cohort::{self, Cohorts};
 use headroom_core::decide::FeatureOp;
 use headroom_core::decision::{Decision, Denial, Verdict};
 use headroom_core::limits::UNITS_MAX;
@@ -201,6 +202,37 @@ fn who_waits_for_a_roll_out_is_not_offered_to_buy_and_an_override_lets_in() {
     let value = OverrideValue::Limit { limit: world.id("daily"), included_units: Some(1) };
     world.put_override("tokens", value);
     assert_eq!(check(&mut world, "tokens").verdict, Verdict::Allowed);
+}
+
+#[test]
+fn a_cohort_has_what_is_rolled_out_to_it_and_nothing_that_was_not_bought() {
+    let cohorts = Cohorts::of(vec!["alpha".to_owned(), "beta".to_owned()]);
+    let mut world = World::of(catalog(Offering { rollout_bp: 0, cohorts, ..Offering::default() }));
+    let verdict = |world: &mut World, cohorts: &[&str]| {
+        let own = &mut world.account.profile.extra.get_or_insert_default().cohorts;
+        own.clear();
+        assert!(cohort::change(own, cohorts, &[]));
+        check(world, "tokens").verdict
+    };
+    let refused = Verdict::Denied(Denial::NotInPlan);
+    assert_eq!(verdict(&mut world, &[]), refused);
+    assert_eq!(verdict(&mut world, &["gamma"]), refused);
+    assert_eq!(verdict(&mut world, &["gamma", "beta"]), Verdict::Allowed);
+    world.account.profile.plan = world.id("bare");
+    assert_eq!(verdict(&mut world, &["beta"]), refused);
+}
+
+#[test]
+fn an_account_joins_and_leaves_cohorts_and_is_never_in_too_many() {
+    let mut own = vec!["b".to_owned()];
+    assert!(cohort::change(&mut own, &["c", "a", "b"], &["c"]));
+    assert_eq!(own, ["a", "b"]);
+    let many: Vec<String> = (0..31).map(|n| format!("x{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert!(!cohort::change(&mut own, &many, &[]));
+    assert_eq!(own, ["a", "b"], "nothing is changed");
+    assert!(cohort::change(&mut own, &many, &["a"]));
+    assert_eq!(own.len(), 32);
 }
 
 #[test]

@@ -366,6 +366,7 @@ fn profiles() -> Vec<Profile> {
     extra.addons = vec![AddOn { addon: NameId(9), quantity: u32::MAX }];
     extra.trial = Some(Trial { plan: NameId(2), ends_at: Millis(i64::MIN) });
     extra.scheduled = vec![ScheduledPlan { starts_at: Millis(3), plan: NameId(1) }];
+    extra.cohorts = vec!["alpha".to_owned(), "beta".to_owned()];
     let mut only_scheduled = plain.clone();
     only_scheduled.extra.get_or_insert_default().scheduled =
         vec![ScheduledPlan { starts_at: Millis(3), plan: NameId(1) }];

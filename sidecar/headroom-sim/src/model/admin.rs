@@ -75,6 +75,8 @@ pub struct ProfileAnswer {
     pub scheduled: Vec<(i64, String)>,
     /// Facts by name.
     pub facts: Vec<(String, String)>,
+    /// Its cohorts.
+    pub cohorts: Vec<String>,
 }
 
 impl Model {
@@ -316,6 +318,17 @@ impl Model {
         Ok(())
     }
 
+    /// Puts an account into one cohort, or takes it out.
+    pub fn put_cohort(&mut self, account: &str, cohort: &str, joins: bool) -> Result<(), Refused> {
+        self.known(account)?;
+        let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
+        match joins {
+            true => account.cohorts.insert(cohort.to_owned()),
+            false => account.cohorts.remove(cohort),
+        };
+        Ok(())
+    }
+
     /// The profile of an account.
     pub fn profile(&self, account: &str) -> Option<ProfileAnswer> {
         let account = self.accounts.get(account)?;
@@ -333,6 +346,7 @@ impl Model {
             trial: account.trial.clone(),
             scheduled: account.scheduled.clone(),
             facts: account.facts.clone().into_iter().collect(),
+            cohorts: account.cohorts.iter().cloned().collect(),
         })
     }
 

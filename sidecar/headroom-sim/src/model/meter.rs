@@ -568,7 +568,9 @@ impl Model {
             return Err((denial, Origin::None));
         }
         let (entitled, origin) = self.entitled(account, feature, now);
-        let rolled_out = shown.offering.rollout_bp > 0 || origin == Origin::Override;
+        let rolled_out = shown.offering.rollout_bp > 0
+            || self.is_chosen(account, feature)
+            || origin == Origin::Override;
         match entitled {
             Entitled::Nothing if self.is_watched(feature) => match self.bare(feature) {
                 bare if bare.is_empty() => Ok((Entitled::Nothing, Origin::None)),
@@ -579,6 +581,12 @@ impl Model {
             _ if shown.offering.is_paused => Err((Denial::FeaturePaused, origin)),
             entitled => Ok((entitled, origin)),
         }
+    }
+
+    /// Whether an account is in a cohort that a feature is rolled out to.
+    fn is_chosen(&self, account: &Account, feature: &str) -> bool {
+        let wanted = self.feature(feature).map(|known| known.offering.cohorts.names());
+        wanted.into_iter().flatten().any(|cohort| account.cohorts.contains(cohort))
     }
 
     pub(crate) fn refused(&self, denial: Denial, origin: Origin, feature: &str) -> Done {
@@ -621,6 +629,9 @@ impl Model {
         attempt: bool,
         now: i64,
     ) -> Done {
+        if self.is_chosen(account, feature) {
+            self.met.insert("rolled out to a cohort");
+        }
         match self.gate(account, feature, now) {
             Err((denial, origin)) => self.refused(denial, origin, feature),
             Ok((Entitled::Limits(limits), origin)) => {

@@ -196,6 +196,7 @@ const MUST_MEET: &[&str] = &[
     "opening balance: Engine(Op(CounterFull))",
     "opening balance: Engine(Op(AlreadyUsed { used_units:  }))",
     "opening balance: Engine(KeyReused)",
+    "rolled out to a cohort",
     "origin None",
     "origin Plan",
     "origin DefaultPlan",

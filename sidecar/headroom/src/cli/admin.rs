@@ -150,6 +150,9 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
         AccountAction::EraseSubject { account, subject } => {
             return Ok(show::erased(client.erase_subject(account, subject).await?));
         }
+        AccountAction::Cohorts { account, join, leave } => {
+            client.put_cohorts(account, join, leave).await?
+        }
         AccountAction::Facts { account, facts } => {
             let fields = facts.into_iter().map(|(name, json)| (name, value(json))).collect();
             client.put_facts(account, prost_types::Struct { fields }).await?

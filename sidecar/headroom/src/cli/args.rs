@@ -592,6 +592,17 @@ pub(super) enum AccountAction {
         /// The subject, as in team:growth/user:u42; all below it is forgotten, too
         subject: String,
     },
+    /// Put an account into cohorts that features are rolled out to, or take it out
+    Cohorts {
+        /// The account's id
+        account: String,
+        /// A cohort to be in; may be given several times
+        #[arg(long, value_name = "NAME", required_unless_present = "leave")]
+        join: Vec<String>,
+        /// A cohort not to be in; may be given several times
+        #[arg(long, value_name = "NAME")]
+        leave: Vec<String>,
+    },
     /// Set facts of an account for prompts and signals; those not named stay
     Facts {
         /// The account's id

@@ -163,6 +163,13 @@ fn opening_balances_are_read_from_csv_and_json_and_every_problem_is_told() {
 }
 
 #[test]
+fn cohorts_are_joined_and_left() {
+    assert!(parse("account cohorts acme --join beta --join friends --leave alpha").is_ok());
+    assert!(parse("account cohorts acme --leave alpha").is_ok());
+    assert!(parse("account cohorts acme").unwrap_err().contains("--join"));
+}
+
+#[test]
 fn facts_and_times_are_read() {
     let Ok(Command::Account(args)) = parse("account facts acme seats=12 csm=Ann gone= ok=true")
     else {

@@ -21,6 +21,7 @@ use headroom_core::catalog::{
     SpecProblem,
 };
 use headroom_core::change::OnChange;
+use headroom_core::cohort::Cohorts;
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::names::Names;
 use headroom_core::policy::LimitTerms;
@@ -305,12 +306,23 @@ fn read_offering(reader: &Reader, fields: &mut Fields<'_, '_>) -> Offering {
     let merges = [("sum", Merge::Sum), ("most_generous", Merge::MostGenerous)];
     let merge = fields.optional("merge").and_then(|entry| reader.word(entry, &merges));
     let is_paused = fields.optional("paused").and_then(|entry| reader.switch(entry));
-    let rollout_bp = fields.optional("rollout").and_then(|entry| reader.percent_bp(entry));
+    let rollout = fields.optional("rollout");
+    let rollout_bp = rollout.and_then(|entry| reader.percent_bp(entry));
+    let cohorts = fields.optional("cohorts").and_then(|entry| read_cohorts(reader, entry));
+    // A feature that says for whom it is, and no share, is for them alone.
+    let usual_bp = if cohorts.is_some() && rollout.is_none() { 0 } else { usual.rollout_bp };
     Offering {
         merge: merge.unwrap_or(usual.merge),
         is_paused: is_paused.unwrap_or(usual.is_paused),
-        rollout_bp: rollout_bp.unwrap_or(usual.rollout_bp),
+        rollout_bp: rollout_bp.unwrap_or(usual_bp),
+        cohorts: cohorts.unwrap_or_default(),
     }
+}
+
+fn read_cohorts(reader: &Reader, entry: Entry<'_>) -> Option<Cohorts> {
+    let items = reader.list(entry, "a list of cohorts, as `[beta]`")?;
+    let read: Vec<_> = items.map(|item| reader.text(item)).collect();
+    Some(Cohorts::of(read.into_iter().collect::<Option<_>>()?))
 }
 
 fn read_scale(reader: &Reader, entry: Option<Entry<'_>>) -> u8 {

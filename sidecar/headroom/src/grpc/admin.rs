@@ -197,6 +197,23 @@ impl Administration {
         Ok(i32::try_from(count).unwrap_or(i32::MAX))
     }
 
+    async fn set_cohorts(
+        &self,
+        rq: &v1::PutCohortsRequest,
+    ) -> Result<Option<v1::Account>, WireError> {
+        let account = parse::id("account", &rq.account)?;
+        let names = |field, names: &'_ [String]| -> Result<(), WireError> {
+            names.iter().try_for_each(|name| parse::id(field, name).map(drop))
+        };
+        names("join", &rq.join)?;
+        names("leave", &rq.leave)?;
+        let join: Vec<&str> = rq.join.iter().map(String::as_str).collect();
+        let leave: Vec<&str> = rq.leave.iter().map(String::as_str).collect();
+        let engine = &self.core.shared.engine;
+        let changed = engine.put_cohorts(account, (&join, &leave), self.now())?;
+        self.changed(account, changed).await
+    }
+
     fn account(&self, rq: &v1::GetAccountRequest) -> Result<v1::Account, WireError> {
         let account = parse::id("account", &rq.account)?;
         let engine = &self.core.shared.engine;
@@ -411,6 +428,7 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1:
             .collect(),
         plan_in_force,
         plan_in_force_version,
+        cohorts: profile.cohorts().to_vec(),
     }
 }
 
@@ -483,6 +501,14 @@ impl AdminService for Administration {
     ) -> Result<Response<v1::EraseSubjectResponse>, Status> {
         let erased_names = self.erase(rq.get_ref()).await?;
         Ok(Response::new(v1::EraseSubjectResponse { erased_names }))
+    }
+
+    async fn put_cohorts(
+        &self,
+        rq: Request<v1::PutCohortsRequest>,
+    ) -> Result<Response<v1::PutCohortsResponse>, Status> {
+        let account = self.set_cohorts(rq.get_ref()).await?;
+        Ok(Response::new(v1::PutCohortsResponse { account }))
     }
 
     async fn get_account(

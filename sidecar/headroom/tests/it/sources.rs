@@ -12,7 +12,7 @@ use crate::support::home::Home;
 const CATALOG: &str = "\
 features:
   calls: { name: Calls, kind: quota, limits: { total: { window: lifetime } } }
-  beta: { name: Beta, kind: switch, rollout: 0% }
+  beta: { name: Beta, kind: switch, cohorts: [early] }
   old: { name: Old, kind: switch, paused: on }
 plans:
   free: { name: Free, entitlements: { calls: { total: { included: 10 } }, beta: on, old: on } }
@@ -91,6 +91,11 @@ async fn a_trial_add_ons_a_scheduled_plan_and_an_exception_each_count_for_their_
     let not_yet = client.check("acme", "beta").with_prompt().await.unwrap();
     assert_eq!((not_yet.verdict, not_yet.denial), (Verdict::Denied, Some(Denial::NotInPlan)));
     assert!(not_yet.origin.is_some() && not_yet.prompt.is_none());
+    let account = admin.put_cohorts("acme", vec!["early".into()], vec![]).await.unwrap();
+    assert_eq!(account.cohorts, ["early"]);
+    assert!(client.check("acme", "beta").await.unwrap().allowed);
+    admin.put_cohorts("acme", vec![], vec!["early".into()]).await.unwrap();
+    assert!(!client.check("acme", "beta").await.unwrap().allowed);
     let paused = client.check("acme", "old").await.unwrap();
     assert_eq!(paused.denial, Some(Denial::FeaturePaused));
 }

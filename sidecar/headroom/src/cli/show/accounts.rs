@@ -44,6 +44,9 @@ pub(in super::super) fn account(account: &v1::Account) -> Report {
     for over in &account.overrides {
         row("override", Some(override_text(over)));
     }
+    for cohort in &account.cohorts {
+        row("cohort", Some(cohort.clone()));
+    }
     for (name, value) in facts(account) {
         row("fact", Some(format!("{name} = {value}")));
     }
@@ -256,6 +259,7 @@ fn account_json(account: &v1::Account) -> Value {
             .collect::<Vec<_>>(),
         "overrides": account.overrides.iter().map(override_json).collect::<Vec<_>>(),
         "facts": facts,
+        "cohorts": account.cohorts,
     })
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::server;
 use crate::config::sinks::NoSecrets;
+use headroom_core::cohort::Cohorts;
 use headroom_core::credits::{CreditPrice, PoolTerms, Rounding};
 use headroom_core::stock::BilledBy;
 use headroom_core::window::{Every, SpanUnit};
@@ -88,8 +89,13 @@ fn a_good_catalog_is_read() {
     let CatalogSpec { features, plans, addons, default_plan, prompts, signals, migrations } =
         parsed.spec;
     assert!(migrations.is_empty());
-    let offering = Offering { merge: Merge::MostGenerous, is_paused: true, rollout_bp: 1_250 };
-    assert_eq!((features[1].offering, features[2].offering), (offering, Offering::default()));
+    let offering = Offering {
+        merge: Merge::MostGenerous,
+        is_paused: true,
+        rollout_bp: 1_250,
+        cohorts: Cohorts::default(),
+    };
+    assert_eq!((&features[1].offering, &features[2].offering), (&offering, &Offering::default()));
     assert_eq!(default_plan.as_deref(), Some("free"));
     let limit = |limit: &str, window| LimitSpec { limit: limit.into(), window, per: None };
     let limits = vec![
@@ -140,6 +146,30 @@ fn a_good_catalog_is_read() {
 fn check(from: &str, to: &str, expected: &str) {
     assert!(GOOD.contains(from), "{from}");
     assert_eq!(report(&GOOD.replacen(from, to, 1)), expected, "{to}");
+}
+
+#[test]
+fn cohorts_are_who_has_a_feature_beside_a_share_of_all() {
+    let read = |says: &str| {
+        let text = GOOD.replacen("rollout: 12.5%", says, 1);
+        let parsed = parse("c", text.as_bytes(), &NoSecrets).unwrap();
+        let offering = parsed.spec.features[1].offering.clone();
+        (offering.rollout_bp, offering.cohorts.names().to_vec())
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(read("cohorts: [beta]"), (0, names(&["beta"])));
+    assert_eq!(read("rollout: 5%, cohorts: [beta, qa]"), (500, names(&["beta", "qa"])));
+    assert_eq!(read("rollout: 100%"), (10_000, names(&[])));
+    check(
+        "rollout: 12.5%",
+        "cohorts: beta",
+        "c:16:67: `cohorts` must be a list of cohorts, as `[beta]`, found `beta`",
+    );
+    check(
+        "rollout: 12.5%",
+        "cohorts: [Beta]",
+        "c:16:67: the name \"Beta\" may have only a-z, 0-9, `_`, `.` and `-`",
+    );
 }
 
 #[test]
