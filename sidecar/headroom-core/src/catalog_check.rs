@@ -4,6 +4,7 @@
 //! something stands is not known here: a problem carries the path of keys, and the reader of the
 //! file turns it into a line. Templates are checked by whoever renders them.
 
+mod counting;
 mod credits;
 mod levels;
 mod meters;
@@ -169,6 +170,7 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
                 format_args!("the roll-out is {}, it must be 0% to 100%", Percent(rollout_bp)),
             );
         }
+        counting::check_counting(report, feature);
         let has_meter = matches!(
             feature.kind,
             FeatureKindSpec::Concurrency

@@ -35,6 +35,7 @@ pub mod seats;
 pub mod signal;
 pub mod stock;
 pub mod subject;
+pub mod tally;
 pub mod time;
 pub mod versions;
 pub mod window;

@@ -18,6 +18,7 @@ mod policy;
 mod rate;
 mod seats;
 mod sliding;
+mod spread;
 mod subjects;
 mod view;
 
@@ -40,6 +41,7 @@ pub(crate) use rate::Tank;
 pub use late::{Earlier, LateAsk, LateRefused, RESTATE_MS};
 pub use level::Bill;
 pub use seats::{SeatAnswer, SeatAsked, Sitting};
+pub use spread::ByTime;
 
 pub use admin::{Exception, ProfileAnswer, Refused, Subscription};
 
@@ -361,6 +363,10 @@ pub(crate) struct Account {
     pub(crate) sits: seats::Sits,
     /// What counts in subjects, by path: each as an account of its own.
     pub(crate) subjects: BTreeMap<String, Account>,
+    /// By feature: what was used when.
+    pub(crate) spread: BTreeMap<String, spread::Uses>,
+    /// Whether its time zone was changed after something was used.
+    pub(crate) moved: bool,
 }
 
 /// All of it.
@@ -379,6 +385,10 @@ pub struct Model {
     pub(crate) told: Vec<Told>,
     /// What the last request met that its answer does not show, for the coverage.
     pub(crate) met: BTreeSet<&'static str>,
+    /// Features of catalogs so far whose buckets do not follow their windows.
+    pub(crate) uncut: BTreeSet<String>,
+    /// The dimension of the write that is being answered.
+    pub(crate) telling: Option<&'static str>,
 }
 
 /// What an operation came to, before it is dressed as an answer.
@@ -557,6 +567,7 @@ impl Model {
         };
         let id = &request.account;
         let (uncounted, told) = (account.clone(), self.told.len());
+        self.telling = self.dimension(id, asked, &request.key);
         let done = match asked {
             Asked::Feature(feature, op) => {
                 match self.use_for(request, &mut account, feature, *op, now) {
@@ -567,6 +578,10 @@ impl Model {
             Asked::Hold(hold, op) => self.use_hold(id, &mut account, *hold, *op, now)?,
             Asked::All(..) => unreachable!("it has a road of its own"),
         };
+        if let Err(error) = self.check_told(done.feature.as_deref(), self.telling) {
+            self.told.truncate(told);
+            return Err(error);
+        }
         if request.synthetic {
             self.told.truncate(told);
             if done.verdict.is_allowed() {
@@ -713,6 +728,8 @@ impl Model {
             given: BTreeMap::new(),
             sits: Vec::new(),
             subjects: BTreeMap::new(),
+            spread: BTreeMap::new(),
+            moved: false,
         }
     }
 }

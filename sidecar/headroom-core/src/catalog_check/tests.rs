@@ -16,6 +16,7 @@ fn feature(name: &str, kind: FeatureKindSpec) -> FeatureSpec {
         kind,
         offering: crate::catalog::Offering::default(),
         shadow: false,
+        counting: Default::default(),
     }
 }
 
@@ -943,5 +944,28 @@ fn limits_of_subjects_are_within_reach_and_not_the_only_ones() {
         },
         "plans/free/entitlements/tokens/own/debt: the debt of a subject is not carried: nothing is \
          remembered of one in which nothing counts any more",
+    );
+}
+
+#[test]
+fn usage_is_told_apart_by_few_names_of_a_quota() {
+    let tally = |s: &mut CatalogSpec, feature: usize, names: &[&str]| {
+        let dimensions = names.iter().map(|name| (*name).to_owned()).collect();
+        let tally = crate::tally::TallySpec { buckets: crate::tally::BucketSize::Day, dimensions };
+        s.features[feature].counting.tally = Some(tally);
+    };
+    check(|s| tally(s, 0, &["a", "b", "c", "d"]), "");
+    check(
+        |s| tally(s, 0, &["a", "b", "c", "d", "e"]),
+        "features/tokens/usage/dimensions: 5 dimensions, at most 4 are possible",
+    );
+    check(
+        |s| tally(s, 0, &["a", "A", "a"]),
+        "features/tokens/usage/dimensions: the name \"A\" may have only a-z, 0-9, `_`, `.` and `-`\n\
+         features/tokens/usage/dimensions: dimension `a` is there twice",
+    );
+    check(
+        |s| tally(s, 1, &[]),
+        "features/sso/usage: only the usage of a quota adds up over time, so only it has `usage`",
     );
 }

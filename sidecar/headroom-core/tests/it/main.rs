@@ -29,6 +29,7 @@ mod sliding;
 mod sources;
 mod spans;
 mod subjects;
+mod tallies;
 mod thresholds;
 mod windows;
 mod world;

@@ -100,6 +100,7 @@ impl Model {
         }
         self.source = source.to_owned();
         self.catalog = spec.clone();
+        self.note_uncut();
         for feature in &spec.features {
             self.names.insert(feature.feature.clone());
             match &feature.kind {
@@ -187,6 +188,7 @@ impl Model {
         account.trial = trial;
         account.scheduled = scheduled;
         if !change.zone.is_empty() {
+            account.moved |= account.zone != change.zone && !account.spread.is_empty();
             account.zone.clone_from(&change.zone);
         }
         Ok(())
