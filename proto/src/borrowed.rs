@@ -258,6 +258,40 @@ pub struct Consume<'a> {
     pub synthetic: bool,
     /// For whom inside the account; empty for the account alone.
     pub subject: &'a str,
+    /// The bytes of the message, if it has dimensions: [`dimensions`] reads them. Empty: it has none.
+    pub dimensions: &'a [u8],
+}
+
+/// The number of the field of dimensions, in every request that has some.
+const DIMENSIONS: u32 = 60;
+
+/// The names and values of the dimensions of a request that could be read: of a name that comes again the
+/// last value.
+pub fn dimensions(request: &[u8]) -> Vec<(&str, &str)> {
+    let mut pairs: Vec<(&str, &str)> = Vec::new();
+    for (tag, value) in FieldsOf::new(request).flatten() {
+        if tag == DIMENSIONS
+            && let Ok((name, text)) = entry(value, tag)
+        {
+            pairs.retain(|(known, _)| *known != name);
+            pairs.push((name, text));
+        }
+    }
+    pairs
+}
+
+/// One entry of a map from text to text.
+fn entry(value: Value<'_>, tag: u32) -> Result<(&str, &str), Malformed> {
+    let (mut name, mut text) = ("", "");
+    let inner = |_| Malformed::Inner { tag };
+    for field in FieldsOf::new(value.bytes(tag)?) {
+        match field.map_err(inner)? {
+            (1, value) => name = value.text(1).map_err(inner)?,
+            (2, value) => text = value.text(2).map_err(inner)?,
+            _ => {}
+        }
+    }
+    Ok((name, text))
 }
 
 impl<'a> Consume<'a> {
@@ -274,6 +308,10 @@ impl<'a> Consume<'a> {
                 5 => merge_include(&mut read.include, tag, value)?,
                 41 => read.synthetic = value.number(tag)? != 0,
                 20 => read.subject = value.text(tag)?,
+                DIMENSIONS => {
+                    entry(value, tag)?;
+                    read.dimensions = bytes;
+                }
                 _ => {}
             }
         }
@@ -300,7 +338,17 @@ mod tests {
             include: Some(v1::Include { prompt: true, ..v1::Include::default() }),
             synthetic: true,
             subject: "team:a/user:b".to_owned(),
+            dimensions: dimensions_of(&[("model", "m-1"), ("region", "")]),
         }
+    }
+
+    fn dimensions_of(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// The dimensions, as the generated message has them.
+    fn read_dimensions(read: &Consume<'_>) -> std::collections::BTreeMap<String, String> {
+        dimensions_of(&dimensions(read.dimensions))
     }
 
     #[test]
@@ -310,6 +358,7 @@ mod tests {
         let again = v1::ConsumeRequest {
             units: 7,
             include: Some(v1::Include { projection: true, ..v1::Include::default() }),
+            dimensions: dimensions_of(&[("model", "m-2")]),
             ..v1::ConsumeRequest::default()
         };
         bytes.extend(again.encode_to_vec());
@@ -320,6 +369,8 @@ mod tests {
         assert_eq!((read.account, read.feature), (&*owned.account, &*owned.feature));
         assert_eq!((read.units, read.include), (owned.units, owned.include));
         assert_eq!((read.synthetic, owned.synthetic), (true, true));
+        assert_eq!(read_dimensions(&read), owned.dimensions);
+        assert_eq!(owned.dimensions["model"], "m-2");
         assert_eq!(read.idempotency_key, owned.idempotency_key);
         assert_eq!(read.subject, owned.subject);
         assert_eq!(Raw::decode(&*bytes).map(|raw| raw.as_bytes().to_vec()), Ok(bytes));
@@ -378,8 +429,11 @@ mod tests {
                     assert_eq!(read.include, owned.include, "{bytes:x?}");
                     assert_eq!(read.synthetic, owned.synthetic, "{bytes:x?}");
                     assert_eq!(read.subject, owned.subject, "{bytes:x?}");
+                    assert_eq!(read_dimensions(&read), owned.dimensions, "{bytes:x?}");
                 }
                 (Err(_), Err(_)) => {}
+                // The generated reader takes an entry of a map for one whatever its wire type says.
+                (Err(Malformed::WireType { tag: DIMENSIONS }), Ok(_)) => {}
                 (read, owned) => panic!("{read:?} but {owned:?} for {bytes:x?}"),
             }
         }

@@ -191,6 +191,13 @@ impl EntitlementService for Service {
     ) -> Unary<v1::ExplainDecisionResponse> {
         Err(Status::unimplemented("no load asks this"))
     }
+    async fn get_usage_by_time(
+        &self,
+        _: Request<v1::GetUsageByTimeRequest>,
+    ) -> Unary<v1::GetUsageByTimeResponse> {
+        Err(Status::unimplemented("no load asks this"))
+    }
+
     async fn get_usage(&self, _: Request<v1::GetUsageRequest>) -> Unary<v1::GetUsageResponse> {
         Err(Status::unimplemented("no load asks this"))
     }

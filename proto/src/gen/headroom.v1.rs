@@ -3974,7 +3974,7 @@ pub struct CheckResponse {
     pub decision: ::core::option::Option<Decision>,
 }
 /// ConsumeRequest asks to use units now.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConsumeRequest {
     /// The account: 1 to 128 bytes, no control characters.
     #[prost(string, tag = "1")]
@@ -4000,6 +4000,13 @@ pub struct ConsumeRequest {
     /// some (`per` in the catalog), all together or none. Empty: for the account alone.
     #[prost(string, tag = "20")]
     pub subject: ::prost::alloc::string::String,
+    /// What the usage is told apart by: names that the catalog gives the feature, each with a value of 1 to 64
+    /// bytes without control characters. They are counted and never decide. A retry must have the same.
+    #[prost(btree_map = "string, string", tag = "60")]
+    pub dimensions: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// ConsumeResponse is the answer to Consume.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4216,7 +4223,7 @@ pub struct ExtendResponse {
     pub held_units: i64,
 }
 /// CommitRequest says what the work did cost.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CommitRequest {
     /// The account of the reservation.
     #[prost(string, tag = "1")]
@@ -4243,6 +4250,13 @@ pub struct CommitRequest {
     /// is never shortened, and one that has ended is not begun again.
     #[prost(message, optional, tag = "7")]
     pub hold_for: ::core::option::Option<::prost_types::Duration>,
+    /// What the usage is told apart by, as in ConsumeRequest. What the end of a hold charges has none, until a
+    /// commit says what was used.
+    #[prost(btree_map = "string, string", tag = "60")]
+    pub dimensions: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// CommitResponse is the answer to Commit.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4294,7 +4308,7 @@ pub struct ReleaseResponse {
     pub released_units: i64,
 }
 /// RecordRequest reports usage that happened already.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RecordRequest {
     /// The account: 1 to 128 bytes, no control characters.
     #[prost(string, tag = "1")]
@@ -4328,6 +4342,13 @@ pub struct RecordRequest {
     /// subject used counts when it is told.
     #[prost(string, tag = "20")]
     pub subject: ::prost::alloc::string::String,
+    /// What the usage is told apart by: names that the catalog gives the feature, each with a value of 1 to 64
+    /// bytes without control characters. They are counted and never decide. A retry must have the same.
+    #[prost(btree_map = "string, string", tag = "60")]
+    pub dimensions: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// RecordResponse is the answer to Record.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4399,7 +4420,7 @@ pub struct AllocateResponse {
     pub debt_units: i64,
 }
 /// CorrectRequest says what an event should have counted.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CorrectRequest {
     /// The account.
     #[prost(string, tag = "1")]
@@ -4426,6 +4447,13 @@ pub struct CorrectRequest {
     /// Parts of the answer that are made on request.
     #[prost(message, optional, tag = "8")]
     pub include: ::core::option::Option<Include>,
+    /// The dimensions of the event. They must be there for an event that was counted as it came, if it had any,
+    /// because nothing else keeps them. Other ones than it had are an error.
+    #[prost(btree_map = "string, string", tag = "60")]
+    pub dimensions: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// CorrectResponse is the answer to Correct.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4895,6 +4923,86 @@ pub struct ListAdjustmentsResponse {
     #[prost(bool, tag = "4")]
     pub test_clock: bool,
 }
+/// GetUsageByTimeRequest names an account and a feature.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetUsageByTimeRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The feature: one that keeps its usage by time.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+    /// How long the spans are. Not shorter than those that the catalog keeps.
+    #[prost(enumeration = "TimeUnit", tag = "3")]
+    pub by: i32,
+    /// The dimensions to tell apart: names that the catalog gives the feature, at most 4. What differs only
+    /// in others is added up. Empty: none is told apart.
+    #[prost(string, repeated, tag = "4")]
+    pub group_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Only what was counted in hours or days, as the catalog keeps them, that begin at or after this instant.
+    /// A window of a limit cuts them, so from the start of a window to its end is just what it used.
+    /// Absent: from the beginning.
+    #[prost(message, optional, tag = "5")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    /// And before this instant. Absent: until now.
+    #[prost(message, optional, tag = "6")]
+    pub to: ::core::option::Option<::prost_types::Timestamp>,
+    /// No further span is begun when there are so many lines, 1 to 1000. 0: 100. The lines of one span are
+    /// always on one page.
+    #[prost(int32, tag = "7")]
+    pub page_size: i32,
+    /// The next_page_token of the previous page. Empty: the first page.
+    #[prost(string, tag = "8")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// DimensionValue is what one dimension was.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DimensionValue {
+    /// The dimension's name.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its value. Empty: it was not given, or `other` is set.
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+    /// True for all values that there was no room for: an hour or day tells 64 combinations of values apart.
+    #[prost(bool, tag = "3")]
+    pub other: bool,
+}
+/// UsageByTime is what was used in one span with the same dimensions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UsageByTime {
+    /// Start of the span, included; not before `from`.
+    #[prost(message, optional, tag = "1")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    /// End of the span, excluded; not after `to`.
+    #[prost(message, optional, tag = "2")]
+    pub end: ::core::option::Option<::prost_types::Timestamp>,
+    /// The dimensions told apart, in the order asked for.
+    #[prost(message, repeated, tag = "3")]
+    pub dimensions: ::prost::alloc::vec::Vec<DimensionValue>,
+    /// Units used. A late event or a correction counts in the span of its own time; what a reservation used,
+    /// in that of its commit, or at the end of the window that it was admitted in. Synthetic traffic and
+    /// debt that a window took over from the one before are not in it. Below 0 where more was corrected
+    /// than had been counted since the feature keeps usage by time.
+    #[prost(int64, tag = "4")]
+    pub units: i64,
+}
+/// GetUsageByTimeResponse lists spans that something was used in, the oldest first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetUsageByTimeResponse {
+    /// The lines.
+    #[prost(message, repeated, tag = "1")]
+    pub lines: ::prost::alloc::vec::Vec<UsageByTime>,
+    /// Fetches the next page. Empty: this was the last.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+    /// The instant it is of.
+    #[prost(message, optional, tag = "3")]
+    pub as_of: ::core::option::Option<::prost_types::Timestamp>,
+    /// True when the sidecar runs on a test clock.
+    #[prost(bool, tag = "4")]
+    pub test_clock: bool,
+}
 /// Intent says why a Check is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -5130,6 +5238,43 @@ impl AdjustmentKind {
             "ADJUSTMENT_KIND_RECORDED" => Some(Self::Recorded),
             "ADJUSTMENT_KIND_AMENDED" => Some(Self::Amended),
             "ADJUSTMENT_KIND_WITHDRAWN" => Some(Self::Withdrawn),
+            _ => None,
+        }
+    }
+}
+/// TimeUnit is how long the spans are that usage is added up over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TimeUnit {
+    /// Taken as DAY.
+    Unspecified = 0,
+    /// Clock hours in the account's time zone.
+    Hour = 1,
+    /// Days in the account's time zone.
+    Day = 2,
+    /// Calendar months in the account's time zone.
+    Month = 3,
+}
+impl TimeUnit {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TIME_UNIT_UNSPECIFIED",
+            Self::Hour => "TIME_UNIT_HOUR",
+            Self::Day => "TIME_UNIT_DAY",
+            Self::Month => "TIME_UNIT_MONTH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TIME_UNIT_UNSPECIFIED" => Some(Self::Unspecified),
+            "TIME_UNIT_HOUR" => Some(Self::Hour),
+            "TIME_UNIT_DAY" => Some(Self::Day),
+            "TIME_UNIT_MONTH" => Some(Self::Month),
             _ => None,
         }
     }
@@ -5607,6 +5752,34 @@ pub mod entitlement_service_client {
                 .insert(GrpcMethod::new("headroom.v1.EntitlementService", "GetUsage"));
             self.inner.unary(req, path, codec).await
         }
+        /// GetUsageByTime lists what an account used of a feature in each hour, day or month, told apart by
+        /// dimensions if wanted. Only features whose catalog gives them `usage` keep that.
+        pub async fn get_usage_by_time(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetUsageByTimeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetUsageByTimeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.EntitlementService/GetUsageByTime",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("headroom.v1.EntitlementService", "GetUsageByTime"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
         /// WatchEntitlements sends what an account may use now, and then every change of it, so that a product
         /// can keep a copy: plans and overrides, limits and thresholds, refusals that begin and end, whatever
         /// the cause. What changes within a tenth of a second comes as one, and what time alone brings within a
@@ -5822,6 +5995,15 @@ pub mod entitlement_service_server {
             request: tonic::Request<super::GetUsageRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetUsageResponse>,
+            tonic::Status,
+        >;
+        /// GetUsageByTime lists what an account used of a feature in each hour, day or month, told apart by
+        /// dimensions if wanted. Only features whose catalog gives them `usage` keep that.
+        async fn get_usage_by_time(
+            &self,
+            request: tonic::Request<super::GetUsageByTimeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetUsageByTimeResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the WatchEntitlements method.
@@ -6612,6 +6794,55 @@ pub mod entitlement_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetUsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/GetUsageByTime" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetUsageByTimeSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<super::GetUsageByTimeRequest>
+                    for GetUsageByTimeSvc<T> {
+                        type Response = super::GetUsageByTimeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetUsageByTimeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::get_usage_by_time(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetUsageByTimeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

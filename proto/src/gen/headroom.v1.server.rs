@@ -148,6 +148,15 @@ pub mod entitlement_service_server {
             tonic::Response<crate::v1::GetUsageResponse>,
             tonic::Status,
         >;
+        /// GetUsageByTime lists what an account used of a feature in each hour, day or month, told apart by
+        /// dimensions if wanted. Only features whose catalog gives them `usage` keep that.
+        async fn get_usage_by_time(
+            &self,
+            request: tonic::Request<crate::v1::GetUsageByTimeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<crate::v1::GetUsageByTimeResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the WatchEntitlements method.
         type WatchEntitlementsStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<
@@ -936,6 +945,55 @@ pub mod entitlement_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetUsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.EntitlementService/GetUsageByTime" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetUsageByTimeSvc<T: EntitlementService>(pub Arc<T>);
+                    impl<
+                        T: EntitlementService,
+                    > tonic::server::UnaryService<crate::v1::GetUsageByTimeRequest>
+                    for GetUsageByTimeSvc<T> {
+                        type Response = crate::v1::GetUsageByTimeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<crate::v1::GetUsageByTimeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EntitlementService>::get_usage_by_time(
+                                        &inner,
+                                        request,
+                                    )
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetUsageByTimeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -6,7 +6,7 @@ pub(crate) use from_proto::{FromProto, decision as decision_of};
 
 use headroom_proto::v1::{
     AdjustmentKind, BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy, ProjectionState,
-    RuleOutcome, SeatState, Severity, Source, Verdict,
+    RuleOutcome, SeatState, Severity, Source, TimeUnit, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -466,6 +466,56 @@ pub struct UsagePage {
     pub as_of: Option<SystemTime>,
     /// True when the sidecar runs on a test clock.
     pub test_clock: bool,
+}
+
+/// Which usage by time is asked for. Without more it is all of it, by day.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UsageByTimeQuery {
+    /// How long the spans are.
+    pub by: TimeUnit,
+    /// The dimensions to tell apart; what differs only in others is added up.
+    pub group_by: Vec<String>,
+    /// From then on, included.
+    pub from: Option<SystemTime>,
+    /// Until then, excluded.
+    pub to: Option<SystemTime>,
+}
+
+/// A page of what an account used of a feature, by time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageByTimePage {
+    /// Lines, the oldest first.
+    pub lines: Vec<UsageByTime>,
+    /// Fetches the next page; absent on the last.
+    pub next_page_token: Option<String>,
+    /// The instant it is of.
+    pub as_of: Option<SystemTime>,
+    /// True when the sidecar runs on a test clock.
+    pub test_clock: bool,
+}
+
+/// What was used in one span with the same dimensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageByTime {
+    /// Start of the span, included.
+    pub start: Option<SystemTime>,
+    /// End of the span, excluded.
+    pub end: Option<SystemTime>,
+    /// The dimensions told apart, in the order asked for.
+    pub dimensions: Vec<DimensionValue>,
+    /// Units used; below 0 where more was corrected than had been counted since it is kept by time.
+    pub units: i64,
+}
+
+/// What one dimension was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DimensionValue {
+    /// Its name.
+    pub name: String,
+    /// Its value. Absent: it was not given, or `other` is true.
+    pub value: Option<String>,
+    /// True for all values that there was no room for.
+    pub other: bool,
 }
 
 /// What one ledger holds or held.

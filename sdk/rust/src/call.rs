@@ -324,6 +324,21 @@ macro_rules! for_subjects {
 for_subjects!(CheckRequest, ConsumeRequest, ReserveRequest, RecordRequest);
 for_subjects!(CheckAllRequest, ConsumeAllRequest, ReserveAllRequest);
 
+macro_rules! dimensions {
+    ($($request:ident),*) => {
+        $(impl Call<$request> {
+            /// Says what the usage is told apart by: a name that the catalog gives the feature, and a value
+            /// of 1 to 64 bytes. The same name again replaces its value.
+            pub fn dimension(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+                self.operation.dimensions.insert(name.into(), value.into());
+                self
+            }
+        })*
+    };
+}
+
+dimensions!(ConsumeRequest, CommitRequest, RecordRequest, CorrectRequest);
+
 impl Call<CheckAllRequest> {
     /// Says that a screen is drawn: a refusal is then never a signal.
     pub fn rendering(mut self) -> Self {

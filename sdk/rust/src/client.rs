@@ -1,7 +1,8 @@
 //! The client: the handle everything in a process shares.
 
 use crate::answer::{
-    AdjustmentPage, Entitlements, EntitlementsChange, Explanation, FromProto, UsagePage,
+    AdjustmentPage, Entitlements, EntitlementsChange, Explanation, FromProto, UsageByTimePage,
+    UsageByTimeQuery, UsagePage,
 };
 use crate::call::{Call, Item, LevelChange, wire_units};
 use crate::endpoint;
@@ -376,6 +377,29 @@ impl Client {
     async fn usage_page(&self, request: v1::GetUsageRequest) -> Result<UsagePage, Error> {
         let mut client = EntitlementServiceClient::new(self.shared.channel.clone());
         Ok(self.within_deadline(client.get_usage(request)).await?.into())
+    }
+
+    /// Lists what an account used of a feature in each hour, day or month, the oldest first: see
+    /// [`UsageByTimeQuery`]. The page after `page_token`, or the first.
+    pub async fn get_usage_by_time(
+        &self,
+        account: impl Into<String>,
+        feature: impl Into<String>,
+        query: &UsageByTimeQuery,
+        page_token: Option<&str>,
+    ) -> Result<UsageByTimePage, Error> {
+        let request = v1::GetUsageByTimeRequest {
+            account: account.into(),
+            feature: feature.into(),
+            by: query.by.into(),
+            group_by: query.group_by.clone(),
+            from: query.from.map(Into::into),
+            to: query.to.map(Into::into),
+            page_size: 0,
+            page_token: page_token.unwrap_or_default().to_owned(),
+        };
+        let mut client = EntitlementServiceClient::new(self.shared.channel.clone());
+        Ok(self.within_deadline(client.get_usage_by_time(request)).await?.into())
     }
 
     /// Watches what an account may use: all of it first, then every change, until the sidecar stops or

@@ -56,10 +56,10 @@ mod stream;
 pub use admin::{AdminBuilder, AdminClient};
 pub use answer::{
     Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
-    Decision, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState,
-    Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded, Released,
-    Reservation, Reserved, RuleResult, Seat, SeatAnswer, SeatsPage, Several, UsagePage,
-    UsageWindow,
+    Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
+    LimitState, Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded,
+    Released, Reservation, Reserved, RuleResult, Seat, SeatAnswer, SeatsPage, Several, UsageByTime,
+    UsageByTimePage, UsageByTimeQuery, UsagePage, UsageWindow,
 };
 pub use call::{Call, Item, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};
@@ -73,7 +73,7 @@ pub use limits::{
 // `Unspecified`.
 pub use headroom_proto::v1::{
     AdjustmentKind, BilledBy, Denial, Durability, ErrorReason, FeatureKind, OriginKind, Policy,
-    ProjectionState, RuleOutcome, SeatState, Severity, Source, Verdict,
+    ProjectionState, RuleOutcome, SeatState, Severity, Source, TimeUnit, Verdict,
 };
 
 /// The messages of the contract, for [`AdminClient`].

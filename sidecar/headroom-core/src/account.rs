@@ -21,6 +21,7 @@ use crate::reservation::Reservations;
 use crate::seats::{Roster, Seat};
 use crate::stock::Stock;
 use crate::subject::{SubjectId, Subjects};
+use crate::tally::{self, Tally};
 use crate::time::Millis;
 
 /// What replaces the plan's word for one account.
@@ -337,6 +338,8 @@ struct Rare {
     // Who sits in it.
     roster: Roster,
     subjects: Subjects,
+    // Its tallies of now, one per feature that has buckets.
+    tallies: Vec<Tally>,
 }
 
 /// What counts in a subject: all that an account has besides its profile.
@@ -429,6 +432,11 @@ impl Account {
         self.roster()?.get(feature, member)
     }
 
+    /// The tally of a feature in the bucket of its latest use. `None`: it has no buckets, or was never used.
+    pub fn tally(&self, feature: NameId) -> Option<&Tally> {
+        self.rare.as_ref()?.tallies.iter().find(|tally| tally.feature == feature)
+    }
+
     /// Its pools of credits, as they were left.
     pub fn pools(&self) -> &[Pool] {
         self.rare.as_ref().map_or(&[], |rare| &rare.pools)
@@ -468,7 +476,8 @@ impl Account {
         let pools = credits::further(self.pools());
         let seats = self.roster().into_iter().flat_map(Roster::iter);
         let seats = seats.map(|seat| Effect::Seat(Box::new(seat)));
-        let all = excesses.chain(buckets).chain(stocks).chain(pools).chain(seats);
+        let tallies = tally::further(self.rare.as_ref().map_or(&[], |rare| &rare.tallies));
+        let all = excesses.chain(buckets).chain(stocks).chain(pools).chain(seats).chain(tallies);
         all.chain(self.subjects().into_iter().flat_map(of_subjects)).collect()
     }
 
@@ -614,8 +623,15 @@ impl Account {
                     rare.subjects.erase(*id);
                 }
             }
-            Effect::StockClosed(_) | Effect::Signal(_) | Effect::Restated(_) | Effect::Event(_) => {
+            Effect::Tally(after) => {
+                tally::apply(&mut self.rare.get_or_insert_default().tallies, after);
             }
+            Effect::StockClosed(_)
+            | Effect::TallyClosed(_)
+            | Effect::TallyLate(_)
+            | Effect::Signal(_)
+            | Effect::Restated(_)
+            | Effect::Event(_) => {}
         }
     }
 }
@@ -633,6 +649,7 @@ impl Account {
                 pools: rare.pools.clone(),
                 roster: Roster::default(),
                 subjects: rare.subjects.only(rare.reservations.subjects_due(now)),
+                tallies: rare.tallies.clone(),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

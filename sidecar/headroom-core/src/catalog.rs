@@ -20,6 +20,7 @@ use crate::rate::Rate;
 use crate::resolve;
 use crate::signal::{REACHED_BP, SignalSwitches};
 use crate::stock::{BilledBy, StockRule};
+use crate::tally::{TallyRule, TallySpec};
 use crate::versions;
 use crate::window::WindowRule;
 
@@ -162,6 +163,15 @@ pub struct FeatureSpec {
     pub offering: Offering,
     /// Whether it is only watched: what would be refused is reported, and allowed.
     pub shadow: bool,
+    /// How its usage is counted, besides by its limits.
+    pub counting: CountingSpec,
+}
+
+/// How the usage of a feature is counted, besides by its limits, as written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CountingSpec {
+    /// What it is told apart by in the usage history. `None`: by limit and window alone.
+    pub tally: Option<TallySpec>,
 }
 
 /// One limit of a plan as written.
@@ -704,6 +714,8 @@ pub struct Feature {
     pub credit_prices: Vec<(FeatureIx, CreditPrice)>,
     /// The limits that subjects have for themselves; few features have any.
     pub levels: Vec<LevelLimit>,
+    /// How its usage is counted, besides by its limits. `None`, as of most features: plainly.
+    pub counting: Option<Box<Counting>>,
 }
 
 /// A limit that each subject of a type has for itself.
@@ -715,6 +727,20 @@ pub struct LevelLimit {
     pub window: WindowRule,
     /// The type of the subjects.
     pub per: NameId,
+}
+
+impl Feature {
+    /// What its usage is told apart by in the usage history.
+    pub fn tally(&self) -> Option<&TallyRule> {
+        self.counting.as_ref()?.tally.as_ref()
+    }
+}
+
+/// How the usage of a feature is counted, besides by its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counting {
+    /// What it is told apart by in the usage history.
+    pub tally: Option<TallyRule>,
 }
 
 /// A plan, checked.
@@ -1092,8 +1118,9 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
             FeatureKind::Seats { limit: names.intern(SEATS_LIMIT), invited_ms }
         }
     };
+    let id = names.intern(&spec.feature);
     Feature {
-        id: names.intern(&spec.feature),
+        id,
         feature: spec.feature.into(),
         name: spec.name.into(),
         unit: spec.unit.into(),
@@ -1103,7 +1130,16 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
         shadow: spec.shadow,
         credit_prices: Vec::new(),
         levels,
+        counting: number_counting(spec.counting, names),
     }
+}
+
+fn number_counting(spec: CountingSpec, names: &mut Names) -> Option<Box<Counting>> {
+    let tally = spec.tally.map(|tally| TallyRule {
+        buckets: tally.buckets,
+        dimensions: tally.dimensions.iter().map(|name| names.intern(name)).collect(),
+    });
+    tally.is_some().then(|| Box::new(Counting { tally }))
 }
 
 fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Names) -> Entitlement {

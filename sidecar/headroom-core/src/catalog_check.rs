@@ -5,6 +5,7 @@
 //! file turns it into a line. Templates are checked by whoever renders them.
 
 mod cohorts;
+mod counting;
 mod credits;
 mod levels;
 mod meters;
@@ -171,6 +172,7 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
             );
         }
         cohorts::check_cohorts(report, &[&path[..], &["cohorts"]].concat(), &feature.offering);
+        counting::check_counting(report, feature);
         let has_meter = matches!(
             feature.kind,
             FeatureKindSpec::Concurrency

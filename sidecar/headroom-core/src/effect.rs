@@ -17,6 +17,7 @@ use crate::seats::Seat;
 use crate::signal::Signal;
 use crate::stock::Stock;
 use crate::subject::SubjectId;
+use crate::tally::{Tallied, Tally};
 use crate::time::Millis;
 
 /// One change of one account.
@@ -59,6 +60,14 @@ pub enum Effect {
     SubjectForgotten(SubjectId),
     /// A subject's name, this one, was erased; what counts in it goes on.
     SubjectErased(SubjectId, Arc<str>),
+    /// A cell of the tally of now is this. Boxed because it is rare and large.
+    Tally(Box<Tallied>),
+    /// The bucket of a tally is over: this is all of it, and it is kept in the usage history. In memory
+    /// the next one has taken its place.
+    TallyClosed(Box<Tally>),
+    /// So much more or less was used in a bucket of earlier. Nothing of an account changes: it is kept
+    /// in the usage history, beside what is there.
+    TallyLate(Box<Tally>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::ledger::Ledger;
 use crate::names::NameId;
+use crate::tally::Labels;
 use crate::time::Millis;
 
 /// A keyed hash of an idempotency key.
@@ -66,6 +67,8 @@ pub struct EventState {
     pub units: u64,
     /// Where.
     pub bookings: Bookings,
+    /// What its usage is told apart by.
+    pub labels: Labels,
 }
 
 /// What was done to an event.

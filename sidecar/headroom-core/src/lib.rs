@@ -39,6 +39,7 @@ pub mod signal;
 pub mod spend_cap;
 pub mod stock;
 pub mod subject;
+pub mod tally;
 pub mod time;
 pub mod versions;
 pub mod window;

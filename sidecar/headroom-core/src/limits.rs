@@ -96,6 +96,17 @@ pub const GRANT_ID_BYTES_MAX: usize = 128;
 /// See [`GRANT_ID_BYTES_MAX`].
 pub const GRANT_REASON_BYTES_MAX: usize = 256;
 
+/// Dimensions that one feature's usage is told apart by. More are refused by the catalog check.
+pub const DIMENSIONS_MAX: usize = 4;
+
+/// Longest value of a dimension, in bytes. A request with a longer one is refused as invalid.
+pub const DIMENSION_BYTES_MAX: usize = 64;
+
+/// Different dimensions that one bucket of one feature of one account tells apart, a use without any
+/// included. What comes with others is counted under `other`, which says so. Each takes about 100 bytes
+/// while its bucket lasts.
+pub const TALLY_CELLS_MAX: usize = 64;
+
 /// Overrides of one account. The next one is refused.
 pub const OVERRIDES_MAX: usize = 256;
 

@@ -45,6 +45,11 @@ impl Window {
         (start < end).then_some(Window { start, end })
     }
 
+    /// All of time.
+    pub const fn always() -> Window {
+        Window { start: Millis(i64::MIN), end: Millis::FOREVER }
+    }
+
     /// All of time from `start` on.
     pub fn lifetime(start: Millis) -> Window {
         // An account created at the very last millisecond still gets a window.

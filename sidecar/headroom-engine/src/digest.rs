@@ -13,6 +13,7 @@ use crate::codec::{Malformed, Put, Take};
 use crate::events;
 pub use crate::events::usage_row;
 use crate::ports::{Digest, ProjectionOp, Seq, Table};
+pub use crate::record::tally::{tally_key, tally_row, tally_seq};
 use crate::record::{self, Record};
 use crate::subjects;
 
@@ -86,7 +87,7 @@ fn digest_effects(
     effects: &[Effect],
     ops: &mut Vec<ProjectionOp>,
 ) {
-    let mut place = 0u16;
+    let (mut place, mut tallies) = (0u16, 0u16);
     for effect in effects {
         match effect {
             Effect::LedgerClosed(ledger) => {
@@ -120,7 +121,12 @@ fn digest_effects(
                 let key = credits_key(serial, *pool, segment.from);
                 ops.push(ProjectionOp::Put { table: Table::Credits, key, value });
             }
+            Effect::TallyClosed(tally) | Effect::TallyLate(tally) => {
+                record::tally::digest_tally((seq, serial, tallies), tally, ops);
+                tallies += 1;
+            }
             Effect::Ledger(_)
+            | Effect::Tally(_)
             | Effect::Stock(_)
             | Effect::Seat(_)
             | Effect::SeatFreed(..)

@@ -22,10 +22,12 @@ use headroom_core::prompt;
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::{Origin, resolve};
 use headroom_core::subject::SubjectPath;
+use headroom_core::tally::{self, UnitsMoved};
 use headroom_core::time::Millis;
 use smallvec::SmallVec;
 
 use crate::admin::AdminState;
+use crate::dimensions::Dimensions;
 use crate::keys::{Done, KeyBook, KeyEntry, KeyHash, KeyMemory, Receipt, hash_key, hash_payload};
 use crate::late::LateBook;
 use crate::ports::{Seq, Store, StoreRefusal};
@@ -78,6 +80,8 @@ pub struct FeatureRequest<'a> {
     pub op: FeatureOp,
     /// Whether it comes from the vendor's own monitors: decided like any other, counted nowhere.
     pub synthetic: bool,
+    /// What its usage is told apart by. Only for a consume and a record.
+    pub dimensions: Dimensions<'a>,
     /// The idempotency key of a write; unused by a check.
     pub key: &'a str,
     /// The one clock reading of the request.
@@ -99,6 +103,8 @@ pub struct HoldRequest<'a> {
     pub op: HoldOp,
     /// The idempotency key.
     pub key: &'a str,
+    /// What its usage is told apart by. Only for a commit.
+    pub dimensions: Dimensions<'a>,
     /// The one clock reading of the request.
     pub now: Millis,
     /// Parts that cost something.
@@ -236,6 +242,12 @@ pub enum EngineError {
     /// The key was used for something else.
     #[error("the idempotency key was used for a write with another payload")]
     KeyReused,
+    /// The usage cannot be told apart by what the request says.
+    #[error("dimensions: {problem}")]
+    Dimensions {
+        /// What is wrong.
+        problem: String,
+    },
     /// An internal check failed on this account.
     #[error("the account's ledgers failed an internal check and admit nothing")]
     Halted,
@@ -263,7 +275,7 @@ static THREADS: AtomicU32 = AtomicU32::new(1);
 
 /// A write's key, and what it is for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Key {
+pub(crate) struct Key<'a> {
     pub(crate) hash: KeyHash,
     pub(crate) payload: u64,
     /// Units asked for. A write that did just that keeps no amounts in its receipt.
@@ -272,6 +284,8 @@ pub(crate) struct Key {
     pub(crate) admits: bool,
     /// Whether it comes from the vendor's own monitors, so that nothing of it is counted.
     pub(crate) synthetic: bool,
+    /// What its usage is told apart by.
+    pub(crate) dimensions: Dimensions<'a>,
 }
 
 impl Engine {
@@ -310,7 +324,8 @@ impl Engine {
         };
         let key = Key {
             hash: hash_key(&self.secret, rq.key),
-            payload: hash_payload(operation, feature_id(catalog, feature, rq.feature), numbers),
+            payload: hash_payload(operation, feature_id(catalog, feature, rq.feature), numbers)
+                ^ rq.dimensions.fingerprint(),
             units: numbers[0],
             admits: match rq.op {
                 FeatureOp::Record { .. } => false,
@@ -323,6 +338,7 @@ impl Engine {
                 | FeatureOp::ReserveCharging { .. } => true,
             },
             synthetic: rq.synthetic,
+            dimensions: rq.dimensions,
         };
         self.with_slot(rq.account, cx, |slot| match slot {
             Some(slot) => self.write(cx, slot, key, rq.wants, |cx, account, effects| {
@@ -348,12 +364,14 @@ impl Engine {
         };
         let key = Key {
             hash: hash_key(&self.secret, rq.key),
-            payload: hash_payload(operation, Receipt::NO_LIMIT, numbers),
+            payload: hash_payload(operation, Receipt::NO_LIMIT, numbers)
+                ^ rq.dimensions.fingerprint(),
             // A reservation's receipt always keeps its amounts.
             units: 0,
             admits: matches!(rq.op, HoldOp::Extend { .. }),
             // A monitor's reservation lists nothing that could be counted.
             synthetic: false,
+            dimensions: rq.dimensions,
         };
         let Some(mut slot) = self.accounts.get_mut(rq.account) else {
             return Err(OpError::UnknownReservation.into());
@@ -484,7 +502,7 @@ impl Engine {
         &self,
         cx: Context<'_>,
         slot: &mut Slot,
-        key: Key,
+        key: Key<'_>,
         wants: Wants,
         decide: impl FnOnce(Context<'_>, &Account, &mut Effects) -> Result<Outcome, OpError>,
     ) -> Result<Box<Reply>, EngineError> {
@@ -515,6 +533,11 @@ impl Engine {
                 Err(_) => return Err(self.halt(slot)),
             }
             let Some(outcome) = &place else { return Err(self.halt(slot)) };
+            if !matches!(key.dimensions, Dimensions::None) {
+                let feature = outcome.decision.feature.and_then(|id| cx.catalog.feature_of(id));
+                let labels = key.dimensions.labels(cx.catalog, feature)?;
+                tally::label(account, &labels, effects, UnitsMoved::More);
+            }
             if key.synthetic {
                 decide::leave_uncounted(effects);
             }
@@ -544,7 +567,7 @@ impl Engine {
         &self,
         cx: Context<'_>,
         slot: &mut Slot,
-        (key, is_new): (Key, bool),
+        (key, is_new): (Key<'_>, bool),
         outcome: &Outcome,
         effects: &[Effect],
         bytes: &mut Vec<u8>,

@@ -8,6 +8,7 @@
 use headroom_core::event::{Booking, Bookings, Event, EventChange, EventKey, EventState, Restated};
 use headroom_core::names::NameId;
 use headroom_core::stock::Stock;
+use headroom_core::tally::Labels;
 use headroom_core::time::Millis;
 
 use crate::codec::{Malformed, Put, Take};
@@ -94,7 +95,9 @@ fn take_state(from: &mut Take<'_>) -> Result<EventState, Malformed> {
             restated: from.bool("restated window")?,
         });
     }
-    Ok(EventState { key, name, feature, occurred_at, units, bookings })
+    // Those who have dimensions write them behind it.
+    let labels = Labels::default();
+    Ok(EventState { key, name, feature, occurred_at, units, bookings, labels })
 }
 
 pub(crate) fn put_event(out: &mut Vec<u8>, event: &Event) {
@@ -129,9 +132,14 @@ pub(crate) fn digest_event(
     let state = &event.state;
     let mut answer = seq.0.to_le_bytes().to_vec();
     put_event(&mut answer, event);
-    put(Table::Events, event_key(serial, event.key, EventRow::Answer), answer);
     let mut stands = Vec::new();
     put_state(&mut stands, state);
+    if !state.labels.is_empty() {
+        for row in [&mut answer, &mut stands] {
+            record::tally::put_labels(row, &state.labels);
+        }
+    }
+    put(Table::Events, event_key(serial, event.key, EventRow::Answer), answer);
     put(Table::Events, event_key(serial, state.key, EventRow::State), stands);
     put(Table::Events, day_key(state.occurred_at, serial, state.key), Vec::new());
     if event.key != state.key {
@@ -200,12 +208,21 @@ pub(crate) fn rows_of_day_key(key: &[u8]) -> Vec<Vec<u8>> {
 /// What was done under a key, and by which record.
 pub(crate) fn answer_row(value: &[u8]) -> Result<(Seq, Event), Malformed> {
     let mut from = Take::new(value);
-    Ok((Seq(from.fixed_u64("position")?), take_event(&mut from)?))
+    let (seq, mut event) = (Seq(from.fixed_u64("position")?), take_event(&mut from)?);
+    if !from.is_done() {
+        event.state.labels = record::tally::take_labels(&mut from)?;
+    }
+    Ok((seq, event))
 }
 
 /// How an event stands.
 pub(crate) fn state_row(value: &[u8]) -> Result<EventState, Malformed> {
-    take_state(&mut Take::new(value))
+    let mut from = Take::new(value);
+    let mut state = take_state(&mut from)?;
+    if !from.is_done() {
+        state.labels = record::tally::take_labels(&mut from)?;
+    }
+    Ok(state)
 }
 
 /// One line of a window's history.

@@ -21,10 +21,12 @@ use headroom_core::decision::{Amounts, Denial, Outcome};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::event::{Event, EventChange, EventState, Restated};
 use headroom_core::names::NameId;
+use headroom_core::tally::{self, Labels, UnitsMoved};
 use headroom_core::time::Millis;
 
 use crate::codec::Malformed;
 use crate::digest::{after_prefix, usage_key, usage_prefix};
+use crate::dimensions::Dimensions;
 use crate::engine::{DecisionId, Engine, EngineError, Reply, Slot, Wants};
 use crate::events::{self, EventRow};
 use crate::keys::{KeyEntry, KeyHash, Receipt, hash_key, hash_payload};
@@ -56,6 +58,8 @@ pub struct LateRequest<'a> {
     pub occurred_at: Millis,
     /// The idempotency key.
     pub key: &'a str,
+    /// What its usage is told apart by.
+    pub dimensions: Dimensions<'a>,
     /// How far back windows can be restated, in milliseconds.
     pub restate_ms: i64,
     /// The one clock reading of the request.
@@ -81,6 +85,8 @@ pub struct CorrectRequest<'a> {
     pub reason: &'a str,
     /// The idempotency key of the correction.
     pub key: &'a str,
+    /// What its usage is told apart by.
+    pub dimensions: Dimensions<'a>,
     /// How far back windows can be restated, in milliseconds.
     pub restate_ms: i64,
     /// The one clock reading of the request.
@@ -358,7 +364,7 @@ impl Engine {
                 RECORD_AT,
                 crate::engine::feature_id(catalog, feature, rq.feature),
                 [rq.units, rq.occurred_at.0.cast_unsigned(), 0],
-            ),
+            ) ^ rq.dimensions.fingerprint(),
             reason: "",
             now: rq.now,
             wants: rq.wants,
@@ -381,6 +387,8 @@ impl Engine {
                 let booked =
                     decide::record_at(cx, account, feature, (occurred_at, rq.units), past, effects)
                         .map_err(EngineError::from)?;
+                let labels = rq.dimensions.labels(catalog, Some(feature))?;
+                tally::label(account, &labels, effects, UnitsMoved::MoreOrLess);
                 let state = EventState {
                     key: write.key.0,
                     name: rq.key.to_owned(),
@@ -388,6 +396,7 @@ impl Engine {
                     occurred_at,
                     units: rq.units,
                     bookings: booked.bookings.clone(),
+                    labels,
                 };
                 Ok(Decided::Event { change: EventChange::Recorded, before: 0, state, booked })
             }))
@@ -408,6 +417,7 @@ impl Engine {
         let feature = catalog.feature_named(rq.feature);
         let event = hash_key(&self.secret, rq.event);
         let units = rq.units.unwrap_or(0);
+        let marked = rq.dimensions.fingerprint();
         let id = crate::engine::feature_id(catalog, feature, rq.feature);
         let write = Write {
             key: hash_key(&self.secret, rq.key),
@@ -430,12 +440,14 @@ impl Engine {
         drop(events);
         drop(pending);
         self.late_write(catalog, &mut slot, &write, seen, |cx, account, past, effects| {
-            let state = match (known, remembered) {
+            let is_plain = known.is_none();
+            let mut state = match (known, remembered) {
                 (Some(state), _) => state,
                 (None, Some((payload, counted, at))) => {
                     let original = rq.original_units.unwrap_or_default();
-                    let is_it =
-                        |operation| payload == hash_payload(operation, id, [original, 0, 0]);
+                    let is_it = |operation| {
+                        payload == marked ^ hash_payload(operation, id, [original, 0, 0])
+                    };
                     let Some(feature) = feature.filter(|_| is_it(CONSUME) || is_it(RECORD)) else {
                         return Err(not_it(cx.catalog, counted, rq));
                     };
@@ -447,6 +459,7 @@ impl Engine {
                         occurred_at: at,
                         units: original,
                         bookings: bookings.map_err(EngineError::from)?,
+                        labels: Labels::default(),
                     }
                 }
                 (None, None) => return Err(LateError::UnknownEvent),
@@ -456,12 +469,20 @@ impl Engine {
                 let what = format!("the event counts {} units of {feature}", state.units);
                 return Err(LateError::Differs { what });
             }
+            let labels = rq.dimensions.labels(cx.catalog, feature)?;
+            if is_plain {
+                state.labels = labels;
+            } else if !labels.is_empty() && labels != state.labels {
+                let what = "the event was counted with other dimensions".to_owned();
+                return Err(LateError::Differs { what });
+            }
             let oldest = cx.now.plus(-rq.restate_ms);
             if state.occurred_at < oldest {
                 return Err(LateError::TooOld { occurred_at: state.occurred_at, oldest });
             }
             let booked = decide::correct(cx, account, &state, units, past, effects)
                 .map_err(EngineError::from)?;
+            tally::label(account, &state.labels, effects, UnitsMoved::MoreOrLess);
             let change = match rq.units {
                 Some(_) => EventChange::Amended,
                 None => EventChange::Withdrawn,

@@ -7,12 +7,14 @@
 //! - [`record`] is what the journal keeps, [`recovery`] reads it back, [`digest`] feeds the projection.
 //! - [`late`] is the road of what happened earlier, [`events`] what is kept of it.
 //! - [`subjects`] is what is asked for somebody inside an account.
+//! - [`tallies`] adds up usage by hour or day and by what [`dimensions`] requests have.
 //! - [`keys`] makes retries safe; [`timers`] does what happens by time alone.
 
 pub mod admin;
 pub mod all;
 pub mod codec;
 pub mod digest;
+pub mod dimensions;
 pub mod engine;
 pub mod events;
 pub mod grants;
@@ -27,4 +29,5 @@ pub mod record;
 pub mod recovery;
 pub mod seats;
 pub mod subjects;
+pub mod tallies;
 pub mod timers;

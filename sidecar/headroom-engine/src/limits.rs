@@ -27,3 +27,13 @@ pub const ERASED_NAMES_MAX: usize = 1_000;
 
 /// Events forgotten by one record.
 pub const FORGOTTEN_EVENTS_MAX: usize = 4_096;
+
+/// Rows of usage by time that are read at once.
+pub const TALLY_ROWS_AT_ONCE: usize = 1_000;
+
+/// Rows of usage by time that one page of an answer adds up; when there are as many, the page ends with
+/// the bucket.
+pub const TALLY_ROWS_PER_PAGE: usize = 20_000;
+
+/// Lines of one bucket of an answer. Dimensions beyond it are added up as `other`, which says so.
+pub const TALLY_LINES_PER_BUCKET: usize = 1_000;

@@ -8,6 +8,7 @@ use headroom_core::effect::Effects;
 use headroom_core::time::Millis;
 
 use crate::admin::{AdminError, quota_limit};
+use crate::dimensions::Dimensions;
 use crate::engine::{Engine, EngineError, Key, Reply, Wants, decided};
 use crate::keys::{hash_key, hash_payload};
 use crate::read::as_of;
@@ -69,6 +70,7 @@ impl Engine {
             // It has happened, so it counts also where nothing more is admitted.
             admits: false,
             synthetic: false,
+            dimensions: Dimensions::None,
         };
         let cx = Context { catalog, now: rq.now };
         let Some(mut slot) = self.accounts.get_mut(rq.account) else {

@@ -63,6 +63,8 @@ pub enum Table {
     Credits,
     /// Subjects of accounts: their names, and what each held in windows that have ended.
     Subjects,
+    /// Usage by hour or day and by dimension: parts that add up to closed buckets.
+    Tallies,
 }
 
 /// One change of the projection. Applying the same one twice is the same as once.

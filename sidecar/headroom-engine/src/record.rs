@@ -31,6 +31,7 @@ pub(crate) mod credits;
 mod seat;
 mod stock;
 mod subjects;
+pub(crate) mod tally;
 
 pub(crate) use seat::{put_member, put_seat, take_member, take_seat};
 pub(crate) use stock::{put_stock, take_stock};
@@ -197,11 +198,12 @@ pub(crate) fn put_forgotten(out: &mut Vec<u8>, rows: &[Vec<u8>]) {
 pub fn is_matter(effects: &[Effect]) -> bool {
     use Effect::{
         Credits, Event, LedgerClosed, OfSubject, Restated, Signal, StockClosed, Subject,
-        SubjectErased,
+        SubjectErased, TallyClosed, TallyLate,
     };
     let matters = |effect: &Effect| match effect {
         LedgerClosed(_) | StockClosed(_) | Signal(_) | Restated(_) | Event(_) => true,
         Subject(..) | SubjectErased(..) => true,
+        TallyClosed(_) | TallyLate(_) => true,
         Credits(change) => matches!(**change, CreditsEffect::Segment(..)),
         OfSubject(_, change) => matches!(**change, LedgerClosed(_)),
         _ => false,
@@ -400,6 +402,10 @@ mod effect_kind {
     pub(super) const OF_SUBJECT: u8 = 31;
     pub(super) const SUBJECT_FORGOTTEN: u8 = 32;
     pub(super) const SUBJECT_ERASED: u8 = 33;
+    pub(super) const TALLY: u8 = 60;
+    pub(super) const TALLY_CLOSED: u8 = 61;
+    pub(super) const TALLY_LATE: u8 = 62;
+    pub(super) const EVENT_WITH_DIMENSIONS: u8 = 63;
 }
 
 /// Writes a list of effects.
@@ -456,9 +462,14 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::RESTATED);
                 events::put_restated(out, restated);
             }
-            Effect::Event(event) => {
+            Effect::Event(event) if event.state.labels.is_empty() => {
                 out.push(effect_kind::EVENT);
                 events::put_event(out, event);
+            }
+            Effect::Event(event) => {
+                out.push(effect_kind::EVENT_WITH_DIMENSIONS);
+                events::put_event(out, event);
+                tally::put_labels(out, &event.state.labels);
             }
             Effect::Credits(change) => {
                 out.push(match **change {
@@ -486,6 +497,18 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
             }
             Effect::SubjectErased(id, name) => {
                 subjects::put_named(out, effect_kind::SUBJECT_ERASED, *id, name);
+            }
+            Effect::Tally(tallied) => {
+                out.push(effect_kind::TALLY);
+                tally::put_tallied(out, tallied);
+            }
+            Effect::TallyClosed(tally) => {
+                out.push(effect_kind::TALLY_CLOSED);
+                tally::put_tally(out, tally);
+            }
+            Effect::TallyLate(tally) => {
+                out.push(effect_kind::TALLY_LATE);
+                tally::put_tally(out, tally);
             }
         }
     }
@@ -521,6 +544,14 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::STOCK_CLOSED => Effect::StockClosed(Box::new(take_stock(from)?)),
             effect_kind::RESTATED => Effect::Restated(Box::new(events::take_restated(from)?)),
             effect_kind::EVENT => Effect::Event(Box::new(events::take_event(from)?)),
+            effect_kind::TALLY => tally::take_tallied(from)?,
+            effect_kind::TALLY_CLOSED => Effect::TallyClosed(Box::new(tally::take_tally(from)?)),
+            effect_kind::TALLY_LATE => Effect::TallyLate(Box::new(tally::take_tally(from)?)),
+            effect_kind::EVENT_WITH_DIMENSIONS => {
+                let mut event = events::take_event(from)?;
+                event.state.labels = tally::take_labels(from)?;
+                Effect::Event(Box::new(event))
+            }
             effect_kind::SEAT => Effect::Seat(Box::new(take_seat(from)?)),
             effect_kind::SEAT_FREED => {
                 let (feature, member) = take_member(from)?;

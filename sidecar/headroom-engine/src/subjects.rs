@@ -80,10 +80,12 @@ impl Engine {
         let numbers = [units, hold_ms.cast_unsigned(), whose];
         let key = Key {
             hash: hash_key(&self.secret, rq.key),
-            payload: hash_payload(operation, feature_id(cx.catalog, feature, rq.feature), numbers),
+            payload: hash_payload(operation, feature_id(cx.catalog, feature, rq.feature), numbers)
+                ^ rq.dimensions.fingerprint(),
             units,
             admits: !matches!(rq.op, FeatureOp::Record { .. }),
             synthetic: rq.synthetic,
+            dimensions: rq.dimensions,
         };
         self.with_slot(rq.account, cx, |slot| {
             let Some(slot) = slot else {

@@ -1,8 +1,8 @@
 //! Catalogs at random: few names, small numbers, every policy and every window.
 
 use headroom_core::catalog::{
-    CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge, Offering,
-    PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, RateSpec,
+    CatalogSpec, CountingSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge,
+    Offering, PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, RateSpec,
 };
 use headroom_core::change::OnChange;
 use headroom_core::cohort::Cohorts;
@@ -10,6 +10,7 @@ use headroom_core::limits::UNITS_MAX;
 use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, OverageTerms};
 use headroom_core::signal::SignalSwitches;
 use headroom_core::stock::BilledBy;
+use headroom_core::tally::{BucketSize, TallySpec};
 use headroom_core::window::{CalendarUnit, Every, SpanUnit, WindowRule};
 
 use crate::model::migrate::{label, lines};
@@ -165,10 +166,25 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
         name: name.to_owned(),
         unit: String::new(),
         scale: 0,
-        kind,
         shadow: can_be_watched && rng.percent(8),
+        counting: CountingSpec { tally: tally_of(name, &kind) },
+        kind,
         offering: offering(rng),
     }
+}
+
+/// The one dimension of the catalogs.
+pub const DIMENSION: &str = "model";
+
+/// What its usage is told apart by: always the same for a name, so that the model need not follow catalogs
+/// that begin or end it.
+pub fn tally_of(name: &str, kind: &FeatureKindSpec) -> Option<TallySpec> {
+    let buckets = match (name, kind) {
+        ("tokens" | "messages", FeatureKindSpec::Quota { .. }) => BucketSize::Hour,
+        ("exports", FeatureKindSpec::Quota { .. }) => BucketSize::Day,
+        _ => return None,
+    };
+    Some(TallySpec { buckets, dimensions: vec![DIMENSION.to_owned()] })
 }
 
 /// Who gets a feature; mostly everybody who bought it. Shares in between are drawn, which the model

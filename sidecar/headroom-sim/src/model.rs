@@ -20,6 +20,7 @@ mod policy;
 mod rate;
 mod seats;
 mod sliding;
+mod spread;
 mod subjects;
 mod view;
 
@@ -43,6 +44,7 @@ pub use late::{Earlier, LateAsk, LateRefused, RESTATE_MS};
 pub use level::Bill;
 pub use opening::{OpeningAsk, OpeningRefused};
 pub use seats::{SeatAnswer, SeatAsked, Sitting};
+pub use spread::ByTime;
 
 pub use admin::{Exception, ProfileAnswer, Refused, Subscription};
 
@@ -373,6 +375,10 @@ pub(crate) struct Account {
     pub(crate) sits: seats::Sits,
     /// What counts in subjects, by path: each as an account of its own.
     pub(crate) subjects: BTreeMap<String, Account>,
+    /// By feature: what was used when.
+    pub(crate) spread: BTreeMap<String, spread::Uses>,
+    /// Whether its time zone was changed after something was used.
+    pub(crate) moved: bool,
 }
 
 /// All of it.
@@ -391,6 +397,10 @@ pub struct Model {
     pub(crate) told: Vec<Told>,
     /// What the last request met that its answer does not show, for the coverage.
     pub(crate) met: BTreeSet<&'static str>,
+    /// Features of catalogs so far whose buckets do not follow their windows.
+    pub(crate) uncut: BTreeSet<String>,
+    /// The dimension of the write that is being answered.
+    pub(crate) telling: Option<&'static str>,
 }
 
 /// What an operation came to, before it is dressed as an answer.
@@ -582,6 +592,7 @@ impl Model {
         };
         let id = &request.account;
         let (uncounted, told) = (account.clone(), self.told.len());
+        self.telling = self.dimension(id, asked, &request.key);
         let done = match asked {
             Asked::Feature(feature, op) => {
                 match self.use_for(request, &mut account, feature, *op, now) {
@@ -593,6 +604,10 @@ impl Model {
             Asked::Opening(..) => unreachable!("it has a way of its own"),
             Asked::All(..) => unreachable!("it has a road of its own"),
         };
+        if let Err(error) = self.check_told(done.feature.as_deref(), self.telling) {
+            self.told.truncate(told);
+            return Err(error);
+        }
         if request.synthetic {
             self.told.truncate(told);
             if done.verdict.is_allowed() {
@@ -742,6 +757,8 @@ impl Model {
             given: BTreeMap::new(),
             sits: Vec::new(),
             subjects: BTreeMap::new(),
+            spread: BTreeMap::new(),
+            moved: false,
         }
     }
 }

@@ -19,6 +19,7 @@ use headroom_core::time::Millis;
 use headroom_engine::admin::{
     AdminError, CatalogRefusal, Changed, OverrideChange, OverrideTimes, SubscriptionChange,
 };
+use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::{
     DecisionId, Engine, EngineError, FeatureRequest, HoldRequest, Reply, Wants,
 };
@@ -287,11 +288,16 @@ impl Player {
         let catalog = self.engine.catalog();
         let Request { account, asked, synthetic, key, wants, subject } = request;
         let subject = subject.as_deref().map(|path| SubjectPath::new(path).expect("a path"));
+        let told = self.model.dimension(account, asked, key);
+        let told = told.map(|value| (catalogs::DIMENSION.to_owned(), value.to_owned()));
+        let told = BTreeMap::from_iter(told);
+        let dimensions = Dimensions::of(&told);
         let (now, wants) = (Millis(self.now), *wants);
         match asked {
             Asked::Feature(feature, op) => {
                 let synthetic = *synthetic;
                 let rq = FeatureRequest {
+                    dimensions,
                     account,
                     feature,
                     op: *op,
@@ -306,7 +312,7 @@ impl Player {
             Asked::Opening(..) => unreachable!("it is a step of its own"),
             Asked::Hold(reservation, op) => {
                 let reservation = *reservation;
-                let rq = HoldRequest { account, reservation, op: *op, key, now, wants };
+                let rq = HoldRequest { dimensions, account, reservation, op: *op, key, now, wants };
                 self.engine.hold(&catalog, &rq)
             }
             Asked::All(..) => unreachable!("it has a road of its own"),

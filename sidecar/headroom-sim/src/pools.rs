@@ -101,6 +101,7 @@ fn spec(rule: WindowRule, price: CreditPrice, plans: &[PoolTerms; 2], pack: u64)
         kind,
         offering: Offering::default(),
         shadow: false,
+        counting: Default::default(),
     };
     let total = LimitSpec { limit: "total".to_owned(), window: WindowRule::Lifetime, per: None };
     let rate_card = vec![("images".to_owned(), price)];
@@ -295,6 +296,7 @@ impl Player {
             Sent::Feature(images, op) => {
                 let feature = if images { "images" } else { "credits" };
                 let rq = FeatureRequest {
+                    dimensions: Default::default(),
                     account: ACCOUNT,
                     feature,
                     op,
@@ -307,7 +309,15 @@ impl Player {
                 self.engine.feature(&catalog, &rq)
             }
             Sent::Hold(reservation, op) => {
-                let rq = HoldRequest { account: ACCOUNT, reservation, op, key, now, wants };
+                let rq = HoldRequest {
+                    dimensions: Default::default(),
+                    account: ACCOUNT,
+                    reservation,
+                    op,
+                    key,
+                    now,
+                    wants,
+                };
                 self.engine.hold(&catalog, &rq)
             }
         }

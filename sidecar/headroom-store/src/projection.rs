@@ -22,7 +22,7 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::limits::{PROJECTION_CACHE_BYTES, RANGE_ROWS_MAX};
 use crate::overlay::Overlay;
 
-pub(crate) const TABLES: [Table; 7] = [
+pub(crate) const TABLES: [Table; 8] = [
     Table::Usage,
     Table::Signals,
     Table::Pending,
@@ -30,6 +30,7 @@ pub(crate) const TABLES: [Table; 7] = [
     Table::Adjustments,
     Table::Credits,
     Table::Subjects,
+    Table::Tallies,
 ];
 
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
@@ -59,6 +60,7 @@ fn definition(table: Table) -> Definition {
         Table::Adjustments => "adjustments",
         Table::Credits => "credits",
         Table::Subjects => "subjects",
+        Table::Tallies => "tallies",
     })
 }
 

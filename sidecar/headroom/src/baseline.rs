@@ -22,11 +22,11 @@ use headroom_proto::v1::{
     CheckResponse, CommitRequest, CommitResponse, ConsumeAllRequest, ConsumeAllResponse,
     ConsumeRequest, ConsumeResponse, CorrectRequest, CorrectResponse, DecideRequest,
     DecideResponse, Decision, Durability, ExplainDecisionRequest, ExplainDecisionResponse,
-    ExtendRequest, ExtendResponse, GetUsageRequest, GetUsageResponse, LimitState,
-    ListAdjustmentsRequest, ListAdjustmentsResponse, ListEntitlementsRequest,
-    ListEntitlementsResponse, OperationResult, Origin, OriginKind, Policy, RecordRequest,
-    RecordResponse, ReleaseRequest, ReleaseResponse, ReserveAllRequest, ReserveAllResponse,
-    ReserveRequest, ReserveResponse, Source, Verdict, WatchEntitlementsRequest,
+    ExtendRequest, ExtendResponse, GetUsageByTimeRequest, GetUsageByTimeResponse, GetUsageRequest,
+    GetUsageResponse, LimitState, ListAdjustmentsRequest, ListAdjustmentsResponse,
+    ListEntitlementsRequest, ListEntitlementsResponse, OperationResult, Origin, OriginKind, Policy,
+    RecordRequest, RecordResponse, ReleaseRequest, ReleaseResponse, ReserveAllRequest,
+    ReserveAllResponse, ReserveRequest, ReserveResponse, Source, Verdict, WatchEntitlementsRequest,
     WatchEntitlementsResponse, operation_result,
 };
 use prost_types::Timestamp;
@@ -257,6 +257,13 @@ impl EntitlementService for Baseline {
         &self,
         _: Request<GetUsageRequest>,
     ) -> Result<Response<GetUsageResponse>, Status> {
+        not_here()
+    }
+
+    async fn get_usage_by_time(
+        &self,
+        _: Request<GetUsageByTimeRequest>,
+    ) -> Result<Response<GetUsageByTimeResponse>, Status> {
         not_here()
     }
 

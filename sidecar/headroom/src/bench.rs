@@ -143,6 +143,7 @@ fn consume(engine: &Engine, account: &str, key: &str, now: Millis) -> Result<(),
         feature: "tokens",
         op: FeatureOp::Consume { units: 1 },
         synthetic: false,
+        dimensions: Default::default(),
         key,
         now,
         wants: Wants::default(),
@@ -189,6 +190,7 @@ fn engine(now: Millis) -> Result<Engine, String> {
             unit: "tokens".to_owned(),
             scale: 0,
             shadow: false,
+            counting: Default::default(),
             kind: FeatureKindSpec::Quota {
                 limits: vec![LimitSpec {
                     limit: limit.clone(),

@@ -5,9 +5,10 @@
 
 use super::{
     Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
-    Decision, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState,
-    Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded, Released,
-    Reservation, Reserved, RuleResult, Seat, Several, UsagePage, UsageWindow,
+    Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
+    LimitState, Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded,
+    Released, Reservation, Reserved, RuleResult, Seat, Several, UsageByTime, UsageByTimePage,
+    UsagePage, UsageWindow,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -154,6 +155,17 @@ impl From<v1::GetUsageResponse> for UsagePage {
     fn from(proto: v1::GetUsageResponse) -> UsagePage {
         UsagePage {
             windows: proto.windows.into_iter().map(usage_window).collect(),
+            next_page_token: text(proto.next_page_token),
+            as_of: time(proto.as_of),
+            test_clock: proto.test_clock,
+        }
+    }
+}
+
+impl From<v1::GetUsageByTimeResponse> for UsageByTimePage {
+    fn from(proto: v1::GetUsageByTimeResponse) -> UsageByTimePage {
+        UsageByTimePage {
+            lines: proto.lines.into_iter().map(usage_by_time).collect(),
             next_page_token: text(proto.next_page_token),
             as_of: time(proto.as_of),
             test_clock: proto.test_clock,
@@ -336,6 +348,20 @@ fn rate(proto: v1::Rate) -> Rate {
         units: units(proto.units),
         period: period.unwrap_or_default(),
         burst_units: units(proto.burst_units),
+    }
+}
+
+fn usage_by_time(proto: v1::UsageByTime) -> UsageByTime {
+    let dimension = |proto: v1::DimensionValue| DimensionValue {
+        name: proto.name,
+        value: text(proto.value),
+        other: proto.other,
+    };
+    UsageByTime {
+        start: time(proto.start),
+        end: time(proto.end),
+        dimensions: proto.dimensions.into_iter().map(dimension).collect(),
+        units: proto.units,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use crate::fake::{Fake, Reaction};
 use headroom_proto::v1::operation::Operation as WireOperation;
-use headroom_sdk::{Client, Denial, Error, LevelChange, OriginKind, RuleOutcome, Verdict};
+use headroom_sdk::{
+    Client, Denial, Error, LevelChange, OriginKind, RuleOutcome, TimeUnit, UsageByTimeQuery,
+    Verdict,
+};
 use std::time::{Duration, SystemTime};
 use tokio_stream::StreamExt as _;
 
@@ -56,6 +59,18 @@ async fn every_operation_is_answered(fake: Fake) {
     assert_eq!((page.windows[0].used_units, page.next_page_token.as_deref()), (9, Some("2")));
     let page = client.get_usage("acme", None, None, Some("2")).await.unwrap();
     assert_eq!(page.next_page_token, None);
+    let query = UsageByTimeQuery {
+        by: TimeUnit::Hour,
+        group_by: vec!["model".to_owned(), "region".to_owned()],
+        from: at(5),
+        to: None,
+    };
+    let page = client.get_usage_by_time("acme", "calls", &query, None).await.unwrap();
+    assert_eq!((page.lines.len(), page.next_page_token.as_deref()), (1, Some("2")));
+    let line = &page.lines[0];
+    assert_eq!((line.start, line.end, line.units), (at(5), None, -9));
+    let others: Vec<bool> = line.dimensions.iter().map(|dimension| dimension.other).collect();
+    assert_eq!((others, &line.dimensions[0].value), (vec![false, true], &None));
 
     let explained = client.explain_decision("dec_7").await.unwrap();
     assert_eq!((explained.operation.as_str(), explained.units), ("consume", 3));

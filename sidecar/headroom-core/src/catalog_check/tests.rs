@@ -16,6 +16,7 @@ fn feature(name: &str, kind: FeatureKindSpec) -> FeatureSpec {
         kind,
         offering: crate::catalog::Offering::default(),
         shadow: false,
+        counting: Default::default(),
     }
 }
 
@@ -1024,5 +1025,28 @@ fn cohorts_are_names_of_their_own_and_need_accounts_that_are_left() {
             s.features[0].offering.rollout_bp = 0;
         },
         "features/tokens/cohorts: 33 cohorts, at most 32 are possible",
+    );
+}
+
+#[test]
+fn usage_is_told_apart_by_few_names_of_a_quota() {
+    let tally = |s: &mut CatalogSpec, feature: usize, names: &[&str]| {
+        let dimensions = names.iter().map(|name| (*name).to_owned()).collect();
+        let tally = crate::tally::TallySpec { buckets: crate::tally::BucketSize::Day, dimensions };
+        s.features[feature].counting.tally = Some(tally);
+    };
+    check(|s| tally(s, 0, &["a", "b", "c", "d"]), "");
+    check(
+        |s| tally(s, 0, &["a", "b", "c", "d", "e"]),
+        "features/tokens/usage/dimensions: 5 dimensions, at most 4 are possible",
+    );
+    check(
+        |s| tally(s, 0, &["a", "A", "a"]),
+        "features/tokens/usage/dimensions: the name \"A\" may have only a-z, 0-9, `_`, `.` and `-`\n\
+         features/tokens/usage/dimensions: dimension `a` is there twice",
+    );
+    check(
+        |s| tally(s, 1, &[]),
+        "features/sso/usage: only the usage of a quota adds up over time, so only it has `usage`",
     );
 }

@@ -25,6 +25,7 @@ use crate::reservation::{
 };
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::stock;
+use crate::tally;
 use crate::time::Millis;
 use crate::window::WindowRule;
 
@@ -282,6 +283,7 @@ pub(super) fn commit(
     }
 
     // Every check is above this line, every change below it.
+    let before_units = working.first().map_or(0, |w| w.ledger.used);
     let mut debt_units = 0;
     for (w, carried) in working.iter_mut().zip(carried) {
         let debt = share.book(cx, account, w, effects);
@@ -292,6 +294,7 @@ pub(super) fn commit(
         }
     }
     debt_units = debt_units.max(share.book_levels(cx, (&levels, &mut sets), effects));
+    share.note_tally(cx, account, held, (&working, before_units), effects);
     let booked_units = held.extra().booked_units.saturating_add(units);
     let mut amounts = Amounts {
         reservation: Some(id),
@@ -340,11 +343,13 @@ pub(super) fn release(
     let mut sets: Vec<WorkingSet<'_>> = levels.iter().map(|level| level.held(cx, held)).collect();
 
     // Every check is above this line, every change below it.
+    let before_units = working.first().map_or(0, |w| w.ledger.used);
     for w in &mut working {
         share.book(cx, account, w, effects);
         effects.push(put_or_close(cx, account, w.own()));
     }
     share.book_levels(cx, (&levels, &mut sets), effects);
+    share.note_tally(cx, account, held, (&working, before_units), effects);
     close(cx.now, account, held, ReservationState::Released, effects);
     let amounts = Amounts {
         reservation: Some(id),
@@ -373,10 +378,13 @@ pub(super) fn charge(
         surplus: 0,
         ends: false,
     };
-    for w in &mut scene.working(cx, account, held) {
+    let mut working = scene.working(cx, account, held);
+    let before_units = working.first().map_or(0, |w| w.ledger.used);
+    for w in &mut working {
         share.book(cx, account, w, effects);
         effects.push(put_or_close(cx, account, w.own()));
     }
+    share.note_tally(cx, account, held, (&working, before_units), effects);
     let credits = credits::charge(cx, account, held, effects);
     let levels = subjects::of_hold(cx, account, held);
     let mut sets: Vec<WorkingSet<'_>> = levels.iter().map(|level| level.held(cx, held)).collect();
@@ -468,6 +476,29 @@ impl Share {
         }
         w.verdict = meter::level(w.limit, w.room, &w.ledger);
         debt
+    }
+
+    /// Notes the units in the tally of a feature that has buckets: in the window of the admission, at this
+    /// moment or as near to it as that lasts. What the end of the hold had charged is taken off
+    /// where it was noted then, and what of it was used is noted with the rest.
+    fn note_tally(
+        &self,
+        cx: Context<'_>,
+        account: &Account,
+        held: &Reservation,
+        (working, before_units): (&[Working<'_>], u64),
+        effects: &mut Effects,
+    ) {
+        let feature = cx.catalog.feature_of(held.feature);
+        let is_tallied = feature.is_some_and(|ix| cx.catalog.feature(ix).counting.is_some());
+        let (Some(first), true) = (working.first(), is_tallied) else { return };
+        let change = tally::signed(first.ledger.used) - tally::signed(before_units);
+        let charged = tally::signed(self.accounted + self.returned);
+        let within = tally::within(working.iter().map(|w| (w.limit, w.own().window)));
+        let (then, here) =
+            (tally::nearest(within, held.expires_at), tally::nearest(within, cx.now));
+        tally::note(cx, account, held.feature, (then, within), -charged, effects);
+        tally::note(cx, account, held.feature, (here, within), change + charged, effects);
     }
 }
 

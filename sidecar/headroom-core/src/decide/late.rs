@@ -21,6 +21,7 @@ use crate::limits;
 use crate::names::NameId;
 use crate::policy;
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
+use crate::tally;
 use crate::time::{Millis, Window};
 use crate::window::{WindowRule, window_at};
 
@@ -46,6 +47,13 @@ impl Delta {
         if after > before { Delta::More(after - before) } else { Delta::Less(before - after) }
     }
 
+    fn signed(self) -> i64 {
+        match self {
+            Delta::More(units) => tally::signed(units),
+            Delta::Less(units) => -tally::signed(units),
+        }
+    }
+
     fn more(self) -> u64 {
         match self {
             Delta::More(units) => units,
@@ -62,6 +70,15 @@ enum Place {
     Past(Restated),
 }
 
+impl Place {
+    fn window(&self) -> Window {
+        match self {
+            Place::Live(ledger, _) => ledger.window,
+            Place::Past(restated) => restated.closed.window,
+        }
+    }
+}
+
 /// Counts usage that happened at `at`, not later than now. `past` is what is known of windows that
 /// have left the memory: of each limit those beside `at`.
 pub fn record_at(
@@ -76,7 +93,7 @@ pub fn record_at(
     let (limits, origin) = limits_now(cx, account, feature)?;
     let id = cx.catalog.feature(feature).id;
     let places = limits.iter().map(|limit| (limit, place(cx, account, id, limit, at, past)));
-    book(cx, account, origin, places.collect(), Delta::More(units), effects)
+    book(cx, account, (id, origin, at), places.collect(), Delta::More(units), effects)
 }
 
 /// Lets an event count `units` from now on, in the windows it was counted in.
@@ -107,7 +124,8 @@ pub fn correct(
         };
         places.push((known, place));
     }
-    book(cx, account, origin, places, Delta::between(event.units, units), effects)
+    let delta = Delta::between(event.units, units);
+    book(cx, account, (event.feature, origin, event.occurred_at), places, delta, effects)
 }
 
 /// What credits have paid is paid in the order of its coming: it has no other time, and is corrected by a
@@ -233,11 +251,12 @@ fn place(
 fn book(
     cx: Context<'_>,
     account: &Account,
-    origin: Origin,
+    (feature, origin, at): (NameId, Origin, Millis),
     places: Vec<(&PlanLimit, Place)>,
     delta: Delta,
     effects: &mut Effects,
 ) -> Result<Booked, OpError> {
+    let within = tally::within(places.iter().map(|(limit, place)| (*limit, place.window())));
     let mut todo = Vec::with_capacity(places.len());
     for (limit, place) in places {
         let (held, replaced) = match place {
@@ -260,6 +279,9 @@ fn book(
 
     // Every check is above this line, every change below it.
     let mut booked = Booked { bookings: Bookings::new(), debt_units: 0 };
+    if !todo.is_empty() {
+        tally::note(cx, account, feature, (at, within), delta.signed(), effects);
+    }
     for (limit, (place, carried)) in todo {
         let (debt, booking) = match place {
             Err(w) => book_live(cx, account, (*w, origin), delta, effects),

@@ -21,6 +21,7 @@ use crate::reservation::ReservationState;
 use crate::resolve::{Origin, Resolved, resolve};
 use crate::signal::{self, Change};
 use crate::stock;
+use crate::tally;
 use crate::time::{Millis, Window};
 use crate::window::{WindowRule, window_at};
 
@@ -436,6 +437,7 @@ pub(super) fn consume(
         put_ledger(cx, account, w.own(), w.fresh, effects);
         w.fresh = false;
     }
+    note_tally(cx, account, ask.feature, &working, units, effects);
     Ok(Outcome {
         decision: answer_shadowed(cx, account, ask, &working, shadow),
         amounts: Amounts { units, ..Amounts::default() },
@@ -471,8 +473,26 @@ pub(super) fn record(
         put_ledger(cx, account, w.own(), w.fresh, effects);
         w.fresh = false;
     }
+    note_tally(cx, account, feature, &working, units, effects);
     let decision = answer(cx, account, ask, &working);
     Ok(Outcome { decision, amounts: Amounts { units, debt_units, ..Amounts::default() } })
+}
+
+/// Notes a use of now in the tally of a feature that has buckets.
+#[inline]
+pub(super) fn note_tally(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+    working: &[Working<'_>],
+    units: u64,
+    effects: &mut Effects,
+) {
+    let feature = cx.catalog.feature(feature);
+    if feature.counting.is_some() {
+        let within = tally::within(working.iter().map(|w| (w.limit, w.ledger.window)));
+        tally::note(cx, account, feature.id, (cx.now, within), tally::signed(units), effects);
+    }
 }
 
 /// The part of `surplus` that the ceiling does not allow once `units` are added to the ledger.

@@ -280,6 +280,10 @@ pub(super) fn count(
             Some(level) => level.list(changes, effects),
         }
     }
+    if hold.is_none() {
+        // What a subject used is usage of the account, which is told apart by time.
+        meter::note_tally(cx, account, ask.feature, &working[..own_len], units, effects);
+    }
     let mut outcome = answer(&working);
     outcome.decision.shadow = shadow;
     outcome.amounts = Amounts { units, debt_units, ..Amounts::default() };

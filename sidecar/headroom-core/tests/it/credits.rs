@@ -61,6 +61,7 @@ fn spec_of(terms: &PoolTerms, window: WindowRule, tokens: u64) -> CatalogSpec {
         kind: FeatureKindSpec::Credits { window, rate_card },
         offering: Offering::default(),
         shadow: false,
+        counting: Default::default(),
     };
     spec.features.extend([images, pool]);
     let given = EntitlementSpec::Credits { terms: terms.clone() };

@@ -44,6 +44,7 @@ fn event(world: &World, units: u64, booked: &Booked) -> EventState {
         occurred_at: Millis(world.now),
         units,
         bookings: booked.bookings.clone(),
+        labels: Default::default(),
     }
 }
 

@@ -31,6 +31,7 @@ mod sliding;
 mod sources;
 mod spans;
 mod subjects;
+mod tallies;
 mod thresholds;
 mod windows;
 mod world;

@@ -40,6 +40,7 @@ fn catalog(features: &[(&str, Option<RateSpec>)]) -> CatalogSpec {
             kind: FeatureKindSpec::Rate,
             offering: Offering::default(),
             shadow: false,
+            counting: Default::default(),
         });
         let given = EntitlementSpec::Rate { rate: *rate };
         spec.plans[0].entitlements.push(((*name).to_owned(), given));

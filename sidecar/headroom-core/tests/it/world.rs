@@ -72,6 +72,7 @@ pub(crate) fn spec(limits: &[Limit], signals: SignalSwitches) -> CatalogSpec {
         offering: headroom_core::catalog::Offering::default(),
         kind,
         shadow: false,
+        counting: Default::default(),
     };
     let shapes = limits
         .iter()

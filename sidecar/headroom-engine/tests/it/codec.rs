@@ -22,6 +22,7 @@ use headroom_core::seats::{Seat, SeatState};
 use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::stock::{BilledBy, Stock, StockRule};
 use headroom_core::subject::SubjectId;
+use headroom_core::tally::{Cell, Label, Labels, Tallied, Tally};
 use headroom_core::time::{Millis, Window};
 use headroom_engine::codec::{Put, Take};
 use headroom_engine::keys::{Done, KeyHash, Receipt};
@@ -226,6 +227,7 @@ fn event(change: EventChange, reason: &str) -> Effect {
         debt_units: 3,
         reason: reason.to_owned(),
         state: EventState {
+            labels: Default::default(),
             key: [0, 1],
             name: "Größe".to_owned(),
             feature: NameId(9),
@@ -236,6 +238,30 @@ fn event(change: EventChange, reason: &str) -> Effect {
                 .collect(),
         },
     }))
+}
+
+fn tallies() -> Vec<Effect> {
+    let feature = NameId(u32::MAX);
+    let span = Window::new(Millis(i64::MIN), Millis(9)).unwrap();
+    let text = |text: &str| Label::Text(text.into());
+    let all: [Labels; 3] = [
+        Labels::default(),
+        [(NameId(0), text("")), (NameId(7), Label::Other)].into(),
+        [1, 2, 3, u32::MAX].map(|name| (NameId(name), text(&"ä".repeat(32)))).into(),
+    ];
+    let units = [0, i64::MIN, i64::MAX];
+    let cells: Vec<Cell> =
+        all.iter().zip(units).map(|(l, units)| Cell { labels: l.clone(), units }).collect();
+    let mut effects: Vec<Effect> = cells
+        .iter()
+        .map(|cell| Effect::Tally(Box::new(Tallied { feature, span, cell: cell.clone() })))
+        .collect();
+    effects.push(Effect::TallyClosed(Box::new(Tally { feature, span, cells: cells.clone() })));
+    effects.push(Effect::TallyLate(Box::new(Tally { feature, span, cells: vec![] })));
+    let Effect::Event(mut event) = event(EventChange::Recorded, "") else { unreachable!() };
+    event.state.labels = all[2].clone();
+    effects.push(Effect::Event(event));
+    effects
 }
 
 fn every_effect() -> Vec<Effect> {
@@ -283,6 +309,7 @@ fn every_effect() -> Vec<Effect> {
         effects.push(Effect::Seat(Box::new(Seat { feature, member, state, since })));
     }
     effects.push(Effect::SeatFreed(NameId(0), "".into()));
+    effects.extend(tallies());
     effects.push(signal(SignalName::SeatThreshold90pct, SignalState::Warning));
     effects.push(signal(SignalName::SeatsNearlyFull, SignalState::Warning));
     effects.extend(NUMBERS.map(|units| Effect::Ledger(ledger(units))));

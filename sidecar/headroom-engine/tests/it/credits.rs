@@ -50,6 +50,7 @@ impl House {
         let op = FeatureOp::Consume { units };
         let (now, wants) = (Millis(now), Wants::default());
         let rq = FeatureRequest {
+            dimensions: Default::default(),
             account,
             feature: "credits",
             op,
@@ -273,6 +274,7 @@ fn monitors_draw_no_credits() {
     let ask = |feature: &str, op, key: &str| {
         let (now, wants) = (Millis(T0), Wants::default());
         let rq = FeatureRequest {
+            dimensions: Default::default(),
             account: "acme",
             feature,
             op,

@@ -28,6 +28,7 @@ fn broken(change: fn(&mut Ledger)) -> House {
 fn calls(house: &House, account: &str, op: FeatureOp, key: &str) -> Result<Verdict, EngineError> {
     let (now, wants) = (Millis(T0), Wants::default());
     let rq = FeatureRequest {
+        dimensions: Default::default(),
         account,
         feature: "calls",
         op,

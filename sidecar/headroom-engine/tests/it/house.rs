@@ -36,6 +36,7 @@ pub(crate) fn spec(free_units: u64, default_plan: Option<&str>) -> CatalogSpec {
         scale: 0,
         offering: headroom_core::catalog::Offering::default(),
         shadow: false,
+        counting: Default::default(),
         kind: FeatureKindSpec::Quota {
             limits: vec![LimitSpec {
                 limit: "total".to_owned(),
@@ -119,6 +120,7 @@ impl House {
         let wants = Wants { all_limits: true, ..Wants::default() };
         let now = Millis(now);
         let rq = FeatureRequest {
+            dimensions: Default::default(),
             account,
             feature: "tokens",
             op,
@@ -147,7 +149,15 @@ impl House {
         key: &str,
     ) -> Result<Box<Reply>, EngineError> {
         let (now, wants) = (Millis(T0), Wants::default());
-        let rq = HoldRequest { account, reservation, op, key, now, wants };
+        let rq = HoldRequest {
+            dimensions: Default::default(),
+            account,
+            reservation,
+            op,
+            key,
+            now,
+            wants,
+        };
         self.engine.hold(&self.engine.catalog(), &rq)
     }
 

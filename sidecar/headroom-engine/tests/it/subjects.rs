@@ -68,7 +68,17 @@ impl House {
         let subject = Some(SubjectPath::new(subject).expect("a path"));
         let wants = Wants { all_limits: true, ..Wants::default() };
         let (feature, now) = ("tokens", Millis(T0));
-        let rq = FeatureRequest { account, feature, op, synthetic, key, now, wants, subject };
+        let rq = FeatureRequest {
+            dimensions: Default::default(),
+            account,
+            feature,
+            op,
+            synthetic,
+            key,
+            now,
+            wants,
+            subject,
+        };
         self.engine.feature(&self.engine.catalog(), &rq)
     }
 

@@ -135,7 +135,15 @@ fn a_restart_finds_the_windows_that_were_open() {
         // The late commit goes where the reservation was admitted.
         let (now, wants) = (Millis(T0 + 20 * HOUR_MS), Wants::default());
         let op = HoldOp::Commit { units: 5 };
-        let rq = HoldRequest { account: "acme", reservation: id, op, key: "e", now, wants };
+        let rq = HoldRequest {
+            dimensions: Default::default(),
+            account: "acme",
+            reservation: id,
+            op,
+            key: "e",
+            now,
+            wants,
+        };
         let reply = again.engine.hold(&again.engine.catalog(), &rq).unwrap();
         assert_eq!(binding(&reply).ledger.used, 10, "{rule:?}");
     }

@@ -102,6 +102,7 @@ impl Model {
         }
         self.source = source.to_owned();
         self.catalog = spec.clone();
+        self.note_uncut();
         for feature in &spec.features {
             self.names.insert(feature.feature.clone());
             match &feature.kind {
@@ -194,6 +195,7 @@ impl Model {
         account.trial = trial;
         account.scheduled = scheduled;
         if !change.zone.is_empty() {
+            account.moved |= account.zone != change.zone && !account.spread.is_empty();
             account.zone.clone_from(&change.zone);
         }
         account.remember(&before, now, remembers);

@@ -16,6 +16,7 @@ impl Model {
     ) -> Result<(bool, Vec<Answer>), EngineError> {
         self.told.clear();
         self.met.clear();
+        self.telling = None;
         let Asked::All(items, op) = &request.asked else { unreachable!("it asks for several") };
         if let AllOp::Check { attempt } = op {
             return Ok(self.check_all(request, items, *attempt, now));

@@ -4,6 +4,7 @@ use headroom_core::resolve::Origin;
 
 use super::meter::Page;
 use super::plan::Entitled;
+use super::spread::within;
 use super::{Account, Limit, Model};
 
 impl Model {
@@ -49,7 +50,12 @@ impl Model {
         at: i64,
     ) {
         let mut held = account.holds[&count].clone();
-        for mut page in self.held_pages(limits, account, &held, at) {
+        let pages = self.held_pages(limits, account, &held, at);
+        if !pages.is_empty() {
+            let here = within(&pages, at);
+            self.spread(account, (&held.feature, None), here, held.units.into());
+        }
+        for mut page in pages {
             let previous = page.used();
             page.book_units(held.units, 0);
             self.announce_use(id, account, &mut page, previous, at);

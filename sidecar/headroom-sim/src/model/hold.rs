@@ -11,6 +11,7 @@ use headroom_core::window::WindowRule;
 use super::meter::{Page, refuses};
 use super::plan::Entitled;
 use super::sliding::rename;
+use super::spread::within;
 use super::{Account, Book, Done, Hold, Limit, Model, REMEMBERED_MS, Terms};
 
 impl Hold {
@@ -322,6 +323,18 @@ impl Model {
             late,
             ..Amounts::default()
         };
+        if !case.pages.is_empty() {
+            let settled = if goes_on.is_none() { charged } else { charged - less };
+            let (then, here) = (held.expires_at, within(&case.pages, case.now));
+            let then = within(&case.pages, then);
+            self.spread(account, (&held.feature, None), then, -i128::from(settled));
+            self.spread(
+                account,
+                (&held.feature, self.telling),
+                here,
+                i128::from(more + settled - if goes_on.is_none() { less } else { 0 }),
+            );
+        }
         held.booked += units;
         match goes_on {
             None => {
@@ -355,6 +368,10 @@ impl Model {
             self.undo(page, charged);
             page.verdict = page.stands();
             self.keep(account, page);
+        }
+        if !case.pages.is_empty() {
+            let then = within(&case.pages, case.held.expires_at);
+            self.spread(account, (&case.held.feature, None), then, -i128::from(charged));
         }
         let outcome = Some((case.now, ReservationState::Released));
         account.holds.insert(case.count, Hold { outcome, ..case.held.clone() });

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::civil;
 use crate::model::sliding::length_ms;
+use crate::model::spread::dimension;
 
 /// How far back the histories restate windows: shorter than a month, so that some are too old.
 pub const RESTATE_MS: i64 = 20 * 24 * 60 * 60 * 1000;
@@ -243,7 +244,14 @@ impl Model {
         let entries: Vec<Entry> =
             limits.iter().map(|limit| self.entry(account, feature, limit, at, now)).collect();
         let books = entries.iter().map(|e| (e.book.limit.clone(), e.book.start)).collect();
+        let told = dimension(feature, &ask.key);
+        let signals = self.told.len();
         let debt = self.enter(account, &ask.account, entries, (0, units), (origin, now))?;
+        if let Err(error) = self.check_told(Some(feature), told) {
+            self.told.truncate(signals);
+            return Err(LateRefused::Engine(error));
+        }
+        self.spread(account, (feature, told), at, units.into());
         let feature = feature.clone();
         account.events.insert(ask.key.clone(), Happened { feature, at, units, books });
         Ok(Amounts { units, debt_units: debt, ..Amounts::default() })
@@ -297,6 +305,8 @@ impl Model {
         if happened.feature != ask.feature || original.is_some_and(|o| o != happened.units) {
             return Err(LateRefused::Differs);
         }
+        let told = dimension(&ask.feature, event);
+        self.check_told(Some(&ask.feature), told).map_err(LateRefused::Engine)?;
         if happened.at < now - RESTATE_MS {
             return Err(LateRefused::TooOld);
         }
@@ -336,7 +346,12 @@ impl Model {
         if !account.events.contains_key(event) {
             self.met.insert("a plain write corrected");
         }
+        let is_counted = !entries.is_empty();
         let debt = self.enter(account, &ask.account, entries, change, (origin, now))?;
+        if is_counted {
+            let more = i128::from(units) - i128::from(happened.units);
+            self.spread(account, (&ask.feature, told), happened.at, more);
+        }
         account.events.insert(event.to_owned(), Happened { units, ..happened });
         Ok(Amounts { units, debt_units: debt, ..Amounts::default() })
     }

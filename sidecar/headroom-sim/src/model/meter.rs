@@ -734,6 +734,7 @@ impl Model {
             }
             self.keep(account, page);
         }
+        self.spread(account, (feature, self.telling), now, units.into());
         let amounts = Amounts { units, ..Amounts::default() };
         Ok(Done { amounts, shadow, ..self.done(account, feature, origin, &pages, now) })
     }
@@ -777,6 +778,7 @@ impl Model {
             page.verdict = page.stands();
             self.keep(account, page);
         }
+        self.spread(account, (feature, self.telling), now, units.into());
         let debt_units = u64::try_from(debt).expect("a part of the units");
         let amounts = Amounts { units, debt_units, ..Amounts::default() };
         Ok(Done { amounts, ..self.done(account, feature, origin, &pages, now) })

@@ -121,6 +121,8 @@ impl Model {
             subject: None,
         };
         account.keys.insert(ask.key.clone(), remembered);
+        // What was used elsewhere is in its window and in no bucket.
+        self.uncut.insert(ask.feature.clone());
         let answer = self.dress(&account, done, Wants::default(), false, now);
         self.accounts.insert(ask.account.clone(), account);
         Ok(answer)

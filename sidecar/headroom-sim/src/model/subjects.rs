@@ -283,6 +283,9 @@ impl Model {
                 account.subjects.insert(name.clone(), inner);
             }
         }
+        if hold_ms.is_none() {
+            self.spread(account, (feature, self.telling), now, units.into());
+        }
         amounts.debt_units = u64::try_from(debt).expect("a part of the units");
         let done = self.done_for(account, feature, origin, (&pages, &whose), now);
         Ok(Done { amounts, shadow, ..done })

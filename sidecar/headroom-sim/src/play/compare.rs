@@ -7,17 +7,22 @@ use headroom_core::catalog::FeatureIx;
 use headroom_core::decide::FeatureOp;
 use headroom_core::decision::{Denial, Verdict, WindowPhase};
 use headroom_core::effect::Effect;
+use headroom_core::names::NameId;
 use headroom_core::signal::SignalName;
+use headroom_core::tally::Label;
 use headroom_core::time::Millis;
+use headroom_core::window::CalendarUnit;
 use headroom_engine::digest::{RecordDigest, SignalId, signal_row, usage_row};
 use headroom_engine::engine::{EngineError, FeatureRequest, Wants};
 use headroom_engine::ports::{Digest, ProjectionOp, Seq, Table};
 use headroom_engine::record::{self, Record};
 use headroom_engine::subjects;
+use headroom_engine::tallies::TallyQuery;
 
 use super::{Met, Player, request_word};
+use crate::catalogs::DIMENSION;
 use crate::coverage::Coverage;
-use crate::model::{Answer, Bill, Line, Request, Told};
+use crate::model::{Answer, Bill, ByTime, Line, Request, Told};
 use crate::observe;
 
 pub(super) fn same<T: PartialEq + Debug>(what: &str, engine: &T, model: &T) -> Met {
@@ -33,6 +38,9 @@ pub(super) fn same<T: PartialEq + Debug>(what: &str, engine: &T, model: &T) -> M
     let (ours, theirs) = (only(&engine, &model), only(&model, &engine));
     Err(format!("{what} differ\n  engine:\n    {ours}\n  model:\n    {theirs}"))
 }
+
+/// A line of usage by time: its start, its dimension and its units.
+type TallyTold = (i64, Option<String>, i128);
 
 impl Player {
     /// The signals of this step's records are those of the model, in order.
@@ -57,6 +65,8 @@ impl Player {
                     | Effect::StockClosed(_)
                     | Effect::Restated(_)
                     | Effect::Event(_)
+                    | Effect::TallyClosed(_)
+                    | Effect::TallyLate(_)
                     | Effect::Subject(..) => true,
                     _ => false,
                 };
@@ -127,6 +137,9 @@ impl Player {
             let expected = self.model.subject_lines(id, false, self.now);
             same(&format!("the subjects of {id}"), &lines, &expected)?;
         }
+        if self.history.rng.percent(30) {
+            self.inspect_tallies(&known)?;
+        }
         for id in known.iter().map(String::as_str).chain(["stranger"]) {
             let listing = self.engine.entitlements(&catalog, id, now);
             let created_at = listing.as_ref().map_or(now, |listing| listing.profile.created_at);
@@ -144,6 +157,78 @@ impl Player {
         same("halted accounts", &self.engine.counts().halted, &0)
     }
 
+    /// Usage by time is the same, page by page, and adds up to what each window holds.
+    fn inspect_tallies(&mut self, ids: &[String]) -> Met {
+        self.store.project(self.store.last());
+        let catalog = self.engine.catalog();
+        for id in ids {
+            for shape in catalog.features() {
+                let Some(rule) = shape.tally() else { continue };
+                let name = &shape.feature;
+                let (always, by) = ((i64::MIN, i64::MAX), rule.buckets.unit());
+                let lines = self.tally(id, (shape.id, by), always)?;
+                if let Some(expected) = self.model.by_time(id, name, self.now) {
+                    let known: Vec<Option<&str>> = vec![None, Some("small"), Some("large")];
+                    let mut seen = ByTime::new();
+                    for (start, told, units) in lines {
+                        let told = known.iter().find(|known| **known == told.as_deref());
+                        let place = (start, *told.ok_or("a dimension that nobody told")?);
+                        same("a line that is told once", &seen.contains_key(&place), &false)?;
+                        seen.insert(place, units);
+                    }
+                    let what = if seen.len() > 1 { "buckets" } else { "a bucket" };
+                    self.coverage.note(&format!("usage by time: {what}"));
+                    same(&format!("the {name} by time of {id}"), &seen, &expected)?;
+                }
+                for (window, units) in self.model.by_window(id, name, self.now) {
+                    let lines = self.tally(id, (shape.id, by), window)?;
+                    let sum: i128 = lines.iter().map(|(.., units)| units).sum();
+                    self.coverage.note("usage by time within a window");
+                    same(&format!("the {name} of {id} from {}", Millis(window.0)), &sum, &units)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All pages of usage by time.
+    fn tally(
+        &mut self,
+        account: &str,
+        (feature, by): (NameId, CalendarUnit),
+        (from, to): (i64, i64),
+    ) -> Result<Vec<TallyTold>, String> {
+        let catalog = self.engine.catalog();
+        let mut all = Vec::new();
+        let group_by: Vec<NameId> = catalog.names().get(DIMENSION).into_iter().collect();
+        let mut query = TallyQuery {
+            account,
+            feature,
+            by,
+            group_by: &group_by,
+            from: Millis(from),
+            to: Millis(to),
+            lines_max: usize::try_from(1 + self.history.rng.below(5)).expect("small"),
+            now: Millis(self.now),
+        };
+        loop {
+            let page = self.engine.tally(&catalog, &*self.store, &query);
+            let page = page.map_err(|error| error.to_string())?;
+            for line in page.lines {
+                let told = match line.labels.into_iter().next().flatten() {
+                    Some(Label::Text(text)) => Some(text.to_string()),
+                    Some(Label::Other) => return Err("there is room for two".to_owned()),
+                    None => None,
+                };
+                all.push((line.span.start().0, told, line.units.into()));
+            }
+            let Some(next) = page.next_from else { return Ok(all) };
+            same("whether pages go on", &(query.from < next), &true)?;
+            self.coverage.note("usage by time: pages");
+            query.from = next;
+        }
+    }
+
     /// The closed windows and signals that the projection would hold, read out of the journal.
     pub(super) fn inspect_archive(&mut self) -> Met {
         self.store.set_refusal(None);
@@ -155,6 +240,7 @@ impl Player {
             let op = FeatureOp::Check { units: 1, attempt: false };
             let (now, wants) = (Millis(self.now), Wants::default());
             let rq = FeatureRequest {
+                dimensions: Default::default(),
                 account: id,
                 feature: "tokens",
                 op,
@@ -192,7 +278,11 @@ impl Player {
                         same("the signal's position", &id.seq, &seq)?;
                         signals.insert(id, value).is_none()
                     }
-                    Table::Pending | Table::Events | Table::Adjustments | Table::Credits => true,
+                    Table::Pending
+                    | Table::Events
+                    | Table::Adjustments
+                    | Table::Credits
+                    | Table::Tallies => true,
                     Table::Subjects => of_subjects.insert(key, value).is_none(),
                 };
                 same("a row written once", &is_new, &true)?;

@@ -1,13 +1,22 @@
 //! What happened earlier: asked of an engine whose projection trails, and of the model.
 
+use std::collections::BTreeMap;
+
 use headroom_core::time::Millis;
+use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::{DecisionId, Reply};
 use headroom_engine::late::{CorrectRequest, LateError, LateRequest};
 use headroom_engine::ports::{Archive, Seq};
 
 use super::{Met, Player, compare};
+use crate::catalogs::DIMENSION;
 use crate::model::{Earlier, LateAsk, LateRefused, RESTATE_MS};
 use crate::observe;
+
+/// A dimension as a request has it.
+fn told(value: Option<&str>) -> BTreeMap<String, String> {
+    value.map(|value| (DIMENSION.to_owned(), value.to_owned())).into_iter().collect()
+}
 
 impl Player {
     pub(super) fn late(&mut self, ask: &LateAsk, before: Seq) -> Met {
@@ -67,7 +76,9 @@ impl Player {
         match what {
             Earlier::Recorded { units, occurred_at } => {
                 let (units, occurred_at) = (*units, Millis(*occurred_at));
+                let told = told(self.model.dimension_of(feature, key));
                 let rq = LateRequest {
+                    dimensions: Dimensions::of(&told),
                     account,
                     feature,
                     units,
@@ -82,7 +93,9 @@ impl Player {
                 Ok(self.engine.record_at(&catalog, &rq, &seen))
             }
             Earlier::Corrected { event, units, original } => {
+                let told = told(self.model.dimension_of(feature, event));
                 let rq = CorrectRequest {
+                    dimensions: Dimensions::of(&told),
                     account,
                     feature,
                     event,

@@ -219,7 +219,12 @@ pub(super) enum Question {
         subject: Option<String>,
     },
     /// Use units, if it is allowed
-    Consume(UseArgs),
+    Consume {
+        #[command(flatten)]
+        usage: UseArgs,
+        #[command(flatten)]
+        told: DimensionArgs,
+    },
     /// Set units aside for work whose cost is not known yet
     Reserve {
         #[command(flatten)]
@@ -285,6 +290,8 @@ pub(super) enum Question {
         /// With --keep-open: how long from now on
         #[arg(long, value_name = "DURATION", value_parser = duration, requires = "keep_open")]
         hold: Option<Duration>,
+        #[command(flatten)]
+        told: DimensionArgs,
     },
     /// Give a reservation back unused
     Release(ReservationArgs),
@@ -307,6 +314,8 @@ pub(super) enum Question {
         /// When it happened, as in 2026-05-01T12:00:00Z: it counts in the windows of that time
         #[arg(long, value_name = "TIME", value_parser = time)]
         occurred_at: Option<SystemTime>,
+        #[command(flatten)]
+        told: DimensionArgs,
     },
     /// Amend or withdraw an event that was counted; the trail stays
     Correct {
@@ -328,6 +337,8 @@ pub(super) enum Question {
         /// Makes a retry safe: the same key corrects once [default: a new one]
         #[arg(long)]
         key: Option<String>,
+        #[command(flatten)]
+        told: DimensionArgs,
     },
     /// What came to windows by late events and corrections
     Adjustments {
@@ -337,14 +348,15 @@ pub(super) enum Question {
         #[arg(long)]
         feature: Option<String>,
     },
-    /// What was used, by limit and window
+    /// What was used, by limit and window, or by time and dimension
     Usage {
         /// The account's id
         account: String,
         /// Only this feature
         #[arg(long)]
         feature: Option<String>,
-        /// Also windows that closed since then, as in 2026-05-01 or 2026-05-01T12:00:00Z
+        /// Also windows that closed since then, as in 2026-05-01 or 2026-05-01T12:00:00Z. With --by: what
+        /// was used since then
         #[arg(long, value_name = "TIME", value_parser = time)]
         since: Option<SystemTime>,
         /// Of this subject inside the account, as in team:growth/user:u42
@@ -353,6 +365,15 @@ pub(super) enum Question {
         /// Of all subjects
         #[arg(long)]
         all_subjects: bool,
+        /// By time, of a feature that has `usage` in the catalog
+        #[arg(long, value_name = "SPAN", requires = "feature")]
+        by: Option<By>,
+        /// With --by: told apart by this, any number of times
+        #[arg(long, value_name = "NAME", requires = "by")]
+        dimension: Vec<String>,
+        /// With --by: what was used before then
+        #[arg(long, value_name = "TIME", value_parser = time, requires = "by")]
+        until: Option<SystemTime>,
     },
     /// What an account may use, and every change of it, until Ctrl-C
     Watch {
@@ -410,6 +431,25 @@ pub(super) struct SeveralArgs {
     /// For whom inside the account, as in team:growth/user:u42
     #[arg(long, value_name = "PATH")]
     pub(super) subject: Option<String>,
+}
+
+/// What the usage is told apart by.
+#[derive(Debug, Args)]
+pub(super) struct DimensionArgs {
+    /// What it is told apart by, as in model=small, any number of times
+    #[arg(long = "dimension", value_name = "NAME=VALUE", value_parser = dimension)]
+    pub(super) dimensions: Vec<(String, String)>,
+}
+
+/// How long the spans are that usage is added up over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum By {
+    /// Clock hours
+    Hour,
+    /// Days
+    Day,
+    /// Calendar months
+    Month,
 }
 
 /// How a level changes: exactly one of them.
@@ -782,6 +822,12 @@ pub(super) fn time(text: &str) -> Result<SystemTime, String> {
     });
     let wrong = || "write it as 2026-05-01T12:00:00Z or 2026-05-01".to_owned();
     stamp.map(SystemTime::from).ok_or_else(wrong)
+}
+
+/// `NAME=VALUE`.
+fn dimension(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as model=small")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// `NAME` or `NAME=QUANTITY`.

@@ -1,9 +1,11 @@
 //! `headroom ask`: a product's questions, by hand.
 
-use headroom_sdk::{Call, Client, Error, LevelChange, Operation, Write};
+use headroom_sdk::{
+    Call, Client, Error, LevelChange, Operation, TimeUnit, UsageByTimeQuery, Write,
+};
 use tokio_stream::StreamExt as _;
 
-use super::args::{AskArgs, LevelArgs, Question};
+use super::args::{AskArgs, By, LevelArgs, Question};
 use super::connect::{self, Ended, Failure};
 use super::show::{self, Report};
 
@@ -58,8 +60,11 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             call = call.subject(subject.unwrap_or_default());
             Ok(show::decision(&call.await?))
         }
-        Question::Consume(usage) => {
+        Question::Consume { usage, told } => {
             let mut call = client.consume(usage.account, usage.feature, usage.units);
+            for (name, value) in told.dimensions {
+                call = call.dimension(name, value);
+            }
             if usage.synthetic {
                 call = call.synthetic();
             }
@@ -115,8 +120,11 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             let call = full(call.additional_units(units));
             Ok(show::extended(&keyed(call, reservation.key).await?))
         }
-        Question::Commit { reservation, units, keep_open, hold } => {
+        Question::Commit { reservation, units, keep_open, hold, told } => {
             let mut call = client.commit(reservation.account, reservation.reservation, units);
+            for (name, value) in told.dimensions {
+                call = call.dimension(name, value);
+            }
             if keep_open {
                 call = call.keep_open();
             }
@@ -129,8 +137,11 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             let call = client.release(reservation.account, reservation.reservation);
             Ok(show::released(&keyed(full(call), reservation.key).await?))
         }
-        Question::Record { usage, occurred_at } => {
+        Question::Record { usage, occurred_at, told } => {
             let mut call = client.record(usage.account, usage.feature, usage.units);
+            for (name, value) in told.dimensions {
+                call = call.dimension(name, value);
+            }
             if let Some(at) = occurred_at {
                 call = call.occurred_at(at);
             }
@@ -144,8 +155,11 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             let call = client.allocate(account, feature, level_change(change));
             Ok(show::allocated(&keyed(full(call), key).await?))
         }
-        Question::Correct { account, feature, event, units, original, reason, key } => {
+        Question::Correct { account, feature, event, units, original, reason, key, told } => {
             let mut call = client.correct(account, feature, event).reason(reason);
+            for (name, value) in told.dimensions {
+                call = call.dimension(name, value);
+            }
             if let Some(units) = units {
                 call = call.units(units);
             }
@@ -167,7 +181,27 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
                 }
             }
         }
-        Question::Usage { account, feature, since, subject, all_subjects } => {
+        Question::Usage { account, feature, since, by: Some(by), dimension, until, .. } => {
+            let by = match by {
+                By::Hour => TimeUnit::Hour,
+                By::Day => TimeUnit::Day,
+                By::Month => TimeUnit::Month,
+            };
+            let query = UsageByTimeQuery { by, group_by: dimension, from: since, to: until };
+            let feature = feature.unwrap_or_default();
+            let mut lines = Vec::new();
+            let mut token: Option<String> = None;
+            loop {
+                let page = client.get_usage_by_time(&*account, &*feature, &query, token.as_deref());
+                let page = page.await?;
+                lines.extend(page.lines);
+                token = page.next_page_token;
+                if token.is_none() {
+                    return Ok(show::usage_by_time(&query, &lines));
+                }
+            }
+        }
+        Question::Usage { account, feature, since, subject, all_subjects, .. } => {
             let mut windows = Vec::new();
             let mut page_token: Option<String> = None;
             loop {

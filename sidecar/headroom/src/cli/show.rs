@@ -14,7 +14,7 @@ use serde_json::Value;
 pub(super) use accounts::{account, accounts, backup, clock, erased, plan_moved, reloaded, status};
 pub(super) use decisions::{
     adjustments, allocated, change, committed, corrected, decision, entitlements, explanation,
-    extended, recorded, released, reserved, several, usage, watch_over,
+    extended, recorded, released, reserved, several, usage, usage_by_time, watch_over,
 };
 pub(super) use grants::{credit_history, grants};
 pub(super) use seats::{seat, seats};

@@ -36,6 +36,20 @@ fn questions_are_read() {
 }
 
 #[test]
+fn dimensions_and_spans_are_read() {
+    assert!(parse("ask consume acme tokens 5 --dimension model=a --dimension region=eu").is_ok());
+    assert!(parse("ask commit acme rsv_1 5 --dimension model=a=b").is_ok());
+    assert!(
+        parse("ask record acme tokens 5 --dimension model").unwrap_err().contains("model=small")
+    );
+    assert!(parse("ask usage acme --feature tokens --by day --dimension model").is_ok());
+    assert!(parse("ask usage acme --feature tokens --by month --until 2026-05-01").is_ok());
+    assert!(parse("ask usage acme --by day").unwrap_err().contains("--feature"));
+    assert!(parse("ask usage acme --feature tokens --dimension model").is_err());
+    assert!(parse("ask usage acme --feature tokens --by week").unwrap_err().contains("month"));
+}
+
+#[test]
 fn seats_and_levels_are_read() {
     assert!(parse("seats invite acme seats ann --for 2d").is_ok());
     assert!(parse("seats transfer acme seats ann bob --json").is_ok());

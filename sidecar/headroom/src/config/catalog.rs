@@ -4,6 +4,7 @@
 //! tells all. Something harmless stands in for unreadable parts: a problem that is not in the file
 //! would be worse than one that comes a round later.
 
+mod counting;
 mod credits;
 mod levels;
 mod meters;
@@ -16,8 +17,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use headroom_core::catalog::{
-    Catalog, CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge,
-    Offering, PlanLimitSpec, PlanSpec, Policy, Price, PricePeriod, PromptSpec, Scenario,
+    Catalog, CatalogSpec, CountingSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec,
+    Merge, Offering, PlanLimitSpec, PlanSpec, Policy, Price, PricePeriod, PromptSpec, Scenario,
     SpecProblem,
 };
 use headroom_core::change::OnChange;
@@ -202,6 +203,7 @@ fn read_features(
             kind: FeatureKindSpec::Switch,
             offering: Offering::default(),
             shadow: false,
+            counting: Default::default(),
         }));
     }
     Some((features, unclear))
@@ -239,10 +241,12 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
     let shadow = shadow.unwrap_or(false);
     let mut unit = String::new();
     let mut scale = 0;
+    let mut counting = CountingSpec::default();
     let kind = match kind {
         Some(KindWord::Quota) => {
             unit = read_unit(reader, fields.optional("unit"));
             scale = read_scale(reader, fields.optional("scale"));
+            counting = counting::read_counting(reader, &mut fields);
             let limits = fields.required("limits").and_then(|entry| read_limits(reader, entry));
             limits.map(|limits| FeatureKindSpec::Quota { limits })
         }
@@ -286,18 +290,28 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         }
         None => {
             // Whatever it is, its keys are no mistakes.
-            for key in
-                ["unit", "scale", "limits", "billed_by", "window", "rate_card", "invitations"]
-            {
+            for key in [
+                "unit",
+                "scale",
+                "limits",
+                "billed_by",
+                "window",
+                "rate_card",
+                "invitations",
+                "usage",
+            ] {
                 fields.optional(key);
             }
             None
         }
     };
+    if kind.as_ref().is_some_and(|kind| !matches!(kind, FeatureKindSpec::Quota { .. })) {
+        fields.misplaced("usage", "only a quota has `usage`, which adds up over time");
+    }
     fields.end();
     let feature = entry.name.to_owned();
     let name = name.unwrap_or_else(|| feature.clone());
-    Some(FeatureSpec { feature, name, unit, scale, kind: kind?, offering, shadow })
+    Some(FeatureSpec { feature, name, unit, scale, kind: kind?, offering, shadow, counting })
 }
 
 /// What a feature says of who gets it. What cannot be read is as if it were not there.

@@ -23,6 +23,7 @@ use crate::serve::drain::Drain;
 use crate::serve::gate::Pending;
 use crate::telemetry::metrics::Recorder;
 
+mod by_time;
 mod lists;
 mod watch;
 
@@ -276,6 +277,13 @@ impl EntitlementService for Entitlements {
         rq: Request<v1::GetUsageRequest>,
     ) -> Result<Response<v1::GetUsageResponse>, Status> {
         lists::usage(self, rq.get_ref()).map(Response::new).map_err(|e| self.failed(e))
+    }
+
+    async fn get_usage_by_time(
+        &self,
+        rq: Request<v1::GetUsageByTimeRequest>,
+    ) -> Result<Response<v1::GetUsageByTimeResponse>, Status> {
+        by_time::usage(self, rq.get_ref()).await.map(Response::new).map_err(|e| self.failed(e))
     }
 
     type WatchEntitlementsStream = WatchStream;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use headroom_core::time::Millis;
+use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::Wants;
 use headroom_engine::late::{CorrectRequest, LateError, LateRequest};
 use headroom_proto::encoded::Fields;
@@ -66,6 +67,7 @@ pub fn record(
         units: parse::units("units", rq.units, 1)?,
         occurred_at,
         key: parse::id("idempotency_key", &rq.idempotency_key)?,
+        dimensions: Dimensions::of(&rq.dimensions),
         restate_ms,
         now,
         wants: wants(include),
@@ -93,6 +95,7 @@ pub fn correct(
         original_units: rq.original_units.map(original).transpose()?,
         reason: &rq.reason,
         key: parse::id("idempotency_key", &rq.idempotency_key)?,
+        dimensions: Dimensions::of(&rq.dimensions),
         restate_ms,
         now,
         wants: wants(include),

@@ -7,8 +7,9 @@ use headroom_core::rate::Rate;
 use headroom_core::reservation::ReservationId;
 use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
+use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::{FeatureRequest, HoldRequest, Wants};
-use headroom_proto::borrowed::{Check, Consume, FieldsOf, Malformed, Value};
+use headroom_proto::borrowed::{self, Check, Consume, FieldsOf, Malformed, Value};
 use headroom_proto::v1;
 
 use crate::grpc::status::WireError;
@@ -150,6 +151,7 @@ fn feature<'a>(
             Some(key) => id("idempotency_key", key)?,
             None => "",
         },
+        dimensions: Dimensions::None,
         now,
         wants: wants(include),
         subject: if of.is_empty() { None } else { Some(subject(of)?) },
@@ -174,6 +176,7 @@ fn hold<'a>(
         reservation: reservation(reservation_id)?,
         op,
         key: id("idempotency_key", key)?,
+        dimensions: Dimensions::None,
         now,
         wants: wants(include),
     };
@@ -195,7 +198,11 @@ pub fn consume(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, W
     let rq = Consume::read(bytes)?;
     let op = FeatureOp::Consume { units: units("units", rq.units, 1)? };
     let names = (rq.account, rq.feature, Some(rq.idempotency_key), rq.subject);
-    feature(names, (op, rq.synthetic), rq.include, now)
+    let mut asked = feature(names, (op, rq.synthetic), rq.include, now)?;
+    if !rq.dimensions.is_empty() {
+        asked.request.dimensions = Dimensions::Bytes(rq.dimensions, borrowed::dimensions);
+    }
+    Ok(asked)
 }
 
 /// A reserve.
@@ -222,12 +229,10 @@ pub fn reserve(
 /// A record.
 pub fn record(rq: &v1::RecordRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
     let op = FeatureOp::Record { units: units("units", rq.units, 1)? };
-    feature(
-        (&rq.account, &rq.feature, Some(&rq.idempotency_key), &rq.subject),
-        (op, rq.synthetic),
-        rq.include,
-        now,
-    )
+    let names = (&*rq.account, &*rq.feature, Some(&*rq.idempotency_key), &*rq.subject);
+    let mut asked = feature(names, (op, rq.synthetic), rq.include, now)?;
+    asked.request.dimensions = Dimensions::of(&rq.dimensions);
+    Ok(asked)
 }
 
 /// A change of a level.
@@ -268,7 +273,10 @@ pub fn commit(rq: &v1::CommitRequest, now: Millis) -> Result<Asked<HoldRequest<'
     } else {
         HoldOp::Commit { units: units("units", rq.units, 0)? }
     };
-    hold((&rq.account, &rq.reservation_id, &rq.idempotency_key), op, rq.include, now)
+    let named = (&*rq.account, &*rq.reservation_id, &*rq.idempotency_key);
+    let mut asked = hold(named, op, rq.include, now)?;
+    asked.request.dimensions = Dimensions::of(&rq.dimensions);
+    Ok(asked)
 }
 
 /// A release.

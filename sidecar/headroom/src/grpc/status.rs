@@ -143,6 +143,7 @@ impl From<EngineError> for WireError {
             EngineError::Store(StoreRefusal::Broken { .. }) => ErrorReason::StoreBroken,
             EngineError::Store(StoreRefusal::Closed) => ErrorReason::ShuttingDown,
             EngineError::KeyReused => ErrorReason::IdempotencyKeyReused,
+            EngineError::Dimensions { .. } => ErrorReason::InvalidField,
             EngineError::Halted => ErrorReason::LedgerHalted,
             EngineError::TooManyAccounts { .. } => ErrorReason::Internal,
         };

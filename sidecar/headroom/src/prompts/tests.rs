@@ -29,6 +29,7 @@ fn spec(scenario: Scenario, message: &str) -> CatalogSpec {
         scale: 0,
         offering: headroom_core::catalog::Offering::default(),
         shadow: false,
+        counting: Default::default(),
         kind,
     };
     let given = |limit: &str| PlanLimitSpec {

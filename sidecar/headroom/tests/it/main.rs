@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod allocations;
+mod by_time;
 mod credits;
 mod holds;
 mod input;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT, SEATS_LIMIT};
 use headroom_sdk::{
     Adjustment, Allocated, AllocationUsage, Committed, Corrected, CreditCharge, Decision,
-    Entitlement, Entitlements, EntitlementsChange, Explanation, Extended, LimitState, PoolState,
-    Projection, ProjectionState, Prompt, Recorded, Released, Reserved, RuleOutcome, Several,
-    UsageWindow,
+    DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
+    LimitState, PoolState, Projection, ProjectionState, Prompt, Recorded, Released, Reserved,
+    RuleOutcome, Several, UsageByTime, UsageByTimeQuery, UsageWindow,
 };
 use serde_json::{Value, json};
 
@@ -234,6 +234,41 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
     });
     let text = if windows.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
     Report::new(text, json!({ "windows": json.collect::<Vec<_>>() }))
+}
+
+/// What was used by time.
+pub(in super::super) fn usage_by_time(query: &UsageByTimeQuery, lines: &[UsageByTime]) -> Report {
+    let heads = ["FROM", "TO"].into_iter().map(str::to_owned);
+    let names = query.group_by.iter().map(|name| name.to_uppercase());
+    let mut rows = vec![heads.chain(names).chain(["USED".to_owned()]).collect::<Vec<_>>()];
+    let when = |at: Option<std::time::SystemTime>| at.map_or_else(String::new, instant);
+    for line in lines {
+        let values =
+            line.dimensions.iter().map(|dimension| match (&dimension.value, dimension.other) {
+                (_, true) => "(other)".to_owned(),
+                (Some(value), _) => value.clone(),
+                (None, _) => "(none)".to_owned(),
+            });
+        let sign = if line.units < 0 { "-" } else { "" };
+        let units = format!("{sign}{}", display_units(line.units.unsigned_abs(), 0));
+        rows.push(
+            [when(line.start), when(line.end)].into_iter().chain(values).chain([units]).collect(),
+        );
+    }
+    let json = lines.iter().map(|line| {
+        let values = line.dimensions.iter().map(|dimension| {
+            let DimensionValue { name, value, other } = dimension;
+            json!({ "name": name, "value": value, "other": other })
+        });
+        json!({
+            "start": json_instant(line.start),
+            "end": json_instant(line.end),
+            "dimensions": values.collect::<Vec<_>>(),
+            "units": line.units,
+        })
+    });
+    let text = if lines.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
+    Report::new(text, json!({ "lines": json.collect::<Vec<_>>() }))
 }
 
 /// What a billing window comes to, and by what it is billed.

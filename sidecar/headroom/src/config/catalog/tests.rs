@@ -4,6 +4,7 @@ use crate::config::sinks::NoSecrets;
 use headroom_core::cohort::Cohorts;
 use headroom_core::credits::{CreditPrice, PoolTerms, Rounding};
 use headroom_core::stock::BilledBy;
+use headroom_core::tally::BucketSize;
 use headroom_core::window::{Every, SpanUnit};
 
 fn report(text: &str) -> String {
@@ -960,4 +961,40 @@ fn one_mistake_in_a_limit_of_subjects_is_one_problem() {
         "c:13:7: every limit given is of subjects: usage without a subject would count nowhere. Give \
          the account one too, which may be unlimited",
     );
+}
+
+#[test]
+fn a_quota_may_keep_its_usage_by_time_and_dimension() {
+    let with = |usage: &str| GOOD.replacen("scale: 0", &format!("scale: 0\n    usage: {usage}"), 1);
+    let read = |usage: &str| {
+        let spec = parse("c", with(usage).as_bytes(), &NoSecrets).unwrap().spec;
+        spec.features[0].counting.tally.clone().unwrap()
+    };
+    assert_eq!(read("{ buckets: hour }").buckets, BucketSize::Hour);
+    let tally = read("{ buckets: day, dimensions: [model, region] }");
+    assert_eq!(
+        (tally.buckets, tally.dimensions),
+        (BucketSize::Day, ["model", "region"].map(str::to_owned).to_vec())
+    );
+    for (usage, expected) in [
+        ("{ buckets: week }", "c:8:23: `buckets` must be `hour` or `day`, found `week`"),
+        ("{ dimensions: [a] }", "c:8:5: the key `buckets` is missing"),
+        (
+            "{ buckets: hour, dimension: [a] }",
+            "c:8:29: unknown key `dimension`, did you mean `dimensions`?",
+        ),
+        (
+            "{ buckets: hour, dimensions: [model, model] }",
+            "c:8:41: dimension `model` is there twice",
+        ),
+        (
+            "hourly",
+            "c:8:12: `usage` must be a mapping with `buckets`, as `{buckets: hour}`, found `hourly`",
+        ),
+    ] {
+        assert_eq!(report(&with(usage)), expected, "{usage}");
+    }
+    let sso = GOOD.replacen("kind: switch", "kind: switch, usage: { buckets: hour }", 1);
+    let expected = "only a quota has `usage`, which adds up over time";
+    assert!(report(&sso).ends_with(expected), "{}", report(&sso));
 }

@@ -261,7 +261,7 @@ pub(super) fn adjustments(
     })
 }
 
-fn page_size(asked: i32) -> Result<usize, WireError> {
+pub(super) fn page_size(asked: i32) -> Result<usize, WireError> {
     match usize::try_from(asked) {
         Ok(0) => Ok(PAGE_DEFAULT),
         Ok(size) if size <= PAGE_MAX => Ok(size),
@@ -317,7 +317,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
 }
 
-fn unknown_account(account: &str) -> WireError {
+pub(super) fn unknown_account(account: &str) -> WireError {
     let message = format!("there is no account {account:?}");
     WireError::new(v1::ErrorReason::UnknownAccount, message)
 }

@@ -164,6 +164,7 @@ impl Bench {
         for _ in 0..count {
             let number = self.writes.fetch_add(1, SeqCst);
             let rq = FeatureRequest {
+                dimensions: Default::default(),
                 account,
                 feature: "ai.tokens",
                 op: FeatureOp::Consume { units: 10 },
@@ -258,6 +259,7 @@ fn engine(store: Arc<FakeDisk>) -> Engine {
         scale: 0,
         offering: headroom_core::catalog::Offering::default(),
         shadow: false,
+        counting: Default::default(),
         kind: FeatureKindSpec::Quota { limits },
     };
     let limit = PlanLimitSpec {

@@ -1,0 +1,28 @@
+//! How a quota's usage is counted, in the file: `usage: {buckets: hour, dimensions: [model, region]}`.
+
+use headroom_core::catalog::CountingSpec;
+use headroom_core::tally::{BucketSize, TallySpec};
+
+use super::{Entry, Fields, Reader};
+
+/// Reads what a quota says. What cannot be read is as if it were not there.
+pub(super) fn read_counting(reader: &Reader, fields: &mut Fields<'_, '_>) -> CountingSpec {
+    let tally = fields.optional("usage").and_then(|entry| read_usage(reader, entry));
+    CountingSpec { tally }
+}
+
+fn read_usage(reader: &Reader, entry: Entry<'_>) -> Option<TallySpec> {
+    let mut fields = reader.fields(entry, "a mapping with `buckets`, as `{buckets: hour}`")?;
+    let words = BucketSize::ALL.map(|size| (size.as_str(), size));
+    let buckets = fields.required("buckets").and_then(|entry| reader.word(entry, &words));
+    let dimensions = fields.optional("dimensions");
+    fields.end();
+    let dimensions = match dimensions {
+        None => Vec::new(),
+        Some(entry) => {
+            let items = reader.list(entry, "a list of names, as `[model, region]`")?;
+            items.into_iter().filter_map(|item| reader.text(item)).collect()
+        }
+    };
+    Some(TallySpec { buckets: buckets?, dimensions })
+}
