@@ -39,6 +39,14 @@ pub fn explain(kept: Kept) -> v1::ExplainDecisionResponse {
         gates(&decision, &mut rules);
     }
     limits(&kept, &decision, asks, &mut rules);
+    if let Some(charge) = &decision.charge {
+        rules.push(v1::RuleResult {
+            rule: "credits".to_owned(),
+            outcome: RuleOutcome::Passed.into(),
+            explanation: paid(charge),
+            ..v1::RuleResult::default()
+        });
+    }
     v1::ExplainDecisionResponse {
         account: kept.account,
         feature: kept.feature,
@@ -141,6 +149,24 @@ fn limits(kept: &Kept, decision: &v1::Decision, asks: bool, rules: &mut Vec<v1::
             subject: limit.subject.clone(),
         });
     }
+}
+
+/// From which grants the credits came that a write took, in the order in which they burnt.
+fn paid(charge: &v1::CreditCharge) -> String {
+    let units = |number: i64| display_units(number.unsigned_abs(), 0);
+    let of = |deduction: &v1::Deduction| {
+        format!("{} from the grant {}", units(deduction.units), deduction.grant)
+    };
+    let mut parts: Vec<String> = charge.deductions.iter().map(of).collect();
+    if charge.debt_units > 0 {
+        parts.push(format!("{} that no grant paid and the pool owes", units(charge.debt_units)));
+    }
+    if charge.returned_units > 0 {
+        parts.push(format!("{} came back", units(charge.returned_units)));
+    }
+    let (count, pool) = (units(charge.units), &charge.pool);
+    let parts = if parts.is_empty() { "nothing to pay".to_owned() } else { parts.join(", ") };
+    format!("{count} credits of {pool}: {parts}")
 }
 
 fn would_refuse(units: u64, limit: &v1::LimitState) -> bool {

@@ -107,6 +107,12 @@ async fn credits_pay_for_a_feature_and_survive_kill_9() {
     assert_eq!(drawn.other_limits[0].limit, "total");
     assert_eq!(drawn.prompt.as_ref().unwrap().title, "25 credits left");
 
+    let why = stage.client.explain_decision(&drawn.decision_id).await.unwrap();
+    let credits = why.rules.iter().find(|rule| rule.rule == "credits").expect("a rule");
+    let sentence =
+        format!("25 credits of ai: 20 from the grant {}, 5 from the grant pay_1", first[0].0);
+    assert_eq!(credits.explanation, sentence);
+
     let charge = drawn.charge.clone();
     drop(stage);
     sidecar.kill();
