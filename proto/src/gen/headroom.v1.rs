@@ -2030,6 +2030,7 @@ pub mod admin_service_client {
         /// PutOpeningBalance brings over what an account has used of a limit of a quota, in its current window,
         /// before it came to Headroom. It is counted like usage that is recorded, but nobody is told of
         /// thresholds that it passes. It is of one limit, and takes no credits.
+        /// GetUsageByTime does not have it: nobody said when it was used.
         pub async fn put_opening_balance(
             &mut self,
             request: impl tonic::IntoRequest<super::PutOpeningBalanceRequest>,
@@ -2576,6 +2577,7 @@ pub mod admin_service_server {
         /// PutOpeningBalance brings over what an account has used of a limit of a quota, in its current window,
         /// before it came to Headroom. It is counted like usage that is recorded, but nobody is told of
         /// thresholds that it passes. It is of one limit, and takes no credits.
+        /// GetUsageByTime does not have it: nobody said when it was used.
         async fn put_opening_balance(
             &self,
             request: tonic::Request<super::PutOpeningBalanceRequest>,
@@ -4940,8 +4942,9 @@ pub struct GetUsageByTimeRequest {
     #[prost(string, repeated, tag = "4")]
     pub group_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Only what was counted in hours or days, as the catalog keeps them, that begin at or after this instant.
-    /// A window of a limit cuts them, so from the start of a window to its end is just what it used.
-    /// Absent: from the beginning.
+    /// A window of a limit cuts them, so from the start of a window to its end is just what it used; but
+    /// a window that a change of plan ended shares an hour or day with the next, and what an opening balance
+    /// brought is in no hour or day. Absent: from the beginning.
     #[prost(message, optional, tag = "5")]
     pub from: ::core::option::Option<::prost_types::Timestamp>,
     /// And before this instant. Absent: until now.

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use headroom_core::account::Zone;
+use headroom_core::catalog::EntitlementSpec;
+use headroom_core::change::OnChange;
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::tally::BucketSize;
 use headroom_core::window::{CalendarUnit, WindowRule};
@@ -157,7 +159,18 @@ impl Model {
             let shapes = self.shapes(&feature.feature);
             let is_cut =
                 |rule: WindowRule| !matches!(rule, WindowRule::Lifetime | WindowRule::Sliding(_));
-            if shapes.len() > 1 || shapes.iter().any(|shape| !is_cut(shape.window)) {
+            // One that a change of plan ends shares its bucket with the next.
+            let resets = self.catalog.plans.iter().chain(&self.catalog.addons).any(|plan| {
+                let said = plan.entitlements.iter().filter(|(of, _)| *of == feature.feature);
+                said.into_iter().any(|(_, spec)| match spec {
+                    EntitlementSpec::Quota { limits }
+                    | EntitlementSpec::PaidQuota { limits, .. } => {
+                        limits.iter().any(|limit| limit.terms.on_change == OnChange::Reset)
+                    }
+                    _ => false,
+                })
+            });
+            if resets || shapes.len() > 1 || shapes.iter().any(|shape| !is_cut(shape.window)) {
                 self.uncut.insert(feature.feature.clone());
             }
         }
