@@ -146,14 +146,16 @@ async fn credits_pay_for_a_feature_and_survive_kill_9() {
     assert_eq!(listed.state.unwrap().pool.unwrap().balance_units, 20);
     let segments = crate::support::until_async("the whole history", async || {
         let segments = stage.history().await;
-        let is_whole = segments.last().is_some_and(|last| last.to.is_none());
+        // The latest is in memory; the closed ones come with the projection, which is a moment behind.
+        let follows = |pair: &[v1::CreditSegment]| {
+            (&pair[0].to, pair[0].closing_units) == (&pair[1].from, pair[1].opening_units)
+        };
+        let begins = segments.first().is_some_and(|first| first.opening_units == 0);
+        let is_whole = begins && segments.len() > 1 && segments.windows(2).all(follows);
         is_whole.then_some(segments)
     });
     let segments = segments.await;
-    for pair in segments.windows(2) {
-        assert_eq!((&pair[0].to, pair[0].closing_units), (&pair[1].from, pair[1].opening_units));
-    }
-    assert_eq!((segments[0].opening_units, segments.last().unwrap().closing_units), (0, 20));
+    assert_eq!(segments.last().unwrap().closing_units, 20);
     assert_eq!(segments.iter().map(|s| s.burnt_units).sum::<i64>(), 25);
     crate::support::until("the low balance is in the file", || {
         let text = std::fs::read_to_string(home.data().join("signals.ndjson")).unwrap_or_default();
