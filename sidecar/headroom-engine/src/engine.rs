@@ -320,7 +320,7 @@ impl Engine {
             FeatureOp::ReserveCharging { units, hold_ms } => {
                 (30, [units, hold_ms.cast_unsigned(), synthetic])
             }
-            FeatureOp::Allocate { change } => (10, numbers_of(change)),
+            FeatureOp::Allocate { change } => (10, numbers_of(change, synthetic)),
         };
         let key = Key {
             hash: hash_key(&self.secret, rq.key),
@@ -774,12 +774,12 @@ pub(crate) fn about(account: &Account) -> Box<About> {
 }
 
 /// The change of a level as numbers, the units first.
-fn numbers_of(change: LevelChange) -> [u64; 3] {
+fn numbers_of(change: LevelChange, synthetic: u64) -> [u64; 3] {
     match change {
-        LevelChange::Add { units } => [units, 1, 0],
-        LevelChange::Remove { units } => [units, 2, 0],
-        LevelChange::Set { units } => [units, 3, 0],
-        LevelChange::Report { units } => [units, 4, 0],
+        LevelChange::Add { units } => [units, 1, synthetic],
+        LevelChange::Remove { units } => [units, 2, synthetic],
+        LevelChange::Set { units } => [units, 3, synthetic],
+        LevelChange::Report { units } => [units, 4, synthetic],
     }
 }
 
