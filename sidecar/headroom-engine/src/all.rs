@@ -2,19 +2,18 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use headroom_core::account::{Account, Profile};
+use headroom_core::account::Account;
 use headroom_core::catalog::Catalog;
 use headroom_core::decide::{self, AllItem, AllOp, Context};
 use headroom_core::decision::{Amounts, Denial, Outcome, Verdict};
-use headroom_core::effect::{Effect, Effects};
+use headroom_core::effect::Effects;
 use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 
-use crate::engine::{DecisionId, Engine, EngineError, Reply, Slot, Wants, feature_id};
-use crate::keys::{Done, KeyEntry, KeyHash, Receipt, hash_key, hash_payload};
+use crate::engine::{DecisionId, Engine, EngineError, Reply, Slot, Wants, feature_id, stranger};
+use crate::keys::{Done, KeyEntry, Receipt, hash_key, hash_payload};
 use crate::ports::Seq;
 use crate::read::as_of;
-use crate::record;
 use crate::subjects::add_levels;
 
 /// Features that one request may ask for. More are refused as a whole.
@@ -91,11 +90,9 @@ impl Engine {
         items: &[AllItem],
     ) -> Result<AllReply, EngineError> {
         let Some(mut slot) = self.accounts.get_mut(rq.account) else {
-            let Some(plan) = cx.catalog.default_plan() else {
+            let Some(account) = stranger(cx, rq.account) else {
                 return Ok(self.strangers_refused(cx, items.len()));
             };
-            let profile = Profile::new(cx.catalog.plan(plan).id, true, cx.now);
-            let account = Account::new(u32::MAX, profile).drawing_by(rq.account);
             let outcomes = decided(cx, &account, items, rq, &mut Effects::new())?;
             return Ok(self.passing_all(cx, &account, outcomes, (rq, items)));
         };
@@ -127,6 +124,7 @@ impl Engine {
         let whose = rq.subject.map_or(0, |subject| hash_key(&self.secret, subject.as_str()).0[0]);
         let (hash, payload) = (hash_key(&self.secret, rq.key), payload(cx.catalog, rq, whose));
         let known = slot.keys.as_ref().and_then(|keys| keys.find(hash));
+        let is_new = known.is_none();
         if let Some(entry) = known.filter(|entry| entry.generation >= self.keys.oldest()) {
             if entry.receipt.payload != payload {
                 return Err(EngineError::KeyReused);
@@ -152,34 +150,14 @@ impl Engine {
             self.note(cx, slot, &effects, &mut bytes);
             return Ok(self.passing_all(cx, &slot.account, outcomes, (rq, items)));
         }
-        let receipt = receipt(payload, &outcomes);
-        let seq = self.admit_all(cx, slot, (hash, receipt), &effects);
+        let receipt = receipt(payload, items, &outcomes);
+        let seq = self.admit(cx.now, slot, (hash, is_new), receipt, (&effects, &mut bytes));
         let mut all = self.passing_all(cx, &slot.account, outcomes, (rq, items));
         for (place, reply) in all.replies.iter_mut().enumerate() {
             reply.decision_id = part(seq, place);
             reply.wait_for = Some(seq);
         }
         Ok(all)
-    }
-
-    fn admit_all(
-        &self,
-        cx: Context<'_>,
-        slot: &mut Slot,
-        (hash, receipt): (KeyHash, Receipt),
-        effects: &[Effect],
-    ) -> Seq {
-        let mut bytes = Vec::new();
-        record::put_decided(&mut bytes, slot.account.serial, cx.now, hash, &receipt, effects);
-        let seq = self.append(slot.account.serial, &bytes, effects);
-        self.apply(slot, seq, effects);
-        let generation = self.keys.generation(cx.now);
-        let offset_ms = self.keys.offset_ms(cx.now, generation);
-        let entry = KeyEntry { hash, seq, generation, offset_ms, receipt };
-        if slot.keys.get_or_insert_default().insert(entry, self.keys.oldest()) {
-            self.keys.add(generation);
-        }
-        seq
     }
 
     /// The answer of an earlier write: what it did, with the limits as they stand now.
@@ -255,19 +233,10 @@ fn decided(
 }
 
 /// What is remembered of the whole: a receipt that has one for each item.
-fn receipt(payload: u64, outcomes: &[Outcome]) -> Receipt {
-    let part = |outcome: &Outcome| {
-        let decision = &outcome.decision;
-        Receipt {
-            payload: 0,
-            verdict: decision.verdict,
-            feature: decision.feature.unwrap_or(Receipt::NO_LIMIT),
-            binding: decision.binding.as_ref().map_or(Receipt::NO_LIMIT, |b| b.ledger.limit),
-            done: Some(Box::new(Done::of(outcome.amounts, decision.charge()))),
-        }
-    };
+fn receipt(payload: u64, items: &[AllItem], outcomes: &[Outcome]) -> Receipt {
     let whole = Done::of(Amounts::default(), None);
-    let parts = outcomes.iter().map(part).collect();
+    let part = |(item, outcome): (&AllItem, &Outcome)| Receipt::of(0, item.units, outcome);
+    let parts = items.iter().zip(outcomes).map(part).collect();
     Receipt {
         payload,
         verdict: Verdict::Allowed,

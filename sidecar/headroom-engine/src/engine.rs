@@ -28,7 +28,7 @@ use smallvec::SmallVec;
 
 use crate::admin::AdminState;
 use crate::dimensions::Dimensions;
-use crate::keys::{Done, KeyBook, KeyEntry, KeyHash, KeyMemory, Receipt, hash_key, hash_payload};
+use crate::keys::{KeyBook, KeyEntry, KeyHash, KeyMemory, Receipt, hash_key, hash_payload};
 use crate::late::LateBook;
 use crate::ports::{Seq, Store, StoreRefusal};
 use crate::read::as_of;
@@ -433,11 +433,9 @@ impl Engine {
         feature: Option<FeatureIx>,
         rq: &FeatureRequest<'_>,
     ) -> Result<Box<Reply>, EngineError> {
-        let Some(plan) = cx.catalog.default_plan() else {
+        let Some(account) = stranger(cx, rq.account) else {
             return Ok(self.stranger_refused(cx, None, Denial::UnknownAccount));
         };
-        let profile = Profile::new(cx.catalog.plan(plan).id, true, cx.now);
-        let account = Account::new(u32::MAX, profile).drawing_by(rq.account);
         let effects = &mut Effects::new();
         let outcome = match rq.subject {
             None => decide::decide_feature(cx, &account, feature, rq.op, effects)?,
@@ -545,7 +543,10 @@ impl Engine {
                 return Err(EngineError::Halted);
             }
             let seq = match outcome.decision.verdict.is_allowed() {
-                true => Some(self.admit(cx, slot, (key, is_new), outcome, effects, bytes)),
+                true => {
+                    let receipt = Receipt::of(key.payload, key.units, outcome);
+                    Some(self.admit(cx.now, slot, (key.hash, is_new), receipt, (effects, bytes)))
+                }
                 false => {
                     self.note(cx, slot, effects, bytes);
                     None
@@ -563,34 +564,21 @@ impl Engine {
 
     /// Journals an admitted write, counts it, and remembers its key, of which no entry is there when it
     /// is new.
-    fn admit(
+    pub(crate) fn admit(
         &self,
-        cx: Context<'_>,
+        now: Millis,
         slot: &mut Slot,
-        (key, is_new): (Key<'_>, bool),
-        outcome: &Outcome,
-        effects: &[Effect],
-        bytes: &mut Vec<u8>,
+        (hash, is_new): (KeyHash, bool),
+        receipt: Receipt,
+        (effects, bytes): (&[Effect], &mut Vec<u8>),
     ) -> Seq {
-        let decision = &outcome.decision;
-        let amounts = &outcome.amounts;
-        let bare = Amounts { units: key.units, ..Amounts::default() };
-        let receipt = Receipt {
-            payload: key.payload,
-            verdict: decision.verdict,
-            feature: decision.feature.unwrap_or(Receipt::NO_LIMIT),
-            binding: decision.binding.as_ref().map_or(Receipt::NO_LIMIT, |b| b.ledger.limit),
-            // A plain consume is told by its payload alone; the rest keeps what it did.
-            done: (*amounts != bare || decision.charge().is_some())
-                .then(|| Box::new(Done::of(*amounts, decision.charge()))),
-        };
         bytes.clear();
-        record::put_decided(bytes, slot.account.serial, cx.now, key.hash, &receipt, effects);
+        record::put_decided(bytes, slot.account.serial, now, hash, &receipt, effects);
         let seq = self.append(slot.account.serial, bytes, effects);
         self.apply(slot, seq, effects);
-        let generation = self.keys.generation(cx.now);
-        let offset_ms = self.keys.offset_ms(cx.now, generation);
-        let entry = KeyEntry { hash: key.hash, seq, generation, offset_ms, receipt };
+        let generation = self.keys.generation(now);
+        let offset_ms = self.keys.offset_ms(now, generation);
+        let entry = KeyEntry { hash, seq, generation, offset_ms, receipt };
         let keys = slot.keys.get_or_insert_default();
         if is_new {
             keys.insert_new(entry, self.keys.oldest());
@@ -765,6 +753,14 @@ impl Engine {
         PASSING.set((thread, count + 1));
         DecisionId::Passing(self.boot, thread, count)
     }
+}
+
+/// An account nobody told us about, as it would begin on the default plan; `None` when the catalog has
+/// none.
+pub(crate) fn stranger(cx: Context<'_>, id: &str) -> Option<Account> {
+    let plan = cx.catalog.default_plan()?;
+    let profile = Profile::new(cx.catalog.plan(plan).id, true, cx.now);
+    Some(Account::new(u32::MAX, profile).drawing_by(id))
 }
 
 /// What a prompt may say of an account.

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 use headroom_core::credits::Charge;
-use headroom_core::decision::{Amounts, Verdict};
+use headroom_core::decision::{Amounts, Outcome, Verdict};
 use headroom_core::names::NameId;
 use headroom_core::time::Millis;
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -90,6 +90,22 @@ impl Done {
 impl Receipt {
     /// Stands for "no binding limit".
     pub const NO_LIMIT: NameId = NameId(u32::MAX);
+
+    /// What is remembered of a write that asked for so many units.
+    #[inline]
+    pub(crate) fn of(payload: u64, units: u64, outcome: &Outcome) -> Receipt {
+        let (decision, amounts) = (&outcome.decision, outcome.amounts);
+        let bare = Amounts { units, ..Amounts::default() };
+        Receipt {
+            payload,
+            verdict: decision.verdict,
+            feature: decision.feature.unwrap_or(Receipt::NO_LIMIT),
+            binding: decision.binding.as_ref().map_or(Receipt::NO_LIMIT, |b| b.ledger.limit),
+            // A plain consume is told by its payload alone; the rest keeps what it did.
+            done: (amounts != bare || decision.charge().is_some())
+                .then(|| Box::new(Done::of(amounts, decision.charge()))),
+        }
+    }
 }
 
 /// A remembered key.

@@ -124,8 +124,6 @@ pub enum Record<'a> {
 }
 
 /// Writes an admitted write. Apart from the others because this is the hot road: it borrows all.
-// Inlined, because every write makes one and what it is made of is at hand.
-#[inline(always)]
 pub fn put_decided(
     out: &mut Vec<u8>,
     serial: u32,

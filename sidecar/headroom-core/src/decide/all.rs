@@ -53,8 +53,8 @@ pub struct ItemError {
 }
 
 /// Decides a request for several features, all of them for the same subject if there is one: the
-/// outcomes in the order of the items. When one of them is
-/// refused the effects are the signal of the first refusal alone, if it is due.
+/// outcomes in the order of the items. When one of them is refused the effects are the signal of the
+/// first refusal alone, if it is due.
 pub fn decide_all(
     cx: Context<'_>,
     account: &Account,
@@ -74,30 +74,27 @@ pub fn decide_all(
     let look = |place: usize, attempt| FeatureOp::Check { units: items[place].units, attempt };
     let mut copy = Cow::Borrowed(account);
     let mut outcomes = Vec::with_capacity(items.len());
+    let is_allowed = |outcome: &Outcome| outcome.decision.verdict.is_allowed();
+    let is_look = matches!(op, AllOp::Check { .. });
     for (place, item) in items.iter().enumerate() {
         let begin = effects.len();
-        let outcome = match op {
-            AllOp::Check { .. } => {
-                let outcome = decide(&copy, place, look(place, false), effects)?;
-                // What cannot be consumed, like a slot, is nothing that others could lack.
-                let _ = decide(&copy, place, carried_out(cx, item, op), effects);
-                outcome
-            }
-            AllOp::Consume | AllOp::Reserve { .. } => {
-                decide(&copy, place, carried_out(cx, item, op), effects)?
-            }
-        };
-        if !outcome.decision.verdict.is_allowed() {
+        let carries_out = carried_out(cx, item, op);
+        let asked = if is_look { look(place, false) } else { carries_out };
+        let outcome = decide(&copy, place, asked, effects)?;
+        if !is_allowed(&outcome) {
             effects.truncate(begin);
         } else if place + 1 < items.len() {
+            if is_look {
+                // What cannot be consumed, like a slot, is nothing that others could lack.
+                let _ = decide(&copy, place, carries_out, effects);
+            }
             let copy = copy.to_mut();
             effects[begin..].iter().for_each(|effect| copy.apply(effect));
         }
         outcomes.push(outcome);
     }
-    let is_allowed = |outcome: &Outcome| outcome.decision.verdict.is_allowed();
     let refused = outcomes.iter().position(|outcome| !is_allowed(outcome));
-    if refused.is_some() || matches!(op, AllOp::Check { .. }) {
+    if refused.is_some() || is_look {
         effects.clear();
     }
     let Some(refused) = refused else { return Ok(outcomes) };
