@@ -6,6 +6,8 @@
 //! [`Check`] and [`Consume`] borrow from it. Rules of reading are those of proto3: unknown fields are skipped, the
 //! last of a repeated scalar wins, repeated messages merge, text is UTF-8.
 
+use std::collections::BTreeMap;
+
 use prost::DecodeError;
 use prost::Message;
 use prost::bytes::{Buf, BufMut, Bytes};
@@ -265,16 +267,16 @@ pub struct Consume<'a> {
 /// The number of the field of dimensions, in every request that has some.
 const DIMENSIONS: u32 = 60;
 
-/// The names and values of the dimensions of a request that could be read: of a name that comes again the
-/// last value.
-pub fn dimensions(request: &[u8]) -> Vec<(&str, &str)> {
-    let mut pairs: Vec<(&str, &str)> = Vec::new();
+/// The names and values of the dimensions of a request that could be read: of a name that comes again
+/// the last value.
+// A map, because whoever asks may send as many as a message holds.
+pub fn dimensions(request: &[u8]) -> BTreeMap<&str, &str> {
+    let mut pairs = BTreeMap::new();
     for (tag, value) in FieldsOf::new(request).flatten() {
         if tag == DIMENSIONS
             && let Ok((name, text)) = entry(value, tag)
         {
-            pairs.retain(|(known, _)| *known != name);
-            pairs.push((name, text));
+            pairs.insert(name, text);
         }
     }
     pairs
@@ -338,17 +340,17 @@ mod tests {
             include: Some(v1::Include { prompt: true, ..v1::Include::default() }),
             synthetic: true,
             subject: "team:a/user:b".to_owned(),
-            dimensions: dimensions_of(&[("model", "m-1"), ("region", "")]),
+            dimensions: dimensions_of([("model", "m-1"), ("region", "")].into()),
         }
     }
 
-    fn dimensions_of(pairs: &[(&str, &str)]) -> std::collections::BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    fn dimensions_of(pairs: BTreeMap<&str, &str>) -> BTreeMap<String, String> {
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     /// The dimensions, as the generated message has them.
-    fn read_dimensions(read: &Consume<'_>) -> std::collections::BTreeMap<String, String> {
-        dimensions_of(&dimensions(read.dimensions))
+    fn read_dimensions(read: &Consume<'_>) -> BTreeMap<String, String> {
+        dimensions_of(dimensions(read.dimensions))
     }
 
     #[test]
@@ -358,7 +360,7 @@ mod tests {
         let again = v1::ConsumeRequest {
             units: 7,
             include: Some(v1::Include { projection: true, ..v1::Include::default() }),
-            dimensions: dimensions_of(&[("model", "m-2")]),
+            dimensions: dimensions_of([("model", "m-2")].into()),
             ..v1::ConsumeRequest::default()
         };
         bytes.extend(again.encode_to_vec());

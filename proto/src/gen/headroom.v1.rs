@@ -4684,7 +4684,8 @@ pub struct GetUsageRequest {
     /// Also windows that closed at or after this instant. Absent: current windows only.
     #[prost(message, optional, tag = "3")]
     pub closed_since: ::core::option::Option<::prost_types::Timestamp>,
-    /// At most so many windows, 1 to 1000. 0: 100.
+    /// At most so many windows, 1 to 1000. 0: 100. With all_subjects, what is in memory of one subject is not cut
+    /// in two; and a page may have fewer, even none, and a next_page_token.
     #[prost(int32, tag = "4")]
     pub page_size: i32,
     /// The next_page_token of the previous page. Empty: the first page.

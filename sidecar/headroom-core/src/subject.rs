@@ -131,6 +131,11 @@ pub fn erased_name(id: SubjectId) -> String {
     format!("{ERASED}:{}", id.0)
 }
 
+/// Whether a subject is `above` or below it: a user's agents are of the user.
+pub fn is_at_or_below(name: &str, above: &str) -> bool {
+    name.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The subjects of one account in which something counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subjects {
@@ -158,12 +163,10 @@ impl Subjects {
         self.by_id.iter().map(|(id, subject)| (*id, subject))
     }
 
-    /// The subject of this name and all below it: a user's agents are of the user.
+    /// The subject of this name and all below it.
     pub fn at_or_below<'a>(&'a self, name: &'a str) -> impl Iterator<Item = SubjectId> + 'a {
-        let is_it = move |known: &str| {
-            known.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        self.by_name.iter().filter(move |(known, _)| is_it(known)).map(|(_, id)| *id)
+        let names = self.by_name.iter();
+        names.filter(move |(known, _)| is_at_or_below(known, name)).map(|(_, id)| *id)
     }
 
     /// How many there are.

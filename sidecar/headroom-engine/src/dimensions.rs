@@ -15,7 +15,7 @@ use crate::keys::hash_payload;
 const DIMENSIONS: u8 = 60;
 
 /// Reads names and values out of a request's bytes.
-pub type ReadDimensions = for<'a> fn(&'a [u8]) -> Vec<(&'a str, &'a str)>;
+pub type ReadDimensions = for<'a> fn(&'a [u8]) -> BTreeMap<&'a str, &'a str>;
 
 /// The dimensions of a request where its adapter holds them, not yet looked at: most requests have none.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,9 +35,9 @@ impl<'a> Dimensions<'a> {
         if map.is_empty() { Dimensions::None } else { Dimensions::Map(map) }
     }
 
-    fn pairs(self) -> Vec<(&'a str, &'a str)> {
+    fn pairs(self) -> BTreeMap<&'a str, &'a str> {
         match self {
-            Dimensions::None => Vec::new(),
+            Dimensions::None => BTreeMap::new(),
             Dimensions::Map(map) => map.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
             Dimensions::Bytes(bytes, read) => read(bytes),
         }
@@ -103,9 +103,7 @@ impl Dimensions<'_> {
 
     #[cold]
     fn hash(self) -> u64 {
-        let mut pairs = self.pairs();
-        pairs.sort_unstable();
-        let texts = pairs.into_iter().flat_map(|(name, value)| [name, value]);
+        let texts = self.pairs().into_iter().flat_map(|(name, value)| [name, value]);
         texts.fold(0, |hash, text| {
             let begun = hash_payload(DIMENSIONS, NameId(0), [hash, text.len() as u64, 0]);
             text.as_bytes().chunks(8).fold(begun, |hash, chunk| {

@@ -92,7 +92,7 @@ impl Receipt {
     pub const NO_LIMIT: NameId = NameId(u32::MAX);
 
     /// What is remembered of a write that asked for so many units.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(payload: u64, units: u64, outcome: &Outcome) -> Receipt {
         let (decision, amounts) = (&outcome.decision, outcome.amounts);
         let bare = Amounts { units, ..Amounts::default() };

@@ -135,3 +135,26 @@ pub trait Archive: Send + Sync {
     /// When the embedded store fails.
     fn count(&self, table: Table) -> Result<u64, ArchiveError>;
 }
+
+/// All rows with `from <= key < to`, in key order, read `at_once` at a time. After an error there are no
+/// more.
+pub fn rows<'a>(
+    archive: &'a dyn Archive,
+    table: Table,
+    from: Vec<u8>,
+    to: Vec<u8>,
+    at_once: usize,
+) -> impl Iterator<Item = Result<Row, ArchiveError>> + use<'a> {
+    let mut next_from = Some(from);
+    let pages = std::iter::from_fn(move || {
+        let from = next_from.take()?;
+        Some(archive.range(table, &from, &to, at_once).inspect(|page| {
+            let full = page.last().filter(|_| page.len() == at_once);
+            next_from = full.map(|(last, _)| [last.as_slice(), &[0]].concat());
+        }))
+    });
+    pages.flat_map(|page| {
+        let (rows, error) = page.map_or_else(|e| (Vec::new(), Some(e)), |rows| (rows, None));
+        rows.into_iter().map(Ok).chain(error.map(Err))
+    })
+}

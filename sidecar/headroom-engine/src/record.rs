@@ -124,6 +124,7 @@ pub enum Record<'a> {
 }
 
 /// Writes an admitted write. Apart from the others because this is the hot road: it borrows all.
+#[inline(always)]
 pub fn put_decided(
     out: &mut Vec<u8>,
     serial: u32,

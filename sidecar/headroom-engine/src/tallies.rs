@@ -19,7 +19,7 @@ use headroom_core::window::{CalendarUnit, WindowRule, window_at};
 use crate::digest::{tally_key, tally_row, tally_seq};
 use crate::engine::Engine;
 use crate::limits;
-use crate::ports::{Archive, ArchiveError, Seq, Table};
+use crate::ports::{Archive, ArchiveError, Seq, Table, rows};
 
 /// Which usage is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -159,33 +159,27 @@ impl Engine {
         let mut fresh = fresh.into_iter().peekable();
         let (bucket, groups, lines) = (None, BTreeMap::new(), Vec::new());
         let mut sum = Sum { query, profile: &profile, bucket, groups, lines };
-        let mut from = tally_key(serial, query.feature, query.from);
+        let from = tally_key(serial, query.feature, query.from);
         let to = tally_key(serial, query.feature, query.to);
         let mut rows_seen = 0;
         let mut next_from = None;
-        'rows: loop {
-            let rows = archive.range(Table::Tallies, &from, &to, limits::TALLY_ROWS_AT_ONCE)?;
-            let is_last = rows.len() < limits::TALLY_ROWS_AT_ONCE;
-            for (key, value) in &rows {
-                rows_seen += 1;
-                if tally_seq(key).is_none_or(|seq| last_seq < seq) {
-                    continue;
-                }
-                let part = tally_row(value).map_err(|e| ArchiveError { reason: e.to_string() })?;
-                while let Some(earlier) = fresh.next_if(|p| p.span.start() <= part.span.start()) {
-                    next_from = sum.add(&earlier, rows_seen);
-                    if next_from.is_some() {
-                        break 'rows;
-                    }
-                }
-                next_from = sum.add(&part, rows_seen);
-                if next_from.is_some() {
-                    break 'rows;
-                }
+        for row in rows(archive, Table::Tallies, from, to, limits::TALLY_ROWS_AT_ONCE) {
+            let (key, value) = row?;
+            rows_seen += 1;
+            if tally_seq(&key).is_none_or(|seq| last_seq < seq) {
+                continue;
             }
-            match rows.last() {
-                Some((last, _)) if !is_last => from = [last.as_slice(), &[0]].concat(),
-                _ => break,
+            let part = tally_row(&value).map_err(|e| ArchiveError { reason: e.to_string() })?;
+            while next_from.is_none()
+                && let Some(earlier) = fresh.next_if(|p| p.span.start() <= part.span.start())
+            {
+                next_from = sum.add(&earlier, rows_seen);
+            }
+            if next_from.is_none() {
+                next_from = sum.add(&part, rows_seen);
+            }
+            if next_from.is_some() {
+                break;
             }
         }
         while next_from.is_none() {

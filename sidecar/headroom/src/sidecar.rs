@@ -332,6 +332,7 @@ fn open_doors(
                 shared: Arc::clone(&core.shared),
                 gate: context.gate.clone(),
                 recorder: recorders[context.index].clone(),
+                receipts: core.shared.receipts[context.index].clone(),
             };
             let service = Entitlements {
                 shared: Arc::clone(&core.shared),

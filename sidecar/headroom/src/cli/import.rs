@@ -80,30 +80,35 @@ pub(super) async fn run(args: ImportArgs) -> Ended {
         Ok(client) => client,
         Err(failure) => return Ended::Failed(failure),
     };
-    let request = |dry_run: bool| {
-        move |balance: &Balance, prefix: &str| v1::PutOpeningBalanceRequest {
-            account: balance.account.clone(),
-            feature: balance.feature.clone(),
-            limit: balance.limit.clone(),
-            used_units: i64::try_from(balance.used_units).unwrap_or(i64::MAX),
-            began_at: balance.began_at.map(Into::into),
-            add,
-            // Keys are an account's own, so two limits of one differ in them.
-            idempotency_key: format!("{prefix}/{}/{}", balance.feature, balance.limit),
-            dry_run,
-        }
+    let request = |is_dry: bool, balance: &Balance| v1::PutOpeningBalanceRequest {
+        account: balance.account.clone(),
+        feature: balance.feature.clone(),
+        limit: balance.limit.clone(),
+        used_units: i64::try_from(balance.used_units).unwrap_or(i64::MAX),
+        began_at: balance.began_at.map(Into::into),
+        add,
+        // Keys are an account's own, so two limits of one differ in them.
+        idempotency_key: format!("{key_prefix}/{}/{}", balance.feature, balance.limit),
+        dry_run: is_dry,
     };
+    let passes: &[(bool, &str)] =
+        if dry_run { &[(true, "checked")] } else { &[(true, "checked"), (false, "imported")] };
     let mut replayed = 0;
-    for is_dry in [true, false] {
-        if dry_run && !is_dry {
-            break;
-        }
-        let make = request(is_dry);
-        let word = if is_dry { "checked" } else { "imported" };
-        match send(&client, &balances, |balance| make(balance, &key_prefix), word).await {
-            Ok((problems, again)) if problems.is_empty() => replayed = again,
-            Ok((problems, _)) => return refused(&problems),
-            Err(error) => return Ended::Failed(Failure::new(error, &args.to.admin)),
+    for (is_dry, word) in passes.iter().copied() {
+        let sent = send(&client, &balances, |balance| request(is_dry, balance), word).await;
+        match sent.end {
+            Some(error) => {
+                if !is_dry {
+                    show::problem(&format!(
+                        "{} of {} imported; import the same file again: what is known counts once",
+                        sent.done,
+                        balances.len()
+                    ));
+                }
+                return Ended::Failed(Failure::new(error, &args.to.admin));
+            }
+            None if !sent.problems.is_empty() => return refused(&sent.problems),
+            None => replayed = sent.replayed,
         }
     }
     report(balances.len(), replayed, dry_run, args.to.json);
@@ -135,43 +140,61 @@ fn refused(problems: &[String]) -> Ended {
     Ended::Refused
 }
 
-/// Sends all of them, several at a time. Returns what the sidecar refused, in the order of the file, and how
-/// many it knew already. An error that is not about one line ends it.
+/// What became of the requests of a file.
+#[derive(Debug, Default)]
+struct Sent {
+    /// What the sidecar refused, in the order of the file.
+    problems: Vec<String>,
+    /// How many it answered with yes.
+    done: usize,
+    /// How many of these it knew already.
+    replayed: usize,
+    /// The error that ended it early, because it is not about one line.
+    end: Option<Error>,
+}
+
+/// Sends all of them, several at a time.
 async fn send(
     client: &AdminClient,
     balances: &[Balance],
     request: impl Fn(&Balance) -> v1::PutOpeningBalanceRequest,
     word: &str,
-) -> Result<(Vec<String>, usize), Error> {
+) -> Sent {
     let mut waiting = JoinSet::new();
     let mut left = balances.iter();
-    let (mut problems, mut replayed, mut done) = (Vec::new(), 0, 0);
+    let (mut sent, mut problems) = (Sent::default(), Vec::new());
     let watched = std::io::stderr().is_terminal();
     let mut told_at = Instant::now();
     loop {
-        while waiting.len() < IN_FLIGHT_MAX
+        while sent.end.is_none()
+            && waiting.len() < IN_FLIGHT_MAX
             && let Some(balance) = left.next()
         {
             let (client, request, line) = (client.clone(), request(balance), balance.line);
             waiting.spawn(async move { (line, client.put_opening_balance(request).await) });
         }
         let Some(ended) = waiting.join_next().await else { break };
-        let Ok((line, answer)) = ended else { continue };
-        done += 1;
+        // None of them is aborted, so one that did not end has panicked.
+        let (line, answer) = ended.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         match answer {
-            Ok(answer) => replayed += usize::from(answer.replayed),
+            Ok(answer) => {
+                sent.done += 1;
+                sent.replayed += usize::from(answer.replayed);
+            }
             Err(error @ Error::Rejected { .. }) if !error.is_transient() => {
                 problems.push((line, format!("line {line}: {error}")));
             }
-            Err(error) => return Err(error),
+            // Those on their way are waited for: what is imported is counted.
+            Err(error) => sent.end = sent.end.or(Some(error)),
         }
         if watched && told_at.elapsed() >= PROGRESS_EVERY {
             told_at = Instant::now();
-            show::problem(&format!("{done} of {} {word}", balances.len()));
+            show::problem(&format!("{} of {} {word}", sent.done, balances.len()));
         }
     }
     problems.sort();
-    Ok((problems.into_iter().map(|(_, problem)| problem).collect(), replayed))
+    sent.problems = problems.into_iter().map(|(_, problem)| problem).collect();
+    sent
 }
 
 fn read(file: &Path) -> Result<String, Vec<String>> {

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use headroom_core::account::{OverrideValue, Profile};
 use headroom_core::catalog::Catalog;
+use headroom_core::subject::is_at_or_below;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{Changed, OverrideChange, OverrideTimes, SubscriptionChange};
 use headroom_engine::digest::after_prefix;
-use headroom_engine::ports::{Archive, Seq, Table};
+use headroom_engine::ports::{Seq, Table, rows};
 use headroom_engine::subjects::{name_prefix, name_row};
 use headroom_proto::v1;
 use headroom_proto::v1::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
-use crate::grpc::parse;
 use crate::grpc::present::{self, int, timestamp};
 use crate::grpc::status::WireError;
+use crate::grpc::{page, parse};
 use crate::serve::Gate;
 use crate::sidecar::Core;
 
@@ -25,9 +26,6 @@ mod grants;
 mod opening;
 mod plans;
 mod sinks;
-
-const PAGE_DEFAULT: usize = 100;
-const PAGE_MAX: usize = 1000;
 
 /// The service.
 #[derive(Clone)]
@@ -175,21 +173,12 @@ impl Administration {
         if let Some(view) = engine.subjects(account, self.now()) {
             let prefix = name_prefix(view.serial, subject.as_str());
             let to = after_prefix(&prefix);
-            let mut from = prefix;
-            loop {
-                let rows = self.core.store.range(Table::Subjects, &from, &to, PAGE_MAX);
-                let rows = rows.map_err(|error| {
-                    WireError::new(v1::ErrorReason::Internal, error.to_string())
-                })?;
-                let Some((last, _)) = rows.last() else { break };
-                from = [last.as_slice(), &[0]].concat();
-                earlier.extend(rows.iter().filter_map(|(key, _)| name_row(key)));
+            for row in rows(&*self.core.store, Table::Subjects, prefix, to, page::SIZE_MAX) {
+                let (key, _) = row.map_err(|error| WireError::archive(&error))?;
+                let named = name_row(&key);
+                earlier.extend(named.filter(|(_, name)| is_at_or_below(name, subject.as_str())));
             }
         }
-        earlier.retain(|(_, name)| {
-            let below = name.strip_prefix(subject.as_str());
-            below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
-        });
         let (count, wait_for) = engine.erase_subject(account, subject, &earlier, self.now())?;
         if let Some(seq) = wait_for {
             self.written(seq).await?;
@@ -217,10 +206,7 @@ impl Administration {
     fn account(&self, rq: &v1::GetAccountRequest) -> Result<v1::Account, WireError> {
         let account = parse::id("account", &rq.account)?;
         let engine = &self.core.shared.engine;
-        let profile = engine.profile(account).ok_or_else(|| {
-            let message = format!("there is no account {account:?}");
-            WireError::new(v1::ErrorReason::UnknownAccount, message)
-        })?;
+        let profile = engine.profile(account).ok_or_else(|| WireError::unknown_account(account))?;
         Ok(show(&engine.catalog(), account, &profile, self.now()))
     }
 
@@ -228,17 +214,8 @@ impl Administration {
         &self,
         rq: &v1::ListAccountsRequest,
     ) -> Result<v1::ListAccountsResponse, WireError> {
-        let size = match usize::try_from(rq.page_size) {
-            Ok(0) => PAGE_DEFAULT,
-            Ok(size) if size <= PAGE_MAX => size,
-            _ => return Err(WireError::field("page_size", format!("must be 0 to {PAGE_MAX}"))),
-        };
-        let from = match rq.page_token.as_str() {
-            "" => 0,
-            token => token
-                .parse()
-                .map_err(|_| WireError::field("page_token", "is not a token of this list"))?,
-        };
+        let size = page::size(rq.page_size)?;
+        let from = page::number(&rq.page_token)?.unwrap_or_default();
         let engine = &self.core.shared.engine;
         let page = engine.account_ids(from, size);
         let next_page_token = match page.last() {

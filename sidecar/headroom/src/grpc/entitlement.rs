@@ -65,21 +65,17 @@ impl Entitlements {
     /// The first half of what looks at the disk before it decides, and again while that is a moment
     /// behind.
     async fn begin_late(&self, asked: &Asked<Late<'_>>) -> Result<Begun, Status> {
-        for _ in 1..late::LOOKS_MAX {
+        let looked = late::caught_up(|| {
             let mut bytes = Vec::with_capacity(ANSWER_BYTES_USUAL);
-            match self.shared.late(&self.receipts, asked, &mut Fields::new(&mut bytes)) {
-                Err(error) if error.reason == v1::ErrorReason::CatchingUp => {
-                    tokio::time::sleep(late::LOOK_AGAIN_AFTER).await;
-                }
-                answered => {
-                    return self.begin(|out| {
-                        out.raw(&bytes);
-                        answered
-                    });
-                }
-            }
-        }
-        self.begin(|out| self.shared.late(&self.receipts, asked, out))
+            let answered = self.shared.late(&self.receipts, asked, &mut Fields::new(&mut bytes))?;
+            Ok((answered, bytes))
+        });
+        let looked = looked.await;
+        self.begin(|out| {
+            let (answered, bytes) = looked?;
+            out.raw(&bytes);
+            Ok(answered)
+        })
     }
 
     /// The second half: wait until it is written, count it, answer.

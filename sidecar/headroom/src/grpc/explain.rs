@@ -33,6 +33,9 @@ pub fn explain(kept: Kept) -> v1::ExplainDecisionResponse {
                 | Operation::Reserve
                 | Operation::Extend
                 | Operation::Allocate
+                | Operation::InviteSeat
+                | Operation::ClaimSeat
+                | Operation::TransferSeat
         )
     );
     if asks {

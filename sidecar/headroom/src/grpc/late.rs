@@ -27,9 +27,25 @@ const REASON_BYTES_MAX: usize = 256;
 
 /// How long a unary call waits for the projection between two looks, and in all. It is milliseconds
 /// behind, unless its disk is in trouble.
-pub const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 /// See [`LOOK_AGAIN_AFTER`].
-pub const LOOKS_MAX: usize = 500;
+const LOOKS_MAX: usize = 500;
+
+/// What a look comes to that may find the projection behind: it is waited for.
+///
+/// # Errors
+/// Those of `look`; also that it is behind, when it stays so for a second.
+pub async fn caught_up<T>(mut look: impl FnMut() -> Result<T, WireError>) -> Result<T, WireError> {
+    for _ in 1..LOOKS_MAX {
+        match look() {
+            Err(error) if error.reason == ErrorReason::CatchingUp => {
+                tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+            }
+            looked => return looked,
+        }
+    }
+    look()
+}
 
 /// A request about what happened earlier.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ pub mod all;
 pub mod entitlement;
 pub mod explain;
 pub mod late;
+mod page;
 pub mod parse;
 pub mod present;
 pub mod receipts;

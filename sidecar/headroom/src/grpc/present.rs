@@ -53,6 +53,11 @@ pub fn response(
         Operation::Check | Operation::Consume => {}
         // Their items are answered one by one.
         Operation::CheckAll | Operation::ConsumeAll | Operation::ReserveAll => {}
+        // What became of the seat is added by their service.
+        Operation::InviteSeat
+        | Operation::ClaimSeat
+        | Operation::ReleaseSeat
+        | Operation::TransferSeat => {}
         Operation::Reserve => {
             if let Some(reservation) = amounts.reservation {
                 out.text(2, &parse::reservation_text(reservation));
@@ -88,15 +93,6 @@ pub fn response(
             out.uint(3, amounts.debt_units);
         }
     }
-}
-
-/// A decision as a message of its own, for answers that come seldom. Made from the same fields.
-pub fn whole_decision(scene: Scene<'_>, reply: &Reply, include: v1::Include) -> v1::Decision {
-    let mut bytes = Vec::new();
-    decision(scene, reply, include, &mut Fields::new(&mut bytes));
-    let decoded = v1::Decision::decode(&*bytes);
-    debug_assert!(decoded.is_ok(), "{decoded:?}");
-    decoded.unwrap_or_default()
 }
 
 /// The fields of the decision.

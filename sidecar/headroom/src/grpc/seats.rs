@@ -5,21 +5,22 @@ use std::sync::Arc;
 use headroom_core::decide::SeatOp;
 use headroom_core::limits::INVITATION_MS_MAX;
 use headroom_core::seats::{Seat, SeatState};
+use headroom_core::time::Millis;
 use headroom_engine::engine::Wants;
 use headroom_engine::seats::{SeatReply, SeatRequest};
+use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
 use headroom_proto::v1::seat_service_server::SeatService;
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use crate::grpc::parse;
-use crate::grpc::present::{self, Scene};
-use crate::grpc::shared::Shared;
+use crate::grpc::present;
+use crate::grpc::receipts::{About, Receipts};
+use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
+use crate::grpc::{page, parse};
 use crate::serve::Gate;
-use crate::telemetry::metrics::Recorder;
-
-const PAGE_DEFAULT: usize = 100;
-const PAGE_MAX: usize = 1000;
+use crate::telemetry::metrics::{Operation, Recorder};
 
 /// The service, as one worker serves it.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct Seats {
     pub gate: Gate,
     /// Where this worker counts.
     pub recorder: Recorder,
+    /// This worker's latest decisions.
+    pub receipts: Receipts,
 }
 
 /// What every operation answers.
@@ -46,46 +49,47 @@ impl Seats {
         op: Result<SeatOp<'_>, WireError>,
         include: Option<v1::Include>,
     ) -> Result<Answer, Status> {
+        let arrived = self.shared.clock.read();
         let include = include.unwrap_or_default();
-        let (reply, decision) = op
-            .and_then(|op| self.decide(account, feature, op, include))
+        let (answered, answer) = op
+            .and_then(|op| self.decide((account, feature), op, include, arrived.now))
             .map_err(|error| self.failed(error))?;
-        if let Some(pending) = reply.reply.wait_for.map(|seq| self.gate.appended(seq))
+        if let Some(pending) = answered.wait_for.map(|seq| self.gate.appended(seq))
             && let Err(unknown) = self.gate.settled(pending).await
         {
             return Err(self.failed(unknown.into()));
         }
-        let seat = reply.seat.as_ref().map(seat);
-        Ok(Answer { decision: Some(decision), seat, changed: reply.changed })
+        answered.count(&self.recorder, arrived.real.elapsed().unwrap_or_default());
+        Ok(answer)
     }
 
     fn decide(
         &self,
-        account: &str,
-        feature: &str,
+        (account, feature): (&str, &str),
         op: SeatOp<'_>,
         include: v1::Include,
-    ) -> Result<(SeatReply, v1::Decision), WireError> {
+        now: Millis,
+    ) -> Result<(Answered, Answer), WireError> {
         let shared = &self.shared;
-        let now = shared.clock.now();
         let wants =
             Wants { all_limits: include.all_limits, about: include.prompt, ..Wants::default() };
         let (account, feature) = (parse::id("account", account)?, parse::id("feature", feature)?);
         let catalog = shared.engine.catalog();
-        let reply =
+        let SeatReply { reply, seat, changed } =
             shared.engine.seat(&catalog, &SeatRequest { account, feature, op, now, wants })?;
-        let words = if include.prompt { shared.words.load_full() } else { None };
-        let words = words.as_ref().filter(|words| words.revision == catalog.revision);
-        let scene = Scene {
-            catalog: &catalog,
-            renderer: words.map(|words| &words.renderer),
-            account,
-            now,
-            test_clock: shared.clock.is_test(),
-            durability: shared.durability,
+        let operation = match op {
+            SeatOp::Invite { .. } => Operation::InviteSeat,
+            SeatOp::Claim { .. } => Operation::ClaimSeat,
+            SeatOp::Release { .. } => Operation::ReleaseSeat,
+            SeatOp::Transfer { .. } => Operation::TransferSeat,
         };
-        let decision = present::whole_decision(scene, &reply.reply, include);
-        Ok((reply, decision))
+        let about = About { operation, account, feature, units: 1 };
+        let (receipts, mut bytes) = (&self.receipts, Vec::new());
+        let out = &mut Fields::new(&mut bytes);
+        let answered = shared.answer(receipts, about, (&catalog, now), include, &reply, out);
+        // These answers come seldom, so their messages are made of the same bytes that others send.
+        let decision = v1::CheckResponse::decode(&*bytes).map_err(WireError::from)?.decision;
+        Ok((answered, Answer { decision, seat: seat.as_ref().map(self::seat), changed }))
     }
 
     fn list(&self, rq: &v1::ListSeatsRequest) -> Result<v1::ListSeatsResponse, WireError> {
@@ -93,25 +97,17 @@ impl Seats {
         let now = shared.clock.now();
         let account = parse::id("account", &rq.account)?;
         let name = parse::id("feature", &rq.feature)?;
-        let size = match usize::try_from(rq.page_size) {
-            Ok(0) => PAGE_DEFAULT,
-            Ok(size) if size <= PAGE_MAX => size,
-            _ => return Err(WireError::field("page_size", format!("must be 0 to {PAGE_MAX}"))),
-        };
+        let size = page::size(rq.page_size)?;
         // The token is the last member of the page before.
         let after = match rq.page_token.as_str() {
             "" => None,
             token => Some(parse::id("page_token", token)?),
         };
         let catalog = shared.engine.catalog();
-        let unknown = |reason, what: &str| WireError::new(reason, format!("there is no {what}"));
-        let feature = catalog.feature_named(name);
-        let feature = feature
-            .ok_or_else(|| unknown(v1::ErrorReason::UnknownName, &format!("feature {name:?}")))?;
+        let feature =
+            catalog.feature_named(name).ok_or_else(|| WireError::unknown_feature(name))?;
         let seats = shared.engine.seats(&catalog, account, feature, (after, size + 1), now);
-        let mut seats = seats.ok_or_else(|| {
-            unknown(v1::ErrorReason::UnknownAccount, &format!("account {account:?}"))
-        })?;
+        let mut seats = seats.ok_or_else(|| WireError::unknown_account(account))?;
         let has_more = size < seats.len();
         seats.truncate(size);
         let last = seats.last().filter(|_| has_more);

@@ -51,6 +51,24 @@ impl WireError {
         }
     }
 
+    /// An account that was never seen.
+    pub fn unknown_account(account: &str) -> WireError {
+        let message = format!("there is no account {account:?}");
+        WireError::new(ErrorReason::UnknownAccount, message)
+    }
+
+    /// A feature that the catalog does not have.
+    pub fn unknown_feature(feature: &str) -> WireError {
+        let message = format!("the catalog has no feature {feature:?}");
+        WireError::new(ErrorReason::UnknownName, message)
+    }
+
+    /// The projection failed, or a row of it cannot be read, which goes to the log as well.
+    pub fn archive(error: &(dyn std::error::Error + 'static)) -> WireError {
+        tracing::error!(error, "the usage history cannot be read");
+        WireError::new(ErrorReason::Internal, error.to_string())
+    }
+
     /// The gRPC code. No `_` arm: a new reason must choose.
     pub fn code(&self) -> Code {
         match self.reason {
@@ -138,12 +156,17 @@ impl From<DecodeError> for WireError {
 impl From<EngineError> for WireError {
     fn from(error: EngineError) -> WireError {
         let reason = match &error {
+            EngineError::Op(OpError::WindowNotThen) => {
+                return WireError::field("began_at", error.to_string());
+            }
             EngineError::Op(error) | EngineError::Item(ItemError { error, .. }) => op_reason(error),
             EngineError::Store(StoreRefusal::NoRoom) => ErrorReason::NoRoom,
             EngineError::Store(StoreRefusal::Broken { .. }) => ErrorReason::StoreBroken,
             EngineError::Store(StoreRefusal::Closed) => ErrorReason::ShuttingDown,
             EngineError::KeyReused => ErrorReason::IdempotencyKeyReused,
-            EngineError::Dimensions { .. } => ErrorReason::InvalidField,
+            EngineError::Dimensions { .. } => {
+                return WireError::field("dimensions", error.to_string());
+            }
             EngineError::Halted => ErrorReason::LedgerHalted,
             EngineError::TooManyAccounts { .. } => ErrorReason::Internal,
         };
@@ -184,9 +207,6 @@ fn op_reason(error: &OpError) -> ErrorReason {
 impl From<AdminError> for WireError {
     fn from(error: AdminError) -> WireError {
         let reason = match &error {
-            AdminError::Engine(EngineError::Op(OpError::WindowNotThen)) => {
-                return WireError::field("began_at", error.to_string());
-            }
             AdminError::Engine(engine) => return engine.clone().into(),
             AdminError::UnknownAccount { .. } => ErrorReason::UnknownAccount,
             AdminError::UnknownName { .. } => ErrorReason::UnknownName,

@@ -14,7 +14,7 @@ use std::fmt;
 
 use headroom_engine::digest::SignalId;
 use headroom_engine::engine::Engine;
-use headroom_engine::ports::{Archive, ArchiveError, Seq, Table};
+use headroom_engine::ports::{Archive, ArchiveError, Seq, Table, rows};
 
 use super::limits::{PAGE_ROWS, STARTS_MAX};
 
@@ -41,21 +41,12 @@ impl Starts {
     /// All that the projection knows, or the last [`STARTS_MAX`].
     pub(super) fn load(archive: &dyn Archive) -> Result<Starts, ArchiveError> {
         let mut starts = Vec::new();
-        let mut from = PREFIX.as_bytes().to_vec();
-        loop {
-            let rows = archive.range(Table::Pending, &from, PREFIX_END, PAGE_ROWS)?;
-            for (key, value) in &rows {
-                let boot = key.get(PREFIX.len()..).and_then(|digits| str::from_utf8(digits).ok());
-                let boot = boot.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-                starts.extend(SignalId::of_row_key(value).map(|after| after.seq).zip(boot));
-            }
-            match rows.last() {
-                Some((last, _)) if rows.len() == PAGE_ROWS => {
-                    from.clone_from(last);
-                    from.push(0);
-                }
-                _ => break,
-            }
+        let from = PREFIX.as_bytes().to_vec();
+        for row in rows(archive, Table::Pending, from, PREFIX_END.to_vec(), PAGE_ROWS) {
+            let (key, value) = row?;
+            let boot = key.get(PREFIX.len()..).and_then(|digits| str::from_utf8(digits).ok());
+            let boot = boot.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+            starts.extend(SignalId::of_row_key(&value).map(|after| after.seq).zip(boot));
         }
         // They come by number, which is the order of time. An earlier start that says a later
         // position has lost its end in a power cut.

@@ -54,11 +54,19 @@ pub enum Operation {
     ConsumeAll,
     /// ReserveAll.
     ReserveAll,
+    /// InviteSeat.
+    InviteSeat,
+    /// ClaimSeat.
+    ClaimSeat,
+    /// ReleaseSeat.
+    ReleaseSeat,
+    /// TransferSeat.
+    TransferSeat,
 }
 
 impl Operation {
     /// Every operation, in the order of its variants.
-    pub const ALL: [Operation; 12] = [
+    pub const ALL: [Operation; 16] = [
         Operation::Check,
         Operation::Consume,
         Operation::Reserve,
@@ -71,6 +79,10 @@ impl Operation {
         Operation::CheckAll,
         Operation::ConsumeAll,
         Operation::ReserveAll,
+        Operation::InviteSeat,
+        Operation::ClaimSeat,
+        Operation::ReleaseSeat,
+        Operation::TransferSeat,
     ];
 
     /// Its name, as metrics and explanations have it.
@@ -88,6 +100,10 @@ impl Operation {
             Operation::CheckAll => "check_all",
             Operation::ConsumeAll => "consume_all",
             Operation::ReserveAll => "reserve_all",
+            Operation::InviteSeat => "invite_seat",
+            Operation::ClaimSeat => "claim_seat",
+            Operation::ReleaseSeat => "release_seat",
+            Operation::TransferSeat => "transfer_seat",
         }
     }
 }

@@ -58,6 +58,10 @@ async fn members_sit_and_are_invited_over_kill_9() {
     assert_eq!(members(&client).await, both.map(|(who, state)| (who.to_owned(), state)));
     let refused = client.claim_seat("acme", "seats", "cid").await.unwrap();
     assert_eq!((refused.decision.denial, refused.seat), (Some(Denial::SeatsFull), None));
+    let why = client.explain_decision(&refused.decision.decision_id).await.unwrap();
+    assert_eq!(why.operation, "claim_seat");
+    let rule = why.rules.iter().find(|rule| rule.binding).unwrap();
+    assert!(rule.explanation.contains("2 included"), "{}", rule.explanation);
     let given = client.transfer_seat("acme", "seats", "bob", "dan").await.unwrap();
     assert_eq!(given.seat.unwrap().state, SeatState::Claimed);
     let error = client.transfer_seat("acme", "seats", "bob", "eve").await.unwrap_err();

@@ -10,10 +10,10 @@ use headroom_engine::grants::GrantChanged;
 use headroom_engine::ports::{Archive, Table};
 use headroom_proto::v1;
 
-use super::{Administration, PAGE_DEFAULT, PAGE_MAX};
-use crate::grpc::parse;
+use super::Administration;
 use crate::grpc::present::{self, int, timestamp};
 use crate::grpc::status::WireError;
+use crate::grpc::{page, parse};
 
 const _: () = assert!(GRANT_ID_BYTES_MAX == parse::ID_BYTES_MAX);
 
@@ -92,28 +92,18 @@ impl Administration {
     ) -> Result<v1::ListCreditHistoryResponse, WireError> {
         let account = parse::id("account", &rq.account)?;
         let pool = parse::id("pool", &rq.pool)?;
-        let size = match usize::try_from(rq.page_size) {
-            Ok(0) => PAGE_DEFAULT,
-            Ok(size) if size <= PAGE_MAX => size,
-            _ => return Err(WireError::field("page_size", format!("must be 0 to {PAGE_MAX}"))),
-        };
+        let size = page::size(rq.page_size)?;
         let since = rq.since.as_ref().map(|at| parse::timestamp("since", at)).transpose()?;
-        let from = match rq.page_token.as_str() {
-            "" => since.unwrap_or(Millis(i64::MIN)),
-            token => {
-                let wrong = |_| WireError::field("page_token", "is not a token of this list");
-                Millis(token.parse().map_err(wrong)?)
-            }
-        };
+        let from = page::number(&rq.page_token)?.map(Millis);
+        let from = from.or(since).unwrap_or(Millis(i64::MIN));
         let view = self.core.shared.engine.pool(account, pool, self.now())?;
         let key = credits_key(view.serial, view.feature, from);
         let end = after_prefix(&usage_prefix(view.serial, Some(view.feature)));
-        let internal = |error: String| WireError::new(v1::ErrorReason::Internal, error);
         let rows = self.core.store.range(Table::Credits, &key, &end, size + 1);
-        let rows = rows.map_err(|error| internal(error.to_string()))?;
+        let rows = rows.map_err(|error| WireError::archive(&error))?;
         let mut segments = Vec::with_capacity(rows.len());
         for (_, value) in &rows {
-            segments.push(credits_row(value).map_err(|error| internal(error.to_string()))?);
+            segments.push(credits_row(value).map_err(|error| WireError::archive(&error))?);
         }
         // The rows trail the memory by milliseconds: what does not follow them is left for later.
         let follows = |open: &Segment| {

@@ -9,11 +9,9 @@ use headroom_core::window::CalendarUnit;
 use headroom_engine::tallies::{TallyError, TallyLine, TallyQuery};
 use headroom_proto::v1;
 
-use super::lists::{page_size, unknown_account};
 use crate::grpc::entitlement::Entitlements;
-use crate::grpc::late::{LOOK_AGAIN_AFTER, LOOKS_MAX};
 use crate::grpc::status::WireError;
-use crate::grpc::{parse, present};
+use crate::grpc::{late, page, parse, present};
 
 /// Lines of a feature's usage. The projection may trail by milliseconds what the memory holds: it is waited
 /// for, so that the lines are of one moment.
@@ -21,15 +19,7 @@ pub(super) async fn usage(
     service: &Entitlements,
     rq: &v1::GetUsageByTimeRequest,
 ) -> Result<v1::GetUsageByTimeResponse, WireError> {
-    for _ in 1..LOOKS_MAX {
-        match look(service, rq) {
-            Err(error) if error.reason == v1::ErrorReason::CatchingUp => {
-                tokio::time::sleep(LOOK_AGAIN_AFTER).await;
-            }
-            looked => return looked,
-        }
-    }
-    look(service, rq)
+    late::caught_up(|| look(service, rq)).await
 }
 
 fn look(
@@ -39,10 +29,7 @@ fn look(
     let account = parse::id("account", &rq.account)?;
     let catalog = service.shared.engine.catalog();
     let name = parse::id("feature", &rq.feature)?;
-    let feature = catalog.feature_named(name).ok_or_else(|| {
-        let message = format!("the catalog has no feature {name:?}");
-        WireError::new(v1::ErrorReason::UnknownName, message)
-    })?;
+    let feature = catalog.feature_named(name).ok_or_else(|| WireError::unknown_feature(name))?;
     let feature = catalog.feature(feature);
     let rule = feature.tally().ok_or_else(|| {
         let problem = "keeps no usage by time: give it `usage` in the catalog";
@@ -53,11 +40,8 @@ fn look(
         at.as_ref().map_or(Ok(absent), |at| parse::timestamp(field, at))
     };
     let now = service.shared.clock.now();
-    let mut from = instant("from", &rq.from, Millis(i64::MIN))?;
-    if !rq.page_token.is_empty() {
-        let token = rq.page_token.parse().map(Millis);
-        from = token.map_err(|_| WireError::field("page_token", "is not a token of this list"))?;
-    }
+    let from = instant("from", &rq.from, Millis(i64::MIN))?;
+    let from = page::number(&rq.page_token)?.map_or(from, Millis);
     let query = TallyQuery {
         account,
         feature: feature.id,
@@ -65,17 +49,14 @@ fn look(
         group_by: &group_by,
         from,
         to: instant("to", &rq.to, Millis::FOREVER)?,
-        lines_max: page_size(rq.page_size)?,
+        lines_max: page::size(rq.page_size)?,
         now,
     };
     let page = service.shared.engine.tally(&catalog, &*service.archive, &query);
     let page = page.map_err(|error| match error {
-        TallyError::UnknownAccount => unknown_account(account),
+        TallyError::UnknownAccount => WireError::unknown_account(account),
         TallyError::Behind { .. } => WireError::new(v1::ErrorReason::CatchingUp, error.to_string()),
-        TallyError::Archive(_) => {
-            tracing::error!(%error, "the usage history cannot be read");
-            WireError::new(v1::ErrorReason::Internal, error.to_string())
-        }
+        TallyError::Archive(error) => WireError::archive(&error),
     })?;
     let line = |line: TallyLine| v1::UsageByTime {
         start: Some(present::timestamp(line.span.start())),

@@ -6,21 +6,17 @@ use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
 use headroom_core::stock::{BilledBy, Stock};
 use headroom_core::time::Millis;
-use headroom_engine::codec::Malformed;
 use headroom_engine::digest::{after_prefix, billed, usage_prefix, usage_row};
 use headroom_engine::events::{UsageRow, adjustment_key, adjustment_row};
-use headroom_engine::ports::{ArchiveError, Table};
+use headroom_engine::ports::{Table, rows};
 use headroom_proto::v1;
 
 use crate::grpc::entitlement::Entitlements;
 use crate::grpc::shared::Shared;
 use crate::grpc::status::WireError;
-use crate::grpc::{parse, present};
+use crate::grpc::{page, parse, present};
 
 mod subjects;
-
-const PAGE_DEFAULT: usize = 100;
-const PAGE_MAX: usize = 1000;
 
 /// Every feature of the catalog, as the account may use it.
 pub(super) fn entitlements(
@@ -30,7 +26,7 @@ pub(super) fn entitlements(
     let now = shared.clock.now();
     let catalog = shared.engine.catalog();
     let view = shared.engine.entitlements(&catalog, account, now);
-    let view = view.ok_or_else(|| unknown_account(account))?;
+    let view = view.ok_or_else(|| WireError::unknown_account(account))?;
     let entitlements = view
         .entitlements
         .iter()
@@ -81,7 +77,7 @@ pub(super) fn usage(
     rq: &v1::GetUsageRequest,
 ) -> Result<v1::GetUsageResponse, WireError> {
     let account = parse::id("account", &rq.account)?;
-    let page_size = page_size(rq.page_size)?;
+    let page_size = page::size(rq.page_size)?;
     let closed_since =
         rq.closed_since.as_ref().map(|at| parse::timestamp("closed_since", at)).transpose()?;
     let now = service.shared.clock.now();
@@ -91,7 +87,7 @@ pub(super) fn usage(
         return subjects::usage(service, rq, (account, only, page_size, closed_since));
     }
     let view = service.shared.engine.usage(account, now);
-    let view = view.ok_or_else(|| unknown_account(account))?;
+    let view = view.ok_or_else(|| WireError::unknown_account(account))?;
     // An allocation's level never resets; what is listed is its billing window.
     let stock_of = |ledger: &Ledger| {
         let mut stocks = view.stocks.iter();
@@ -123,27 +119,17 @@ pub(super) fn usage(
     }
     if closed_since.is_some() {
         let prefix = usage_prefix(view.serial, only);
-        let mut from = page_start(&rq.page_token, &prefix)?;
+        let from = page::key(&rq.page_token, |key| key.starts_with(&prefix))?;
+        let from = from.map_or_else(|| prefix.clone(), |last| page::after(&last));
         let to = after_prefix(&prefix);
-        'pages: loop {
-            let rows = service
-                .archive
-                .range(Table::Usage, &from, &to, PAGE_MAX)
-                .map_err(|e| internal(&e))?;
-            let Some((last, _)) = rows.last() else { break };
-            from = [last.as_slice(), &[0]].concat();
-            let was_last = rows.len() < PAGE_MAX;
-            for (key, value) in rows {
-                let row = usage_row(&value).map_err(|error| unreadable(&error))?;
-                if is_wanted(&row.window.closed) {
-                    response.windows.push(past_window(&catalog, &row, now));
-                }
-                if response.windows.len() >= page_size {
-                    response.next_page_token = hex(&key);
-                    break 'pages;
-                }
+        for row in rows(&*service.archive, Table::Usage, from, to, page::SIZE_MAX) {
+            let (key, value) = row.map_err(|error| WireError::archive(&error))?;
+            let row = usage_row(&value).map_err(|error| WireError::archive(&error))?;
+            if is_wanted(&row.window.closed) {
+                response.windows.push(past_window(&catalog, &row, now));
             }
-            if was_last {
+            if response.windows.len() >= page_size {
+                response.next_page_token = page::token(&key);
                 break;
             }
         }
@@ -211,26 +197,28 @@ pub(super) fn adjustments(
     rq: &v1::ListAdjustmentsRequest,
 ) -> Result<v1::ListAdjustmentsResponse, WireError> {
     let account = parse::id("account", &rq.account)?;
-    let page_size = page_size(rq.page_size)?;
+    let page_size = page::size(rq.page_size)?;
     let now = service.shared.clock.now();
     let catalog = service.shared.engine.catalog();
     let only = feature_only(&catalog, &rq.feature)?;
     let view = service.shared.engine.usage(account, now);
-    let view = view.ok_or_else(|| unknown_account(account))?;
+    let view = view.ok_or_else(|| WireError::unknown_account(account))?;
     let prefix = usage_prefix(view.serial, only);
-    let from = page_start(&rq.page_token, &prefix)?;
+    let from = page::key(&rq.page_token, |key| key.starts_with(&prefix))?;
+    let from = from.map_or_else(|| prefix.clone(), |last| page::after(&last));
     let to = after_prefix(&prefix);
     let archive = &service.archive;
-    let mut rows =
-        archive.range(Table::Adjustments, &from, &to, page_size + 1).map_err(|e| internal(&e))?;
+    let mut rows = archive
+        .range(Table::Adjustments, &from, &to, page_size + 1)
+        .map_err(|error| WireError::archive(&error))?;
     let is_last = rows.len() <= page_size;
     rows.truncate(page_size);
     let next_page_token = match rows.last() {
-        Some((key, _)) if !is_last => hex(key),
+        Some((key, _)) if !is_last => page::token(key),
         _ => String::new(),
     };
     let one = |(key, value): (Vec<u8>, Vec<u8>)| {
-        let line = adjustment_row(&value).map_err(|error| unreadable(&error))?;
+        let line = adjustment_row(&value).map_err(|error| WireError::archive(&error))?;
         let (feature, limit, start) = adjustment_key(&key).ok_or_else(|| {
             WireError::new(v1::ErrorReason::Internal, "an adjustment has a short key")
         })?;
@@ -261,14 +249,6 @@ pub(super) fn adjustments(
     })
 }
 
-pub(super) fn page_size(asked: i32) -> Result<usize, WireError> {
-    match usize::try_from(asked) {
-        Ok(0) => Ok(PAGE_DEFAULT),
-        Ok(size) if size <= PAGE_MAX => Ok(size),
-        _ => Err(WireError::field("page_size", format!("must be 0 to {PAGE_MAX}"))),
-    }
-}
-
 /// The feature to list alone. `None`: all.
 fn feature_only(
     catalog: &headroom_core::catalog::Catalog,
@@ -284,45 +264,8 @@ fn feature_only(
     })
 }
 
-fn unreadable(error: &Malformed) -> WireError {
-    WireError::new(v1::ErrorReason::Internal, error.to_string())
-}
-
 /// When the units of a window stop counting: at its end, or when a sliding window has passed it.
 fn counts_until(catalog: &headroom_core::catalog::Catalog, ledger: &Ledger) -> Millis {
     let ms = headroom_core::decide::counts_on_ms(catalog, ledger.feature, ledger.limit);
     ledger.window.end().plus(ms)
-}
-
-/// Just after the row that the token names.
-fn page_start(token: &str, prefix: &[u8]) -> Result<Vec<u8>, WireError> {
-    if token.is_empty() {
-        return Ok(prefix.to_vec());
-    }
-    let mut key = unhex(token)
-        .filter(|key| key.starts_with(prefix))
-        .ok_or_else(|| WireError::field("page_token", "is not a token of this list"))?;
-    key.push(0);
-    Ok(key)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || text.len() > 128 || !text.len().is_multiple_of(2) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
-}
-
-pub(super) fn unknown_account(account: &str) -> WireError {
-    let message = format!("there is no account {account:?}");
-    WireError::new(v1::ErrorReason::UnknownAccount, message)
-}
-
-fn internal(error: &ArchiveError) -> WireError {
-    tracing::error!(%error, "the usage history cannot be read");
-    WireError::new(v1::ErrorReason::Internal, error.to_string())
 }

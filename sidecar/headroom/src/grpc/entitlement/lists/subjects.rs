@@ -5,19 +5,23 @@ use headroom_core::names::NameId;
 use headroom_core::subject::{SubjectId, erased_name};
 use headroom_core::time::Millis;
 use headroom_engine::digest::{after_prefix, usage_row};
-use headroom_engine::ports::Table;
+use headroom_engine::ports::{Table, rows};
 use headroom_engine::subjects::{id_key, name_prefix, name_row, window_prefix, window_subject};
 use headroom_proto::v1;
 
-use super::{PAGE_MAX, counts_until, hex, internal, unhex, unknown_account, usage_window};
+use super::{counts_until, usage_window};
 use crate::grpc::entitlement::Entitlements;
 use crate::grpc::status::WireError;
-use crate::grpc::{parse, present};
+use crate::grpc::{page, parse, present};
+
+/// Closed windows that one page looks at: some milliseconds of work.
+const ROWS_SEEN_MAX: usize = 10_000;
 
 /// Windows of one subject, or of all: current ones first, then closed ones, by the order in which their
 /// subjects came.
 ///
-/// The token is the row key of the last closed window given, in hex.
+/// A page has at most the windows asked for, or one subject's, and looks at no more than
+/// [`ROWS_SEEN_MAX`] closed ones: it may be empty and have a next one.
 pub(super) fn usage(
     service: &Entitlements,
     rq: &v1::GetUsageRequest,
@@ -33,7 +37,7 @@ pub(super) fn usage(
     let now = service.shared.clock.now();
     let catalog = service.shared.engine.catalog();
     let view = service.shared.engine.subjects(account, now);
-    let view = view.ok_or_else(|| unknown_account(account))?;
+    let view = view.ok_or_else(|| WireError::unknown_account(account))?;
     let is_wanted = |ledger: &Ledger| {
         only.is_none_or(|feature| ledger.feature == feature)
             && (now < counts_until(&catalog, ledger)
@@ -49,15 +53,40 @@ pub(super) fn usage(
         as_of: Some(present::timestamp(now)),
         test_clock: service.shared.clock.is_test(),
     };
-    if rq.page_token.is_empty() {
+    // The last closed window given, or the last subject given in memory.
+    let token = page::key(&rq.page_token, |key| {
+        key.starts_with(&window_prefix(view.serial, None)) || named_by(key, view.serial).is_some()
+    })?;
+    let after_subject = match &token {
+        None => Some(0),
+        Some(key) => named_by(key, view.serial).map(|id| id.0.saturating_add(1)),
+    };
+    if let Some(from) = after_subject {
         let named = view.subjects.iter().filter(|s| path.is_none_or(|path| s.name == path));
-        for subject in named {
+        let mut earlier = None;
+        for subject in named.skip_while(|subject| subject.id.0 < from) {
             let ledgers = subject.ledgers.iter().filter(|ledger| is_wanted(ledger));
-            let windows = ledgers.map(|ledger| window(ledger, subject.name.clone()));
+            let windows: Vec<_> = ledgers.map(|l| window(l, subject.name.clone())).collect();
+            // A subject is not cut in two: what is in memory has no order of its own.
+            if let Some(last) = earlier
+                && page_size < response.windows.len() + windows.len()
+            {
+                response.next_page_token = page::token(&id_key(view.serial, last));
+                return Ok(response);
+            }
+            if !windows.is_empty() {
+                earlier = Some(subject.id);
+            }
             response.windows.extend(windows);
         }
+        if let Some(last) = earlier
+            && closed_since.is_some()
+            && page_size <= response.windows.len()
+        {
+            response.next_page_token = page::token(&id_key(view.serial, last));
+        }
     }
-    if closed_since.is_none() {
+    if closed_since.is_none() || !response.next_page_token.is_empty() {
         return Ok(response);
     }
     let prefixes = match path {
@@ -67,54 +96,52 @@ pub(super) fn usage(
             ids.into_iter().map(|id| window_prefix(view.serial, Some(id))).collect()
         }
     };
-    let after = match rq.page_token.as_str() {
-        "" => Vec::new(),
-        token => {
-            let key = unhex(token).filter(|key| key.starts_with(&window_prefix(view.serial, None)));
-            let key =
-                key.ok_or_else(|| WireError::field("page_token", "is not a token of this list"))?;
-            [key.as_slice(), &[0]].concat()
-        }
+    let after = match token.filter(|_| after_subject.is_none()) {
+        None => Vec::new(),
+        Some(key) => page::after(&key),
     };
+    let mut name = (SubjectId::default(), String::new());
+    let mut rows_seen = 0;
     for prefix in prefixes {
         let to = after_prefix(&prefix);
-        let mut from = prefix.max(after.clone());
-        while from < to {
-            let rows = service.archive.range(Table::Subjects, &from, &to, PAGE_MAX);
-            let rows = rows.map_err(|error| internal(&error))?;
-            let Some((last, _)) = rows.last() else { break };
-            from = [last.as_slice(), &[0]].concat();
-            for (key, value) in rows {
-                let ledger = usage_row(&value)
-                    .map_err(|e| WireError::new(v1::ErrorReason::Internal, e.to_string()))?
-                    .window
-                    .closed;
-                if is_wanted(&ledger) {
-                    let id = window_subject(&key).unwrap_or_default();
-                    response.windows.push(window(&ledger, name_of(service, view.serial, id)?));
+        let from = prefix.max(after.clone());
+        for row in rows(&*service.archive, Table::Subjects, from, to, page::SIZE_MAX) {
+            let (key, value) = row.map_err(|error| WireError::archive(&error))?;
+            let ledger =
+                usage_row(&value).map_err(|error| WireError::archive(&error))?.window.closed;
+            rows_seen += 1;
+            if is_wanted(&ledger) {
+                let id = window_subject(&key).unwrap_or_default();
+                if name.1.is_empty() || name.0 != id {
+                    name = (id, name_of(service, view.serial, id)?);
                 }
-                if response.windows.len() >= page_size {
-                    response.next_page_token = hex(&key);
-                    return Ok(response);
-                }
+                response.windows.push(window(&ledger, name.1.clone()));
+            }
+            if response.windows.len() >= page_size || rows_seen == ROWS_SEEN_MAX {
+                response.next_page_token = page::token(&key);
+                return Ok(response);
             }
         }
     }
     Ok(response)
 }
 
+/// The subject whose row of its number has this key.
+fn named_by(key: &[u8], serial: u32) -> Option<SubjectId> {
+    let id = window_subject(key)?;
+    (id_key(serial, id) == key).then_some(id)
+}
+
 /// The numbers that a name has and had, in the order in which it got them.
 fn ids_of(service: &Entitlements, serial: u32, name: &str) -> Result<Vec<SubjectId>, WireError> {
     let prefix = [name_prefix(serial, name).as_slice(), &[0]].concat();
     let to = after_prefix(&prefix);
-    let (mut from, mut ids) = (prefix, Vec::new());
-    loop {
-        let rows = service.archive.range(Table::Subjects, &from, &to, PAGE_MAX);
-        let rows = rows.map_err(|error| internal(&error))?;
-        let Some((last, _)) = rows.last() else { return Ok(ids) };
-        from = [last.as_slice(), &[0]].concat();
-        ids.extend(rows.iter().filter_map(|(key, _)| name_row(key)).map(|(id, _)| id));
-    }
+    let all = rows(&*service.archive, Table::Subjects, prefix, to, page::SIZE_MAX);
+    let ids = all.filter_map(|row| match row {
+        Ok((key, _)) => name_row(&key).map(|(id, _)| Ok(id)),
+        Err(error) => Some(Err(WireError::archive(&error))),
+    });
+    ids.collect()
 }
 
 /// The name that a number has; of one that was erased there is only the number.
@@ -122,7 +149,7 @@ fn name_of(service: &Entitlements, serial: u32, id: SubjectId) -> Result<String,
     let key = id_key(serial, id);
     let to = [key.as_slice(), &[0]].concat();
     let rows = service.archive.range(Table::Subjects, &key, &to, 1);
-    let rows = rows.map_err(|error| internal(&error))?;
+    let rows = rows.map_err(|error| WireError::archive(&error))?;
     let name = rows.into_iter().next().and_then(|(_, name)| String::from_utf8(name).ok());
     Ok(name.unwrap_or_else(|| erased_name(id)))
 }
