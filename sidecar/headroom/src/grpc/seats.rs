@@ -75,10 +75,10 @@ impl Seats {
         let reply =
             shared.engine.seat(&catalog, &SeatRequest { account, feature, op, now, wants })?;
         let words = if include.prompt { shared.words.load_full() } else { None };
-        let words = words.as_ref().filter(|words| words.revision == catalog.revision);
+        let words = words.as_deref().filter(|words| words.revision == catalog.revision);
         let scene = Scene {
             catalog: &catalog,
-            renderer: words.map(|words| &words.renderer),
+            words,
             account,
             now,
             test_clock: shared.clock.is_test(),
