@@ -11,7 +11,6 @@ mod config;
 mod demo;
 mod grpc;
 mod inspect;
-mod prompts;
 mod run;
 mod serve;
 mod sidecar;

@@ -171,7 +171,7 @@ impl Core {
                 }
             })?;
         let revision = installed.revision;
-        self.shared.words.store(Some(Arc::new(Words { revision, renderer: parsed.prompts })));
+        self.shared.words.store(Some(Arc::new(Words::new(revision, parsed.prompts))));
         self.outbox.reconfigure(parsed.sinks).await;
         Ok(installed)
     }
@@ -289,7 +289,7 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
     outbox_wake.set(&outbox);
     outbox.wake();
     let revision = installed.revision;
-    shared.words.store(Some(Arc::new(Words { revision, renderer: parsed.prompts })));
+    shared.words.store(Some(Arc::new(Words::new(revision, parsed.prompts))));
     let core = Arc::new(Core {
         shared,
         store,

@@ -34,7 +34,7 @@ use super::problems::{Place, Problem, Problems};
 use super::reader::{Entry, Fields, Reader};
 use super::sinks::{self, Secrets, SinkSpec};
 use super::yaml::{self, Key, Node, Value};
-use crate::prompts::{self, Renderer};
+use headroom_prompts::{self as prompts, Renderer};
 use places::Finder;
 
 /// What one unit is called when the catalog does not say.

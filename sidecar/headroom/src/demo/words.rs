@@ -6,7 +6,7 @@ use headroom_sdk::{Projection, ProjectionState, Verdict};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-pub(super) use crate::prompts::display_units;
+pub(super) use headroom_prompts::display_units;
 
 /// `18,305,870`.
 pub(super) fn count(number: u64) -> String {

@@ -5,8 +5,8 @@ use headroom_proto::v1::{self, Denial, RuleOutcome, Verdict};
 
 use crate::grpc::present;
 use crate::grpc::receipts::Kept;
-use crate::prompts::display_units;
 use crate::telemetry::metrics::Operation;
+use headroom_prompts::display_units;
 
 /// The rules that stand before the limits, in the order in which they are tested: the denial they end
 /// in, and what it means that they pass.

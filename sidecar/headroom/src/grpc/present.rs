@@ -14,12 +14,13 @@ use headroom_core::rate::Rate;
 use headroom_core::resolve::Origin;
 use headroom_core::time::Millis;
 use headroom_engine::engine::Reply;
+use headroom_prompts::{Facts, LimitFacts};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
 use prost::Message;
 
 use crate::grpc::parse;
-use crate::prompts::{Facts, LimitFacts, Renderer};
+use crate::grpc::shared::Words;
 use crate::telemetry::metrics::Operation;
 
 /// What answers are made under, besides the reply.
@@ -28,7 +29,7 @@ pub struct Scene<'a> {
     /// The catalog that decided.
     pub catalog: &'a Catalog,
     /// The prompts of that catalog; `None` while it is being exchanged.
-    pub renderer: Option<&'a Renderer>,
+    pub words: Option<&'a Words>,
     /// The account asked about.
     pub account: &'a str,
     /// The instant of the decision.
@@ -382,7 +383,7 @@ fn made_prompt(
         now: scene.now,
         zone: about.zone.as_ref().map_or(&utc, |zone| zone.rules()),
     };
-    let rendered = scene.renderer?.render(place, &facts)?;
+    let rendered = scene.words?.render(catalog, place, &facts)?;
     let spec = &catalog.prompts()[place];
     Some(v1::Prompt {
         prompt: spec.spec.prompt.clone(),

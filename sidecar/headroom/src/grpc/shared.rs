@@ -1,7 +1,7 @@
 //! What all services of one sidecar share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -11,6 +11,7 @@ use headroom_core::decision::{Denial, Verdict};
 use headroom_core::time::Millis;
 use headroom_engine::engine::{Engine, FeatureRequest, HoldRequest, Reply};
 use headroom_engine::ports::{Archive, Seq};
+use headroom_prompts::{Facts, Rendered, Renderer};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1::{self, ErrorReason};
 
@@ -20,7 +21,6 @@ use crate::grpc::parse::{self, Asked};
 use crate::grpc::present::{self, Scene};
 use crate::grpc::receipts::{self, About, Receipts};
 use crate::grpc::status::WireError;
-use crate::prompts::Renderer;
 use crate::telemetry::metrics::{Operation, Recorder};
 
 /// The prompts of one catalog revision.
@@ -29,6 +29,28 @@ pub struct Words {
     pub revision: u64,
     /// Its prompts.
     pub renderer: Renderer,
+    // Whether a prompt of these could not be rendered, so that the log says it once.
+    has_failed: AtomicBool,
+}
+
+impl Words {
+    /// The prompts of a catalog that was just put in force.
+    pub fn new(revision: u64, renderer: Renderer) -> Words {
+        Words { revision, renderer, has_failed: AtomicBool::new(false) }
+    }
+
+    /// The texts of the prompt at a place of the catalog. `None` when a template fails: an answer
+    /// without its prompt is better than none. The first failure is logged.
+    pub fn render(&self, catalog: &Catalog, place: usize, facts: &Facts<'_>) -> Option<Rendered> {
+        let rendered = self.renderer.render(place, facts);
+        if let Err(error) = &rendered
+            && !self.has_failed.swap(true, Ordering::Relaxed)
+        {
+            let prompt = catalog.prompts().get(place).map_or("", |prompt| &prompt.spec.prompt);
+            tracing::warn!(prompt, %error, "a prompt could not be rendered");
+        }
+        rendered.ok()
+    }
 }
 
 /// What all services of one sidecar share.
@@ -136,11 +158,10 @@ impl Shared {
         out: &mut Fields<'_>,
     ) -> Answered {
         let words = if include.prompt { self.words.load_full() } else { None };
-        let renderer =
-            words.as_ref().filter(|w| w.revision == catalog.revision).map(|w| &w.renderer);
+        let words = words.as_deref().filter(|words| words.revision == catalog.revision);
         let scene = Scene {
             catalog,
-            renderer,
+            words,
             account: about.account,
             now,
             test_clock: self.clock.is_test(),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use headroom_core::signal::SignalName;
 
 use super::payload::Message;
-use crate::prompts::display_units;
+use headroom_prompts::display_units;
 
 /// What happened, as the rest of a sentence that begins with the account.
 pub(super) fn of(message: &Message) -> String {

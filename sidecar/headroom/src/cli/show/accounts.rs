@@ -8,7 +8,7 @@ use headroom_sdk::v1::r#override::Value as OverrideValue;
 use serde_json::{Value, json};
 
 use super::{Report, instant, json_instant, table, wire_instant, word};
-use crate::prompts::display_units;
+use headroom_prompts::display_units;
 
 /// One account.
 pub(in super::super) fn account(account: &v1::Account) -> Report {

@@ -12,7 +12,7 @@ use headroom_sdk::{
 use serde_json::{Value, json};
 
 use super::{Report, instant, json_instant, spaced, table, word};
-use crate::prompts::display_units;
+use headroom_prompts::display_units;
 
 /// A plain answer.
 pub(in super::super) fn decision(decision: &Decision) -> Report {

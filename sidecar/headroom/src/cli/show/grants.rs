@@ -4,7 +4,7 @@ use headroom_sdk::v1;
 use serde_json::{Value, json};
 
 use super::{Report, instant, json_instant, spaced, table, wire_instant, word};
-use crate::prompts::display_units;
+use headroom_prompts::display_units;
 
 /// Grants and the pool they are in.
 pub(in super::super) fn grants(grants: &[v1::Grant], state: Option<&v1::LimitState>) -> Report {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Report, instant, json_instant, table, wire_instant};
 use crate::config::sinks::WebhookSecret;
-use crate::prompts::display_units;
+use headroom_prompts::display_units;
 
 /// How sinks stand.
 pub(in super::super) fn sinks(sinks: &[v1::Sink]) -> Report {

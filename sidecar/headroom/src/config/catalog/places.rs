@@ -4,7 +4,7 @@ use headroom_core::catalog::SpecProblem;
 
 use crate::config::problems::{Place, Problem};
 use crate::config::yaml::{Key, Node, Value};
-use crate::prompts;
+use headroom_prompts as prompts;
 
 /// Finds the place in the file that the core or a template complains about.
 pub(super) struct Finder<'a> {

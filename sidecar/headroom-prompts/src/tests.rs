@@ -250,10 +250,11 @@ fn addresses_lead_somewhere() {
 fn a_template_that_fails_gives_no_prompt() {
     let renderer = Renderer::compile(&spec(Scenario::LockedFeature, "m")).unwrap();
     let account = "x".repeat(200);
-    assert!(renderer.render(0, &Facts { account: &account, ..facts() }).is_some());
-    assert!(renderer.render(1, &facts()).is_none(), "there is no such prompt");
+    assert!(renderer.render(0, &Facts { account: &account, ..facts() }).is_ok());
+    let unknown = renderer.render(1, &facts()).unwrap_err();
+    assert_eq!(unknown.to_string(), "there is no prompt at place 1");
     let unchecked = Renderer::compile_unchecked(&spec(Scenario::NearLimit, "{{ nope }}"));
-    assert!(unchecked.render(0, &facts()).is_none());
+    assert!(unchecked.render(0, &facts()).is_err());
 }
 
 #[test]

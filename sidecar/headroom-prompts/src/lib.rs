@@ -3,6 +3,9 @@
 //! A template is tried at check time with every combination of facts that can occur, so what a
 //! running sidecar could trip over is refused with its place in the file. Which prompt fits a
 //! decision is decided in the core; how it looks is decided by the product: this makes plain text.
+//!
+//! A crate of its own, because what it needs of templates and languages nothing else should have to
+//! wait for. Nothing here reads a clock or a file, or waits: the instant and the zone are facts.
 
 mod check;
 mod facts;
@@ -11,7 +14,6 @@ mod format;
 mod tests;
 
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use headroom_core::catalog::{CatalogSpec, PromptSpec, SpecProblem};
 use minijinja::value::{Value, ValueKind};
@@ -102,9 +104,18 @@ pub struct Renderer {
 
 #[derive(Debug)]
 struct Compiled {
-    prompt: String,
     offer: Option<Offer>,
-    has_failed: AtomicBool,
+}
+
+/// Why a prompt could not be rendered, which the check of the catalog makes unlikely.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The catalog has no prompt at this place.
+    #[error("there is no prompt at place {0}")]
+    UnknownPrompt(usize),
+    /// A template failed.
+    #[error(transparent)]
+    Template(#[from] Error),
 }
 
 impl Renderer {
@@ -129,37 +140,22 @@ impl Renderer {
                 // A template with a fault is noted by the check, which compiles it once more.
                 let _ = environment.add_template_owned(field.name(ix), source);
             }
-            prompts.push(Compiled {
-                prompt: prompt.prompt.clone(),
-                offer: prompt.offer.as_deref().and_then(|plan| Offer::of(spec, plan)),
-                has_failed: AtomicBool::new(false),
-            });
+            let offer = prompt.offer.as_deref().and_then(|plan| Offer::of(spec, plan));
+            prompts.push(Compiled { offer });
         }
         Renderer { texts, urls, prompts }
     }
 
     /// The texts of the prompt at place `ix` of its catalog.
     ///
-    /// `None` when a template fails, which the check makes unlikely: a decision without its prompt
-    /// is better than none. The first failure of each prompt is logged.
-    pub fn render(&self, ix: usize, facts: &Facts<'_>) -> Option<Rendered> {
-        let compiled = self.prompts.get(ix)?;
+    /// A decision without its prompt is better than none, so a caller goes on without one after an
+    /// error, and says so to the operator.
+    pub fn render(&self, ix: usize, facts: &Facts<'_>) -> Result<Rendered, RenderError> {
+        let compiled = self.prompts.get(ix).ok_or(RenderError::UnknownPrompt(ix))?;
         let values = facts.values(compiled.offer.as_ref());
         let context = facts.context(&values);
-        let rendered = self.render_all(ix, &context);
-        match rendered {
-            Ok([title, message, call_to_action, url]) => {
-                let facts = facts::shown(values);
-                Some(Rendered { title, message, call_to_action, url, facts })
-            }
-            Err(error) => {
-                if !compiled.has_failed.swap(true, Ordering::Relaxed) {
-                    let prompt = &compiled.prompt;
-                    tracing::warn!(prompt, %error, "a prompt could not be rendered");
-                }
-                None
-            }
-        }
+        let [title, message, call_to_action, url] = self.render_all(ix, &context)?;
+        Ok(Rendered { title, message, call_to_action, url, facts: facts::shown(values) })
     }
 
     fn render_all(&self, ix: usize, context: &Value) -> Result<[String; 4], Error> {
