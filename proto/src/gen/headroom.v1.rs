@@ -844,6 +844,10 @@ pub struct LimitOverride {
     /// The included units, 0 to 2^53-1. Absent: unlimited.
     #[prost(int64, optional, tag = "2")]
     pub included_units: ::core::option::Option<i64>,
+    /// Of a limit that subjects have for themselves (`per`): only for this one, as `team:growth/user:u42`.
+    /// It is the last word, whatever is said for all. Empty: the account's limit, or that of every subject.
+    #[prost(string, tag = "30")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// RateOverride replaces how fast a rate is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1101,9 +1105,12 @@ pub struct DeleteOverrideRequest {
     #[prost(string, tag = "2")]
     pub feature: ::prost::alloc::string::String,
     /// Only the overrides of this limit: of its included units and of its spend cap. Empty: all of the
-    /// feature.
+    /// feature, but those for subjects.
     #[prost(string, tag = "3")]
     pub limit: ::prost::alloc::string::String,
+    /// Only overrides for this subject. Empty: those that are for no subject in particular.
+    #[prost(string, tag = "30")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// DeleteOverrideResponse shows the account after the change.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -2084,9 +2091,11 @@ pub mod admin_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// EraseSubject forgets the name of a subject of an account and of all below it, for good: in memory, in
-        /// the usage history, and with the next checkpoint also there. The journal holds it until its segments
-        /// are removed, a backup as long as it is kept. What counts stays, under a number, so all totals of the
-        /// account stay right. Doing it again changes nothing; the same name used again is a new subject.
+        /// the usage history, with overrides for it, and with the next checkpoint also there. The journal holds it
+        /// until its segments are removed, ExplainDecision until newer answers take the place of those to it, a
+        /// backup as long as it is kept. What counts stays, under a number, so all totals of the account stay
+        /// right. Doing it again changes nothing; the same name used again is a new subject. Seats are not erased:
+        /// release them.
         pub async fn erase_subject(
             &mut self,
             request: impl tonic::IntoRequest<super::EraseSubjectRequest>,
@@ -2595,9 +2604,11 @@ pub mod admin_service_server {
             tonic::Status,
         >;
         /// EraseSubject forgets the name of a subject of an account and of all below it, for good: in memory, in
-        /// the usage history, and with the next checkpoint also there. The journal holds it until its segments
-        /// are removed, a backup as long as it is kept. What counts stays, under a number, so all totals of the
-        /// account stay right. Doing it again changes nothing; the same name used again is a new subject.
+        /// the usage history, with overrides for it, and with the next checkpoint also there. The journal holds it
+        /// until its segments are removed, ExplainDecision until newer answers take the place of those to it, a
+        /// backup as long as it is kept. What counts stays, under a number, so all totals of the account stay
+        /// right. Doing it again changes nothing; the same name used again is a new subject. Seats are not erased:
+        /// release them.
         async fn erase_subject(
             &self,
             request: tonic::Request<super::EraseSubjectRequest>,

@@ -116,6 +116,25 @@ impl AdminClient {
             account: account_id.into(),
             feature: feature.into(),
             limit: limit.unwrap_or_default().to_owned(),
+            subject: String::new(),
+        };
+        let mut client = self.client.clone();
+        account(self.within_deadline(client.delete_override(request)).await?.account)
+    }
+
+    /// Takes overrides of a feature back that are for one subject inside the account: of one limit, or all.
+    pub async fn delete_subject_override(
+        &self,
+        account_id: impl Into<String>,
+        feature: impl Into<String>,
+        limit: Option<&str>,
+        subject: impl Into<String>,
+    ) -> Result<v1::Account, Error> {
+        let request = v1::DeleteOverrideRequest {
+            account: account_id.into(),
+            feature: feature.into(),
+            limit: limit.unwrap_or_default().to_owned(),
+            subject: subject.into(),
         };
         let mut client = self.client.clone();
         account(self.within_deadline(client.delete_override(request)).await?.account)

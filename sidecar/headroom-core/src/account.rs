@@ -59,6 +59,15 @@ pub enum OverrideValue {
         /// ISO 4217 code: the currency in which the limit has its price.
         currency: Arc<str>,
     },
+    /// The included units of a limit that subjects have for themselves, for one of them.
+    SubjectLimit {
+        /// The path of the subject.
+        subject: Arc<str>,
+        /// The limit.
+        limit: NameId,
+        /// Included units. `None`: unlimited.
+        included_units: Option<u64>,
+    },
 }
 
 /// One override of one account.
@@ -96,8 +105,23 @@ impl Override {
                     OverrideValue::SpendCap { limit: a, .. },
                     OverrideValue::SpendCap { limit: b, .. },
                 ) => a == b,
-                (OverrideValue::Limit { .. } | OverrideValue::SpendCap { .. }, _)
-                | (_, OverrideValue::Limit { .. } | OverrideValue::SpendCap { .. }) => false,
+                (
+                    OverrideValue::SubjectLimit { subject: a, limit, .. },
+                    OverrideValue::SubjectLimit { subject: b, limit: other, .. },
+                ) => a == b && limit == other,
+                // Of a switch, a config or a rate there is one value.
+                (
+                    OverrideValue::Limit { .. }
+                    | OverrideValue::SpendCap { .. }
+                    | OverrideValue::SubjectLimit { .. },
+                    _,
+                )
+                | (
+                    _,
+                    OverrideValue::Limit { .. }
+                    | OverrideValue::SpendCap { .. }
+                    | OverrideValue::SubjectLimit { .. },
+                ) => false,
                 _ => true,
             }
     }

@@ -329,11 +329,12 @@ fn merge<'a>(
     }
 }
 
-/// The limits that each subject has of a feature, by the same rules as the account's own.
+/// The limits that a subject has of a feature, by the same rules as the account's own. An override for
+/// this very subject is the last word.
 pub fn resolve_levels(
     catalog: &Catalog,
     profile: &Profile,
-    feature: FeatureIx,
+    (feature, subject): (FeatureIx, &str),
     at: Millis,
 ) -> Vec<PlanLimit> {
     let shape = catalog.feature(feature);
@@ -346,9 +347,19 @@ pub fn resolve_levels(
             add_limit(&mut limits, more, bought.quantity, shape.offering.merge);
         }
     }
-    let overrides = profile.overrides().iter().filter(|o| o.feature == shape.id);
-    for one in overrides.filter(|o| o.is_in_force(at)) {
-        let OverrideValue::Limit { limit, included_units } = &one.value else { continue };
+    let overrides = || profile.overrides().iter().filter(|o| o.feature == shape.id);
+    let in_force = || overrides().filter(|o| o.is_in_force(at)).map(|o| &o.value);
+    let of_all = in_force().filter_map(|value| match value {
+        OverrideValue::Limit { limit, included_units } => Some((limit, included_units)),
+        _ => None,
+    });
+    let of_one = in_force().filter_map(|value| match value {
+        OverrideValue::SubjectLimit { subject: of, limit, included_units } if **of == *subject => {
+            Some((limit, included_units))
+        }
+        _ => None,
+    });
+    for (limit, included_units) in of_all.chain(of_one) {
         let Some(level) = shape.levels.iter().find(|known| known.limit == *limit) else { continue };
         override_limit(&mut limits, *limit, level.window, *included_units);
     }

@@ -89,6 +89,17 @@ impl<'a> SubjectPath<'a> {
         }
     }
 
+    /// The type of the innermost level.
+    pub fn kind(self) -> &'a str {
+        self.levels().last().map_or("", |(kind, _)| kind)
+    }
+
+    /// Whether a subject is this one or below it: a user's agents are of the user.
+    pub fn contains(self, name: &str) -> bool {
+        let below = name.strip_prefix(self.0);
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    }
+
     /// The whole path.
     pub fn as_str(self) -> &'a str {
         self.0
@@ -131,11 +142,6 @@ pub fn erased_name(id: SubjectId) -> String {
     format!("{ERASED}:{}", id.0)
 }
 
-/// Whether a subject is `above` or below it: a user's agents are of the user.
-pub fn is_at_or_below(name: &str, above: &str) -> bool {
-    name.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 /// The subjects of one account in which something counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subjects {
@@ -164,9 +170,11 @@ impl Subjects {
     }
 
     /// The subject of this name and all below it.
-    pub fn at_or_below<'a>(&'a self, name: &'a str) -> impl Iterator<Item = SubjectId> + 'a {
-        let names = self.by_name.iter();
-        names.filter(move |(known, _)| is_at_or_below(known, name)).map(|(_, id)| *id)
+    pub fn at_or_below<'a>(
+        &'a self,
+        path: SubjectPath<'a>,
+    ) -> impl Iterator<Item = SubjectId> + 'a {
+        self.by_name.iter().filter(move |(known, _)| path.contains(known)).map(|(_, id)| *id)
     }
 
     /// How many there are.

@@ -18,6 +18,7 @@ use headroom_core::limits as core_limits;
 use headroom_core::names::{NameId, Names};
 use headroom_core::rate::Rate;
 use headroom_core::spend_cap;
+use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_core::versions;
 use headroom_core::window::WindowRule;
@@ -27,6 +28,7 @@ use crate::limits;
 use crate::migrate;
 use crate::ports::{Seq, StoreRefusal};
 use crate::record;
+use crate::subjects;
 
 /// What changes only by administration.
 #[derive(Debug, Default)]
@@ -62,6 +64,12 @@ pub enum AdminError {
         feature: String,
         /// Its kind.
         kind: &'static str,
+    },
+    /// The limit is not of such subjects.
+    #[error("{what}")]
+    WrongSubject {
+        /// What it is of.
+        what: String,
     },
     /// What is included of credits is a number.
     #[error("feature {feature:?} is credits, which are included by number, never unlimited")]
@@ -134,6 +142,8 @@ pub enum OverrideChange<'a> {
     /// What the overage of a limit may cost in a window, in minor units, and their currency; `None`: no
     /// bound.
     SpendCap(&'a str, Option<u64>, &'a str),
+    /// The included units of a limit for one subject; `None`: unlimited.
+    SubjectLimit(SubjectPath<'a>, &'a str, Option<u64>),
 }
 
 /// A change that was made.
@@ -245,12 +255,12 @@ impl Engine {
         })
     }
 
-    /// Takes the overrides of a feature back, or only the one of a limit.
+    /// Takes the overrides of a feature back, or only the one of a limit, or those for one subject.
     pub fn delete_override(
         &self,
         account: &str,
         feature: &str,
-        limit: Option<&str>,
+        (limit, subject): (Option<&str>, Option<&str>),
         now: Millis,
     ) -> Result<Changed, AdminError> {
         let catalog = self.catalog();
@@ -268,13 +278,19 @@ impl Engine {
         self.edit_known(account, now, |profile| {
             let Some(extra) = &mut profile.extra else { return Ok(()) };
             extra.overrides.retain(|known| {
-                let of_limit = |id| match &known.value {
-                    OverrideValue::Limit { limit, .. } | OverrideValue::SpendCap { limit, .. } => {
-                        *limit == id
+                let is_limit = |of: &NameId| limit_id.is_none_or(|id| *of == id);
+                let is_meant = match (&known.value, subject) {
+                    (OverrideValue::SubjectLimit { subject: of, limit, .. }, Some(subject)) => {
+                        **of == *subject && is_limit(limit)
                     }
-                    _ => false,
+                    (OverrideValue::SubjectLimit { .. }, None) | (_, Some(_)) => false,
+                    (
+                        OverrideValue::Limit { limit, .. } | OverrideValue::SpendCap { limit, .. },
+                        None,
+                    ) => is_limit(limit),
+                    (_, None) => limit_id.is_none(),
                 };
-                known.feature != feature_id || limit_id.is_some_and(|id| !of_limit(id))
+                known.feature != feature_id || !is_meant
             });
             Ok(())
         })
@@ -516,6 +532,15 @@ impl Engine {
                 }
                 let (cap_minor, currency) = (*cap_minor, (*currency).into());
                 OverrideValue::SpendCap { limit, cap_minor, currency }
+            }
+            (OverrideChange::SubjectLimit(subject, limit, included_units), _) => {
+                let included_units = *included_units;
+                let limit = subjects::limit_of(&catalog, shape, *subject, limit)?;
+                OverrideValue::SubjectLimit {
+                    subject: subject.as_str().into(),
+                    limit,
+                    included_units,
+                }
             }
             (OverrideChange::Limit(_, None), FeatureKind::Credits { .. }) => {
                 return Err(AdminError::UnlimitedCredits { feature: feature.to_owned() });

@@ -1062,6 +1062,12 @@ fn put_override(out: &mut Vec<u8>, one: &Override) {
             out.put_option(*cap_minor);
             out.put_str(currency);
         }
+        OverrideValue::SubjectLimit { subject, limit, included_units } => {
+            out.push(30);
+            out.put_str(subject);
+            out.put_u64(u64::from(limit.0));
+            out.put_option(*included_units);
+        }
     }
 }
 
@@ -1079,6 +1085,11 @@ fn take_override(from: &mut Take<'_>) -> Result<Override, Malformed> {
             limit: NameId(from.small("limit")?),
             cap_minor: from.option("spend cap")?,
             currency: from.str("currency")?.into(),
+        },
+        30 => OverrideValue::SubjectLimit {
+            subject: from.str("subject")?.into(),
+            limit: NameId(from.small("limit")?),
+            included_units: from.option("included units")?,
         },
         _ => return Err(Malformed { what: "override kind" }),
     };

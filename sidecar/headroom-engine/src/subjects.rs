@@ -6,12 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use headroom_core::account::Account;
-use headroom_core::catalog::FeatureIx;
+use headroom_core::account::{Account, Override, OverrideValue};
+use headroom_core::catalog::{Catalog, Feature, FeatureIx, FeatureKind};
 use headroom_core::decide::{self, Context, FeatureOp};
 use headroom_core::decision::{Decision, Denial, LimitState, Outcome};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::ledger::Ledger;
+use headroom_core::names::NameId;
 use headroom_core::prompt;
 use headroom_core::subject::{SubjectId, SubjectPath};
 use headroom_core::time::Millis;
@@ -184,13 +185,37 @@ impl Engine {
         let catalog = self.catalog();
         let unknown = || AdminError::UnknownAccount { account: account.to_owned() };
         let mut slot = self.accounts.get_mut(account).ok_or_else(unknown)?;
+        let is_named = |one: &Override| match &one.value {
+            OverrideValue::SubjectLimit { subject: of, .. } => subject.contains(of),
+            _ => false,
+        };
+        let named: BTreeSet<String> = slot
+            .account
+            .profile
+            .overrides()
+            .iter()
+            .filter(|one| is_named(one))
+            .filter_map(|one| match &one.value {
+                OverrideValue::SubjectLimit { subject, .. } => Some(subject.to_string()),
+                _ => None,
+            })
+            .collect();
+        if !named.is_empty() {
+            self.edit(account, &mut slot, now, |profile| {
+                let extra = profile.extra.get_or_insert_default();
+                extra.overrides.retain(|one| !is_named(one));
+                Ok(())
+            })?;
+        }
         let mut all: BTreeSet<(SubjectId, String)> = earlier.iter().cloned().collect();
         if let Some(subjects) = slot.account.subjects() {
-            let live = subjects.at_or_below(subject.as_str());
+            let live = subjects.at_or_below(subject);
             let live = live.filter_map(|id| Some((id, subjects.get(id)?.name.to_string())));
             all.extend(live.collect::<Vec<_>>());
         }
-        if all.is_empty() {
+        let names: BTreeSet<&String> = all.iter().map(|(_, name)| name).chain(&named).collect();
+        let count = names.len();
+        if count == 0 {
             return Ok((0, None));
         }
         let cx = Context { catalog: &catalog, now: slot.account.not_before(now) };
@@ -199,8 +224,40 @@ impl Engine {
         for some in effects.chunks(limits::ERASED_NAMES_MAX) {
             self.note(cx, &mut slot, some, &mut Vec::new());
         }
-        Ok((all.len(), Some(slot.last_seq)))
+        Ok((count, Some(slot.last_seq)))
     }
+}
+
+/// The limit of a feature that an override for one subject is of.
+pub(crate) fn limit_of(
+    catalog: &Catalog,
+    shape: &Feature,
+    subject: SubjectPath<'_>,
+    limit: &str,
+) -> Result<NameId, AdminError> {
+    let id = catalog.names().get(limit);
+    if let Some(level) = shape.levels.iter().find(|level| Some(level.limit) == id) {
+        let per = catalog.text(level.per);
+        if per == subject.kind() {
+            return Ok(level.limit);
+        }
+        let what =
+            format!("limit {limit:?} is of each {per}: end the subject with a level `{per}:…`");
+        return Err(AdminError::WrongSubject { what });
+    }
+    let is_own = match &shape.kind {
+        FeatureKind::Quota { limits } => limits.iter().any(|(own, _)| Some(*own) == id),
+        kind => {
+            let (feature, kind) = (shape.feature.to_string(), kind.as_str());
+            return Err(AdminError::WrongKind { feature, kind });
+        }
+    };
+    if is_own {
+        let what = format!("limit {limit:?} is of the account: leave the subject out");
+        return Err(AdminError::WrongSubject { what });
+    }
+    let known = shape.levels.iter().map(|level| catalog.text(level.limit).to_owned()).collect();
+    Err(AdminError::UnknownName { what: "limit", name: limit.to_owned(), known })
 }
 
 /// What an answer shows of the subject's own limits: all of them when asked for, and the one that

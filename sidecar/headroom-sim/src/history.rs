@@ -62,6 +62,8 @@ pub enum Step {
         feature: String,
         /// Only of this limit.
         limit: Option<String>,
+        /// Only for this subject.
+        subject: Option<String>,
     },
     /// Facts change.
     Facts {
@@ -194,6 +196,9 @@ impl History {
                     Says::Limit(_, most) if feature == "storage" && self.rng.percent(80) => {
                         Says::Limit("level".to_owned(), most)
                     }
+                    Says::Limit(limit, most) if self.rng.percent(40) => {
+                        Says::OfSubject(self.subject(), limit, most)
+                    }
                     says => says,
                 };
                 let says = match says {
@@ -218,7 +223,8 @@ impl History {
             26 => {
                 let feature = self.feature();
                 let limit = self.rng.percent(50).then(|| self.limit());
-                Step::DeleteOverride { account, feature, limit }
+                let subject = self.rng.percent(40).then(|| self.subject());
+                Step::DeleteOverride { account, feature, limit, subject }
             }
             27 if self.rng.percent(60) => {
                 let cohort = (*self.rng.pick(&["alpha", "beta"])).to_owned();

@@ -293,6 +293,8 @@ pub enum Says {
     Rate(Option<RateSpec>),
     /// What the overage of a limit may cost, and in which currency; `None`: anything.
     SpendCap(String, Option<u64>, String),
+    /// The included units of a limit for one subject.
+    OfSubject(String, String, Option<u64>),
 }
 
 /// A write as a client would repeat it.

@@ -174,6 +174,9 @@ pub fn profile(catalog: &Catalog, serial: u32, profile: &Profile) -> ProfileAnsw
         OverrideValue::SpendCap { limit, cap_minor, currency } => {
             Says::SpendCap(text(catalog, *limit), *cap_minor, currency.to_string())
         }
+        OverrideValue::SubjectLimit { subject, limit, included_units } => {
+            Says::OfSubject(subject.to_string(), text(catalog, *limit), *included_units)
+        }
     };
     let overrides = profile.overrides().iter();
     ProfileAnswer {
@@ -219,6 +222,7 @@ pub fn refused(error: &AdminError) -> Option<Refused> {
         AdminError::UnknownAccount { .. } => Refused::Account,
         AdminError::UnknownName { what, name, .. } => Refused::Name(what, name.clone()),
         AdminError::WrongKind { .. } => Refused::Kind,
+        AdminError::WrongSubject { .. } => Refused::Subject,
         AdminError::UnknownZone { .. } => Refused::Zone,
         AdminError::Engine(EngineError::Store(refusal)) => Refused::Store(refusal.clone()),
         AdminError::TooMany { .. }

@@ -373,6 +373,10 @@ impl Player {
                     Says::Switch(on) => OverrideChange::Switch(*on),
                     Says::Config(value) => OverrideChange::Config(value),
                     Says::Limit(limit, included) => OverrideChange::Limit(limit, *included),
+                    Says::OfSubject(who, limit, included) => {
+                        let who = SubjectPath::new(who).expect("a path");
+                        OverrideChange::SubjectLimit(who, limit, *included)
+                    }
                     Says::Rate(rate) => OverrideChange::Rate(
                         rate.map(|rate| Rate::new(rate).expect("the histories make good rates")),
                     ),
@@ -388,10 +392,10 @@ impl Player {
                 let got = self.engine.put_override(account, feature, &change, span, now);
                 ("override", got, self.model.put_override(account, feature, says, *times))
             }
-            Step::DeleteOverride { account, feature, limit } => {
-                let limit = limit.as_deref();
-                let got = self.engine.delete_override(account, feature, limit, now);
-                ("delete override", got, self.model.delete_override(account, feature, limit))
+            Step::DeleteOverride { account, feature, limit, subject } => {
+                let which = (limit.as_deref(), subject.as_deref());
+                let got = self.engine.delete_override(account, feature, which, now);
+                ("delete override", got, self.model.delete_override(account, feature, which))
             }
             Step::Facts { account, facts } => {
                 let got = self.engine.put_facts(account, facts.clone(), now);
@@ -522,6 +526,7 @@ fn refused_word(refused: &crate::model::Refused) -> &'static str {
         Refused::Account => "account",
         Refused::Name(what, _) => what,
         Refused::Kind => "kind",
+        Refused::Subject => "subject",
         Refused::Zone => "zone",
         Refused::Store(_) => "store",
     }

@@ -187,7 +187,7 @@ impl AdminService for FakeAdmin {
         &self,
         request: Request<v1::DeleteOverrideRequest>,
     ) -> Unary<v1::DeleteOverrideResponse> {
-        let v1::DeleteOverrideRequest { account, feature, limit } = request.into_inner();
+        let v1::DeleteOverrideRequest { account, feature, limit, .. } = request.into_inner();
         let plan = format!("{feature}/{limit}");
         let account = v1::Account { account, plan, ..v1::Account::default() };
         Ok(Response::new(v1::DeleteOverrideResponse { account: Some(account) }))

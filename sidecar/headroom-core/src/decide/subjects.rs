@@ -50,15 +50,15 @@ fn of_path(
     if shape.levels.is_empty() {
         return Vec::new();
     }
-    let limits = resolve_levels(cx.catalog, &account.profile, feature, cx.now);
     let last_id = account.subjects().map_or(0, |subjects| subjects.last_id());
     let mut levels: Vec<Level> = Vec::new();
     for (kind, name) in path.levels() {
-        let is_of = |limit: &&PlanLimit| {
-            let mut known = shape.levels.iter().filter(|level| level.limit == limit.limit);
-            known.any(|level| cx.catalog.text(level.per) == kind)
-        };
-        let limits: Vec<PlanLimit> = limits.iter().filter(is_of).cloned().collect();
+        let of_kind = || shape.levels.iter().filter(|level| cx.catalog.text(level.per) == kind);
+        if of_kind().next().is_none() {
+            continue;
+        }
+        let mut limits = resolve_levels(cx.catalog, &account.profile, (feature, name), cx.now);
+        limits.retain(|limit| of_kind().any(|level| level.limit == limit.limit));
         if limits.is_empty() {
             continue;
         }
@@ -84,13 +84,14 @@ pub(super) fn of_hold(cx: Context<'_>, account: &Account, held: &Reservation) ->
         if levels.iter().any(|level| level.id == *id) {
             continue;
         }
-        let limits = cx.catalog.feature_of(held.feature).map_or_else(Vec::new, |feature| {
-            resolve_levels(cx.catalog, &account.profile, feature, cx.now)
-        });
         let known = account.subjects().and_then(|subjects| subjects.get(*id));
+        let name = known.map_or_else(Arc::default, |subject| Arc::clone(&subject.name));
+        let limits = cx.catalog.feature_of(held.feature).map_or_else(Vec::new, |feature| {
+            resolve_levels(cx.catalog, &account.profile, (feature, &name), cx.now)
+        });
         levels.push(Level {
             id: *id,
-            name: known.map_or_else(Arc::default, |subject| Arc::clone(&subject.name)),
+            name,
             is_new: false,
             seen: account.seen_by(Some(*id)),
             limits,

@@ -263,7 +263,7 @@ fn an_erased_subject_goes_on_without_its_name() {
         consume(&mut world, name, 1);
     }
     let subjects = world.account.subjects().unwrap();
-    let ids: Vec<SubjectId> = subjects.at_or_below("user:a").collect();
+    let ids: Vec<SubjectId> = subjects.at_or_below(SubjectPath::new("user:a").unwrap()).collect();
     assert_eq!(ids, [SubjectId(1)], "agents have no limits of their own");
     let erased = Effect::SubjectErased(SubjectId(1), "user:a".into());
     world.apply(&[erased]);

@@ -111,6 +111,11 @@ fn charging(state: ReservationState, charged_units: u64) -> Effect {
     Effect::Reservation(held)
 }
 
+fn subject_limit(included_units: Option<u64>) -> OverrideValue {
+    let limit = NameId(1);
+    OverrideValue::SubjectLimit { subject: "team:größe/user:u42".into(), limit, included_units }
+}
+
 fn of_levels(units: u64) -> Effect {
     let Effect::Reservation(mut held) = charging(ReservationState::Open, units) else {
         unreachable!()
@@ -375,6 +380,8 @@ fn profiles() -> Vec<Profile> {
         value(5, OverrideValue::Rate { rate: Some(Rate::new(rate).unwrap()) }),
         value(6, cap(Some(u64::MAX))),
         value(6, cap(None)),
+        value(7, subject_limit(None)),
+        value(7, subject_limit(Some(7))),
     ];
     let facts = vec![("a".to_owned(), "1".to_owned()), (String::new(), String::new())];
     let full = Profile {

@@ -11,7 +11,7 @@ use headroom_core::policy::LimitTerms;
 use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
-use headroom_engine::admin::CatalogRefusal;
+use headroom_engine::admin::{CatalogRefusal, OverrideChange, OverrideTimes};
 use headroom_engine::engine::{EngineError, FeatureRequest, Reply, Wants};
 
 use crate::house::{HOUR_MS, House, T0, gist, spec};
@@ -178,6 +178,85 @@ fn subjects_and_their_holds_are_the_same_after_a_restart() {
         assert_eq!(house.counts("acme"), (10, 0));
         assert_eq!(house.of_subjects("acme").len(), 3, "numbers go on where they were");
     }
+}
+
+#[test]
+fn an_override_for_one_subject_is_the_last_word_for_it_alone() {
+    let house = House::of(per_user(10), 1_000_000);
+    house.consume_for(("acme", "user:x"), 10, "a");
+    let put = |house: &House, change: OverrideChange<'_>| {
+        let times = OverrideTimes::default();
+        house.engine.put_override("acme", "tokens", &change, times, Millis(T0))
+    };
+    let x = SubjectPath::new("user:x").unwrap();
+    put(&house, OverrideChange::SubjectLimit(x, "own", Some(15))).unwrap();
+    // For all of them there is less, whenever that was said.
+    put(&house, OverrideChange::Limit("own", Some(3))).unwrap();
+    let allowed = |house: &House, subject: &str, units, key: &str| {
+        house.consume_for(("acme", subject), units, key).outcome.decision.verdict.is_allowed()
+    };
+    for house in [&house, &house.reopen(per_user(10))] {
+        assert!(!allowed(house, "user:x", 6, "b"));
+        assert!(!allowed(house, "user:y", 4, "c"));
+        assert!(!allowed(house, "user:x/agent:z", 6, "d"), "who is below is charged to it");
+        assert!(!allowed(house, "team:a/user:x", 4, "e"), "another user x");
+    }
+    let house = house.reopen(per_user(10));
+    assert!(allowed(&house, "user:x", 5, "f") && allowed(&house, "user:y", 3, "g"));
+    // The override of the account's limit is another thing.
+    put(&house, OverrideChange::Limit("total", Some(18))).unwrap();
+    assert!(!allowed(&house, "user:q", 1, "h"));
+    let names = |house: &House| house.engine.profile("acme").unwrap();
+    house.engine.delete_override("acme", "tokens", (None, None), Millis(T0)).unwrap();
+    assert_eq!(names(&house).overrides().len(), 1, "those for subjects are named");
+    let of_x = (Some("own"), Some("user:x"));
+    house.engine.delete_override("acme", "tokens", of_x, Millis(T0)).unwrap();
+    assert_eq!(names(&house).overrides(), []);
+}
+
+#[test]
+fn an_override_for_a_subject_fits_its_limit() {
+    let house = House::of(per_user(10), 1_000_000);
+    house.consume("acme", 1, "a");
+    let put = |subject: &str, feature: &str, limit: &str| {
+        let change =
+            OverrideChange::SubjectLimit(SubjectPath::new(subject).unwrap(), limit, Some(1));
+        let times = OverrideTimes::default();
+        let refused = house.engine.put_override("acme", feature, &change, times, Millis(T0));
+        refused.unwrap_err().to_string()
+    };
+    assert_eq!(
+        put("user:x/agent:a", "tokens", "own"),
+        "limit \"own\" is of each user: end the subject with a level `user:…`"
+    );
+    assert_eq!(
+        put("user:x", "tokens", "total"),
+        "limit \"total\" is of the account: leave the subject out"
+    );
+    assert_eq!(put("user:x", "tokens", "owl"), "the catalog has no limit \"owl\"");
+}
+
+#[test]
+fn whose_name_is_erased_has_no_override_any_more() {
+    let house = House::of(per_user(10), 1_000_000);
+    house.consume("acme", 1, "a");
+    for name in ["user:x", "user:xy", "user:z"] {
+        let change = OverrideChange::SubjectLimit(SubjectPath::new(name).unwrap(), "own", Some(1));
+        let times = OverrideTimes::default();
+        house.engine.put_override("acme", "tokens", &change, times, Millis(T0)).unwrap();
+    }
+    house.consume_for(("acme", "user:x"), 1, "b");
+    let erase = |name: &str| {
+        let path = SubjectPath::new(name).unwrap();
+        house.engine.erase_subject("acme", path, &[], Millis(T0)).unwrap().0
+    };
+    assert_eq!(erase("user:x"), 1, "one name, in two places");
+    assert_eq!(erase("user:x"), 0);
+    assert_eq!(erase("user:z"), 1, "it was never counted in");
+    let house = house.reopen(per_user(10));
+    let profile = house.engine.profile("acme").unwrap();
+    assert_eq!(profile.overrides().len(), 1);
+    assert_eq!(house.of_subjects("acme"), [("erased:1".to_owned(), 1, 0)]);
 }
 
 /// Why a catalog is not taken. `None`: it is.

@@ -18,6 +18,8 @@ pub enum Refused {
     Name(&'static str, String),
     /// The override is for another kind of feature.
     Kind,
+    /// The limit is not of such subjects.
+    Subject,
     /// There is no such time zone.
     Zone,
     /// The store takes no write.
@@ -258,6 +260,16 @@ impl Model {
                     return Err(Refused::Name(what, currency.clone()));
                 }
             }
+            (Says::OfSubject(path, limit, _), FeatureKindSpec::Quota { limits }) => {
+                let Some(shape) = limits.iter().find(|known| known.limit == *limit) else {
+                    return Err(Refused::Name("limit", limit.clone()));
+                };
+                let innermost = path.rsplit('/').next().unwrap_or_default();
+                let kind = innermost.split(':').next().unwrap_or_default();
+                if shape.per.as_deref() != Some(kind) {
+                    return Err(Refused::Subject);
+                }
+            }
             _ => return Err(Refused::Kind),
         }
         self.known(account)?;
@@ -267,8 +279,11 @@ impl Model {
                 || match (says, known) {
                     (Says::Limit(new, _), Says::Limit(old, _)) => new != old,
                     (Says::SpendCap(new, ..), Says::SpendCap(old, ..)) => new != old,
-                    (Says::Limit(..) | Says::SpendCap(..), _)
-                    | (_, Says::Limit(..) | Says::SpendCap(..)) => true,
+                    (Says::OfSubject(who, what, _), Says::OfSubject(other, limit, _)) => {
+                        who != other || what != limit
+                    }
+                    (Says::Limit(..) | Says::SpendCap(..) | Says::OfSubject(..), _)
+                    | (_, Says::Limit(..) | Says::SpendCap(..) | Says::OfSubject(..)) => true,
                     _ => false,
                 }
         });
@@ -281,7 +296,7 @@ impl Model {
         &mut self,
         account: &str,
         feature: &str,
-        limit: Option<&str>,
+        (limit, subject): (Option<&str>, Option<&str>),
     ) -> Result<(), Refused> {
         let known = |what, name: &str| {
             if self.names.contains(name) { Ok(()) } else { Err(Refused::Name(what, name.into())) }
@@ -294,6 +309,11 @@ impl Model {
         let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
         account.overrides.retain(|(of, says, _)| {
             let meant = match (limit, says) {
+                (limit, Says::OfSubject(who, known, _)) => {
+                    subject.is_some_and(|subject| subject == who)
+                        && limit.is_none_or(|limit| limit == known)
+                }
+                (_, _) if subject.is_some() => false,
                 (None, _) => true,
                 (Some(limit), Says::Limit(known, _) | Says::SpendCap(known, ..)) => known == limit,
                 (Some(_), _) => false,

@@ -31,7 +31,7 @@ impl Model {
             self.charge_one(id, account, &limits, count, at);
             for name in account.holds[&count].levels.clone() {
                 let told = self.told.clone();
-                let limits = self.level_limits(account, &feature, at);
+                let limits = self.level_limits(account, (&feature, &name), at);
                 let limits: Vec<Limit> = limits.into_iter().map(|(_, limit)| limit).collect();
                 let mut inner = Model::inner(account, &name);
                 self.charge_one(id, &mut inner, &limits, count, at);

@@ -42,7 +42,7 @@ impl Model {
     pub(crate) fn level_limits(
         &self,
         account: &Account,
-        feature: &str,
+        (feature, name): (&str, &str),
         now: i64,
     ) -> Vec<(String, Limit)> {
         use headroom_core::catalog::EntitlementSpec::Quota;
@@ -65,6 +65,15 @@ impl Model {
             of == feature && from.is_none_or(|at| at <= now) && until.is_none_or(|at| now < at)
         });
         let overrides: Vec<&Says> = overrides.map(|(_, says, _)| says).collect();
+        // What is said for this one comes after what is said for all.
+        let own = overrides.iter().filter_map(|says| match says {
+            Says::OfSubject(who, limit, included) if who == name => {
+                Some(Says::Limit(limit.clone(), *included))
+            }
+            _ => None,
+        });
+        let own: Vec<Says> = own.collect();
+        let overrides: Vec<&Says> = overrides.into_iter().chain(&own).collect();
         let (limits, _) = self.limits(true, feature, &together, &overrides);
         let shapes = self.shapes(feature);
         let per = |limit: Limit| {
@@ -90,7 +99,7 @@ impl Model {
             }
             name.push_str(level);
             let kind = level.split(':').next().unwrap_or_default();
-            let mut limits = self.level_limits(account, feature, now);
+            let mut limits = self.level_limits(account, (feature, &name), now);
             limits.retain(|(per, _)| per == kind);
             if !limits.is_empty() {
                 levels.push((name.clone(), limits.into_iter().map(|(_, limit)| limit).collect()));
@@ -159,6 +168,11 @@ impl Model {
         let levels = self.levels(account, feature, subject, now);
         if levels.is_empty() {
             return None;
+        }
+        let is_for = |who: &String| levels.iter().any(|(name, _)| name == who);
+        let mut says = account.overrides.iter().map(|(_, says, _)| says);
+        if says.any(|says| matches!(says, Says::OfSubject(who, ..) if is_for(who))) {
+            self.met.insert("an override for a subject");
         }
         let records = matches!(op, FeatureOp::Record { .. });
         let (limits, origin) = if records {
@@ -326,7 +340,7 @@ impl Model {
         let mut whose = vec![None; pages.len()];
         for name in case.held.levels.clone() {
             let quiet = self.told.clone();
-            let limits = self.level_limits(&before, &feature, case.now);
+            let limits = self.level_limits(&before, (&feature, &name), case.now);
             let limits: Vec<Limit> = limits.into_iter().map(|(_, limit)| limit).collect();
             let mut inner = Model::inner(account, &name);
             let held = inner.holds[&case.count].clone();

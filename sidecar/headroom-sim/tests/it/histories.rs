@@ -169,6 +169,8 @@ const MUST_MEET: &[&str] = &[
     "change refused: limit",
     "change refused: kind",
     "change refused: zone",
+    "change refused: subject",
+    "an override for a subject",
     "change refused: store",
     "subscribe",
     "suspend",

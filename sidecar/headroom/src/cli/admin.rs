@@ -144,8 +144,11 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
             let account = args.account.clone();
             client.put_override(account, override_of(args)).await?
         }
-        AccountAction::DeleteOverride { account, feature, limit } => {
+        AccountAction::DeleteOverride { account, feature, limit, subject: None } => {
             client.delete_override(account, feature, limit.as_deref()).await?
+        }
+        AccountAction::DeleteOverride { account, feature, limit, subject: Some(subject) } => {
+            client.delete_subject_override(account, feature, limit.as_deref(), subject).await?
         }
         AccountAction::EraseSubject { account, subject } => {
             return Ok(show::erased(client.erase_subject(account, subject).await?));
@@ -181,7 +184,7 @@ async fn list(client: &AdminClient, max: usize) -> Result<Report, Error> {
 }
 
 fn override_of(args: OverrideArgs) -> v1::Override {
-    let OverrideArgs { feature, instead, included, burst, starts, ends, .. } = args;
+    let OverrideArgs { feature, instead, included, subject, burst, starts, ends, .. } = args;
     let Instead { switch, value, limit, rate, spend_cap } = instead;
     let units = |included| match included {
         Some(Included::Units(units)) => Some(units),
@@ -196,7 +199,8 @@ fn override_of(args: OverrideArgs) -> v1::Override {
         rate.map(|rate| OverrideValue::Rate(v1::RateOverride { rate: rate_of(rate, burst) }));
     let limit = limit.map(|limit| {
         let included_units = units(included);
-        OverrideValue::Limit(v1::LimitOverride { limit, included_units })
+        let subject = subject.unwrap_or_default();
+        OverrideValue::Limit(v1::LimitOverride { limit, included_units, subject })
     });
     // The command line has exactly one of them.
     let value = limit

@@ -624,6 +624,9 @@ pub(super) enum AccountAction {
         /// Only the override of this limit
         #[arg(long)]
         limit: Option<String>,
+        /// Only overrides for this subject, as in team:growth/user:u42
+        #[arg(long, value_name = "PATH")]
+        subject: Option<String>,
     },
     /// Forget the name of a user, team or agent of an account; what was counted stays
     EraseSubject {
@@ -665,6 +668,9 @@ pub(super) struct OverrideArgs {
     /// allocation or seats: the most there may be
     #[arg(long, value_name = "UNITS|unlimited", value_parser = included, requires = "limit")]
     pub(super) included: Option<Included>,
+    /// For a limit of users, teams or agents: only for this one, as in team:growth/user:u42
+    #[arg(long, value_name = "PATH", requires = "limit")]
+    pub(super) subject: Option<String>,
     /// For a rate: how many at once [default: what comes back in one period]
     #[arg(long, value_name = "UNITS", value_parser = units, requires = "rate")]
     pub(super) burst: Option<u64>,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use headroom_core::account::{OverrideValue, Profile};
 use headroom_core::catalog::Catalog;
-use headroom_core::subject::is_at_or_below;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{Changed, OverrideChange, OverrideTimes, SubscriptionChange};
 use headroom_engine::digest::after_prefix;
@@ -113,7 +112,11 @@ impl Administration {
                 let included = limit.included_units;
                 let included =
                     included.map(|u| parse::units("included_units", u, 0)).transpose()?;
-                OverrideChange::Limit(parse::id("override.limit", &limit.limit)?, included)
+                let name = parse::id("override.limit", &limit.limit)?;
+                match limit.subject.as_str() {
+                    "" => OverrideChange::Limit(name, included),
+                    of => OverrideChange::SubjectLimit(parse::subject(of)?, name, included),
+                }
             }
             Value::Rate(rate) => {
                 let rate = rate.rate.as_ref().map(|rate| parse::rate("override.rate", rate));
@@ -151,9 +154,11 @@ impl Administration {
     ) -> Result<Option<v1::Account>, WireError> {
         let account = parse::id("account", &rq.account)?;
         let feature = parse::id("feature", &rq.feature)?;
-        let limit = Some(rq.limit.as_str()).filter(|limit| !limit.is_empty());
+        let said = |text: &str| !text.is_empty();
+        let limit = Some(rq.limit.as_str()).filter(|limit| said(limit));
+        let subject = Some(rq.subject.as_str()).filter(|subject| said(subject));
         let engine = &self.core.shared.engine;
-        let changed = engine.delete_override(account, feature, limit, self.now())?;
+        let changed = engine.delete_override(account, feature, (limit, subject), self.now())?;
         self.changed(account, changed).await
     }
 
@@ -176,7 +181,7 @@ impl Administration {
             for row in rows(&*self.core.store, Table::Subjects, prefix, to, page::SIZE_MAX) {
                 let (key, _) = row.map_err(|error| WireError::archive(&error))?;
                 let named = name_row(&key);
-                earlier.extend(named.filter(|(_, name)| is_at_or_below(name, subject.as_str())));
+                earlier.extend(named.filter(|(_, name)| subject.contains(name)));
             }
         }
         let (count, wait_for) = engine.erase_subject(account, subject, &earlier, self.now())?;
@@ -348,7 +353,15 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1:
             OverrideValue::Limit { limit, included_units } => Value::Limit(v1::LimitOverride {
                 limit: catalog.text(*limit).to_owned(),
                 included_units: included_units.map(int),
+                subject: String::new(),
             }),
+            OverrideValue::SubjectLimit { subject, limit, included_units } => {
+                Value::Limit(v1::LimitOverride {
+                    limit: catalog.text(*limit).to_owned(),
+                    included_units: included_units.map(int),
+                    subject: subject.to_string(),
+                })
+            }
             OverrideValue::Rate { rate } => {
                 Value::Rate(v1::RateOverride { rate: rate.map(present::rate) })
             }

@@ -211,6 +211,9 @@ impl From<AdminError> for WireError {
             AdminError::UnknownAccount { .. } => ErrorReason::UnknownAccount,
             AdminError::UnknownName { .. } => ErrorReason::UnknownName,
             AdminError::WrongKind { .. } => ErrorReason::WrongFeatureKind,
+            AdminError::WrongSubject { what } => {
+                return WireError::field("override.limit.subject", what.clone());
+            }
             AdminError::UnlimitedCredits { .. } => {
                 return WireError::field("override.limit.included_units", error.to_string());
             }

@@ -191,7 +191,11 @@ async fn an_override_says_how_much_there_may_be() {
     let stage = Stage::new(&home).await;
     stage.admin.put_subscription(subscription("acme", "strict")).await.unwrap();
     let put = async |limit: &str, included_units| {
-        let value = OverrideValue::Limit(v1::LimitOverride { limit: limit.into(), included_units });
+        let value = OverrideValue::Limit(v1::LimitOverride {
+            limit: limit.into(),
+            included_units,
+            subject: String::new(),
+        });
         let over =
             v1::Override { feature: "storage".into(), value: Some(value), ..Default::default() };
         stage.admin.put_override("acme", over).await

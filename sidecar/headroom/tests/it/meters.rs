@@ -180,7 +180,11 @@ async fn overrides_and_lists_show_slots_and_rates() {
         stage.admin.put_override("acme", over).await
     };
     let most = |included_units| {
-        OverrideValue::Limit(v1::LimitOverride { limit: "concurrent".into(), included_units })
+        OverrideValue::Limit(v1::LimitOverride {
+            limit: "concurrent".into(),
+            included_units,
+            subject: String::new(),
+        })
     };
     put("jobs", most(Some(1))).await.unwrap();
     assert!(stage.acquire().await.0.allowed);

@@ -74,6 +74,7 @@ async fn a_trial_add_ons_a_scheduled_plan_and_an_exception_each_count_for_their_
         value: Some(Value::Limit(v1::LimitOverride {
             limit: "total".into(),
             included_units: Some(4),
+            subject: String::new(),
         })),
         starts_at: None,
         ends_at: Some((start + 2 * HOUR).into()),

@@ -240,6 +240,36 @@ async fn an_erased_name_is_known_nowhere_and_no_total_changes() {
 }
 
 #[tokio::test]
+async fn one_user_is_given_more_and_that_is_shown_and_taken_back() {
+    let home = Home::with_settings(TOKENS, "clock: test\n");
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    assert!(stage.consume("user:u42", 100, "a").await.allowed);
+    let limit = |subject: &str| v1::Override {
+        feature: "tokens".into(),
+        value: Some(v1::r#override::Value::Limit(v1::LimitOverride {
+            limit: "per_user".into(),
+            included_units: Some(120),
+            subject: subject.into(),
+        })),
+        ..v1::Override::default()
+    };
+    let account = stage.admin.put_override("acme", limit("user:u42")).await.unwrap();
+    assert_eq!(account.overrides, [limit("user:u42")]);
+    assert!(stage.consume("user:u42", 20, "b").await.allowed);
+    assert!(!stage.consume("user:u7", 101, "c").await.allowed, "it is for one");
+    let wrong = stage.admin.put_override("acme", limit("team:growth")).await.unwrap_err();
+    assert!(wrong.to_string().contains("is of each user"), "{wrong}");
+    let all = stage.admin.delete_override("acme", "tokens", None).await.unwrap();
+    assert_eq!(all.overrides.len(), 1, "those for subjects are named");
+    let one = stage.admin.delete_subject_override("acme", "tokens", None, "user:u42");
+    assert_eq!(one.await.unwrap().overrides, []);
+    assert!(!stage.consume("user:u42", 1, "d").await.allowed);
+    drop(stage);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
 async fn an_explanation_names_the_subject_of_each_limit() {
     let home = Home::with_settings(TOKENS, "clock: test\n");
     let sidecar = home.start();

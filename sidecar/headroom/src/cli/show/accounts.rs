@@ -198,7 +198,11 @@ fn override_text(over: &v1::Override) -> String {
                 || "unlimited".to_owned(),
                 |units| format!("{} included", display_units(units.cast_unsigned(), 0)),
             );
-            format!("{feature} {}: {included}", limit.limit)
+            let whose = match limit.subject.as_str() {
+                "" => String::new(),
+                subject => format!(" of {subject}"),
+            };
+            format!("{feature} {}{whose}: {included}", limit.limit)
         }
         Some(OverrideValue::Rate(over)) => match over.rate {
             Some(rate) => format!("{feature}: {}", rate_text(&rate)),
@@ -274,6 +278,9 @@ fn override_json(over: &v1::Override) -> Value {
         Some(OverrideValue::Limit(limit)) => {
             json["limit"] = json!(limit.limit);
             json["included_units"] = json!(limit.included_units);
+            if !limit.subject.is_empty() {
+                json["subject"] = json!(limit.subject);
+            }
         }
         Some(OverrideValue::Rate(over)) => json["rate"] = json!(over.rate.as_ref().map(rate_json)),
         Some(OverrideValue::SpendCap(cap)) => {

@@ -76,7 +76,11 @@ fn override_of(feature: &str, value: Option<OverrideValue>) -> v1::PutOverrideRe
 }
 
 fn limit(name: &str, included_units: Option<i64>) -> Option<OverrideValue> {
-    Some(OverrideValue::Limit(v1::LimitOverride { limit: name.into(), included_units }))
+    Some(OverrideValue::Limit(v1::LimitOverride {
+        limit: name.into(),
+        included_units,
+        subject: String::new(),
+    }))
 }
 
 #[tokio::test]
@@ -132,6 +136,7 @@ async fn overrides_must_fit_their_feature() {
         account: "stranger".into(),
         feature: "sso".into(),
         limit: String::new(),
+        subject: String::new(),
     };
     refused(admin.delete_override(delete).await, unknown.0, unknown.1, "");
     let get = v1::GetAccountRequest { account: "stranger".into() };

@@ -170,6 +170,7 @@ async fn overage_of_scale(stage: &Stage) {
     let units = OverrideValue::Limit(v1::LimitOverride {
         limit: "hourly".into(),
         included_units: Some(5_000),
+        subject: String::new(),
     });
     let exception =
         v1::Override { feature: "tokens".into(), value: Some(units), ..v1::Override::default() };
