@@ -565,13 +565,7 @@ impl History {
                     let any = [&ACCOUNTS[0], &ACCOUNTS[1]];
                     let from = if lost { &any[..] } else { &others[..] };
                     let account = (**self.rng.pick(from)).to_owned();
-                    let mut asked = self.asked_hold(model.holds(&account, now), drawable);
-                    // The model cannot: what is refused at one level is refused at all.
-                    if let Asked::Hold(id, HoldOp::Extend { additional_units, .. }) = &mut asked
-                        && model.is_of_subjects(&account, *id)
-                    {
-                        *additional_units = 0;
-                    }
+                    let asked = self.asked_hold(model.holds(&account, now), drawable);
                     return (account, asked);
                 }
                 FeatureOp::Reserve { units: self.units(drawable), hold_ms: self.hold_ms() }

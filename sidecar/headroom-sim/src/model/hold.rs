@@ -201,6 +201,26 @@ impl Model {
         Done::refused(verdict, Some(feature.clone()))
     }
 
+    /// Asks the pages of a reservation for more units. Returns those that would hold them: where a window
+    /// slides, the bucket of now.
+    pub(crate) fn weigh_more(
+        &self,
+        account: &Account,
+        case: &mut Case<'_>,
+        additional: u64,
+    ) -> Vec<Page> {
+        let mut moved = case.pages.clone();
+        for (page, there) in case.pages.iter_mut().zip(&mut moved) {
+            if let Some(new) = self.moved_page(account, case.count, page, case.now) {
+                *there = new;
+            }
+            there.asked = additional;
+            page.verdict = there.admits(additional, false);
+            page.enough_at = Some(there.enough_at());
+        }
+        moved
+    }
+
     pub(crate) fn extend(
         &mut self,
         account: &mut Account,
@@ -215,15 +235,9 @@ impl Model {
                 let refused = Verdict::Denied(denial);
                 return Ok(Done::refused(refused, Some(case.held.feature.clone())));
             }
-            let mut moved = case.pages.clone();
-            for (page, there) in case.pages.iter_mut().zip(&mut moved) {
-                if let Some(new) = self.moved_page(account, case.count, page, case.now) {
-                    rename(&mut held.books, &page.limit, page.book.start, new.book.start);
-                    *there = new;
-                }
-                there.asked = additional;
-                page.verdict = there.admits(additional, false);
-                page.enough_at = Some(there.enough_at());
+            let moved = self.weigh_more(account, case, additional);
+            for (page, there) in case.pages.iter().zip(&moved) {
+                rename(&mut held.books, &page.limit, page.book.start, there.book.start);
             }
             if self.is_watched(&case.held.feature) && !case.pages.is_empty() {
                 shadow = Model::look_away(&mut case.pages, case.origin, additional, false);

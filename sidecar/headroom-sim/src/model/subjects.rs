@@ -2,7 +2,7 @@
 //! of its level. A request is asked of all of them, and counted in all of them or in none.
 
 use headroom_core::decide::{FeatureOp, HoldOp};
-use headroom_core::decision::{Amounts, OpError, Verdict};
+use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::Origin;
 
@@ -13,6 +13,16 @@ use super::plan::Entitled;
 use super::{
     Account, Answer, Done, Hold, Limit, LimitAnswer, Line, Model, Remembered, Request, Says,
 };
+
+/// What is said to more units of a reservation.
+struct More {
+    pages: Vec<Page>,
+    /// Whose each page is.
+    whose: Vec<Option<String>>,
+    /// How many are the account's.
+    own: usize,
+    shadow: Option<Denial>,
+}
 
 impl Model {
     /// The account of a subject: what counts there, under the subscription of now.
@@ -323,7 +333,43 @@ impl Model {
         done
     }
 
-    /// Settles a reservation that subjects hold, too. The histories never extend one by units.
+    /// What the account and its subjects say to more units of a reservation: the pages of all of them, and
+    /// what shadow mode lets go on; or why it cannot be counted.
+    fn more_for(
+        &self,
+        account: &Account,
+        case: &Case<'_>,
+        additional: u64,
+    ) -> Result<More, OpError> {
+        let feature = &case.held.feature;
+        let mut sets = vec![(None, account.clone(), case.clone())];
+        for name in &case.held.levels {
+            let limits = self.level_limits(account, feature, case.now);
+            let limits: Vec<Limit> = limits.into_iter().map(|(_, limit)| limit).collect();
+            let inner = Model::inner(account, name);
+            let held = inner.holds[&case.count].clone();
+            let pages = self.held_pages(&limits, &inner, &held, case.now);
+            sets.push((Some(name.clone()), inner, Case { held, pages, ..case.clone() }));
+        }
+        let mut more = More { pages: Vec::new(), whose: Vec::new(), own: 0, shadow: None };
+        let mut fits = true;
+        for (name, of, mut case) in sets {
+            let moved = self.weigh_more(&of, &mut case, additional);
+            fits &= moved.iter().all(|page| page.fits_counter(additional));
+            if self.is_watched(feature) && !case.pages.is_empty() {
+                let let_go = Model::look_away(&mut case.pages, case.origin, additional, false);
+                more.shadow = more.shadow.or(let_go);
+            }
+            more.pages.extend(case.pages);
+            if name.is_none() {
+                more.own = more.pages.len();
+            }
+            more.whose.resize(more.pages.len(), name);
+        }
+        if !fits && !refuses(&more.pages) { Err(OpError::CounterFull) } else { Ok(more) }
+    }
+
+    /// Settles a reservation that subjects hold, too.
     pub(crate) fn use_levels(
         &mut self,
         account: &mut Account,
@@ -334,6 +380,21 @@ impl Model {
         self.met.insert("a reservation of subjects");
         let (before, told) = (account.clone(), self.told.clone());
         let feature = case.held.feature.clone();
+        let mut shadow = None;
+        if let HoldOp::Extend { additional_units: additional @ 1.., .. } = op
+            && account.barred(case.now).is_none()
+            && case.held.is_open(case.now)
+        {
+            self.met.insert("a reservation of subjects asked for more");
+            let More { pages, whose, own, shadow: let_go } =
+                self.more_for(account, &case, additional)?;
+            shadow = let_go;
+            if refuses(&pages) {
+                self.met.insert("a reservation of subjects denied more");
+                self.announce_refusal(case.id, account, &pages[..own], additional, case.now);
+                return Ok(self.settled_for(account, &feature, &case, (&pages, &whose)));
+            }
+        }
         let done = self.settle_one(account, &mut case, op);
         let mut done = done.inspect_err(|_| self.told.clone_from(&told))?;
         let mut pages = case.pages.clone();
@@ -362,15 +423,27 @@ impl Model {
             pages.extend(here.pages);
             whose.resize(pages.len(), Some(name));
         }
-        let (amounts, verdict) = (done.amounts, pages.iter().map(|page| page.verdict).max());
-        let mut done = if self.feature(&feature).is_some() {
-            self.done_for(account, &feature, case.origin, (&pages, &whose), case.now)
-        } else {
-            Done::refused(verdict.unwrap_or(Verdict::Allowed), Some(feature))
-        };
-        done.amounts = amounts;
-        done.amounts.reservation = Some(hold);
-        Ok(done)
+        if !done.verdict.is_allowed() {
+            // Only what stands against the whole account.
+            return Ok(done);
+        }
+        let amounts = Amounts { reservation: Some(hold), ..done.amounts };
+        let done = self.settled_for(account, &feature, &case, (&pages, &whose));
+        Ok(Done { amounts, shadow, ..done })
+    }
+
+    fn settled_for(
+        &self,
+        account: &Account,
+        feature: &str,
+        case: &Case<'_>,
+        (pages, whose): (&[Page], &[Option<String>]),
+    ) -> Done {
+        if self.feature(feature).is_some() {
+            return self.done_for(account, feature, case.origin, (pages, whose), case.now);
+        }
+        let verdict = pages.iter().map(|page| page.verdict).max();
+        Done::refused(verdict.unwrap_or(Verdict::Allowed), Some(feature.to_owned()))
     }
 
     fn settle_one(
@@ -389,13 +462,6 @@ impl Model {
             }
             HoldOp::Commit { .. } | HoldOp::Release => Ok(self.release(account, case)),
         }
-    }
-
-    /// Whether subjects hold a reservation, too.
-    pub fn is_of_subjects(&self, account: &str, id: ReservationId) -> bool {
-        let Some(account) = self.accounts.get(account) else { return false };
-        let count = u32::try_from(id.0 & u64::from(u32::MAX)).unwrap_or(0);
-        account.holds.get(&count).is_some_and(|held| !held.levels.is_empty())
     }
 
     /// The ledgers of the subjects of an account, in memory or closed, by path.

@@ -143,6 +143,8 @@ const MUST_MEET: &[&str] = &[
     "a subject counted",
     "a subject refused",
     "a reservation of subjects",
+    "a reservation of subjects asked for more",
+    "a reservation of subjects denied more",
     "closed window of a subject",
     "a part of a reservation",
     "commit a part: Allowed",
