@@ -344,7 +344,7 @@ impl Model {
         let feature = &case.held.feature;
         let mut sets = vec![(None, account.clone(), case.clone())];
         for name in &case.held.levels {
-            let limits = self.level_limits(account, feature, case.now);
+            let limits = self.level_limits(account, (feature, name), case.now);
             let limits: Vec<Limit> = limits.into_iter().map(|(_, limit)| limit).collect();
             let inner = Model::inner(account, name);
             let held = inner.holds[&case.count].clone();
