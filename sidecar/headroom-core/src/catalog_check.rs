@@ -176,7 +176,7 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
         let has_meter = matches!(
             feature.kind,
             FeatureKindSpec::Concurrency
-                | FeatureKindSpec::Rate
+                | FeatureKindSpec::Rate { .. }
                 | FeatureKindSpec::Credits { .. }
                 | FeatureKindSpec::Seats { .. }
         );
@@ -200,7 +200,10 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
             FeatureKindSpec::Switch
             | FeatureKindSpec::Config
             | FeatureKindSpec::Concurrency
-            | FeatureKindSpec::Rate => {}
+            | FeatureKindSpec::Rate { per: None } => {}
+            FeatureKindSpec::Rate { per: Some(per) } => {
+                subjects::check_type(report, &path, per);
+            }
         }
     }
 }
@@ -220,7 +223,9 @@ fn check_limits(report: &mut Report, feature: &str, limits: &[LimitSpec]) {
             report.say(&path, format_args!("limit `{}` is defined twice", limit.limit));
         }
         meters::check_limit_name(report, &path, &limit.limit);
-        subjects::check_type(report, &path, limit);
+        if let Some(per) = &limit.per {
+            subjects::check_type(report, &path, per);
+        }
         check_window(report, &[&path[..], &["window"]].concat(), limit.window);
     }
 }
@@ -363,9 +368,12 @@ fn check_entitlement(
             FeatureKindSpec::Concurrency,
             EntitlementSpec::Concurrency { max_units, soft_limits_bp },
         ) => meters::check_concurrency(report, path, *max_units, soft_limits_bp),
-        (FeatureKindSpec::Rate, EntitlementSpec::Rate { rate }) => {
+        (FeatureKindSpec::Rate { per }, EntitlementSpec::Rate { rate, each }) => {
             if let Some(rate) = rate {
                 meters::check_rate(report, path, *rate);
+            }
+            if let Some(each) = each {
+                meters::check_each(report, &[path, &["each"]].concat(), (*each, *rate), per);
             }
         }
         (FeatureKindSpec::Allocation { .. }, EntitlementSpec::Allocation { limit }) => {
@@ -380,7 +388,7 @@ fn check_entitlement(
             | FeatureKindSpec::Config
             | FeatureKindSpec::Quota { .. }
             | FeatureKindSpec::Concurrency
-            | FeatureKindSpec::Rate
+            | FeatureKindSpec::Rate { .. }
             | FeatureKindSpec::Allocation { .. }
             | FeatureKindSpec::Credits { .. }
             | FeatureKindSpec::Seats { .. },
@@ -413,7 +421,7 @@ fn kind_word(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Config => "config",
         FeatureKindSpec::Quota { .. } => "quota",
         FeatureKindSpec::Concurrency => "concurrency",
-        FeatureKindSpec::Rate => "rate",
+        FeatureKindSpec::Rate { .. } => "rate",
         FeatureKindSpec::Allocation { .. } => "allocation",
         FeatureKindSpec::Credits { .. } => "credits",
         FeatureKindSpec::Seats { .. } => "seats",

@@ -82,7 +82,7 @@ impl Offer {
                     limits.iter().for_each(|limit| put(&limit.limit, limit.included_units));
                 }
                 EntitlementSpec::Concurrency { max_units, .. } => put(CONCURRENT_LIMIT, *max_units),
-                EntitlementSpec::Rate { rate } => {
+                EntitlementSpec::Rate { rate, .. } => {
                     put(RATE_LIMIT, rate.map(|rate| rate.burst_units));
                 }
                 EntitlementSpec::Seats { included_units, .. } => put(SEATS_LIMIT, *included_units),

@@ -282,7 +282,10 @@ fn slots_and_rates_are_read() {
     let kinds: Vec<_> = parsed.features.iter().map(|f| (&f.kind, f.unit.as_str())).collect();
     assert_eq!(
         kinds,
-        [(&FeatureKindSpec::Concurrency, "jobs"), (&FeatureKindSpec::Rate, DEFAULT_UNIT)]
+        [
+            (&FeatureKindSpec::Concurrency, "jobs"),
+            (&FeatureKindSpec::Rate { per: None }, DEFAULT_UNIT)
+        ]
     );
     assert!(!parsed.signals.api_tier_exceeded);
     let given = |text: &str| {
@@ -290,7 +293,7 @@ fn slots_and_rates_are_read() {
         match &parse("c", text.as_bytes(), &NoSecrets).unwrap().spec.plans[0].entitlements[..] {
             [
                 (_, EntitlementSpec::Concurrency { max_units: Some(5), soft_limits_bp }),
-                (_, EntitlementSpec::Rate { rate }),
+                (_, EntitlementSpec::Rate { rate, .. }),
             ] => {
                 assert_eq!(*soft_limits_bp, [8_000]);
                 rate.map(|rate| (rate.units, rate.period_ms, rate.burst_units))
