@@ -393,6 +393,10 @@ pub struct Entitlement {
     pub origin: Option<Origin>,
     /// How fast a rate is. Absent: unlimited, or no rate.
     pub rate: Option<Rate>,
+    /// How fast each subject of `rate_per` may use the rate besides. Absent: as fast as the account.
+    pub rate_each: Option<Rate>,
+    /// The type of subjects that `rate_each` is for.
+    pub rate_per: Option<String>,
 }
 
 /// How fast a rate lets units pass: a token bucket.

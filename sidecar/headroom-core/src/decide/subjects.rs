@@ -4,6 +4,8 @@
 //! that has any, all together or none. The rules are those of the account's limits, asked of the account
 //! as the subject sees it ([`Account::seen_by`]); what changes there is listed as the subject's.
 //!
+//! A rate has one bucket more for such a subject ([`count_rate`]), which is asked like the account's own.
+//!
 //! A request without the level is not charged to its limits. Subjects raise no signals: that a user is
 //! out of units for today says little of the account, and there may be ten thousand of them.
 

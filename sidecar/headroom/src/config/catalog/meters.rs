@@ -19,16 +19,16 @@ pub(super) fn read_concurrency(reader: &Reader, entry: Entry<'_>) -> Option<Enti
 pub(super) fn read_rate(reader: &Reader, entry: Entry<'_>) -> Option<EntitlementSpec> {
     let mut fields = reader.fields(entry, "a mapping with `rate`")?;
     let each = fields.optional("each").map(|entry| {
-        let mut fields = reader.fields(entry, "a mapping with `rate`")?;
-        read_pace_and_burst(reader, &mut fields)
+        let fields = reader.fields(entry, "a mapping with `rate`")?;
+        read_pace_and_burst(reader, fields)
     });
-    let rate = read_pace_and_burst(reader, &mut fields);
+    let rate = read_pace_and_burst(reader, fields);
     // A key that is not there is one thing, a value that cannot be read another.
     Some(EntitlementSpec::Rate { rate: rate?, each: each.unwrap_or(Some(None))? })
 }
 
-/// `Some(None)` is unlimited.
-fn read_pace_and_burst(reader: &Reader, fields: &mut Fields<'_, '_>) -> Option<Option<RateSpec>> {
+/// The rest of a mapping. `Some(None)` is unlimited.
+fn read_pace_and_burst(reader: &Reader, mut fields: Fields<'_, '_>) -> Option<Option<RateSpec>> {
     let pace = fields.required("rate").and_then(|entry| read_pace(reader, entry));
     let burst = fields.optional("burst");
     fields.end();

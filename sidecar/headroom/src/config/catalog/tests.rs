@@ -310,6 +310,36 @@ fn slots_and_rates_are_read() {
 }
 
 #[test]
+fn a_rate_may_be_each_users_too() {
+    let of = |feature: &str, given: &str| {
+        METERS.replacen("kind: rate", feature, 1).replacen(
+            "{ rate: 100 per second, burst: 200 }",
+            given,
+            1,
+        )
+    };
+    let text = of("kind: rate, per: user", "{ rate: unlimited, each: { rate: 5 per minute } }");
+    let spec = parse("c", text.as_bytes(), &NoSecrets).unwrap().spec;
+    assert_eq!(spec.features[1].kind, FeatureKindSpec::Rate { per: Some("user".to_owned()) });
+    let EntitlementSpec::Rate { rate: None, each: Some(each) } = spec.plans[0].entitlements[1].1
+    else {
+        panic!("{:?}", spec.plans[0].entitlements[1]);
+    };
+    assert_eq!((each.units, each.period_ms, each.burst_units), (5, 60_000, 5));
+    let refused = |feature: &str, given: &str, why: &str| {
+        let problems = parse("c", of(feature, given).as_bytes(), &NoSecrets).unwrap_err();
+        let all = problems.to_string();
+        assert!(all.contains(why), "{all}");
+    };
+    let each = "{ rate: 9 per second, each: { rate: 5 per second } }";
+    refused("kind: rate", each, "the rate is of the account alone: say `per: user`");
+    let never = "{ rate: 9 per second, each: { rate: 10 per second } }";
+    refused("kind: rate, per: user", never, "no user ever reaches this");
+    refused("kind: rate, per: User", each, "\"User\" may have only a-z");
+    refused("kind: rate, per: user", "{ rate: 9 per second, each: 5 }", "a mapping with `rate`");
+}
+
+#[test]
 fn one_mistake_in_slots_or_a_rate_is_one_problem() {
     #[track_caller]
     fn check(from: &str, to: &str, expected: &str) {
