@@ -10,11 +10,13 @@
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::catalog::{FeatureIx, PlanLimit};
+use crate::catalog::{Aggregation, FeatureIx, PlanLimit};
 use crate::decide::credits::Paid;
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::{self, put_or_close};
-use crate::decide::{Context, FeatureOp, Gate, bare_limits, decide_feature, gate, hold, sliding};
+use crate::decide::{
+    Context, FeatureOp, Gate, bare_limits, decide_feature, gate, hold, measure, sliding,
+};
 use crate::decision::{Amounts, Decision, LimitState, OpError, Outcome};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -170,6 +172,11 @@ pub fn decide_feature_for(
     let (Some(feature), false) = (feature, levels.is_empty()) else {
         return decide_feature(cx, account, feature, op, effects);
     };
+    let op = match cx.catalog.feature(feature).aggregation() {
+        Aggregation::Count => measure::counted(op)?,
+        // The others have no limits of subjects: the catalog check says so.
+        Aggregation::Sum | Aggregation::Max | Aggregation::Latest | Aggregation::Unique => op,
+    };
     let (limits, origin) = match (op, gate(cx, account, feature)) {
         (FeatureOp::Record { .. }, _) => match resolve(cx.catalog, account, feature, cx.now) {
             (Resolved::Limits(limits), origin) => (limits, origin),
@@ -206,7 +213,9 @@ pub(super) fn count(
             (units, Some((units, hold_ms, OnExpiry::Charge)))
         }
         // Only quotas have limits of subjects.
-        FeatureOp::Allocate { .. } => return Err(OpError::WrongFeatureKind),
+        FeatureOp::Allocate { .. } | FeatureOp::Value { .. } => {
+            return Err(OpError::WrongFeatureKind);
+        }
     };
     let uses = hold.is_none();
     let own = meter::weigh(cx, account, ask, units, uses);

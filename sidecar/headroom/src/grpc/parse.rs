@@ -190,7 +190,11 @@ pub fn check(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, Wir
     // Of a monitor's attempt nobody should hear.
     let attempt = v1::Intent::try_from(rq.intent) != Ok(v1::Intent::Render) && !rq.synthetic;
     let op = (FeatureOp::Check { units, attempt }, rq.synthetic);
-    feature((rq.account, rq.feature, None, rq.subject), op, rq.include, now)
+    let mut asked = feature((rq.account, rq.feature, None, rq.subject), op, rq.include, now)?;
+    if !rq.dimensions.is_empty() {
+        asked.request.dimensions = Dimensions::Bytes(rq.dimensions, borrowed::dimensions);
+    }
+    Ok(asked)
 }
 
 /// A consume.

@@ -119,6 +119,7 @@ impl Shared {
                 (Operation::Reserve, units)
             }
             FeatureOp::Record { units } => (Operation::Record, units),
+            FeatureOp::Value { .. } => (Operation::Consume, 1),
             FeatureOp::Allocate { change } => (Operation::Allocate, change.units()),
         };
         let about = About { operation, account: rq.account, feature: rq.feature, units };

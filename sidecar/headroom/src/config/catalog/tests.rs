@@ -998,3 +998,20 @@ fn a_quota_may_keep_its_usage_by_time_and_dimension() {
     let expected = "only a quota has `usage`, which adds up over time";
     assert!(report(&sso).ends_with(expected), "{}", report(&sso));
 }
+
+#[test]
+fn a_quota_may_count_or_take_the_largest_value() {
+    use headroom_core::catalog::Aggregation;
+    let with =
+        |word: &str| GOOD.replacen("scale: 0", &format!("scale: 0\n    aggregation: {word}"), 1);
+    for aggregation in Aggregation::ALL {
+        let spec = parse("c", with(aggregation.as_str()).as_bytes(), &NoSecrets).unwrap().spec;
+        assert_eq!(spec.features[0].counting.aggregation, aggregation);
+    }
+    assert_eq!(
+        report(&with("maximum")),
+        "c:8:18: `aggregation` must be `sum`, `count` or `max`, found `maximum`"
+    );
+    let sso = GOOD.replacen("kind: switch", "kind: switch, aggregation: max", 1);
+    assert!(report(&sso).ends_with("only a quota has an `aggregation`"), "{}", report(&sso));
+}
