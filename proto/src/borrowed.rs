@@ -400,7 +400,7 @@ mod tests {
                 };
                 let subject = "user:u";
                 let bytes = owned.encode_to_vec();
-                assert_eq!(dimensions(&bytes), [("device", "d")]);
+                assert_eq!(dimensions(&bytes), [("device", "d")].into());
                 let synthetic = intent == 1;
                 let expected = Check {
                     account: "a",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headroom_core::catalog::CatalogSpec;
 use headroom_core::effect::Effect;
 use headroom_core::time::Millis;
 use headroom_engine::ports::Seq;

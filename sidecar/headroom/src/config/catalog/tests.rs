@@ -1000,17 +1000,30 @@ fn a_quota_may_keep_its_usage_by_time_and_dimension() {
 }
 
 #[test]
-fn a_quota_may_count_or_take_the_largest_value() {
+fn a_quota_may_make_something_else_of_units() {
     use headroom_core::catalog::Aggregation;
     let with =
         |word: &str| GOOD.replacen("scale: 0", &format!("scale: 0\n    aggregation: {word}"), 1);
-    for aggregation in Aggregation::ALL {
+    for aggregation in Aggregation::ALL.into_iter().filter(|one| *one != Aggregation::Unique) {
         let spec = parse("c", with(aggregation.as_str()).as_bytes(), &NoSecrets).unwrap().spec;
         assert_eq!(spec.features[0].counting.aggregation, aggregation);
     }
     assert_eq!(
         report(&with("maximum")),
-        "c:8:18: `aggregation` must be `sum`, `count` or `max`, found `maximum`"
+        "c:8:18: `aggregation` must be `sum`, `count`, `max`, `latest` or `unique`, found `maximum`"
+    );
+    let spec =
+        parse("c", with("unique\n    unique_by: device").as_bytes(), &NoSecrets).unwrap().spec;
+    assert_eq!(spec.features[0].counting.aggregation, Aggregation::Unique);
+    assert_eq!(spec.features[0].counting.unique_by.as_deref(), Some("device"));
+    assert_eq!(
+        report(&with("unique")),
+        "c:4:3: `aggregation: unique` counts the different values of a dimension: name it, as `unique_by: \
+         device`"
+    );
+    assert_eq!(
+        report(&with("max\n    unique_by: device")),
+        "c:9:16: only `aggregation: unique` has a `unique_by`"
     );
     let sso = GOOD.replacen("kind: switch", "kind: switch, aggregation: max", 1);
     assert!(report(&sso).ends_with("only a quota has an `aggregation`"), "{}", report(&sso));
