@@ -3,7 +3,7 @@
 //! A decision is written straight into the bytes of its message, because every request has one and
 //! its parts are borrowed (`headroom_proto::encoded`). The numbers are the fields' in the proto files.
 
-use headroom_core::catalog::{Catalog, FeatureKind, Policy};
+use headroom_core::catalog::{Catalog, Feature, FeatureKind, Policy};
 use headroom_core::credits::{Charge, PoolState};
 use headroom_core::decision::{Decision, Denial, LimitState, Verdict, WindowPhase};
 use headroom_core::ledger::Ledger;
@@ -140,7 +140,7 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fie
     }
     let projected = decided.binding.as_ref().map(|limit| {
         let feature = catalog.feature_of(limit.ledger.feature).map(|ix| catalog.feature(ix));
-        let adds_up = feature.is_some_and(|feature| feature.kind.adds_up());
+        let adds_up = feature.is_some_and(Feature::adds_up);
         let projected = adds_up.then(|| project(limit, reply.created_at, scene.now)).flatten();
         (limit, projected)
     });
@@ -253,6 +253,19 @@ fn put_limit_state(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) 
     out.uint(12, state.overage_units());
     out.uint(13, ledger.debt);
     out.uint(14, u64::from(ledger.limit_revision));
+    if state.beyond.is_some() {
+        put_beyond(catalog, state, out);
+    }
+    if state.phase == WindowPhase::Sliding {
+        out.bool(20, true);
+        if state.frees_at() != Millis::FOREVER {
+            put_timestamp(out, 21, state.frees_at());
+        }
+    }
+}
+
+/// The fields that few limits have.
+fn put_beyond(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) {
     if let Some(at) = state.grace_until() {
         put_timestamp(out, 16, at);
     }
@@ -266,16 +279,11 @@ fn put_limit_state(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) 
     if let Some(subject) = state.subject() {
         out.text(31, subject);
     }
-    if state.phase == WindowPhase::Sliding {
-        out.bool(20, true);
-        if state.frees_at() != Millis::FOREVER {
-            put_timestamp(out, 21, state.frees_at());
-        }
-    }
     out.optional_uint(30, state.billed_units());
     if let Some(pool) = state.pool() {
-        out.message(22, |out| put_pool(catalog.text(ledger.feature), pool, out));
+        out.message(22, |out| put_pool(catalog.text(state.ledger.feature), pool, out));
     }
+    out.bool(60, state.is_approximate());
 }
 
 /// The fields of what a pool has beyond the counters.
