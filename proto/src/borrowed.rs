@@ -194,13 +194,64 @@ impl<'a> Iterator for FieldsOf<'a> {
     }
 }
 
-fn merge_include(
-    include: &mut Option<v1::Include>,
+/// [`v1::Include`], borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Include<'a> {
+    /// The prompt to show.
+    pub prompt: bool,
+    /// When the binding limit is reached.
+    pub projection: bool,
+    /// The state of every limit.
+    pub all_limits: bool,
+    /// Why there is no prompt.
+    pub prompt_suppression: bool,
+    /// The number of a [`v1::Audience`].
+    pub audience: i32,
+    /// The language of the prompt.
+    pub locale: &'a str,
+    /// Whom the prompt is for.
+    pub person: &'a str,
+}
+
+impl<'a> Include<'a> {
+    /// The same as a generated message; what is absent asks for nothing.
+    pub fn of(owned: Option<&'a v1::Include>) -> Include<'a> {
+        let Some(owned) = owned else { return Include::default() };
+        Include {
+            prompt: owned.prompt,
+            projection: owned.projection,
+            all_limits: owned.all_limits,
+            prompt_suppression: owned.prompt_suppression,
+            audience: owned.audience,
+            locale: &owned.locale,
+            person: &owned.person,
+        }
+    }
+
+    fn merge(&mut self, bytes: &'a [u8]) -> Result<(), Malformed> {
+        for field in FieldsOf::new(bytes) {
+            let (tag, value) = field?;
+            match tag {
+                1 => self.prompt = value.number(tag)? != 0,
+                2 => self.projection = value.number(tag)? != 0,
+                3 => self.all_limits = value.number(tag)? != 0,
+                40 => self.locale = value.text(tag)?,
+                41 => self.audience = low_half(value.number(tag)?),
+                42 => self.person = value.text(tag)?,
+                43 => self.prompt_suppression = value.number(tag)? != 0,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn merge_include<'a>(
+    include: &mut Include<'a>,
     tag: u32,
-    value: Value<'_>,
+    value: Value<'a>,
 ) -> Result<(), Malformed> {
-    let bytes = value.bytes(tag)?;
-    include.get_or_insert_default().merge(bytes).map_err(|_| Malformed::Inner { tag })
+    include.merge(value.bytes(tag)?).map_err(|_| Malformed::Inner { tag })
 }
 
 /// [`v1::CheckRequest`], borrowed.
@@ -215,7 +266,7 @@ pub struct Check<'a> {
     /// The number of a [`v1::Intent`].
     pub intent: i32,
     /// Parts of the answer that cost something.
-    pub include: Option<v1::Include>,
+    pub include: Include<'a>,
     /// Whether it comes from a monitor.
     pub synthetic: bool,
     /// For whom inside the account; empty for the account alone.
@@ -261,7 +312,7 @@ pub struct Consume<'a> {
     /// The idempotency key.
     pub idempotency_key: &'a str,
     /// Parts of the answer that cost something.
-    pub include: Option<v1::Include>,
+    pub include: Include<'a>,
     /// Whether it comes from a monitor.
     pub synthetic: bool,
     /// For whom inside the account; empty for the account alone.
@@ -343,7 +394,14 @@ mod tests {
             feature: "Größe".to_owned(),
             units: i64::MIN,
             idempotency_key: "k".repeat(300),
-            include: Some(v1::Include { prompt: true, ..v1::Include::default() }),
+            include: Some(v1::Include {
+                prompt: true,
+                prompt_suppression: true,
+                locale: "de-AT".to_owned(),
+                audience: 3,
+                person: "Zoë".to_owned(),
+                ..v1::Include::default()
+            }),
             synthetic: true,
             subject: "team:a/user:b".to_owned(),
             dimensions: dimensions_of([("model", "m-1"), ("region", "")].into()),
@@ -375,7 +433,9 @@ mod tests {
         let owned = v1::ConsumeRequest::decode(&*bytes).expect("valid");
         let read = Consume::read(&bytes).expect("valid");
         assert_eq!((read.account, read.feature), (&*owned.account, &*owned.feature));
-        assert_eq!((read.units, read.include), (owned.units, owned.include));
+        let include = Include::of(owned.include.as_ref());
+        assert!(include.prompt && include.projection && include.person == "Zoë");
+        assert_eq!((read.units, read.include), (owned.units, include));
         assert_eq!((read.synthetic, owned.synthetic), (true, true));
         assert_eq!(read_dimensions(&read), owned.dimensions);
         assert_eq!(owned.dimensions["model"], "m-2");
@@ -407,7 +467,7 @@ mod tests {
                     feature: "",
                     units,
                     intent,
-                    include: None,
+                    include: Include::default(),
                     synthetic,
                     subject,
                     dimensions: &bytes,
@@ -437,7 +497,8 @@ mod tests {
                     assert_eq!(read.feature, owned.feature, "{bytes:x?}");
                     assert_eq!(read.units, owned.units, "{bytes:x?}");
                     assert_eq!(read.idempotency_key, owned.idempotency_key, "{bytes:x?}");
-                    assert_eq!(read.include, owned.include, "{bytes:x?}");
+                    let include = Include::of(owned.include.as_ref());
+                    assert_eq!(read.include, include, "{bytes:x?}");
                     assert_eq!(read.synthetic, owned.synthetic, "{bytes:x?}");
                     assert_eq!(read.subject, owned.subject, "{bytes:x?}");
                     assert_eq!(read_dimensions(&read), owned.dimensions, "{bytes:x?}");

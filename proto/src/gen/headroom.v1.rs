@@ -13,7 +13,7 @@ pub struct Origin {
     pub plan_version: i32,
 }
 /// Include asks for parts of an answer that cost something to make.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Include {
     /// The prompt to show, when there is one.
     #[prost(bool, tag = "1")]
@@ -24,6 +24,20 @@ pub struct Include {
     /// The state of every limit of the feature, not only of the binding one.
     #[prost(bool, tag = "3")]
     pub all_limits: bool,
+    /// Of the prompt: the language of the person, as BCP 47 has it (`de-AT`). Empty: as an account fact
+    /// says, else the catalog's own. A language without a translation falls back (`de-AT`, `de`).
+    #[prost(string, tag = "40")]
+    pub locale: ::prost::alloc::string::String,
+    /// Of the prompt: whom it is for.
+    #[prost(enumeration = "Audience", tag = "41")]
+    pub audience: i32,
+    /// Of the prompt: who it is, for caps and variants per person: at most 128 bytes, no control
+    /// characters. It is written down nowhere: what is kept is a hash under the data directory's secret.
+    #[prost(string, tag = "42")]
+    pub person: ::prost::alloc::string::String,
+    /// Why there is no prompt, where one was held back.
+    #[prost(bool, tag = "43")]
+    pub prompt_suppression: bool,
 }
 /// OverageCost is what the overage of one limit costs in one window.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -233,6 +247,30 @@ pub struct Offer {
     /// The period the price is for: "month" or "year".
     #[prost(string, tag = "5")]
     pub per: ::prost::alloc::string::String,
+    /// What going over to the plan now costs today, to the end of the billing period, in minor units: the new
+    /// price for the rest of it, by the second, less credit_minor. Absent: that cannot be said, because
+    /// what is paid now is in another currency or for another period.
+    #[prost(int64, optional, tag = "40")]
+    pub due_today_minor: ::core::option::Option<i64>,
+    /// What is left of what was paid for the plan of now.
+    #[prost(int64, tag = "41")]
+    pub credit_minor: i64,
+    /// Until when that is paid. Absent with due_today_minor.
+    #[prost(message, optional, tag = "42")]
+    pub period_end: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// PromptSuppression says which prompt was held back, and why.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PromptSuppression {
+    /// The prompt's name in the catalog.
+    #[prost(string, tag = "1")]
+    pub prompt: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(enumeration = "SuppressionReason", tag = "2")]
+    pub reason: i32,
+    /// When the reason ends, as far as that is known.
+    #[prost(message, optional, tag = "3")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Prompt is what to show to the person in front of the product: data, never markup.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -240,7 +278,8 @@ pub struct Prompt {
     /// The prompt's name in the catalog.
     #[prost(string, tag = "1")]
     pub prompt: ::prost::alloc::string::String,
-    /// The situation it was chosen for: near_limit, limit_hit, grace or locked_feature.
+    /// The situation it was chosen for: near_limit, limit_hit, grace, locked_feature, seats_full,
+    /// invite_without_seat, trial_ending, credits_low or rate_tier.
     #[prost(string, tag = "2")]
     pub scenario: ::prost::alloc::string::String,
     /// How loud it should be.
@@ -267,6 +306,19 @@ pub struct Prompt {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Names this prompt to PromptService.RecordOutcome. Only what was shown counts towards caps.
+    #[prost(string, tag = "40")]
+    pub prompt_id: ::prost::alloc::string::String,
+    /// Which of the prompt's wordings it is: "control" where the catalog has no other for this reader.
+    #[prost(string, tag = "41")]
+    pub variant: ::prost::alloc::string::String,
+    /// The language of the texts.
+    #[prost(string, tag = "42")]
+    pub language: ::prost::alloc::string::String,
+    /// The long form: why they bought, the goal that was agreed, what they did, what it brought, what comes
+    /// next. Five steps, or none where the account lacks a fact for one of them.
+    #[prost(string, repeated, tag = "43")]
+    pub steps: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Decision is the answer to one request.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -333,6 +385,9 @@ pub struct Decision {
     /// paid.
     #[prost(message, optional, tag = "20")]
     pub charge: ::core::option::Option<CreditCharge>,
+    /// Which prompt was held back, and why, when asked for and there is one.
+    #[prost(message, optional, tag = "40")]
+    pub prompt_suppression: ::core::option::Option<PromptSuppression>,
 }
 /// Verdict is the one-word answer. All but DENIED mean that the request may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -613,6 +668,43 @@ impl OriginKind {
         }
     }
 }
+/// Audience is what the person in front of the product may do about a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Audience {
+    /// Not said: only prompts that are for everybody are chosen.
+    Unspecified = 0,
+    /// May buy.
+    Buyer = 1,
+    /// Works with the product, and has to ask somebody who may buy.
+    Member = 2,
+    /// Manages the account, and may not buy.
+    Admin = 3,
+}
+impl Audience {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIENCE_UNSPECIFIED",
+            Self::Buyer => "AUDIENCE_BUYER",
+            Self::Member => "AUDIENCE_MEMBER",
+            Self::Admin => "AUDIENCE_ADMIN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIENCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIENCE_BUYER" => Some(Self::Buyer),
+            "AUDIENCE_MEMBER" => Some(Self::Member),
+            "AUDIENCE_ADMIN" => Some(Self::Admin),
+            _ => None,
+        }
+    }
+}
 /// ProjectionState says what kind of answer a projection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -691,6 +783,55 @@ impl Severity {
         }
     }
 }
+/// SuppressionReason is why a prompt was held back. Only promotion is: who meets a limit is always told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SuppressionReason {
+    /// Never sent.
+    Unspecified = 0,
+    /// The account or person is in the group that gets none, to compare with.
+    Holdout = 1,
+    /// It is an hour without promotion where the account is.
+    QuietHours = 2,
+    /// The person put it off.
+    Snoozed = 3,
+    /// It was shown a short while ago.
+    CoolDown = 4,
+    /// It was shown as often as it may be.
+    PromptCap = 5,
+    /// As much promotion was shown as may be, all prompts together.
+    Cap = 6,
+}
+impl SuppressionReason {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SUPPRESSION_REASON_UNSPECIFIED",
+            Self::Holdout => "SUPPRESSION_REASON_HOLDOUT",
+            Self::QuietHours => "SUPPRESSION_REASON_QUIET_HOURS",
+            Self::Snoozed => "SUPPRESSION_REASON_SNOOZED",
+            Self::CoolDown => "SUPPRESSION_REASON_COOL_DOWN",
+            Self::PromptCap => "SUPPRESSION_REASON_PROMPT_CAP",
+            Self::Cap => "SUPPRESSION_REASON_CAP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SUPPRESSION_REASON_UNSPECIFIED" => Some(Self::Unspecified),
+            "SUPPRESSION_REASON_HOLDOUT" => Some(Self::Holdout),
+            "SUPPRESSION_REASON_QUIET_HOURS" => Some(Self::QuietHours),
+            "SUPPRESSION_REASON_SNOOZED" => Some(Self::Snoozed),
+            "SUPPRESSION_REASON_COOL_DOWN" => Some(Self::CoolDown),
+            "SUPPRESSION_REASON_PROMPT_CAP" => Some(Self::PromptCap),
+            "SUPPRESSION_REASON_CAP" => Some(Self::Cap),
+            _ => None,
+        }
+    }
+}
 /// ErrorReason is the stable name of an error, for programs: it is the `reason` of the
 /// google.rpc.ErrorInfo in a status, and the `reason` of a failed operation in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -763,6 +904,8 @@ pub enum ErrorReason {
     TooManySubjects = 29,
     /// An opening balance is of a limit of which something was used here already.
     AlreadyUsed = 30,
+    /// The prompt_id is none that came with a prompt of this account, or the prompt is older than 90 days.
+    UnknownPrompt = 80,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -802,6 +945,7 @@ impl ErrorReason {
             Self::TooManySeats => "ERROR_REASON_TOO_MANY_SEATS",
             Self::TooManySubjects => "ERROR_REASON_TOO_MANY_SUBJECTS",
             Self::AlreadyUsed => "ERROR_REASON_ALREADY_USED",
+            Self::UnknownPrompt => "ERROR_REASON_UNKNOWN_PROMPT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -838,6 +982,7 @@ impl ErrorReason {
             "ERROR_REASON_TOO_MANY_SEATS" => Some(Self::TooManySeats),
             "ERROR_REASON_TOO_MANY_SUBJECTS" => Some(Self::TooManySubjects),
             "ERROR_REASON_ALREADY_USED" => Some(Self::AlreadyUsed),
+            "ERROR_REASON_UNKNOWN_PROMPT" => Some(Self::UnknownPrompt),
             _ => None,
         }
     }
@@ -1708,6 +1853,129 @@ pub struct ListCreditHistoryResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+/// GetPromptReportRequest asks what became of a prompt.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetPromptReportRequest {
+    /// The prompt's name in the catalog.
+    #[prost(string, tag = "1")]
+    pub prompt: ::prost::alloc::string::String,
+    /// Only what was shown then or later. Absent: all.
+    #[prost(message, optional, tag = "2")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// And before then. Absent: until now.
+    #[prost(message, optional, tag = "3")]
+    pub until: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// PromptCounts counts showings of one wording in one language.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PromptCounts {
+    /// The wording: a variant, "control", or "holdout" for what was held back.
+    #[prost(string, tag = "1")]
+    pub variant: ::prost::alloc::string::String,
+    /// The language.
+    #[prost(string, tag = "2")]
+    pub language: ::prost::alloc::string::String,
+    /// How often it was shown; of the holdout, how often it would have been, at most once in the time of a
+    /// conversion.
+    #[prost(int64, tag = "3")]
+    pub shown: i64,
+    /// How often its action was taken.
+    #[prost(int64, tag = "4")]
+    pub clicked: i64,
+    /// How often it led to what it is for.
+    #[prost(int64, tag = "5")]
+    pub converted: i64,
+    /// How often it was closed.
+    #[prost(int64, tag = "6")]
+    pub dismissed: i64,
+    /// How often it was put off.
+    #[prost(int64, tag = "7")]
+    pub snoozed: i64,
+}
+/// PromptShare is a share with the range that it lies in with a probability of 95 % (Wilson's interval), in
+/// basis points.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PromptShare {
+    /// The share that was seen.
+    #[prost(int32, tag = "1")]
+    pub seen_bp: i32,
+    /// The low end of the range.
+    #[prost(int32, tag = "2")]
+    pub low_bp: i32,
+    /// The high end of the range.
+    #[prost(int32, tag = "3")]
+    pub high_bp: i32,
+}
+/// PromptArm is one wording, reader by reader: an account, or a person where the prompt is assigned by
+/// person, counts once, however often it was shown to them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PromptArm {
+    /// The wording: a variant, "control" or "holdout".
+    #[prost(string, tag = "1")]
+    pub variant: ::prost::alloc::string::String,
+    /// Readers who saw it; of the holdout, who would have.
+    #[prost(int64, tag = "2")]
+    pub readers: i64,
+    /// Readers who took its action.
+    #[prost(int64, tag = "3")]
+    pub clicked: i64,
+    /// Readers with whom it led to what it is for.
+    #[prost(int64, tag = "4")]
+    pub converted: i64,
+    /// The share that clicked. Absent of the holdout.
+    #[prost(message, optional, tag = "5")]
+    pub click_share: ::core::option::Option<PromptShare>,
+    /// The share that converted.
+    #[prost(message, optional, tag = "6")]
+    pub conversion_share: ::core::option::Option<PromptShare>,
+    /// Against the holdout.
+    #[prost(enumeration = "PromptComparison", tag = "7")]
+    pub against_holdout: i32,
+}
+/// GetPromptReportResponse is what became of a prompt.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetPromptReportResponse {
+    /// Showings, by wording and language.
+    #[prost(message, repeated, tag = "1")]
+    pub counts: ::prost::alloc::vec::Vec<PromptCounts>,
+    /// Readers, by wording.
+    #[prost(message, repeated, tag = "2")]
+    pub arms: ::prost::alloc::vec::Vec<PromptArm>,
+    /// The wording whose range of conversions is above those of all others, the holdout too. Empty: not
+    /// enough was seen yet to tell.
+    #[prost(string, tag = "3")]
+    pub winner: ::prost::alloc::string::String,
+    /// Whether there were more showings than one report counts (200,000): the latest are missing, so ask for
+    /// a shorter time.
+    #[prost(bool, tag = "4")]
+    pub truncated: bool,
+}
+/// PreviewPromptRequest asks how a prompt would look.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewPromptRequest {
+    /// The prompt's name in the catalog.
+    #[prost(string, tag = "1")]
+    pub prompt: ::prost::alloc::string::String,
+    /// The account.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    /// A variant, or "control". Empty: the one that the account has.
+    #[prost(string, tag = "3")]
+    pub variant: ::prost::alloc::string::String,
+    /// The language. Empty: the account's.
+    #[prost(string, tag = "4")]
+    pub locale: ::prost::alloc::string::String,
+    /// The feature. Empty: the one that the prompt is for, else the first of the catalog that it can be about.
+    #[prost(string, tag = "5")]
+    pub feature: ::prost::alloc::string::String,
+}
+/// PreviewPromptResponse is the prompt. It has no prompt_id, because it is shown to nobody.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PreviewPromptResponse {
+    /// The prompt.
+    #[prost(message, optional, tag = "1")]
+    pub prompt: ::core::option::Option<Prompt>,
+}
 /// AccountStatus is whether an account may use anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1819,6 +2087,43 @@ impl GrantState {
             "GRANT_STATE_USED_UP" => Some(Self::UsedUp),
             "GRANT_STATE_EXPIRED" => Some(Self::Expired),
             "GRANT_STATE_VOID" => Some(Self::Void),
+            _ => None,
+        }
+    }
+}
+/// PromptComparison is how a wording does against the holdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PromptComparison {
+    /// It is the holdout, or there is none.
+    Unspecified = 0,
+    /// The ranges overlap: not enough was seen yet.
+    NotEnoughYet = 1,
+    /// More convert than without the prompt.
+    Better = 2,
+    /// Fewer convert than without the prompt.
+    Worse = 3,
+}
+impl PromptComparison {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROMPT_COMPARISON_UNSPECIFIED",
+            Self::NotEnoughYet => "PROMPT_COMPARISON_NOT_ENOUGH_YET",
+            Self::Better => "PROMPT_COMPARISON_BETTER",
+            Self::Worse => "PROMPT_COMPARISON_WORSE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROMPT_COMPARISON_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROMPT_COMPARISON_NOT_ENOUGH_YET" => Some(Self::NotEnoughYet),
+            "PROMPT_COMPARISON_BETTER" => Some(Self::Better),
+            "PROMPT_COMPARISON_WORSE" => Some(Self::Worse),
             _ => None,
         }
     }
@@ -2254,6 +2559,57 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "CheckCatalog"));
             self.inner.unary(req, path, codec).await
         }
+        /// GetPromptReport counts what became of prompts, wording by wording and against the holdout.
+        pub async fn get_prompt_report(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetPromptReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetPromptReportResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/GetPromptReport",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "GetPromptReport"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// PreviewPrompt renders a prompt for an account as it stands, in any language and wording, and counts
+        /// nothing.
+        pub async fn preview_prompt(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PreviewPromptRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewPromptResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/PreviewPrompt",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "PreviewPrompt"));
+            self.inner.unary(req, path, codec).await
+        }
         /// GetStatus shows how the sidecar is.
         pub async fn get_status(
             &mut self,
@@ -2663,6 +3019,23 @@ pub mod admin_service_server {
             request: tonic::Request<super::CheckCatalogRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CheckCatalogResponse>,
+            tonic::Status,
+        >;
+        /// GetPromptReport counts what became of prompts, wording by wording and against the holdout.
+        async fn get_prompt_report(
+            &self,
+            request: tonic::Request<super::GetPromptReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetPromptReportResponse>,
+            tonic::Status,
+        >;
+        /// PreviewPrompt renders a prompt for an account as it stands, in any language and wording, and counts
+        /// nothing.
+        async fn preview_prompt(
+            &self,
+            request: tonic::Request<super::PreviewPromptRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewPromptResponse>,
             tonic::Status,
         >;
         /// GetStatus shows how the sidecar is.
@@ -3406,6 +3779,97 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CheckCatalogSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/GetPromptReport" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetPromptReportSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::GetPromptReportRequest>
+                    for GetPromptReportSvc<T> {
+                        type Response = super::GetPromptReportResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetPromptReportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::get_prompt_report(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetPromptReportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/PreviewPrompt" => {
+                    #[allow(non_camel_case_types)]
+                    struct PreviewPromptSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::PreviewPromptRequest>
+                    for PreviewPromptSvc<T> {
+                        type Response = super::PreviewPromptResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PreviewPromptRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::preview_prompt(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PreviewPromptSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -7133,6 +7597,382 @@ pub mod entitlement_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "headroom.v1.EntitlementService";
     impl<T> tonic::server::NamedService for EntitlementServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// RecordOutcomeRequest says what became of a prompt.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordOutcomeRequest {
+    /// The account: 1 to 128 bytes, no control characters.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// The prompt_id that the prompt came with.
+    #[prost(string, tag = "2")]
+    pub prompt_id: ::prost::alloc::string::String,
+    /// What became of it.
+    #[prost(enumeration = "PromptOutcome", tag = "3")]
+    pub outcome: i32,
+    /// How long it is put off, 1 ms to 90 days. Only with SNOOZED. Absent: 7 days.
+    #[prost(message, optional, tag = "4")]
+    pub snooze_for: ::core::option::Option<::prost_types::Duration>,
+}
+/// RecordOutcomeResponse comes when it is written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordOutcomeResponse {
+    /// Whether it was new.
+    #[prost(bool, tag = "1")]
+    pub changed: bool,
+}
+/// PromptOutcome is what became of a prompt. Whatever a person does with one, it was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PromptOutcome {
+    /// Refused.
+    Unspecified = 0,
+    /// It was seen.
+    Shown = 1,
+    /// It was closed.
+    Dismissed = 2,
+    /// Its action was taken.
+    Clicked = 3,
+    /// What it is for came about. A change of plan is noticed by itself: to the plan offered or, where
+    /// nothing is offered, to any other, within the time that the catalog says (7 days).
+    Converted = 4,
+    /// It was put off: the person does not see it again for so long.
+    Snoozed = 5,
+}
+impl PromptOutcome {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROMPT_OUTCOME_UNSPECIFIED",
+            Self::Shown => "PROMPT_OUTCOME_SHOWN",
+            Self::Dismissed => "PROMPT_OUTCOME_DISMISSED",
+            Self::Clicked => "PROMPT_OUTCOME_CLICKED",
+            Self::Converted => "PROMPT_OUTCOME_CONVERTED",
+            Self::Snoozed => "PROMPT_OUTCOME_SNOOZED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROMPT_OUTCOME_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROMPT_OUTCOME_SHOWN" => Some(Self::Shown),
+            "PROMPT_OUTCOME_DISMISSED" => Some(Self::Dismissed),
+            "PROMPT_OUTCOME_CLICKED" => Some(Self::Clicked),
+            "PROMPT_OUTCOME_CONVERTED" => Some(Self::Converted),
+            "PROMPT_OUTCOME_SNOOZED" => Some(Self::Snoozed),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod prompt_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// PromptService hears what became of prompts. A prompt comes with a decision (Include.prompt); what is
+    /// told here decides how often it is shown again, and which wording does better (GetPromptReport).
+    #[derive(Debug, Clone)]
+    pub struct PromptServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl PromptServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> PromptServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> PromptServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            PromptServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// RecordOutcome says that a prompt was shown, or what a person did with it. The same again changes
+        /// nothing, so it may be repeated. It is taken for 90 days after the prompt was made.
+        pub async fn record_outcome(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecordOutcomeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecordOutcomeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.PromptService/RecordOutcome",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.PromptService", "RecordOutcome"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod prompt_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with PromptServiceServer.
+    #[async_trait]
+    pub trait PromptService: std::marker::Send + std::marker::Sync + 'static {
+        /// RecordOutcome says that a prompt was shown, or what a person did with it. The same again changes
+        /// nothing, so it may be repeated. It is taken for 90 days after the prompt was made.
+        async fn record_outcome(
+            &self,
+            request: tonic::Request<super::RecordOutcomeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecordOutcomeResponse>,
+            tonic::Status,
+        >;
+    }
+    /// PromptService hears what became of prompts. A prompt comes with a decision (Include.prompt); what is
+    /// told here decides how often it is shown again, and which wording does better (GetPromptReport).
+    #[derive(Debug)]
+    pub struct PromptServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> PromptServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for PromptServiceServer<T>
+    where
+        T: PromptService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/headroom.v1.PromptService/RecordOutcome" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecordOutcomeSvc<T: PromptService>(pub Arc<T>);
+                    impl<
+                        T: PromptService,
+                    > tonic::server::UnaryService<super::RecordOutcomeRequest>
+                    for RecordOutcomeSvc<T> {
+                        type Response = super::RecordOutcomeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecordOutcomeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PromptService>::record_outcome(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecordOutcomeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for PromptServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "headroom.v1.PromptService";
+    impl<T> tonic::server::NamedService for PromptServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

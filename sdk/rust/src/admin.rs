@@ -81,6 +81,23 @@ impl AdminClient {
         Ok(response.accounts.cast_unsigned())
     }
 
+    /// Counts what became of a prompt.
+    pub async fn get_prompt_report(
+        &self,
+        request: v1::GetPromptReportRequest,
+    ) -> Result<v1::GetPromptReportResponse, Error> {
+        self.within_deadline(self.client.clone().get_prompt_report(request)).await
+    }
+
+    /// Renders a prompt for an account, and counts nothing.
+    pub async fn preview_prompt(
+        &self,
+        request: v1::PreviewPromptRequest,
+    ) -> Result<v1::Prompt, Error> {
+        let answer = self.within_deadline(self.client.clone().preview_prompt(request)).await?;
+        answer.prompt.ok_or(Error::UnexpectedAnswer { problem: "no prompt" })
+    }
+
     /// Suspends an account or lets it go on.
     pub async fn set_account_status(
         &self,

@@ -6,7 +6,8 @@ pub(crate) use from_proto::{FromProto, decision as decision_of};
 
 use headroom_proto::v1::{
     AdjustmentKind, Aggregation, BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy,
-    ProjectionState, RuleOutcome, SeatState, Severity, Source, TimeUnit, Verdict,
+    ProjectionState, RuleOutcome, SeatState, Severity, Source, SuppressionReason, TimeUnit,
+    Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -49,6 +50,8 @@ pub struct Decision {
     pub retry_after: Option<Duration>,
     /// The prompt, when asked for and there is one.
     pub prompt: Option<Prompt>,
+    /// Which prompt was held back, when asked for and there is one.
+    pub prompt_suppression: Option<PromptSuppression>,
     /// The projection of the binding limit, when asked for.
     pub projection: Option<Projection>,
     /// What the write took from a pool of credits. Absent: no pool paid.
@@ -203,6 +206,25 @@ pub struct Prompt {
     pub offer: Option<Offer>,
     /// The facts the texts were made from.
     pub facts: BTreeMap<String, String>,
+    /// Names this prompt when its outcome is told ([`Client::record_outcome`](crate::Client::record_outcome)).
+    pub prompt_id: String,
+    /// Which of the prompt's wordings it is.
+    pub variant: String,
+    /// The language of the texts.
+    pub language: String,
+    /// The long form, five steps; empty where the account lacks a fact for one of them.
+    pub steps: Vec<String>,
+}
+
+/// A prompt that was held back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptSuppression {
+    /// The prompt's name in the catalog.
+    pub prompt: String,
+    /// Why.
+    pub reason: SuppressionReason,
+    /// When the reason ends, as far as that is known.
+    pub until: Option<SystemTime>,
 }
 
 /// What a prompt proposes to buy.
@@ -218,6 +240,12 @@ pub struct Offer {
     pub currency: String,
     /// The period the price is for: `month` or `year`.
     pub per: String,
+    /// What going over to the plan now costs today, in minor units. Absent: that cannot be said.
+    pub due_today_minor: Option<i64>,
+    /// What is left of what was paid for the plan of now, in minor units.
+    pub credit_minor: i64,
+    /// Until when that is paid.
+    pub period_end: Option<SystemTime>,
 }
 
 /// The answer to Reserve.

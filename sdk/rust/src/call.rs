@@ -11,7 +11,7 @@ use crate::retry;
 use headroom_proto::v1::operation::Operation as WireOperation;
 use headroom_proto::v1::operation_result::Result as WireResult;
 use headroom_proto::v1::{
-    AllocateRequest, CheckAllRequest, CheckRequest, CommitRequest, ConsumeAllRequest,
+    AllocateRequest, Audience, CheckAllRequest, CheckRequest, CommitRequest, ConsumeAllRequest,
     ConsumeRequest, CorrectRequest, ExtendRequest, Include, Intent, OnExpiry, RecordRequest,
     ReleaseRequest, ReserveAllRequest, ReserveRequest, allocate_request,
 };
@@ -196,6 +196,30 @@ impl<O: Operation> Call<O> {
     /// Asks for the prompt to show, if there is one.
     pub fn with_prompt(mut self) -> Self {
         self.operation.include_mut().prompt = true;
+        self
+    }
+
+    /// Asks why there is no prompt, where one was held back.
+    pub fn with_prompt_suppression(mut self) -> Self {
+        self.operation.include_mut().prompt_suppression = true;
+        self
+    }
+
+    /// Whom the prompt is for: the language of the person (`de-AT`), if it is known.
+    pub fn locale(mut self, locale: impl Into<String>) -> Self {
+        self.operation.include_mut().locale = locale.into();
+        self
+    }
+
+    /// Whom the prompt is for: what the person may do about it.
+    pub fn audience(mut self, audience: Audience) -> Self {
+        self.operation.include_mut().set_audience(audience);
+        self
+    }
+
+    /// Whom the prompt is for: who it is, for caps and wordings per person. It is kept as a hash alone.
+    pub fn person(mut self, person: impl Into<String>) -> Self {
+        self.operation.include_mut().person = person.into();
         self
     }
 

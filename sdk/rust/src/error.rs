@@ -107,6 +107,7 @@ impl Error {
                 | ErrorReason::CounterFull
                 | ErrorReason::UnknownAccount
                 | ErrorReason::UnknownName
+                | ErrorReason::UnknownPrompt
                 | ErrorReason::UnknownDecision
                 | ErrorReason::UnknownEvent
                 | ErrorReason::EventTooOld

@@ -49,6 +49,7 @@ mod endpoint;
 mod error;
 mod key;
 mod limits;
+mod prompts;
 mod retry;
 mod seats;
 mod stream;
@@ -57,9 +58,9 @@ pub use admin::{AdminBuilder, AdminClient};
 pub use answer::{
     Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
     Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
-    LimitState, Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded,
-    Released, Reservation, Reserved, RuleResult, Seat, SeatAnswer, SeatsPage, Several, UsageByTime,
-    UsageByTimePage, UsageByTimeQuery, UsagePage, UsageWindow,
+    LimitState, Offer, Origin, OverageCost, PoolState, Projection, Prompt, PromptSuppression, Rate,
+    Recorded, Released, Reservation, Reserved, RuleResult, Seat, SeatAnswer, SeatsPage, Several,
+    UsageByTime, UsageByTimePage, UsageByTimeQuery, UsagePage, UsageWindow,
 };
 pub use call::{Call, Item, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};
@@ -68,13 +69,14 @@ pub use limits::{
     ADMIN_DEADLINE_DEFAULT, ATTEMPTS_MAX, DEADLINE_DEFAULT, OPERATIONS_PER_MESSAGE_MAX,
     OPERATIONS_QUEUED_MAX,
 };
+pub use prompts::PromptOutcome;
 
 // Enums of the contract, as they are on the wire. A value this version does not know reads as
 // `Unspecified`.
 pub use headroom_proto::v1::{
-    AdjustmentKind, Aggregation, BilledBy, Denial, Durability, ErrorReason, FeatureKind,
-    OriginKind, Policy, ProjectionState, RuleOutcome, SeatState, Severity, Source, TimeUnit,
-    Verdict,
+    AdjustmentKind, Aggregation, Audience, BilledBy, Denial, Durability, ErrorReason, FeatureKind,
+    OriginKind, Policy, ProjectionState, RuleOutcome, SeatState, Severity, Source,
+    SuppressionReason, TimeUnit, Verdict,
 };
 
 /// The messages of the contract, for [`AdminClient`].

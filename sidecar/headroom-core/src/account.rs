@@ -17,6 +17,7 @@ use crate::ledger::Ledger;
 use crate::measure::{self, Known, Measure};
 use crate::names::NameId;
 use crate::policy::Excess;
+use crate::prompt::{self, Exposure};
 use crate::rate::{Bucket, Rate};
 use crate::reservation::Reservations;
 use crate::seats::{Roster, Seat};
@@ -281,6 +282,19 @@ impl Profile {
         (begun.last().map_or(self.plan, |last| last.plan), false)
     }
 
+    /// When the trial that runs at an instant ends. `None`: none runs.
+    pub fn trial_ends_at(&self, at: Millis) -> Option<Millis> {
+        let trial = self.extra.as_ref()?.trial?;
+        (at < trial.ends_at).then_some(trial.ends_at)
+    }
+
+    /// The plan that is paid for at an instant, whatever is on trial.
+    pub fn paid_plan_at(&self, at: Millis) -> NameId {
+        let scheduled = self.extra.iter().flat_map(|extra| &extra.scheduled);
+        let begun = scheduled.take_while(|plan| plan.starts_at <= at);
+        begun.last().map_or(self.plan, |last| last.plan)
+    }
+
     /// Whether the plan that was bought is all that entitles, at any time.
     pub fn is_plain(&self) -> bool {
         self.extra.as_ref().is_none_or(|extra| {
@@ -367,6 +381,8 @@ struct Rare {
     tallies: Vec<Tally>,
     // What aggregations know of the windows in memory: of each at most one.
     measures: Vec<Measure>,
+    // What became of prompts, oldest first: at most `prompt::EXPOSURES_MAX`.
+    exposures: Vec<Exposure>,
 }
 
 /// What counts in a subject: all that an account has besides its profile.
@@ -485,6 +501,11 @@ impl Account {
         all.find(is_it).map(|measure| &measure.known)
     }
 
+    /// What became of the latest prompts, oldest first.
+    pub fn exposures(&self) -> &[Exposure] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.exposures)
+    }
+
     /// Its pools of credits, as they were left.
     pub fn pools(&self) -> &[Pool] {
         self.rare.as_ref().map_or(&[], |rare| &rare.pools)
@@ -527,7 +548,8 @@ impl Account {
         let tallies = tally::further(self.rare.as_ref().map_or(&[], |rare| &rare.tallies));
         let measures = measure::further(self.rare.as_ref().map_or(&[], |rare| &rare.measures));
         let all = excesses.chain(buckets).chain(stocks).chain(pools).chain(seats).chain(tallies);
-        let all = all.chain(measures);
+        let exposures = self.exposures().iter().map(|one| Effect::Exposure(Box::new(*one)));
+        let all = all.chain(measures).chain(exposures);
         all.chain(self.subjects().into_iter().flat_map(of_subjects)).collect()
     }
 
@@ -686,6 +708,9 @@ impl Account {
             Effect::Measured(after) => {
                 measure::apply(&mut self.rare.get_or_insert_default().measures, after);
             }
+            Effect::Exposure(after) => {
+                prompt::apply(&mut self.rare.get_or_insert_default().exposures, after);
+            }
             Effect::StockClosed(_)
             | Effect::TallyClosed(_)
             | Effect::TallyLate(_)
@@ -712,6 +737,7 @@ impl Account {
                 tallies: rare.tallies.clone(),
                 // What ends by time is a hold, and what has a measure holds nothing.
                 measures: Vec::new(),
+                exposures: Vec::new(),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

@@ -16,6 +16,8 @@ use crate::limits;
 use crate::migrate::Migration;
 use crate::names::{NameId, Names};
 use crate::policy::LimitTerms;
+use crate::prompt::{CONTROL, HOLDOUT};
+pub use crate::prompt::{PromptSpec, PromptingSpec, Scenario};
 use crate::rate::Rate;
 use crate::resolve;
 use crate::signal::{REACHED_BP, SignalSwitches};
@@ -361,58 +363,6 @@ pub struct PlanSpec {
     pub entitlements: Vec<(String, EntitlementSpec)>,
 }
 
-/// The situation a prompt is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scenario {
-    /// A soft threshold is passed.
-    NearLimit,
-    /// The included units are used up: refused, or billed as overage.
-    LimitHit,
-    /// Above the included units, within grace.
-    Grace,
-    /// The plan does not contain the feature.
-    LockedFeature,
-}
-
-impl Scenario {
-    /// Every scenario, in the order of the documentation.
-    pub const ALL: [Scenario; 4] =
-        [Scenario::NearLimit, Scenario::LimitHit, Scenario::Grace, Scenario::LockedFeature];
-
-    /// The word of the catalog and of the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Scenario::NearLimit => "near_limit",
-            Scenario::LimitHit => "limit_hit",
-            Scenario::Grace => "grace",
-            Scenario::LockedFeature => "locked_feature",
-        }
-    }
-}
-
-/// A prompt as written. Texts are templates over the facts of the decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PromptSpec {
-    /// Its name for programs.
-    pub prompt: String,
-    /// The situation it is for.
-    pub scenario: Scenario,
-    /// Only for this feature. `None`: for every feature.
-    pub feature: Option<String>,
-    /// Only for accounts on one of these plans. Empty: on every plan.
-    pub plans: Vec<String>,
-    /// Template of the title.
-    pub title: String,
-    /// Template of the message.
-    pub message: String,
-    /// Template of the action's label. Empty: no action.
-    pub call_to_action: String,
-    /// Template of the action's address. Empty: none.
-    pub url: String,
-    /// The plan offered.
-    pub offer: Option<String>,
-}
-
 /// A catalog as written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CatalogSpec {
@@ -424,8 +374,10 @@ pub struct CatalogSpec {
     pub addons: Vec<PlanSpec>,
     /// The plan of accounts nobody told us about. `None`: they are refused.
     pub default_plan: Option<String>,
-    /// The prompts; the first that fits is shown.
+    /// The prompts; of those that fit the most specific is shown.
     pub prompts: Vec<PromptSpec>,
+    /// What holds of all of them.
+    pub prompting: PromptingSpec,
     /// Which signals are raised.
     pub signals: SignalSwitches,
     /// What may be lost against the catalog before this one.
@@ -881,6 +833,10 @@ impl Plan {
 pub struct Prompt {
     /// As written.
     pub spec: PromptSpec,
+    /// Its number.
+    pub id: NameId,
+    /// The numbers of its variants, in their order.
+    pub variants: Vec<NameId>,
     /// The feature it is for.
     pub feature: Option<FeatureIx>,
     /// The plans it is for; empty for all.
@@ -909,6 +865,8 @@ pub struct Catalog {
     addons: Vec<Plan>,
     default_plan: Option<PlanIx>,
     prompts: Vec<Prompt>,
+    prompting: PromptingSpec,
+    prompts_of_trials: bool,
     feature_by_name: HashMap<Box<str>, FeatureIx, FixedState>,
     names: Names,
     // Indexed by NameId, so that a decision finds the plan of an account without hashing.
@@ -1022,6 +980,16 @@ impl Catalog {
         &self.prompts
     }
 
+    /// Whether any prompt is for the end of a trial.
+    pub fn prompts_of_trials(&self) -> bool {
+        self.prompts_of_trials
+    }
+
+    /// What holds of all prompts.
+    pub fn prompting(&self) -> &PromptingSpec {
+        &self.prompting
+    }
+
     /// Whether any limit of a plan does not simply keep what was used when the plan changes.
     pub fn minds_changes(&self) -> bool {
         self.minds_changes
@@ -1100,16 +1068,25 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
     let addons: Vec<Plan> =
         spec.addons.into_iter().map(|addon| number_plan(addon, names)).collect();
     let plan_ix = |name: &str| versions::find(&plans, name).map(PlanIx);
-    let prompts = spec
+    let prompts: Vec<Prompt> = spec
         .prompts
         .into_iter()
         .map(|prompt| Prompt {
+            id: names.intern(&prompt.prompt),
+            variants: prompt.variants.iter().map(|v| names.intern(&v.variant)).collect(),
             feature: prompt.feature.as_deref().and_then(feature_ix).map(FeatureIx),
             plans: versions::all_of(&plans, &prompt.plans),
             offer: prompt.offer.as_deref().and_then(plan_ix),
             spec: prompt,
         })
         .collect();
+    if !prompts.is_empty() {
+        let groups = [CONTROL, HOLDOUT, &spec.prompting.language].into_iter();
+        let languages = spec.prompting.languages.iter().map(String::as_str);
+        for name in groups.chain(languages) {
+            names.intern(name);
+        }
+    }
     let mut feature_by_name = HashMap::with_hasher(FixedState::default());
     let mut feature_by_id = vec![None; names.len()];
     for (ix, feature) in features.iter().enumerate() {
@@ -1141,7 +1118,9 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
         plans,
         addons,
         default_plan,
+        prompts_of_trials: prompts.iter().any(|p| p.spec.scenario == Scenario::TrialEnding),
         prompts,
+        prompting: spec.prompting,
         feature_by_name,
         names: names.clone(),
         migrations: spec.migrations,

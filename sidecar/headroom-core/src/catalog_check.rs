@@ -10,6 +10,8 @@ mod credits;
 mod levels;
 mod meters;
 mod migrations;
+mod prompt_texts;
+mod prompting;
 mod prompts;
 mod subjects;
 mod terms;
@@ -62,7 +64,7 @@ pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
     }
     credits::check_payers(&mut report, spec, &names);
     subjects::check_given(&mut report, spec, &names);
-    prompts::check_prompts(&mut report, &spec.prompts, &names);
+    prompts::check_prompts(&mut report, (&spec.prompting, &spec.prompts), &names);
     migrations::check_migrations(&mut report, spec, &names);
     report.problems
 }

@@ -12,6 +12,7 @@ use crate::ledger::Ledger;
 use crate::measure::Measured;
 use crate::names::NameId;
 use crate::policy::Excess;
+use crate::prompt::Exposure;
 use crate::rate::Bucket;
 use crate::reservation::{Reservation, ReservationId};
 use crate::seats::Seat;
@@ -72,6 +73,8 @@ pub enum Effect {
     /// What an aggregation knows of a window has changed. It leaves the memory with its ledger. Boxed because it
     /// is rare and large.
     Measured(Box<Measured>),
+    /// What became of a prompt is now this. Boxed because it is rare and large.
+    Exposure(Box<Exposure>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

@@ -8,6 +8,13 @@ pub(crate) fn fnv1a(bytes: impl Iterator<Item = u8>) -> u64 {
     })
 }
 
+/// Spreads the upper bits of a hash (splitmix64).
+pub(crate) fn mixed(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,25 @@
-//! Prompts: which one a decision calls for. Words are made from it elsewhere.
+//! Prompts: which one a decision calls for, for whom, how often, and what became of it. Words are
+//! made from it elsewhere.
 
-use crate::catalog::{Catalog, Scenario};
+mod choice;
+mod exposure;
+mod offer;
+mod report;
+mod spec;
+
+pub use choice::{Chosen, Group, Reader, choose, group, specificity};
+pub(crate) use exposure::apply;
+pub use exposure::{
+    EXPOSURE_MS_MAX, EXPOSURES_MAX, Exposure, Outcomes, SNOOZE_MS_MAX, Suppression, Ticket, Told,
+    converted, held_back, suppressed, told,
+};
+pub use offer::{DueToday, due_today, split};
+pub use report::{Arm, Comparison, Counts, Report, Share, wilson, winner};
+pub use spec::{
+    Audience, CONTROL, Cap, DAY_MS, HOLDOUT, PromptSpec, PromptingSpec, STEPS, Scenario, TextKey,
+    Texts, Unit, VariantSpec, fallbacks,
+};
+
 use crate::decision::{Decision, Denial, Verdict};
 use crate::resolve::Origin;
 
@@ -15,26 +34,52 @@ pub enum Severity {
     Alarm,
 }
 
-/// The situation a decision puts a person in, if it is worth a word.
+/// What a decision does not say of its situation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Occasion {
+    /// Somebody is being invited.
+    pub is_invitation: bool,
+    /// The account is on a trial that is about to end.
+    pub trial_is_ending: bool,
+}
+
+/// The situation a decision puts a person in, if it is worth a word: its names, the narrowest
+/// first.
 ///
 /// `in_flight` is none: the units are there a moment later.
-pub fn scenario(decision: &Decision) -> Option<(Scenario, Severity)> {
+pub fn scenarios(
+    decision: &Decision,
+    occasion: Occasion,
+) -> Option<(&'static [Scenario], Severity)> {
+    use Scenario::{
+        CreditsLow, Grace, InviteWithoutSeat, LimitHit, LockedFeature, NearLimit, RateTier,
+        SeatsFull, TrialEnding,
+    };
     match decision.verdict {
+        Verdict::Allowed if occasion.trial_is_ending => Some((&[TrialEnding], Severity::Info)),
         Verdict::Allowed => None,
-        Verdict::SoftLimit => Some((Scenario::NearLimit, Severity::Warning)),
-        Verdict::Grace => Some((Scenario::Grace, Severity::Alarm)),
+        Verdict::SoftLimit => {
+            let is_pool = decision.binding.as_ref().is_some_and(|limit| limit.pool().is_some());
+            let names: &[Scenario] = if is_pool { &[CreditsLow, NearLimit] } else { &[NearLimit] };
+            Some((names, Severity::Warning))
+        }
+        Verdict::Grace => Some((&[Grace], Severity::Alarm)),
+        Verdict::Denied(Denial::SeatsFull) if occasion.is_invitation => {
+            Some((&[InviteWithoutSeat, SeatsFull, LimitHit], Severity::Alarm))
+        }
+        Verdict::Denied(Denial::SeatsFull) => Some((&[SeatsFull, LimitHit], Severity::Alarm)),
+        Verdict::Denied(Denial::RateLimited) => Some((&[RateTier, LimitHit], Severity::Alarm)),
         Verdict::Overage
         | Verdict::Denied(
             Denial::QuotaExhausted
             | Denial::CreditsExhausted
             | Denial::SpendCapReached
-            | Denial::RateLimited
-            | Denial::SeatsFull
             | Denial::ConcurrencyFull,
-        ) => Some((Scenario::LimitHit, Severity::Alarm)),
-        // Where the plan has it, the roll-out has not come to the account: buying more does not help.
+        ) => Some((&[LimitHit], Severity::Alarm)),
+        // Where the plan has it, the roll-out has not come to the account: buying more does not
+        // help.
         Verdict::Denied(Denial::NotInPlan) if decision.origin != Origin::None => None,
-        Verdict::Denied(Denial::NotInPlan) => Some((Scenario::LockedFeature, Severity::Info)),
+        Verdict::Denied(Denial::NotInPlan) => Some((&[LockedFeature], Severity::Info)),
         Verdict::Denied(
             Denial::UnknownAccount
             | Denial::AccountSuspended
@@ -44,18 +89,4 @@ pub fn scenario(decision: &Decision) -> Option<(Scenario, Severity)> {
             | Denial::InFlight,
         ) => None,
     }
-}
-
-/// The prompt for a decision: the first of the catalog that fits scenario, feature and plan. The
-/// number is its place in [`Catalog::prompts`].
-pub fn choose(catalog: &Catalog, decision: &Decision) -> Option<(usize, Scenario, Severity)> {
-    let (scenario, severity) = scenario(decision)?;
-    let feature = decision.feature.and_then(|id| catalog.feature_of(id));
-    let fits = |prompt: &crate::catalog::Prompt| {
-        prompt.spec.scenario == scenario
-            && (prompt.feature.is_none() || prompt.feature == feature)
-            && (prompt.plans.is_empty() || prompt.plans.contains(&decision.plan))
-    };
-    let place = catalog.prompts().iter().position(fits)?;
-    Some((place, scenario, severity))
 }

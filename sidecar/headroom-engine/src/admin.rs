@@ -365,7 +365,9 @@ impl Engine {
         if !orphans.is_empty() {
             return Err(orphans);
         }
-        if installed.changed {
+        // Of the same text a later version of the program may number names that an earlier one did not.
+        let has_new_names = admin.names.len() < catalog.names().len();
+        if installed.changed || has_new_names {
             installed.wait_for = Some(self.journal_catalog(&mut admin, &catalog, source, now));
         }
         let catalog = Arc::new(catalog);
@@ -456,11 +458,14 @@ impl Engine {
         let (mut effects, mut bytes) = (Vec::new(), Vec::new());
         self.settle(Context { catalog, now }, slot, &mut effects, &mut bytes);
         let before = slot.account.profile.clone();
-        self.edit(account, slot, now, |profile| {
+        let mut changed = self.edit(account, slot, now, |profile| {
             edit(profile)?;
             change::note(&before, profile, now, catalog.minds_changes());
             Ok(())
-        })
+        })?;
+        self.note_conversions(slot, (catalog, &before), now);
+        changed.wait_for = slot.last_seq;
+        Ok(changed)
     }
 
     pub(crate) fn edit(

@@ -13,6 +13,7 @@ use crate::codec::{Malformed, Put, Take};
 use crate::events;
 pub use crate::events::usage_row;
 use crate::ports::{Digest, ProjectionOp, Seq, Table};
+use crate::prompts;
 pub use crate::record::tally::{tally_key, tally_row, tally_seq};
 use crate::record::{self, Record};
 use crate::subjects;
@@ -111,6 +112,13 @@ fn digest_effects(
                 record::put_stock(&mut value, stock);
                 let key = usage_key(serial, stock.feature, stock.limit, stock.window.start());
                 ops.push(ProjectionOp::Put { table: Table::Usage, key, value });
+            }
+            Effect::Exposure(exposure) => {
+                let (key, value) = (
+                    prompts::exposure_key(serial, exposure),
+                    prompts::exposure_row(serial, exposure),
+                );
+                ops.push(ProjectionOp::Put { table: Table::Prompts, key, value });
             }
             Effect::Restated(restated) => events::digest_restated(serial, restated, ops),
             Effect::Event(event) => events::digest_event((seq, serial, at), event, ops),

@@ -18,7 +18,7 @@ use headroom_core::decide::{self, Context, FeatureOp, HoldOp, ItemError, LevelCh
 use headroom_core::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::names::NameId;
-use headroom_core::prompt;
+use headroom_core::prompt::{self, Exposure, Occasion};
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::{Origin, resolve};
 use headroom_core::subject::SubjectPath;
@@ -225,6 +225,14 @@ pub struct About {
     pub facts: Vec<(String, String)>,
     /// Its time zone; `None` is UTC.
     pub zone: Option<Box<Zone>>,
+    /// When the trial that runs ends. `None`: none runs.
+    pub trial_ends_at: Option<Millis>,
+    /// The plan it pays for, whatever is on trial.
+    pub paid_plan: NameId,
+    /// The instant its billing periods are counted from.
+    pub anchor: Millis,
+    /// What became of its latest prompts.
+    pub exposures: Vec<Exposure>,
 }
 
 /// Why a request has no answer. Nothing was counted.
@@ -771,8 +779,7 @@ impl Engine {
             other_limits
                 .extend(states.into_iter().filter(|s| s.ledger.limit != binding.ledger.limit));
         }
-        let wants_about = wants.about && prompt::scenario(&outcome.decision).is_some();
-        let about = wants_about.then(|| about(account));
+        let about = if wants.about { about_if_due(cx, account, &outcome.decision) } else { None };
         let decision_id = self.passing_id();
         // The place first, or the reply would be made on the stack and moved there.
         let place = Box::new_uninit();
@@ -806,10 +813,34 @@ pub(crate) fn stranger(cx: Context<'_>, id: &str) -> Option<Account> {
     Some(Account::new(u32::MAX, profile).drawing_by(id))
 }
 
+/// What a prompt may say of an account, if the decision calls for one. Apart, because few requests
+/// ask.
+#[inline(never)]
+pub(crate) fn about_if_due(
+    cx: Context<'_>,
+    account: &Account,
+    decision: &Decision,
+) -> Option<Box<About>> {
+    let trial_is_ending = cx.catalog.prompts_of_trials()
+        && account
+            .profile
+            .trial_ends_at(cx.now)
+            .is_some_and(|ends_at| ends_at.since(cx.now) <= cx.catalog.prompting().trial_ending_ms);
+    let occasion = Occasion { trial_is_ending, ..Occasion::default() };
+    prompt::scenarios(decision, occasion).map(|_| about(account, cx.now))
+}
+
 /// What a prompt may say of an account.
-pub(crate) fn about(account: &Account) -> Box<About> {
+pub(crate) fn about(account: &Account, now: Millis) -> Box<About> {
     let profile = &account.profile;
-    Box::new(About { facts: profile.facts().to_vec(), zone: profile.zone.clone() })
+    Box::new(About {
+        facts: profile.facts().to_vec(),
+        zone: profile.zone.clone(),
+        trial_ends_at: profile.trial_ends_at(now),
+        paid_plan: profile.paid_plan_at(now),
+        anchor: profile.anchor,
+        exposures: account.exposures().to_vec(),
+    })
 }
 
 /// The change of a level as numbers, the units first.

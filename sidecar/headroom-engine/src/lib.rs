@@ -8,6 +8,7 @@
 //! - [`late`] is the road of what happened earlier, [`events`] what is kept of it.
 //! - [`subjects`] is what is asked for somebody inside an account.
 //! - [`tallies`] adds up usage by hour or day and by what [`dimensions`] requests have.
+//! - [`prompts`] is what becomes of prompts.
 //! - [`keys`] makes retries safe; [`timers`] does what happens by time alone.
 
 pub mod admin;
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod migrate;
 pub mod opening;
 pub mod ports;
+pub mod prompts;
 pub mod read;
 pub mod record;
 pub mod recovery;

@@ -65,6 +65,8 @@ pub enum Table {
     Subjects,
     /// Usage by hour or day and by dimension: parts that add up to closed buckets.
     Tallies,
+    /// What became of prompts, by prompt and time.
+    Prompts,
 }
 
 /// One change of the projection. Applying the same one twice is the same as once.

@@ -29,11 +29,13 @@ use crate::limits;
 
 pub(crate) mod credits;
 mod measure;
+mod prompts;
 mod seat;
 mod stock;
 mod subjects;
 pub(crate) mod tally;
 
+pub(crate) use prompts::{put_exposure, take_exposure};
 pub(crate) use seat::{put_member, put_seat, take_member, take_seat};
 pub(crate) use stock::{put_stock, take_stock};
 
@@ -199,13 +201,13 @@ pub(crate) fn put_forgotten(out: &mut Vec<u8>, rows: &[Vec<u8>]) {
 /// Whether the projection must see a record with these effects.
 pub fn is_matter(effects: &[Effect]) -> bool {
     use Effect::{
-        Credits, Event, LedgerClosed, OfSubject, Restated, Signal, StockClosed, Subject,
+        Credits, Event, Exposure, LedgerClosed, OfSubject, Restated, Signal, StockClosed, Subject,
         SubjectErased, TallyClosed, TallyLate,
     };
     let matters = |effect: &Effect| match effect {
         LedgerClosed(_) | StockClosed(_) | Signal(_) | Restated(_) | Event(_) => true,
         Subject(..) | SubjectErased(..) => true,
-        TallyClosed(_) | TallyLate(_) => true,
+        TallyClosed(_) | TallyLate(_) | Exposure(_) => true,
         Credits(change) => matches!(**change, CreditsEffect::Segment(..)),
         OfSubject(_, change) => matches!(**change, LedgerClosed(_)),
         _ => false,
@@ -409,6 +411,7 @@ mod effect_kind {
     pub(super) const TALLY_LATE: u8 = 62;
     pub(super) const EVENT_WITH_DIMENSIONS: u8 = 63;
     pub(super) const MEASURED: u8 = 64;
+    pub(super) const EXPOSURE: u8 = 80;
 }
 
 /// Writes a list of effects.
@@ -501,6 +504,10 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
             Effect::SubjectErased(id, name) => {
                 subjects::put_named(out, effect_kind::SUBJECT_ERASED, *id, name);
             }
+            Effect::Exposure(exposure) => {
+                out.push(effect_kind::EXPOSURE);
+                put_exposure(out, exposure);
+            }
             Effect::Tally(tallied) => {
                 out.push(effect_kind::TALLY);
                 tally::put_tallied(out, tallied);
@@ -551,6 +558,7 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::STOCK_CLOSED => Effect::StockClosed(Box::new(take_stock(from)?)),
             effect_kind::RESTATED => Effect::Restated(Box::new(events::take_restated(from)?)),
             effect_kind::EVENT => Effect::Event(Box::new(events::take_event(from)?)),
+            effect_kind::EXPOSURE => Effect::Exposure(Box::new(take_exposure(from)?)),
             effect_kind::TALLY => tally::take_tallied(from)?,
             effect_kind::TALLY_CLOSED => Effect::TallyClosed(Box::new(tally::take_tally(from)?)),
             effect_kind::TALLY_LATE => Effect::TallyLate(Box::new(tally::take_tally(from)?)),

@@ -13,14 +13,13 @@ use headroom_core::decision::{Decision, Denial, LimitState, Outcome};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
-use headroom_core::prompt;
 use headroom_core::subject::{SubjectId, SubjectPath};
 use headroom_core::time::Millis;
 
 use crate::admin::AdminError;
 use crate::digest::usage_key;
 use crate::engine::{
-    Engine, EngineError, FeatureRequest, Key, Reply, Wants, about, decided, feature_id,
+    Engine, EngineError, FeatureRequest, Key, Reply, Wants, about_if_due, decided, feature_id,
 };
 use crate::keys::{Receipt, hash_key, hash_payload};
 use crate::limits;
@@ -282,8 +281,8 @@ pub(crate) fn add_levels(
         if let Some(charge) = receipt.done.as_ref().and_then(|done| done.charge.clone()) {
             decision.set_charge(charge);
         }
-        if wants.about && prompt::scenario(decision).is_some() {
-            reply.about = Some(about(account));
+        if wants.about {
+            reply.about = about_if_due(cx, account, decision);
         }
         if is_found && wants.others(reply.outcome.decision.verdict) {
             reply.other_limits = decide::limit_states(cx, account, feature).into_iter().collect();

@@ -8,11 +8,13 @@ use headroom_core::catalog::{
     CONCURRENT_LIMIT, CREDITS_LIMIT, CatalogSpec, EACH_RATE_LIMIT, EntitlementSpec, LEVEL_LIMIT,
     Price, RATE_LIMIT, SEATS_LIMIT,
 };
+use headroom_core::prompt::{DueToday, due_today};
 use headroom_core::time::Millis;
+use icu_decimal::input::Decimal;
 use jiff::tz::TimeZone;
-use minijinja::value::{Enumerator, Object, Value};
+use minijinja::value::{Enumerator, Object, ObjectRepr, Value, ValueKind};
 
-use super::format;
+use super::language::Language;
 
 /// What is known about a decision when its prompt is made.
 #[derive(Debug, Clone)]
@@ -39,6 +41,12 @@ pub struct Facts<'a> {
     pub now: Millis,
     /// Where dates are read off.
     pub zone: &'a TimeZone,
+    /// When the trial that runs ends. `None`: none runs.
+    pub trial_ends_at: Option<Millis>,
+    /// What the account pays for its plan. `None`: nothing that is known.
+    pub paid: Option<&'a Price>,
+    /// The instant that billing periods are counted from.
+    pub anchor: Millis,
 }
 
 /// The limit that a prompt is about.
@@ -46,7 +54,8 @@ pub struct Facts<'a> {
 pub struct LimitFacts<'a> {
     /// Its name.
     pub limit: &'a str,
-    /// Units used in the window; of a concurrency those held, of a rate those that have not come back.
+    /// Units used in the window; of a concurrency those held, of a rate those that have not come
+    /// back.
     pub used_units: u64,
     /// Included units of the window; of a concurrency the most at a time, of a rate the burst.
     pub included_units: u64,
@@ -101,14 +110,15 @@ impl Offer {
         self.included(facts).is_some()
     }
 
-    /// What the plan includes of the limit in question.
-    fn included(&self, facts: &Facts<'_>) -> Option<String> {
+    /// What the plan includes of the limit in question; `None` within is unlimited.
+    fn included(&self, facts: &Facts<'_>) -> Option<Option<u64>> {
         let limit = facts.limit.as_ref()?.limit;
-        let units = self.included.get(&(facts.feature.to_owned(), limit.to_owned()))?;
-        Some(match units {
-            Some(units) => format::units(*units, facts.scale),
-            None => "unlimited".to_owned(),
-        })
+        self.included.get(&(facts.feature.to_owned(), limit.to_owned())).copied()
+    }
+
+    /// What it costs to go over to the plan now.
+    pub(super) fn due_today(&self, facts: &Facts<'_>) -> Option<DueToday> {
+        due_today(self.price.as_ref()?, facts.paid, facts.anchor, facts.now)
     }
 }
 
@@ -116,7 +126,7 @@ impl Offer {
 pub(super) type Values = Vec<(&'static str, Value)>;
 
 /// Every fact, with the reason why it may be absent.
-pub(super) const FACTS: [(&str, Presence); 21] = [
+pub(super) const FACTS: [(&str, Presence); 26] = [
     ("account", Presence::Always),
     ("feature", Presence::Always),
     ("feature_name", Presence::Always),
@@ -131,13 +141,18 @@ pub(super) const FACTS: [(&str, Presence); 21] = [
     ("percent", Presence::WithLimit),
     ("window_end", Presence::WithEnd),
     ("window_end_when", Presence::WithEnd),
+    ("window_end_time", Presence::WithEnd),
     ("reaches_limit_on", Presence::WithProjection),
     ("reaches_limit_when", Presence::WithProjection),
+    ("trial_end", Presence::WithTrial),
+    ("trial_end_when", Presence::WithTrial),
+    ("trial_days", Presence::WithTrial),
     ("offer_plan", Presence::WithOffer),
     ("offer_plan_name", Presence::WithOffer),
     ("offer_price", Presence::WithPrice),
     ("offer_per", Presence::WithPrice),
     ("offer_included", Presence::WithOfferedLimit),
+    ("offer_due_today", Presence::WithDue),
 ];
 
 /// When a fact is there.
@@ -150,7 +165,13 @@ pub(super) enum Presence {
     WithOffer,
     WithPrice,
     WithOfferedLimit,
+    WithDue,
+    WithTrial,
 }
+
+/// Facts that are words, which not every language has here.
+pub(super) const WORDED: [&str; 4] =
+    ["window_end_when", "reaches_limit_when", "trial_end_when", "offer_per"];
 
 impl Presence {
     /// Why the fact is not there.
@@ -166,13 +187,17 @@ impl Presence {
             Presence::WithOffer => "the prompt has no `offer`",
             Presence::WithPrice => "the prompt has no `offer` with a price",
             Presence::WithOfferedLimit => "the plan offered may not have the limit in question",
+            Presence::WithDue => {
+                "what an account pays now may be in another currency or for another period"
+            }
+            Presence::WithTrial => "only the scenario `trial_ending` is sure to have a trial",
         }
     }
 }
 
 impl Facts<'_> {
-    /// The facts as templates see them, in the order of [`FACTS`].
-    pub(super) fn values(&self, offer: Option<&Offer>) -> Values {
+    /// The facts as templates see them, as a language writes them.
+    pub(super) fn values(&self, offer: Option<&Offer>, language: &Language) -> Values {
         let mut values: Values = vec![
             ("account", Value::from(self.account)),
             ("feature", Value::from(self.feature)),
@@ -181,33 +206,80 @@ impl Facts<'_> {
             ("plan", Value::from(self.plan)),
             ("plan_name", Value::from(self.plan_name)),
         ];
+        if let Some(limit) = &self.limit {
+            self.add_limit(limit, language, &mut values);
+        }
         let mut add = |name, text: Option<String>| {
             values.extend(text.map(|text| (name, Value::from(text))));
         };
-        if let Some(limit) = &self.limit {
-            let remaining = limit.included_units.saturating_sub(limit.used_units);
-            add("limit", Some(limit.limit.to_owned()));
-            add("used", Some(format::units(limit.used_units, self.scale)));
-            add("included", Some(format::units(limit.included_units, self.scale)));
-            add("remaining", Some(format::units(remaining, self.scale)));
-            let end = limit.frees_at;
-            add("window_end", end.and_then(|at| format::date(at, self.now, self.zone)));
-            add("window_end_when", end.and_then(|at| format::when(at, self.now, self.zone)));
-            let reached = limit.reaches_limit_at;
-            add("reaches_limit_on", reached.and_then(|at| format::date(at, self.now, self.zone)));
-            add("reaches_limit_when", reached.and_then(|at| format::when(at, self.now, self.zone)));
+        if let Some(end) = self.trial_ends_at {
+            add("trial_end", language.date(end, self.now, self.zone));
+            add("trial_end_when", language.when(end, self.now, self.zone));
         }
         if let Some(offer) = offer {
+            let price = offer.price.as_ref();
+            let money = |minor: u64, price: &Price| language.money(minor, &price.currency);
+            let due = offer.due_today(self).zip(price);
             add("offer_plan", Some(offer.plan.clone()));
             add("offer_plan_name", Some(offer.name.clone()));
-            add("offer_price", offer.price.as_ref().map(format::money));
-            add("offer_per", offer.price.as_ref().map(|price| price.per.as_str().to_owned()));
-            add("offer_included", offer.included(self));
+            add("offer_price", price.map(|price| money(price.minor, price)));
+            add("offer_per", price.and_then(|price| language.per(price.per)).map(str::to_owned));
+            add("offer_due_today", due.map(|(due, price)| money(due.minor(), price)));
+            values.extend(offer.included(self).map(|units| {
+                (
+                    "offer_included",
+                    match units {
+                        Some(units) => Number::of_units(units, self.scale, language),
+                        None => Value::from(language.unlimited()),
+                    },
+                )
+            }));
         }
         if let Some(limit) = &self.limit {
             values.push(("percent", Value::from(limit.percent())));
         }
+        if let Some(end) = self.trial_ends_at {
+            values.push(("trial_days", Value::from(days_to(end, self.now))));
+        }
         values
+    }
+
+    fn add_limit(&self, limit: &LimitFacts<'_>, language: &Language, values: &mut Values) {
+        let remaining = limit.included_units.saturating_sub(limit.used_units);
+        let number = |units| Number::of_units(units, self.scale, language);
+        values.push(("limit", Value::from(limit.limit)));
+        values.push(("used", number(limit.used_units)));
+        values.push(("included", number(limit.included_units)));
+        values.push(("remaining", number(remaining)));
+        let mut add = |name, text: Option<String>| {
+            values.extend(text.map(|text| (name, Value::from(text))));
+        };
+        if let Some(end) = limit.frees_at {
+            add("window_end", language.date(end, self.now, self.zone));
+            add("window_end_when", language.when(end, self.now, self.zone));
+            add("window_end_time", language.time(end, self.zone));
+        }
+        if let Some(reached) = limit.reaches_limit_at {
+            add("reaches_limit_on", language.date(reached, self.now, self.zone));
+            add("reaches_limit_when", language.when(reached, self.now, self.zone));
+        }
+    }
+
+    /// Whether a fact of the account is known and says something. `name` may lead into it:
+    /// `team.lead`.
+    pub(super) fn tells(&self, name: &str) -> bool {
+        let (first, rest) = name.split_once('.').unwrap_or((name, ""));
+        let known = self.account_facts.iter().find(|(known, _)| known == first);
+        let Some(json) = known.and_then(|(_, json)| serde_json::from_str(json).ok()) else {
+            return false;
+        };
+        let mut path = rest.split('.').filter(|step| !step.is_empty());
+        let found = path.try_fold(&json, |json: &serde_json::Value, step| json.get(step));
+        match found {
+            None | Some(serde_json::Value::Null) => false,
+            Some(serde_json::Value::String(text)) => !text.trim().is_empty(),
+            Some(_) => true,
+        }
     }
 
     /// The root of all names in a template.
@@ -228,6 +300,53 @@ impl LimitFacts<'_> {
                 u64::try_from(percent).unwrap_or(u64::MAX)
             }
         }
+    }
+}
+
+/// Days until an instant, begun ones included.
+fn days_to(at: Millis, now: Millis) -> i64 {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let ms = at.since(now).max(0);
+    ms / DAY_MS + i64::from(ms % DAY_MS != 0)
+}
+
+/// A number as a language writes it, that still knows which one it is.
+#[derive(Debug)]
+pub(super) struct Number {
+    text: String,
+    decimal: Decimal,
+}
+
+impl Number {
+    fn of_units(units: u64, scale: u8, language: &Language) -> Value {
+        let (text, decimal) = language.units(units, scale);
+        Value::from_object(Number { text, decimal })
+    }
+
+    /// The number that a value of a template is, if it is one.
+    pub(super) fn decimal(value: &Value) -> Option<Decimal> {
+        if let Some(number) = value.downcast_object_ref::<Number>() {
+            return Some(number.decimal.clone());
+        }
+        if let Some(whole) = value.as_i64().filter(|_| value.is_integer()) {
+            return Some(Decimal::from(whole));
+        }
+        // As it is written: 1.5.
+        (value.kind() == ValueKind::Number).then(|| value.to_string().parse().ok()).flatten()
+    }
+}
+
+impl Object for Number {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        !self.decimal.absolute.is_zero()
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -2,12 +2,16 @@ use headroom_core::catalog::{
     EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, PlanSpec, Policy,
     Price, PricePeriod, Scenario,
 };
+use headroom_core::prompt::Texts;
 use headroom_core::time::Millis;
 use headroom_core::window::{CalendarUnit, Every, SpanUnit, WindowRule};
 use jiff::tz::TimeZone;
 
 use super::facts::FACTS;
 use super::*;
+
+mod fuzz;
+mod languages;
 
 static UTC: TimeZone = TimeZone::UTC;
 
@@ -58,15 +62,15 @@ fn spec(scenario: Scenario, message: &str) -> CatalogSpec {
             plan("free", None, vec![]),
         ],
         prompts: vec![PromptSpec {
-            prompt: "p".into(),
-            scenario,
-            feature: None,
-            plans: vec![],
-            title: "T".into(),
-            message: message.into(),
-            call_to_action: "C".into(),
-            url: "https://x.test/up?account={{ account }}".into(),
+            texts: Texts {
+                title: Some("T".into()),
+                message: Some(message.into()),
+                call_to_action: Some("C".into()),
+                url: Some("https://x.test/up?account={{ account }}".into()),
+                steps: vec![],
+            },
             offer: Some("pro".into()),
+            ..PromptSpec::new("p", scenario)
         }],
         ..CatalogSpec::default()
     }
@@ -93,6 +97,9 @@ fn facts() -> Facts<'static> {
         account_facts: &[],
         now,
         zone: &UTC,
+        trial_ends_at: None,
+        paid: None,
+        anchor: day(-15),
     }
 }
 
@@ -101,7 +108,7 @@ fn render(message: &str, facts: &Facts<'_>) -> Rendered {
     let scenario =
         if facts.limit.is_some() { Scenario::NearLimit } else { Scenario::LockedFeature };
     let renderer = Renderer::compile(&spec(scenario, message)).unwrap();
-    renderer.render(0, facts).unwrap()
+    renderer.render(0, Wording::default(), facts).unwrap()
 }
 
 #[track_caller]
@@ -114,13 +121,13 @@ fn a_prompt_says_what_happened_and_what_it_costs_to_go_on() {
     check_message(
         NEAR,
         "You've used 80 % of your 1,000,000 tokens; at the current rate you reach the limit on \
-         19 May. PRO has 10,000,000 for USD 49.00 a month.",
+         19 May. PRO has 10,000,000 for USD\u{a0}49.00 a month.",
     );
     let mut quiet = facts();
     quiet.limit.as_mut().unwrap().reaches_limit_at = None;
     assert_eq!(
         render(NEAR, &quiet).message,
-        "You've used 80 % of your 1,000,000 tokens. PRO has 10,000,000 for USD 49.00 a month."
+        "You've used 80 % of your 1,000,000 tokens. PRO has 10,000,000 for USD\u{a0}49.00 a month."
     );
 }
 
@@ -135,7 +142,7 @@ fn every_fact_can_be_shown() {
     );
     let shown = render(NEAR, &facts()).facts;
     assert_eq!(shown.iter().find(|(name, _)| *name == "percent").unwrap().1, "80");
-    assert_eq!(shown.len(), FACTS.len() - 1, "all but the account's own");
+    assert_eq!(shown.len(), FACTS.len() - 4, "all but the account's own and the trial's");
 }
 
 #[test]
@@ -219,12 +226,12 @@ fn facts_of_the_offer_need_an_offer() {
     spec.prompts[0].offer = Some("free".into());
     let price = "`offer_price` is absent: the prompt has no `offer` with a price";
     assert_eq!(check(&spec)[0].message, price);
-    spec.prompts[0].message = "{{ offer_included }}".into();
+    spec.prompts[0].texts.message = Some("{{ offer_included }}".into());
     let included = "`offer_included` can be absent (the plan offered may not have the limit in \
                     question): put it inside of {% if offer_included %}…{% endif %}";
     assert_eq!(check(&spec)[0].message, included);
     spec.prompts[0].offer = None;
-    spec.prompts[0].message = "{{ offer_plan }}".into();
+    spec.prompts[0].texts.message = Some("{{ offer_plan }}".into());
     assert_eq!(check(&spec)[0].message, "`offer_plan` is absent: the prompt has no `offer`");
 }
 
@@ -241,7 +248,7 @@ fn addresses_lead_somewhere() {
         ("{{ account }}", false),
         ("https://x.test/a b", false),
     ] {
-        spec.prompts[0].url = url.into();
+        spec.prompts[0].texts.url = Some(url.into());
         assert_eq!(check(&spec).is_empty(), is_good, "{url}");
     }
 }
@@ -250,11 +257,13 @@ fn addresses_lead_somewhere() {
 fn a_template_that_fails_gives_no_prompt() {
     let renderer = Renderer::compile(&spec(Scenario::LockedFeature, "m")).unwrap();
     let account = "x".repeat(200);
-    assert!(renderer.render(0, &Facts { account: &account, ..facts() }).is_ok());
-    let unknown = renderer.render(1, &facts()).unwrap_err();
+    assert!(
+        renderer.render(0, Wording::default(), &Facts { account: &account, ..facts() }).is_ok()
+    );
+    let unknown = renderer.render(1, Wording::default(), &facts()).unwrap_err();
     assert_eq!(unknown.to_string(), "there is no prompt at place 1");
     let unchecked = Renderer::compile_unchecked(&spec(Scenario::NearLimit, "{{ nope }}"));
-    assert!(unchecked.render(0, &facts()).is_err());
+    assert!(unchecked.render(0, Wording::default(), &facts()).is_err());
 }
 
 #[test]
@@ -268,7 +277,8 @@ fn the_end_of_a_window_that_may_not_have_begun_can_be_absent() {
         let FeatureKindSpec::Quota { limits } = &mut spec.features[0].kind else { unreachable!() };
         limits[0].window = window;
         assert_eq!(check(&spec).is_empty(), is_good, "{window:?}");
-        spec.prompts[0].message = "{% if window_end %}{{ window_end_when }}{% endif %}".into();
+        spec.prompts[0].texts.message =
+            Some("{% if window_end %}{{ window_end_when }}{% endif %}".into());
         assert_eq!(check(&spec), []);
     }
     let mut empty = facts();

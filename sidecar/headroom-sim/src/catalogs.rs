@@ -557,6 +557,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
         features,
         plans,
         prompts: Vec::new(),
+        prompting: Default::default(),
         signals: SignalSwitches {
             usage_ceiling: rng.percent(85),
             feature_limit_hit: rng.percent(85),

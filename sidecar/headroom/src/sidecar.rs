@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::grpc::prompts::Prompts;
 use crate::grpc::seats::Seats;
 use headroom_core::catalog::SpecProblem;
 use headroom_core::time::Millis;
@@ -20,6 +21,7 @@ use headroom_engine::admin::{CatalogRefusal, Installed};
 use headroom_engine::ports::{Archive as _, Table};
 use headroom_proto::server::entitlement_service_server::EntitlementServiceServer;
 use headroom_proto::v1::admin_service_server::AdminServiceServer;
+use headroom_proto::v1::prompt_service_server::PromptServiceServer;
 use headroom_proto::v1::seat_service_server::SeatServiceServer;
 use headroom_proto::v1::{self, ErrorReason};
 use headroom_store::{DiskStore, Durability};
@@ -171,7 +173,8 @@ impl Core {
                 }
             })?;
         let revision = installed.revision;
-        self.shared.words.store(Some(Arc::new(Words::new(revision, parsed.prompts))));
+        let engine = Arc::clone(&self.shared.engine);
+        self.shared.words.store(Some(Arc::new(Words::new(revision, parsed.prompts, engine))));
         self.outbox.reconfigure(parsed.sinks).await;
         Ok(installed)
     }
@@ -289,7 +292,8 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
     outbox_wake.set(&outbox);
     outbox.wake();
     let revision = installed.revision;
-    shared.words.store(Some(Arc::new(Words::new(revision, parsed.prompts))));
+    let engine = Arc::clone(&shared.engine);
+    shared.words.store(Some(Arc::new(Words::new(revision, parsed.prompts, engine))));
     let core = Arc::new(Core {
         shared,
         store,
@@ -334,6 +338,11 @@ fn open_doors(
                 recorder: recorders[context.index].clone(),
                 receipts: core.shared.receipts[context.index].clone(),
             };
+            let prompts = Prompts {
+                shared: Arc::clone(&core.shared),
+                gate: context.gate.clone(),
+                recorder: recorders[context.index].clone(),
+            };
             let service = Entitlements {
                 shared: Arc::clone(&core.shared),
                 archive: core.store.clone(),
@@ -346,7 +355,10 @@ fn open_doors(
                 SeatServiceServer::new(seats).max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
             let service = EntitlementServiceServer::new(service)
                 .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
-            standard_routes(Routes::new(service).add_service(seats), &reporter)
+            let prompts = PromptServiceServer::new(prompts)
+                .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
+            let routes = Routes::new(service).add_service(seats).add_service(prompts);
+            standard_routes(routes, &reporter)
         })
     };
     let server = Server::start(control.handle(), listeners, gates, kick, &make)

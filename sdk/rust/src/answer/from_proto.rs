@@ -6,9 +6,9 @@
 use super::{
     Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
     Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
-    LimitState, Offer, Origin, OverageCost, PoolState, Projection, Prompt, Rate, Recorded,
-    Released, Reservation, Reserved, RuleResult, Seat, Several, UsageByTime, UsageByTimePage,
-    UsagePage, UsageWindow,
+    LimitState, Offer, Origin, OverageCost, PoolState, Projection, Prompt, PromptSuppression, Rate,
+    Recorded, Released, Reservation, Reserved, RuleResult, Seat, Several, UsageByTime,
+    UsageByTimePage, UsagePage, UsageWindow,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -228,6 +228,7 @@ pub(crate) fn decision(proto: Option<v1::Decision>) -> Result<Decision, Error> {
         test_clock: proto.test_clock,
         retry_after: proto.retry_after.and_then(|wait| Duration::try_from(wait).ok()),
         prompt: proto.prompt.map(prompt),
+        prompt_suppression: proto.prompt_suppression.map(prompt_suppression),
         projection: proto.projection.map(projection),
         charge: proto.charge.map(charge),
     })
@@ -314,7 +315,15 @@ fn prompt(proto: v1::Prompt) -> Prompt {
         url: text(proto.url),
         offer: proto.offer.map(offer),
         facts: proto.facts,
+        prompt_id: proto.prompt_id,
+        variant: proto.variant,
+        language: proto.language,
+        steps: proto.steps,
     }
+}
+
+fn prompt_suppression(proto: v1::PromptSuppression) -> PromptSuppression {
+    PromptSuppression { reason: proto.reason(), prompt: proto.prompt, until: time(proto.until) }
 }
 
 fn offer(proto: v1::Offer) -> Offer {
@@ -324,6 +333,9 @@ fn offer(proto: v1::Offer) -> Offer {
         price_minor: proto.price_minor,
         currency: proto.currency,
         per: proto.per,
+        due_today_minor: proto.due_today_minor,
+        credit_minor: proto.credit_minor,
+        period_end: time(proto.period_end),
     }
 }
 

@@ -242,6 +242,18 @@ impl AdminService for FakeAdmin {
     ) -> Unary<v1::PutSubscriptionResponse> {
         Err(Status::unimplemented("put_subscription"))
     }
+    async fn get_prompt_report(
+        &self,
+        _: Request<v1::GetPromptReportRequest>,
+    ) -> Unary<v1::GetPromptReportResponse> {
+        Err(Status::unimplemented("get_prompt_report"))
+    }
+    async fn preview_prompt(
+        &self,
+        _: Request<v1::PreviewPromptRequest>,
+    ) -> Unary<v1::PreviewPromptResponse> {
+        Err(Status::unimplemented("preview_prompt"))
+    }
     async fn put_override(
         &self,
         _: Request<v1::PutOverrideRequest>,

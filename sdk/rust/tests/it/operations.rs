@@ -3,8 +3,8 @@
 use crate::fake::{Fake, Reaction};
 use headroom_proto::v1::operation::Operation as WireOperation;
 use headroom_sdk::{
-    Client, Denial, Error, LevelChange, OriginKind, RuleOutcome, TimeUnit, UsageByTimeQuery,
-    Verdict,
+    Audience, Client, Denial, Error, LevelChange, OriginKind, RuleOutcome, TimeUnit,
+    UsageByTimeQuery, Verdict,
 };
 use std::time::{Duration, SystemTime};
 use tokio_stream::StreamExt as _;
@@ -88,14 +88,18 @@ async fn every_operation_is_answered(fake: Fake) {
 async fn what_a_call_asks_for_is_on_the_wire() {
     let fake = Fake::on_tcp(|_| Reaction::Answer).await;
     let client = Client::connect(&fake.endpoint).await.unwrap();
-    client.check("acme", "calls").rendering().with_prompt().with_projection().await.unwrap();
+    let call = client.check("acme", "calls").rendering().with_prompt().with_projection();
+    let call = call.locale("de-AT").audience(Audience::Member).person("u42");
+    call.with_prompt_suppression().await.unwrap();
 
     let memory = fake.memory.lock().unwrap();
     let WireOperation::Check(request) = &memory.messages[0][0] else { panic!("not a check") };
     assert_eq!((request.account.as_str(), request.feature.as_str()), ("acme", "calls"));
     assert_eq!((request.units, request.intent), (None, 1));
-    let include = request.include.unwrap();
+    let include = request.include.clone().unwrap();
     assert!(include.prompt && include.projection && !include.all_limits);
+    assert_eq!((include.locale.as_str(), include.person.as_str()), ("de-AT", "u42"));
+    assert!(include.audience() == Audience::Member && include.prompt_suppression);
 }
 
 #[tokio::test]

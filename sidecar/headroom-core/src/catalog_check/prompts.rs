@@ -1,99 +1,160 @@
-//! The rules of prompts.
+//! The rules of prompts, but for their words and how often they are shown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::{Names, Report, TEXT_BYTES_MAX, check_plan_name, kind_word, with_article};
-use crate::catalog::{FeatureKindSpec, PromptSpec, Scenario};
+use super::{Names, Report, check_plan_name, kind_word, prompt_texts, prompting, with_article};
+use crate::catalog::{FeatureKindSpec, PromptSpec, PromptingSpec, Scenario};
 use crate::limits;
+use crate::prompt::{Audience, specificity};
 
-/// Everything about prompts but their templates.
-pub(super) fn check_prompts(report: &mut Report, prompts: &[PromptSpec], names: &Names<'_>) {
+/// Plans, segments and variants that one prompt may name.
+const NAMED_MAX: usize = 64;
+
+/// Everything about prompts but whether their templates can be filled.
+pub(super) fn check_prompts(
+    report: &mut Report,
+    (prompting, prompts): (&PromptingSpec, &[PromptSpec]),
+    names: &Names<'_>,
+) {
+    prompting::check_prompting(report, prompting);
     report.at_most(&["prompts"], "prompts", prompts.len(), limits::CATALOG_ITEMS_MAX);
     let mut seen = BTreeSet::new();
-    for (ix, prompt) in prompts.iter().enumerate() {
-        let ix = ix.to_string();
+    for (place, prompt) in prompts.iter().enumerate() {
+        let ix = place.to_string();
         let path = |step: &'static str| ["prompts", ix.as_str(), step];
         report.program_name(&path("prompt"), &prompt.prompt);
         if !seen.insert(&prompt.prompt) {
             report
                 .say(&path("prompt"), format_args!("prompt `{}` is defined twice", prompt.prompt));
         }
-        check_prompt_texts(report, &ix, prompt);
+        prompt_texts::check_texts(report, &ix, prompt, prompting);
+        prompting::check_showing(report, &ix, prompt);
         if let Some(name) = &prompt.feature {
             check_prompt_feature(report, &path("feature"), name, prompt.scenario, names);
         }
-        let mut own_plans = BTreeSet::new();
-        for (plan_ix, plan) in prompt.plans.iter().enumerate() {
-            let plan_path = ["prompts", &ix, "plans", &plan_ix.to_string()];
-            check_plan_name(report, &plan_path, plan, names);
-            if !own_plans.insert(plan) {
-                report.say(&plan_path, format_args!("plan `{plan}` is listed twice"));
-            }
-        }
+        check_readers(report, &ix, prompt, names);
         if let Some(offer) = &prompt.offer {
             check_plan_name(report, &path("offer"), offer, names);
-            if own_plans.contains(offer) {
+            if prompt.plans.contains(offer) {
                 report.say(
                     &path("offer"),
                     format_args!("accounts on plan `{offer}` would be offered what they have"),
                 );
             }
         }
+        check_shadowed(report, prompts, place);
     }
-    check_shadowed_prompts(report, prompts);
 }
 
-/// Among the prompts for one scenario, feature and plan only the first is ever shown, so a prompt
-/// all of whose places are taken is a mistake.
-fn check_shadowed_prompts<'a>(report: &mut Report, prompts: &'a [PromptSpec]) {
-    let mut taken: BTreeMap<(Scenario, Option<&'a str>, Option<&'a str>), &'a str> =
-        BTreeMap::new();
-    for (ix, prompt) in prompts.iter().enumerate() {
-        let feature = prompt.feature.as_deref();
-        let plans: Vec<Option<&'a str>> = match prompt.plans.as_slice() {
+fn check_readers(report: &mut Report, ix: &str, prompt: &PromptSpec, names: &Names<'_>) {
+    let mut own_plans = BTreeSet::new();
+    report.at_most(&["prompts", ix, "plans"], "plans", prompt.plans.len(), NAMED_MAX);
+    for (plan_ix, plan) in prompt.plans.iter().enumerate() {
+        let plan_path = ["prompts", ix, "plans", &plan_ix.to_string()];
+        check_plan_name(report, &plan_path, plan, names);
+        if !own_plans.insert(plan) {
+            report.say(&plan_path, format_args!("plan `{plan}` is listed twice"));
+        }
+    }
+    let mut own_segments = BTreeSet::new();
+    report.at_most(&["prompts", ix, "segments"], "segments", prompt.segments.len(), NAMED_MAX);
+    for (place, segment) in prompt.segments.iter().enumerate() {
+        let path = ["prompts", ix, "segments", &place.to_string()];
+        report.people_name(&path, segment);
+        if !own_segments.insert(segment) {
+            report.say(&path, format_args!("segment `{segment}` is listed twice"));
+        }
+    }
+    let mut own_audiences = BTreeSet::new();
+    for (place, audience) in prompt.audiences.iter().enumerate() {
+        if !own_audiences.insert(audience) {
+            let path = ["prompts", ix, "audiences", &place.to_string()];
+            report.say(&path, format_args!("audience `{}` is listed twice", audience.as_str()));
+        }
+    }
+}
+
+/// For whom a prompt would be chosen, part by part: a plan, a segment and an audience; `None` is
+/// any that nobody named.
+type Part<'a> = (Option<&'a str>, Option<&'a str>, Option<Audience>);
+
+fn parts(prompt: &PromptSpec) -> Vec<Part<'_>> {
+    fn each(names: &[String]) -> Vec<Option<&str>> {
+        match names {
             [] => vec![None],
-            plans => plans.iter().map(|plan| Some(plan.as_str())).collect(),
-        };
-        let earlier: Vec<&'a str> = plans
-            .iter()
-            .filter_map(|&plan| {
-                [(feature, plan), (None, plan), (feature, None), (None, None)]
-                    .into_iter()
-                    .find_map(|(feature, plan)| taken.get(&(prompt.scenario, feature, plan)))
-                    .copied()
-            })
-            .collect();
-        if let Some(first) = earlier.first()
-            && earlier.len() == plans.len()
-        {
-            report.say(
-                &["prompts", &ix.to_string(), "prompt"],
-                format_args!(
-                    "never shown: prompt `{first}` fits wherever it does, and comes first"
-                ),
-            );
+            names => names.iter().map(|name| Some(name.as_str())).collect(),
         }
-        for plan in plans {
-            taken.entry((prompt.scenario, feature, plan)).or_insert(&prompt.prompt);
+    }
+    let audiences: Vec<Option<Audience>> = match prompt.audiences.as_slice() {
+        [] => vec![None],
+        audiences => audiences.iter().copied().map(Some).collect(),
+    };
+    let mut parts = Vec::new();
+    for plan in each(&prompt.plans) {
+        for segment in each(&prompt.segments) {
+            parts.extend(audiences.iter().map(|audience| (plan, segment, *audience)));
         }
+    }
+    parts
+}
+
+fn covers(prompt: &PromptSpec, (plan, segment, audience): Part<'_>) -> bool {
+    let has = |names: &[String], name: Option<&str>| {
+        names.is_empty() || name.is_some_and(|name| names.iter().any(|known| known == name))
+    };
+    has(&prompt.plans, plan)
+        && has(&prompt.segments, segment)
+        && (prompt.audiences.is_empty()
+            || audience.is_some_and(|audience| prompt.audiences.contains(&audience)))
+}
+
+/// A prompt before which another one comes for whomever it is for is a mistake.
+fn check_shadowed(report: &mut Report, prompts: &[PromptSpec], place: usize) {
+    let prompt = &prompts[place];
+    let rank = |place: usize| (specificity(&prompts[place]), std::cmp::Reverse(place));
+    let comes_before = |other: usize| {
+        prompts[other].scenario == prompt.scenario
+            && (prompts[other].feature.is_none() || prompts[other].feature == prompt.feature)
+            && rank(place) < rank(other)
+    };
+    let before: Vec<usize> = (0..prompts.len()).filter(|other| comes_before(*other)).collect();
+    if before.is_empty() {
+        return;
+    }
+    let taken: Option<Vec<usize>> = parts(prompt)
+        .into_iter()
+        .map(|part| before.iter().copied().find(|other| covers(&prompts[*other], part)))
+        .collect();
+    if let Some(first) = taken.as_ref().and_then(|taken| taken.first()) {
+        let first = &prompts[*first].prompt;
+        let message =
+            format!("never shown: prompt `{first}` fits wherever it does, and comes first");
+        report.say(&["prompts", &place.to_string(), "prompt"], message);
     }
 }
 
-fn check_prompt_texts(report: &mut Report, ix: &str, prompt: &PromptSpec) {
-    let texts = [
-        ("title", &prompt.title, true),
-        ("message", &prompt.message, true),
-        ("call_to_action", &prompt.call_to_action, false),
-        ("url", &prompt.url, false),
-    ];
-    for (step, text, is_required) in texts {
-        if is_required && text.trim().is_empty() {
-            report.say(&["prompts", ix, step], "the text is empty");
-        }
-        report.people_text(&["prompts", ix, step], text, TEXT_BYTES_MAX);
-    }
-    if prompt.call_to_action.is_empty() && !prompt.url.is_empty() {
-        report.say(&["prompts", ix, "url"], "an address without a `call_to_action` is never shown");
+/// Whether a decision about a feature of a kind can be in a scenario.
+fn can_occur(scenario: Scenario, kind: &FeatureKindSpec) -> bool {
+    use FeatureKindSpec::{Allocation, Concurrency, Credits, Quota, Rate, Seats};
+    match scenario {
+        Scenario::LockedFeature | Scenario::TrialEnding => true,
+        Scenario::NearLimit => matches!(
+            kind,
+            Quota { .. } | Allocation { .. } | Concurrency | Credits { .. } | Seats { .. }
+        ),
+        Scenario::LimitHit => matches!(
+            kind,
+            Quota { .. }
+                | Allocation { .. }
+                | Concurrency
+                | Credits { .. }
+                | Seats { .. }
+                | Rate { .. }
+        ),
+        Scenario::Grace => matches!(kind, Quota { .. } | Allocation { .. }),
+        Scenario::SeatsFull | Scenario::InviteWithoutSeat => matches!(kind, Seats { .. }),
+        Scenario::CreditsLow => matches!(kind, Credits { .. } | Quota { .. }),
+        Scenario::RateTier => matches!(kind, Rate { .. }),
     }
 }
 
@@ -108,37 +169,20 @@ fn check_prompt_feature(
         let known = names.features.keys().copied();
         return report.say_known(path, format_args!("unknown feature `{name}`"), known);
     };
-    match (scenario, &feature.kind) {
-        (Scenario::LockedFeature, _)
-        | (_, FeatureKindSpec::Quota { .. } | FeatureKindSpec::Allocation { .. })
-        | (
-            Scenario::NearLimit | Scenario::LimitHit,
-            FeatureKindSpec::Concurrency
-            | FeatureKindSpec::Credits { .. }
-            | FeatureKindSpec::Seats { .. },
-        )
-        | (Scenario::LimitHit, FeatureKindSpec::Rate { .. }) => {}
-        (
-            _,
-            kind @ (FeatureKindSpec::Concurrency
-            | FeatureKindSpec::Rate { .. }
-            | FeatureKindSpec::Credits { .. }
-            | FeatureKindSpec::Seats { .. }),
-        ) => report.say(
+    if can_occur(scenario, &feature.kind) {
+        return;
+    }
+    let (kind, scenario) = (with_article(kind_word(&feature.kind)), scenario.as_str());
+    match &feature.kind {
+        FeatureKindSpec::Switch | FeatureKindSpec::Config => report.say(
             path,
             format_args!(
-                "`{name}` is {}, for which the scenario `{}` never occurs",
-                with_article(kind_word(kind)),
-                scenario.as_str()
+                "`{name}` is {kind}, which has no limits, so the scenario `{scenario}` never occurs"
             ),
         ),
-        (Scenario::NearLimit | Scenario::LimitHit | Scenario::Grace, kind) => report.say(
+        _ => report.say(
             path,
-            format_args!(
-                "`{name}` is a {}, which has no limits, so the scenario `{}` never occurs",
-                kind_word(kind),
-                scenario.as_str()
-            ),
+            format_args!("`{name}` is {kind}, for which the scenario `{scenario}` never occurs"),
         ),
     }
 }

@@ -4,8 +4,11 @@ use super::*;
 use crate::catalog::{FeatureKindSpec::Quota, PricePeriod, PromptSpec, RateSpec, Scenario};
 use crate::credits::{CreditPrice, PoolTerms, Rounding};
 use crate::policy::{GraceTerms, LimitTerms, OverageTerms};
+use crate::prompt::{Audience, Texts};
 use crate::stock::BilledBy;
 use crate::window::CalendarUnit;
+
+mod prompts;
 
 fn feature(name: &str, kind: FeatureKindSpec) -> FeatureSpec {
     FeatureSpec {
@@ -26,15 +29,17 @@ fn monthly() -> LimitSpec {
 
 fn prompt(name: &str, scenario: Scenario) -> PromptSpec {
     PromptSpec {
-        prompt: name.into(),
-        scenario,
         feature: Some("tokens".into()),
         plans: vec!["free".into()],
-        title: "T".into(),
-        message: "M".into(),
-        call_to_action: "C".into(),
-        url: "U".into(),
+        texts: Texts {
+            title: Some("T".into()),
+            message: Some("M".into()),
+            call_to_action: Some("C".into()),
+            url: Some("U".into()),
+            steps: vec![],
+        },
         offer: Some("pro".into()),
+        ..PromptSpec::new(name, scenario)
     }
 }
 
@@ -330,13 +335,13 @@ fn prompts_refer_to_what_exists() {
 
 #[test]
 fn prompts_make_sense() {
-    check(|s| s.prompts[0].title = "\n".into(), "prompts/0/title: the text is empty");
+    check(|s| s.prompts[0].texts.title = Some("\n".into()), "prompts/0/title: the text is empty");
     check(
-        |s| s.prompts[0].message = "x".repeat(8193),
+        |s| s.prompts[0].texts.message = Some("x".repeat(8193)),
         "prompts/0/message: the text has 8193 bytes, at most 8192 fit",
     );
     check(
-        |s| s.prompts[0].call_to_action = String::new(),
+        |s| s.prompts[0].texts.call_to_action = None,
         "prompts/0/url: an address without a `call_to_action` is never shown",
     );
     check(
@@ -361,12 +366,15 @@ fn a_prompt_behind_a_wider_one_is_never_shown() {
     check(|s| add(s, |late| late.plans = vec![]), "");
     check(|s| add(s, |late| late.feature = None), "");
     check(|s| add(s, |late| late.scenario = Scenario::Grace), "");
+    check(|s| add(s, |late| late.segments = vec!["smb".into()]), "");
+    check(|s| add(s, |late| late.audiences = vec![Audience::Buyer]), "");
+    // What names less comes later, wherever it stands.
     check(
         |s| {
             add(s, |_| {});
             (s.prompts[0].feature, s.prompts[0].plans) = (None, vec![]);
         },
-        never,
+        "",
     );
 }
 

@@ -198,7 +198,10 @@ fn who_waits_for_a_roll_out_is_not_offered_to_buy_and_an_override_lets_in() {
     let mut world = World::of(catalog(Offering { rollout_bp: 0, ..Offering::default() }));
     let refused = check(&mut world, "tokens");
     assert_eq!(refused.verdict, Verdict::Denied(Denial::NotInPlan));
-    assert_eq!((refused.origin, prompt::scenario(&refused)), (Origin::Plan, None));
+    assert_eq!(
+        (refused.origin, prompt::scenarios(&refused, prompt::Occasion::default())),
+        (Origin::Plan, None)
+    );
     let value = OverrideValue::Limit { limit: world.id("daily"), included_units: Some(1) };
     world.put_override("tokens", value);
     assert_eq!(check(&mut world, "tokens").verdict, Verdict::Allowed);

@@ -108,6 +108,7 @@ pub(crate) fn spec(limits: &[Limit], signals: SignalSwitches) -> CatalogSpec {
         plans: vec![plan("pro", pro), plan("bare", vec![])],
         default_plan: None,
         prompts: vec![],
+        prompting: Default::default(),
         signals,
     }
 }

@@ -15,6 +15,7 @@ use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::measure::{MeasureChange, Measured, Values};
 use headroom_core::names::NameId;
 use headroom_core::policy::Excess;
+use headroom_core::prompt::{Exposure, Outcomes, Ticket};
 use headroom_core::rate::{Bucket, Rate};
 use headroom_core::reservation::{
     OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState,
@@ -333,12 +334,30 @@ fn every_effect() -> Vec<Effect> {
         effects.push(Effect::Seat(Box::new(Seat { feature, member, state, since })));
     }
     effects.push(Effect::SeatFreed(NameId(0), "".into()));
+    effects.extend([0, 1, 16, 48, 63].map(exposure));
     effects.extend(tallies());
     effects.extend(measures());
     effects.push(signal(SignalName::SeatThreshold90pct, SignalState::Warning));
     effects.push(signal(SignalName::SeatsNearlyFull, SignalState::Warning));
     effects.extend(NUMBERS.map(|units| Effect::Ledger(ledger(units))));
     effects
+}
+
+fn exposure(outcomes: u8) -> Effect {
+    let number = u64::from(outcomes) << 58;
+    let name = |id| NameId(id + u32::from(outcomes));
+    let ticket = Ticket {
+        id: number,
+        prompt: name(0),
+        variant: NameId(u32::MAX),
+        language: name(1),
+        person: !number,
+        made_at: Millis(i64::MIN),
+    };
+    let outcomes = Outcomes(outcomes);
+    let is_snoozed = outcomes.has(Outcomes::SNOOZED);
+    let snoozed_until = Millis(if is_snoozed { i64::MAX } else { i64::MIN });
+    Effect::Exposure(Box::new(Exposure { ticket, at: Millis(-1), outcomes, snoozed_until }))
 }
 
 fn receipts() -> Vec<Receipt> {

@@ -69,6 +69,7 @@ pub(crate) fn spec(free_units: u64, default_plan: Option<&str>) -> CatalogSpec {
         plans: vec![plan("free", free_units), plan("pro", free_units * 100)],
         default_plan: default_plan.map(str::to_owned),
         prompts: vec![],
+        prompting: Default::default(),
         signals: SignalSwitches::default(),
     }
 }

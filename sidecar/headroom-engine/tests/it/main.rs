@@ -16,6 +16,7 @@ mod house;
 mod keys;
 mod measures;
 mod meters;
+mod prompts;
 mod races;
 mod recovery;
 mod seats;

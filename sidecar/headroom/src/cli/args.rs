@@ -8,6 +8,7 @@ use headroom_sdk::Item;
 
 use super::grants::GrantsArgs;
 use super::import::ImportArgs;
+use super::prompt::PromptArgs;
 use crate::config::server::ClockKind;
 use crate::config::values;
 use crate::demo::DemoArgs;
@@ -22,6 +23,7 @@ Examples:
   headroom ask entitlements acme                      what may acme use, and how much is left?
   headroom account put acme --plan pro                acme bought the plan pro
   headroom grants put acme credits pay_17 500         acme bought 500 credits
+  headroom prompt report near_limit                   do people act on what they see?
   headroom import opening-balances used.csv           what accounts used before they came
   headroom status                                     how is the sidecar?
   headroom sinks list                                 are signals delivered?
@@ -62,6 +64,8 @@ pub(super) enum Command {
     Account(AccountArgs),
     /// Give credits to an account, take them back, and see where they went
     Grants(GrantsArgs),
+    /// See how prompts look, and what became of them
+    Prompt(PromptArgs),
     /// Bring over what another system knows
     Import(ImportArgs),
     /// Move the clock of a sidecar that has a test clock
@@ -197,6 +201,31 @@ pub(super) struct AskArgs {
     pub(super) to: ToSidecar,
 }
 
+/// Who reads the prompt.
+#[derive(Debug, Args)]
+pub(super) struct ReaderArgs {
+    /// The language of the prompt, as in de-AT [default: the account's]
+    #[arg(long, value_name = "TAG")]
+    pub(super) locale: Option<String>,
+    /// What its reader may do about it
+    #[arg(long)]
+    pub(super) audience: Option<AudienceArg>,
+    /// Who reads it, for caps and wordings per person
+    #[arg(long, value_name = "ID")]
+    pub(super) person: Option<String>,
+}
+
+/// What the reader of a prompt may do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum AudienceArg {
+    /// May buy
+    Buyer,
+    /// Has to ask somebody who may buy
+    Member,
+    /// Manages the account, and may not buy
+    Admin,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Question {
     /// Would it be allowed? Counts nothing
@@ -219,6 +248,8 @@ pub(super) enum Question {
         subject: Option<String>,
         #[command(flatten)]
         told: DimensionArgs,
+        #[command(flatten)]
+        reader: ReaderArgs,
     },
     /// Use units, if it is allowed
     Consume {
@@ -819,7 +850,7 @@ fn item(text: &str) -> Result<Item, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     values::duration(text)
 }
 

@@ -1,11 +1,11 @@
 //! `headroom ask`: a product's questions, by hand.
 
 use headroom_sdk::{
-    Call, Client, Error, LevelChange, Operation, TimeUnit, UsageByTimeQuery, Write,
+    Audience, Call, Client, Error, LevelChange, Operation, TimeUnit, UsageByTimeQuery, Write,
 };
 use tokio_stream::StreamExt as _;
 
-use super::args::{AskArgs, By, LevelArgs, Question};
+use super::args::{AskArgs, AudienceArg, By, LevelArgs, Question, ReaderArgs};
 use super::connect::{self, Ended, Failure};
 use super::show::{self, Report};
 
@@ -46,8 +46,8 @@ async fn watch(
 
 async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
     match question {
-        Question::Check { account, feature, units, render, synthetic, subject, told } => {
-            let mut call = full(client.check(account, &*feature));
+        Question::Check { account, feature, units, render, synthetic, subject, told, reader } => {
+            let mut call = read_by(full(client.check(account, &*feature)), reader);
             for (name, value) in told.dimensions {
                 call = call.dimension(name, value);
             }
@@ -233,6 +233,18 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
     }
 }
 
+/// Says who reads the prompt.
+fn read_by<O: Operation>(call: Call<O>, reader: ReaderArgs) -> Call<O> {
+    let audience = match reader.audience {
+        None => Audience::Unspecified,
+        Some(AudienceArg::Buyer) => Audience::Buyer,
+        Some(AudienceArg::Member) => Audience::Member,
+        Some(AudienceArg::Admin) => Audience::Admin,
+    };
+    let call = call.locale(reader.locale.unwrap_or_default()).audience(audience);
+    call.person(reader.person.unwrap_or_default())
+}
+
 /// Exactly one of them is given: clap sees to it.
 fn level_change(args: LevelArgs) -> LevelChange {
     match args {
@@ -245,7 +257,7 @@ fn level_change(args: LevelArgs) -> LevelChange {
 
 /// A person wants to see all there is.
 fn full<O: Operation>(call: Call<O>) -> Call<O> {
-    call.with_prompt().with_projection().with_all_limits()
+    call.with_prompt().with_prompt_suppression().with_projection().with_all_limits()
 }
 
 fn keyed<O: Write>(call: Call<O>, key: Option<String>) -> Call<O> {

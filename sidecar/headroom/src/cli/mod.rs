@@ -11,6 +11,7 @@ mod check;
 mod connect;
 mod grants;
 mod import;
+mod prompt;
 mod seats;
 mod show;
 #[cfg(test)]
@@ -60,6 +61,7 @@ fn dispatch(command: Command, runners: &Runners) -> ExitCode {
         Command::Ask(args) => connect::run(ask::run(args)),
         Command::Seats(args) => connect::run(seats::run(args)),
         Command::Account(args) => connect::run(admin::account(args)),
+        Command::Prompt(args) => connect::run(prompt::run(args)),
         Command::Grants(args) => connect::run(grants::run(args)),
         Command::Import(args) => connect::run(import::run(args)),
         Command::Clock(args) => connect::run(admin::clock(args)),

@@ -3,6 +3,7 @@
 mod accounts;
 mod decisions;
 mod grants;
+mod prompts;
 mod seats;
 mod sinks;
 
@@ -17,6 +18,7 @@ pub(super) use decisions::{
     extended, recorded, released, reserved, several, usage, usage_by_time, watch_over,
 };
 pub(super) use grants::{credit_history, grants};
+pub(super) use prompts::{preview, prompt_report, told};
 pub(super) use seats::{seat, seats};
 pub(super) use sinks::{dead_letters, new_secret, replaying, sinks};
 

@@ -10,6 +10,7 @@ mod levels;
 mod meters;
 mod places;
 mod policy;
+mod prompts;
 mod spans;
 mod versions;
 
@@ -18,8 +19,7 @@ use std::path::Path;
 
 use headroom_core::catalog::{
     Catalog, CatalogSpec, CountingSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec,
-    Merge, Offering, PlanLimitSpec, PlanSpec, Policy, Price, PricePeriod, PromptSpec, Scenario,
-    SpecProblem,
+    Merge, Offering, PlanLimitSpec, PlanSpec, Policy, Price, PricePeriod, SpecProblem,
 };
 use headroom_core::change::OnChange;
 use headroom_core::cohort::Cohorts;
@@ -34,7 +34,7 @@ use super::problems::{Place, Problem, Problems};
 use super::reader::{Entry, Fields, Reader};
 use super::sinks::{self, Secrets, SinkSpec};
 use super::yaml::{self, Key, Node, Value};
-use headroom_prompts::{self as prompts, Renderer};
+use headroom_prompts::Renderer;
 use places::Finder;
 
 /// What one unit is called when the catalog does not say.
@@ -128,6 +128,7 @@ fn read_root(
     let plans = fields.required("plans");
     let addons = fields.optional("addons");
     let prompts = fields.optional("prompts");
+    let prompting = fields.optional("prompting");
     let signals = fields.optional("signals");
     let sinks = fields.optional("sinks");
     let migrations = fields.optional("migrations");
@@ -138,8 +139,11 @@ fn read_root(
     let mut read_list = |entry| read_plans(reader, entry, &features, &unclear);
     let plans = plans.and_then(&mut read_list);
     let addons = addons.and_then(&mut read_list).unwrap_or_default();
-    let (prompts, prompt_items) =
-        prompts.and_then(|entry| read_prompts(reader, entry, &unclear)).unwrap_or_default();
+    let (prompts, prompt_items) = prompts
+        .and_then(|entry| prompts::read_prompts(reader, entry, &unclear))
+        .unwrap_or_default();
+    let prompting = prompting.and_then(|entry| prompts::read_prompting(reader, entry));
+    let prompting = prompting.unwrap_or_default();
     let signals = signals.map_or_else(SignalSwitches::default, |entry| read_signals(reader, entry));
     let sinks = sinks.map_or_else(Vec::new, |entry| {
         let (features, plans) = (keys_of(root, "features"), keys_of(root, "plans"));
@@ -158,15 +162,23 @@ fn read_root(
         }
         return None;
     }
-    let spec =
-        CatalogSpec { features, plans: plans?, addons, default_plan, prompts, signals, migrations };
+    let spec = CatalogSpec {
+        features,
+        plans: plans?,
+        addons,
+        default_plan,
+        prompts,
+        prompting,
+        signals,
+        migrations,
+    };
     let finder = Finder { root, source, prompt_items: &prompt_items };
     let is_readable = reader.count() == 0;
     if let Err(problems) = Catalog::build(spec.clone(), 1, &mut Names::new()) {
         problems.into_iter().for_each(|problem| reader.note(finder.problem(&problem)));
     }
     let is_sound = is_readable && reader.count() == 0;
-    for problem in prompts::check(&spec) {
+    for problem in headroom_prompts::check(&spec) {
         if is_sound || problem.is_of_template {
             reader.note(finder.template_problem(problem));
         }
@@ -619,63 +631,6 @@ fn plain_json(text: &str) -> serde_json::Value {
         Ok(value @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_))) => value,
         _ => serde_json::Value::String(text.to_owned()),
     }
-}
-
-/// The prompts that could be read, and each one's place in the list.
-fn read_prompts(
-    reader: &Reader,
-    entry: Entry<'_>,
-    unclear: &BTreeSet<String>,
-) -> Option<(Vec<PromptSpec>, Vec<usize>)> {
-    let items = reader.list(entry, "a list of prompts")?;
-    let read = items.enumerate().filter_map(|(ix, item)| {
-        let prompt = read_prompt(reader, item)?;
-        let is_clear = prompt.feature.as_ref().is_none_or(|feature| !unclear.contains(feature));
-        is_clear.then_some((prompt, ix))
-    });
-    Some(read.unzip())
-}
-
-fn read_prompt(reader: &Reader, entry: Entry<'_>) -> Option<PromptSpec> {
-    let mut fields = reader.fields(entry, "a mapping with `prompt` and `scenario`")?;
-    let text = |entry: Option<Entry<'_>>| entry.and_then(|entry| reader.text(entry));
-    let prompt = text(fields.required("prompt"));
-    let scenarios = Scenario::ALL.map(|scenario| (scenario.as_str(), scenario));
-    let scenario = fields.required("scenario").and_then(|entry| reader.word(entry, &scenarios));
-    let feature = fields.optional("feature");
-    let plans = fields.optional("plans");
-    let title = text(fields.required("title"));
-    let message = text(fields.required("message"));
-    let call_to_action = fields.optional("call_to_action");
-    let url = fields.optional("url");
-    let offer = fields.optional("offer");
-    fields.end();
-    // A key that is not there is one thing, a value that cannot be read another.
-    let optional = |entry: Option<Entry<'_>>| match entry {
-        Some(entry) => reader.text(entry).map(Some),
-        None => Some(None),
-    };
-    let plans = match plans {
-        Some(entry) => {
-            let items = reader.list(entry, "a list of plans")?;
-            let read: Vec<_> = items.map(|item| reader.text(item)).collect();
-            read.into_iter().collect::<Option<Vec<String>>>()
-        }
-        None => Some(vec![]),
-    };
-    let (feature, call_to_action) = (optional(feature), optional(call_to_action));
-    let (url, offer) = (optional(url), optional(offer));
-    Some(PromptSpec {
-        prompt: prompt?,
-        scenario: scenario?,
-        feature: feature?,
-        plans: plans?,
-        title: title?,
-        message: message?,
-        call_to_action: call_to_action?.unwrap_or_default(),
-        url: url?.unwrap_or_default(),
-        offer: offer?,
-    })
 }
 
 fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {

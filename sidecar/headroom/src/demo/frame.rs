@@ -234,6 +234,7 @@ mod tests {
             test_clock: true,
             retry_after: None,
             prompt: None,
+            prompt_suppression: None,
             projection: Some(Projection {
                 limit: "hourly".into(),
                 state: ProjectionState::ReachesLimit,

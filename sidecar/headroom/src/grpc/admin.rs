@@ -24,6 +24,7 @@ mod facts;
 mod grants;
 mod opening;
 mod plans;
+mod prompts;
 mod sinks;
 
 /// The service.
@@ -521,6 +522,21 @@ impl AdminService for Administration {
         _: Request<v1::ReloadCatalogRequest>,
     ) -> Result<Response<v1::ReloadCatalogResponse>, Status> {
         Ok(Response::new(self.reload().await?))
+    }
+
+    async fn get_prompt_report(
+        &self,
+        rq: Request<v1::GetPromptReportRequest>,
+    ) -> Result<Response<v1::GetPromptReportResponse>, Status> {
+        Ok(Response::new(self.prompt_report(rq.get_ref()).await?))
+    }
+
+    async fn preview_prompt(
+        &self,
+        rq: Request<v1::PreviewPromptRequest>,
+    ) -> Result<Response<v1::PreviewPromptResponse>, Status> {
+        let prompt = Some(self.preview(rq.get_ref())?);
+        Ok(Response::new(v1::PreviewPromptResponse { prompt }))
     }
 
     async fn get_status(

@@ -10,7 +10,7 @@ use headroom_engine::engine::Wants;
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
 
-use crate::grpc::parse::{self, Asked};
+use crate::grpc::parse::{self, Asked, Cause};
 use crate::grpc::receipts::{About, Receipts};
 use crate::grpc::shared::{Answered, Shared};
 use crate::grpc::status::WireError;
@@ -30,33 +30,33 @@ pub struct All<'a> {
 }
 
 /// A check of several.
-pub fn check(rq: &v1::CheckAllRequest, now: Millis) -> Result<Asked<All<'_>>, WireError> {
+pub fn check(rq: &v1::CheckAllRequest, now: Millis) -> Result<Asked<'_, All<'_>>, WireError> {
     // Of a monitor's attempt nobody should hear.
     let attempt = v1::Intent::try_from(rq.intent) != Ok(v1::Intent::Render) && !rq.synthetic;
     let op = AllOp::Check { attempt };
-    all((&rq.account, &rq.items, None, &rq.subject), (op, rq.synthetic), rq.include, now)
+    all((&rq.account, &rq.items, None, &rq.subject), (op, rq.synthetic), rq.include.as_ref(), now)
 }
 
 /// A consume of several.
-pub fn consume(rq: &v1::ConsumeAllRequest, now: Millis) -> Result<Asked<All<'_>>, WireError> {
+pub fn consume(rq: &v1::ConsumeAllRequest, now: Millis) -> Result<Asked<'_, All<'_>>, WireError> {
     let names = (&*rq.account, &*rq.items, Some(&*rq.idempotency_key), &*rq.subject);
-    all(names, (AllOp::Consume, rq.synthetic), rq.include, now)
+    all(names, (AllOp::Consume, rq.synthetic), rq.include.as_ref(), now)
 }
 
 /// A reserve of several.
-pub fn reserve(rq: &v1::ReserveAllRequest, now: Millis) -> Result<Asked<All<'_>>, WireError> {
+pub fn reserve(rq: &v1::ReserveAllRequest, now: Millis) -> Result<Asked<'_, All<'_>>, WireError> {
     let hold_ms = parse::hold_for(rq.hold_for.as_ref())?;
     let op = AllOp::Reserve { hold_ms, charging: parse::charges(rq.on_expiry)? };
     let names = (&*rq.account, &*rq.items, Some(&*rq.idempotency_key), &*rq.subject);
-    all(names, (op, rq.synthetic), rq.include, now)
+    all(names, (op, rq.synthetic), rq.include.as_ref(), now)
 }
 
 fn all<'a>(
     (account, items, key, of): (&'a str, &'a [v1::Item], Option<&'a str>, &'a str),
     (op, synthetic): (AllOp, bool),
-    include: Option<v1::Include>,
+    wire: Option<&'a v1::Include>,
     now: Millis,
-) -> Result<Asked<All<'a>>, WireError> {
+) -> Result<Asked<'a, All<'a>>, WireError> {
     if items.is_empty() || items.len() > ITEMS_MAX {
         let problem = format!("has {} entries, must have 1 to {ITEMS_MAX}", items.len());
         return Err(WireError::field("items", problem));
@@ -81,7 +81,11 @@ fn all<'a>(
         now,
         subject: if of.is_empty() { None } else { Some(parse::subject(of)?) },
     };
-    Ok(Asked { request, include: include.unwrap_or_default() })
+    let mut include = parse::include_of(wire)?;
+    if synthetic {
+        include.cause = Cause::Monitor;
+    }
+    Ok(Asked { request, include })
 }
 
 /// What a feature without units is asked by: 1, where nobody can mean anything else.
@@ -99,7 +103,7 @@ impl Shared {
     pub fn all(
         &self,
         receipts: &Receipts,
-        asked: &Asked<All<'_>>,
+        asked: &Asked<'_, All<'_>>,
         out: &mut Fields<'_>,
     ) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();

@@ -64,7 +64,7 @@ impl Entitlements {
 
     /// The first half of what looks at the disk before it decides, and again while that is a moment
     /// behind.
-    async fn begin_late(&self, asked: &Asked<Late<'_>>) -> Result<Begun, Status> {
+    async fn begin_late(&self, asked: &Asked<'_, Late<'_>>) -> Result<Begun, Status> {
         let looked = late::caught_up(|| {
             let mut bytes = Vec::with_capacity(ANSWER_BYTES_USUAL);
             let answered = self.shared.late(&self.receipts, asked, &mut Fields::new(&mut bytes))?;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use headroom_core::time::Millis;
 use headroom_engine::dimensions::Dimensions;
-use headroom_engine::engine::Wants;
 use headroom_engine::late::{CorrectRequest, LateError, LateRequest};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1::{self, ErrorReason};
@@ -61,7 +60,7 @@ pub fn record(
     rq: &v1::RecordRequest,
     now: Millis,
     restate_ms: i64,
-) -> Result<Option<Asked<Late<'_>>>, WireError> {
+) -> Result<Option<Asked<'_, Late<'_>>>, WireError> {
     let Some(occurred_at) = &rq.occurred_at else { return Ok(None) };
     if rq.synthetic {
         return Err(WireError::field("synthetic", "counts nowhere, so it has no occurred_at"));
@@ -76,7 +75,7 @@ pub fn record(
         let problem = format!("is {occurred_at}, more than 5 minutes later than now ({now})");
         return Err(WireError::field("occurred_at", problem));
     }
-    let include = rq.include.unwrap_or_default();
+    let include = parse::include_of(rq.include.as_ref())?;
     let request = LateRequest {
         account: parse::id("account", &rq.account)?,
         feature: parse::id("feature", &rq.feature)?,
@@ -86,7 +85,7 @@ pub fn record(
         dimensions: Dimensions::of(&rq.dimensions),
         restate_ms,
         now,
-        wants: wants(include),
+        wants: parse::wants(include),
     };
     Ok(Some(Asked { request: Late::Record(request), include }))
 }
@@ -96,8 +95,8 @@ pub fn correct(
     rq: &v1::CorrectRequest,
     now: Millis,
     restate_ms: i64,
-) -> Result<Asked<Late<'_>>, WireError> {
-    let include = rq.include.unwrap_or_default();
+) -> Result<Asked<'_, Late<'_>>, WireError> {
+    let include = parse::include_of(rq.include.as_ref())?;
     if rq.reason.len() > REASON_BYTES_MAX || rq.reason.chars().any(char::is_control) {
         let problem = format!("must be at most {REASON_BYTES_MAX} bytes, no control characters");
         return Err(WireError::field("reason", problem));
@@ -114,13 +113,9 @@ pub fn correct(
         dimensions: Dimensions::of(&rq.dimensions),
         restate_ms,
         now,
-        wants: wants(include),
+        wants: parse::wants(include),
     };
     Ok(Asked { request: Late::Correct(request), include })
-}
-
-fn wants(include: v1::Include) -> Wants {
-    Wants { all_limits: include.all_limits, about: include.prompt, ..Wants::default() }
 }
 
 impl Shared {
@@ -129,7 +124,7 @@ impl Shared {
     pub fn late(
         &self,
         receipts: &Receipts,
-        asked: &Asked<Late<'_>>,
+        asked: &Asked<'_, Late<'_>>,
         out: &mut Fields<'_>,
     ) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();

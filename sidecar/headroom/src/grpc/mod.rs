@@ -11,6 +11,7 @@ pub mod late;
 mod page;
 pub mod parse;
 pub mod present;
+pub mod prompts;
 pub mod receipts;
 pub mod seats;
 pub mod shared;

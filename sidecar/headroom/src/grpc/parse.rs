@@ -3,6 +3,7 @@
 use headroom_core::catalog::RateSpec;
 use headroom_core::decide::{FeatureOp, HoldOp, LevelChange};
 use headroom_core::limits::{HOLD_MS_MAX, UNITS_MAX};
+use headroom_core::prompt::Audience;
 use headroom_core::rate::Rate;
 use headroom_core::reservation::ReservationId;
 use headroom_core::subject::SubjectPath;
@@ -39,11 +40,93 @@ pub const RESERVE_ALL: u32 = 72;
 
 /// A request and the parts of its answer that cost something.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<R> {
+pub struct Asked<'a, R> {
     /// The request.
     pub request: R,
     /// What to include in the answer.
-    pub include: v1::Include,
+    pub include: Include<'a>,
+}
+
+/// Why something is asked, as far as prompts mind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cause {
+    /// A person does something.
+    #[default]
+    Person,
+    /// Somebody is being invited.
+    Invitation,
+    /// A monitor looks: nothing of it is written down.
+    Monitor,
+}
+
+/// Parts of an answer that cost something, and whom its prompt is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Include<'a> {
+    /// The prompt to show.
+    pub prompt: bool,
+    /// When the binding limit is reached.
+    pub projection: bool,
+    /// The state of every limit.
+    pub all_limits: bool,
+    /// Why there is no prompt.
+    pub prompt_suppression: bool,
+    /// What the reader of the prompt may do, when that was said.
+    pub audience: Option<Audience>,
+    /// Why it is asked.
+    pub cause: Cause,
+    /// The language of the prompt; empty when it was not said.
+    pub locale: &'a str,
+    /// Who reads it; empty when it was not said.
+    pub person: &'a str,
+}
+
+/// Longest language tag, in bytes: longer than any that is in use.
+const LOCALE_BYTES_MAX: usize = 64;
+
+/// Checks what is to be included.
+pub fn include(wire: borrowed::Include<'_>) -> Result<Include<'_>, WireError> {
+    let mut include = Include {
+        prompt: wire.prompt,
+        projection: wire.projection,
+        all_limits: wire.all_limits,
+        prompt_suppression: wire.prompt_suppression,
+        ..Include::default()
+    };
+    if wire.prompt {
+        read_reader(wire, &mut include)?;
+    }
+    Ok(include)
+}
+
+/// Whom a prompt is for. Apart, because few requests ask for one.
+fn read_reader<'a>(
+    wire: borrowed::Include<'a>,
+    include: &mut Include<'a>,
+) -> Result<(), WireError> {
+    if !wire.person.is_empty() {
+        include.person = id("include.person", wire.person)?;
+    }
+    // What is no language is as none; but nobody has such a long one.
+    if wire.locale.len() > LOCALE_BYTES_MAX {
+        let problem = format!("is longer than {LOCALE_BYTES_MAX} bytes");
+        return Err(WireError::field("include.locale", problem));
+    }
+    include.locale = wire.locale;
+    include.audience = match v1::Audience::try_from(wire.audience) {
+        Ok(v1::Audience::Unspecified) => None,
+        Ok(v1::Audience::Buyer) => Some(Audience::Buyer),
+        Ok(v1::Audience::Member) => Some(Audience::Member),
+        Ok(v1::Audience::Admin) => Some(Audience::Admin),
+        Err(_) => {
+            return Err(WireError::field("include.audience", "is not known to this version"));
+        }
+    };
+    Ok(())
+}
+
+/// What is to be included, of a generated message.
+pub fn include_of(owned: Option<&v1::Include>) -> Result<Include<'_>, WireError> {
+    include(borrowed::Include::of(owned))
 }
 
 /// Checks an id: 1 to 128 bytes, no control characters.
@@ -137,17 +220,21 @@ pub fn charges(on_expiry: i32) -> Result<bool, WireError> {
     }
 }
 
-fn wants(include: v1::Include) -> Wants {
+/// What the engine has to find out for them.
+pub fn wants(include: Include<'_>) -> Wants {
     Wants { all_limits: include.all_limits, about: include.prompt, ..Wants::default() }
 }
 
 fn feature<'a>(
     (account, name, key, of): (&'a str, &'a str, Option<&'a str>, &'a str),
     (op, synthetic): (FeatureOp, bool),
-    include: Option<v1::Include>,
+    wire: borrowed::Include<'a>,
     now: Millis,
-) -> Result<Asked<FeatureRequest<'a>>, WireError> {
-    let include = include.unwrap_or_default();
+) -> Result<Asked<'a, FeatureRequest<'a>>, WireError> {
+    let mut include = include(wire)?;
+    if synthetic {
+        include.cause = Cause::Monitor;
+    }
     let request = FeatureRequest {
         account: id("account", account)?,
         feature: id("feature", name)?,
@@ -173,10 +260,10 @@ pub fn subject(text: &str) -> Result<SubjectPath<'_>, WireError> {
 fn hold<'a>(
     (account, reservation_id, key): (&'a str, &'a str, &'a str),
     op: HoldOp,
-    include: Option<v1::Include>,
+    wire: Option<&'a v1::Include>,
     now: Millis,
-) -> Result<Asked<HoldRequest<'a>>, WireError> {
-    let include = include.unwrap_or_default();
+) -> Result<Asked<'a, HoldRequest<'a>>, WireError> {
+    let include = include_of(wire)?;
     let request = HoldRequest {
         account: id("account", account)?,
         reservation: reservation(reservation_id)?,
@@ -190,7 +277,7 @@ fn hold<'a>(
 }
 
 /// A check.
-pub fn check(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+pub fn check(bytes: &[u8], now: Millis) -> Result<Asked<'_, FeatureRequest<'_>>, WireError> {
     let rq = Check::read(bytes)?;
     let units = rq.units.map_or(Ok(1), |asked| units("units", asked, 1))?;
     // Of a monitor's attempt nobody should hear.
@@ -204,7 +291,7 @@ pub fn check(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, Wir
 }
 
 /// A consume.
-pub fn consume(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+pub fn consume(bytes: &[u8], now: Millis) -> Result<Asked<'_, FeatureRequest<'_>>, WireError> {
     let rq = Consume::read(bytes)?;
     let op = FeatureOp::Consume { units: used_units(rq.units)? };
     let names = (rq.account, rq.feature, Some(rq.idempotency_key), rq.subject);
@@ -219,7 +306,7 @@ pub fn consume(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, W
 pub fn reserve(
     rq: &v1::ReserveRequest,
     now: Millis,
-) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+) -> Result<Asked<'_, FeatureRequest<'_>>, WireError> {
     let hold_ms = hold_for(rq.hold_for.as_ref())?;
     // 0 is left out; whether it may be depends on the feature: `Shared::feature`.
     let units = units("units", rq.units, u64::from(rq.units != 0))?;
@@ -231,16 +318,20 @@ pub fn reserve(
     feature(
         (&rq.account, &rq.feature, Some(&rq.idempotency_key), &rq.subject),
         (op, rq.synthetic),
-        rq.include,
+        borrowed::Include::of(rq.include.as_ref()),
         now,
     )
 }
 
 /// A record.
-pub fn record(rq: &v1::RecordRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+pub fn record(
+    rq: &v1::RecordRequest,
+    now: Millis,
+) -> Result<Asked<'_, FeatureRequest<'_>>, WireError> {
     let op = FeatureOp::Record { units: used_units(rq.units)? };
     let names = (&*rq.account, &*rq.feature, Some(&*rq.idempotency_key), &*rq.subject);
-    let mut asked = feature(names, (op, rq.synthetic), rq.include, now)?;
+    let include = borrowed::Include::of(rq.include.as_ref());
+    let mut asked = feature(names, (op, rq.synthetic), include, now)?;
     asked.request.dimensions = Dimensions::of(&rq.dimensions);
     Ok(asked)
 }
@@ -249,7 +340,7 @@ pub fn record(rq: &v1::RecordRequest, now: Millis) -> Result<Asked<FeatureReques
 pub fn allocate(
     rq: &v1::AllocateRequest,
     now: Millis,
-) -> Result<Asked<FeatureRequest<'_>>, WireError> {
+) -> Result<Asked<'_, FeatureRequest<'_>>, WireError> {
     use v1::allocate_request::Change;
     let change = match rq.change {
         Some(Change::AddUnits(n)) => LevelChange::Add { units: units("add_units", n, 1)? },
@@ -259,22 +350,29 @@ pub fn allocate(
         None => return Err(WireError::field("change", "is missing")),
     };
     let op = (FeatureOp::Allocate { change }, false);
-    feature((&rq.account, &rq.feature, Some(&rq.idempotency_key), ""), op, rq.include, now)
+    let include = borrowed::Include::of(rq.include.as_ref());
+    feature((&rq.account, &rq.feature, Some(&rq.idempotency_key), ""), op, include, now)
 }
 
 /// An extend.
-pub fn extend(rq: &v1::ExtendRequest, now: Millis) -> Result<Asked<HoldRequest<'_>>, WireError> {
+pub fn extend(
+    rq: &v1::ExtendRequest,
+    now: Millis,
+) -> Result<Asked<'_, HoldRequest<'_>>, WireError> {
     let hold_ms = rq.hold_for.as_ref().map(hold_ms).transpose()?;
     let additional_units = units("additional_units", rq.additional_units, 0)?;
     if hold_ms.is_none() && additional_units == 0 {
         return Err(WireError::field("hold_for", "or additional_units must be set"));
     }
     let op = HoldOp::Extend { hold_ms, additional_units };
-    hold((&rq.account, &rq.reservation_id, &rq.idempotency_key), op, rq.include, now)
+    hold((&rq.account, &rq.reservation_id, &rq.idempotency_key), op, rq.include.as_ref(), now)
 }
 
 /// A commit.
-pub fn commit(rq: &v1::CommitRequest, now: Millis) -> Result<Asked<HoldRequest<'_>>, WireError> {
+pub fn commit(
+    rq: &v1::CommitRequest,
+    now: Millis,
+) -> Result<Asked<'_, HoldRequest<'_>>, WireError> {
     let op = if rq.keep_open {
         let hold_ms = rq.hold_for.as_ref().map(hold_ms).transpose()?;
         HoldOp::CommitPart { units: units("units", rq.units, 1)?, hold_ms }
@@ -284,14 +382,22 @@ pub fn commit(rq: &v1::CommitRequest, now: Millis) -> Result<Asked<HoldRequest<'
         HoldOp::Commit { units: units("units", rq.units, 0)? }
     };
     let named = (&*rq.account, &*rq.reservation_id, &*rq.idempotency_key);
-    let mut asked = hold(named, op, rq.include, now)?;
+    let mut asked = hold(named, op, rq.include.as_ref(), now)?;
     asked.request.dimensions = Dimensions::of(&rq.dimensions);
     Ok(asked)
 }
 
 /// A release.
-pub fn release(rq: &v1::ReleaseRequest, now: Millis) -> Result<Asked<HoldRequest<'_>>, WireError> {
-    hold((&rq.account, &rq.reservation_id, &rq.idempotency_key), HoldOp::Release, rq.include, now)
+pub fn release(
+    rq: &v1::ReleaseRequest,
+    now: Millis,
+) -> Result<Asked<'_, HoldRequest<'_>>, WireError> {
+    hold(
+        (&rq.account, &rq.reservation_id, &rq.idempotency_key),
+        HoldOp::Release,
+        rq.include.as_ref(),
+        now,
+    )
 }
 
 /// The operations of one message of the stream, each as the number of its kind and the bytes of its

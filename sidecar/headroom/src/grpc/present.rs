@@ -3,23 +3,22 @@
 //! A decision is written straight into the bytes of its message, because every request has one and
 //! its parts are borrowed (`headroom_proto::encoded`). The numbers are the fields' in the proto files.
 
-use headroom_core::catalog::{Catalog, Feature, FeatureKind, Policy};
+use headroom_core::catalog::{Catalog, Feature, Policy};
 use headroom_core::credits::{Charge, PoolState};
 use headroom_core::decision::{Decision, Denial, LimitState, Verdict, WindowPhase};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
 use headroom_core::projection::{Projection, project};
-use headroom_core::prompt::{self, Severity};
 use headroom_core::rate::Rate;
 use headroom_core::resolve::Origin;
 use headroom_core::time::Millis;
 use headroom_engine::engine::Reply;
-use headroom_prompts::{Facts, LimitFacts};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
 use prost::Message;
 
-use crate::grpc::parse;
+use crate::grpc::parse::{self, Include};
+use crate::grpc::prompts::{self, Made};
 use crate::grpc::shared::Words;
 use crate::telemetry::metrics::Operation;
 
@@ -45,7 +44,7 @@ pub fn response(
     operation: Operation,
     scene: Scene<'_>,
     reply: &Reply,
-    include: v1::Include,
+    include: Include<'_>,
     out: &mut Fields<'_>,
 ) {
     out.message(1, |out| decision(scene, reply, include, out));
@@ -97,7 +96,7 @@ pub fn response(
 }
 
 /// The fields of the decision.
-fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fields<'_>) {
+fn decision(scene: Scene<'_>, reply: &Reply, include: Include<'_>, out: &mut Fields<'_>) {
     let catalog = scene.catalog;
     let decided = &reply.outcome.decision;
     out.bool(1, decided.verdict.is_allowed());
@@ -144,15 +143,22 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fie
         let projected = adds_up.then(|| project(limit, reply.created_at, scene.now)).flatten();
         (limit, projected)
     });
-    if include.prompt
-        && let Some(prompt) = made_prompt(scene, reply, projected.and_then(|(_, p)| p))
-    {
-        out.generated(16, &prompt);
+    let made = match include.prompt {
+        true => prompts::made(scene, reply, include, projected.and_then(|(_, p)| p)),
+        false => None,
+    };
+    if let Some(Made::Prompt(prompt)) = &made {
+        out.generated(16, &**prompt);
     }
     if include.projection
         && let Some((limit, Some(projected))) = projected
     {
         out.generated(17, &projection(catalog, limit, projected));
+    }
+    if include.prompt_suppression
+        && let Some(Made::Suppressed(suppressed)) = &made
+    {
+        out.generated(40, suppressed);
     }
 }
 
@@ -346,78 +352,6 @@ fn projection(catalog: &Catalog, limit: &LimitState, projected: Projection) -> v
         reaches_limit_at,
         units_at_window_end: units_at_window_end.map(int),
     }
-}
-
-fn made_prompt(
-    scene: Scene<'_>,
-    reply: &Reply,
-    projected: Option<Projection>,
-) -> Option<v1::Prompt> {
-    let catalog = scene.catalog;
-    let decided = &reply.outcome.decision;
-    let (place, scenario, severity) = prompt::choose(catalog, decided)?;
-    let about = reply.about.as_deref()?;
-    let feature = catalog.feature(catalog.feature_of(decided.feature?)?);
-    let plan = catalog.plan_of(decided.plan).map(|ix| catalog.plan(ix));
-    // Where a pool pays, the numbers are credits.
-    let limited = decided.binding.as_ref().and_then(|b| catalog.feature_of(b.ledger.feature));
-    let counted = limited.map_or(feature, |ix| catalog.feature(ix));
-    let utc = jiff::tz::TimeZone::UTC;
-    let limit = decided.binding.as_ref().and_then(|state| {
-        Some(LimitFacts {
-            limit: catalog.text(state.ledger.limit),
-            used_units: match feature.kind {
-                FeatureKind::Concurrency { .. } | FeatureKind::Seats { .. } => state.ledger.held(),
-                _ => state.ledger.used,
-            },
-            included_units: state.included_units?,
-            frees_at: Some(state.frees_at()).filter(|at| *at != Millis::FOREVER),
-            reaches_limit_at: match projected {
-                Some(Projection::ReachesLimit { at, .. }) => Some(at),
-                _ => None,
-            },
-        })
-    });
-    let facts = Facts {
-        account: scene.account,
-        feature: &feature.feature,
-        feature_name: &feature.name,
-        unit: &counted.unit,
-        scale: counted.scale,
-        plan: catalog.plan_name(decided.plan).0,
-        plan_name: plan.map_or("", |plan| &plan.name),
-        limit,
-        account_facts: &about.facts,
-        now: scene.now,
-        zone: about.zone.as_ref().map_or(&utc, |zone| zone.rules()),
-    };
-    let rendered = scene.words?.render(catalog, place, &facts)?;
-    let spec = &catalog.prompts()[place];
-    Some(v1::Prompt {
-        prompt: spec.spec.prompt.clone(),
-        scenario: scenario.as_str().to_owned(),
-        severity: match severity {
-            Severity::Info => v1::Severity::Info,
-            Severity::Warning => v1::Severity::Warning,
-            Severity::Alarm => v1::Severity::Alarm,
-        }
-        .into(),
-        title: rendered.title,
-        message: rendered.message,
-        call_to_action: rendered.call_to_action,
-        url: rendered.url,
-        offer: spec.offer.map(|ix| {
-            let plan = catalog.plan(ix);
-            v1::Offer {
-                plan: plan.plan.to_string(),
-                plan_name: plan.name.to_string(),
-                price_minor: plan.price.as_ref().map(|price| int(price.minor)),
-                currency: plan.price.as_ref().map_or_else(String::new, |p| p.currency.clone()),
-                per: plan.price.as_ref().map_or("", |p| p.per.as_str()).to_owned(),
-            }
-        }),
-        facts: rendered.facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-    })
 }
 
 fn put_timestamp(out: &mut Fields<'_>, tag: u32, at: Millis) {

@@ -6,7 +6,6 @@ use headroom_core::decide::SeatOp;
 use headroom_core::limits::INVITATION_MS_MAX;
 use headroom_core::seats::{Seat, SeatState};
 use headroom_core::time::Millis;
-use headroom_engine::engine::Wants;
 use headroom_engine::seats::{SeatReply, SeatRequest};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
@@ -14,6 +13,7 @@ use headroom_proto::v1::seat_service_server::SeatService;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
+use crate::grpc::parse::{Cause, Include};
 use crate::grpc::present;
 use crate::grpc::receipts::{About, Receipts};
 use crate::grpc::shared::{Answered, Shared};
@@ -47,12 +47,12 @@ impl Seats {
         &self,
         (account, feature): (&str, &str),
         op: Result<SeatOp<'_>, WireError>,
-        include: Option<v1::Include>,
+        include: Option<&v1::Include>,
     ) -> Result<Answer, Status> {
         let arrived = self.shared.clock.read();
-        let include = include.unwrap_or_default();
+        let include = parse::include_of(include);
         let (answered, answer) = op
-            .and_then(|op| self.decide((account, feature), op, include, arrived.now))
+            .and_then(|op| self.decide((account, feature), op, include?, arrived.now))
             .map_err(|error| self.failed(error))?;
         if let Some(pending) = answered.wait_for.map(|seq| self.gate.appended(seq))
             && let Err(unknown) = self.gate.settled(pending).await
@@ -67,12 +67,14 @@ impl Seats {
         &self,
         (account, feature): (&str, &str),
         op: SeatOp<'_>,
-        include: v1::Include,
+        mut include: Include<'_>,
         now: Millis,
     ) -> Result<(Answered, Answer), WireError> {
+        if matches!(op, SeatOp::Invite { .. }) {
+            include.cause = Cause::Invitation;
+        }
         let shared = &self.shared;
-        let wants =
-            Wants { all_limits: include.all_limits, about: include.prompt, ..Wants::default() };
+        let wants = parse::wants(include);
         let (account, feature) = (parse::id("account", account)?, parse::id("feature", feature)?);
         let catalog = shared.engine.catalog();
         let SeatReply { reply, seat, changed } =
@@ -167,7 +169,8 @@ impl SeatService for Seats {
         rq: Request<v1::InviteSeatRequest>,
     ) -> Result<Response<v1::InviteSeatResponse>, Status> {
         let rq = rq.get_ref();
-        let answer = self.answer((&rq.account, &rq.feature), invite(rq), rq.include).await?;
+        let answer =
+            self.answer((&rq.account, &rq.feature), invite(rq), rq.include.as_ref()).await?;
         let Answer { decision, seat, changed } = answer;
         Ok(Response::new(v1::InviteSeatResponse { decision, seat, changed }))
     }
@@ -178,7 +181,7 @@ impl SeatService for Seats {
     ) -> Result<Response<v1::ClaimSeatResponse>, Status> {
         let rq = rq.get_ref();
         let op = parse::id("member", &rq.member).map(|member| SeatOp::Claim { member });
-        let answer = self.answer((&rq.account, &rq.feature), op, rq.include).await?;
+        let answer = self.answer((&rq.account, &rq.feature), op, rq.include.as_ref()).await?;
         let Answer { decision, seat, changed } = answer;
         Ok(Response::new(v1::ClaimSeatResponse { decision, seat, changed }))
     }
@@ -189,7 +192,7 @@ impl SeatService for Seats {
     ) -> Result<Response<v1::ReleaseSeatResponse>, Status> {
         let rq = rq.get_ref();
         let op = parse::id("member", &rq.member).map(|member| SeatOp::Release { member });
-        let answer = self.answer((&rq.account, &rq.feature), op, rq.include).await?;
+        let answer = self.answer((&rq.account, &rq.feature), op, rq.include.as_ref()).await?;
         let Answer { decision, changed, .. } = answer;
         Ok(Response::new(v1::ReleaseSeatResponse { decision, changed }))
     }
@@ -199,7 +202,8 @@ impl SeatService for Seats {
         rq: Request<v1::TransferSeatRequest>,
     ) -> Result<Response<v1::TransferSeatResponse>, Status> {
         let rq = rq.get_ref();
-        let answer = self.answer((&rq.account, &rq.feature), transfer(rq), rq.include).await?;
+        let answer =
+            self.answer((&rq.account, &rq.feature), transfer(rq), rq.include.as_ref()).await?;
         let Answer { decision, seat, changed } = answer;
         Ok(Response::new(v1::TransferSeatResponse { decision, seat, changed }))
     }

@@ -11,13 +11,13 @@ use headroom_core::decision::{Denial, Verdict};
 use headroom_core::time::Millis;
 use headroom_engine::engine::{Engine, FeatureRequest, HoldRequest, Reply};
 use headroom_engine::ports::{Archive, Seq};
-use headroom_prompts::{Facts, Rendered, Renderer};
+use headroom_prompts::{Facts, Rendered, Renderer, Wording};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1::{self, ErrorReason};
 
 use crate::clock::Clock;
 use crate::grpc::explain;
-use crate::grpc::parse::{self, Asked};
+use crate::grpc::parse::{self, Asked, Include};
 use crate::grpc::present::{self, Scene};
 use crate::grpc::receipts::{self, About, Receipts};
 use crate::grpc::status::WireError;
@@ -29,20 +29,27 @@ pub struct Words {
     pub revision: u64,
     /// Its prompts.
     pub renderer: Renderer,
+    /// Where their ids come from, and what would have been shown is written down.
+    pub engine: Arc<Engine>,
     // Whether a prompt of these could not be rendered, so that the log says it once.
     has_failed: AtomicBool,
 }
 
 impl Words {
     /// The prompts of a catalog that was just put in force.
-    pub fn new(revision: u64, renderer: Renderer) -> Words {
-        Words { revision, renderer, has_failed: AtomicBool::new(false) }
+    pub fn new(revision: u64, renderer: Renderer, engine: Arc<Engine>) -> Words {
+        Words { revision, renderer, engine, has_failed: AtomicBool::new(false) }
     }
 
     /// The texts of the prompt at a place of the catalog. `None` when a template fails: an answer
     /// without its prompt is better than none. The first failure is logged.
-    pub fn render(&self, catalog: &Catalog, place: usize, facts: &Facts<'_>) -> Option<Rendered> {
-        let rendered = self.renderer.render(place, facts);
+    pub fn render(
+        &self,
+        catalog: &Catalog,
+        (place, wording): (usize, Wording<'_>),
+        facts: &Facts<'_>,
+    ) -> Option<Rendered> {
+        let rendered = self.renderer.render(place, wording, facts);
         if let Err(error) = &rendered
             && !self.has_failed.swap(true, Ordering::Relaxed)
         {
@@ -110,7 +117,7 @@ impl Shared {
     pub fn feature(
         &self,
         receipts: &Receipts,
-        mut asked: Asked<FeatureRequest<'_>>,
+        mut asked: Asked<'_, FeatureRequest<'_>>,
         out: &mut Fields<'_>,
     ) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();
@@ -143,7 +150,7 @@ impl Shared {
     pub fn hold(
         &self,
         receipts: &Receipts,
-        mut asked: Asked<HoldRequest<'_>>,
+        mut asked: Asked<'_, HoldRequest<'_>>,
         out: &mut Fields<'_>,
     ) -> Result<Answered, WireError> {
         let catalog = self.engine.catalog();
@@ -167,7 +174,7 @@ impl Shared {
         receipts: &Receipts,
         about: About<'_>,
         (catalog, now): (&Catalog, Millis),
-        include: v1::Include,
+        include: Include<'_>,
         reply: &Reply,
         out: &mut Fields<'_>,
     ) -> Answered {

@@ -79,6 +79,7 @@ impl WireError {
             | ErrorReason::UnknownEvent
             | ErrorReason::UnknownName
             | ErrorReason::UnknownMember
+            | ErrorReason::UnknownPrompt
             | ErrorReason::UnknownDecision => Code::NotFound,
             ErrorReason::ReservationClosed
             | ErrorReason::MemberHasSeat

@@ -17,6 +17,7 @@ mod opening;
 mod operations;
 mod policies;
 mod previous;
+mod prompts;
 mod race;
 mod seats;
 mod several;

@@ -124,7 +124,12 @@ async fn what_is_asked_of_seats_is_checked_and_lists_have_pages() {
         account: "acme".to_owned(),
         feature: "seats".to_owned(),
         member: member.to_owned(),
-        include: Some(v1::Include { prompt: true, all_limits: true, projection: true }),
+        include: Some(v1::Include {
+            prompt: true,
+            all_limits: true,
+            projection: true,
+            ..v1::Include::default()
+        }),
     };
     for n in 0..25 {
         let claimed = seats.claim_seat(claim(&format!("m{n:02}"))).await.unwrap().into_inner();

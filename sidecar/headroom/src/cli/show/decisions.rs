@@ -479,6 +479,11 @@ fn decision_text(decision: &Decision) -> String {
     if let Some(prompt) = &decision.prompt {
         text += &format!("\n{}", prompt_text(prompt));
     }
+    if let Some(held) = &decision.prompt_suppression {
+        let why = word(held.reason.as_str_name(), "SUPPRESSION_REASON_");
+        let until = held.until.map_or_else(String::new, |at| format!(", until {}", instant(at)));
+        text += &format!("\nprompt {} is held back: {}{until}", held.prompt, spaced(&why));
+    }
     text
 }
 
@@ -618,6 +623,9 @@ fn prompt_text(prompt: &Prompt) -> String {
         let url = prompt.url.as_deref().map_or_else(String::new, |url| format!(" -> {url}"));
         text += &format!("\n  [{}]{url}", prompt.call_to_action);
     }
+    for (place, step) in (1..).zip(&prompt.steps) {
+        text += &format!("\n  {place}. {step}");
+    }
     text
 }
 
@@ -644,6 +652,11 @@ fn decision_json(decision: &Decision) -> Value {
         "retry_after_ms": decision.retry_after.map(millis),
         "charge": decision.charge.as_ref().map(charge_json),
         "prompt": decision.prompt.as_ref().map(prompt_json),
+        "prompt_suppression": decision.prompt_suppression.as_ref().map(|held| json!({
+            "prompt": held.prompt,
+            "reason": word(held.reason.as_str_name(), "SUPPRESSION_REASON_"),
+            "until": json_instant(held.until),
+        })),
         "projection": decision.projection.as_ref().map(|projection| json!({
             "limit": projection.limit,
             "state": word(projection.state.as_str_name(), "PROJECTION_STATE_"),
@@ -710,7 +723,14 @@ fn prompt_json(prompt: &Prompt) -> Value {
             "price_minor": offer.price_minor,
             "currency": offer.currency,
             "per": offer.per,
+            "due_today_minor": offer.due_today_minor,
+            "credit_minor": offer.credit_minor,
+            "period_end": json_instant(offer.period_end),
         })),
+        "prompt_id": prompt.prompt_id,
+        "variant": prompt.variant,
+        "language": prompt.language,
+        "steps": prompt.steps,
         "facts": prompt.facts,
     })
 }

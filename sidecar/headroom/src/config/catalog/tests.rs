@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::server;
 use crate::config::sinks::NoSecrets;
+use headroom_core::catalog::PromptingSpec;
 use headroom_core::cohort::Cohorts;
 use headroom_core::credits::{CreditPrice, PoolTerms, Rounding};
 use headroom_core::stock::BilledBy;
@@ -87,8 +88,17 @@ sinks:
 #[test]
 fn a_good_catalog_is_read() {
     let parsed = parse("c", GOOD.as_bytes(), &NoSecrets).unwrap();
-    let CatalogSpec { features, plans, addons, default_plan, prompts, signals, migrations } =
-        parsed.spec;
+    let CatalogSpec {
+        features,
+        plans,
+        addons,
+        default_plan,
+        prompts,
+        prompting,
+        signals,
+        migrations,
+    } = parsed.spec;
+    assert_eq!(prompting, PromptingSpec::default());
     assert!(migrations.is_empty());
     let offering = Offering {
         merge: Merge::MostGenerous,
@@ -147,6 +157,88 @@ fn a_good_catalog_is_read() {
 fn check(from: &str, to: &str, expected: &str) {
     assert!(GOOD.contains(from), "{from}");
     assert_eq!(report(&GOOD.replacen(from, to, 1)), expected, "{to}");
+}
+
+/// Prompts with all that they can say.
+const PROMPTED: &str = "\
+prompting: { language: en, languages: [de], segment_fact: size, language_fact: lang, quiet_hours: { from: '20:30',
+  to: '08:00' }, caps: [{ per: person, shown: 2, within: 1 week }], trial_ending: 5 days, converts_within: 2 days }
+prompts:
+  - prompt: near
+    scenario: near_limit
+    segments: [smb]
+    audiences: [buyer, admin]
+    title: T
+    message: M
+    languages: { de: { title: D, message: E } }
+    variants: [{ variant: b, share: 12.5%, title: B, languages: { de: { title: F } } }]
+    assign_by: person
+    holdout: 10%
+    caps: [{ per: account, shown: 5, within: 30 days }]
+    cool_down: 36 hours
+";
+
+fn prompted(from: &str, to: &str) -> String {
+    let end = GOOD.find("prompts:").unwrap();
+    assert!(PROMPTED.contains(from), "{from}");
+    format!("{}{}", &GOOD[..end], PROMPTED.replacen(from, to, 1))
+}
+
+#[test]
+fn all_that_prompts_can_say_is_read() {
+    use headroom_core::prompt::{Audience, Cap, DAY_MS, Unit};
+    let parsed = parse("c", prompted("", "").as_bytes(), &NoSecrets).unwrap();
+    let CatalogSpec { prompts, prompting, .. } = parsed.spec;
+    assert_eq!((prompting.language.as_str(), prompting.languages), ("en", vec!["de".to_owned()]));
+    assert_eq!(
+        (prompting.segment_fact.as_str(), prompting.language_fact.as_str()),
+        ("size", "lang")
+    );
+    assert_eq!(prompting.quiet, Some((20 * 60 + 30, 8 * 60)));
+    let cap = |per, shown, days| Cap { per, shown, within_ms: days * DAY_MS };
+    assert_eq!(prompting.caps, [cap(Unit::Person, 2, 7)]);
+    assert_eq!((prompting.trial_ending_ms, prompting.conversion_ms), (5 * DAY_MS, 2 * DAY_MS));
+    let prompt = &prompts[0];
+    assert_eq!(prompt.segments, ["smb"]);
+    assert_eq!(prompt.audiences, [Audience::Buyer, Audience::Admin]);
+    assert_eq!(prompt.languages[0].1.message.as_deref(), Some("E"));
+    let variant = &prompt.variants[0];
+    assert_eq!((variant.variant.as_str(), variant.share_bp), ("b", 1_250));
+    assert_eq!(variant.languages[0].1.title.as_deref(), Some("F"));
+    assert_eq!((prompt.assign_by, prompt.holdout_bp), (Unit::Person, 1_000));
+    assert_eq!(
+        (&prompt.caps[..], prompt.cool_down_ms),
+        (&[cap(Unit::Account, 5, 30)][..], 36 * 3_600_000)
+    );
+}
+
+#[test]
+fn what_prompts_say_wrong_is_told_with_its_place() {
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        let found = report(&prompted(from, to));
+        assert!(found.contains(expected), "{found}");
+    }
+    check("audiences: [buyer,", "audiences: [byer,", "did you mean `buyer`?");
+    check(
+        "languages: { de: { title: D",
+        "languages: { fr: { title: D",
+        "`fr` is none of the languages",
+    );
+    check("title: D, message: E", "title: D", "the prompt has no `message` in `de`");
+    check("message: E", "message: '{{ used'", "the template fails");
+    check(
+        "message: M",
+        "message: '{{ used }}'",
+        "it leaves out `used`, which the text in `en` says",
+    );
+    check("title: F", "title: '{{ usd }}'", "unknown fact `usd` in the template");
+    check("'20:30'", "'20:75'", "`20:75` is no time of the day");
+    check("within: 30 days", "within: 30", "`30` is not a span");
+    check("shown: 5", "shown: 0", "must be 1 to 50");
+    check("share: 12.5%", "share: 0%", "the share must be 0.01% to 100%");
+    check("scenario: near_limit", "scenario: limit_hit", "leave `holdout` out");
+    check("cool_down: 36", "cooldown: 36", "did you mean `cool_down`?");
 }
 
 #[test]

@@ -44,7 +44,8 @@ async fn consume(
     units: i64,
     key: &str,
 ) -> v1::Decision {
-    let include = Some(v1::Include { all_limits: true, projection: true, prompt: false });
+    let include =
+        Some(v1::Include { all_limits: true, projection: true, ..v1::Include::default() });
     let request = v1::ConsumeRequest { include, ..ask::consume("acme", feature, units, key) };
     client.consume(request).await.unwrap().into_inner().decision.unwrap()
 }

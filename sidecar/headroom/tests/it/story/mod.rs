@@ -96,7 +96,8 @@ async fn near_the_limit_of_free(stage: &Stage) {
     is_prompted(&warned, "near", Severity::Warning, "83 % of your hourly tokens are used");
     let prompt = warned.prompt.as_ref().unwrap();
     // 250 in ten minutes is 25 a minute, and 50 are left.
-    let message = "At this rate you reach 300 at 00:12 UTC. Pro has 750 for USD 49.00 a month.";
+    let message =
+        "At this rate you reach 300 at 00:12 UTC. Pro has 750 for USD\u{a0}49.00 a month.";
     assert_eq!(prompt.message, message);
     let offer = prompt.offer.as_ref().unwrap();
     assert_eq!((offer.plan.as_str(), offer.price_minor), ("pro", Some(4900)));
