@@ -73,7 +73,7 @@ pub use limits::{
 // `Unspecified`.
 pub use headroom_proto::v1::{
     AdjustmentKind, BilledBy, Denial, Durability, ErrorReason, FeatureKind, OriginKind, Policy,
-    ProjectionState, RuleOutcome, SeatState, Severity, Source, TimeUnit, Verdict,
+    ProjectionBasis, ProjectionState, RuleOutcome, SeatState, Severity, Source, TimeUnit, Verdict,
 };
 
 /// The messages of the contract, for [`AdminClient`].

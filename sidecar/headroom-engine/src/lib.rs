@@ -27,6 +27,7 @@ pub mod ports;
 pub mod read;
 pub mod record;
 pub mod recovery;
+pub mod samples;
 pub mod seats;
 pub mod subjects;
 pub mod tallies;

@@ -11,7 +11,7 @@ use headroom_core::window::WindowRule;
 use jiff::tz::TimeZone;
 use minijinja::{Error, ErrorKind};
 
-use super::facts::{FACTS, Facts, LimitFacts, Offer, Presence};
+use super::facts::{FACTS, Facts, LimitFacts, LimitReached, Offer, Presence};
 use super::{Field, Renderer};
 
 /// The zone of samples.
@@ -276,7 +276,11 @@ fn sample_of<'a>(
         used_units: 800_000,
         included_units: 1_000_000,
         frees_at: has_end.then(|| facts.now.plus(20 * DAY_MS)),
-        reaches_limit_at: is_projected.then(|| facts.now.plus(5 * DAY_MS)),
+        reaches_limit: is_projected.then(|| LimitReached {
+            at: facts.now.plus(5 * DAY_MS),
+            from: facts.now.plus(4 * DAY_MS),
+            to: facts.now.plus(7 * DAY_MS),
+        }),
     };
     Facts { limit: Some(limit), ..facts }
 }

@@ -52,8 +52,19 @@ pub struct LimitFacts<'a> {
     pub included_units: u64,
     /// When units next come free by time alone. `None`: never, or nothing has begun a window.
     pub frees_at: Option<Millis>,
-    /// When the included units are used up at the pace so far, if that is within the window.
-    pub reaches_limit_at: Option<Millis>,
+    /// When the included units are used up, if that is likely within the window.
+    pub reaches_limit: Option<LimitReached>,
+}
+
+/// When a limit is likely reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitReached {
+    /// As likely earlier as later.
+    pub at: Millis,
+    /// Not earlier than this, but for one case in ten.
+    pub from: Millis,
+    /// Not later than this, but for one case in ten; or the window's end, when it may not be reached.
+    pub to: Millis,
 }
 
 /// The plan that a prompt offers.
@@ -116,7 +127,7 @@ impl Offer {
 pub(super) type Values = Vec<(&'static str, Value)>;
 
 /// Every fact, with the reason why it may be absent.
-pub(super) const FACTS: [(&str, Presence); 21] = [
+pub(super) const FACTS: [(&str, Presence); 23] = [
     ("account", Presence::Always),
     ("feature", Presence::Always),
     ("feature_name", Presence::Always),
@@ -133,6 +144,8 @@ pub(super) const FACTS: [(&str, Presence); 21] = [
     ("window_end_when", Presence::WithEnd),
     ("reaches_limit_on", Presence::WithProjection),
     ("reaches_limit_when", Presence::WithProjection),
+    ("likely_from", Presence::WithProjection),
+    ("likely_to", Presence::WithProjection),
     ("offer_plan", Presence::WithOffer),
     ("offer_plan_name", Presence::WithOffer),
     ("offer_price", Presence::WithPrice),
@@ -193,9 +206,15 @@ impl Facts<'_> {
             let end = limit.frees_at;
             add("window_end", end.and_then(|at| format::date(at, self.now, self.zone)));
             add("window_end_when", end.and_then(|at| format::when(at, self.now, self.zone)));
-            let reached = limit.reaches_limit_at;
-            add("reaches_limit_on", reached.and_then(|at| format::date(at, self.now, self.zone)));
-            add("reaches_limit_when", reached.and_then(|at| format::when(at, self.now, self.zone)));
+            let reached = limit.reaches_limit;
+            let date = |at| format::date(at, self.now, self.zone);
+            add("reaches_limit_on", reached.and_then(|reached| date(reached.at)));
+            let when = reached.and_then(|r| format::when(r.at, self.now, self.zone));
+            add("reaches_limit_when", when);
+            // A window that never ends has no date for its end.
+            let to = |reached: LimitReached| date(reached.to).or_else(|| date(reached.at));
+            add("likely_from", reached.and_then(|reached| date(reached.from)));
+            add("likely_to", reached.and_then(to));
         }
         if let Some(offer) = offer {
             add("offer_plan", Some(offer.plan.clone()));

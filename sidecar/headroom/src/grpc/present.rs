@@ -8,17 +8,18 @@ use headroom_core::credits::{Charge, PoolState};
 use headroom_core::decision::{Decision, Denial, LimitState, Verdict, WindowPhase};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
-use headroom_core::projection::{Projection, project};
 use headroom_core::prompt::{self, Severity};
 use headroom_core::rate::Rate;
 use headroom_core::resolve::Origin;
 use headroom_core::time::Millis;
 use headroom_engine::engine::Reply;
-use headroom_prompts::{Facts, LimitFacts};
+use headroom_forecast::{Basis, Forecast};
+use headroom_prompts::{Facts, LimitFacts, LimitReached};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
 use prost::Message;
 
+use crate::forecasts::{Forecasts, Projection};
 use crate::grpc::parse;
 use crate::grpc::shared::Words;
 use crate::telemetry::metrics::Operation;
@@ -30,6 +31,8 @@ pub struct Scene<'a> {
     pub catalog: &'a Catalog,
     /// The prompts of that catalog; `None` while it is being exchanged.
     pub words: Option<&'a Words>,
+    /// When limits are reached.
+    pub forecasts: &'a Forecasts,
     /// The account asked about.
     pub account: &'a str,
     /// The instant of the decision.
@@ -141,7 +144,8 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fie
     let projected = decided.binding.as_ref().map(|limit| {
         let feature = catalog.feature_of(limit.ledger.feature).map(|ix| catalog.feature(ix));
         let adds_up = feature.is_some_and(|feature| feature.kind.adds_up());
-        let projected = adds_up.then(|| project(limit, reply.created_at, scene.now)).flatten();
+        let tell = || scene.forecasts.project(scene.account, limit, reply.created_at, scene.now);
+        let projected = adds_up.then(tell).flatten();
         (limit, projected)
     });
     if include.prompt
@@ -322,22 +326,46 @@ pub fn window_end(ledger: &Ledger) -> Option<prost_types::Timestamp> {
 }
 
 fn projection(catalog: &Catalog, limit: &LimitState, projected: Projection) -> v1::Projection {
-    let (state, reaches_limit_at, units_at_window_end) = match projected {
-        Projection::Learning => (v1::ProjectionState::Learning, None, None),
-        Projection::Reached => (v1::ProjectionState::Reached, None, None),
-        Projection::ReachesLimit { at, units_at_window_end } => {
-            (v1::ProjectionState::ReachesLimit, Some(timestamp(at)), units_at_window_end)
-        }
-        Projection::WithinLimit { units_at_window_end } => {
-            (v1::ProjectionState::WithinLimit, None, units_at_window_end)
-        }
-    };
-    v1::Projection {
+    let mut told = v1::Projection {
         limit: catalog.text(limit.ledger.limit).to_owned(),
-        state: state.into(),
-        reaches_limit_at,
-        units_at_window_end: units_at_window_end.map(int),
-    }
+        observed_since: Some(timestamp(projected.observed_since)),
+        ..v1::Projection::default()
+    };
+    let outlook = match projected.forecast {
+        Forecast::Learning => {
+            told.set_state(v1::ProjectionState::Learning);
+            return told;
+        }
+        Forecast::Reached => {
+            told.set_state(v1::ProjectionState::Reached);
+            return told;
+        }
+        Forecast::Expected(outlook) => outlook,
+    };
+    told.set_state(match outlook.at_ms {
+        Some(_) => v1::ProjectionState::ReachesLimit,
+        None => v1::ProjectionState::WithinLimit,
+    });
+    let at = |at_ms: Option<i64>| at_ms.map(|at_ms| timestamp(Millis(at_ms)));
+    told.reaches_limit_at = at(outlook.at_ms);
+    told.reaches_limit_from = at(outlook.from_ms);
+    told.reaches_limit_to = at(outlook.to_ms);
+    told.probability_bp = Some(basis_points(outlook.probability));
+    told.units_at_window_end = outlook.end_units.map(|units| int(units.middle));
+    told.units_at_window_end_low = outlook.end_units.map(|units| int(units.low));
+    told.units_at_window_end_high = outlook.end_units.map(|units| int(units.high));
+    told.set_basis(match outlook.basis {
+        Basis::Pace => v1::ProjectionBasis::Pace,
+        Basis::Daily => v1::ProjectionBasis::DailyRhythm,
+        Basis::Weekly => v1::ProjectionBasis::WeeklyRhythm,
+    });
+    told
+}
+
+/// A probability in whole basis points, rounded.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 0 to 10,000")]
+fn basis_points(probability: f64) -> u32 {
+    (probability.clamp(0.0, 1.0) * 10_000.0).round() as u32
 }
 
 fn made_prompt(
@@ -355,6 +383,10 @@ fn made_prompt(
     let limited = decided.binding.as_ref().and_then(|b| catalog.feature_of(b.ledger.feature));
     let counted = limited.map_or(feature, |ix| catalog.feature(ix));
     let utc = jiff::tz::TimeZone::UTC;
+    let reached = projected.and_then(|projected| match projected.forecast {
+        Forecast::Expected(outlook) => outlook.at_ms.map(|_| outlook),
+        Forecast::Learning | Forecast::Reached => None,
+    });
     let limit = decided.binding.as_ref().and_then(|state| {
         Some(LimitFacts {
             limit: catalog.text(state.ledger.limit),
@@ -364,10 +396,12 @@ fn made_prompt(
             },
             included_units: state.included_units?,
             frees_at: Some(state.frees_at()).filter(|at| *at != Millis::FOREVER),
-            reaches_limit_at: match projected {
-                Some(Projection::ReachesLimit { at, .. }) => Some(at),
-                _ => None,
-            },
+            reaches_limit: reached.map(|outlook| LimitReached {
+                at: Millis(outlook.at_ms.unwrap_or(scene.now.0)),
+                from: Millis(outlook.from_ms.unwrap_or(scene.now.0)),
+                // It may well not be reached: then all that is said is that the window ends.
+                to: outlook.to_ms.map_or(state.ledger.window.end(), Millis),
+            }),
         })
     });
     let facts = Facts {

@@ -6,6 +6,7 @@
 mod allocations;
 mod by_time;
 mod credits;
+mod forecasts;
 mod holds;
 mod input;
 mod interop;
