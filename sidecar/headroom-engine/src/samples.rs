@@ -8,6 +8,8 @@ use std::sync::Arc;
 use headroom_core::catalog::{Catalog, FeatureIx};
 use headroom_core::decide::{self, Context};
 use headroom_core::decision::{LimitState, WindowPhase};
+use headroom_core::resolve::{Resolved, resolve};
+use headroom_core::signal::{self, Foretold};
 use headroom_core::time::Millis;
 
 use crate::engine::Engine;
@@ -63,5 +65,40 @@ impl Engine {
         }
         let created_at = state.profile.created_at;
         Some(Sample { account: Arc::clone(account), serial: state.serial, created_at, limits })
+    }
+
+    /// Raises `projected_exhaustion`, if it was not raised for this window, revision of the limit and horizon.
+    /// Nothing when the limit is not what it was when `limit` was looked at, or the store takes no write.
+    pub fn foretell(
+        &self,
+        account: &str,
+        limit: &LimitState,
+        foretold: Foretold,
+        now: Millis,
+    ) -> bool {
+        if self.store.room().is_err() {
+            return false;
+        }
+        let catalog = self.catalog();
+        let Some(mut slot) = self.accounts.get_mut(account) else { return false };
+        let cx = Context { catalog: &catalog, now: slot.account.not_before(now) };
+        let (mut effects, mut bytes) = (Vec::new(), Vec::new());
+        self.settle(cx, &mut slot, &mut effects, &mut bytes);
+        effects.clear();
+        let was = &limit.ledger;
+        let ledgers = slot.account.ledgers();
+        let ledger = ledgers.iter().find(|one| one.is(was.feature, was.limit, was.window.start()));
+        let Some(&ledger) = ledger.filter(|one| one.limit_revision == was.limit_revision) else {
+            return false;
+        };
+        let Some(feature) = catalog.feature_of(was.feature) else { return false };
+        if let (Resolved::Limits(limits), _) = resolve(&catalog, &slot.account, feature, cx.now)
+            && let Some(terms) = limits.iter().find(|terms| terms.limit == was.limit)
+            && terms.included_units == limit.included_units
+        {
+            signal::foretell(terms, ledger, foretold, (catalog.signals, cx.now), &mut effects);
+        }
+        self.note(cx, &mut slot, &effects, &mut bytes);
+        !effects.is_empty()
     }
 }

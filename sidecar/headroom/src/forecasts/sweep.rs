@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use headroom_core::decision::LimitState;
+use headroom_core::signal::{Foretold, SignalName};
 use headroom_core::time::{Millis, Window};
 use headroom_engine::digest::usage_key;
 use headroom_engine::engine::Engine;
 use headroom_engine::events::usage_row;
 use headroom_engine::ports::{Archive, Seq, Table};
 use headroom_engine::samples::Sample;
+use headroom_forecast::Forecast;
 use headroom_forecast::limits::HOUR_MS;
 
-use super::book::{Forecasts, key};
+use super::book::{Forecasts, key, tell};
 use super::row::Row;
 use super::{CLOSED_WINDOWS_MAX, SWEEP_ROWS};
 
@@ -82,6 +84,9 @@ impl Sweep {
                     let key = key(account, limit);
                     let row = self.row(forecasts, &key, &sample, limit, now);
                     rows.push((key, row.to_bytes()));
+                    if catalog.signals.raises(SignalName::ProjectedExhaustion) {
+                        self.foretell(&sample, limit, row, now);
+                    }
                 }
                 if SWEEP_ROWS <= rows.len() && !forecasts.write(std::mem::take(&mut rows)) {
                     return count; // The next one looks at all of it again.
@@ -98,6 +103,22 @@ impl Sweep {
             forecasts.swept(now);
         }
         count
+    }
+
+    /// Raises the signal of a limit that is likely reached soon.
+    fn foretell(&self, sample: &Sample, limit: &LimitState, row: Row, now: Millis) {
+        let Some(included) = limit.included_units else { return };
+        let told = tell(Some(row), limit, included, sample.created_at, (now, now));
+        let Forecast::Expected(outlook) = told.forecast else { return };
+        let (Some(at), Some(from)) = (outlook.at_ms, outlook.from_ms) else { return };
+        let foretold = Foretold {
+            days: 0, // The horizons are the catalog's.
+            probability_bp: u16::try_from(outlook.probability_bp()).unwrap_or(u16::MAX),
+            at: Millis(at),
+            from: Millis(from),
+            to: outlook.to_ms.map(Millis),
+        };
+        self.engine.foretell(&sample.account, limit, foretold, now);
     }
 
     /// The row of a limit, brought up to now.

@@ -350,7 +350,7 @@ fn projection(catalog: &Catalog, limit: &LimitState, projected: Projection) -> v
     told.reaches_limit_at = at(outlook.at_ms);
     told.reaches_limit_from = at(outlook.from_ms);
     told.reaches_limit_to = at(outlook.to_ms);
-    told.probability_bp = Some(basis_points(outlook.probability));
+    told.probability_bp = Some(outlook.probability_bp());
     told.units_at_window_end = outlook.end_units.map(|units| int(units.middle));
     told.units_at_window_end_low = outlook.end_units.map(|units| int(units.low));
     told.units_at_window_end_high = outlook.end_units.map(|units| int(units.high));
@@ -360,12 +360,6 @@ fn projection(catalog: &Catalog, limit: &LimitState, projected: Projection) -> v
         Basis::Weekly => v1::ProjectionBasis::WeeklyRhythm,
     });
     told
-}
-
-/// A probability in whole basis points, rounded.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 0 to 10,000")]
-fn basis_points(probability: f64) -> u32 {
-    (probability.clamp(0.0, 1.0) * 10_000.0).round() as u32
 }
 
 fn made_prompt(

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use headroom_sdk::{AdminClient, Client, Projection, ProjectionBasis, ProjectionState};
 
 use crate::support::home::Home;
+use crate::support::until;
 
 const CATALOG: &str = "\
 default_plan: team
@@ -26,6 +27,8 @@ plans:
     entitlements:
       calls: { monthly: { included: 3_000, policy: block } }
       burst: { rolling: { included: 100, policy: block } }
+sinks:
+  - { sink: told, kind: ndjson, path: signals.ndjson, signals: [projected_exhaustion] }
 ";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -125,4 +128,53 @@ async fn a_limit_that_will_be_reached_has_a_date_with_its_interval() {
     client.consume("acme", "burst", 50).await.unwrap();
     assert_eq!(projected(&client, "burst").await.state, ProjectionState::Learning);
     sidecar.stop().await;
+}
+
+/// The horizons that were told of, in their order, and the last line.
+fn told(home: &Home) -> (Vec<u64>, serde_json::Value) {
+    let text = std::fs::read_to_string(home.data().join("signals.ndjson")).unwrap_or_default();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let days = lines.iter().map(|line| line["data"]["projected"]["days"].as_u64().unwrap());
+    (days.collect(), lines.last().cloned().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn an_exhaustion_is_told_two_weeks_and_three_days_ahead_and_once() {
+    let home = Home::with_settings(CATALOG, "clock: test\n");
+    let sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    live(&client, &admin, 0..30).await;
+    assert!(told(&home).0.is_empty(), "2,200 of 3,000 are not reached");
+    // From May on 150 a day: 3,000 are used up on the 20th.
+    for number in 30..48 {
+        admin.set_clock(day(number) + DAY / 2).await.unwrap();
+        client.consume("acme", "calls", 150).await.unwrap();
+        admin.set_clock(day(number + 1)).await.unwrap();
+    }
+    let (days, last) = until("both horizons are told", || {
+        let (days, last) = told(&home);
+        (days.len() == 2).then_some((days, last))
+    });
+    assert_eq!(days, [14, 3]);
+    assert_eq!(last["type"], "headroom.signal.projected_exhaustion");
+    let data = &last["data"];
+    assert_eq!((&data["account"], &data["limit"]), (&"acme".into(), &"monthly".into()));
+    assert!(data["dedup_key"].as_str().unwrap().ends_with("/projected_3"), "{data}");
+    assert!(
+        data["projected"]["reaches_limit_at"].as_str().unwrap().starts_with("2030-05-2"),
+        "{data}"
+    );
+    drop((client, admin));
+    sidecar.stop().await;
+
+    // A new process without histories does not say it again.
+    std::fs::remove_file(home.data().join("histories.redb")).unwrap();
+    let sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    client.consume("acme", "calls", 150).await.unwrap();
+    admin.set_clock(day(49)).await.unwrap();
+    drop((client, admin));
+    sidecar.stop().await;
+    assert_eq!(told(&home).0, [14, 3]);
 }
