@@ -53,12 +53,9 @@ impl Engine {
         for feature in features.filter(|ix| catalog.feature(*ix).kind.adds_up()) {
             for limit in decide::limit_states(cx, &state, feature) {
                 let fills = limit.phase == WindowPhase::Open && limit.included_units.is_some();
-                let of = |known: &LimitState| {
-                    (known.ledger.feature, known.ledger.limit)
-                        == (limit.ledger.feature, limit.ledger.limit)
-                };
-                // A pool that pays for several features comes with each of them.
-                if fills && limit.ledger.window.contains(now) && !limits.iter().any(of) {
+                // A pool that pays comes with each feature that it pays for; it does not fill up.
+                let is_own = limit.ledger.feature == catalog.feature(feature).id;
+                if fills && is_own && limit.ledger.window.contains(now) {
                     limits.push(limit);
                 }
             }

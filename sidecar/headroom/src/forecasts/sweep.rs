@@ -1,6 +1,8 @@
 //! The hourly look at what was used.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use headroom_core::decision::LimitState;
 use headroom_core::signal::{Foretold, SignalName};
@@ -22,6 +24,9 @@ const SWEPT_KEY: &[u8] = &[0];
 
 /// Accounts looked up at a time.
 const PAGE: usize = 1_024;
+
+/// The longest pause between two pages of accounts.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// What sweeps: one at a time.
 pub struct Sweep {
@@ -73,6 +78,7 @@ impl Sweep {
             let accounts = self.engine.account_ids(from, PAGE);
             let Some((serial, _)) = accounts.last() else { break };
             from = serial + 1;
+            let started = Instant::now();
             for (_, account) in &accounts {
                 let catalog = self.engine.catalog();
                 let Some(sample) = self.engine.sample(&catalog, account, self.swept.seq, now)
@@ -91,6 +97,10 @@ impl Sweep {
                 if SWEEP_ROWS <= rows.len() && !forecasts.write(std::mem::take(&mut rows)) {
                     return count; // The next one looks at all of it again.
                 }
+            }
+            if accounts.len() == PAGE {
+                // Half of a core at most: requests have the rest, and an hour is long.
+                thread::sleep(started.elapsed().min(PAUSE_MAX));
             }
         }
         let swept = Swept { at: now, seq: last };

@@ -3,6 +3,8 @@
 //! A decision is written straight into the bytes of its message, because every request has one and
 //! its parts are borrowed (`headroom_proto::encoded`). The numbers are the fields' in the proto files.
 
+use std::cell::OnceCell;
+
 use headroom_core::catalog::{Catalog, FeatureKind, Policy};
 use headroom_core::credits::{Charge, PoolState};
 use headroom_core::decision::{Decision, Denial, LimitState, Verdict, WindowPhase};
@@ -141,23 +143,28 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: v1::Include, out: &mut Fie
     if !include.prompt && !include.projection {
         return;
     }
-    let projected = decided.binding.as_ref().map(|limit| {
-        let feature = catalog.feature_of(limit.ledger.feature).map(|ix| catalog.feature(ix));
-        let adds_up = feature.is_some_and(|feature| feature.kind.adds_up());
-        let tell = || scene.forecasts.project(scene.account, limit, reply.created_at, scene.now);
-        let projected = adds_up.then(tell).flatten();
-        (limit, projected)
-    });
+    // Asked for when it is needed, and once: most answers have no prompt.
+    let told = OnceCell::new();
+    let projected = || *told.get_or_init(|| project(scene, reply));
     if include.prompt
-        && let Some(prompt) = made_prompt(scene, reply, projected.and_then(|(_, p)| p))
+        && let Some(prompt) = made_prompt(scene, reply, projected)
     {
         out.generated(16, &prompt);
     }
     if include.projection
-        && let Some((limit, Some(projected))) = projected
+        && let Some(limit) = &decided.binding
+        && let Some(projected) = projected()
     {
         out.generated(17, &projection(catalog, limit, projected));
     }
+}
+
+/// What is foretold of the binding limit, if it is of a kind that fills up.
+fn project(scene: Scene<'_>, reply: &Reply) -> Option<Projection> {
+    let limit = reply.outcome.decision.binding.as_ref()?;
+    let feature = scene.catalog.feature(scene.catalog.feature_of(limit.ledger.feature)?);
+    let tell = || scene.forecasts.project(scene.account, limit, reply.created_at, scene.now);
+    feature.kind.adds_up().then(tell).flatten()
 }
 
 /// Limits as a repeated field.
@@ -365,7 +372,7 @@ fn projection(catalog: &Catalog, limit: &LimitState, projected: Projection) -> v
 fn made_prompt(
     scene: Scene<'_>,
     reply: &Reply,
-    projected: Option<Projection>,
+    projected: impl FnOnce() -> Option<Projection>,
 ) -> Option<v1::Prompt> {
     let catalog = scene.catalog;
     let decided = &reply.outcome.decision;
@@ -377,7 +384,7 @@ fn made_prompt(
     let limited = decided.binding.as_ref().and_then(|b| catalog.feature_of(b.ledger.feature));
     let counted = limited.map_or(feature, |ix| catalog.feature(ix));
     let utc = jiff::tz::TimeZone::UTC;
-    let reached = projected.and_then(|projected| match projected.forecast {
+    let reached = projected().and_then(|projected| match projected.forecast {
         Forecast::Expected(outlook) => outlook.at_ms.map(|_| outlook),
         Forecast::Learning | Forecast::Reached => None,
     });

@@ -54,6 +54,7 @@ pub(super) fn sweep(core: &Core, now: Millis, due: Millis) {
     let last = core.store.appended();
     core.store.wait_projected(last, PROJECTED_WITHIN);
     let accounts = sweep.run(&core.shared.forecasts, last, now);
+    core.store.kick(); // It may have raised signals.
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(accounts, took_ms, "histories of usage go on");
 }
