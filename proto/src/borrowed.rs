@@ -220,6 +220,8 @@ pub struct Check<'a> {
     pub synthetic: bool,
     /// For whom inside the account; empty for the account alone.
     pub subject: &'a str,
+    /// The bytes of the message, if it has dimensions: [`dimensions`] reads them. Empty: it has none.
+    pub dimensions: &'a [u8],
 }
 
 impl<'a> Check<'a> {
@@ -236,6 +238,10 @@ impl<'a> Check<'a> {
                 5 => merge_include(&mut read.include, tag, value)?,
                 41 => read.synthetic = value.number(tag)? != 0,
                 20 => read.subject = value.text(tag)?,
+                DIMENSIONS => {
+                    entry(value, tag)?;
+                    read.dimensions = bytes;
+                }
                 _ => {}
             }
         }
@@ -390,9 +396,11 @@ mod tests {
                     include: None,
                     synthetic: intent == 1,
                     subject: "user:u".to_owned(),
+                    dimensions: [("device".to_owned(), "d".to_owned())].into(),
                 };
                 let subject = "user:u";
                 let bytes = owned.encode_to_vec();
+                assert_eq!(dimensions(&bytes), [("device", "d")].into());
                 let synthetic = intent == 1;
                 let expected = Check {
                     account: "a",
@@ -402,6 +410,7 @@ mod tests {
                     include: None,
                     synthetic,
                     subject,
+                    dimensions: &bytes,
                 };
                 assert_eq!(Check::read(&bytes), Ok(expected));
             }

@@ -139,6 +139,11 @@ pub struct LimitState {
     /// Whose limit it is: the path of a user, team or agent inside the account. Empty: the account's.
     #[prost(string, tag = "31")]
     pub subject: ::prost::alloc::string::String,
+    /// True when used_units is an estimate: of a quota with `aggregation: unique`, more than 1,024 different values
+    /// in a window. Up to there it is exact; beyond it is within 1.3 % of the truth two times out of three, and
+    /// within 3.9 % nearly always.
+    #[prost(bool, tag = "60")]
+    pub approximate: bool,
 }
 /// PoolState is what a pool of credits has beyond the counters of a limit.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4019,7 +4024,7 @@ pub mod admin_service_server {
     }
 }
 /// CheckRequest asks whether a use would be allowed.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CheckRequest {
     /// The account: 1 to 128 bytes, no control characters.
     #[prost(string, tag = "1")]
@@ -4044,6 +4049,13 @@ pub struct CheckRequest {
     /// some (`per` in the catalog), all together or none. Empty: for the account alone.
     #[prost(string, tag = "20")]
     pub subject: ::prost::alloc::string::String,
+    /// Of a quota with `aggregation: unique`, the value asked about, as in ConsumeRequest. Without it the answer
+    /// is about any value that is new. Of others what is said here decides nothing.
+    #[prost(btree_map = "string, string", tag = "60")]
+    pub dimensions: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// CheckResponse is the answer to Check.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4080,7 +4092,8 @@ pub struct ConsumeRequest {
     #[prost(string, tag = "20")]
     pub subject: ::prost::alloc::string::String,
     /// What the usage is told apart by: names that the catalog gives the feature, each with a value of 1 to 64
-    /// bytes without control characters. They are counted and never decide. A retry must have the same.
+    /// bytes without control characters. They are counted and never decide, but for the one that `unique_by`
+    /// names: whoever counts different values says here which. A retry must have the same.
     #[prost(btree_map = "string, string", tag = "60")]
     pub dimensions: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
@@ -4732,6 +4745,12 @@ pub struct Entitlement {
     /// The type of subjects that rate_each is for, as "user".
     #[prost(string, tag = "13")]
     pub rate_per: ::prost::alloc::string::String,
+    /// What a quota makes of the units of its uses. Of other kinds it is not set.
+    #[prost(enumeration = "Aggregation", tag = "60")]
+    pub aggregation: i32,
+    /// The dimension whose different values are counted. Empty: the aggregation is not UNIQUE.
+    #[prost(string, tag = "61")]
+    pub unique_by: ::prost::alloc::string::String,
 }
 /// ListEntitlementsResponse lists every feature of the catalog, in the catalog's order.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4820,6 +4839,9 @@ pub struct UsageWindow {
     /// used_units is the total with all of that. Absent: nothing came afterwards.
     #[prost(int64, optional, tag = "40")]
     pub used_units_at_close: ::core::option::Option<i64>,
+    /// True when used_units is an estimate, as in LimitState.
+    #[prost(bool, tag = "60")]
+    pub approximate: bool,
     /// Whose it is: the path of a user, team or agent, or `erased:` and a number when that was erased. Empty:
     /// the account's.
     #[prost(string, tag = "30")]
@@ -5325,6 +5347,56 @@ impl AdjustmentKind {
             "ADJUSTMENT_KIND_RECORDED" => Some(Self::Recorded),
             "ADJUSTMENT_KIND_AMENDED" => Some(Self::Amended),
             "ADJUSTMENT_KIND_WITHDRAWN" => Some(Self::Withdrawn),
+            _ => None,
+        }
+    }
+}
+/// Aggregation is what a quota makes of the units of its uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Aggregation {
+    /// It is no quota.
+    Unspecified = 0,
+    /// They add up.
+    Sum = 1,
+    /// Each use counts one, whatever its units: used_units are uses.
+    Count = 2,
+    /// The largest of them counts: used_units are the largest value of the window, and the limit is a limit of
+    /// the value. A value no larger than one before changes nothing. Events cannot be corrected.
+    Max = 3,
+    /// The latest of them counts, by occurred_at where it is given: used_units are that value, and the limit is a
+    /// limit of the value. A value that is older than the one that counts changes nothing; what happened in a
+    /// window that is over is an error. Events cannot be corrected.
+    Latest = 4,
+    /// Different values of one dimension count once each, whatever the units: used_units are how many there
+    /// were in the window, an estimate when there are many (LimitState.approximate). A value that was counted
+    /// already is never refused. What happened in a window that is over is an error. Events cannot be corrected.
+    Unique = 5,
+}
+impl Aggregation {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AGGREGATION_UNSPECIFIED",
+            Self::Sum => "AGGREGATION_SUM",
+            Self::Count => "AGGREGATION_COUNT",
+            Self::Max => "AGGREGATION_MAX",
+            Self::Latest => "AGGREGATION_LATEST",
+            Self::Unique => "AGGREGATION_UNIQUE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AGGREGATION_UNSPECIFIED" => Some(Self::Unspecified),
+            "AGGREGATION_SUM" => Some(Self::Sum),
+            "AGGREGATION_COUNT" => Some(Self::Count),
+            "AGGREGATION_MAX" => Some(Self::Max),
+            "AGGREGATION_LATEST" => Some(Self::Latest),
+            "AGGREGATION_UNIQUE" => Some(Self::Unique),
             _ => None,
         }
     }

@@ -5,8 +5,8 @@ mod from_proto;
 pub(crate) use from_proto::{FromProto, decision as decision_of};
 
 use headroom_proto::v1::{
-    AdjustmentKind, BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy, ProjectionBasis,
-    ProjectionState, RuleOutcome, SeatState, Severity, Source, TimeUnit, Verdict,
+    AdjustmentKind, Aggregation, BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy,
+    ProjectionBasis, ProjectionState, RuleOutcome, SeatState, Severity, Source, TimeUnit, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -116,6 +116,8 @@ pub struct LimitState {
     pub billed_units: Option<u64>,
     /// What a pool of credits has beyond the counters. Absent: the limit is no pool's.
     pub pool: Option<PoolState>,
+    /// Whether `used_units` is an estimate, of more different values than are known one by one.
+    pub approximate: bool,
 }
 
 /// What a pool of credits has beyond the counters of a limit.
@@ -411,6 +413,10 @@ pub struct Entitlement {
     pub rate_each: Option<Rate>,
     /// The type of subjects that `rate_each` is for.
     pub rate_per: Option<String>,
+    /// What a quota makes of the units of its uses. Absent: it is no quota.
+    pub aggregation: Option<Aggregation>,
+    /// The dimension whose different values are counted. Absent: it counts something else.
+    pub unique_by: Option<String>,
 }
 
 /// How fast a rate lets units pass: a token bucket.
@@ -563,6 +569,8 @@ pub struct UsageWindow {
     /// What the window held when it left the memory, if it was restated since. Absent: nothing came
     /// afterwards.
     pub used_units_at_close: Option<u64>,
+    /// Whether `used_units` is an estimate, of more different values than are known one by one.
+    pub approximate: bool,
     /// Whose it is: the path of a user, team or agent. Absent: the account's.
     pub subject: Option<String>,
 }

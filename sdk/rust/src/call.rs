@@ -327,8 +327,9 @@ for_subjects!(CheckAllRequest, ConsumeAllRequest, ReserveAllRequest);
 macro_rules! dimensions {
     ($($request:ident),*) => {
         $(impl Call<$request> {
-            /// Says what the usage is told apart by: a name that the catalog gives the feature, and a value
-            /// of 1 to 64 bytes. The same name again replaces its value.
+            /// Says what the usage is told apart by, or which of different values it is: a name that the
+            /// catalog gives the feature, and a value of 1 to 64 bytes. The same name again replaces its
+            /// value.
             pub fn dimension(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
                 self.operation.dimensions.insert(name.into(), value.into());
                 self
@@ -337,7 +338,7 @@ macro_rules! dimensions {
     };
 }
 
-dimensions!(ConsumeRequest, CommitRequest, RecordRequest, CorrectRequest);
+dimensions!(CheckRequest, ConsumeRequest, CommitRequest, RecordRequest, CorrectRequest);
 
 impl Call<CheckAllRequest> {
     /// Says that a screen is drawn: a refusal is then never a signal.

@@ -72,8 +72,9 @@ pub use limits::{
 // Enums of the contract, as they are on the wire. A value this version does not know reads as
 // `Unspecified`.
 pub use headroom_proto::v1::{
-    AdjustmentKind, BilledBy, Denial, Durability, ErrorReason, FeatureKind, OriginKind, Policy,
-    ProjectionBasis, ProjectionState, RuleOutcome, SeatState, Severity, Source, TimeUnit, Verdict,
+    AdjustmentKind, Aggregation, BilledBy, Denial, Durability, ErrorReason, FeatureKind,
+    OriginKind, Policy, ProjectionBasis, ProjectionState, RuleOutcome, SeatState, Severity, Source,
+    TimeUnit, Verdict,
 };
 
 /// The messages of the contract, for [`AdminClient`].

@@ -14,6 +14,7 @@ use crate::credits::{self, Pool};
 use crate::effect::{Effect, Effects};
 use crate::fingerprint::fnv1a;
 use crate::ledger::Ledger;
+use crate::measure::{self, Known, Measure};
 use crate::names::NameId;
 use crate::policy::Excess;
 use crate::rate::{Bucket, Rate};
@@ -364,6 +365,8 @@ struct Rare {
     subjects: Subjects,
     // Its tallies of now, one per feature that has buckets.
     tallies: Vec<Tally>,
+    // What aggregations know of the windows in memory: of each at most one.
+    measures: Vec<Measure>,
 }
 
 /// What counts in a subject: all that an account has besides its profile.
@@ -473,6 +476,15 @@ impl Account {
         self.rare.as_ref()?.tallies.iter().find(|tally| tally.feature == feature)
     }
 
+    /// What the aggregation of a feature knows of a window of a limit, besides its ledger.
+    pub fn known(&self, feature: NameId, limit: NameId, window_start: Millis) -> Option<&Known> {
+        let mut all = self.rare.as_ref()?.measures.iter();
+        let is_it = |m: &&Measure| {
+            m.limit == limit && m.feature == feature && m.window_start == window_start
+        };
+        all.find(is_it).map(|measure| &measure.known)
+    }
+
     /// Its pools of credits, as they were left.
     pub fn pools(&self) -> &[Pool] {
         self.rare.as_ref().map_or(&[], |rare| &rare.pools)
@@ -513,7 +525,9 @@ impl Account {
         let seats = self.roster().into_iter().flat_map(Roster::iter);
         let seats = seats.map(|seat| Effect::Seat(Box::new(seat)));
         let tallies = tally::further(self.rare.as_ref().map_or(&[], |rare| &rare.tallies));
+        let measures = measure::further(self.rare.as_ref().map_or(&[], |rare| &rare.measures));
         let all = excesses.chain(buckets).chain(stocks).chain(pools).chain(seats).chain(tallies);
+        let all = all.chain(measures);
         all.chain(self.subjects().into_iter().flat_map(of_subjects)).collect()
     }
 
@@ -586,7 +600,14 @@ impl Account {
                 }
             }
             Effect::LedgerClosed(last) => {
-                self.ledgers.retain(|l| !l.is(last.feature, last.limit, last.window.start()));
+                let (feature, limit, start) = (last.feature, last.limit, last.window.start());
+                self.ledgers.retain(|l| !l.is(feature, limit, start));
+                if let Some(rare) = &mut self.rare {
+                    let is_it = |m: &Measure| {
+                        (m.feature, m.limit, m.window_start) == (feature, limit, start)
+                    };
+                    rare.measures.retain(|measure| !is_it(measure));
+                }
             }
             Effect::Reservation(after) => {
                 self.rare.get_or_insert_default().reservations.put(after.clone());
@@ -662,6 +683,9 @@ impl Account {
             Effect::Tally(after) => {
                 tally::apply(&mut self.rare.get_or_insert_default().tallies, after);
             }
+            Effect::Measured(after) => {
+                measure::apply(&mut self.rare.get_or_insert_default().measures, after);
+            }
             Effect::StockClosed(_)
             | Effect::TallyClosed(_)
             | Effect::TallyLate(_)
@@ -686,6 +710,8 @@ impl Account {
                 roster: Roster::default(),
                 subjects: rare.subjects.only(rare.reservations.subjects_due(now)),
                 tallies: rare.tallies.clone(),
+                // What ends by time is a hold, and what has a measure holds nothing.
+                measures: Vec::new(),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

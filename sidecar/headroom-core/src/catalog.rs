@@ -173,9 +173,60 @@ pub struct FeatureSpec {
     pub counting: CountingSpec,
 }
 
+/// What a quota makes of the units of its uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Aggregation {
+    /// They add up.
+    #[default]
+    Sum,
+    /// Each use counts one, whatever its units.
+    Count,
+    /// The largest of them counts.
+    Max,
+    /// The latest of them counts, by their own times.
+    Latest,
+    /// The different values of a dimension are counted, whatever the units.
+    Unique,
+}
+
+impl Aggregation {
+    /// Every aggregation, in the order of the documentation.
+    pub const ALL: [Aggregation; 5] = [
+        Aggregation::Sum,
+        Aggregation::Count,
+        Aggregation::Max,
+        Aggregation::Latest,
+        Aggregation::Unique,
+    ];
+
+    /// Whether uses add up, each for itself: so they can be summed over any span, taken out again, and
+    /// paid for.
+    pub fn adds_up(self) -> bool {
+        match self {
+            Aggregation::Sum | Aggregation::Count => true,
+            Aggregation::Max | Aggregation::Latest | Aggregation::Unique => false,
+        }
+    }
+
+    /// The word of the catalog.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Aggregation::Sum => "sum",
+            Aggregation::Count => "count",
+            Aggregation::Max => "max",
+            Aggregation::Latest => "latest",
+            Aggregation::Unique => "unique",
+        }
+    }
+}
+
 /// How the usage of a feature is counted, besides by its limits, as written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CountingSpec {
+    /// What is made of the units of its uses.
+    pub aggregation: Aggregation,
+    /// The dimension whose different values are counted. Only with [`Aggregation::Unique`].
+    pub unique_by: Option<String>,
     /// What it is told apart by in the usage history. `None`: by limit and window alone.
     pub tally: Option<TallySpec>,
 }
@@ -742,6 +793,28 @@ pub struct LevelLimit {
 }
 
 impl Feature {
+    /// What is made of the units of its uses.
+    pub fn aggregation(&self) -> Aggregation {
+        self.counting.as_ref().map_or(Aggregation::Sum, |counting| counting.aggregation)
+    }
+
+    /// Whether its usage grows with every use, so that it has a pace and an end to project.
+    pub fn adds_up(&self) -> bool {
+        // Different values grow, too, though ever slower.
+        let falls_or_jumps = matches!(self.aggregation(), Aggregation::Max | Aggregation::Latest);
+        self.kind.adds_up() && !falls_or_jumps
+    }
+
+    /// The dimension whose different values are counted. `None`: it counts something else.
+    pub fn unique_by(&self) -> Option<NameId> {
+        self.counting.as_ref()?.unique_by
+    }
+
+    /// Whether so many units of it are an estimate: of more different values than are known one by one.
+    pub fn is_approximate(&self, used_units: u64) -> bool {
+        self.aggregation() == Aggregation::Unique && used_units > limits::DISTINCT_EXACT_MAX as u64
+    }
+
     /// What its usage is told apart by in the usage history.
     pub fn tally(&self) -> Option<&TallyRule> {
         self.counting.as_ref()?.tally.as_ref()
@@ -751,6 +824,10 @@ impl Feature {
 /// How the usage of a feature is counted, besides by its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counting {
+    /// What is made of the units of its uses.
+    pub aggregation: Aggregation,
+    /// The dimension whose different values are counted.
+    pub unique_by: Option<NameId>,
     /// What it is told apart by in the usage history.
     pub tally: Option<TallyRule>,
 }
@@ -1154,7 +1231,10 @@ fn number_counting(spec: CountingSpec, names: &mut Names) -> Option<Box<Counting
         buckets: tally.buckets,
         dimensions: tally.dimensions.iter().map(|name| names.intern(name)).collect(),
     });
-    tally.is_some().then(|| Box::new(Counting { tally }))
+    let aggregation = spec.aggregation;
+    let is_plain = tally.is_none() && aggregation == Aggregation::Sum;
+    let unique_by = spec.unique_by.map(|name| names.intern(&name));
+    (!is_plain).then(|| Box::new(Counting { aggregation, unique_by, tally }))
 }
 
 fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Names) -> Entitlement {

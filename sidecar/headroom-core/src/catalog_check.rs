@@ -146,6 +146,7 @@ impl Report {
 
 fn check_features(report: &mut Report, features: &[FeatureSpec]) {
     report.at_most(&["features"], "features", features.len(), limits::CATALOG_ITEMS_MAX);
+    counting::check_all(report, features);
     let mut seen = BTreeSet::new();
     for feature in features {
         let path = ["features", &feature.feature];
@@ -362,6 +363,7 @@ fn check_entitlement(
                 check_plan_limit(report, &path, limit);
                 let shape = known.iter().find(|shape| shape.limit == limit.limit);
                 terms::check_terms(report, &path, limit, shape.map(|shape| shape.window));
+                counting::check_plan_limit(report, &path, feature, limit);
             }
         }
         (

@@ -132,6 +132,11 @@ impl LimitState {
         self.beyond.as_ref()?.subject.as_deref()
     }
 
+    /// Whether what was used is an estimate, of more different values than are known one by one.
+    pub fn is_approximate(&self) -> bool {
+        self.beyond.as_ref().is_some_and(|beyond| beyond.approximate)
+    }
+
     /// Notes that the window slides, and when its oldest units leave.
     pub(crate) fn slide(&mut self, oldest_leave_at: Millis) {
         self.phase = WindowPhase::Sliding;
@@ -302,6 +307,44 @@ pub enum OpError {
     /// The slots of a concurrency are held, not used up.
     #[error("the feature is a concurrency, its slots are held: reserve, extend and release them")]
     SlotsAreHeld,
+    /// What is used is known at once.
+    #[error(
+        "the aggregation of the feature is {aggregation}, nothing can be held: consume or record it"
+    )]
+    NothingToHold {
+        /// Which.
+        aggregation: &'static str,
+    },
+    /// A window does not know what it held before.
+    #[error("the aggregation of the feature is {aggregation}, which no event can be taken out of")]
+    NotCorrectable {
+        /// Which.
+        aggregation: &'static str,
+    },
+    /// Different values are counted, and the request does not say which.
+    #[error(
+        "the feature counts the different values of the dimension that `unique_by` names in the \
+         catalog: say it in dimensions"
+    )]
+    NoValue,
+    /// What an aggregation knows of a window goes with it.
+    #[error(
+        "the aggregation of the feature is {aggregation}, and what happened in a window that is over \
+         cannot be counted any more"
+    )]
+    WindowIsOver {
+        /// Which.
+        aggregation: &'static str,
+    },
+    /// An opening balance is a number, and a number says nothing here.
+    #[error(
+        "the aggregation of the feature is {aggregation}, which has no opening balance: record what \
+         there was"
+    )]
+    NothingToOpen {
+        /// Which.
+        aggregation: &'static str,
+    },
     /// Credits are paid as they come.
     #[error("credits pay for the feature: its usage counts when it comes, and a grant corrects it")]
     PaidByCredits,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::credits::CreditsEffect;
 use crate::event::{Event, Restated};
 use crate::ledger::Ledger;
+use crate::measure::Measured;
 use crate::names::NameId;
 use crate::policy::Excess;
 use crate::rate::Bucket;
@@ -68,6 +69,9 @@ pub enum Effect {
     /// So much more or less was used in a bucket of earlier. Nothing of an account changes: it is kept
     /// in the usage history, beside what is there.
     TallyLate(Box<Tally>),
+    /// What an aggregation knows of a window has changed. It leaves the memory with its ledger. Boxed because it
+    /// is rare and large.
+    Measured(Box<Measured>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

@@ -25,6 +25,7 @@ pub mod event;
 mod fingerprint;
 pub mod ledger;
 pub mod limits;
+pub mod measure;
 pub mod migrate;
 pub mod names;
 pub mod policy;

@@ -96,6 +96,14 @@ pub const GRANT_ID_BYTES_MAX: usize = 128;
 /// See [`GRANT_ID_BYTES_MAX`].
 pub const GRANT_REASON_BYTES_MAX: usize = 256;
 
+/// Different values that a window of a quota with `aggregation: unique` knows one by one: 8 bytes each. More are
+/// counted by a sketch of 4 KiB, whose count is approximate and says so.
+pub const DISTINCT_EXACT_MAX: usize = 1_024;
+
+/// Limits of one catalog that count different values, so that a checkpoint can hold the account: each takes
+/// up to 8 KiB of an account. More are refused by the catalog check.
+pub const DISTINCT_LIMITS_MAX: usize = 64;
+
 /// Dimensions that one feature's usage is told apart by. More are refused by the catalog check.
 pub const DIMENSIONS_MAX: usize = 4;
 

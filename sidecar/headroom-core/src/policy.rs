@@ -373,6 +373,8 @@ pub struct Beyond {
     pub charge: Option<Box<Charge>>,
     /// Whose limit it is: the path of a user, team or agent. `None`: the account's own.
     pub subject: Option<Arc<str>>,
+    /// Whether what was used is an estimate.
+    pub approximate: bool,
 }
 
 /// What an answer shows of a limit. `None` for limits without terms.

@@ -1,4 +1,5 @@
-//! The dimensions of a request: what it says its usage is to be told apart by.
+//! The dimensions of a request: what it says its usage is to be told apart by, or whose different values are
+//! counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,11 +60,46 @@ impl<'a> Dimensions<'a> {
         }
     }
 
+    /// The value that is counted once, of a feature that counts different ones. `None`: it does not, or the
+    /// request does not say.
+    ///
+    /// # Errors
+    /// When the feature has no such dimension, or a value is none.
+    #[cold]
+    pub(crate) fn value(
+        self,
+        catalog: &Catalog,
+        feature: FeatureIx,
+    ) -> Result<Option<&'a str>, EngineError> {
+        let Some(unique_by) = catalog.feature(feature).unique_by() else { return Ok(None) };
+        let checked = self.checked(catalog, feature)?;
+        let mut values = checked.into_iter().filter(|(id, _)| *id == unique_by);
+        Ok(values.next().map(|(_, value)| value))
+    }
+
     #[cold]
     fn named(self, catalog: &Catalog, feature: FeatureIx) -> Result<Labels, EngineError> {
+        let checked = self.checked(catalog, feature)?;
+        if catalog.feature(feature).unique_by().is_some() {
+            // It is counted, and told apart by nothing.
+            return Ok(Labels::default());
+        }
+        let label = |(id, value): (NameId, &str)| (id, Label::Text(Arc::from(value)));
+        let mut labels: Vec<(NameId, Label)> = checked.into_iter().map(label).collect();
+        labels.sort();
+        Ok(labels.into())
+    }
+
+    /// The dimensions by the numbers of their names, if the feature has them and their values are some.
+    fn checked(
+        self,
+        catalog: &Catalog,
+        feature: FeatureIx,
+    ) -> Result<Vec<(NameId, &'a str)>, EngineError> {
         let feature = catalog.feature(feature);
-        let known = feature.tally().map_or(&[][..], |rule| &rule.dimensions);
-        let mut labels: Vec<(NameId, Label)> = Vec::new();
+        let unique_by = feature.unique_by();
+        let known = feature.tally().map_or(unique_by.as_slice(), |rule| &rule.dimensions);
+        let mut checked = Vec::new();
         for (name, value) in self.pairs() {
             let problem = |what: String| EngineError::Dimensions { problem: what };
             let Some(id) = known.iter().copied().find(|id| catalog.text(*id) == name) else {
@@ -86,10 +122,9 @@ impl<'a> Dimensions<'a> {
             if value.chars().any(char::is_control) {
                 return Err(problem(format!("the value of {name} contains a control character")));
             }
-            labels.push((id, Label::Text(Arc::from(value))));
+            checked.push((id, value));
         }
-        labels.sort();
-        Ok(labels.into())
+        Ok(checked)
     }
 }
 

@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use foldhash::quality::RandomState;
 use headroom_core::account::{Account, Profile, Zone};
 use headroom_core::catalog::{Catalog, FeatureIx};
-use headroom_core::decide::{self, Context, FeatureOp, HoldOp, ItemError, LevelChange};
+use headroom_core::decide::{self, Context, FeatureOp, HoldOp, ItemError, LevelChange, ValueOp};
 use headroom_core::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::names::NameId;
@@ -302,11 +302,17 @@ impl Engine {
     ) -> Result<Box<Reply>, EngineError> {
         let cx = Context { catalog, now: rq.now };
         let feature = catalog.feature_named(rq.feature);
+        let mut op = &rq.op;
+        let of_value;
+        if !matches!(rq.dimensions, Dimensions::None) {
+            of_value = self.of_value(cx, feature, rq)?;
+            op = &of_value;
+        }
         if let Some(subject) = rq.subject {
-            return self.feature_for(cx, feature, subject, rq);
+            return self.feature_for(cx, feature, subject, (rq, *op));
         }
         if matches!(rq.op, FeatureOp::Check { .. }) {
-            return self.check(cx, feature, rq);
+            return self.check(cx, feature, &FeatureRequest { op: *op, ..*rq });
         }
         // A monitor's use of a key is another than a customer's.
         let synthetic = u64::from(rq.synthetic);
@@ -320,6 +326,8 @@ impl Engine {
             FeatureOp::ReserveCharging { units, hold_ms } => {
                 (30, [units, hold_ms.cast_unsigned(), synthetic])
             }
+            // Clients say which value in dimensions, and those are told apart by their fingerprint.
+            FeatureOp::Value { .. } => (0, [1, 0, synthetic]),
             FeatureOp::Allocate { change } => (10, numbers_of(change, synthetic)),
         };
         let key = Key {
@@ -335,17 +343,49 @@ impl Engine {
                 FeatureOp::Check { .. }
                 | FeatureOp::Consume { .. }
                 | FeatureOp::Reserve { .. }
-                | FeatureOp::ReserveCharging { .. } => true,
+                | FeatureOp::ReserveCharging { .. }
+                | FeatureOp::Value { .. } => true,
             },
             synthetic: rq.synthetic,
             dimensions: rq.dimensions,
         };
         self.with_slot(rq.account, cx, |slot| match slot {
             Some(slot) => self.write(cx, slot, key, rq.wants, |cx, account, effects| {
-                decide::decide_feature(cx, account, feature, rq.op, effects)
+                decide::decide_feature(cx, account, feature, *op, effects)
             }),
             None => Ok(self.stranger_refused(cx, None, Denial::UnknownAccount)),
         })
+    }
+
+    /// What is asked of a feature by a request with dimensions: of one that counts different values it is
+    /// about the one that they say.
+    #[cold]
+    fn of_value(
+        &self,
+        cx: Context<'_>,
+        feature: Option<FeatureIx>,
+        rq: &FeatureRequest<'_>,
+    ) -> Result<FeatureOp, EngineError> {
+        let Some(feature) = feature else { return Ok(rq.op) };
+        let does = match rq.op {
+            FeatureOp::Check { attempt, .. } => {
+                // Those of a write are checked when they are counted.
+                rq.dimensions.labels(cx.catalog, Some(feature))?;
+                ValueOp::Check { attempt }
+            }
+            FeatureOp::Consume { .. } => ValueOp::Consume,
+            FeatureOp::Record { .. } => ValueOp::Record,
+            op => return Ok(op),
+        };
+        Ok(match rq.dimensions.value(cx.catalog, feature)? {
+            Some(value) => FeatureOp::Value { hash: self.hash_value(value), does },
+            None => rq.op,
+        })
+    }
+
+    /// One of different values as it is counted: nothing that is kept says what it was.
+    pub(crate) fn hash_value(&self, value: &str) -> u64 {
+        hash_key(&self.secret, value).0[0]
     }
 
     /// Decides a request about a reservation.

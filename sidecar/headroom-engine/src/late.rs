@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard};
 use headroom_core::account::Account;
 use headroom_core::catalog::{Catalog, FeatureIx, FeatureKind};
 use headroom_core::decide::{self, Booked, Context, FeatureOp};
-use headroom_core::decision::{Amounts, Denial, Outcome};
+use headroom_core::decision::{Amounts, Denial, OpError, Outcome};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::event::{Event, EventChange, EventState, Restated};
 use headroom_core::names::NameId;
@@ -384,8 +384,14 @@ impl Engine {
                     let refused = decide::decide_feature(cx, account, None, op, effects);
                     return Ok(Decided::Refused(Box::new(refused.map_err(EngineError::from)?)));
                 };
+                let mut units = rq.units;
+                if catalog.feature(feature).unique_by().is_some() {
+                    let value = rq.dimensions.value(catalog, feature)?;
+                    let value = value.ok_or(OpError::NoValue).map_err(EngineError::from)?;
+                    units = self.hash_value(value);
+                }
                 let booked =
-                    decide::record_at(cx, account, feature, (occurred_at, rq.units), past, effects)
+                    decide::record_at(cx, account, feature, (occurred_at, units), past, effects)
                         .map_err(EngineError::from)?;
                 let labels = rq.dimensions.labels(catalog, Some(feature))?;
                 tally::label(account, &labels, effects, UnitsMoved::MoreOrLess);
@@ -440,6 +446,9 @@ impl Engine {
         drop(events);
         drop(pending);
         self.late_write(catalog, &mut slot, &write, seen, |cx, account, past, effects| {
+            if let Some(feature) = feature {
+                decide::is_correctable(catalog, feature).map_err(EngineError::from)?;
+            }
             let is_plain = known.is_none();
             let mut state = match (known, remembered) {
                 (Some(state), _) => state,

@@ -28,6 +28,7 @@ use crate::keys::{Done, KeyHash, Receipt};
 use crate::limits;
 
 pub(crate) mod credits;
+mod measure;
 mod seat;
 mod stock;
 mod subjects;
@@ -407,6 +408,7 @@ mod effect_kind {
     pub(super) const TALLY_CLOSED: u8 = 61;
     pub(super) const TALLY_LATE: u8 = 62;
     pub(super) const EVENT_WITH_DIMENSIONS: u8 = 63;
+    pub(super) const MEASURED: u8 = 64;
 }
 
 /// Writes a list of effects.
@@ -511,6 +513,10 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::TALLY_LATE);
                 tally::put_tally(out, tally);
             }
+            Effect::Measured(measured) => {
+                out.push(effect_kind::MEASURED);
+                measure::put_measured(out, measured);
+            }
         }
     }
 }
@@ -548,6 +554,7 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::TALLY => tally::take_tallied(from)?,
             effect_kind::TALLY_CLOSED => Effect::TallyClosed(Box::new(tally::take_tally(from)?)),
             effect_kind::TALLY_LATE => Effect::TallyLate(Box::new(tally::take_tally(from)?)),
+            effect_kind::MEASURED => measure::take_measured(from)?,
             effect_kind::EVENT_WITH_DIMENSIONS => {
                 let mut event = events::take_event(from)?;
                 event.state.labels = tally::take_labels(from)?;

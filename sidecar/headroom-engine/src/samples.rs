@@ -50,7 +50,7 @@ impl Engine {
         drop(slot);
         let mut limits: Vec<LimitState> = Vec::new();
         let features = (0..catalog.features().len()).map(FeatureIx);
-        for feature in features.filter(|ix| catalog.feature(*ix).kind.adds_up()) {
+        for feature in features.filter(|ix| catalog.feature(*ix).adds_up()) {
             for limit in decide::limit_states(cx, &state, feature) {
                 let fills = limit.phase == WindowPhase::Open && limit.included_units.is_some();
                 // A pool that pays comes with each feature that it pays for; it does not fill up.

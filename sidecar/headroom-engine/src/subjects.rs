@@ -59,10 +59,10 @@ impl Engine {
         cx: Context<'_>,
         feature: Option<FeatureIx>,
         subject: SubjectPath<'_>,
-        rq: &FeatureRequest<'_>,
+        (rq, op): (&FeatureRequest<'_>, FeatureOp),
     ) -> Result<Box<Reply>, EngineError> {
         if matches!(rq.op, FeatureOp::Check { .. }) {
-            return self.check_for(cx, feature, subject, rq);
+            return self.check_for(cx, feature, subject, &FeatureRequest { op, ..*rq });
         }
         let whose = hash_key(&self.secret, subject.as_str()).0[0];
         let (operation, units, hold_ms) = match rq.op {
@@ -71,8 +71,8 @@ impl Engine {
             FeatureOp::Reserve { units, hold_ms } => (33, units, hold_ms),
             FeatureOp::Record { units } => (34, units, 0),
             FeatureOp::ReserveCharging { units, hold_ms } => (35, units, hold_ms),
-            // What exists is the account's.
-            FeatureOp::Allocate { .. } => {
+            // What exists is the account's, and a client names no value but in dimensions.
+            FeatureOp::Allocate { .. } | FeatureOp::Value { .. } => {
                 return self.feature(cx.catalog, &FeatureRequest { subject: None, ..*rq });
             }
         };
@@ -94,7 +94,7 @@ impl Engine {
             };
             let cx = Context { now: decide::not_before(&slot.account, subject, cx.now), ..cx };
             let mut reply = self.write(cx, slot, key, rq.wants, |cx, account, effects| {
-                decide::decide_feature_for(cx, account, feature, subject, rq.op, effects)
+                decide::decide_feature_for(cx, account, feature, subject, op, effects)
             })?;
             let entry = slot.keys.as_ref().and_then(|keys| keys.find(key.hash));
             let receipt = entry.map(|entry| &entry.receipt).filter(|_| reply.replayed);

@@ -1,8 +1,8 @@
 //! Catalogs at random: few names, small numbers, every policy and every window.
 
 use headroom_core::catalog::{
-    CatalogSpec, CountingSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge,
-    Offering, PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, RateSpec,
+    Aggregation, CatalogSpec, CountingSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec,
+    LimitSpec, Merge, Offering, PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, RateSpec,
 };
 use headroom_core::change::OnChange;
 use headroom_core::cohort::Cohorts;
@@ -23,7 +23,7 @@ pub const PLANS: [&str; 3] = ["free", "pro", "max"];
 /// The add-ons that catalogs are made of.
 pub const ADDONS: [&str; 2] = ["boost", "extras"];
 
-const SHAPES: [(&str, &[(&str, WindowRule)]); 4] = [
+const SHAPES: [(&str, &[(&str, WindowRule)]); 8] = [
     (
         "tokens",
         &[
@@ -51,10 +51,26 @@ const SHAPES: [(&str, &[(&str, WindowRule)]); 4] = [
         ],
     ),
     ("exports", &[("monthly", WindowRule::Calendar(CalendarUnit::Month))]),
+    ("visits", &[("weekly", WindowRule::Calendar(CalendarUnit::Week))]),
+    (
+        "peaks",
+        &[
+            ("daily", WindowRule::Calendar(CalendarUnit::Day)),
+            ("monthly", WindowRule::Billing { months: 1 }),
+        ],
+    ),
+    ("gauge", &[("daily", WindowRule::Calendar(CalendarUnit::Day))]),
+    (
+        "devices",
+        &[
+            ("daily", WindowRule::Calendar(CalendarUnit::Day)),
+            ("monthly", WindowRule::Billing { months: 1 }),
+        ],
+    ),
 ];
 
 /// The features that catalogs are made of.
-pub const FEATURES: [&str; 11] = [
+pub const FEATURES: [&str; 15] = [
     "tokens",
     "calls",
     "exports",
@@ -66,6 +82,10 @@ pub const FEATURES: [&str; 11] = [
     "messages",
     "storage",
     "seats",
+    "visits",
+    "peaks",
+    "gauge",
+    "devices",
 ];
 
 /// The limits of those features.
@@ -117,6 +137,47 @@ fn window(rng: &mut Rng) -> WindowRule {
     }
 }
 
+/// What does not add up cannot slide.
+fn window_of(rng: &mut Rng, name: &str) -> WindowRule {
+    match window(rng) {
+        WindowRule::Sliding(every) if VALUES.contains(&name) => WindowRule::FirstUse(every),
+        window => window,
+    }
+}
+
+/// What is made of units: always the same for a name.
+fn aggregation_of(name: &str, kind: &FeatureKindSpec) -> Aggregation {
+    match (name, kind) {
+        ("visits", FeatureKindSpec::Quota { .. }) => Aggregation::Count,
+        ("peaks", FeatureKindSpec::Quota { .. }) => Aggregation::Max,
+        ("gauge", FeatureKindSpec::Quota { .. }) => Aggregation::Latest,
+        ("devices", FeatureKindSpec::Quota { .. }) => Aggregation::Unique,
+        _ => Aggregation::Sum,
+    }
+}
+
+/// What has no meaning for what does not add up is left out.
+fn with_values(mut spec: CatalogSpec) -> CatalogSpec {
+    for plan in spec.plans.iter_mut().chain(&mut spec.addons) {
+        for (feature, entitlement) in &mut plan.entitlements {
+            let EntitlementSpec::Quota { limits } = entitlement else { continue };
+            for limit in limits.iter_mut().filter(|_| VALUES.contains(&&**feature)) {
+                limit.terms.carries_debt = false;
+                if limit.terms.on_change == OnChange::Prorate && feature != "devices" {
+                    limit.terms.on_change = OnChange::Keep;
+                }
+                if feature == "gauge" {
+                    limit.terms.grace = None;
+                    if limit.policy == (Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE }) {
+                        limit.policy = Policy::Block;
+                    }
+                }
+            }
+        }
+    }
+    spec
+}
+
 fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
     let shape = SHAPES.iter().find(|(known, _)| *known == name);
     // Now and then a name comes back as another sort of thing.
@@ -127,7 +188,7 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
                 .iter()
                 .map(|(limit, usual)| LimitSpec {
                     limit: (*limit).to_owned(),
-                    window: if rng.percent(15) { window(rng) } else { *usual },
+                    window: if rng.percent(15) { window_of(rng, name) } else { *usual },
                     per: per(limit),
                 })
                 .collect();
@@ -161,24 +222,36 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
             _ => FeatureKindSpec::Config,
         },
     };
-    let can_be_watched = !matches!(
-        kind,
-        FeatureKindSpec::Concurrency | FeatureKindSpec::Rate { .. } | FeatureKindSpec::Seats { .. }
-    );
+    let can_be_watched = !VALUES.contains(&name)
+        && !matches!(
+            kind,
+            FeatureKindSpec::Concurrency
+                | FeatureKindSpec::Rate { .. }
+                | FeatureKindSpec::Seats { .. }
+        );
     FeatureSpec {
         feature: name.to_owned(),
         name: name.to_owned(),
         unit: String::new(),
         scale: 0,
         shadow: can_be_watched && rng.percent(8),
-        counting: CountingSpec { tally: tally_of(name, &kind) },
+        counting: CountingSpec {
+            aggregation: aggregation_of(name, &kind),
+            unique_by: (aggregation_of(name, &kind) == Aggregation::Unique)
+                .then(|| UNIQUE_BY.to_owned()),
+            tally: tally_of(name, &kind),
+        },
         kind,
         offering: offering(rng),
     }
 }
 
-/// The one dimension of the catalogs.
+/// The one dimension that usage is told apart by.
 pub const DIMENSION: &str = "model";
+/// The one dimension whose different values are counted.
+pub const UNIQUE_BY: &str = "device";
+/// The features that do not add up.
+const VALUES: [&str; 3] = ["peaks", "gauge", "devices"];
 
 /// What its usage is told apart by: always the same for a name, so that the model need not follow catalogs
 /// that begin or end it.
@@ -477,7 +550,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             addons.push(plan(rng, name, &features));
         }
     }
-    keep_addons(CatalogSpec {
+    with_values(keep_addons(CatalogSpec {
         migrations: Vec::new(),
         addons,
         default_plan: rng.percent(70).then(|| rng.pick(&plans).plan.clone()),
@@ -496,7 +569,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             // Nothing in a history looks at what was used.
             projected_exhaustion: Horizons::DEFAULT,
         },
-    })
+    }))
 }
 
 /// A catalog that differs a little from another.
@@ -568,7 +641,7 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
             }
         }
     }
-    keep_addons(to)
+    with_values(keep_addons(to))
 }
 
 /// A catalog that does not pass the check.

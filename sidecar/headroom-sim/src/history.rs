@@ -459,10 +459,13 @@ impl History {
         }
         // What is counted is where the work is.
         let features = catalogs::FEATURES;
-        let [tokens, calls, exports, _, _, jobs, api, web, messages, storage, seats] = features;
+        let [tokens, calls, exports, _, _, jobs, api, web, messages, storage, seats, rest @ ..] =
+            features;
+        let [visits, peaks, gauge, devices] = rest;
         let often = [
             tokens, tokens, tokens, calls, calls, exports, jobs, jobs, api, web, messages,
-            messages, messages, storage, storage, storage, seats,
+            messages, messages, storage, storage, storage, seats, visits, peaks, peaks, gauge,
+            gauge, devices, devices, devices,
         ];
         let pick = *self.rng.pick(&often);
         let pick = if self.rng.percent(15) { *self.rng.pick(&features) } else { pick };

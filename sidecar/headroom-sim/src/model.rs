@@ -12,6 +12,7 @@ mod expiry;
 mod hold;
 mod late;
 mod level;
+mod measure;
 mod meter;
 pub(crate) mod migrate;
 mod opening;
@@ -44,7 +45,7 @@ pub use late::{Earlier, LateAsk, LateRefused, RESTATE_MS};
 pub use level::Bill;
 pub use opening::{OpeningAsk, OpeningRefused};
 pub use seats::{SeatAnswer, SeatAsked, Sitting};
-pub use spread::ByTime;
+pub use spread::{ByTime, dimension_name};
 
 pub use admin::{Exception, ProfileAnswer, Refused, Subscription};
 
@@ -238,6 +239,9 @@ pub(crate) struct Book {
     pub(crate) uses: Vec<(u64, u128)>,
     /// The same of what went away again: charged and found not to have been used, or removed.
     pub(crate) undone: Vec<(u64, u128)>,
+    /// Of which instant the value is that counts, and which different values there were.
+    pub(crate) latest: Option<i64>,
+    pub(crate) seen: BTreeSet<&'static str>,
     /// Whether the first of them is what an earlier window owed.
     pub(crate) owes: bool,
     pub(crate) terms: Terms,
@@ -518,6 +522,8 @@ impl Model {
         attempt: bool,
         now: i64,
     ) -> Result<Answer, EngineError> {
+        self.telling = self.dimension(&request.account, &request.asked, &request.key);
+        self.check_told(Some(feature), self.telling)?;
         if self.refusal.is_none() {
             self.know_settled(&request.account, now);
             self.say_endings(&request.account, now);

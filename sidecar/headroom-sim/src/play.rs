@@ -31,7 +31,9 @@ use headroom_engine::seats::SeatRequest;
 use crate::catalogs;
 use crate::coverage::Coverage;
 use crate::history::{History, NewCatalog, Step};
-use crate::model::{Asked, KEY_HORIZON_MS, Model, Request, Says, SeatAnswer, SeatAsked};
+use crate::model::{
+    Asked, KEY_HORIZON_MS, Model, Request, Says, SeatAnswer, SeatAsked, dimension_name,
+};
 use crate::observe;
 use crate::store::{Checkpoint, MemStore};
 
@@ -289,7 +291,11 @@ impl Player {
         let Request { account, asked, synthetic, key, wants, subject } = request;
         let subject = subject.as_deref().map(|path| SubjectPath::new(path).expect("a path"));
         let told = self.model.dimension(account, asked, key);
-        let told = told.map(|value| (catalogs::DIMENSION.to_owned(), value.to_owned()));
+        let name = match asked {
+            Asked::Feature(feature, _) => dimension_name(feature),
+            Asked::Hold(..) | Asked::All(..) | Asked::Opening(..) => catalogs::DIMENSION,
+        };
+        let told = told.map(|value| (name.to_owned(), value.to_owned()));
         let told = BTreeMap::from_iter(told);
         let dimensions = Dimensions::of(&told);
         let (now, wants) = (Millis(self.now), *wants);
@@ -542,6 +548,7 @@ fn request_word(asked: &Asked) -> &'static str {
         Asked::Feature(_, FeatureOp::ReserveCharging { .. }) => "reserve charging",
         Asked::Feature(_, FeatureOp::Record { .. }) => "record",
         Asked::Feature(_, FeatureOp::Allocate { .. }) => "allocate",
+        Asked::Feature(_, FeatureOp::Value { .. }) => "a value",
         Asked::All(_, AllOp::Check { .. }) => "check all",
         Asked::All(_, AllOp::Consume) => "consume all",
         Asked::All(_, AllOp::Reserve { .. }) => "reserve all",

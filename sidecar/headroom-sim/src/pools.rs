@@ -360,7 +360,7 @@ impl Player {
         same("that it is allowed", &reply.outcome.decision.verdict.is_allowed(), &true)?;
         let mut took = None;
         match op {
-            FeatureOp::Check { .. } | FeatureOp::Allocate { .. } => {}
+            FeatureOp::Check { .. } | FeatureOp::Allocate { .. } | FeatureOp::Value { .. } => {}
             FeatureOp::Consume { .. } | FeatureOp::Record { .. } => {
                 took = Some(self.pool.burn(credits, self.now));
                 self.coverage.note(if images { "paid" } else { "direct" });

@@ -282,6 +282,7 @@ fn limit_state(proto: v1::LimitState) -> LimitState {
             currency: cost.currency,
         }),
         pool: proto.pool.map(pool_state),
+        approximate: proto.approximate,
     }
 }
 
@@ -336,8 +337,10 @@ fn offer(proto: v1::Offer) -> Offer {
 fn entitlement(proto: v1::Entitlement) -> Entitlement {
     Entitlement {
         kind: proto.kind(),
+        aggregation: Some(proto.aggregation()).filter(|a| *a != v1::Aggregation::Unspecified),
         denial: if proto.allowed { None } else { Some(proto.denial()) },
         shadow_denial: Some(proto.shadow_denial()).filter(|d| *d != v1::Denial::Unspecified),
+        unique_by: text(proto.unique_by),
         feature: proto.feature,
         feature_name: proto.feature_name,
         unit: proto.unit,
@@ -384,6 +387,7 @@ fn usage_window(proto: v1::UsageWindow) -> UsageWindow {
         reserved_units: units(proto.reserved_units),
         debt_units: units(proto.debt_units),
         closed: proto.closed,
+        approximate: proto.approximate,
         counts_until: time(proto.counts_until),
         subject: text(proto.subject),
         allocation: proto.allocation.map(|allocation| AllocationUsage {

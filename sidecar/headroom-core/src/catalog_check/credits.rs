@@ -11,7 +11,7 @@ use crate::limits::{self, UNITS_MAX};
 use crate::policy::LimitTerms;
 use crate::window::WindowRule;
 
-use super::{Names, Report, check_soft_limits, check_window, kind_word};
+use super::{Names, Report, check_soft_limits, check_window, counting, kind_word};
 
 /// What is wrong across features and plans: who pays for what.
 pub(super) fn check_payers(report: &mut Report, spec: &CatalogSpec, names: &Names<'_>) {
@@ -108,7 +108,7 @@ fn check_rate_card(
                     kind_word(&feature.kind)
                 ),
             ),
-            Some(_) => {}
+            Some(feature) => counting::check_price(report, &pool.feature, feature),
         }
         for (key, units) in [("credits", price.credits), ("per", price.per)] {
             if !(1..=UNITS_MAX).contains(&units) {

@@ -1051,3 +1051,114 @@ fn usage_is_told_apart_by_few_names_of_a_quota() {
         "features/sso/usage: only the usage of a quota adds up over time, so only it has `usage`",
     );
 }
+
+#[test]
+fn a_maximum_has_what_makes_sense_of_a_value() {
+    use crate::catalog::Aggregation::{Count, Max};
+    check(|s| s.features[0].counting.aggregation = Max, "");
+    check(|s| s.features[0].counting.aggregation = Count, "");
+    check(
+        |s| s.features[1].counting.aggregation = Count,
+        "features/sso/aggregation: only a quota has uses that could be counted otherwise than added up",
+    );
+    let sliding = WindowRule::Sliding(Every { count: 24, unit: SpanUnit::Hour });
+    check(
+        |s| {
+            s.features[0].counting.aggregation = Max;
+            limits_of(s)[0].window = sliding;
+        },
+        "features/tokens/limits/monthly/window: a maximum cannot slide, because the second largest value \
+         is not known when the largest leaves the window: use `billing`, `calendar`, `fixed` or \
+         `first_use`",
+    );
+    check(
+        |s| {
+            s.features[0].counting.aggregation = Count;
+            limits_of(s)[0].window = sliding;
+        },
+        "",
+    );
+    check(
+        |s| {
+            let tally = crate::tally::TallySpec {
+                buckets: crate::tally::BucketSize::Day,
+                dimensions: vec![],
+            };
+            let counting = &mut s.features[0].counting;
+            (counting.aggregation, counting.tally) = (Max, Some(tally));
+            s.features[0].shadow = true;
+        },
+        "features/tokens/usage: a maximum does not add up over time: `usage` is of what is summed or \
+         counted\nfeatures/tokens/shadow: a maximum cannot be watched only: give it the policy \
+         `unlimited`, and soft limits",
+    );
+    check_card(
+        |s, _| s.features[0].counting.aggregation = Max,
+        "features/more/rate_card/tokens: `tokens` is a maximum, whose units are not used up: credits \
+         cannot pay for it",
+    );
+}
+
+#[test]
+fn a_latest_value_and_different_values_have_what_makes_sense_of_them() {
+    use crate::catalog::Aggregation::{Count, Latest, Unique};
+    use crate::change::OnChange;
+    let unique = |s: &mut CatalogSpec| {
+        let counting = &mut s.features[0].counting;
+        (counting.aggregation, counting.unique_by) = (Unique, Some("device".to_owned()));
+    };
+    check(unique, "");
+    check(|s| s.features[0].counting.aggregation = Latest, "");
+    check(
+        |s| s.features[0].counting.aggregation = Unique,
+        "features/tokens: `aggregation: unique` counts the different values of a dimension: name it, as \
+         `unique_by: device`",
+    );
+    check(
+        |s| {
+            unique(s);
+            s.features[0].counting.aggregation = Count;
+        },
+        "features/tokens/unique_by: only `aggregation: unique` has a `unique_by`",
+    );
+    check(
+        |s| {
+            unique(s);
+            limits_of(s)[0].window = WindowRule::Sliding(Every { count: 24, unit: SpanUnit::Hour });
+        },
+        "features/tokens/limits/monthly/window: a number of different values cannot slide, because what \
+         is in several parts of the window would be counted in each: use `billing`, `calendar`, `fixed` \
+         or `first_use`",
+    );
+    check(
+        |s| {
+            s.features[0].counting.aggregation = Latest;
+            let EntitlementSpec::Quota { limits } = &mut s.plans[0].entitlements[0].1 else {
+                return;
+            };
+            limits[0].terms.on_change = OnChange::Prorate;
+            limits[0].policy = Policy::Grace { grace_bp: 1_000 };
+            limits[0].terms.grace =
+                Some(GraceTerms { lasts_ms: Some(3_600_000), notice_ms: 60_000, times: None });
+        },
+        "plans/free/entitlements/tokens/monthly/on_change: the limit of a latest value is one of the value, of \
+         which no time has a share: use `keep` or `reset`\nplans/free/entitlements/tokens/monthly/policy: a \
+         latest value goes up and down, so a grace would begin anew each time: only `{grace: 10%}`",
+    );
+    check(
+        |s| {
+            for number in 0..9 {
+                let mut more = s.features[0].clone();
+                more.feature = format!("f{number}");
+                more.counting.aggregation = Unique;
+                more.counting.unique_by = Some("device".to_owned());
+                let Quota { limits } = &mut more.kind else { return };
+                *limits = (0..8)
+                    .map(|n| LimitSpec { limit: format!("l{n}"), ..limits[0].clone() })
+                    .collect();
+                s.features.push(more);
+            }
+        },
+        "features: 72 limits that count different values, at most 64 are possible",
+    );
+}

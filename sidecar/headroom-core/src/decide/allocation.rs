@@ -133,8 +133,14 @@ fn lower(
 /// Arms again what a level, or the seats taken, have fallen through three quarters of. Nothing for limits
 /// of another sort.
 pub(super) fn rearm(limit: &PlanLimit, ledger: &mut Ledger, before_units: u64) {
-    let falls = limit.is_level() || limit.is_seats();
-    let (true, Some(included_units)) = (falls, limit.included_units) else { return };
+    if limit.is_level() || limit.is_seats() {
+        fall(limit, ledger, before_units);
+    }
+}
+
+/// Arms again what a counter that can go down has fallen through three quarters of.
+pub(super) fn fall(limit: &PlanLimit, ledger: &mut Ledger, before_units: u64) {
+    let Some(included_units) = limit.included_units else { return };
     let after_units = limit.watched_units(ledger);
     let is_below = |units: u64, bp: u32| {
         u128::from(units) * 4 * u128::from(REACHED_BP)

@@ -204,7 +204,9 @@ pub(super) fn decide(
             }
             return Ok(booked(now, blank, units, effects));
         }
-        FeatureOp::Allocate { .. } => return Err(OpError::WrongFeatureKind),
+        FeatureOp::Allocate { .. } | FeatureOp::Value { .. } => {
+            return Err(OpError::WrongFeatureKind);
+        }
     };
     if let Some(denial) = now.denial(units) {
         let decision = refused(&now, blank, denial);
@@ -241,7 +243,10 @@ pub(super) fn decide(
             effects.push(Effect::Reservation(made));
             Ok(Outcome { decision, amounts })
         }
-        FeatureOp::Check { .. } | FeatureOp::Record { .. } | FeatureOp::Allocate { .. } => {
+        FeatureOp::Check { .. }
+        | FeatureOp::Record { .. }
+        | FeatureOp::Allocate { .. }
+        | FeatureOp::Value { .. } => {
             let decision = joined(&now, blank, CreditPrice::ITSELF);
             Ok(Outcome { decision, amounts: Amounts::default() })
         }
@@ -301,7 +306,9 @@ impl Paid {
             FeatureOp::Record { units } => {
                 return self.record(cx, account, (ask, levels), units, effects);
             }
-            FeatureOp::Allocate { .. } => return Err(OpError::WrongFeatureKind),
+            FeatureOp::Allocate { .. } | FeatureOp::Value { .. } => {
+                return Err(OpError::WrongFeatureKind);
+            }
         };
         let mut now = PoolNow::of(cx, account, self.pool);
         let charge = self.price.cost(units);
@@ -338,7 +345,10 @@ impl Paid {
                 let credits = CreditHold { pool: self.pool, units: charge, charged_units: 0 };
                 hold_credits(effects, credits);
             }
-            FeatureOp::Check { .. } | FeatureOp::Record { .. } | FeatureOp::Allocate { .. } => {
+            FeatureOp::Check { .. }
+            | FeatureOp::Record { .. }
+            | FeatureOp::Allocate { .. }
+            | FeatureOp::Value { .. } => {
                 outcome.decision = joined(&now, outcome.decision, self.price);
             }
         }
@@ -412,7 +422,7 @@ fn own(
             hold::reserve(cx, account, ask, (units, hold_ms, OnExpiry::Charge), effects)
         }
         FeatureOp::Record { units } => meter::record(cx, account, ask.feature, units, effects),
-        FeatureOp::Allocate { .. } => Err(OpError::WrongFeatureKind),
+        FeatureOp::Allocate { .. } | FeatureOp::Value { .. } => Err(OpError::WrongFeatureKind),
     }
 }
 

@@ -8,11 +8,12 @@
 //! What a window that is over comes to is nobody's alarm any more: only the window of now is told of.
 
 use crate::account::Account;
-use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
+use crate::catalog::{Aggregation, Catalog, FeatureIx, FeatureKind, PlanLimit};
 use crate::decide::credits::Paid;
+use crate::decide::measure::Counted;
 use crate::decide::meter::{self, Ask, LedgerNow, Working};
 use crate::decide::settle::put_or_close;
-use crate::decide::{Context, bare_limits, hold, sliding, wrong_operation};
+use crate::decide::{Context, bare_limits, hold, measure, sliding, wrong_operation};
 use crate::decision::{Decision, Denial, OpError, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::event::{Booking, Bookings, EventState, Restated};
@@ -80,7 +81,8 @@ impl Place {
 }
 
 /// Counts usage that happened at `at`, not later than now. `past` is what is known of windows that
-/// have left the memory: of each limit those beside `at`.
+/// have left the memory: of each limit those beside `at`. Of a feature that counts different values, `units` is
+/// the hash of one.
 pub fn record_at(
     cx: Context<'_>,
     account: &Account,
@@ -93,7 +95,19 @@ pub fn record_at(
     let (limits, origin) = limits_now(cx, account, feature)?;
     let id = cx.catalog.feature(feature).id;
     let places = limits.iter().map(|limit| (limit, place(cx, account, id, limit, at, past)));
-    book(cx, account, (id, origin, at), places.collect(), Delta::More(units), effects)
+    let value = match cx.catalog.feature(feature).aggregation() {
+        Aggregation::Sum => None,
+        Aggregation::Count => {
+            return book(cx, account, (id, origin, at), places.collect(), Delta::More(1), effects);
+        }
+        Aggregation::Max => Some(Counted::Max(units)),
+        Aggregation::Latest => Some(Counted::Latest(units, at)),
+        Aggregation::Unique => Some(Counted::Unique(Some(units))),
+    };
+    match value {
+        None => book(cx, account, (id, origin, at), places.collect(), Delta::More(units), effects),
+        Some(value) => book_value(cx, account, (value, origin), places.collect(), effects),
+    }
 }
 
 /// Lets an event count `units` from now on, in the windows it was counted in.
@@ -106,6 +120,7 @@ pub fn correct(
     effects: &mut Effects,
 ) -> Result<Booked, OpError> {
     let feature = cx.catalog.feature_of(event.feature);
+    feature.map_or(Ok(()), |feature| is_correctable(cx.catalog, feature))?;
     feature.map_or(Ok(()), |feature| not_of_credits(cx, account, feature))?;
     let resolved = feature.and_then(|feature| limits_now(cx, account, feature).ok());
     let (limits, origin) = resolved.unwrap_or((ResolvedLimits::Planned(&[]), Origin::None));
@@ -124,8 +139,25 @@ pub fn correct(
         };
         places.push((known, place));
     }
-    let delta = Delta::between(event.units, units);
+    let aggregation = feature.map_or(Aggregation::Sum, |ix| cx.catalog.feature(ix).aggregation());
+    let (before, after) = match aggregation {
+        Aggregation::Count => (event.units.min(1), units.min(1)),
+        _ => (event.units, units),
+    };
+    let delta = Delta::between(before, after);
     book(cx, account, (event.feature, origin, event.occurred_at), places, delta, effects)
+}
+
+/// Whether events can be taken out of what a feature counts.
+///
+/// # Errors
+/// When they cannot.
+pub fn is_correctable(catalog: &Catalog, feature: FeatureIx) -> Result<(), OpError> {
+    let aggregation = catalog.feature(feature).aggregation();
+    if aggregation.adds_up() {
+        return Ok(());
+    }
+    Err(OpError::NotCorrectable { aggregation: aggregation.as_str() })
 }
 
 /// What credits have paid is paid in the order of its coming: it has no other time, and is corrected by a
@@ -152,7 +184,12 @@ pub fn standing(
         w.verdict = meter::level(w.limit, w.room, &w.ledger);
         working.push(w);
     }
-    Ok(meter::answer(cx, account, Ask { feature, limits: &limits, origin }, &working))
+    let mut decision =
+        meter::answer(cx, account, Ask { feature, limits: &limits, origin }, &working);
+    if let Some(binding) = &mut decision.binding {
+        measure::note_estimate(cx.catalog.feature(feature), binding);
+    }
+    Ok(decision)
 }
 
 /// The answer about a feature that left the catalog.
@@ -301,6 +338,64 @@ fn book(
                 place <= listed || !matches!(effect, Effect::LedgerClosed(l) if is_own(l))
             });
         }
+    }
+    Ok(booked)
+}
+
+/// Books a value that counts otherwise than by being added.
+fn book_value(
+    cx: Context<'_>,
+    account: &Account,
+    (value, origin): (Counted, Origin),
+    places: Vec<(&PlanLimit, Place)>,
+    effects: &mut Effects,
+) -> Result<Booked, OpError> {
+    for (_, place) in &places {
+        let ledger = match place {
+            Place::Live(ledger, _) => *ledger,
+            Place::Past(restated) => Ledger { used: restated.used, ..restated.closed },
+        };
+        // Of a window that is over only the counter is known.
+        if let (Place::Past(_), Some(aggregation)) = (place, value.needs_measure()) {
+            return Err(OpError::WindowIsOver { aggregation: aggregation.as_str() });
+        }
+        if !value.fits(account, &ledger) {
+            return Err(OpError::CounterFull);
+        }
+    }
+
+    // Every check is above this line, every change below it.
+    let mut booked = Booked { bookings: Bookings::new(), debt_units: 0 };
+    for (limit, place) in places {
+        let (debt, booking) = match place {
+            Place::Live(ledger, fresh) => {
+                let mut w = working_at(cx, account, limit, ledger, fresh);
+                let told = origin != Origin::None && ledger.window.contains(cx.now);
+                let debt = value.count(cx, account, &mut w, (true, told), effects);
+                if debt.is_some() && fresh {
+                    meter::put_ledger(cx, account, w.own(), true, effects);
+                } else if debt.is_some() {
+                    effects.push(put_or_close(cx, account, w.own()));
+                }
+                let window_start = ledger.window.start();
+                (debt, Booking { limit: ledger.limit, window_start, restated: false })
+            }
+            Place::Past(restated) => {
+                let (limit_id, window_start) = (limit.limit, restated.closed.window.start());
+                let rises = value.above(restated.used);
+                let booking = Booking { limit: limit_id, window_start, restated: true };
+                match rises {
+                    0 => (None, booking),
+                    _ => {
+                        let more = Delta::More(rises);
+                        let (debt, booking) = book_past(limit, restated, more, effects);
+                        (Some(debt), booking)
+                    }
+                }
+            }
+        };
+        booked.debt_units = booked.debt_units.max(debt.unwrap_or_default());
+        booked.bookings.push(booking);
     }
     Ok(booked)
 }

@@ -10,6 +10,7 @@ mod credits;
 mod expiry;
 mod hold;
 mod late;
+mod measure;
 mod meter;
 mod opening;
 mod rate;
@@ -26,6 +27,7 @@ use crate::account::Account;
 use crate::catalog::{Catalog, FeatureIx, FeatureKind, Offering, PlanLimit, Policy};
 use crate::cohort;
 use crate::decide::credits::Paid;
+use crate::decide::measure::Taken;
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::Effects;
 use crate::names::NameId;
@@ -38,7 +40,8 @@ use crate::window::WindowRule;
 pub use all::{AllItem, AllOp, ItemError, decide_all};
 pub use allocation::LevelChange;
 pub use credits::{GrantError, NewGrant, pool_state, put_grant, settle_pools, void_grant};
-pub use late::{Booked, bookings_at, correct, left, record_at, standing};
+pub use late::{Booked, bookings_at, correct, is_correctable, left, record_at, standing};
+pub use measure::ValueOp;
 pub use opening::{Opening, open_balance};
 pub use seats::{SeatOp, SeatOutcome, decide_seat};
 pub use settle::{settle, settle_all};
@@ -89,6 +92,13 @@ pub enum FeatureOp {
         /// Units used.
         units: u64,
     },
+    /// Ask about or count one of the different values that a feature counts.
+    Value {
+        /// Its hash, as good as drawn at random: 64 bits.
+        hash: u64,
+        /// What is done with it.
+        does: ValueOp,
+    },
     /// Change the level of an allocation.
     Allocate {
         /// How.
@@ -132,10 +142,19 @@ pub fn decide_feature(
 ) -> Result<Outcome, OpError> {
     let Some(feature) = feature else {
         // A suspended account is told so first, whatever it asks for.
-        let suspended = account.profile.suspended && !matches!(op, FeatureOp::Record { .. });
+        let records =
+            matches!(op, FeatureOp::Record { .. } | FeatureOp::Value { does: ValueOp::Record, .. });
+        let suspended = account.profile.suspended && !records;
         let denial = if suspended { Denial::AccountSuspended } else { Denial::UnknownFeature };
         return Ok(plain(refusal(account, cx.now, None, denial)));
     };
+    let mut op = op;
+    if cx.catalog.feature(feature).counting.is_some() {
+        match measure::take(cx, account, feature, op, effects)? {
+            Taken::As(taken) => op = taken,
+            Taken::Decided(outcome) => return Ok(*outcome),
+        }
+    }
     if let FeatureOp::Record { units } = op {
         wrong_operation(cx, feature).map_or(Ok(()), Err)?;
         if matches!(cx.catalog.feature(feature).kind, FeatureKind::Credits { .. }) {
@@ -172,6 +191,7 @@ pub fn decide_feature(
                 FeatureOp::Reserve { .. }
                 | FeatureOp::ReserveCharging { .. }
                 | FeatureOp::Record { .. }
+                | FeatureOp::Value { .. }
                 | FeatureOp::Allocate { .. } => Err(OpError::RateIsConsumed),
             }
         }
@@ -206,6 +226,8 @@ pub fn decide_feature(
                     hold::reserve(cx, account, ask, hold, effects)
                 }
                 FeatureOp::Record { units } => meter::record(cx, account, feature, units, effects),
+                // Only features that count values are asked about one.
+                FeatureOp::Value { .. } => Err(OpError::WrongFeatureKind),
                 FeatureOp::Allocate { change } => {
                     allocation::allocate(cx, account, feature, change, effects)
                 }
@@ -269,7 +291,11 @@ pub fn limit_states(
         }
         (Resolved::NotInPlan | Resolved::On | Resolved::Value(_), _) => return SmallVec::new(),
     };
-    let state = |limit| meter::working_now(cx, account, id, limit).shown(cx, account);
+    let state = |limit| {
+        let mut state = meter::working_now(cx, account, id, limit).shown(cx, account);
+        measure::note_estimate(cx.catalog.feature(feature), &mut state);
+        state
+    };
     let paid = Paid::of(cx, account, feature);
     let paid = paid.map(|paid| paid.limit_state(cx, account));
     limits.iter().map(state).chain(paid).collect()

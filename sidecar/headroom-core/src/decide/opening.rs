@@ -7,7 +7,7 @@
 //! are brought as a grant.
 
 use crate::account::Account;
-use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
+use crate::catalog::{Aggregation, FeatureIx, FeatureKind, PlanLimit};
 use crate::decide::Context;
 use crate::decide::meter::{self, Ask, Working};
 use crate::decision::{Amounts, OpError, Outcome};
@@ -46,6 +46,9 @@ pub fn open_balance(
     if !matches!(shape.kind, FeatureKind::Quota { .. }) {
         return Err(OpError::NoOpening { kind: shape.kind.as_str() });
     }
+    if let aggregation @ (Aggregation::Latest | Aggregation::Unique) = shape.aggregation() {
+        return Err(OpError::NothingToOpen { aggregation: aggregation.as_str() });
+    }
     let (Resolved::Limits(given), origin) = resolve(cx.catalog, account, feature, cx.now) else {
         return Err(OpError::LimitNotGiven);
     };
@@ -62,7 +65,10 @@ pub fn open_balance(
     if w.ledger.used > 0 && !opening.adds {
         return Err(OpError::AlreadyUsed { used_units: w.ledger.used });
     }
-    let units = opening.units;
+    // Of a maximum it is a value, which counts as far as it is above what was there.
+    let is_value = shape.aggregation() == Aggregation::Max;
+    let counted = if is_value { w.ledger.used } else { 0 };
+    let units = opening.units.saturating_sub(counted);
     if w.ledger.held() + units > limits::UNITS_MAX {
         return Err(OpError::CounterFull);
     }
@@ -79,7 +85,8 @@ pub fn open_balance(
     w.fresh = false;
     let ask = Ask { feature, limits: std::slice::from_ref(limit), origin };
     let decision = meter::answer(cx, account, ask, std::slice::from_ref(&w));
-    Ok(Outcome { decision, amounts: Amounts { units, debt_units, ..Amounts::default() } })
+    let amounts = Amounts { units: opening.units, debt_units, ..Amounts::default() };
+    Ok(Outcome { decision, amounts })
 }
 
 /// The window that first use began elsewhere: it must still be open, and none may have been open here since.

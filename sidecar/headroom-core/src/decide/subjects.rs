@@ -12,12 +12,13 @@
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
+use crate::catalog::{Aggregation, FeatureIx, FeatureKind, PlanLimit};
 use crate::decide::credits::Paid;
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::{self, put_or_close};
 use crate::decide::{
-    Context, FeatureOp, Gate, bare_limits, decide_feature, gate, hold, rate, rate_ask, sliding,
+    Context, FeatureOp, Gate, bare_limits, decide_feature, gate, hold, measure, rate, rate_ask,
+    sliding,
 };
 use crate::decision::{Amounts, Decision, LimitState, OpError, Outcome};
 use crate::effect::{Effect, Effects};
@@ -182,6 +183,11 @@ pub fn decide_feature_for(
     let (Some(feature), false) = (feature, levels.is_empty()) else {
         return decide_feature(cx, account, feature, op, effects);
     };
+    let op = match cx.catalog.feature(feature).aggregation() {
+        Aggregation::Count => measure::counted(op)?,
+        // The others have no limits of subjects: the catalog check says so.
+        Aggregation::Sum | Aggregation::Max | Aggregation::Latest | Aggregation::Unique => op,
+    };
     let (limits, origin) = match (op, gate(cx, account, feature)) {
         (FeatureOp::Record { .. }, _) => match resolve(cx.catalog, account, feature, cx.now) {
             (Resolved::Limits(limits), origin) => (limits, origin),
@@ -218,7 +224,9 @@ pub(super) fn count(
             (units, Some((units, hold_ms, OnExpiry::Charge)))
         }
         // Only quotas have limits of subjects.
-        FeatureOp::Allocate { .. } => return Err(OpError::WrongFeatureKind),
+        FeatureOp::Allocate { .. } | FeatureOp::Value { .. } => {
+            return Err(OpError::WrongFeatureKind);
+        }
     };
     let uses = hold.is_none();
     let own = meter::weigh(cx, account, ask, units, uses);
@@ -358,6 +366,7 @@ fn count_rate(
         FeatureOp::Reserve { .. }
         | FeatureOp::ReserveCharging { .. }
         | FeatureOp::Record { .. }
+        | FeatureOp::Value { .. }
         | FeatureOp::Allocate { .. } => return Err(OpError::RateIsConsumed),
     };
     let theirs = rate::Ask { limit, rate: Some(each), ..own };

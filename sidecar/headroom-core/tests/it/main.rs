@@ -16,6 +16,7 @@ mod credits;
 mod expiry;
 mod holds;
 mod late;
+mod measures;
 mod opening;
 mod overrides;
 mod policies;

@@ -12,6 +12,7 @@ use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::event::{Booking, Event, EventChange, EventState, Restated};
 use headroom_core::ledger::{Ledger, Marks};
+use headroom_core::measure::{MeasureChange, Measured, Values};
 use headroom_core::names::NameId;
 use headroom_core::policy::Excess;
 use headroom_core::rate::{Bucket, Rate};
@@ -270,6 +271,24 @@ fn tallies() -> Vec<Effect> {
     effects
 }
 
+fn measured(change: MeasureChange) -> Effect {
+    let (feature, limit) = (NameId(0), NameId(u32::MAX));
+    Effect::Measured(Box::new(Measured { feature, limit, window_start: Millis(-1), change }))
+}
+
+fn measures() -> Vec<Effect> {
+    let mut exact = Values::one(u64::MAX);
+    exact.add(7);
+    let changes = [
+        MeasureChange::LatestAt(Millis(i64::MIN)),
+        MeasureChange::Value(0),
+        MeasureChange::Value(u64::MAX),
+        MeasureChange::Values(Values::Exact(vec![])),
+        MeasureChange::Values(exact),
+    ];
+    changes.map(measured).into()
+}
+
 fn every_effect() -> Vec<Effect> {
     let mut effects = vec![
         Effect::LedgerClosed(ledger(5)),
@@ -316,6 +335,7 @@ fn every_effect() -> Vec<Effect> {
     }
     effects.push(Effect::SeatFreed(NameId(0), "".into()));
     effects.extend(tallies());
+    effects.extend(measures());
     effects.push(signal(SignalName::SeatThreshold90pct, SignalState::Warning));
     effects.push(signal(SignalName::SeatsNearlyFull, SignalState::Warning));
     for to in [None, Some(Millis(-1))] {
@@ -576,4 +596,26 @@ fn no_part_of_a_checkpoint_entry_is_an_entry() {
             assert!(recovery.entry(&entry[..len]).is_err(), "{len} bytes of entry {place}");
         }
     }
+}
+
+/// Apart from the others because it is large.
+#[test]
+fn a_sketch_is_read_back_and_no_other_bytes_are_one() {
+    let mut values = Values::one(0);
+    (1..=5_000).for_each(|value| values.add(u64::MAX / 5_000 * value));
+    assert!(matches!(values, Values::Sketch(_)));
+    let effects = [measured(MeasureChange::Values(values))];
+    let mut bytes = Vec::new();
+    record::put_noted(&mut bytes, 1, Millis(2), &effects);
+    let read = |bytes: &[u8]| match record::take(bytes) {
+        Ok(Record::Noted { effects, .. }) => Some(effects),
+        _ => None,
+    };
+    assert_eq!(read(&bytes).as_deref(), Some(&effects[..]));
+    for end in (0..bytes.len()).step_by(97) {
+        assert_eq!(read(&bytes[..end]), None, "{end}");
+    }
+    let register = bytes.len() - 100;
+    bytes[register] = 54;
+    assert_eq!(read(&bytes), None, "no register holds so much");
 }

@@ -14,6 +14,7 @@ mod credits;
 mod halted;
 mod house;
 mod keys;
+mod measures;
 mod meters;
 mod races;
 mod recovery;

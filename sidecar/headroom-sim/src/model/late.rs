@@ -2,7 +2,7 @@
 //! were, and its list of uses gets longer or shorter.
 
 use headroom_core::account::Zone;
-use headroom_core::catalog::{FeatureKindSpec, Policy};
+use headroom_core::catalog::{Aggregation, FeatureKindSpec, Policy};
 use headroom_core::decide::FeatureOp;
 use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
 use headroom_core::resolve::Origin;
@@ -10,6 +10,7 @@ use headroom_core::window::WindowRule;
 use headroom_engine::engine::{EngineError, Wants};
 use headroom_engine::ports::Seq;
 
+use super::measure::Value;
 use super::meter::Page;
 use super::plan::Entitled;
 use super::{
@@ -240,18 +241,28 @@ impl Model {
         now: i64,
     ) -> Result<Amounts, LateRefused> {
         let feature = &ask.feature;
+        let told = dimension(feature, &ask.key);
+        self.telling = told;
+        if self.aggregation(feature) == Aggregation::Unique && told.is_none() {
+            return Err(OpError::NoValue.into());
+        }
         let (limits, origin) = self.counted_by(account, feature, now)?;
         let entries: Vec<Entry> =
             limits.iter().map(|limit| self.entry(account, feature, limit, at, now)).collect();
         let books = entries.iter().map(|e| (e.book.limit.clone(), e.book.start)).collect();
-        let told = dimension(feature, &ask.key);
         let signals = self.told.len();
-        let debt = self.enter(account, &ask.account, entries, (0, units), (origin, now))?;
+        let taken = if self.aggregation(feature) == Aggregation::Count { 1 } else { units };
+        let debt = match self.value(feature, units, at) {
+            Some(value) => {
+                self.enter_value(account, &ask.account, entries, value, (origin, now))?
+            }
+            None => self.enter(account, &ask.account, entries, (0, taken), (origin, now))?,
+        };
         if let Err(error) = self.check_told(Some(feature), told) {
             self.told.truncate(signals);
             return Err(LateRefused::Engine(error));
         }
-        self.spread(account, (feature, told), at, units.into());
+        self.spread(account, (feature, told), at, taken.into());
         let feature = feature.clone();
         account.events.insert(ask.key.clone(), Happened { feature, at, units, books });
         Ok(Amounts { units, debt_units: debt, ..Amounts::default() })
@@ -264,6 +275,11 @@ impl Model {
         (event, units, original): (&str, u64, Option<u64>),
         now: i64,
     ) -> Result<Amounts, LateRefused> {
+        let aggregation = self.aggregation(&ask.feature);
+        if !matches!(aggregation, Aggregation::Sum | Aggregation::Count) {
+            let aggregation = aggregation.as_str();
+            return Err(OpError::NotCorrectable { aggregation }.into());
+        }
         let remembered = self.remembers(account, event, now);
         let happened = match account.events.get(event) {
             Some(happened) => happened.clone(),
@@ -337,7 +353,10 @@ impl Model {
             }
         };
         let entries: Vec<Entry> = happened.books.iter().map(entry).collect();
-        let change = (happened.units, units);
+        let change = match aggregation {
+            Aggregation::Count => (happened.units.min(1), units.min(1)),
+            _ => (happened.units, units),
+        };
         self.met.insert(match units {
             0 => "an event withdrawn",
             _ if units > happened.units => "an event amended to more",
@@ -390,6 +409,8 @@ impl Model {
             owes: !uses.is_empty(),
             uses,
             undone: Vec::new(),
+            latest: None,
+            seen: Default::default(),
             terms: limit.terms.clone(),
             revision: 1,
             said: Default::default(),
@@ -431,6 +452,49 @@ impl Model {
             if let Some(mut later) = self.owed_now(account, &page, now).filter(|_| owed > 0) {
                 self.carry(id, account, &mut later, owed, now);
             }
+        }
+        Ok(u64::try_from(debt).expect("a part of the units"))
+    }
+
+    /// Lets a value count in the books of its time.
+    fn enter_value(
+        &mut self,
+        account: &mut Account,
+        id: &str,
+        entries: Vec<Entry>,
+        value: Value,
+        (origin, now): (Origin, i64),
+    ) -> Result<u64, LateRefused> {
+        for entry in &entries {
+            if !entry.live {
+                value.fits_past()?;
+            }
+            value.fits()?;
+        }
+        let mut debt = 0;
+        for entry in entries {
+            let mut page =
+                self.page_of(account, entry.book.clone(), &entry.limit, entry.fresh, now);
+            if value.after(&page).is_none() {
+                self.met.insert("a late value that changes nothing");
+                continue;
+            }
+            let owed = if entry.live {
+                let is_now = page.book.start <= now && now < page.book.end;
+                let told = is_now && origin != Origin::None;
+                let owed = self.count_value((id, account), &mut page, value, (true, told), now);
+                let key = (page.book.limit.clone(), page.book.start);
+                let feature = page.book.feature;
+                self.met.insert("a late value that counts");
+                self.close(account, now, |b| {
+                    b.feature == feature && (b.limit.clone(), b.start) == key
+                });
+                owed
+            } else {
+                self.met.insert("a window restated after its close");
+                enter_closed(account, entry, (0, Model::rise(&page, value.number)))
+            };
+            debt = owed.max(debt);
         }
         Ok(u64::try_from(debt).expect("a part of the units"))
     }

@@ -277,9 +277,13 @@ impl Model {
 
     /// What was said is forgotten when the level falls below three quarters of what it was about.
     pub(crate) fn arm_again(&mut self, page: &mut Page, before: u128) {
-        if !page.limit.is_level() && !page.limit.is_seats() {
-            return;
+        if page.limit.is_level() || page.limit.is_seats() {
+            self.fall(page, before);
         }
+    }
+
+    /// The same of whatever goes down.
+    pub(crate) fn fall(&mut self, page: &mut Page, before: u128) {
         let Some(included) = page.limit.terms.included() else { return };
         let soft_bp = page.limit.terms.soft_bp.clone();
         let after = page.watched();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use headroom_core::account::Zone;
-use headroom_core::catalog::{FeatureKindSpec, Policy};
+use headroom_core::catalog::{Aggregation, FeatureKindSpec, Policy};
 use headroom_core::decide::FeatureOp;
 use headroom_core::decision::{Amounts, Denial, OpError, Verdict, WindowPhase};
 use headroom_core::resolve::Origin;
@@ -171,7 +171,7 @@ impl Page {
         if self.grace_over { terms.included() } else { terms.ceiling() }
     }
 
-    fn level(&self, used: u128, held: u128) -> Verdict {
+    pub(crate) fn level(&self, used: u128, held: u128) -> Verdict {
         match self.limit.terms.verdict(used, held) {
             Verdict::Grace if self.grace_over => Verdict::SoftLimit,
             verdict => verdict,
@@ -193,14 +193,17 @@ impl Page {
             Some(ceiling) if self.limit.is_seats() && self.held() + units > ceiling => {
                 Verdict::Denied(Denial::SeatsFull)
             }
-            Some(ceiling) if self.used() + units > ceiling => {
-                let spent = self.limit.terms.policy == Policy::Overage;
-                let denial = if spent { Denial::SpendCapReached } else { Denial::QuotaExhausted };
-                Verdict::Denied(denial)
-            }
+            Some(ceiling) if self.used() + units > ceiling => self.no_room(),
             Some(ceiling) if self.held() + units > ceiling => Verdict::Denied(Denial::InFlight),
             _ => self.goes_on(units, at_once),
         }
+    }
+
+    /// What the limit says when it is used up.
+    pub(crate) fn no_room(&self) -> Verdict {
+        let spent = self.limit.terms.policy == Policy::Overage;
+        let denial = if spent { Denial::SpendCapReached } else { Denial::QuotaExhausted };
+        Verdict::Denied(denial)
     }
 
     /// How the limit stands with so many more units, whatever it says to them.
@@ -330,6 +333,8 @@ impl Model {
             owes: owed.0 > 0,
             uses: if owed.0 > 0 { vec![owed] } else { Vec::new() },
             undone: Vec::new(),
+            latest: None,
+            seen: BTreeSet::new(),
             terms: limit.terms.clone(),
             revision: 1,
             said: BTreeSet::new(),
@@ -632,6 +637,11 @@ impl Model {
         if self.is_chosen(account, feature) {
             self.met.insert("rolled out to a cohort");
         }
+        let units = if self.aggregation(feature) == Aggregation::Count { 1 } else { units };
+        if let Some(value) = self.value(feature, units, now) {
+            let looked = self.use_value((id, feature), account, value, (attempt, false), now);
+            return looked.expect("looking keeps nothing");
+        }
         match self.gate(account, feature, now) {
             Err((denial, origin)) => self.refused(denial, origin, feature),
             Ok((Entitled::Limits(limits), origin)) => {
@@ -674,8 +684,15 @@ impl Model {
         op: FeatureOp,
         now: i64,
     ) -> Result<Done, OpError> {
+        let op = self.as_taken(feature, op)?;
+        if let FeatureOp::Consume { units } = op
+            && let Some(value) = self.value(feature, units, now)
+        {
+            return self.use_value((id, feature), account, value, (true, true), now);
+        }
         let units = match op {
             FeatureOp::Check { .. } => unreachable!("a check is no write"),
+            FeatureOp::Value { .. } => unreachable!("a client says the value in dimensions"),
             FeatureOp::Record { units } => return self.record(id, account, feature, units, now),
             FeatureOp::Allocate { change } => {
                 return self.allocate(id, account, feature, change, now);
@@ -763,6 +780,10 @@ impl Model {
         };
         if limits.is_empty() {
             return Err(OpError::WrongFeatureKind);
+        }
+        if let Some(value) = self.value(feature, units, now) {
+            let limits = (&limits[..], origin);
+            return self.record_value((id, feature), account, limits, value, now);
         }
         let mut pages = self.pages(account, feature, &limits, now);
         if !pages.iter().all(|page| page.fits_counter(units)) {

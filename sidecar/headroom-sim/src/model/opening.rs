@@ -1,7 +1,7 @@
 //! Opening balances in the model: a use that nobody is told of, on one limit.
 
 use headroom_core::account::Zone;
-use headroom_core::catalog::FeatureKindSpec;
+use headroom_core::catalog::{Aggregation, FeatureKindSpec};
 use headroom_core::decision::{Amounts, OpError, Verdict};
 use headroom_core::window::WindowRule;
 use headroom_engine::engine::{EngineError, Wants};
@@ -134,6 +134,11 @@ impl Model {
         account: &mut Account,
         now: i64,
     ) -> Result<Done, OpError> {
+        if let aggregation @ (Aggregation::Latest | Aggregation::Unique) =
+            self.aggregation(&ask.feature)
+        {
+            return Err(OpError::NothingToOpen { aggregation: aggregation.as_str() });
+        }
         let (Entitled::Limits(limits), origin) = self.entitled(account, &ask.feature, now) else {
             return Err(OpError::LimitNotGiven);
         };
@@ -162,11 +167,15 @@ impl Model {
             let used_units = u64::try_from(page.used()).expect("a count");
             return Err(OpError::AlreadyUsed { used_units });
         }
-        if !page.fits_counter(ask.units) {
+        let units = match self.aggregation(&ask.feature) {
+            Aggregation::Max => Model::rise(&page, ask.units),
+            _ => ask.units,
+        };
+        if !page.fits_counter(units) {
             return Err(OpError::CounterFull);
         }
         let (previous, told) = (page.used(), self.told.len());
-        let debt = page.book_units(ask.units, ask.units);
+        let debt = page.book_units(units, units);
         self.announce_use(&ask.account, account, &mut page, previous, now);
         if self.told.len() > told {
             self.met.insert("an opening balance that nobody is told of");

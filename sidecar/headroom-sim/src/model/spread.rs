@@ -14,6 +14,7 @@ use headroom_engine::engine::EngineError;
 
 use super::meter::Page;
 use super::{Account, Asked, Limit, Model};
+use crate::catalogs::{DIMENSION, UNIQUE_BY};
 use crate::civil;
 
 /// Instants, dimensions and units, in the order they came; less than none is what was taken back.
@@ -21,11 +22,20 @@ pub(crate) type Uses = Vec<(i64, Option<&'static str>, i128)>;
 
 /// The dimension that a write has by its key; a retry has the same.
 pub(crate) fn dimension(feature: &str, key: &str) -> Option<&'static str> {
+    let number: u64 = key.trim_start_matches('k').parse().unwrap_or_default();
+    if feature == "devices" {
+        let values = ["a", "b", "c", "d", "e", "f", "g"].map(Some);
+        return *values.get(usize::try_from(number % 8).expect("small"))?;
+    }
     if !["tokens", "messages", "exports"].contains(&feature) {
         return None;
     }
-    let number: u64 = key.trim_start_matches('k').parse().unwrap_or_default();
     [None, Some("small"), Some("large")][usize::try_from(number % 3).expect("small")]
+}
+
+/// What the dimension of a feature is called.
+pub fn dimension_name(feature: &str) -> &'static str {
+    if feature == "devices" { UNIQUE_BY } else { DIMENSION }
 }
 
 /// Units by the start of a bucket and a dimension.
@@ -77,10 +87,14 @@ impl Model {
             Asked::Feature(feature, FeatureOp::Consume { .. } | FeatureOp::Record { .. }) => {
                 dimension(feature, key)
             }
+            Asked::Feature(feature, FeatureOp::Check { .. }) if feature == "devices" => {
+                dimension(feature, key)
+            }
             Asked::Hold(id, HoldOp::Commit { .. } | HoldOp::CommitPart { .. }) => {
                 let count = u32::try_from(id.0 & u64::from(u32::MAX)).expect("the lower half");
                 let account = self.accounts.get(account)?;
                 let held = account.holds.get(&count);
+                let held = held.filter(|held| held.feature != "devices");
                 held.and_then(|held| dimension(&held.feature, key))
             }
             Asked::Feature(..) | Asked::Hold(..) | Asked::All(..) | Asked::Opening(..) => None,
@@ -99,11 +113,13 @@ impl Model {
         told: Option<&'static str>,
     ) -> Result<(), EngineError> {
         let Some(known) = feature.and_then(|feature| self.feature(feature)) else { return Ok(()) };
-        if told.is_none() || known.counting.tally.is_some() {
+        let counting = &known.counting;
+        if told.is_none() || counting.tally.is_some() || counting.unique_by.is_some() {
             return Ok(());
         }
         let feature = &known.feature;
-        let problem = format!("there is no \"model\": feature {feature} has none in the catalog");
+        let name = dimension_name(feature);
+        let problem = format!("there is no \"{name}\": feature {feature} has none in the catalog");
         self.met.insert("a dimension that the feature has not");
         Err(EngineError::Dimensions { problem })
     }

@@ -13,6 +13,7 @@ impl Model {
     /// What a use of one unit of each feature would be answered, with the state of every limit.
     /// `None`: the account is not known, and there is no default plan.
     pub fn entitlements(&mut self, id: &str, now: i64) -> Option<Vec<(Answer, Vec<LimitAnswer>)>> {
+        self.telling = None;
         let known = self.accounts.get(id).map(|known| self.with_charges(known, now));
         let account = known.or_else(|| self.stranger(now))?;
         let mut views = Vec::new();

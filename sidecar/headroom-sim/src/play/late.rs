@@ -9,13 +9,13 @@ use headroom_engine::late::{CorrectRequest, LateError, LateRequest};
 use headroom_engine::ports::{Archive, Seq};
 
 use super::{Met, Player, compare};
-use crate::catalogs::DIMENSION;
-use crate::model::{Earlier, LateAsk, LateRefused, RESTATE_MS};
+use crate::model::{Earlier, LateAsk, LateRefused, RESTATE_MS, dimension_name};
 use crate::observe;
 
 /// A dimension as a request has it.
-fn told(value: Option<&str>) -> BTreeMap<String, String> {
-    value.map(|value| (DIMENSION.to_owned(), value.to_owned())).into_iter().collect()
+fn told(feature: &str, value: Option<&str>) -> BTreeMap<String, String> {
+    let name = dimension_name(feature);
+    value.map(|value| (name.to_owned(), value.to_owned())).into_iter().collect()
 }
 
 impl Player {
@@ -76,7 +76,7 @@ impl Player {
         match what {
             Earlier::Recorded { units, occurred_at } => {
                 let (units, occurred_at) = (*units, Millis(*occurred_at));
-                let told = told(self.model.dimension_of(feature, key));
+                let told = told(feature, self.model.dimension_of(feature, key));
                 let rq = LateRequest {
                     dimensions: Dimensions::of(&told),
                     account,
@@ -93,7 +93,7 @@ impl Player {
                 Ok(self.engine.record_at(&catalog, &rq, &seen))
             }
             Earlier::Corrected { event, units, original } => {
-                let told = told(self.model.dimension_of(feature, event));
+                let told = told(feature, self.model.dimension_of(feature, event));
                 let rq = CorrectRequest {
                     dimensions: Dimensions::of(&told),
                     account,

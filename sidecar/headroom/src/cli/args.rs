@@ -217,6 +217,8 @@ pub(super) enum Question {
         /// For whom inside the account, as in team:growth/user:u42
         #[arg(long, value_name = "PATH")]
         subject: Option<String>,
+        #[command(flatten)]
+        told: DimensionArgs,
     },
     /// Use units, if it is allowed
     Consume {
@@ -433,10 +435,11 @@ pub(super) struct SeveralArgs {
     pub(super) subject: Option<String>,
 }
 
-/// What the usage is told apart by.
+/// What the usage is told apart by, or which of different values it is.
 #[derive(Debug, Args)]
 pub(super) struct DimensionArgs {
-    /// What it is told apart by, as in model=small, any number of times
+    /// What it is told apart by, as in model=small, or which of different values it is, as in device=d7; any
+    /// number of times
     #[arg(long = "dimension", value_name = "NAME=VALUE", value_parser = dimension)]
     pub(super) dimensions: Vec<(String, String)>,
 }

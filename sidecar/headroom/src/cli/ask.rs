@@ -46,8 +46,11 @@ async fn watch(
 
 async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
     match question {
-        Question::Check { account, feature, units, render, synthetic, subject } => {
+        Question::Check { account, feature, units, render, synthetic, subject, told } => {
             let mut call = full(client.check(account, &*feature));
+            for (name, value) in told.dimensions {
+                call = call.dimension(name, value);
+            }
             if let Some(units) = units {
                 call = call.units(units);
             }

@@ -303,6 +303,8 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
                 "invitations",
                 "usage",
                 "per",
+                "aggregation",
+                "unique_by",
             ] {
                 fields.optional(key);
             }
@@ -311,6 +313,8 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
     };
     if kind.as_ref().is_some_and(|kind| !matches!(kind, FeatureKindSpec::Quota { .. })) {
         fields.misplaced("usage", "only a quota has `usage`, which adds up over time");
+        fields.misplaced("aggregation", "only a quota has an `aggregation`");
+        fields.misplaced("unique_by", "only a quota counts different values");
     }
     fields.end();
     let feature = entry.name.to_owned();

@@ -219,6 +219,7 @@ mod tests {
                 grace_until: None,
                 overage_cost: None,
                 billed_units: None,
+                approximate: false,
                 pool: None,
                 subject: None,
             }),

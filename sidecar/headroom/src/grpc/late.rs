@@ -15,7 +15,7 @@ use headroom_proto::v1::{self, ErrorReason};
 
 use crate::grpc::parse::{self, Asked};
 use crate::grpc::receipts::{About, Receipts};
-use crate::grpc::shared::{Answered, Shared};
+use crate::grpc::shared::{Answered, Shared, nothing_counts};
 use crate::grpc::status::WireError;
 use crate::telemetry::metrics::Operation;
 
@@ -80,7 +80,7 @@ pub fn record(
     let request = LateRequest {
         account: parse::id("account", &rq.account)?,
         feature: parse::id("feature", &rq.feature)?,
-        units: parse::units("units", rq.units, 1)?,
+        units: parse::used_units(rq.units)?,
         occurred_at,
         key: parse::id("idempotency_key", &rq.idempotency_key)?,
         dimensions: Dimensions::of(&rq.dimensions),
@@ -142,6 +142,9 @@ impl Shared {
         let (about, now, reply) = match asked.request {
             Late::Record(mut rq) => {
                 rq.wants.all_limits_unless_plain = all_limits_unless_plain;
+                if rq.units == 0 {
+                    nothing_counts(&catalog, rq.feature)?;
+                }
                 let seen = self.engine.look_late(&catalog, archive, &rq).map_err(unreadable)?;
                 let reply = self.engine.record_at(&catalog, &rq, &seen)?;
                 let LateRequest { account, feature, units, now, .. } = rq;

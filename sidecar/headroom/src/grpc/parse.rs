@@ -78,6 +78,12 @@ pub fn units(field: &str, units: i64, least: u64) -> Result<u64, WireError> {
     }
 }
 
+/// Checks units that were used. 0 goes on to whoever knows the feature: a latest value may be 0
+/// ([`Shared::feature`](super::shared::Shared::feature)).
+pub fn used_units(given: i64) -> Result<u64, WireError> {
+    units("units", given, u64::from(given != 0))
+}
+
 /// The name of a reservation on the wire.
 pub fn reservation_text(id: ReservationId) -> String {
     format!("rsv_{:x}", id.0)
@@ -190,13 +196,17 @@ pub fn check(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, Wir
     // Of a monitor's attempt nobody should hear.
     let attempt = v1::Intent::try_from(rq.intent) != Ok(v1::Intent::Render) && !rq.synthetic;
     let op = (FeatureOp::Check { units, attempt }, rq.synthetic);
-    feature((rq.account, rq.feature, None, rq.subject), op, rq.include, now)
+    let mut asked = feature((rq.account, rq.feature, None, rq.subject), op, rq.include, now)?;
+    if !rq.dimensions.is_empty() {
+        asked.request.dimensions = Dimensions::Bytes(rq.dimensions, borrowed::dimensions);
+    }
+    Ok(asked)
 }
 
 /// A consume.
 pub fn consume(bytes: &[u8], now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
     let rq = Consume::read(bytes)?;
-    let op = FeatureOp::Consume { units: units("units", rq.units, 1)? };
+    let op = FeatureOp::Consume { units: used_units(rq.units)? };
     let names = (rq.account, rq.feature, Some(rq.idempotency_key), rq.subject);
     let mut asked = feature(names, (op, rq.synthetic), rq.include, now)?;
     if !rq.dimensions.is_empty() {
@@ -228,7 +238,7 @@ pub fn reserve(
 
 /// A record.
 pub fn record(rq: &v1::RecordRequest, now: Millis) -> Result<Asked<FeatureRequest<'_>>, WireError> {
-    let op = FeatureOp::Record { units: units("units", rq.units, 1)? };
+    let op = FeatureOp::Record { units: used_units(rq.units)? };
     let names = (&*rq.account, &*rq.feature, Some(&*rq.idempotency_key), &*rq.subject);
     let mut asked = feature(names, (op, rq.synthetic), rq.include, now)?;
     asked.request.dimensions = Dimensions::of(&rq.dimensions);

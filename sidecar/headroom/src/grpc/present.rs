@@ -164,7 +164,7 @@ fn project(scene: Scene<'_>, reply: &Reply) -> Option<Projection> {
     let limit = reply.outcome.decision.binding.as_ref()?;
     let feature = scene.catalog.feature(scene.catalog.feature_of(limit.ledger.feature)?);
     let tell = || scene.forecasts.project(scene.account, limit, reply.created_at, scene.now);
-    feature.kind.adds_up().then(tell).flatten()
+    feature.adds_up().then(tell).flatten()
 }
 
 /// Limits as a repeated field.
@@ -264,6 +264,19 @@ fn put_limit_state(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) 
     out.uint(12, state.overage_units());
     out.uint(13, ledger.debt);
     out.uint(14, u64::from(ledger.limit_revision));
+    if state.beyond.is_some() {
+        put_beyond(catalog, state, out);
+    }
+    if state.phase == WindowPhase::Sliding {
+        out.bool(20, true);
+        if state.frees_at() != Millis::FOREVER {
+            put_timestamp(out, 21, state.frees_at());
+        }
+    }
+}
+
+/// The fields that few limits have.
+fn put_beyond(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) {
     if let Some(at) = state.grace_until() {
         put_timestamp(out, 16, at);
     }
@@ -277,16 +290,11 @@ fn put_limit_state(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) 
     if let Some(subject) = state.subject() {
         out.text(31, subject);
     }
-    if state.phase == WindowPhase::Sliding {
-        out.bool(20, true);
-        if state.frees_at() != Millis::FOREVER {
-            put_timestamp(out, 21, state.frees_at());
-        }
-    }
     out.optional_uint(30, state.billed_units());
     if let Some(pool) = state.pool() {
-        out.message(22, |out| put_pool(catalog.text(ledger.feature), pool, out));
+        out.message(22, |out| put_pool(catalog.text(state.ledger.feature), pool, out));
     }
+    out.bool(60, state.is_approximate());
 }
 
 /// The fields of what a pool has beyond the counters.

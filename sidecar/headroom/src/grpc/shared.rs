@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use headroom_core::catalog::{Catalog, FeatureKind};
+use headroom_core::catalog::{Aggregation, Catalog, FeatureKind};
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::decision::{Denial, Verdict};
 use headroom_core::time::Millis;
@@ -89,6 +89,16 @@ pub struct Answered {
     pub wait_for: Option<Seq>,
 }
 
+/// Whether nothing can be used of a feature: only where the latest value counts, which may be 0.
+#[cold]
+pub fn nothing_counts(catalog: &Catalog, feature: &str) -> Result<(), WireError> {
+    let known = catalog.feature_named(feature).map(|ix| catalog.feature(ix).aggregation());
+    if known == Some(Aggregation::Latest) {
+        return Ok(());
+    }
+    parse::units("units", 0, 1).map(|_| ())
+}
+
 /// What a Reserve without units is for: one slot. Of what is used up nobody guesses how much.
 fn usual_units(catalog: &Catalog, feature: &str) -> Result<u64, WireError> {
     let kind = catalog.feature_named(feature).map(|ix| &catalog.feature(ix).kind);
@@ -114,6 +124,9 @@ impl Shared {
             *units = usual_units(&catalog, asked.request.feature)?;
         }
         let rq = &asked.request;
+        if let FeatureOp::Consume { units: 0 } | FeatureOp::Record { units: 0 } = rq.op {
+            nothing_counts(&catalog, rq.feature)?;
+        }
         let reply = self.engine.feature(&catalog, rq)?;
         let (operation, units) = match rq.op {
             FeatureOp::Check { units, .. } => (Operation::Check, units),
@@ -122,6 +135,7 @@ impl Shared {
                 (Operation::Reserve, units)
             }
             FeatureOp::Record { units } => (Operation::Record, units),
+            FeatureOp::Value { .. } => (Operation::Consume, 1),
             FeatureOp::Allocate { change } => (Operation::Allocate, change.units()),
         };
         let about = About { operation, account: rq.account, feature: rq.feature, units };

@@ -186,10 +186,14 @@ fn op_reason(error: &OpError) -> ErrorReason {
         | OpError::NoSeats { .. }
         | OpError::NoOpening { .. }
         | OpError::WindowSlides
+        | OpError::NothingToHold { .. }
+        | OpError::NotCorrectable { .. }
+        | OpError::NothingToOpen { .. }
         | OpError::NoLevel { .. } => ErrorReason::WrongFeatureKind,
         OpError::LimitNotGiven => ErrorReason::UnknownName,
         OpError::AlreadyUsed { .. } => ErrorReason::AlreadyUsed,
-        OpError::WindowNotThen => ErrorReason::InvalidField,
+        OpError::WindowNotThen | OpError::NoValue => ErrorReason::InvalidField,
+        OpError::WindowIsOver { .. } => ErrorReason::EventTooOld,
         OpError::TooManyGrants { .. } => ErrorReason::TooManyGrants,
         OpError::CounterFull => ErrorReason::CounterFull,
         OpError::UnknownMember => ErrorReason::UnknownMember,

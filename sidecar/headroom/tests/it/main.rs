@@ -3,6 +3,7 @@
 // Helpers of tests fail and print like tests, but the lints know only functions marked as such.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod aggregations;
 mod allocations;
 mod by_time;
 mod credits;

@@ -208,7 +208,8 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
                     None => "closed".to_owned(),
                 },
                 (false, _) => "current".to_owned(),
-            } + &window.allocation.map_or_else(String::new, allocation_text),
+            } + if window.approximate { ", approximate" } else { "" }
+                + &window.allocation.map_or_else(String::new, allocation_text),
         ]);
     }
     let json = windows.iter().map(|window| {
@@ -230,6 +231,7 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
                 "average_units": allocation.average_units,
             })),
             "used_units_at_close": window.used_units_at_close,
+            "approximate": window.approximate,
         })
     });
     let text = if windows.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
@@ -426,6 +428,8 @@ fn entitlement_json(entitlement: &Entitlement) -> Value {
         "feature_name": entitlement.feature_name,
         "unit": entitlement.unit,
         "kind": word(entitlement.kind.as_str_name(), "FEATURE_KIND_"),
+        "aggregation": entitlement.aggregation.map(|a| word(a.as_str_name(), "AGGREGATION_")),
+        "unique_by": entitlement.unique_by,
         "allowed": entitlement.allowed,
         "denial": entitlement.denial.map(|denial| word(denial.as_str_name(), "DENIAL_")),
         "config_value": config_json(entitlement.config_value.as_deref()),
@@ -547,6 +551,9 @@ fn limit_row(limit: &LimitState) -> Vec<String> {
         limit.grace_units_remaining.filter(|_| limit.settled_units_remaining == Some(0))
     {
         notes.push(format!("{} of grace left", units(left)));
+    }
+    if limit.approximate {
+        notes.push("approximate".to_owned());
     }
     if let Some(billed) = limit.billed_units {
         notes.push(format!("{} billed so far", units(billed)));
@@ -708,6 +715,7 @@ fn limit_json(limit: &LimitState) -> Value {
         "sliding": limit.sliding,
         "oldest_units_leave_at": json_instant(limit.oldest_units_leave_at),
         "billed_units": limit.billed_units,
+        "approximate": limit.approximate,
         "pool": limit.pool.as_ref().map(pool_json),
     })
 }

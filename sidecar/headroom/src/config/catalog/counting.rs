@@ -1,14 +1,18 @@
-//! How a quota's usage is counted, in the file: `usage: {buckets: hour, dimensions: [model, region]}`.
+//! How a quota's usage is counted, in the file: `aggregation: unique` with `unique_by: device`, and `usage:
+//! {buckets: hour, dimensions: [model, region]}`.
 
-use headroom_core::catalog::CountingSpec;
+use headroom_core::catalog::{Aggregation, CountingSpec};
 use headroom_core::tally::{BucketSize, TallySpec};
 
 use super::{Entry, Fields, Reader};
 
 /// Reads what a quota says. What cannot be read is as if it were not there.
 pub(super) fn read_counting(reader: &Reader, fields: &mut Fields<'_, '_>) -> CountingSpec {
+    let words = Aggregation::ALL.map(|aggregation| (aggregation.as_str(), aggregation));
+    let aggregation = fields.optional("aggregation").and_then(|entry| reader.word(entry, &words));
     let tally = fields.optional("usage").and_then(|entry| read_usage(reader, entry));
-    CountingSpec { tally }
+    let unique_by = fields.optional("unique_by").and_then(|entry| reader.text(entry));
+    CountingSpec { aggregation: aggregation.unwrap_or_default(), unique_by, tally }
 }
 
 fn read_usage(reader: &Reader, entry: Entry<'_>) -> Option<TallySpec> {

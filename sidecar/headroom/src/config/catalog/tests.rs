@@ -1056,3 +1056,48 @@ fn horizons_of_projected_exhaustion_are_days_or_a_switch() {
         assert!(problems.contains(problem), "{problems}");
     }
 }
+
+const MEASURED: &str = "\
+default_plan: free
+features:
+  tokens:
+    name: Tokens
+    kind: quota
+    aggregation: sum
+    limits: { daily: { window: { calendar: day } } }
+  sso: { name: Single sign-on, kind: switch }
+plans:
+  free: { name: Free, entitlements: { tokens: { daily: { included: 1 } } } }
+";
+
+#[test]
+fn a_quota_may_make_something_else_of_units() {
+    use headroom_core::catalog::Aggregation;
+    let with = |word: &str| MEASURED.replacen("sum", word, 1);
+    let read = |word: &str| {
+        let spec = parse("c", with(word).as_bytes(), &NoSecrets).unwrap().spec;
+        spec.features[0].counting.clone()
+    };
+    for aggregation in Aggregation::ALL.into_iter().filter(|one| *one != Aggregation::Unique) {
+        let counting = read(aggregation.as_str());
+        assert_eq!((counting.aggregation, counting.unique_by), (aggregation, None));
+    }
+    let unique = read("unique\n    unique_by: device");
+    assert_eq!(unique.aggregation, Aggregation::Unique);
+    assert_eq!(unique.unique_by.as_deref(), Some("device"));
+    assert_eq!(
+        report(&with("maximum")),
+        "c:6:18: `aggregation` must be `sum`, `count`, `max`, `latest` or `unique`, found `maximum`"
+    );
+    assert_eq!(
+        report(&with("unique")),
+        "c:3:3: `aggregation: unique` counts the different values of a dimension: name it, as `unique_by: \
+         device`"
+    );
+    assert_eq!(
+        report(&with("max\n    unique_by: device")),
+        "c:7:16: only `aggregation: unique` has a `unique_by`"
+    );
+    let sso = MEASURED.replacen("kind: switch", "kind: switch, aggregation: max", 1);
+    assert!(report(&sso).ends_with("only a quota has an `aggregation`"), "{}", report(&sso));
+}

@@ -1,6 +1,6 @@
 //! What an account has and what it used, as lists.
 
-use headroom_core::catalog::FeatureKind;
+use headroom_core::catalog::{Aggregation, Feature, FeatureKind};
 use headroom_core::event::EventChange;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
@@ -59,6 +59,10 @@ pub(super) fn entitlements(
                     FeatureKind::Rate { each: Some((per, _)), .. } => catalog.text(per).to_owned(),
                     _ => String::new(),
                 },
+                aggregation: aggregation(feature).into(),
+                unique_by: feature
+                    .unique_by()
+                    .map_or_else(String::new, |name| catalog.text(name).to_owned()),
             }
         })
         .collect();
@@ -71,6 +75,18 @@ pub(super) fn entitlements(
         as_of: Some(present::timestamp(now)),
         test_clock: shared.clock.is_test(),
     })
+}
+
+/// What a quota makes of units.
+fn aggregation(feature: &Feature) -> v1::Aggregation {
+    match (&feature.kind, feature.aggregation()) {
+        (FeatureKind::Quota { .. }, Aggregation::Sum) => v1::Aggregation::Sum,
+        (FeatureKind::Quota { .. }, Aggregation::Count) => v1::Aggregation::Count,
+        (FeatureKind::Quota { .. }, Aggregation::Max) => v1::Aggregation::Max,
+        (FeatureKind::Quota { .. }, Aggregation::Latest) => v1::Aggregation::Latest,
+        (FeatureKind::Quota { .. }, Aggregation::Unique) => v1::Aggregation::Unique,
+        _ => v1::Aggregation::Unspecified,
+    }
 }
 
 /// Windows of an account: current ones first, then closed ones.
@@ -162,8 +178,15 @@ fn usage_window(
             .then(|| present::timestamp(counts_until)),
         allocation: stock.map(allocation),
         used_units_at_close: None,
+        approximate: is_approximate(catalog, ledger),
         subject: String::new(),
     }
+}
+
+/// Whether what a window counted is an estimate.
+fn is_approximate(catalog: &headroom_core::catalog::Catalog, ledger: &Ledger) -> bool {
+    let feature = catalog.feature_of(ledger.feature).map(|ix| catalog.feature(ix));
+    feature.is_some_and(|feature| feature.is_approximate(ledger.used))
 }
 
 /// What a billing window of an allocation comes to.
@@ -190,6 +213,7 @@ fn past_window(
     let past = &row.window;
     v1::UsageWindow {
         used_units: present::int(past.used),
+        approximate: is_approximate(catalog, &Ledger { used: past.used, ..past.closed }),
         debt_units: present::int(past.debt),
         used_units_at_close: past.is_restated().then(|| present::int(past.closed.used)),
         ..usage_window(catalog, &past.closed, row.stock.as_ref(), now)

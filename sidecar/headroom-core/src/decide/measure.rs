@@ -1,0 +1,325 @@
+//! Aggregations: what a quota makes of the units of its uses.
+//!
+//! Most add them up. One that counts takes every write for one, whatever its units. One that takes the
+//! maximum holds the largest value of its window, one that takes the latest the last one by its own time,
+//! and their limit is a limit of the value. One that counts different values asks of each whether it is
+//! new: what was counted already is never refused, because it uses nothing up. None of them has
+//! reservations: what is used is known at once.
+//!
+//! What counts is the `used` of a ledger like any other, so thresholds, policies and answers are those of
+//! all limits. What has to be known besides is a [`crate::measure::Measure`].
+
+use crate::account::Account;
+use crate::catalog::{Aggregation, Feature, FeatureIx};
+use crate::decide::meter::{self, Ask, Working, WorkingSet};
+use crate::decide::{Context, FeatureOp, Gate, allocation, bare_limits, gate, plain, refusal};
+use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
+use crate::effect::{Effect, Effects};
+use crate::ledger::Ledger;
+use crate::limits::UNITS_MAX;
+use crate::measure::{Known, MeasureChange, Measured};
+use crate::resolve::{Origin, Resolved, resolve};
+use crate::time::Millis;
+
+/// What becomes of a request about a feature that may not simply add up.
+pub(super) enum Taken {
+    /// It is decided like any other, as this.
+    As(FeatureOp),
+    /// It is decided.
+    Decided(Box<Outcome>),
+}
+
+/// What a request does with a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueOp {
+    /// Decide only. With `attempt`, a refusal is worth a signal.
+    Check {
+        /// Whether somebody tried to use the feature, rather than drew a screen.
+        attempt: bool,
+    },
+    /// Decide and count.
+    Consume,
+    /// Count what happened already.
+    Record,
+}
+
+/// A value that counts otherwise than by being added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// The largest counts.
+    Max(u64),
+    /// The latest counts: the value, and the instant that it is of.
+    Latest(u64, Millis),
+    /// Different ones count. `None`: any that is new.
+    Unique(Option<u64>),
+}
+
+/// Takes a request as the aggregation of its feature understands it.
+#[cold]
+pub(super) fn take(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+    op: FeatureOp,
+    effects: &mut Effects,
+) -> Result<Taken, OpError> {
+    let aggregation = cx.catalog.feature(feature).aggregation();
+    let (units, does) = match op {
+        _ if aggregation == Aggregation::Sum => return Ok(Taken::As(op)),
+        _ if aggregation == Aggregation::Count => return counted(op).map(Taken::As),
+        // Only a quota has an aggregation, and no quota a level: the road of all says so.
+        FeatureOp::Allocate { .. } => return Ok(Taken::As(op)),
+        FeatureOp::Reserve { .. } | FeatureOp::ReserveCharging { .. } => {
+            return Err(OpError::NothingToHold { aggregation: aggregation.as_str() });
+        }
+        FeatureOp::Check { units, attempt } => (Some(units), ValueOp::Check { attempt }),
+        FeatureOp::Consume { units } => (Some(units), ValueOp::Consume),
+        FeatureOp::Record { units } => (Some(units), ValueOp::Record),
+        FeatureOp::Value { does, .. } => (None, does),
+    };
+    let value = match (aggregation, units, op) {
+        (Aggregation::Unique, None, FeatureOp::Value { hash, .. }) => Counted::Unique(Some(hash)),
+        // Whether there is room for one more can be asked without saying which.
+        (Aggregation::Unique, ..) if matches!(does, ValueOp::Check { .. }) => Counted::Unique(None),
+        (Aggregation::Unique, ..) => return Err(OpError::NoValue),
+        (Aggregation::Latest, Some(units), _) => Counted::Latest(units, cx.now),
+        (_, Some(units), _) => Counted::Max(units),
+        // Values are asked for only of features that count them.
+        (_, None, _) => return Err(OpError::WrongFeatureKind),
+    };
+    let decided = decide(cx, account, feature, (value, does), effects);
+    decided.map(|outcome| Taken::Decided(Box::new(outcome)))
+}
+
+/// A request of which each use counts one.
+pub(super) fn counted(op: FeatureOp) -> Result<FeatureOp, OpError> {
+    Ok(match op {
+        FeatureOp::Check { attempt, .. } => FeatureOp::Check { units: 1, attempt },
+        FeatureOp::Consume { .. } => FeatureOp::Consume { units: 1 },
+        FeatureOp::Record { .. } => FeatureOp::Record { units: 1 },
+        FeatureOp::Allocate { .. } => op,
+        FeatureOp::Value { .. } => return Err(OpError::WrongFeatureKind),
+        FeatureOp::Reserve { .. } | FeatureOp::ReserveCharging { .. } => {
+            return Err(OpError::NothingToHold { aggregation: Aggregation::Count.as_str() });
+        }
+    })
+}
+
+/// Asks whether a value is allowed, or counts it, or both.
+fn decide(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+    (value, does): (Counted, ValueOp),
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
+    let id = cx.catalog.feature(feature).id;
+    let records = does == ValueOp::Record;
+    let (limits, origin) = if records {
+        match resolve(cx.catalog, account, feature, cx.now) {
+            (Resolved::Limits(limits), origin) => (limits, origin),
+            _ => (bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?, Origin::None),
+        }
+    } else {
+        match gate(cx, account, feature) {
+            Gate::Limits(limits, origin) => (limits, origin),
+            Gate::Closed(denial, origin) => {
+                let refused = refusal(account, cx.now, Some(id), denial);
+                return Ok(plain(Decision { origin, ..refused }));
+            }
+            Gate::Plain(_) | Gate::Rate(..) | Gate::Pool(_) => {
+                return Err(OpError::WrongFeatureKind);
+            }
+        }
+    };
+    let ask = Ask { feature, limits: &limits, origin };
+    let mut working = WorkingSet::new();
+    for limit in ask.limits {
+        let mut w = meter::working_now(cx, account, id, limit);
+        w.verdict = value.verdict(account, &w);
+        working.push(w);
+    }
+    if !records && meter::is_refused(&working) {
+        if does != (ValueOp::Check { attempt: false }) {
+            meter::announce_refusal(cx, account, &working, value.units(), effects);
+        }
+        let refused = answer(cx, account, ask, &working);
+        return Ok(plain(Decision { retry_after_ms: value.retry_after(&refused), ..refused }));
+    }
+    if matches!(does, ValueOp::Check { .. }) {
+        return Ok(plain(answer(cx, account, ask, &working)));
+    }
+    if !working.iter().all(|w| value.fits(account, &w.ledger)) {
+        return Err(OpError::CounterFull);
+    }
+
+    // Every check is above this line, every change below it.
+    let mut debt_units = 0;
+    for w in &mut working {
+        let told = origin != Origin::None;
+        if let Some(debt) = value.count(cx, account, w, (records, told), effects) {
+            debt_units = debt_units.max(debt);
+            meter::put_ledger(cx, account, w.own(), w.fresh, effects);
+            w.fresh = false;
+        }
+        if records {
+            w.verdict = meter::level(w.limit, w.room, &w.ledger);
+        }
+    }
+    let amounts = Amounts { units: value.units(), debt_units, ..Amounts::default() };
+    Ok(Outcome { decision: answer(cx, account, ask, &working), amounts })
+}
+
+fn answer(cx: Context<'_>, account: &Account, ask: Ask<'_>, working: &[Working<'_>]) -> Decision {
+    let mut decision = meter::answer(cx, account, ask, working);
+    if let Some(binding) = &mut decision.binding {
+        note_estimate(cx.catalog.feature(ask.feature), binding);
+    }
+    decision
+}
+
+/// Notes in the state of a limit that what was used is an estimate, if it is.
+pub(super) fn note_estimate(feature: &Feature, state: &mut LimitState) {
+    if feature.is_approximate(state.ledger.used) {
+        state.beyond.get_or_insert_default().approximate = true;
+    }
+}
+
+impl Counted {
+    /// The units that a request for it is said to ask for.
+    fn units(self) -> u64 {
+        match self {
+            Counted::Max(value) | Counted::Latest(value, _) => value,
+            Counted::Unique(_) => 1,
+        }
+    }
+
+    /// By how much a counter rises with it.
+    fn rise(self, account: &Account, ledger: &Ledger) -> u64 {
+        match self {
+            Counted::Max(value) | Counted::Latest(value, _) => value.saturating_sub(ledger.used),
+            Counted::Unique(value) => {
+                let known = account.known(ledger.feature, ledger.limit, ledger.window.start());
+                match known {
+                    Some(Known::Values(values)) => values.rise(value),
+                    Some(Known::LatestAt(_)) | None => 1,
+                }
+            }
+        }
+    }
+
+    /// Whether a counter has room for it.
+    pub(super) fn fits(self, account: &Account, ledger: &Ledger) -> bool {
+        match self {
+            Counted::Max(value) | Counted::Latest(value, _) => value <= UNITS_MAX,
+            Counted::Unique(_) => ledger.held() + self.rise(account, ledger) <= UNITS_MAX,
+        }
+    }
+
+    /// What one limit says to it.
+    fn verdict(self, account: &Account, w: &Working<'_>) -> Verdict {
+        let value = match self {
+            Counted::Max(value) | Counted::Latest(value, _) => value,
+            Counted::Unique(_) => {
+                return match self.rise(account, &w.ledger) {
+                    0 => meter::level(w.limit, w.room, &w.ledger),
+                    rises => meter::admission(w.limit, w.room, &w.ledger, rises, true),
+                };
+            }
+        };
+        // What is held stays as it was: a catalog may have taken another aggregation before.
+        let alone = Ledger { used: 0, ..w.ledger };
+        match meter::admission(w.limit, w.room, &alone, value, true) {
+            Verdict::Denied(denial) => Verdict::Denied(denial),
+            _ => {
+                let is_latest = matches!(self, Counted::Latest(..));
+                let used = if is_latest { value } else { w.ledger.used.max(value) };
+                meter::level(w.limit, w.room, &Ledger { used, ..alone })
+            }
+        }
+    }
+
+    /// When time alone lets a refused one be admitted.
+    fn retry_after(self, refused: &Decision) -> Option<i64> {
+        let in_flight = refused.verdict == Verdict::Denied(Denial::InFlight);
+        match self {
+            Counted::Unique(_) => refused.retry_after_ms,
+            // Time alone makes no value smaller.
+            Counted::Max(_) | Counted::Latest(..) => refused.retry_after_ms.filter(|_| in_flight),
+        }
+    }
+
+    /// Lets it count in a window, and returns the part that no limit allowed; `None` when it changes nothing.
+    /// With `records` it may be above the limit; with `told` the limit is one that may be near or hit.
+    pub(super) fn count(
+        self,
+        cx: Context<'_>,
+        account: &Account,
+        w: &mut Working<'_>,
+        (records, told): (bool, bool),
+        effects: &mut Effects,
+    ) -> Option<u64> {
+        let (previous_units, previous_debt) = (w.ledger.used, w.ledger.debt);
+        if let Counted::Latest(value, at) = self {
+            if self.is_outdated(account, &w.ledger) {
+                return None;
+            }
+            w.ledger.used = value;
+            let held = w.ledger.held();
+            let over = w.room.ceiling.map_or(0, |ceiling| held.saturating_sub(ceiling));
+            w.ledger.debt = if records { over.min(value) } else { 0 };
+            allocation::fall(w.limit, &mut w.ledger, previous_units);
+            effects.push(measured(&w.ledger, MeasureChange::LatestAt(at)));
+        } else {
+            let rises = self.rise(account, &w.ledger);
+            if rises == 0 {
+                return None;
+            }
+            if records {
+                w.ledger.debt += meter::debt_of(w.room.ceiling, &w.ledger, rises, rises);
+            }
+            w.ledger.used += rises;
+            if let Counted::Unique(Some(hash)) = self {
+                effects.push(measured(&w.ledger, MeasureChange::Value(hash)));
+            }
+        }
+        assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
+        if told {
+            meter::announce_use(cx, account, w, previous_units, effects);
+        }
+        Some(match self {
+            Counted::Latest(..) => w.ledger.debt,
+            Counted::Max(_) | Counted::Unique(_) => w.ledger.debt - previous_debt,
+        })
+    }
+
+    /// The aggregation that has to know more of a window than its counter. `None`: the counter is enough.
+    pub(super) fn needs_measure(self) -> Option<Aggregation> {
+        match self {
+            Counted::Max(_) => None,
+            Counted::Latest(..) => Some(Aggregation::Latest),
+            Counted::Unique(_) => Some(Aggregation::Unique),
+        }
+    }
+
+    /// How far a value is above another; of different values nothing.
+    pub(super) fn above(self, used: u64) -> u64 {
+        match self {
+            Counted::Max(value) | Counted::Latest(value, _) => value.saturating_sub(used),
+            Counted::Unique(_) => 0,
+        }
+    }
+
+    /// Whether a newer value counts already.
+    fn is_outdated(self, account: &Account, ledger: &Ledger) -> bool {
+        match (self, account.known(ledger.feature, ledger.limit, ledger.window.start())) {
+            (Counted::Latest(_, at), Some(Known::LatestAt(latest))) => at < *latest,
+            _ => false,
+        }
+    }
+}
+
+fn measured(ledger: &Ledger, change: MeasureChange) -> Effect {
+    let Ledger { feature, limit, window, .. } = *ledger;
+    Effect::Measured(Box::new(Measured { feature, limit, window_start: window.start(), change }))
+}

@@ -1,0 +1,332 @@
+//! Aggregations: what a quota makes of the units of its uses, and what its limit says to them.
+
+use headroom_core::catalog::{Aggregation, CatalogSpec, Policy};
+use headroom_core::decide::{self, Context, FeatureOp, ValueOp};
+use headroom_core::decision::{Denial, OpError, Verdict};
+use headroom_core::effect::{Effect, Effects};
+use headroom_core::event::EventState;
+use headroom_core::limits::DISTINCT_EXACT_MAX;
+use headroom_core::measure::Values;
+use headroom_core::signal::{SignalName, SignalSwitches};
+use headroom_core::time::Millis;
+
+use crate::world::{DAY_MS, Dice, HOUR_MS, Limit, World, daily, spec, total};
+
+fn measured(aggregation: Aggregation, limits: &[Limit]) -> CatalogSpec {
+    let mut spec = spec(limits, SignalSwitches::default());
+    spec.features[0].counting.aggregation = aggregation;
+    if aggregation == Aggregation::Unique {
+        spec.features[0].counting.unique_by = Some("device".to_owned());
+    }
+    spec
+}
+
+fn world(aggregation: Aggregation, limits: &[Limit]) -> World {
+    World::of(measured(aggregation, limits))
+}
+
+fn verdict(world: &mut World, units: u64) -> Verdict {
+    world.consume(units).decision.verdict
+}
+
+fn record_at(world: &mut World, at: i64, units: u64) -> Effects {
+    let mut effects = Effects::new();
+    let cx = Context { catalog: &world.catalog, now: Millis(world.now) };
+    let feature = world.catalog.feature_named("tokens").unwrap();
+    let at = (Millis(at), units);
+    decide::record_at(cx, &world.account, feature, at, &[], &mut effects).unwrap();
+    world.apply(&effects);
+    effects
+}
+
+#[test]
+fn a_count_takes_every_use_for_one() {
+    let mut world = world(Aggregation::Count, &[daily(3, Policy::Block)]);
+    assert_eq!(world.consume(1_000_000).amounts.units, 1);
+    world.record(7);
+    assert_eq!(world.check(5).decision.verdict, Verdict::Allowed);
+    assert_eq!(verdict(&mut world, 9), Verdict::Allowed);
+    assert_eq!(world.counts(), (3, 0, 0));
+    assert_eq!(verdict(&mut world, 1), Verdict::Denied(Denial::QuotaExhausted));
+    assert_eq!(world.record(40).amounts.debt_units, 1);
+    assert_eq!(world.counts(), (4, 0, 1));
+    record_at(&mut world, 0, 50);
+    assert_eq!(world.counts(), (4, 0, 1), "another day");
+}
+
+#[test]
+fn nothing_is_held_of_what_is_known_at_once() {
+    for aggregation in Aggregation::ALL.into_iter().filter(|known| *known != Aggregation::Sum) {
+        let word = aggregation.as_str();
+        let mut world = world(aggregation, &[daily(3, Policy::Block)]);
+        for op in [
+            FeatureOp::Reserve { units: 1, hold_ms: HOUR_MS },
+            FeatureOp::ReserveCharging { units: 1, hold_ms: HOUR_MS },
+        ] {
+            let expected = OpError::NothingToHold { aggregation: word };
+            assert_eq!(world.try_ask("tokens", op).unwrap_err(), expected);
+        }
+    }
+}
+
+#[test]
+fn a_maximum_is_the_largest_value_and_its_limit_is_of_the_value() {
+    let mut world = world(Aggregation::Max, &[daily(10, Policy::Block), total(8, Policy::Block)]);
+    assert_eq!(verdict(&mut world, 5), Verdict::Allowed);
+    assert_eq!(verdict(&mut world, 3), Verdict::Allowed);
+    assert_eq!(world.counts(), (5, 0, 0));
+    assert!(!world.last.iter().any(|effect| matches!(effect, Effect::Ledger(_))));
+    assert_eq!(verdict(&mut world, 8), Verdict::Allowed);
+    assert_eq!(verdict(&mut world, 8), Verdict::Allowed, "as large as before is no more");
+    let refused = world.consume(9);
+    assert_eq!(refused.decision.verdict, Verdict::Denied(Denial::QuotaExhausted));
+    assert_eq!(refused.decision.retry_after_ms, None, "time makes no value smaller");
+    assert_eq!(world.check(9).decision.verdict, Verdict::Denied(Denial::QuotaExhausted));
+    assert_eq!(world.counts(), (8, 0, 0));
+    world.now += DAY_MS;
+    assert_eq!(verdict(&mut world, 2), Verdict::Allowed);
+    assert_eq!(world.counts(), (2, 0, 0), "a window begins at nothing");
+    assert_eq!(world.state("total").ledger.used, 8);
+}
+
+#[test]
+fn a_value_that_there_was_is_kept_and_what_is_above_is_debt() {
+    let mut world = world(Aggregation::Max, &[daily(10, Policy::Block)]);
+    assert_eq!(world.record(12).amounts.debt_units, 2);
+    assert_eq!(world.record(15).amounts.debt_units, 3);
+    assert_eq!(world.record(14).amounts.debt_units, 0);
+    assert_eq!(world.counts(), (15, 0, 5));
+    // What is above the limit is refused, also where something above it was recorded.
+    assert_eq!(verdict(&mut world, 11), Verdict::Denied(Denial::QuotaExhausted));
+    assert!(verdict(&mut world, 10).is_allowed());
+    assert_eq!(world.counts(), (15, 0, 5));
+}
+
+#[test]
+fn thresholds_and_overage_of_a_maximum_are_told_once() {
+    let mut world = world(Aggregation::Max, &[daily(10, Policy::Overage).soft(&[5_000])]);
+    assert_eq!(verdict(&mut world, 5), Verdict::SoftLimit);
+    assert_eq!(world.told(), [(SignalName::UsageCeiling, vec![5_000])]);
+    assert_eq!(verdict(&mut world, 5), Verdict::SoftLimit);
+    assert_eq!(world.told(), []);
+    assert_eq!(verdict(&mut world, 14), Verdict::Overage);
+    assert_eq!(world.state("daily").overage_units(), 4);
+}
+
+#[test]
+fn a_late_value_counts_in_its_window_and_none_is_taken_out() {
+    let mut world = world(Aggregation::Max, &[daily(10, Policy::Block)]);
+    world.consume(4);
+    let now = world.now;
+    record_at(&mut world, now - 1, 3);
+    assert_eq!(world.counts(), (4, 0, 0));
+    record_at(&mut world, now - 1, 12);
+    assert_eq!(world.counts(), (12, 0, 2));
+    let event = EventState {
+        key: [1, 2],
+        name: "e".to_owned(),
+        feature: world.id("tokens"),
+        occurred_at: Millis(now - 1),
+        units: 12,
+        bookings: Default::default(),
+        labels: Default::default(),
+    };
+    let cx = Context { catalog: &world.catalog, now: Millis(now) };
+    let corrected = decide::correct(cx, &world.account, &event, 0, &[], &mut Effects::new());
+    assert_eq!(corrected, Err(OpError::NotCorrectable { aggregation: "max" }));
+}
+
+/// Whatever comes, the ledger is the largest value that was admitted or recorded.
+#[test]
+fn a_maximum_is_that_of_all_values() {
+    for seed in 0..200 {
+        let mut dice = Dice(seed);
+        let mut world = world(Aggregation::Max, &[total(20, Policy::Block)]);
+        let (mut largest, mut admitted) = (0, 0);
+        for _ in 0..30 {
+            let value = 1 + dice.below(30);
+            if dice.below(3) == 0 {
+                world.record(value);
+                largest = largest.max(value);
+            } else if verdict(&mut world, value).is_allowed() {
+                admitted = admitted.max(value);
+                largest = largest.max(value);
+            } else {
+                assert!(value > 20, "seed {seed}: {value} was refused");
+            }
+        }
+        assert!(admitted <= 20, "seed {seed}");
+        let ledger = world.state("total").ledger;
+        assert_eq!(ledger.used, largest, "seed {seed}");
+        assert_eq!(ledger.debt, largest.saturating_sub(20), "seed {seed}");
+    }
+}
+
+#[test]
+fn the_latest_value_counts_and_its_limit_is_of_the_value() {
+    let mut world = world(Aggregation::Latest, &[daily(10, Policy::Block).soft(&[8_000])]);
+    assert_eq!(verdict(&mut world, 9), Verdict::SoftLimit);
+    assert_eq!(world.told(), [(SignalName::UsageCeiling, vec![8_000])]);
+    assert_eq!(verdict(&mut world, 7), Verdict::Allowed, "it goes down");
+    assert_eq!(verdict(&mut world, 9), Verdict::SoftLimit);
+    assert_eq!(world.told(), [], "to and fro about a threshold is told once");
+    assert_eq!(verdict(&mut world, 2), Verdict::Allowed);
+    assert_eq!(verdict(&mut world, 8), Verdict::SoftLimit);
+    assert_eq!(world.told(), [(SignalName::UsageCeiling, vec![8_000])], "armed again");
+    let refused = world.consume(11);
+    assert_eq!(refused.decision.verdict, Verdict::Denied(Denial::QuotaExhausted));
+    assert_eq!(refused.decision.retry_after_ms, None);
+    assert_eq!(world.counts(), (8, 0, 0));
+    assert_eq!(world.record(13).amounts.debt_units, 3);
+    assert_eq!(world.counts(), (13, 0, 3));
+    assert_eq!(verdict(&mut world, 4), Verdict::Allowed, "what is less is allowed");
+    assert_eq!(world.counts(), (4, 0, 0), "and its debt has gone");
+    world.now += DAY_MS;
+    assert_eq!(world.state("daily").ledger.used, 0, "a window begins at nothing");
+}
+
+#[test]
+fn an_older_value_that_comes_late_changes_nothing() {
+    let mut world = world(Aggregation::Latest, &[daily(10, Policy::Block)]);
+    let begin = world.now;
+    world.now = begin + 2 * HOUR_MS;
+    world.record(5);
+    assert_eq!(record_at(&mut world, begin + HOUR_MS, 9), []);
+    assert_eq!(world.counts(), (5, 0, 0));
+    world.now = begin + 4 * HOUR_MS;
+    record_at(&mut world, begin + 3 * HOUR_MS, 12);
+    assert_eq!(world.counts(), (12, 0, 2), "newer than what counted");
+    record_at(&mut world, begin + 2 * HOUR_MS, 1);
+    assert_eq!(world.counts(), (12, 0, 2), "older than what counts now");
+    record_at(&mut world, begin + 3 * HOUR_MS, 6);
+    assert_eq!(world.counts(), (6, 0, 0), "of the same instant what came last");
+}
+
+#[test]
+fn of_a_window_that_is_over_neither_knows_enough() {
+    for aggregation in [Aggregation::Latest, Aggregation::Unique] {
+        let mut world = world(aggregation, &[daily(10, Policy::Block)]);
+        let yesterday = world.now;
+        use_one(&mut world, 1);
+        world.now += DAY_MS;
+        use_one(&mut world, 1);
+        let cx = Context { catalog: &world.catalog, now: Millis(world.now) };
+        let feature = world.catalog.feature_named("tokens").unwrap();
+        let mut effects = Effects::new();
+        let at = (Millis(yesterday), 1);
+        let late = decide::record_at(cx, &world.account, feature, at, &[], &mut effects);
+        let expected = OpError::WindowIsOver { aggregation: aggregation.as_str() };
+        assert_eq!((late.unwrap_err(), effects), (expected, Effects::new()));
+    }
+}
+
+/// Uses a value of either aggregation.
+fn use_one(world: &mut World, number: u64) -> Verdict {
+    let is_unique =
+        world.catalog.feature(world.catalog.feature_named("tokens").unwrap()).unique_by();
+    match is_unique {
+        Some(_) => value(world, number, ValueOp::Consume).0,
+        None => verdict(world, number),
+    }
+}
+
+fn value(world: &mut World, number: u64, does: ValueOp) -> (Verdict, u64) {
+    // Mixed, as hashes are.
+    let hash = Dice(number).below(u64::MAX);
+    let outcome = world.ask(FeatureOp::Value { hash, does });
+    (outcome.decision.verdict, outcome.amounts.debt_units)
+}
+
+#[test]
+fn different_values_count_once_each() {
+    use ValueOp::{Check, Consume, Record};
+    let full = Verdict::Denied(Denial::QuotaExhausted);
+    let mut world = world(Aggregation::Unique, &[daily(3, Policy::Block), total(4, Policy::Block)]);
+    for number in [1, 2, 1, 3, 2, 1] {
+        assert!(value(&mut world, number, Consume).0.is_allowed());
+    }
+    assert_eq!(world.counts(), (3, 0, 0));
+    assert_eq!(value(&mut world, 4, Consume).0, full);
+    assert_eq!(value(&mut world, 4, Check { attempt: false }).0, full);
+    assert_eq!(value(&mut world, 2, Check { attempt: false }).0, Verdict::Allowed, "it is known");
+    assert_eq!(value(&mut world, 2, Consume).0, Verdict::Allowed);
+    assert_eq!(world.check(1).decision.verdict, full, "for any that is new there is no room");
+    let refused = world.ask(FeatureOp::Value { hash: 7, does: Consume });
+    assert_eq!(refused.decision.retry_after_ms, Some(DAY_MS / 2), "a new day has room");
+    assert_eq!(value(&mut world, 4, Record), (Verdict::SoftLimit, 1), "what happened counts");
+    assert_eq!(world.counts(), (4, 0, 1));
+    assert_eq!(value(&mut world, 4, Record), (Verdict::SoftLimit, 0), "once");
+    world.now += DAY_MS;
+    assert!(value(&mut world, 1, Consume).0.is_allowed());
+    assert_eq!(world.counts(), (1, 0, 0), "a new day knows nobody");
+    assert_eq!(world.state("total").ledger.used, 4, "the total does");
+    assert_eq!(value(&mut world, 9, Consume).0, full);
+    let plain = world.try_ask("tokens", FeatureOp::Consume { units: 1 });
+    assert_eq!(plain.unwrap_err(), OpError::NoValue);
+}
+
+#[test]
+fn what_is_known_of_a_window_leaves_with_it_and_comes_back_from_a_snapshot() {
+    for aggregation in [Aggregation::Latest, Aggregation::Unique] {
+        let mut world = world(aggregation, &[daily(10, Policy::Block)]);
+        let measures = |world: &World| {
+            let kept = world.account.further();
+            kept.into_iter().filter(|e| matches!(e, Effect::Measured(_))).collect::<Vec<_>>()
+        };
+        use_one(&mut world, 1);
+        use_one(&mut world, 2);
+        let kept = measures(&world);
+        assert_eq!(kept.len(), 1);
+        let mut again = world.account.clone();
+        kept.iter().for_each(|effect| again.apply(effect));
+        assert_eq!(again, world.account, "applying one again changes nothing");
+        world.now += DAY_MS;
+        use_one(&mut world, 1);
+        assert_eq!(measures(&world).len(), 1, "of the window before nothing is left");
+    }
+}
+
+/// Up to the bound each count is exact; beyond it nearly all are within three standard errors, and on
+/// average they are right.
+#[test]
+fn many_different_values_are_counted_with_the_error_that_is_promised() {
+    let (mut worst, mut sum, seeds) = (0.0_f64, 0.0_f64, 40);
+    for seed in 0..seeds {
+        let mut dice = Dice(seed);
+        let mut values = Values::one(dice.below(u64::MAX));
+        let mut counted = 1;
+        for number in 2..=60_000_u64 {
+            let value = dice.below(u64::MAX);
+            let rise = values.rise(Some(value));
+            values.add(value);
+            counted += rise;
+            assert_eq!(values.rise(Some(value)), 0, "seed {seed}: it is known now");
+            if number <= DISTINCT_EXACT_MAX as u64 {
+                assert_eq!(counted, number, "seed {seed}");
+            }
+            if number == DISTINCT_EXACT_MAX as u64 + 1 {
+                assert!(matches!(values, Values::Sketch(_)), "seed {seed}");
+            }
+        }
+        let Values::Sketch(sketch) = &values else { panic!("seed {seed}") };
+        assert_eq!(sketch.parts().1, counted, "seed {seed}: the counter is that of the sketch");
+        let error = counted as f64 / 60_000.0 - 1.0;
+        worst = worst.max(error.abs());
+        sum += error;
+    }
+    assert!(worst < 0.039, "the worst of {seeds} is off by {worst}");
+    let mean = sum / seeds as f64;
+    assert!(mean.abs() < 0.007, "all of {seeds} together are off by {mean}");
+}
+
+#[test]
+fn a_limit_of_many_different_values_is_never_counted_past() {
+    let mut world = world(Aggregation::Unique, &[total(3_000, Policy::Block)]);
+    let mut admitted = 0;
+    for number in 0..6_000 {
+        admitted += u32::from(value(&mut world, number, ValueOp::Consume).0.is_allowed());
+        assert!(world.state("total").ledger.used <= 3_000);
+    }
+    assert!((2_850..=4_200).contains(&admitted), "{admitted} were admitted");
+    assert!(world.state("total").ledger.used > 2_990);
+}

@@ -1,0 +1,239 @@
+//! Aggregations in the model: uses that count one, values of which the largest or the latest counts, and
+//! values that count once each.
+
+use headroom_core::catalog::Aggregation;
+use headroom_core::decide::FeatureOp;
+use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
+use headroom_core::resolve::Origin;
+
+use super::meter::{Page, refuses};
+use super::plan::Entitled;
+use super::{Account, COUNT_MAX, Done, Limit, Model};
+
+/// A value that is told, and when it was.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Value {
+    aggregation: Aggregation,
+    pub(crate) number: u64,
+    text: Option<&'static str>,
+    at: i64,
+}
+
+impl Value {
+    /// What a page holds when the value counts, too. `None`: what it holds now.
+    pub(crate) fn after(&self, page: &Page) -> Option<u128> {
+        let (number, used) = (u128::from(self.number), page.book.used());
+        match self.aggregation {
+            Aggregation::Max => (number > used).then_some(number),
+            Aggregation::Latest => {
+                let is_old = page.book.latest.is_some_and(|latest| self.at < latest);
+                (!is_old).then_some(number)
+            }
+            Aggregation::Unique => {
+                let is_known = self.text.is_some_and(|text| page.book.seen.contains(text));
+                (!is_known).then_some(used + 1)
+            }
+            Aggregation::Sum | Aggregation::Count => unreachable!("it adds up"),
+        }
+    }
+
+    /// Whether counters have room for it.
+    pub(crate) fn fits(&self) -> Result<(), OpError> {
+        let is_unique = self.aggregation == Aggregation::Unique;
+        if !is_unique && u128::from(self.number) > COUNT_MAX {
+            return Err(OpError::CounterFull);
+        }
+        Ok(())
+    }
+
+    /// Whether a window that is over knows too little to count it.
+    pub(crate) fn fits_past(&self) -> Result<(), OpError> {
+        match self.aggregation {
+            Aggregation::Latest | Aggregation::Unique => {
+                Err(OpError::WindowIsOver { aggregation: self.aggregation.as_str() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn verdict(&self, page: &Page) -> Verdict {
+        if self.aggregation == Aggregation::Unique {
+            return match self.after(page) {
+                Some(_) => page.admits(1, true),
+                None => page.stands(),
+            };
+        }
+        let (value, reserved) = (u128::from(self.number), page.held() - page.used());
+        match page.ceiling() {
+            Some(ceiling) if value > ceiling => page.no_room(),
+            Some(ceiling) if value + reserved > ceiling => Verdict::Denied(Denial::InFlight),
+            _ => {
+                let used = self.after(page).unwrap_or(page.used());
+                // An older value than the one that counts is asked about for itself.
+                let used = if self.aggregation == Aggregation::Latest { value } else { used };
+                page.level(used, used + reserved)
+            }
+        }
+    }
+
+    fn asked(&self) -> u64 {
+        if self.aggregation == Aggregation::Unique { 1 } else { self.number }
+    }
+}
+
+impl Model {
+    /// What a feature makes of units.
+    pub(crate) fn aggregation(&self, feature: &str) -> Aggregation {
+        self.feature(feature).map_or(Aggregation::Sum, |known| known.counting.aggregation)
+    }
+
+    /// A value of a feature that does not add up.
+    pub(crate) fn value(&self, feature: &str, number: u64, at: i64) -> Option<Value> {
+        let aggregation = self.aggregation(feature);
+        let value = Value { aggregation, number, text: self.telling, at };
+        (!matches!(aggregation, Aggregation::Sum | Aggregation::Count)).then_some(value)
+    }
+
+    /// A request as a feature takes it that does not simply add up.
+    pub(crate) fn as_taken(&self, feature: &str, op: FeatureOp) -> Result<FeatureOp, OpError> {
+        let aggregation = self.aggregation(feature);
+        let counts = aggregation == Aggregation::Count;
+        Ok(match op {
+            _ if aggregation == Aggregation::Sum => op,
+            FeatureOp::Reserve { .. } | FeatureOp::ReserveCharging { .. } => {
+                return Err(OpError::NothingToHold { aggregation: aggregation.as_str() });
+            }
+            FeatureOp::Consume { .. } | FeatureOp::Record { .. }
+                if aggregation == Aggregation::Unique && self.telling.is_none() =>
+            {
+                return Err(OpError::NoValue);
+            }
+            FeatureOp::Consume { .. } if counts => FeatureOp::Consume { units: 1 },
+            FeatureOp::Record { .. } if counts => FeatureOp::Record { units: 1 },
+            op => op,
+        })
+    }
+
+    /// By how much the largest value of a window rises with another.
+    pub(crate) fn rise(page: &Page, value: u64) -> u64 {
+        let largest = page.used();
+        let value = u128::from(value);
+        if value > largest { u64::try_from(value - largest).expect("a part of it") } else { 0 }
+    }
+
+    /// Asks for a value, and keeps it if it may and is to be.
+    pub(crate) fn use_value(
+        &mut self,
+        (id, feature): (&str, &str),
+        account: &mut Account,
+        value: Value,
+        (attempt, keeps): (bool, bool),
+        now: i64,
+    ) -> Result<Done, OpError> {
+        let (limits, origin) = match self.gate(account, feature, now) {
+            Err((denial, origin)) => return Ok(self.refused(denial, origin, feature)),
+            Ok((Entitled::Limits(limits), origin)) => (limits, origin),
+            Ok(_) => unreachable!("such a feature has limits"),
+        };
+        let mut pages = self.pages(account, feature, &limits, now);
+        for page in &mut pages {
+            page.asked = value.asked();
+            page.verdict = value.verdict(page);
+        }
+        if refuses(&pages) {
+            self.met.insert(match value.aggregation {
+                Aggregation::Unique => "one value too many",
+                Aggregation::Latest => "a latest value above the limit",
+                _ => "a value above the limit",
+            });
+            if attempt {
+                self.announce_refusal(id, account, &pages, value.asked(), now);
+            }
+            let mut done = self.done(account, feature, origin, &pages, now);
+            let in_flight = done.verdict == Verdict::Denied(Denial::InFlight);
+            if value.aggregation != Aggregation::Unique && !in_flight {
+                // Time alone makes no value smaller.
+                done.retry_after_ms = None;
+            }
+            return Ok(done);
+        }
+        if !keeps {
+            return Ok(self.done(account, feature, origin, &pages, now));
+        }
+        value.fits()?;
+        for page in &mut pages {
+            self.count_value((id, account), page, value, (false, origin != Origin::None), now);
+        }
+        let amounts = Amounts { units: value.asked(), ..Amounts::default() };
+        Ok(Done { amounts, ..self.done(account, feature, origin, &pages, now) })
+    }
+
+    /// Keeps a value that there was.
+    pub(crate) fn record_value(
+        &mut self,
+        (id, feature): (&str, &str),
+        account: &mut Account,
+        (limits, origin): (&[Limit], Origin),
+        value: Value,
+        now: i64,
+    ) -> Result<Done, OpError> {
+        value.fits()?;
+        let mut pages = self.pages(account, feature, limits, now);
+        let mut debt = 0;
+        for page in &mut pages {
+            let told = origin != Origin::None;
+            let owed = self.count_value((id, account), page, value, (true, told), now);
+            debt = owed.max(debt);
+            page.verdict = page.stands();
+        }
+        let debt_units = u64::try_from(debt).expect("a part of the units");
+        let amounts = Amounts { units: value.asked(), debt_units, ..Amounts::default() };
+        Ok(Done { amounts, ..self.done(account, feature, origin, &pages, now) })
+    }
+
+    /// Lets a value count on a page; returns what of it is debt.
+    pub(crate) fn count_value(
+        &mut self,
+        (id, account): (&str, &mut Account),
+        page: &mut Page,
+        value: Value,
+        (may_owe, told): (bool, bool),
+        now: i64,
+    ) -> u128 {
+        let Some(after) = value.after(page) else {
+            self.met.insert(match value.aggregation {
+                Aggregation::Unique => "a value that was there",
+                Aggregation::Latest => "a value that is not the latest",
+                _ => "a value that is not the largest",
+            });
+            return 0;
+        };
+        let previous = page.used();
+        let mut owed = 0;
+        if value.aggregation == Aggregation::Latest {
+            self.met.insert(if after < previous { "a lower value" } else { "a latest value" });
+            let held = after + page.held() - previous;
+            if may_owe {
+                let above = page.ceiling().map_or(0, |ceiling| held - held.min(ceiling));
+                owed = above.min(after);
+            }
+            page.book.uses = vec![(value.number, owed)];
+            page.book.undone.clear();
+            page.book.latest = Some(value.at);
+            self.fall(page, previous);
+        } else {
+            let rises = u64::try_from(after - previous).expect("a part of it");
+            self.met.insert(match value.aggregation {
+                Aggregation::Unique => "a new value",
+                _ => "a largest value",
+            });
+            owed = page.book_units(rises, if may_owe { rises } else { 0 });
+            page.book.seen.extend(value.text);
+        }
+        if told {
+            self.announce_use(id, account, page, previous, now);
+        }
+        self.keep(account, page);
+        owed
+    }
+}
