@@ -211,9 +211,11 @@ pub struct CreditCharge {
     #[prost(int64, tag = "5")]
     pub returned_units: i64,
 }
-/// Projection says when a limit is reached if the account goes on at its average pace since the
-/// window began (a straight line). Of a sliding window, and before the first use of one that begins with
-/// it, there is no line to draw: it is reached, or learning.
+/// Projection says when a limit is reached, from what was used before: the pace of now, which counts the
+/// latest days most, and the account's rhythm. It never looks past the window, and of a window that never
+/// ends a year ahead. Of a sliding window, whose units leave again, and before the first use of one that
+/// begins with it, nothing is said: it is reached, or learning. It is up to five minutes old, and less when
+/// much was used since.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Projection {
     /// The limit it speaks of.
@@ -222,12 +224,37 @@ pub struct Projection {
     /// What kind of answer it is.
     #[prost(enumeration = "ProjectionState", tag = "2")]
     pub state: i32,
-    /// When the included units are used up; set in state REACHES_LIMIT.
+    /// When the included units are used up: as likely earlier as later. Set in state REACHES_LIMIT.
     #[prost(message, optional, tag = "3")]
     pub reaches_limit_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Units used at the end of the window at this pace; absent while learning and for lifetime windows.
+    /// Units used at the end of the window: as likely less as more. Absent while learning, when the limit is
+    /// reached, and for lifetime windows.
     #[prost(int64, optional, tag = "4")]
     pub units_at_window_end: ::core::option::Option<i64>,
+    /// The limit is not reached earlier than this, but for one case in ten. Absent when it is not reached
+    /// within the window in nine of ten cases.
+    #[prost(message, optional, tag = "5")]
+    pub reaches_limit_from: ::core::option::Option<::prost_types::Timestamp>,
+    /// The limit is not reached later than this, but for one case in ten. Absent when in more than one case in
+    /// ten it is not reached within the window at all.
+    #[prost(message, optional, tag = "6")]
+    pub reaches_limit_to: ::core::option::Option<::prost_types::Timestamp>,
+    /// How likely it is that the limit is reached before the window ends, in basis points (10,000 is
+    /// certain). Absent while learning and when it is reached.
+    #[prost(uint32, optional, tag = "7")]
+    pub probability_bp: ::core::option::Option<u32>,
+    /// Not less than this is used at the end of the window, but for one case in ten.
+    #[prost(int64, optional, tag = "8")]
+    pub units_at_window_end_low: ::core::option::Option<i64>,
+    /// Not more than this is used at the end of the window, but for one case in ten.
+    #[prost(int64, optional, tag = "9")]
+    pub units_at_window_end_high: ::core::option::Option<i64>,
+    /// What it stands on.
+    #[prost(enumeration = "ProjectionBasis", tag = "10")]
+    pub basis: i32,
+    /// From when on the account's usage is known that it stands on.
+    #[prost(message, optional, tag = "11")]
+    pub observed_since: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Offer is what a prompt proposes to buy.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -711,11 +738,11 @@ impl Audience {
 pub enum ProjectionState {
     /// Never sent.
     Unspecified = 0,
-    /// Too little of the window has passed to say anything.
+    /// Too little was observed to say anything.
     Learning = 1,
-    /// At the pace so far the limit is reached before the window ends.
+    /// It is at least as likely as not that the limit is reached before the window ends.
     ReachesLimit = 2,
-    /// At the pace so far the limit is not reached within the window.
+    /// It is likelier that the limit is not reached within the window.
     WithinLimit = 3,
     /// The limit is reached already.
     Reached = 4,
@@ -742,6 +769,43 @@ impl ProjectionState {
             "PROJECTION_STATE_REACHES_LIMIT" => Some(Self::ReachesLimit),
             "PROJECTION_STATE_WITHIN_LIMIT" => Some(Self::WithinLimit),
             "PROJECTION_STATE_REACHED" => Some(Self::Reached),
+            _ => None,
+        }
+    }
+}
+/// ProjectionBasis says what a projection stands on, besides the pace of now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ProjectionBasis {
+    /// It says nothing: learning, or reached.
+    Unspecified = 0,
+    /// The pace alone: too little is known for a rhythm, or there is none.
+    Pace = 1,
+    /// The rhythm of the day.
+    DailyRhythm = 2,
+    /// The rhythm of the week, and of the day if there is one.
+    WeeklyRhythm = 3,
+}
+impl ProjectionBasis {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PROJECTION_BASIS_UNSPECIFIED",
+            Self::Pace => "PROJECTION_BASIS_PACE",
+            Self::DailyRhythm => "PROJECTION_BASIS_DAILY_RHYTHM",
+            Self::WeeklyRhythm => "PROJECTION_BASIS_WEEKLY_RHYTHM",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PROJECTION_BASIS_UNSPECIFIED" => Some(Self::Unspecified),
+            "PROJECTION_BASIS_PACE" => Some(Self::Pace),
+            "PROJECTION_BASIS_DAILY_RHYTHM" => Some(Self::DailyRhythm),
+            "PROJECTION_BASIS_WEEKLY_RHYTHM" => Some(Self::WeeklyRhythm),
             _ => None,
         }
     }

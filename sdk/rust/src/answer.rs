@@ -6,8 +6,8 @@ pub(crate) use from_proto::{FromProto, decision as decision_of};
 
 use headroom_proto::v1::{
     AdjustmentKind, Aggregation, BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy,
-    ProjectionState, RuleOutcome, SeatState, Severity, Source, SuppressionReason, TimeUnit,
-    Verdict,
+    ProjectionBasis, ProjectionState, RuleOutcome, SeatState, Severity, Source, SuppressionReason,
+    TimeUnit, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -172,17 +172,31 @@ pub struct Origin {
     pub plan_version: u32,
 }
 
-/// When a limit is reached if the account goes on at its pace.
+/// When a limit is reached, from what was used before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Projection {
     /// The limit it speaks of.
     pub limit: String,
     /// What kind of answer it is.
     pub state: ProjectionState,
-    /// When the included units are used up.
+    /// When the included units are used up: as likely earlier as later.
     pub reaches_limit_at: Option<SystemTime>,
-    /// Units used at the end of the window at this pace.
+    /// Not earlier than this, but for one case in ten. `None`: it is not reached in nine of ten.
+    pub reaches_limit_from: Option<SystemTime>,
+    /// Not later than this, but for one case in ten. `None`: it may well not be reached.
+    pub reaches_limit_to: Option<SystemTime>,
+    /// How likely it is reached before the window ends, in basis points: 10,000 is certain.
+    pub probability_bp: Option<u32>,
+    /// Units used at the end of the window: as likely less as more.
     pub units_at_window_end: Option<u64>,
+    /// Not less than this is used then, but for one case in ten.
+    pub units_at_window_end_low: Option<u64>,
+    /// Not more than this is used then, but for one case in ten.
+    pub units_at_window_end_high: Option<u64>,
+    /// What it stands on; `Unspecified` when it says nothing.
+    pub basis: ProjectionBasis,
+    /// From when on the account's usage is known that it stands on.
+    pub observed_since: Option<SystemTime>,
 }
 
 /// What to show to the person in front of the product: data, never markup.

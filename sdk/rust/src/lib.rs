@@ -75,7 +75,7 @@ pub use prompts::PromptOutcome;
 // `Unspecified`.
 pub use headroom_proto::v1::{
     AdjustmentKind, Aggregation, Audience, BilledBy, Denial, Durability, ErrorReason, FeatureKind,
-    OriginKind, Policy, ProjectionState, RuleOutcome, SeatState, Severity, Source,
+    OriginKind, Policy, ProjectionBasis, ProjectionState, RuleOutcome, SeatState, Severity, Source,
     SuppressionReason, TimeUnit, Verdict,
 };
 

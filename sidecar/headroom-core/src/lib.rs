@@ -10,8 +10,7 @@
 //! - [`change`] is what becomes of a limit when the plan changes in the middle of its window.
 //! - [`versions`] of a plan are plans of their own; [`migrate`] is what a new catalog would take away.
 //! - [`subject`] is who inside an account is counted, where limits are per user or team.
-//! - [`catalog`] is what can be sold; [`projection`], [`prompt`] and [`signal`] are what is said
-//!   about it.
+//! - [`catalog`] is what can be sold; [`prompt`] and [`signal`] are what is said about it.
 
 pub mod account;
 pub mod catalog;
@@ -30,7 +29,6 @@ pub mod measure;
 pub mod migrate;
 pub mod names;
 pub mod policy;
-pub mod projection;
 pub mod prompt;
 pub mod rate;
 pub mod reservation;

@@ -322,6 +322,7 @@ fn signal(
         previous_state: state,
         state,
         grace_until: (ends_at != Millis::FOREVER).then_some(ends_at),
+        foretold: None,
         at,
     }))
 }

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::catalog::{PlanLimit, Policy};
 use crate::effect::{Effect, Effects};
 use crate::ledger::{Ledger, Marks};
+use crate::limits;
 use crate::names::NameId;
 use crate::time::{Millis, Window};
 
@@ -30,11 +31,13 @@ pub enum SignalName {
     SeatThreshold90pct,
     /// All seats but one are claimed.
     SeatsNearlyFull,
+    /// A limit is likely reached before its window ends, within so many days.
+    ProjectedExhaustion,
 }
 
 impl SignalName {
     /// Every signal, in the order of the documentation.
-    pub const ALL: [SignalName; 8] = [
+    pub const ALL: [SignalName; 9] = [
         SignalName::UsageCeiling,
         SignalName::FeatureLimitHit,
         SignalName::GraceStarted,
@@ -43,6 +46,7 @@ impl SignalName {
         SignalName::ApiTierExceeded,
         SignalName::SeatThreshold90pct,
         SignalName::SeatsNearlyFull,
+        SignalName::ProjectedExhaustion,
     ];
 
     /// The word of the catalog and of the wire.
@@ -56,6 +60,7 @@ impl SignalName {
             SignalName::ApiTierExceeded => "api_tier_exceeded",
             SignalName::SeatThreshold90pct => "seat_threshold_90pct",
             SignalName::SeatsNearlyFull => "seats_nearly_full",
+            SignalName::ProjectedExhaustion => "projected_exhaustion",
         }
     }
 
@@ -84,6 +89,8 @@ pub struct SignalSwitches {
     pub seat_threshold_90pct: bool,
     /// Raise `seats_nearly_full`.
     pub seats_nearly_full: bool,
+    /// How far ahead `projected_exhaustion` is raised.
+    pub projected_exhaustion: Horizons,
 }
 
 impl SignalSwitches {
@@ -98,6 +105,7 @@ impl SignalSwitches {
             SignalName::ApiTierExceeded => self.api_tier_exceeded,
             SignalName::SeatThreshold90pct => self.seat_threshold_90pct,
             SignalName::SeatsNearlyFull => self.seats_nearly_full,
+            SignalName::ProjectedExhaustion => self.projected_exhaustion != Horizons::NONE,
         }
     }
 }
@@ -113,8 +121,56 @@ impl Default for SignalSwitches {
             api_tier_exceeded: true,
             seat_threshold_90pct: true,
             seats_nearly_full: true,
+            projected_exhaustion: Horizons::DEFAULT,
         }
     }
+}
+
+/// How many days ahead of its end a limit's included units are told of. At most two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Horizons {
+    // Invariant: descending, and 0 for one that there is not.
+    days: [u16; 2],
+}
+
+impl Horizons {
+    /// Never.
+    pub const NONE: Horizons = Horizons { days: [0, 0] };
+
+    /// Two weeks ahead, when there is time to talk, and three days ahead, when there is none to lose.
+    pub const DEFAULT: Horizons = Horizons { days: [14, 3] };
+
+    /// The most that there may be.
+    pub const MAX: usize = 2;
+
+    /// So many days ahead, each 1 to 366; in any order. `None`: none, too many, or not in that range.
+    pub fn new(days: &[u16]) -> Option<Horizons> {
+        let mut sorted = [0; Horizons::MAX];
+        sorted.get_mut(..days.len())?.copy_from_slice(days);
+        sorted.sort_unstable_by(|a, b| b.cmp(a));
+        let are_good = !days.is_empty() && days.iter().all(|days| (1..=366).contains(days));
+        are_good.then_some(Horizons { days: sorted })
+    }
+
+    /// Each with its place, the farthest first.
+    pub fn days(self) -> impl Iterator<Item = (usize, u16)> {
+        self.days.into_iter().enumerate().filter(|(_, days)| *days > 0)
+    }
+}
+
+/// When a limit is likely reached, as a signal says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Foretold {
+    /// The nearest horizon, in days.
+    pub days: u16,
+    /// How likely the limit is reached before its window ends, in basis points.
+    pub probability_bp: u16,
+    /// When: as likely earlier as later.
+    pub at: Millis,
+    /// Not earlier than this, but for one case in ten.
+    pub from: Millis,
+    /// Not later than this, but for one case in ten. `None`: it may well not be reached.
+    pub to: Option<Millis>,
 }
 
 /// How a limit stands.
@@ -184,6 +240,8 @@ pub struct Signal {
     pub state: SignalState,
     /// When the grace that began or is about to end does end by time.
     pub grace_until: Option<Millis>,
+    /// Of a projected exhaustion: what is foretold.
+    pub foretold: Option<Foretold>,
     /// When.
     pub at: Millis,
 }
@@ -240,6 +298,7 @@ pub(crate) fn announce(
             previous_state: SignalState::of(before),
             state: SignalState::of(ledger.marks),
             grace_until: None,
+            foretold: None,
             at: change.at,
         }))
     };
@@ -261,3 +320,56 @@ pub(crate) struct Change {
     /// Units refused by it.
     pub(crate) refused_units: u64,
 }
+
+/// Marks that a limit is likely used up within horizons that it was not told of, and lists that as one
+/// signal, named by the nearest. `foretold.days` is set here.
+///
+/// A horizon as long as the window itself says nothing new, so it is left out. Nothing is said of a limit
+/// that is reached, nor of one with more soft thresholds than leave room for the marks.
+pub fn foretell(
+    limit: &PlanLimit,
+    ledger: Ledger,
+    foretold: Foretold,
+    (switches, now): (SignalSwitches, Millis),
+    effects: &mut Effects,
+) {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let Some(included_units) = limit.included_units else { return };
+    let is_open = ledger.window.contains(now) && limit.limit == ledger.limit;
+    if !is_open || included_units <= ledger.used || PROJECTED_MARK < limit.soft_limits_bp.len() {
+        return;
+    }
+    let mut after = ledger;
+    let mut nearest = None;
+    for (place, days) in switches.projected_exhaustion.days() {
+        let span_ms = i64::from(days) * DAY_MS;
+        let mark = Marks::threshold(PROJECTED_MARK + place);
+        let is_longer = span_ms < ledger.window.end().since(ledger.window.start());
+        if is_longer && foretold.at.since(now) <= span_ms && !ledger.marks.has(mark) {
+            after.marks = after.marks.with(mark);
+            nearest = Some(days);
+        }
+    }
+    let Some(days) = nearest else { return };
+    effects.push(Effect::Ledger(after));
+    effects.push(Effect::Signal(Box::new(Signal {
+        name: SignalName::ProjectedExhaustion,
+        feature: ledger.feature,
+        limit: ledger.limit,
+        window: ledger.window,
+        limit_revision: ledger.limit_revision,
+        crossed_bp: SmallVec::new(),
+        previous_units: ledger.used,
+        current_units: ledger.used,
+        included_units,
+        refused_units: 0,
+        previous_state: SignalState::of(ledger.marks),
+        state: SignalState::of(after.marks),
+        grace_until: None,
+        foretold: Some(Foretold { days, ..foretold }),
+        at: now,
+    })));
+}
+
+/// The first mark of horizons: soft thresholds of a limit that is foretold leave it free.
+const PROJECTED_MARK: usize = limits::SEAT_THRESHOLDS_MAX;

@@ -29,6 +29,7 @@ pub mod prompts;
 pub mod read;
 pub mod record;
 pub mod recovery;
+pub mod samples;
 pub mod seats;
 pub mod subjects;
 pub mod tallies;

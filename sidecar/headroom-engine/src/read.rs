@@ -136,7 +136,8 @@ impl Engine {
     /// Ids of accounts in the order they were first seen, from number `from` on.
     pub fn account_ids(&self, from: u32, count_max: usize) -> Vec<(u32, Arc<str>)> {
         let serials = self.serials.lock().unwrap_or_else(|held| held.into_inner());
-        let ids = (0u32..).zip(serials.iter()).skip(from as usize).filter(|(_, id)| !id.is_empty());
+        let rest = serials.get(from as usize..).unwrap_or_default();
+        let ids = (from..).zip(rest).filter(|(_, id)| !id.is_empty());
         ids.take(count_max).map(|(serial, id)| (serial, Arc::clone(id))).collect()
     }
 

@@ -18,7 +18,7 @@ use headroom_core::rate::{Bucket, Rate};
 use headroom_core::reservation::{
     OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState,
 };
-use headroom_core::signal::{Signal, SignalName, SignalState};
+use headroom_core::signal::{Foretold, Signal, SignalName, SignalState};
 use headroom_core::time::Millis;
 use smallvec::SmallVec;
 
@@ -799,6 +799,7 @@ pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
         SignalName::ApiTierExceeded => 5,
         SignalName::SeatThreshold90pct => 10,
         SignalName::SeatsNearlyFull => 11,
+        SignalName::ProjectedExhaustion => 12,
     });
     out.put_u64(u64::from(signal.feature.0));
     out.put_u64(u64::from(signal.limit.0));
@@ -819,6 +820,13 @@ pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
     if is_of_grace(signal.name) {
         out.put_millis(signal.grace_until.unwrap_or(Millis::FOREVER));
     }
+    if let Some(foretold) = &signal.foretold {
+        out.put_u64(u64::from(foretold.days));
+        out.put_u64(u64::from(foretold.probability_bp));
+        out.put_millis(foretold.at);
+        out.put_millis(foretold.from);
+        out.put_millis(foretold.to.unwrap_or(Millis::FOREVER));
+    }
 }
 
 pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
@@ -831,6 +839,7 @@ pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
         5 => SignalName::ApiTierExceeded,
         10 => SignalName::SeatThreshold90pct,
         11 => SignalName::SeatsNearlyFull,
+        12 => SignalName::ProjectedExhaustion,
         _ => return Err(Malformed { what: "signal name" }),
     };
     Ok(Signal {
@@ -859,6 +868,21 @@ pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
         } else {
             None
         },
+        foretold: if name == SignalName::ProjectedExhaustion {
+            Some(take_foretold(from)?)
+        } else {
+            None
+        },
+    })
+}
+
+fn take_foretold(from: &mut Take<'_>) -> Result<Foretold, Malformed> {
+    Ok(Foretold {
+        days: from.small("horizon")?,
+        probability_bp: from.small("probability")?,
+        at: from.millis("projected time")?,
+        from: from.millis("projected time")?,
+        to: Some(from.millis("projected time")?).filter(|at| *at != Millis::FOREVER),
     })
 }
 

@@ -72,6 +72,14 @@ pub struct Outlook {
     pub basis: Basis,
 }
 
+impl Outlook {
+    /// The probability in whole basis points, rounded.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10,000")]
+    pub fn probability_bp(&self) -> u32 {
+        (self.probability.clamp(0.0, 1.0) * 10_000.0).round() as u32
+    }
+}
+
 /// An amount with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Units {

@@ -44,6 +44,9 @@ const PRIOR_VARIANCE: f64 = 0.4;
 /// How many stretches of one's own that is worth.
 const PRIOR_STRETCHES: f64 = 1.0;
 
+/// Within this part of a step use comes evenly, as far as is known: chance does not grow beyond it.
+const EVEN_WITHIN: f64 = 0.25;
+
 /// The part of what was learned that is kept when terms change.
 const KEPT_ON_CHANGE: f64 = 0.05;
 
@@ -120,7 +123,7 @@ impl Pace {
 /// The relative variance of a sum over `steps`, but for a factor: errors of single steps average out,
 /// and the drift of the level that they bring with them does not.
 fn growth(alpha: f64, steps: f64) -> f64 {
-    let n = steps.max(0.01);
+    let n = steps.max(EVEN_WITHIN);
     // The sum of (1 + alpha (n - j))^2 for j = 1 to n, over n^2.
     let more = (n - 1.0).max(0.0);
     (1.0 + alpha * more + alpha * alpha * more * (2.0 * n - 1.0).max(0.0) / 6.0) / n

@@ -13,7 +13,7 @@ use headroom_core::window::WindowRule;
 use jiff::tz::TimeZone;
 use minijinja::{Error, ErrorKind, Template};
 
-use super::facts::{FACTS, Facts, LimitFacts, Offer, Presence, WORDED};
+use super::facts::{FACTS, Facts, LimitFacts, LimitReached, Offer, Presence, WORDED};
 use super::language::Language;
 use super::{Renderer, Voice, finish};
 
@@ -425,7 +425,11 @@ fn sample<'a>(feature: &'a FeatureSpec, scenario: Scenario, shape: Shape<'a>) ->
             used_units: 800_000,
             included_units: 1_000_000,
             frees_at: has_end.then(|| NOW.plus(20 * DAY_MS)),
-            reaches_limit_at: is_projected.then(|| NOW.plus(5 * DAY_MS)),
+            reaches_limit: is_projected.then(|| LimitReached {
+                at: NOW.plus(5 * DAY_MS),
+                from: NOW.plus(4 * DAY_MS),
+                to: NOW.plus(7 * DAY_MS),
+            }),
         }),
         account_facts: &[],
         now: NOW,

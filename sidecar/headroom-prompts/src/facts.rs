@@ -61,8 +61,19 @@ pub struct LimitFacts<'a> {
     pub included_units: u64,
     /// When units next come free by time alone. `None`: never, or nothing has begun a window.
     pub frees_at: Option<Millis>,
-    /// When the included units are used up at the pace so far, if that is within the window.
-    pub reaches_limit_at: Option<Millis>,
+    /// When the included units are used up, if that is likely within the window.
+    pub reaches_limit: Option<LimitReached>,
+}
+
+/// When a limit is likely reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitReached {
+    /// As likely earlier as later.
+    pub at: Millis,
+    /// Not earlier than this, but for one case in ten.
+    pub from: Millis,
+    /// Not later than this, but for one case in ten; or the window's end, when it may not be reached.
+    pub to: Millis,
 }
 
 /// The plan that a prompt offers.
@@ -126,7 +137,7 @@ impl Offer {
 pub(super) type Values = Vec<(&'static str, Value)>;
 
 /// Every fact, with the reason why it may be absent.
-pub(super) const FACTS: [(&str, Presence); 26] = [
+pub(super) const FACTS: [(&str, Presence); 28] = [
     ("account", Presence::Always),
     ("feature", Presence::Always),
     ("feature_name", Presence::Always),
@@ -144,6 +155,8 @@ pub(super) const FACTS: [(&str, Presence); 26] = [
     ("window_end_time", Presence::WithEnd),
     ("reaches_limit_on", Presence::WithProjection),
     ("reaches_limit_when", Presence::WithProjection),
+    ("likely_from", Presence::WithProjection),
+    ("likely_to", Presence::WithProjection),
     ("trial_end", Presence::WithTrial),
     ("trial_end_when", Presence::WithTrial),
     ("trial_days", Presence::WithTrial),
@@ -259,9 +272,13 @@ impl Facts<'_> {
             add("window_end_when", language.when(end, self.now, self.zone));
             add("window_end_time", language.time(end, self.zone));
         }
-        if let Some(reached) = limit.reaches_limit_at {
-            add("reaches_limit_on", language.date(reached, self.now, self.zone));
-            add("reaches_limit_when", language.when(reached, self.now, self.zone));
+        if let Some(reached) = limit.reaches_limit {
+            let date = |at| language.date(at, self.now, self.zone);
+            add("reaches_limit_on", date(reached.at));
+            add("reaches_limit_when", language.when(reached.at, self.now, self.zone));
+            add("likely_from", date(reached.from));
+            // A window that never ends has no date for its end.
+            add("likely_to", date(reached.to).or_else(|| date(reached.at)));
         }
     }
 

@@ -24,7 +24,7 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 
 pub use check::{TemplateProblem, check};
-pub use facts::{Facts, LimitFacts};
+pub use facts::{Facts, LimitFacts, LimitReached};
 pub use format::units as display_units;
 
 use facts::Offer;

@@ -92,7 +92,7 @@ fn facts() -> Facts<'static> {
             used_units: 809_999,
             included_units: 1_000_000,
             frees_at: Some(day(17)),
-            reaches_limit_at: Some(day(4)),
+            reaches_limit: Some(LimitReached { at: day(4), from: day(3), to: day(6) }),
         }),
         account_facts: &[],
         now,
@@ -124,7 +124,7 @@ fn a_prompt_says_what_happened_and_what_it_costs_to_go_on() {
          19 May. PRO has 10,000,000 for USD\u{a0}49.00 a month.",
     );
     let mut quiet = facts();
-    quiet.limit.as_mut().unwrap().reaches_limit_at = None;
+    quiet.limit.as_mut().unwrap().reaches_limit = None;
     assert_eq!(
         render(NEAR, &quiet).message,
         "You've used 80 % of your 1,000,000 tokens. PRO has 10,000,000 for USD\u{a0}49.00 a month."

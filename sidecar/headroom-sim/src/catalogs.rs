@@ -9,7 +9,7 @@ use headroom_core::cohort::Cohorts;
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, OverageTerms};
 use headroom_core::rate::Rate;
-use headroom_core::signal::SignalSwitches;
+use headroom_core::signal::{Horizons, SignalSwitches};
 use headroom_core::stock::BilledBy;
 use headroom_core::tally::{BucketSize, TallySpec};
 use headroom_core::window::{CalendarUnit, Every, SpanUnit, WindowRule};
@@ -567,6 +567,8 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             api_tier_exceeded: rng.percent(85),
             seat_threshold_90pct: rng.percent(85),
             seats_nearly_full: rng.percent(85),
+            // Nothing in a history looks at what was used.
+            projected_exhaustion: Horizons::DEFAULT,
         },
     }))
 }

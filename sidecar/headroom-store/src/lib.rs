@@ -9,10 +9,12 @@
 //! - `journal`: segments on disk, the writer, recovery.
 //! - `snapshot`: what was in memory, entry by entry.
 //! - `projection`: rows in an embedded store, fed from the journal by the `projector`.
+//! - [`CacheFile`]: rows that may be lost, beside all that.
 //! - [`inspect()`]: what is in a directory, without opening it.
 //! - [`fault`]: a disk in memory that fails on request; for tests alone.
 
 mod backup;
+mod cache;
 mod disk;
 mod error;
 pub mod fault;
@@ -29,6 +31,7 @@ mod snapshot;
 mod store;
 mod wake;
 
+pub use cache::{CacheChange, CacheError, CacheFile};
 pub use disk::{Disk, DiskFile, Kind, Lock, OpenMode, RealDisk};
 pub use error::{BackupError, CloseError, Damage, IoError, OpenError, ReadError, SnapshotError};
 pub use home::FORMAT_VERSION;

@@ -71,3 +71,6 @@ pub const RANGE_ROWS_MAX: usize = 100_000;
 
 /// How long a snapshot or a close waits for the journal to be synced before it gives up.
 pub const SYNC_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Memory that redb may keep of a [`crate::CacheFile`]. Its rows are read seldom and written in batches.
+pub const CACHE_BYTES: usize = 8 << 20;

@@ -67,7 +67,7 @@ fn definition(table: Table) -> Definition {
 }
 
 /// Runs what calls redb; its errors and panics become one kind of fault.
-fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Outcome<T> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Outcome<T> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
         // These two kinds are what redb says of a file that is no database, or is cut short.

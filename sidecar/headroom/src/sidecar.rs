@@ -4,13 +4,14 @@
 //! [`Sidecar::drain`] takes it apart in the reverse order, so that nothing acknowledged is lost and
 //! nothing is acknowledged that could be.
 
+mod forecasts;
 mod maintenance;
 mod open;
 mod timers;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use crate::grpc::prompts::Prompts;
@@ -31,6 +32,7 @@ use crate::clock::real_now;
 use crate::config::catalog::{self, ParsedCatalog};
 use crate::config::problems::Problems;
 use crate::config::sinks::RealSecrets;
+use crate::forecasts::Sweep;
 use crate::grpc::Shared;
 use crate::grpc::admin::Administration;
 use crate::grpc::entitlement::Entitlements;
@@ -96,6 +98,8 @@ pub struct Core {
     pub outbox: Arc<Outbox>,
     /// When the process started, in real time.
     pub started_at: Millis,
+    // What looks at what was used, hour by hour.
+    sweep: Mutex<Sweep>,
     catalog_path: PathBuf,
     // Held while a catalog is exchanged, so that two reloads do not mix catalog, prompts and sinks.
     reloading: tokio::sync::Mutex<()>,
@@ -110,6 +114,7 @@ pub struct Sidecar {
     readiness: Readiness,
     maintenance: maintenance::Maintenance,
     timers: timers::Timers,
+    sweeping: forecasts::Sweeping,
     drain_timeout: Duration,
     metrics: Metrics,
 }
@@ -199,6 +204,15 @@ impl Core {
     pub fn signals(&self) -> (u64, Vec<SinkStatus>) {
         let emitted = self.store.count(Table::Signals).unwrap_or_default();
         (emitted, self.outbox.status())
+    }
+
+    /// Looks at what was used by `now`, if an hour has begun by `due`.
+    pub async fn sweep(self: &Arc<Core>, now: Millis, due: Millis) {
+        let core = Arc::clone(self);
+        let swept = tokio::task::spawn_blocking(move || forecasts::sweep(&core, now, due)).await;
+        if let Err(error) = swept {
+            tracing::error!(%error, "a look at what was used panicked");
+        }
     }
 
     fn gauges(&self, connections: usize) -> Gauges {
@@ -294,7 +308,15 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
     let revision = installed.revision;
     let engine = Arc::clone(&shared.engine);
     shared.words.store(Some(Arc::new(Words::new(revision, parsed.prompts, engine))));
+    let sweep = Sweep::new(
+        &shared.forecasts,
+        Arc::clone(&shared.engine),
+        store.clone(),
+        store.appended(),
+        shared.clock.now(),
+    );
     let core = Arc::new(Core {
+        sweep: Mutex::new(sweep),
         shared,
         store,
         outbox,
@@ -381,6 +403,7 @@ fn open_doors(
     let maintenance =
         maintenance::Maintenance::start(Arc::clone(&core), options).map_err(StartError::Thread)?;
     let timers = timers::Timers::start(Arc::clone(&core)).map_err(StartError::Thread)?;
+    let sweeping = forecasts::Sweeping::start(Arc::clone(&core)).map_err(StartError::Thread)?;
     let drain_timeout = options.drain_timeout;
     Ok(Sidecar {
         core,
@@ -390,6 +413,7 @@ fn open_doors(
         readiness,
         maintenance,
         timers,
+        sweeping,
         drain_timeout,
         metrics,
     })
@@ -426,6 +450,7 @@ impl Sidecar {
         }
         self.admin.drain(self.drain_timeout).await;
         self.timers.stop();
+        self.sweeping.stop();
         // The outbox waits for the projection, which by itself looks up once a second.
         let store = &self.core.store;
         store.wait_projected(store.appended(), self.drain_timeout);

@@ -298,9 +298,16 @@ fn origin(proto: v1::Origin) -> Origin {
 fn projection(proto: v1::Projection) -> Projection {
     Projection {
         state: proto.state(),
+        basis: proto.basis(),
         limit: proto.limit,
         reaches_limit_at: time(proto.reaches_limit_at),
+        reaches_limit_from: time(proto.reaches_limit_from),
+        reaches_limit_to: time(proto.reaches_limit_to),
+        probability_bp: proto.probability_bp,
         units_at_window_end: proto.units_at_window_end.map(units),
+        units_at_window_end_low: proto.units_at_window_end_low.map(units),
+        units_at_window_end_high: proto.units_at_window_end_high.map(units),
+        observed_since: time(proto.observed_since),
     }
 }
 

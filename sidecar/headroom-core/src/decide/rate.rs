@@ -218,6 +218,7 @@ fn announce(
         previous_state: SignalState::Ok,
         state: SignalState::Alarm,
         grace_until: None,
+        foretold: None,
         at: cx.now,
     })));
     // Nothing was taken, so an old bucket goes on as it is: what was told to wait for comes true.

@@ -361,6 +361,7 @@ fn announce(cx: Context<'_>, w: &mut Working<'_>, before: &Ledger, effects: &mut
             previous_state,
             state: SignalState::of(w.ledger.marks),
             grace_until: None,
+            foretold: None,
             at: cx.now,
         })));
     }

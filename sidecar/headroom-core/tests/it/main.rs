@@ -21,7 +21,6 @@ mod opening;
 mod overrides;
 mod policies;
 mod precedence;
-mod projections;
 mod prompts;
 mod properties;
 mod rates;

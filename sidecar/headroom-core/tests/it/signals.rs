@@ -1,9 +1,17 @@
 //! Signals: said once per window and limit revision, in the write that crossed.
 
+use headroom_core::catalog::PlanLimit;
 use headroom_core::catalog::Policy;
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::decision::{Denial, Verdict};
-use headroom_core::signal::{SignalName, SignalState, SignalSwitches};
+use headroom_core::effect::Effect;
+use headroom_core::ledger::Ledger;
+use headroom_core::names::NameId;
+use headroom_core::signal::{
+    Foretold, Horizons, SignalName, SignalState, SignalSwitches, foretell,
+};
+use headroom_core::time::{Millis, Window};
+use headroom_core::window::{CalendarUnit, WindowRule};
 
 use crate::world::{DAY_MS, World, daily, spec, total};
 
@@ -231,4 +239,68 @@ fn an_unlimited_limit_announces_nothing() {
     let mut world = World::new(&[crate::world::unlimited()]);
     world.consume(1_000_000);
     assert_eq!(world.told(), []);
+}
+
+/// A ledger of a window of so many days, 10 of 100 units used, and what is said of it when its limit is
+/// foretold for day `at` on day `now`: the horizon, if any, and the ledger afterwards.
+fn told_ahead(ledger: Ledger, soft: usize, at: i64, now: i64) -> (Option<u16>, Ledger) {
+    let soft_bp = (1..=u32::try_from(soft).unwrap()).collect();
+    let rule = WindowRule::Calendar(CalendarUnit::Month);
+    let limit = PlanLimit::new(NameId(2), rule, Some(100), soft_bp, Policy::Block);
+    let (at, now) = (Millis(at * DAY_MS), Millis(now * DAY_MS));
+    let foretold = Foretold { days: 0, probability_bp: 9_000, at, from: now, to: None };
+    let mut effects = Vec::new();
+    foretell(&limit, ledger, foretold, (SignalSwitches::default(), now), &mut effects);
+    match &effects[..] {
+        [] => (None, ledger),
+        [Effect::Ledger(after), Effect::Signal(signal)] => {
+            assert_eq!((signal.name, signal.state), (AHEAD, SignalState::Warning));
+            assert_eq!((signal.current_units, signal.included_units), (10, 100));
+            (signal.foretold.map(|foretold| foretold.days), *after)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+const AHEAD: SignalName = SignalName::ProjectedExhaustion;
+
+fn of_days(days: i64) -> Ledger {
+    let window = Window::new(Millis(0), Millis(days * DAY_MS)).unwrap();
+    Ledger { used: 10, ..Ledger::new(NameId(1), NameId(2), window, 0) }
+}
+
+#[test]
+fn an_exhaustion_is_foretold_once_per_horizon() {
+    let (said, ledger) = told_ahead(of_days(30), 12, 25, 5);
+    assert_eq!(said, None, "twenty days ahead");
+    let (said, ledger) = told_ahead(ledger, 12, 19, 5);
+    assert_eq!(said, Some(14));
+    assert_eq!(told_ahead(ledger, 12, 17, 5).0, None, "said already");
+    let (said, ledger) = told_ahead(ledger, 12, 17, 14);
+    assert_eq!(said, Some(3));
+    assert_eq!(told_ahead(ledger, 12, 16, 15).0, None);
+    // What comes suddenly is said once, by the nearest.
+    let (said, ledger) = told_ahead(of_days(30), 12, 17, 15);
+    assert_eq!((said, told_ahead(ledger, 12, 28, 16).0), (Some(3), None));
+}
+
+#[test]
+fn horizons_as_long_as_the_window_say_nothing() {
+    assert_eq!(told_ahead(of_days(7), 0, 5, 1).0, None, "14 days of 7");
+    assert_eq!(told_ahead(of_days(7), 0, 4, 1).0, Some(3));
+    assert_eq!(told_ahead(of_days(1), 0, 1, 0).0, None);
+    // Nor of a window that is over, a limit that is reached, or where the marks are taken.
+    assert_eq!(told_ahead(of_days(30), 0, 32, 31).0, None);
+    assert_eq!(told_ahead(Ledger { used: 100, ..of_days(30) }, 0, 7, 5).0, None);
+    assert_eq!(told_ahead(of_days(30), 13, 7, 5).0, None);
+}
+
+#[test]
+fn horizons_are_one_or_two_numbers_of_days() {
+    let days = |days: &[u16]| Horizons::new(days).map(|horizons| horizons.days().collect());
+    assert_eq!(days(&[3, 14]), Some(vec![(0, 14), (1, 3)]));
+    assert_eq!(days(&[7]), Some(vec![(0, 7)]));
+    for bad in [&[][..], &[0], &[367], &[1, 2, 3]] {
+        assert_eq!(days(bad), None, "{bad:?}");
+    }
 }

@@ -21,7 +21,7 @@ use headroom_core::reservation::{
     OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState,
 };
 use headroom_core::seats::{Seat, SeatState};
-use headroom_core::signal::{Signal, SignalName, SignalState};
+use headroom_core::signal::{Foretold, Signal, SignalName, SignalState};
 use headroom_core::stock::{BilledBy, Stock, StockRule};
 use headroom_core::subject::SubjectId;
 use headroom_core::tally::{Cell, Label, Labels, Tallied, Tally};
@@ -66,6 +66,7 @@ fn signal(name: SignalName, state: SignalState) -> Effect {
         previous_state: SignalState::Ok,
         state,
         grace_until: None,
+        foretold: None,
         at: Millis(i64::MIN),
     };
     Effect::Signal(signal.into())
@@ -339,6 +340,16 @@ fn every_effect() -> Vec<Effect> {
     effects.extend(measures());
     effects.push(signal(SignalName::SeatThreshold90pct, SignalState::Warning));
     effects.push(signal(SignalName::SeatsNearlyFull, SignalState::Warning));
+    for to in [None, Some(Millis(-1))] {
+        let Effect::Signal(mut signal) =
+            signal(SignalName::ProjectedExhaustion, SignalState::Warning)
+        else {
+            unreachable!()
+        };
+        let (at, from) = (Millis(i64::MAX - 1), Millis(i64::MIN));
+        signal.foretold = Some(Foretold { days: 366, probability_bp: 10_000, at, from, to });
+        effects.push(Effect::Signal(signal));
+    }
     effects.extend(NUMBERS.map(|units| Effect::Ledger(ledger(units))));
     effects
 }

@@ -97,6 +97,19 @@ fn a_rhythm_that_is_not_there_is_not_found() {
 }
 
 #[test]
+fn minutes_are_enough_for_a_window_of_an_hour() {
+    let mut history = History::new(MONDAY);
+    history.observe(MONDAY + HOUR / 6, 250);
+    let end_ms = Some(MONDAY + HOUR);
+    let question = Question { end_ms, ..ask(&history, MONDAY, 1, 250, 300) };
+    let outlook = expected(&history, &question);
+    let minutes = (outlook.at_ms.unwrap() - MONDAY) / 60_000;
+    // A line says 12; a sixth of an hour is little to be sure of.
+    assert!((12..16).contains(&minutes), "{minutes} {outlook:?}");
+    assert!(outlook.to_ms.unwrap() > MONDAY + 20 * 60_000, "{outlook:?}");
+}
+
+#[test]
 fn another_plan_makes_the_past_count_less() {
     let mut history = even(40 * 24, 10);
     for hour in 0..72 {

@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "headroom-core",
             "headroom-engine",
+            "headroom-forecast",
             "headroom-prompts",
             "headroom-store",
             "headroom-proto",
@@ -104,6 +105,11 @@ fn the_memory_uses_nothing_that_waits_or_talks() {
 #[test]
 fn the_rules_name_no_clock_file_thread_or_hash_order() {
     name_nothing_impure("headroom-core", 15);
+}
+
+#[test]
+fn the_forecast_names_no_clock_file_thread_or_hash_order() {
+    name_nothing_impure("headroom-forecast", 5);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use headroom_core::cohort::Cohorts;
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::names::Names;
 use headroom_core::policy::LimitTerms;
-use headroom_core::signal::SignalSwitches;
+use headroom_core::signal::{Horizons, SignalSwitches};
 use headroom_core::window::{CalendarUnit, WindowRule};
 use headroom_engine::migrate::Compared;
 
@@ -651,8 +651,34 @@ fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
     read("api_tier_exceeded", &mut switches.api_tier_exceeded);
     read("seat_threshold_90pct", &mut switches.seat_threshold_90pct);
     read("seats_nearly_full", &mut switches.seats_nearly_full);
+    if let Some(entry) = fields.optional("projected_exhaustion") {
+        switches.projected_exhaustion =
+            read_horizons(reader, entry).unwrap_or(switches.projected_exhaustion);
+    }
     fields.end();
     switches
+}
+
+/// `on`, `off`, or how many days ahead.
+fn read_horizons(reader: &Reader, entry: Entry<'_>) -> Option<Horizons> {
+    if entry.scalar().is_some() {
+        let on = reader.switch(entry)?;
+        return Some(if on { Horizons::DEFAULT } else { Horizons::NONE });
+    }
+    let items = reader.list(entry, "`on`, `off` or a list of days ahead, as [14, 3]")?;
+    let count = items.len();
+    let mut days = Vec::new();
+    for item in items {
+        let number = reader.whole_number(item, 1..=366)?;
+        days.push(u16::try_from(number).ok()?);
+    }
+    let horizons = Horizons::new(&days);
+    if horizons.is_none() {
+        let max = Horizons::MAX;
+        let message = format!("`{}` has {count} horizons, it must have 1 to {max}", entry.name);
+        reader.note_at(entry, message);
+    }
+    horizons
 }
 
 #[cfg(test)]

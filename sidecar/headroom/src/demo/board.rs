@@ -258,7 +258,7 @@ impl Book {
         }
         self.is_projection_told = true;
         let limit = &projection.limit;
-        let text = format!("at this pace the {limit} limit is reached at {}", words::minute(at));
+        let text = format!("expected: the {limit} limit is reached at {}", words::minute(at));
         Some((EventKind::Projection, text))
     }
 

@@ -182,7 +182,8 @@ fn cut(text: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use headroom_sdk::{
-        Decision, Durability, LimitState, Policy, Projection, ProjectionState, Source,
+        Decision, Durability, LimitState, Policy, Projection, ProjectionBasis, ProjectionState,
+        Source,
     };
     use std::time::{Duration, SystemTime};
 
@@ -239,7 +240,14 @@ mod tests {
                 limit: "hourly".into(),
                 state: ProjectionState::ReachesLimit,
                 reaches_limit_at: Some(at),
+                reaches_limit_from: Some(at),
+                reaches_limit_to: Some(at),
+                probability_bp: Some(9_500),
                 units_at_window_end: None,
+                units_at_window_end_low: None,
+                units_at_window_end_high: None,
+                basis: ProjectionBasis::Pace,
+                observed_since: None,
             }),
             charge: None,
         }

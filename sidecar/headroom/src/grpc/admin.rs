@@ -262,7 +262,10 @@ impl Administration {
                 parse::timestamp("advance", &timestamp(to)).map_err(beyond)?
             }
         };
+        // What was used before the leap was used before it, and nothing while it lasts.
+        self.core.sweep(clock.now(), to).await;
         let now = clock.set(to)?;
+        self.core.sweep(now, now).await;
         let seq = self.core.shared.engine.note_clock(true, now);
         // At once, so that a clock that leaps again does not leap over what this leap has brought.
         self.core.shared.engine.run_timers(now);

@@ -3,20 +3,23 @@
 //! A decision is written straight into the bytes of its message, because every request has one and
 //! its parts are borrowed (`headroom_proto::encoded`). The numbers are the fields' in the proto files.
 
-use headroom_core::catalog::{Catalog, Feature, Policy};
+use std::cell::OnceCell;
+
+use headroom_core::catalog::{Catalog, Policy};
 use headroom_core::credits::{Charge, PoolState};
 use headroom_core::decision::{Decision, Denial, LimitState, Verdict, WindowPhase};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
-use headroom_core::projection::{Projection, project};
 use headroom_core::rate::Rate;
 use headroom_core::resolve::Origin;
 use headroom_core::time::Millis;
 use headroom_engine::engine::Reply;
+use headroom_forecast::{Basis, Forecast};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
 use prost::Message;
 
+use crate::forecasts::{Forecasts, Projection};
 use crate::grpc::parse::{self, Include};
 use crate::grpc::prompts::{self, Made};
 use crate::grpc::shared::Words;
@@ -29,6 +32,8 @@ pub struct Scene<'a> {
     pub catalog: &'a Catalog,
     /// The prompts of that catalog; `None` while it is being exchanged.
     pub words: Option<&'a Words>,
+    /// When limits are reached.
+    pub forecasts: &'a Forecasts,
     /// The account asked about.
     pub account: &'a str,
     /// The instant of the decision.
@@ -137,21 +142,19 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: Include<'_>, out: &mut Fie
     if !include.prompt && !include.projection {
         return;
     }
-    let projected = decided.binding.as_ref().map(|limit| {
-        let feature = catalog.feature_of(limit.ledger.feature).map(|ix| catalog.feature(ix));
-        let adds_up = feature.is_some_and(Feature::adds_up);
-        let projected = adds_up.then(|| project(limit, reply.created_at, scene.now)).flatten();
-        (limit, projected)
-    });
+    // Asked for when it is needed, and once: most answers have no prompt.
+    let told = OnceCell::new();
+    let projected = || *told.get_or_init(|| project(scene, reply));
     let made = match include.prompt {
-        true => prompts::made(scene, reply, include, projected.and_then(|(_, p)| p)),
+        true => prompts::made(scene, reply, include, projected),
         false => None,
     };
     if let Some(Made::Prompt(prompt)) = &made {
         out.generated(16, &**prompt);
     }
     if include.projection
-        && let Some((limit, Some(projected))) = projected
+        && let Some(limit) = &decided.binding
+        && let Some(projected) = projected()
     {
         out.generated(17, &projection(catalog, limit, projected));
     }
@@ -160,6 +163,14 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: Include<'_>, out: &mut Fie
     {
         out.generated(40, suppressed);
     }
+}
+
+/// What is foretold of the binding limit, if it is of a kind that fills up.
+fn project(scene: Scene<'_>, reply: &Reply) -> Option<Projection> {
+    let limit = reply.outcome.decision.binding.as_ref()?;
+    let feature = scene.catalog.feature(scene.catalog.feature_of(limit.ledger.feature)?);
+    let tell = || scene.forecasts.project(scene.account, limit, reply.created_at, scene.now);
+    feature.adds_up().then(tell).flatten()
 }
 
 /// Limits as a repeated field.
@@ -336,22 +347,40 @@ pub fn window_end(ledger: &Ledger) -> Option<prost_types::Timestamp> {
 }
 
 fn projection(catalog: &Catalog, limit: &LimitState, projected: Projection) -> v1::Projection {
-    let (state, reaches_limit_at, units_at_window_end) = match projected {
-        Projection::Learning => (v1::ProjectionState::Learning, None, None),
-        Projection::Reached => (v1::ProjectionState::Reached, None, None),
-        Projection::ReachesLimit { at, units_at_window_end } => {
-            (v1::ProjectionState::ReachesLimit, Some(timestamp(at)), units_at_window_end)
-        }
-        Projection::WithinLimit { units_at_window_end } => {
-            (v1::ProjectionState::WithinLimit, None, units_at_window_end)
-        }
-    };
-    v1::Projection {
+    let mut told = v1::Projection {
         limit: catalog.text(limit.ledger.limit).to_owned(),
-        state: state.into(),
-        reaches_limit_at,
-        units_at_window_end: units_at_window_end.map(int),
-    }
+        observed_since: Some(timestamp(projected.observed_since)),
+        ..v1::Projection::default()
+    };
+    let outlook = match projected.forecast {
+        Forecast::Learning => {
+            told.set_state(v1::ProjectionState::Learning);
+            return told;
+        }
+        Forecast::Reached => {
+            told.set_state(v1::ProjectionState::Reached);
+            return told;
+        }
+        Forecast::Expected(outlook) => outlook,
+    };
+    told.set_state(match outlook.at_ms {
+        Some(_) => v1::ProjectionState::ReachesLimit,
+        None => v1::ProjectionState::WithinLimit,
+    });
+    let at = |at_ms: Option<i64>| at_ms.map(|at_ms| timestamp(Millis(at_ms)));
+    told.reaches_limit_at = at(outlook.at_ms);
+    told.reaches_limit_from = at(outlook.from_ms);
+    told.reaches_limit_to = at(outlook.to_ms);
+    told.probability_bp = Some(outlook.probability_bp());
+    told.units_at_window_end = outlook.end_units.map(|units| int(units.middle));
+    told.units_at_window_end_low = outlook.end_units.map(|units| int(units.low));
+    told.units_at_window_end_high = outlook.end_units.map(|units| int(units.high));
+    told.set_basis(match outlook.basis {
+        Basis::Pace => v1::ProjectionBasis::Pace,
+        Basis::Daily => v1::ProjectionBasis::DailyRhythm,
+        Basis::Weekly => v1::ProjectionBasis::WeeklyRhythm,
+    });
+    told
 }
 
 fn put_timestamp(out: &mut Fields<'_>, tag: u32, at: Millis) {

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use headroom_core::catalog::{Catalog, FeatureKind, Price, Prompt, PromptingSpec};
 use headroom_core::names::NameId;
-use headroom_core::projection::Projection;
 use headroom_core::prompt::{
     self, CONTROL, DueToday, Group, Occasion, Reader, SNOOZE_MS_MAX, Severity, Suppression, Told,
 };
 use headroom_core::time::Millis;
 use headroom_engine::engine::{About, Reply};
 use headroom_engine::prompts::OutcomeError;
-use headroom_prompts::{Facts, LimitFacts, Rendered, Wording};
+use headroom_forecast::Forecast;
+use headroom_prompts::{Facts, LimitFacts, LimitReached, Rendered, Wording};
 use headroom_proto::v1;
 use headroom_proto::v1::prompt_service_server::PromptService;
 use tonic::{Request, Response, Status};
 
+use crate::forecasts::Projection;
 use crate::grpc::parse::{self, Cause, Include};
 use crate::grpc::present::{self, Scene, int};
 use crate::grpc::shared::Shared;
@@ -41,7 +42,7 @@ pub fn made(
     scene: Scene<'_>,
     reply: &Reply,
     include: Include<'_>,
-    projected: Option<Projection>,
+    projected: impl FnOnce() -> Option<Projection>,
 ) -> Option<Made> {
     let (catalog, words) = (scene.catalog, scene.words?);
     let about = reply.about.as_deref()?;
@@ -135,7 +136,7 @@ fn facts<'a>(
     scene: Scene<'a>,
     reply: &'a Reply,
     about: &'a About,
-    (projected, paid): (Option<Projection>, Option<&'a Price>),
+    (projected, paid): (impl FnOnce() -> Option<Projection>, Option<&'a Price>),
 ) -> Option<Facts<'a>> {
     static UTC: jiff::tz::TimeZone = jiff::tz::TimeZone::UTC;
     let catalog = scene.catalog;
@@ -145,6 +146,10 @@ fn facts<'a>(
     // Where a pool pays, the numbers are credits.
     let limited = decided.binding.as_ref().and_then(|b| catalog.feature_of(b.ledger.feature));
     let counted = limited.map_or(feature, |ix| catalog.feature(ix));
+    let reached = projected().and_then(|projected| match projected.forecast {
+        Forecast::Expected(outlook) => outlook.at_ms.map(|_| outlook),
+        Forecast::Learning | Forecast::Reached => None,
+    });
     let limit = decided.binding.as_ref().and_then(|state| {
         Some(LimitFacts {
             limit: catalog.text(state.ledger.limit),
@@ -154,10 +159,12 @@ fn facts<'a>(
             },
             included_units: state.included_units?,
             frees_at: Some(state.frees_at()).filter(|at| *at != Millis::FOREVER),
-            reaches_limit_at: match projected {
-                Some(Projection::ReachesLimit { at, .. }) => Some(at),
-                _ => None,
-            },
+            reaches_limit: reached.map(|outlook| LimitReached {
+                at: Millis(outlook.at_ms.unwrap_or(scene.now.0)),
+                from: Millis(outlook.from_ms.unwrap_or(scene.now.0)),
+                // It may well not be reached: then all that is said is that the window ends.
+                to: outlook.to_ms.map_or(state.ledger.window.end(), Millis),
+            }),
         })
     });
     Some(Facts {

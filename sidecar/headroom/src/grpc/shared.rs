@@ -16,6 +16,7 @@ use headroom_proto::encoded::Fields;
 use headroom_proto::v1::{self, ErrorReason};
 
 use crate::clock::Clock;
+use crate::forecasts::Forecasts;
 use crate::grpc::explain;
 use crate::grpc::parse::{self, Asked, Include};
 use crate::grpc::present::{self, Scene};
@@ -76,6 +77,8 @@ pub struct Shared {
     pub receipts: Vec<Receipts>,
     /// Closed windows, and the keys of late events.
     pub archive: Arc<dyn Archive>,
+    /// When limits are reached.
+    pub forecasts: Forecasts,
     /// How far back windows can be restated, in milliseconds.
     pub restate_ms: i64,
 }
@@ -183,6 +186,7 @@ impl Shared {
         let scene = Scene {
             catalog,
             words,
+            forecasts: &self.forecasts,
             account: about.account,
             now,
             test_clock: self.clock.is_test(),

@@ -20,6 +20,7 @@ use crate::clock::{Clock, real_now};
 use crate::config::catalog::{self, ParsedCatalog};
 use crate::config::problems::Problems;
 use crate::config::sinks::NoSecrets;
+use crate::forecasts::Forecasts;
 use crate::grpc::Shared;
 use crate::grpc::receipts::Receipts;
 use crate::serve::{BindError, Gates};
@@ -28,6 +29,9 @@ use crate::sinks::Outbox;
 /// Where a new test clock stands: a round instant of the past, so that nobody takes it for now and
 /// recorded traffic of the last years can be replayed at its own time.
 pub const TEST_CLOCK_START: Millis = Millis(1_577_836_800_000); // 2020-01-01T00:00:00Z
+
+/// The file of the histories that projections are made of.
+const HISTORIES_FILE: &str = "histories.redb";
 
 /// How long the first records of a start may take to be written.
 const FIRST_WRITE_WITHIN: Duration = Duration::from_secs(10);
@@ -181,6 +185,7 @@ pub(super) fn open(options: &StartOptions, parsed: &ParsedCatalog) -> Result<Ope
             .map(|_| Receipts::new(options.receipts_bytes))
             .collect(),
         archive: Arc::clone(&store) as Arc<dyn Archive>,
+        forecasts: Forecasts::open(&options.data_dir.join(HISTORIES_FILE)),
         restate_ms: i64::try_from(options.restate_for.as_millis()).unwrap_or(i64::MAX),
     });
     Ok(Opened { shared, store, gates: ours, outbox_wake, installed })

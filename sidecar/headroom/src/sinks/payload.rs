@@ -5,7 +5,7 @@
 
 use headroom_core::catalog::Catalog;
 use headroom_core::names::NameId;
-use headroom_core::signal::{Signal, SignalName, SignalState};
+use headroom_core::signal::{Foretold, Signal, SignalName, SignalState};
 use headroom_core::time::{Millis, Window};
 use headroom_engine::engine::Engine;
 use serde::Serialize;
@@ -66,7 +66,22 @@ pub(super) struct Data {
     // Only of a grace that ends by time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) grace_until: Option<String>,
+    // Only of a projected exhaustion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) projected: Option<Projected>,
     pub(super) test_clock: bool,
+}
+
+/// When a limit is likely reached.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Projected {
+    // The horizon that it came within, in days.
+    pub(super) days: u16,
+    pub(super) probability_bp: u16,
+    pub(super) reaches_limit_at: String,
+    pub(super) reaches_limit_from: String,
+    // None: it may well not be reached.
+    pub(super) reaches_limit_to: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -121,6 +136,15 @@ impl Message {
                     refused_units: u64::from(!has_all),
                     previous_state: SignalState::Ok,
                     grace_until: has_all.then_some(Millis(0)),
+                    foretold: (has_all && name == SignalName::ProjectedExhaustion).then_some(
+                        Foretold {
+                            days: 3,
+                            probability_bp: 9_000,
+                            at: Millis(2),
+                            from: Millis(1),
+                            to: Some(Millis(3)),
+                        },
+                    ),
                     state: SignalState::Warning,
                     at: Millis(0),
                 };
@@ -248,6 +272,9 @@ fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
             name.as_str().to_owned()
         }
         SignalName::ApiTierExceeded => "tier".to_owned(),
+        SignalName::ProjectedExhaustion => {
+            format!("projected_{}", signal.foretold.map_or(0, |foretold| foretold.days))
+        }
         name @ (SignalName::SeatThreshold90pct | SignalName::SeatsNearlyFull) => {
             name.as_str().to_owned()
         }
@@ -278,6 +305,13 @@ fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
             included_units: signal.included_units,
             refused_units: signal.refused_units,
             grace_until: signal.grace_until.map(|at| at.to_string()),
+            projected: signal.foretold.map(|foretold| Projected {
+                days: foretold.days,
+                probability_bp: foretold.probability_bp,
+                reaches_limit_at: foretold.at.to_string(),
+                reaches_limit_from: foretold.from.to_string(),
+                reaches_limit_to: foretold.to.map(|at| at.to_string()),
+            }),
             test_clock,
         },
         name: signal.name,

@@ -25,6 +25,10 @@ pub(super) fn of(message: &Message) -> String {
         SignalName::OverageStarted => format!("is in overage: {stand} used ({of})"),
         SignalName::ApiTierExceeded => format!("calls faster than its tier allows ({of})"),
         SignalName::SeatThreshold90pct => format!("has claimed 90 % of its seats: {stand} ({of})"),
+        SignalName::ProjectedExhaustion => {
+            let at = data.projected.as_ref().map_or("soon", |told| &told.reaches_limit_at);
+            format!("will likely reach a limit by {at}: {stand} used ({of})")
+        }
         SignalName::SeatsNearlyFull => format!("has one seat left: {stand} ({of})"),
     };
     if let Some(until) = &data.grace_until {

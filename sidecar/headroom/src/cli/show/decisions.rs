@@ -607,14 +607,32 @@ fn projection_text(projection: &Projection) -> Option<String> {
     match projection.state {
         ProjectionState::ReachesLimit => {
             let at = instant(projection.reaches_limit_at?);
-            Some(format!("at this pace the limit {limit} is reached at {at}"))
+            let likely = match (projection.reaches_limit_from, projection.reaches_limit_to) {
+                (Some(from), Some(to)) => {
+                    format!(", likely between {} and {}", instant(from), instant(to))
+                }
+                (Some(from), None) => {
+                    let part = chance(projection);
+                    format!(", hardly before {} ({part} that it is reached at all)", instant(from))
+                }
+                (None, _) => String::new(),
+            };
+            Some(format!("expected: the limit {limit} is reached at {at}{likely}"))
         }
         ProjectionState::WithinLimit => {
-            Some(format!("at this pace the limit {limit} is not reached within its window"))
+            let part = chance(projection);
+            Some(format!(
+                "expected: the limit {limit} holds until its window ends ({part} that it is reached)"
+            ))
         }
         ProjectionState::Reached => Some(format!("the limit {limit} is reached")),
         ProjectionState::Learning | ProjectionState::Unspecified => None,
     }
+}
+
+/// How likely the limit is reached, in whole percents.
+fn chance(projection: &Projection) -> String {
+    format!("{} %", projection.probability_bp.unwrap_or_default() / 100)
 }
 
 fn prompt_text(prompt: &Prompt) -> String {
@@ -661,7 +679,14 @@ fn decision_json(decision: &Decision) -> Value {
             "limit": projection.limit,
             "state": word(projection.state.as_str_name(), "PROJECTION_STATE_"),
             "reaches_limit_at": json_instant(projection.reaches_limit_at),
+            "reaches_limit_from": json_instant(projection.reaches_limit_from),
+            "reaches_limit_to": json_instant(projection.reaches_limit_to),
+            "probability_bp": projection.probability_bp,
             "units_at_window_end": projection.units_at_window_end,
+            "units_at_window_end_low": projection.units_at_window_end_low,
+            "units_at_window_end_high": projection.units_at_window_end_high,
+            "basis": word(projection.basis.as_str_name(), "PROJECTION_BASIS_"),
+            "observed_since": json_instant(projection.observed_since),
         })),
     })
 }

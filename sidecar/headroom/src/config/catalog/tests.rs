@@ -1124,6 +1124,31 @@ fn a_quota_may_keep_its_usage_by_time_and_dimension() {
     assert!(report(&sso).ends_with(expected), "{}", report(&sso));
 }
 
+#[test]
+fn horizons_of_projected_exhaustion_are_days_or_a_switch() {
+    let read = |value: &str| {
+        let yaml = format!(
+            "features: {{ sso: {{ name: SSO, kind: switch }} }}\n\
+             plans: {{ free: {{ name: Free, entitlements: {{ sso: on }} }} }}\n\
+             signals: {{ projected_exhaustion: {value} }}\n"
+        );
+        parse("c.yaml", yaml.as_bytes(), &NoSecrets)
+    };
+    let horizons = |value| read(value).unwrap().spec.signals.projected_exhaustion;
+    assert_eq!(horizons("on"), Horizons::DEFAULT);
+    assert_eq!(horizons("off"), Horizons::NONE);
+    assert_eq!(horizons("[7, 30]"), Horizons::new(&[30, 7]).unwrap());
+    for (value, problem) in [
+        ("[]", "`projected_exhaustion` has 0 horizons, it must have 1 to 2"),
+        ("[1, 2, 3]", "`projected_exhaustion` has 3 horizons, it must have 1 to 2"),
+        ("[400]", "`projected_exhaustion` is 400, it must be 1 to 366"),
+        ("{ days: 3 }", "`on`, `off` or a list of days ahead, as [14, 3]"),
+    ] {
+        let problems = read(value).unwrap_err().to_string();
+        assert!(problems.contains(problem), "{problems}");
+    }
+}
+
 const MEASURED: &str = "\
 default_plan: free
 features:

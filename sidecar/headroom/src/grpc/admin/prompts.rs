@@ -9,7 +9,7 @@ use headroom_core::time::Millis;
 use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::{About, FeatureRequest, Wants};
 use headroom_engine::prompts::exposures;
-use headroom_prompts::{Facts, LimitFacts, Wording};
+use headroom_prompts::{Facts, LimitFacts, LimitReached, Wording};
 use headroom_proto::v1;
 
 use super::Administration;
@@ -105,7 +105,7 @@ impl Administration {
                 used_units: state.ledger.held(),
                 included_units: state.included_units?,
                 frees_at: Some(state.frees_at()).filter(|at| *at != Millis::FOREVER),
-                reaches_limit_at: None,
+                reaches_limit: None,
             })
         });
         let facts = |limit| facts(&catalog, (account, feature), &about, (now, plan), limit, known);
@@ -184,7 +184,11 @@ fn made_up(known: &Prompt, now: Millis) -> Option<LimitFacts<'static>> {
         used_units: 800,
         included_units: 1_000,
         frees_at: Some(now.plus(15 * DAY_MS)),
-        reaches_limit_at: Some(now.plus(5 * DAY_MS)),
+        reaches_limit: Some(LimitReached {
+            at: now.plus(5 * DAY_MS),
+            from: now.plus(4 * DAY_MS),
+            to: now.plus(7 * DAY_MS),
+        }),
     })
 }
 

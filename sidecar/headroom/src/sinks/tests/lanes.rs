@@ -32,6 +32,7 @@ fn item(serial: u32, seq: u64) -> Item {
         refused_units: 0,
         previous_state: SignalState::Ok,
         grace_until: None,
+        foretold: None,
         state: SignalState::Alarm,
         at: NOW,
     };
