@@ -20,10 +20,12 @@ use crate::policy::Excess;
 use crate::rate::{Bucket, Rate};
 use crate::reservation::Reservations;
 use crate::seats::{Roster, Seat};
+use crate::signal::SignalName;
 use crate::stock::Stock;
 use crate::subject::{SubjectId, Subjects};
 use crate::tally::{self, Tally};
 use crate::time::Millis;
+use crate::told::{self, Told};
 
 /// What replaces the plan's word for one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -367,6 +369,8 @@ struct Rare {
     tallies: Vec<Tally>,
     // What aggregations know of the windows in memory: of each at most one.
     measures: Vec<Measure>,
+    // What was told that no ledger remembers: of each signal, feature and limit the latest.
+    told: Vec<Told>,
 }
 
 /// What counts in a subject: all that an account has besides its profile.
@@ -473,6 +477,12 @@ impl Account {
         all.find(is_it).map(|measure| &measure.known)
     }
 
+    /// When a signal was last raised that no ledger remembers. `None`: never.
+    pub fn told(&self, name: SignalName, feature: NameId, limit: NameId) -> Option<&Told> {
+        let mut all = self.rare.as_ref()?.told.iter();
+        all.find(|told| told.limit == limit && told.feature == feature && told.name == name)
+    }
+
     /// Its pools of credits, as they were left.
     pub fn pools(&self) -> &[Pool] {
         self.rare.as_ref().map_or(&[], |rare| &rare.pools)
@@ -515,7 +525,8 @@ impl Account {
         let tallies = tally::further(self.rare.as_ref().map_or(&[], |rare| &rare.tallies));
         let measures = measure::further(self.rare.as_ref().map_or(&[], |rare| &rare.measures));
         let all = excesses.chain(buckets).chain(stocks).chain(pools).chain(seats).chain(tallies);
-        let all = all.chain(measures);
+        let told = told::further(self.rare.as_ref().map_or(&[], |rare| &rare.told));
+        let all = all.chain(measures).chain(told);
         all.chain(self.subjects().into_iter().flat_map(of_subjects)).collect()
     }
 
@@ -674,6 +685,7 @@ impl Account {
             Effect::Measured(after) => {
                 measure::apply(&mut self.rare.get_or_insert_default().measures, after);
             }
+            Effect::Told(after) => told::apply(&mut self.rare.get_or_insert_default().told, after),
             Effect::StockClosed(_)
             | Effect::TallyClosed(_)
             | Effect::TallyLate(_)
@@ -700,6 +712,7 @@ impl Account {
                 tallies: rare.tallies.clone(),
                 // What ends by time is a hold, and what has a measure holds nothing.
                 measures: Vec::new(),
+                told: rare.told.clone(),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

@@ -20,6 +20,7 @@ use crate::stock::Stock;
 use crate::subject::SubjectId;
 use crate::tally::{Tallied, Tally};
 use crate::time::Millis;
+use crate::told::Told;
 
 /// One change of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub enum Effect {
     /// What an aggregation knows of a window has changed. It leaves the memory with its ledger. Boxed because it
     /// is rare and large.
     Measured(Box<Measured>),
+    /// A signal was raised that no ledger remembers. Boxed because it is rare.
+    Told(Box<Told>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.
