@@ -3,6 +3,7 @@
 
 use crate::load::Shape;
 use crate::options::{Options, Section};
+use crate::projections::ProjectionsResult;
 use crate::report::{RedisResult, Results};
 
 /// One figure and its bound.
@@ -68,6 +69,17 @@ pub(crate) fn judge(results: &Results, options: &Options) -> Vec<Gate> {
     if options.wants(Section::Webhook) {
         let p99 = results.webhook.as_ref().map(|webhook| webhook.p99_ms);
         gates.push(gate("crossing to webhook, p99 ms", p99, at_most, 50.0, 50.0));
+    }
+    if options.wants(Section::Projections) {
+        let projections = results.projections.as_ref();
+        let name = "projection, real series: error of the use at the end / straight line";
+        let ratio = projections.and_then(|result| result.against_line(|one| one.end_error));
+        gates.push(gate(name, ratio, at_most, 1.0, 0.85));
+        let name = "projection, real series: error of the probability / straight line";
+        let ratio = projections.and_then(|result| result.against_line(|one| one.brier));
+        gates.push(gate(name, ratio, at_most, 0.85, 0.75));
+        let cpu_us = projections.and_then(ProjectionsResult::cpu_us);
+        gates.push(gate("projection: CPU of one, us", cpu_us, at_most, 1_000.0, 100.0));
     }
     gates
 }

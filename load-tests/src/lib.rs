@@ -6,7 +6,8 @@
 //! of a decision, each against its goal.
 //!
 //! It measures the binary as it is shipped, from outside: it depends on the wire contract and the
-//! SDK, never on the core. It is not a test of correctness, but an answer that is not what it must
+//! SDK, never on the core. Only projections are judged inside, by themselves: what they foretell of
+//! real and generated series against what came. It is not a test of correctness, but an answer that is not what it must
 //! be ends the run.
 
 mod error;
@@ -18,6 +19,7 @@ mod load;
 mod options;
 mod pin;
 mod process;
+mod projections;
 mod redis_server;
 mod report;
 mod sections;

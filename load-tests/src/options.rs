@@ -5,8 +5,8 @@ use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Measures Headroom against the empty service and against Redis, and its memory, cold start and
-/// webhooks against their goals. Nothing else should run on the machine meanwhile.
+/// Measures Headroom against the empty service and against Redis, its memory, cold start and
+/// webhooks against their goals, and its projections against what came. Nothing else should run on the machine meanwhile.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "headroom-load-tests", version)]
 pub struct Options {
@@ -64,6 +64,8 @@ pub enum Section {
     Webhook,
     /// How a decision grows from a thousand accounts to a million
     Growth,
+    /// How well it is foretold when a limit is reached, against simpler ways and a library's
+    Projections,
 }
 
 impl Options {
@@ -84,11 +86,13 @@ impl Options {
             restarts: RESTARTS,
             crossings: self.crossings,
             growth: &[],
+            projections_stride: 1,
         };
         let quick = Sizes {
             rounds: full.rounds.min(3),
             few_cells: true,
             crossings: full.crossings.min(200),
+            projections_stride: 5,
             ..full
         };
         let smoke = Sizes {
@@ -100,6 +104,7 @@ impl Options {
             restarts: 1,
             crossings: 20,
             growth: &["--accounts", "100", "1000", "--decisions", "4000"],
+            projections_stride: 100,
             ..quick
         };
         match (self.smoke, self.quick) {
@@ -131,4 +136,6 @@ pub(crate) struct Sizes {
     pub crossings: u32,
     /// More arguments of `headroom bench-decide`.
     pub growth: &'static [&'static str],
+    /// One of how many questions is asked of the projections.
+    pub projections_stride: usize,
 }

@@ -8,6 +8,7 @@ pub(crate) use tables::tables;
 
 use crate::load::{Sample, Shape};
 use crate::pin::Cores;
+use crate::projections::ProjectionsResult;
 use crate::stats::{self, Ratio};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -27,13 +28,16 @@ pub(crate) struct Results {
     pub webhook: Option<WebhookResult>,
     /// From a thousand accounts to a million.
     pub growth: Option<GrowthResult>,
+    /// What was foretold against what came.
+    pub projections: Option<ProjectionsResult>,
 }
 
 impl Results {
     /// Nothing yet.
     pub(crate) fn new(machine: Machine) -> Results {
-        let (cells, redis, memory, webhook, growth) = (Vec::new(), None, None, None, None);
-        Results { machine, cells, redis, memory, webhook, growth }
+        let (redis, memory, webhook, growth) = (None, None, None, None);
+        let (cells, projections) = (Vec::new(), None);
+        Results { machine, cells, redis, memory, webhook, growth, projections }
     }
 }
 

@@ -8,6 +8,7 @@ mod webhook;
 use crate::error::Error;
 use crate::options::{Options, Section};
 use crate::pin::{self, Cores};
+use crate::projections;
 use crate::report::{Machine, Results};
 use crate::sidecar;
 use std::fs;
@@ -44,15 +45,21 @@ impl Drop for RunDir {
 
 /// Runs the parts that are wanted.
 pub(crate) fn run(options: &Options) -> Result<Results, Error> {
-    let program = sidecar::locate(options)?;
     let cores = Cores::split()?;
     pin::pin_to(&cores.client)?;
+    let mut results = Results::new(Machine::read(&cores));
+    if options.wants(Section::Projections) {
+        results.projections = Some(projections::run(options.sizes().projections_stride)?);
+    }
+    if options.only == [Section::Projections] {
+        return Ok(results); // It needs no server.
+    }
+    let program = sidecar::locate(options)?;
     let run_dir =
         RunDir::make(options.work_dir.join(format!("headroom-load-tests-{}", std::process::id())))?;
     let _socket_dir = RunDir::make(sidecar::socket_dir())?;
     let bench = Bench { options, cores, program, dir: run_dir.0.clone() };
 
-    let mut results = Results::new(Machine::read(&bench.cores));
     if options.wants(Section::Decisions) || options.wants(Section::Redis) {
         (results.cells, results.redis) = rounds::run(&bench)?;
     }

@@ -5,6 +5,7 @@ use super::{CellResult, GrowthResult, MemoryResult, RedisResult, Results, Side, 
 use crate::gates::{Gate, Good};
 use crate::limits::{CONNECTIONS_MAX, EVALSHA_BATCH, STREAM_DECISIONS_IN_FLIGHT};
 use crate::load::Shape;
+use crate::projections::{Figures, ProjectionsResult};
 use crate::redis_server::{HOW_TO_INSTALL, SCRIPT};
 use crate::stats::Ratio;
 
@@ -18,6 +19,7 @@ pub(crate) fn tables(results: &Results, gates: &[Gate]) -> Vec<Table> {
     tables.extend(results.memory.as_ref().map(memory));
     tables.extend(results.webhook.as_ref().map(webhook));
     tables.extend(results.growth.as_ref().map(growth));
+    tables.extend(results.projections.iter().flat_map(projections));
     if !gates.is_empty() {
         tables.push(verdicts(gates));
     }
@@ -211,6 +213,46 @@ fn growth(result: &GrowthResult) -> Table {
         ]);
     }
     table
+}
+
+fn projections(result: &ProjectionsResult) -> [Table; 2] {
+    let mut ways = Table::new(
+        "When is the limit reached? What was foretold against what came",
+        &["of", "by", "use at end", "pinball", "in 80 %", "date", "pinball", "Brier", "CPU us"],
+    );
+    ways.note(format!(
+        "{} questions, each asked from the past alone, about windows of 30, 7 and 1 days. Use at the \
+         end: mean absolute error, % of the limit; pinball: its mean loss at 10, 50 and 90 %; in \
+         80 %: how often the truth lay in that interval; date: mean absolute error, % of the window; \
+         Brier: squared error of the probability (0.25 is a coin).",
+        thousands(result.questions as f64)
+    ));
+    for row in &result.ways {
+        ways.row(foretold(&[row.of, row.way], &row.figures));
+    }
+    let mut kinds = Table::new(
+        "The same by kind of account: the straight line, and headroom",
+        &["of", "by", "use at end", "pinball", "in 80 %", "date", "pinball", "Brier", "CPU us"],
+    );
+    for row in &result.kinds {
+        kinds.row(foretold(&[row.of, row.way], &row.figures));
+    }
+    [ways, kinds]
+}
+
+fn foretold(names: &[&str], figures: &Figures) -> Vec<String> {
+    let mut row: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let percent = |part: f64| format!("{:.1}", part * 100.0);
+    row.extend([
+        percent(figures.end_error),
+        percent(figures.end_pinball),
+        format!("{:.0}%", figures.coverage * 100.0),
+        percent(figures.date_error),
+        percent(figures.date_pinball),
+        format!("{:.3}", figures.brier),
+        format!("{:.1}", figures.cpu_us),
+    ]);
+    row
 }
 
 fn verdicts(gates: &[Gate]) -> Table {

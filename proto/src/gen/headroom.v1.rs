@@ -57,11 +57,13 @@ pub struct Rate {
 /// LimitState is one limit of a feature as it stands after the request.
 ///
 /// The one limit of a concurrency is called "concurrent": the most at a time is included, and what is
-/// held is reserved; nothing is ever used. The one limit of seats is called "seats": those
-/// claimed are used, those invited to are reserved. The one limit of an allocation is called "level": what there is is used, and never resets. The one limit of a rate is called "rate": what a full bucket
-/// holds is included, what has not come back to it is used, and the window lasts from now until it is
-/// full again if nothing more is taken. The one limit of a pool of credits is called "credits", and `pool`
-/// is set: what was burnt in the window is used, and that and what is left are included together.
+/// held is reserved; nothing is ever used. The one limit of seats is called "seats": those claimed are
+/// used, those invited to are reserved. The one limit of an allocation is called "level": what there is
+/// is used, and never resets. The limit of a rate is called "rate", and that of each subject
+/// "rate_each": what a full bucket holds is included, what has not come back to it is used, and the
+/// window lasts from now until it is full again if nothing more is taken. The one limit of a pool of
+/// credits is called "credits", and `pool` is set: what was burnt in the window is used, and that and
+/// what is left are included together.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LimitState {
     /// The limit's name in the catalog.
@@ -4673,6 +4675,12 @@ pub struct Entitlement {
     /// How fast a rate is. Absent: unlimited, or no rate.
     #[prost(message, optional, tag = "11")]
     pub rate: ::core::option::Option<Rate>,
+    /// How fast each subject of rate_per may use the rate besides. Absent: as fast as the account.
+    #[prost(message, optional, tag = "12")]
+    pub rate_each: ::core::option::Option<Rate>,
+    /// The type of subjects that rate_each is for, as "user".
+    #[prost(string, tag = "13")]
+    pub rate_per: ::prost::alloc::string::String,
     /// What a quota makes of the units of its uses. Of other kinds it is not set.
     #[prost(enumeration = "Aggregation", tag = "60")]
     pub aggregation: i32,

@@ -395,6 +395,10 @@ pub struct Entitlement {
     pub origin: Option<Origin>,
     /// How fast a rate is. Absent: unlimited, or no rate.
     pub rate: Option<Rate>,
+    /// How fast each subject of `rate_per` may use the rate besides. Absent: as fast as the account.
+    pub rate_each: Option<Rate>,
+    /// The type of subjects that `rate_each` is for.
+    pub rate_per: Option<String>,
     /// What a quota makes of the units of its uses. Absent: it is no quota.
     pub aggregation: Option<Aggregation>,
     /// The dimension whose different values are counted. Absent: it counts something else.

@@ -386,6 +386,16 @@ impl SubjectState {
         &self.ledgers
     }
 
+    /// The buckets of its rates that may be less than full.
+    pub fn buckets(&self) -> &[Bucket] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.buckets)
+    }
+
+    /// How many ledgers and buckets it has.
+    pub fn counters(&self) -> usize {
+        self.ledgers.len() + self.buckets().len()
+    }
+
     fn apply(&mut self, effect: &Effect) {
         // An account that is nobody's, so that there is one way to apply an effect.
         let nobody = Profile::new(NameId::default(), true, Millis(0));
@@ -398,7 +408,9 @@ impl SubjectState {
     fn further(&self) -> impl Iterator<Item = Effect> {
         let ledgers = self.ledgers.iter().map(|ledger| Effect::Ledger(*ledger));
         let excesses = self.rare.iter().flat_map(|rare| &rare.excesses);
-        ledgers.chain(excesses.map(|excess| Effect::Excess(Box::new(excess.clone()))))
+        let buckets = self.buckets().iter().map(|bucket| Effect::Bucket(*bucket));
+        let excesses = excesses.map(|excess| Effect::Excess(Box::new(excess.clone())));
+        ledgers.chain(excesses).chain(buckets)
     }
 }
 

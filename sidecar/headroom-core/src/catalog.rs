@@ -30,6 +30,9 @@ pub const CONCURRENT_LIMIT: &str = "concurrent";
 /// The name of the one limit of a rate feature. No limit of a quota may have it.
 pub const RATE_LIMIT: &str = "rate";
 
+/// What the limit of a rate is called that subjects have for themselves.
+pub const EACH_RATE_LIMIT: &str = "rate_each";
+
 /// The name of the one limit of an allocation feature. No limit of a quota may have it.
 pub const LEVEL_LIMIT: &str = "level";
 /// The name of the one limit of a credits feature. No limit of a quota may have it.
@@ -85,7 +88,10 @@ pub enum FeatureKindSpec {
     /// How many at a time.
     Concurrency,
     /// How many in a span of time, and how many at once: a token bucket.
-    Rate,
+    Rate {
+        /// The type of subjects that each have a bucket beside the account's. `None`: none.
+        per: Option<String>,
+    },
     /// How many there are: things that come and go away again.
     Allocation {
         /// What a billing window is measured by.
@@ -281,6 +287,8 @@ pub enum EntitlementSpec {
     Rate {
         /// How fast. `None`: unlimited.
         rate: Option<RateSpec>,
+        /// How fast for each subject. `None`: as fast as the account.
+        each: Option<RateSpec>,
     },
     /// For seats.
     Seats {
@@ -662,6 +670,8 @@ pub enum Entitlement {
     Rate {
         /// How fast. `None`: unlimited.
         rate: Option<Rate>,
+        /// How fast for each subject. `None`: as fast as the account.
+        each: Option<Rate>,
     },
     /// An allocation.
     Allocation {
@@ -694,8 +704,10 @@ pub enum FeatureKind {
     },
     /// How many in a span of time.
     Rate {
-        /// The name of its one limit, [`RATE_LIMIT`].
+        /// The name of the account's limit, [`RATE_LIMIT`].
         limit: NameId,
+        /// The type of subjects that each have a bucket, and the name of theirs, [`EACH_RATE_LIMIT`].
+        each: Option<(NameId, NameId)>,
     },
     /// How many there are.
     Allocation {
@@ -1180,7 +1192,10 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
         FeatureKindSpec::Concurrency => {
             FeatureKind::Concurrency { limit: names.intern(CONCURRENT_LIMIT) }
         }
-        FeatureKindSpec::Rate => FeatureKind::Rate { limit: names.intern(RATE_LIMIT) },
+        FeatureKindSpec::Rate { per } => FeatureKind::Rate {
+            limit: names.intern(RATE_LIMIT),
+            each: per.map(|per| (names.intern(&per), names.intern(EACH_RATE_LIMIT))),
+        },
         FeatureKindSpec::Allocation { billed_by, window } => {
             let WindowRule::Billing { months } = window else {
                 unreachable!("the check saw a billing window");
@@ -1262,8 +1277,9 @@ fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Name
                 limit: PlanLimit::of_slots(limit, max_units, soft_limits_bp),
             }
         }
-        EntitlementSpec::Rate { rate } => {
-            Entitlement::Rate { rate: rate.map(|rate| Rate::new(rate).expect("checked")) }
+        EntitlementSpec::Rate { rate, each } => {
+            let checked = |rate| Rate::new(rate).expect("checked");
+            Entitlement::Rate { rate: rate.map(checked), each: each.map(checked) }
         }
         EntitlementSpec::Allocation { limit } => {
             let id = names.intern(LEVEL_LIMIT);

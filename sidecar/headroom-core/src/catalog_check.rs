@@ -177,7 +177,7 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
         let has_meter = matches!(
             feature.kind,
             FeatureKindSpec::Concurrency
-                | FeatureKindSpec::Rate
+                | FeatureKindSpec::Rate { .. }
                 | FeatureKindSpec::Credits { .. }
                 | FeatureKindSpec::Seats { .. }
         );
@@ -201,7 +201,10 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
             FeatureKindSpec::Switch
             | FeatureKindSpec::Config
             | FeatureKindSpec::Concurrency
-            | FeatureKindSpec::Rate => {}
+            | FeatureKindSpec::Rate { per: None } => {}
+            FeatureKindSpec::Rate { per: Some(per) } => {
+                subjects::check_type(report, &path, per);
+            }
         }
     }
 }
@@ -221,7 +224,9 @@ fn check_limits(report: &mut Report, feature: &str, limits: &[LimitSpec]) {
             report.say(&path, format_args!("limit `{}` is defined twice", limit.limit));
         }
         meters::check_limit_name(report, &path, &limit.limit);
-        subjects::check_type(report, &path, limit);
+        if let Some(per) = &limit.per {
+            subjects::check_type(report, &path, per);
+        }
         check_window(report, &[&path[..], &["window"]].concat(), limit.window);
     }
 }
@@ -365,9 +370,12 @@ fn check_entitlement(
             FeatureKindSpec::Concurrency,
             EntitlementSpec::Concurrency { max_units, soft_limits_bp },
         ) => meters::check_concurrency(report, path, *max_units, soft_limits_bp),
-        (FeatureKindSpec::Rate, EntitlementSpec::Rate { rate }) => {
+        (FeatureKindSpec::Rate { per }, EntitlementSpec::Rate { rate, each }) => {
             if let Some(rate) = rate {
                 meters::check_rate(report, path, *rate);
+            }
+            if let Some(each) = each {
+                meters::check_each(report, &[path, &["each"]].concat(), (*each, *rate), per);
             }
         }
         (FeatureKindSpec::Allocation { .. }, EntitlementSpec::Allocation { limit }) => {
@@ -382,7 +390,7 @@ fn check_entitlement(
             | FeatureKindSpec::Config
             | FeatureKindSpec::Quota { .. }
             | FeatureKindSpec::Concurrency
-            | FeatureKindSpec::Rate
+            | FeatureKindSpec::Rate { .. }
             | FeatureKindSpec::Allocation { .. }
             | FeatureKindSpec::Credits { .. }
             | FeatureKindSpec::Seats { .. },
@@ -415,7 +423,7 @@ fn kind_word(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Config => "config",
         FeatureKindSpec::Quota { .. } => "quota",
         FeatureKindSpec::Concurrency => "concurrency",
-        FeatureKindSpec::Rate => "rate",
+        FeatureKindSpec::Rate { .. } => "rate",
         FeatureKindSpec::Allocation { .. } => "allocation",
         FeatureKindSpec::Credits { .. } => "credits",
         FeatureKindSpec::Seats { .. } => "seats",

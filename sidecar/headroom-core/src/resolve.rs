@@ -12,7 +12,9 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::account::{Account, OverrideValue, Profile};
-use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Merge, PlanLimit, Policy};
+use crate::catalog::{
+    Catalog, Entitlement, FeatureIx, FeatureKind, Merge, Plan, PlanLimit, Policy,
+};
 use crate::change::{self, OnChange};
 use crate::credits::{CreditPrice, PoolTerms};
 use crate::fingerprint::fnv1a;
@@ -127,7 +129,7 @@ fn from_plan(planned: Option<&Entitlement>, origin: Origin) -> (Resolved<'_>, Or
             let limits = std::slice::from_ref(limit);
             (Resolved::Limits(ResolvedLimits::Planned(limits)), origin)
         }
-        Some(Entitlement::Rate { rate }) => (Resolved::Rate(*rate), origin),
+        Some(Entitlement::Rate { rate, .. }) => (Resolved::Rate(*rate), origin),
         Some(Entitlement::Credits { terms }) => (Resolved::Pool(Box::new(terms.clone())), origin),
     }
 }
@@ -311,13 +313,8 @@ fn merge<'a>(
             let bought = addons.map(|(given, _)| (given, Origin::AddOn));
             let mut best: Option<(Option<Rate>, Origin)> = None;
             for (given, origin) in planned.into_iter().chain(bought) {
-                let Entitlement::Rate { rate } = given else { continue };
-                let is_better = match best {
-                    None => true,
-                    Some((Some(known), _)) => rate.is_none_or(|rate| rate.is_better(known)),
-                    Some((None, _)) => false,
-                };
-                if is_better {
+                let Entitlement::Rate { rate, .. } = given else { continue };
+                if best.is_none_or(|(known, _)| is_faster(*rate, known)) {
                     best = Some((*rate, origin));
                 }
             }
@@ -327,6 +324,34 @@ fn merge<'a>(
             }
         }
     }
+}
+
+/// How fast each subject may use a rate, by the same rules as the account's own. `None`: as fast as the
+/// account.
+pub fn resolve_each(
+    catalog: &Catalog,
+    profile: &Profile,
+    feature: FeatureIx,
+    at: Millis,
+) -> Option<Rate> {
+    let each = |given: &Plan| match given.entitlement(feature) {
+        Some(Entitlement::Rate { each, .. }) => Some(*each),
+        _ => None,
+    };
+    let plan = catalog.plan_of(profile.plan_at(at).0);
+    let planned = plan.and_then(|plan| each(catalog.plan(plan)));
+    if planned == Some(None) {
+        return None;
+    }
+    // An add-on that does not say how fast each subject may be leaves it as it is.
+    let bought = profile.addons().iter().filter_map(|bought| catalog.addon_of(bought.addon));
+    let rates = planned.flatten().into_iter().chain(bought.filter_map(|addon| each(addon)?));
+    rates.reduce(|best, each| if each.is_better(best) { each } else { best })
+}
+
+/// Whether one is better than another; `None` is unlimited.
+fn is_faster(rate: Option<Rate>, known: Option<Rate>) -> bool {
+    known.is_some_and(|known| rate.is_none_or(|rate| rate.is_better(known)))
 }
 
 /// The limits that a subject has of a feature, by the same rules as the account's own. An override for

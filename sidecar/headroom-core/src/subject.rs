@@ -149,8 +149,8 @@ pub struct Subjects {
     // Invariant: the names of those above that have one.
     by_name: BTreeMap<Arc<str>, SubjectId>,
     last_id: u32,
-    // Invariant: as many as the subjects have together.
-    ledgers: usize,
+    // Invariant: as many ledgers and buckets as the subjects have together.
+    counters: usize,
 }
 
 impl Subjects {
@@ -187,9 +187,9 @@ impl Subjects {
         self.by_id.is_empty() && self.last_id == 0
     }
 
-    /// How many ledgers they have together.
-    pub fn ledgers(&self) -> usize {
-        self.ledgers
+    /// How many ledgers and buckets they have together.
+    pub fn counters(&self) -> usize {
+        self.counters
     }
 
     /// The last number given.
@@ -205,7 +205,7 @@ impl Subjects {
                 some.by_id.insert(id, subject.clone());
             }
         }
-        some.ledgers = some.by_id.values().map(|subject| subject.state.ledgers().len()).sum();
+        some.counters = some.by_id.values().map(|subject| subject.state.counters()).sum();
         some
     }
 
@@ -218,9 +218,9 @@ impl Subjects {
     /// Changes what counts in a subject; nothing when it is not known.
     pub(crate) fn change(&mut self, id: SubjectId, change: impl FnOnce(&mut SubjectState)) {
         let Some(subject) = self.by_id.get_mut(&id) else { return };
-        let before = subject.state.ledgers().len();
+        let before = subject.state.counters();
         change(&mut subject.state);
-        self.ledgers = self.ledgers - before + subject.state.ledgers().len();
+        self.counters = self.counters - before + subject.state.counters();
     }
 
     pub(crate) fn erase(&mut self, id: SubjectId) {
@@ -233,7 +233,7 @@ impl Subjects {
     pub(crate) fn forget(&mut self, id: SubjectId) {
         self.last_id = self.last_id.max(id.0);
         if let Some(subject) = self.by_id.remove(&id) {
-            self.ledgers -= subject.state.ledgers().len();
+            self.counters -= subject.state.counters();
             // The name may be another's by now.
             if self.by_name.get(&subject.name) == Some(&id) {
                 self.by_name.remove(&subject.name);

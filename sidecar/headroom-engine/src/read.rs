@@ -11,7 +11,7 @@ use headroom_core::decide::{self, Context, FeatureOp};
 use headroom_core::decision::{Decision, LimitState};
 use headroom_core::ledger::Ledger;
 use headroom_core::rate::Rate;
-use headroom_core::resolve::{Resolved, resolve};
+use headroom_core::resolve::{Resolved, resolve, resolve_each};
 use headroom_core::stock::Stock;
 use headroom_core::time::Millis;
 use smallvec::SmallVec;
@@ -30,6 +30,8 @@ pub struct EntitlementView {
     pub limits: SmallVec<[LimitState; 2]>,
     /// How fast a rate is. `None`: unlimited, or no rate.
     pub rate: Option<Rate>,
+    /// How fast each subject may be besides. `None`: as fast as the account.
+    pub each: Option<Rate>,
 }
 
 /// An account's entitlements.
@@ -92,11 +94,14 @@ impl Engine {
                 let outcome =
                     decide::decide_feature(cx, &account, Some(feature), ask, &mut none).ok()?;
                 let limits = decide::limit_states(cx, &account, feature);
-                let rate = match resolve(catalog, &account, feature, now) {
-                    (Resolved::Rate(rate), _) => rate,
-                    _ => None,
+                let (rate, each) = match resolve(catalog, &account, feature, now) {
+                    (Resolved::Rate(rate), _) => {
+                        (rate, resolve_each(catalog, &account.profile, feature, now))
+                    }
+                    _ => (None, None),
                 };
-                Some(EntitlementView { feature, decision: outcome.decision, limits, rate })
+                let decision = outcome.decision;
+                Some(EntitlementView { feature, decision, limits, rate, each })
             })
             .collect();
         Some(EntitlementsView { profile: account.profile, entitlements })

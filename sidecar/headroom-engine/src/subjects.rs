@@ -155,12 +155,14 @@ impl Engine {
         Ok(reply(cx, &slot.account, outcome))
     }
 
-    /// What counts in the subjects of an account. `None`: the account is not known.
+    /// What was used by the subjects of an account. `None`: the account is not known.
     pub fn subjects(&self, account: &str, now: Millis) -> Option<SubjectsView> {
         let slot = self.accounts.get(account)?;
         let catalog = self.catalog();
         let account = as_of(Context { catalog: &catalog, now }, &slot.account);
         let subjects = account.subjects().into_iter().flat_map(|subjects| subjects.iter());
+        // One may have nothing but a bucket, which is no usage.
+        let subjects = subjects.filter(|(_, subject)| !subject.state.ledgers().is_empty());
         let subjects = subjects.map(|(id, subject)| SubjectUsage {
             id,
             name: subject.name.to_string(),

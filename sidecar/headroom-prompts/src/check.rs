@@ -187,7 +187,7 @@ impl Trial<'_> {
                     let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
                     cases.entry((true, false, false, is_offered)).or_insert(facts);
                 }
-                (Scenario::LimitHit, FeatureKindSpec::Rate) => {
+                (Scenario::LimitHit, FeatureKindSpec::Rate { .. }) => {
                     let facts = sample_of(feature, RATE_LIMIT, true, false);
                     let is_offered = self.offer().is_some_and(|offer| offer.has(&facts));
                     cases.entry((true, true, false, is_offered)).or_insert(facts);
@@ -198,7 +198,7 @@ impl Trial<'_> {
                     | FeatureKindSpec::Credits { .. }
                     | FeatureKindSpec::Seats { .. },
                 )
-                | (Scenario::NearLimit | Scenario::Grace, FeatureKindSpec::Rate)
+                | (Scenario::NearLimit | Scenario::Grace, FeatureKindSpec::Rate { .. })
                 | (
                     Scenario::NearLimit | Scenario::LimitHit | Scenario::Grace,
                     FeatureKindSpec::Switch | FeatureKindSpec::Config,

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use headroom_core::catalog::{
-    CONCURRENT_LIMIT, CREDITS_LIMIT, CatalogSpec, EntitlementSpec, LEVEL_LIMIT, Price, RATE_LIMIT,
-    SEATS_LIMIT,
+    CONCURRENT_LIMIT, CREDITS_LIMIT, CatalogSpec, EACH_RATE_LIMIT, EntitlementSpec, LEVEL_LIMIT,
+    Price, RATE_LIMIT, SEATS_LIMIT,
 };
 use headroom_core::time::Millis;
 use jiff::tz::TimeZone;
@@ -82,8 +82,10 @@ impl Offer {
                     limits.iter().for_each(|limit| put(&limit.limit, limit.included_units));
                 }
                 EntitlementSpec::Concurrency { max_units, .. } => put(CONCURRENT_LIMIT, *max_units),
-                EntitlementSpec::Rate { rate } => {
+                EntitlementSpec::Rate { rate, each } => {
                     put(RATE_LIMIT, rate.map(|rate| rate.burst_units));
+                    let each = each.or(*rate);
+                    put(EACH_RATE_LIMIT, each.map(|rate| rate.burst_units));
                 }
                 EntitlementSpec::Seats { included_units, .. } => put(SEATS_LIMIT, *included_units),
                 EntitlementSpec::Allocation { limit } => put(LEVEL_LIMIT, limit.included_units),

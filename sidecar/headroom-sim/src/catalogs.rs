@@ -8,6 +8,7 @@ use headroom_core::change::OnChange;
 use headroom_core::cohort::Cohorts;
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, OverageTerms};
+use headroom_core::rate::Rate;
 use headroom_core::signal::SignalSwitches;
 use headroom_core::stock::BilledBy;
 use headroom_core::tally::{BucketSize, TallySpec};
@@ -201,13 +202,16 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
         },
         (Some(_), true) => match rng.below(3) {
             0 => FeatureKindSpec::Concurrency,
-            1 => FeatureKindSpec::Rate,
+            1 => FeatureKindSpec::Rate { per: None },
             _ => FeatureKindSpec::Switch,
         },
         (None, false) => match name {
             "sso" => FeatureKindSpec::Switch,
             "jobs" => FeatureKindSpec::Concurrency,
-            "api" | "web" => FeatureKindSpec::Rate,
+            "api" | "web" => {
+                let per = rng.percent(60).then(|| (*rng.pick(&["user", "team"])).to_owned());
+                FeatureKindSpec::Rate { per }
+            }
             "seats" => FeatureKindSpec::Seats {
                 invited_ms: *rng.pick(&[1, 3_600_000, 86_400_000, 7 * 86_400_000]),
             },
@@ -221,7 +225,9 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
     let can_be_watched = !VALUES.contains(&name)
         && !matches!(
             kind,
-            FeatureKindSpec::Concurrency | FeatureKindSpec::Rate | FeatureKindSpec::Seats { .. }
+            FeatureKindSpec::Concurrency
+                | FeatureKindSpec::Rate { .. }
+                | FeatureKindSpec::Seats { .. }
         );
     FeatureSpec {
         feature: name.to_owned(),
@@ -416,12 +422,25 @@ pub fn rate(rng: &mut Rng) -> Option<RateSpec> {
     Some(RateSpec { units, period_ms, burst_units })
 }
 
+fn rates(rng: &mut Rng, has_each: bool) -> EntitlementSpec {
+    let own = rate(rng);
+    let each = if has_each { rate(rng) } else { None };
+    // What nobody ever reaches is refused.
+    let is_reached = |each: &RateSpec| {
+        let (Some(own), Some(each)) = (own.and_then(Rate::new), Rate::new(*each)) else {
+            return true;
+        };
+        !each.is_better(own) || each.burst_units() < own.burst_units()
+    };
+    EntitlementSpec::Rate { rate: own, each: each.filter(is_reached) }
+}
+
 fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
     match kind {
         FeatureKindSpec::Switch => EntitlementSpec::Switch { on: rng.percent(70) },
         FeatureKindSpec::Config => EntitlementSpec::Config { value_json: rng.below(4).to_string() },
         FeatureKindSpec::Concurrency => slots(rng),
-        FeatureKindSpec::Rate => EntitlementSpec::Rate { rate: rate(rng) },
+        FeatureKindSpec::Rate { per } => rates(rng, per.is_some()),
         FeatureKindSpec::Allocation { .. } => level(rng),
         FeatureKindSpec::Credits { .. } => unreachable!("pools have histories of their own"),
         FeatureKindSpec::Seats { .. } => seats(rng),
@@ -614,8 +633,11 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
                         EntitlementSpec::Seats { .. } if rng.percent(40) => {
                             *entitlement = seats(rng);
                         }
-                        EntitlementSpec::Rate { rate: known } if rng.percent(40) => {
-                            *known = rate(rng);
+                        EntitlementSpec::Rate { .. } if rng.percent(40) => {
+                            let known = to.features.iter().find(|known| known.feature == *feature);
+                            let kind = &known.expect("a checked catalog").kind;
+                            *entitlement =
+                                rates(rng, matches!(kind, FeatureKindSpec::Rate { per: Some(_) }));
                         }
                         _ => {}
                     }

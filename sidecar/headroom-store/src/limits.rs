@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-/// The largest record, in bytes: a catalog of 1 MiB and what wraps it. A larger one is a bug of the
-/// caller, who must check before deciding; [`append`](headroom_engine::ports::Store::append)
-/// asserts it.
-pub const RECORD_BYTES_MAX: usize = (1 << 20) + (64 << 10);
+/// The largest record, in bytes. What time brings to an account is one record: ten thousand open
+/// reservations that end together are 0.8 MB, and more where subjects hold them. A larger one is a bug of the caller;
+/// [`append`](headroom_engine::ports::Store::append) asserts it.
+pub const RECORD_BYTES_MAX: usize = 16 << 20;
 
-/// The largest entry of a snapshot, in bytes: an account with all its ledgers. A larger one is
-/// refused and the snapshot is abandoned; the previous one stays.
-pub const ENTRY_BYTES_MAX: usize = 16 << 20;
+/// The largest entry of a snapshot, in bytes: an account with all its ledgers, and with 110,000
+/// reservations of 200 bytes. A larger one is refused and the snapshot is abandoned; the previous
+/// one stays.
+pub const ENTRY_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of a journal segment when the options do not say otherwise. At 15 MB/s a segment lasts
 /// four seconds, so that preparing the next one is rare; replaying a whole one takes 0.1 s.

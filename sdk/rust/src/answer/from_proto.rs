@@ -342,6 +342,8 @@ fn entitlement(proto: v1::Entitlement) -> Entitlement {
         limits: proto.limits.into_iter().map(limit_state).collect(),
         origin: proto.origin.map(origin),
         rate: proto.rate.map(rate),
+        rate_each: proto.rate_each.map(rate),
+        rate_per: text(proto.rate_per),
     }
 }
 

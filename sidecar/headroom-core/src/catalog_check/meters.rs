@@ -1,12 +1,12 @@
 //! What can be wrong with what a plan says of a concurrency or a rate.
 
 use crate::catalog::{
-    CONCURRENT_LIMIT, CREDITS_LIMIT, LEVEL_LIMIT, PlanLimitSpec, Policy, RATE_LIMIT, RateSpec,
-    SEATS_LIMIT,
+    CONCURRENT_LIMIT, CREDITS_LIMIT, EACH_RATE_LIMIT, LEVEL_LIMIT, PlanLimitSpec, Policy,
+    RATE_LIMIT, RateSpec, SEATS_LIMIT,
 };
 use crate::limits;
 use crate::policy::LimitTerms;
-use crate::rate::fill_ms;
+use crate::rate::{Rate, fill_ms};
 
 use super::{Report, check_soft_limits};
 
@@ -15,6 +15,7 @@ pub(super) fn check_limit_name(report: &mut Report, path: &[&str], limit: &str) 
     let kinds = [
         (CONCURRENT_LIMIT, "a concurrency"),
         (RATE_LIMIT, "a rate"),
+        (EACH_RATE_LIMIT, "a rate"),
         (LEVEL_LIMIT, "an allocation"),
         (CREDITS_LIMIT, "credits"),
         (SEATS_LIMIT, "seats"),
@@ -95,6 +96,30 @@ pub(super) fn check_rate(report: &mut Report, path: &[&str], rate: RateSpec) {
             format_args!(
                 "an empty bucket takes {fill_days} days to fill, at most {days_max} are possible: \
                  lower the burst, raise the rate, or use a quota"
+            ),
+        );
+    }
+}
+
+/// Checks what each subject may take of a rate beside what the account may.
+pub(super) fn check_each(
+    report: &mut Report,
+    path: &[&str],
+    (each, rate): (RateSpec, Option<RateSpec>),
+    per: &Option<String>,
+) {
+    let Some(per) = per else {
+        report.say(path, "the rate is of the account alone: say `per: user` at the feature, or so");
+        return;
+    };
+    check_rate(report, path, each);
+    let (Some(own), Some(theirs)) = (rate.and_then(Rate::new), Rate::new(each)) else { return };
+    if theirs.is_better(own) && own.burst_units() <= theirs.burst_units() {
+        report.say(
+            path,
+            format_args!(
+                "no {per} ever reaches this, the account's own rate is reached first: lower it, or \
+                 leave it out"
             ),
         );
     }

@@ -117,11 +117,11 @@ fn check_prompt_feature(
             | FeatureKindSpec::Credits { .. }
             | FeatureKindSpec::Seats { .. },
         )
-        | (Scenario::LimitHit, FeatureKindSpec::Rate) => {}
+        | (Scenario::LimitHit, FeatureKindSpec::Rate { .. }) => {}
         (
             _,
             kind @ (FeatureKindSpec::Concurrency
-            | FeatureKindSpec::Rate
+            | FeatureKindSpec::Rate { .. }
             | FeatureKindSpec::Credits { .. }
             | FeatureKindSpec::Seats { .. }),
         ) => report.say(

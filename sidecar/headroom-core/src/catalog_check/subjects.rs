@@ -11,8 +11,7 @@ use crate::versions;
 use crate::window::{CalendarUnit, WindowRule};
 
 /// Checks the type of subjects that a limit names.
-pub(super) fn check_type(report: &mut Report, path: &[&str], limit: &LimitSpec) {
-    let Some(per) = &limit.per else { return };
+pub(super) fn check_type(report: &mut Report, path: &[&str], per: &str) {
     let path = [path, &["per"]].concat();
     report.program_name(&path, per);
     if per == ERASED {

@@ -407,7 +407,7 @@ fn slots(max_units: Option<u64>, soft_limits_bp: &[u32]) -> EntitlementSpec {
 }
 
 fn rate(units: u64, period_ms: i64, burst_units: u64) -> EntitlementSpec {
-    EntitlementSpec::Rate { rate: Some(RateSpec { units, period_ms, burst_units }) }
+    EntitlementSpec::Rate { rate: Some(RateSpec { units, period_ms, burst_units }), each: None }
 }
 
 #[test]
@@ -530,10 +530,10 @@ fn terms_of_policies_are_possible_and_fit_their_policy() {
 #[test]
 fn a_rate_has_a_period_up_to_a_day_and_a_bucket_that_fills_within_a_week() {
     let check = |given: EntitlementSpec, expected| {
-        check(|s| add(s, FeatureKindSpec::Rate, given), expected);
+        check(|s| add(s, FeatureKindSpec::Rate { per: None }, given), expected);
     };
     let max = limits::UNITS_MAX;
-    check(EntitlementSpec::Rate { rate: None }, "");
+    check(EntitlementSpec::Rate { rate: None, each: None }, "");
     check(rate(1, 86_400_000, 7), "");
     check(rate(max, 1, max), "");
     check(
@@ -593,13 +593,14 @@ fn a_prompt_for_slots_or_a_rate_is_for_what_occurs_there() {
             "prompts/0/feature: `more` is a {kind}, for which the scenario `{scenario}` never occurs"
         )
     };
-    use FeatureKindSpec::{Concurrency, Rate};
+    use FeatureKindSpec::Concurrency;
+    let per_account = || FeatureKindSpec::Rate { per: None };
     about(Concurrency, slots(Some(1), &[]), Scenario::NearLimit, "");
     about(Concurrency, slots(Some(1), &[]), Scenario::LimitHit, "");
     about(Concurrency, slots(Some(1), &[]), Scenario::Grace, &never("concurrency", "grace"));
-    about(Rate, rate(1, 1, 1), Scenario::LimitHit, "");
-    about(Rate, rate(1, 1, 1), Scenario::LockedFeature, "");
-    about(Rate, rate(1, 1, 1), Scenario::NearLimit, &never("rate", "near_limit"));
+    about(per_account(), rate(1, 1, 1), Scenario::LimitHit, "");
+    about(per_account(), rate(1, 1, 1), Scenario::LockedFeature, "");
+    about(per_account(), rate(1, 1, 1), Scenario::NearLimit, &never("rate", "near_limit"));
 }
 
 #[test]

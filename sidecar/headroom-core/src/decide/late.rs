@@ -440,7 +440,7 @@ fn book_live(
             let previous_units = w.ledger.used;
             w.ledger.debt += debt;
             w.ledger.used += units;
-            assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
+            assert!(w.own().is_sound(), "unsound ledger {:?}", w.own());
             let is_now = w.beyond.is_some() || own.window.contains(cx.now);
             if origin != Origin::None && is_now {
                 meter::announce_use(cx, account, &mut w, previous_units, effects);
@@ -452,7 +452,7 @@ fn book_live(
             let left = (own.used - units, w.ledger.used);
             let left_debt = debt_without(own.debt, units, left, w.room.ceiling);
             w.ledger.debt -= own.debt - left_debt;
-            assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);
+            assert!(w.own().is_sound(), "unsound ledger {:?}", w.own());
         }
     }
     if w.fresh {

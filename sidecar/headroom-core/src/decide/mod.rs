@@ -424,7 +424,7 @@ fn wrong_operation(cx: Context<'_>, feature: FeatureIx) -> Option<OpError> {
 
 fn rate_ask(cx: Context<'_>, feature: FeatureIx, rate: Option<Rate>, origin: Origin) -> rate::Ask {
     let shape = cx.catalog.feature(feature);
-    let FeatureKind::Rate { limit } = shape.kind else {
+    let FeatureKind::Rate { limit, .. } = shape.kind else {
         unreachable!("only a rate resolves to a rate");
     };
     rate::Ask { feature: shape.id, limit, rate, origin }

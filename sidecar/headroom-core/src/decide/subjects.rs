@@ -4,25 +4,30 @@
 //! that has any, all together or none. The rules are those of the account's limits, asked of the account
 //! as the subject sees it ([`Account::seen_by`]); what changes there is listed as the subject's.
 //!
+//! A rate has one bucket more for such a subject ([`count_rate`]), which is asked like the account's own.
+//!
 //! A request without the level is not charged to its limits. Subjects raise no signals: that a user is
 //! out of units for today says little of the account, and there may be ten thousand of them.
 
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::catalog::{Aggregation, FeatureIx, PlanLimit};
+use crate::catalog::{Aggregation, FeatureIx, FeatureKind, PlanLimit};
 use crate::decide::credits::Paid;
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::{self, put_or_close};
 use crate::decide::{
-    Context, FeatureOp, Gate, bare_limits, decide_feature, gate, hold, measure, sliding,
+    Context, FeatureOp, Gate, bare_limits, decide_feature, gate, hold, measure, rate, rate_ask,
+    sliding,
 };
 use crate::decision::{Amounts, Decision, LimitState, OpError, Outcome};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
+use crate::names::NameId;
+use crate::rate::Rate;
 use crate::reservation::{OnExpiry, Reservation, ReservationExtra, Reservations};
-use crate::resolve::{Origin, Resolved, resolve, resolve_levels};
+use crate::resolve::{Origin, Resolved, resolve, resolve_each, resolve_levels};
 use crate::subject::{SubjectId, SubjectPath};
 use crate::time::Millis;
 
@@ -169,6 +174,12 @@ pub fn decide_feature_for(
     op: FeatureOp,
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
+    if let Some((ix, level, each)) = feature.and_then(|ix| of_rate(cx, account, ix, subject))
+        && let Gate::Rate(rate, origin) = gate(cx, account, ix)
+    {
+        let own = rate_ask(cx, ix, rate, origin);
+        return count_rate(cx, account, own, (level, each), op, effects);
+    }
     let levels = feature.map_or_else(Vec::new, |ix| of_path(cx, account, ix, subject));
     let (Some(feature), false) = (feature, levels.is_empty()) else {
         return decide_feature(cx, account, feature, op, effects);
@@ -315,6 +326,96 @@ pub(super) fn count(
     Ok(outcome)
 }
 
+/// The level of a path that has a bucket of a rate, and how fast it is. `None`: the account's own is all.
+fn of_rate(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+    path: SubjectPath<'_>,
+) -> Option<(FeatureIx, Level, (NameId, Rate))> {
+    let FeatureKind::Rate { each: Some((per, limit)), .. } = cx.catalog.feature(feature).kind
+    else {
+        return None;
+    };
+    let (_, name) = path.levels().find(|(kind, _)| cx.catalog.text(per) == *kind)?;
+    let rate = resolve_each(cx.catalog, &account.profile, feature, cx.now)?;
+    let subjects = account.subjects();
+    let known = subjects.and_then(|subjects| subjects.named(name));
+    let next = SubjectId(subjects.map_or(0, |subjects| subjects.last_id()) + 1);
+    let level = Level {
+        id: known.unwrap_or(next),
+        name: name.into(),
+        is_new: known.is_none(),
+        seen: account.seen_by(known),
+        limits: Vec::new(),
+    };
+    Some((feature, level, (limit, rate)))
+}
+
+/// Decides about the account's bucket and a subject's, and takes from both or from none.
+fn count_rate(
+    cx: Context<'_>,
+    account: &Account,
+    own: rate::Ask,
+    (level, (limit, each)): (Level, (NameId, Rate)),
+    op: FeatureOp,
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
+    let (units, attempt) = match op {
+        FeatureOp::Check { units, attempt } => (units, attempt),
+        FeatureOp::Consume { units } => (units, true),
+        FeatureOp::Reserve { .. }
+        | FeatureOp::ReserveCharging { .. }
+        | FeatureOp::Record { .. }
+        | FeatureOp::Value { .. }
+        | FeatureOp::Allocate { .. } => return Err(OpError::RateIsConsumed),
+    };
+    let theirs = rate::Ask { limit, rate: Some(each), ..own };
+    let named = |mut outcome: Outcome| {
+        if let Some(state) = &mut outcome.decision.binding {
+            state.beyond.get_or_insert_default().subject = Some(Arc::clone(&level.name));
+        }
+        outcome
+    };
+    // Subjects are told of nothing, so theirs is asked as if a screen were drawn.
+    let there = rate::check(cx, &level.seen, theirs, units, false, &mut Effects::new());
+    let here = rate::check(cx, account, own, units, attempt, effects);
+    let is_refused = |outcome: &Outcome| !outcome.decision.verdict.is_allowed();
+    if is_refused(&here) || is_refused(&there) {
+        // Who waits for the later of the two finds room in both. `None` is never.
+        let waits = |outcome: &Outcome| match outcome.decision.verdict.is_allowed() {
+            true => 0,
+            false => outcome.decision.retry_after_ms.unwrap_or(i64::MAX),
+        };
+        return Ok(if waits(&here) < waits(&there) { named(there) } else { here });
+    }
+    let (here, there) = match op {
+        FeatureOp::Consume { .. } => {
+            let fresh = usize::from(level.seen.bucket(own.feature, limit).is_none());
+            let freed = room_for(cx, account, std::slice::from_ref(&level), fresh)?;
+
+            // Every check is above this line, every change below it.
+            freed.into_iter().for_each(|id| free(account, id, effects));
+            if level.is_new {
+                effects.push(Effect::Subject(level.id, Arc::clone(&level.name)));
+            }
+            let mut changes = Effects::new();
+            let there = rate::consume(cx, &level.seen, theirs, units, &mut changes);
+            let here = rate::consume(cx, account, own, units, effects);
+            level.list(changes, effects);
+            (here, there)
+        }
+        _ => (here, there),
+    };
+    let left = |outcome: &Outcome| {
+        let binding = outcome.decision.binding.as_ref();
+        binding.and_then(|state| Some(state.included_units? - state.ledger.used))
+    };
+    // What is unlimited never binds.
+    let theirs_binds = left(&here).is_none_or(|own| left(&there).is_some_and(|left| left < own));
+    Ok(if theirs_binds { named(there) } else { here })
+}
+
 fn weigh<'a>(
     cx: Context<'_>,
     ask: Ask<'_>,
@@ -335,6 +436,12 @@ pub fn level_states(
 ) -> Vec<LimitState> {
     let id = cx.catalog.feature(feature).id;
     let mut states = Vec::new();
+    if let Some((_, level, (limit, rate))) = of_rate(cx, account, feature, subject) {
+        let ask = rate::Ask { feature: id, limit, rate: Some(rate), origin: Origin::None };
+        let mut state = rate::limit_state(cx, &level.seen, ask);
+        state.beyond.get_or_insert_default().subject = Some(Arc::clone(&level.name));
+        states.push(state);
+    }
     for level in of_path(cx, account, feature, subject) {
         for limit in &level.limits {
             let mut state = meter::working_now(cx, &level.seen, id, limit).state();
@@ -349,8 +456,11 @@ pub fn level_states(
 pub fn not_before(account: &Account, subject: SubjectPath<'_>, now: Millis) -> Millis {
     let Some(subjects) = account.subjects() else { return account.not_before(now) };
     let known = subject.levels().filter_map(|(_, name)| subjects.get(subjects.named(name)?));
-    let ledgers = known.flat_map(|subject| subject.state.ledgers());
-    let latest = ledgers.map(|ledger| ledger.window.start()).fold(now, Millis::max);
+    let latest = known.fold(now, |latest, subject| {
+        let starts = subject.state.ledgers().iter().map(|ledger| ledger.window.start());
+        let used = subject.state.buckets().iter().map(|bucket| bucket.used_at);
+        starts.chain(used).fold(latest, Millis::max)
+    });
     account.not_before(latest)
 }
 
@@ -393,29 +503,31 @@ fn room_for(
 ) -> Result<Vec<SubjectId>, OpError> {
     let Some(subjects) = account.subjects().filter(|_| fresh > 0) else { return Ok(Vec::new()) };
     let new = levels.iter().filter(|level| level.is_new).count();
-    let is_full = |(freed, freed_ledgers): (usize, usize)| {
+    let is_full = |(freed, freed_counters): (usize, usize)| {
         subjects.len() - freed + new > limits::SUBJECTS_MAX
-            || subjects.ledgers() - freed_ledgers + fresh > limits::SUBJECT_LEDGERS_MAX
+            || subjects.counters() - freed_counters + fresh > limits::SUBJECT_LEDGERS_MAX
     };
     let mut freed = Vec::new();
-    let mut freed_ledgers = 0;
+    let mut freed_counters = 0;
     if is_full((0, 0)) || new > 0 && subjects.last_id().is_multiple_of(LOOK_EVERY) {
         for (id, subject) in subjects.iter() {
-            let ledgers = subject.state.ledgers();
+            let state = &subject.state;
             let is_used = levels.iter().any(|level| level.id == id);
-            if is_used || !ledgers.iter().all(|ledger| has_passed(cx, ledger)) {
+            let is_over = state.ledgers().iter().all(|ledger| has_passed(cx, ledger))
+                && state.buckets().iter().all(|bucket| bucket.is_full(cx.now));
+            if is_used || !is_over {
                 continue;
             }
-            let is_much = freed_ledgers + ledgers.len() > limits::SUBJECT_LEDGERS_FREED_MAX;
+            let is_much = freed_counters + state.counters() > limits::SUBJECT_LEDGERS_FREED_MAX;
             if freed.len() == limits::SUBJECTS_FREED_MAX || is_much {
                 break;
             }
             freed.push(id);
-            freed_ledgers += ledgers.len();
+            freed_counters += state.counters();
         }
     }
-    if is_full((freed.len(), freed_ledgers)) || subjects.last_id() >= u32::MAX - 8 {
-        let (subjects, windows) = (subjects.len(), subjects.ledgers());
+    if is_full((freed.len(), freed_counters)) || subjects.last_id() >= u32::MAX - 8 {
+        let (subjects, windows) = (subjects.len(), subjects.counters());
         return Err(OpError::TooManySubjects { subjects, windows });
     }
     Ok(freed)

@@ -37,12 +37,12 @@ fn catalog(features: &[(&str, Option<RateSpec>)]) -> CatalogSpec {
             name: (*name).to_owned(),
             unit: String::new(),
             scale: 0,
-            kind: FeatureKindSpec::Rate,
+            kind: FeatureKindSpec::Rate { per: None },
             offering: Offering::default(),
             shadow: false,
             counting: Default::default(),
         });
-        let given = EntitlementSpec::Rate { rate: *rate };
+        let given = EntitlementSpec::Rate { rate: *rate, each: None };
         spec.plans[0].entitlements.push(((*name).to_owned(), given));
     }
     spec

@@ -31,7 +31,10 @@ fn slots(max_units: u64) -> CatalogSpec {
 
 fn rate(units: u64, period_ms: i64, burst_units: u64) -> CatalogSpec {
     let rate = RateSpec { units, period_ms, burst_units };
-    with_tokens(FeatureKindSpec::Rate, &EntitlementSpec::Rate { rate: Some(rate) })
+    with_tokens(
+        FeatureKindSpec::Rate { per: None },
+        &EntitlementSpec::Rate { rate: Some(rate), each: None },
+    )
 }
 
 fn verdict(reply: &Reply) -> Verdict {

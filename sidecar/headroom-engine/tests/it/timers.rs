@@ -1,12 +1,16 @@
 //! What happens by time alone happens without traffic, once, and also after a restart.
 
-use headroom_core::catalog::{CatalogSpec, EntitlementSpec, Policy};
+use headroom_core::catalog::{
+    CatalogSpec, EntitlementSpec, FeatureKindSpec, LimitSpec, PlanLimitSpec, Policy,
+};
 use headroom_core::decide::FeatureOp;
 use headroom_core::decision::Verdict;
 use headroom_core::effect::Effect;
+use headroom_core::limits::{OPEN_RESERVATIONS_MAX, UNITS_MAX};
 use headroom_core::policy::GraceTerms;
 use headroom_core::signal::SignalName;
 use headroom_core::time::Millis;
+use headroom_core::window::{CalendarUnit, WindowRule};
 use headroom_engine::ports::{Seq, StoreRefusal};
 use headroom_engine::record::{self, Record};
 
@@ -36,6 +40,9 @@ fn told(house: &House, name: SignalName) -> Vec<u32> {
     }
     told
 }
+
+/// What the store takes in one record.
+const RECORD_BYTES_MAX: usize = 16 << 20;
 
 const ENDING: SignalName = SignalName::GraceEnding;
 const NOTICE: i64 = T0 + 2 * DAY_MS;
@@ -116,4 +123,33 @@ fn whoever_pays_after_the_grace_has_run_out_is_admitted_with_the_same_key() {
     house.subscribe("acme", "pro");
     let admitted = house.ask("acme", consume, "b", later).unwrap();
     assert_eq!(admitted.outcome.decision.verdict, Verdict::Allowed);
+}
+
+#[test]
+fn what_ends_at_once_fits_one_record() {
+    // A worker that dies leaves all that it held to end together; each is held by eight limits.
+    let mut spec = spec(UNITS_MAX / 100, Some("free"));
+    let FeatureKindSpec::Quota { limits } = &mut spec.features[0].kind else { panic!() };
+    let names: Vec<String> = (0..8).map(|n| format!("limit_{n}")).collect();
+    let window = WindowRule::Calendar(CalendarUnit::Month);
+    let shape = |limit: &String| LimitSpec { limit: limit.clone(), window, per: None };
+    *limits = names.iter().map(shape).collect();
+    for plan in &mut spec.plans {
+        let EntitlementSpec::Quota { limits } = &mut plan.entitlements[0].1 else { panic!() };
+        let given = |limit: &String| PlanLimitSpec { limit: limit.clone(), ..limits[0].clone() };
+        *limits = names.iter().map(given).collect();
+    }
+    let house = House::of(spec, 100_000);
+    for n in 0..OPEN_RESERVATIONS_MAX {
+        house.reserve("acme", 1_000_000_000, &format!("k{n}"));
+    }
+    let before = house.store.since(Seq(0)).len();
+    assert_eq!(
+        house.ask("acme", FeatureOp::Consume { units: 1 }, "after", T0 + DAY_MS / 2).map(|_| ()),
+        Ok(())
+    );
+    let records = house.store.since(Seq(0));
+    let largest = records[before..].iter().map(|(_, stored)| stored.bytes.len()).max().unwrap();
+    // Ten times as many may be forgotten at once, each with a tenth of the bytes.
+    assert!((1 << 19..RECORD_BYTES_MAX / 4).contains(&largest), "{largest} bytes");
 }

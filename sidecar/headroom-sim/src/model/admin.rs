@@ -112,7 +112,7 @@ impl Model {
                     self.names.extend(limits.iter().map(|limit| limit.limit.clone()));
                 }
                 FeatureKindSpec::Concurrency => drop(self.names.insert("concurrent".to_owned())),
-                FeatureKindSpec::Rate => drop(self.names.insert("rate".to_owned())),
+                FeatureKindSpec::Rate { .. } => drop(self.names.insert("rate".to_owned())),
                 FeatureKindSpec::Allocation { .. } => {
                     self.names.insert("level".to_owned());
                 }
@@ -227,7 +227,7 @@ impl Model {
         match (says, &shape.kind) {
             (Says::Switch(_), FeatureKindSpec::Switch)
             | (Says::Config(_), FeatureKindSpec::Config) => {}
-            (Says::Rate(_), FeatureKindSpec::Rate) => {}
+            (Says::Rate(_), FeatureKindSpec::Rate { .. }) => {}
             (Says::Limit(limit, _), FeatureKindSpec::Concurrency) => {
                 if limit != "concurrent" {
                     return Err(Refused::Name("limit", limit.clone()));

@@ -189,7 +189,7 @@ impl Model {
             (FeatureKindSpec::Concurrency, AllOp::Reserve { hold_ms, .. }) => {
                 Some(FeatureOp::Reserve { units, hold_ms })
             }
-            (FeatureKindSpec::Rate, _) => Some(FeatureOp::Consume { units }),
+            (FeatureKindSpec::Rate { .. }, _) => Some(FeatureOp::Consume { units }),
             (_, AllOp::Reserve { hold_ms, .. }) if charges => {
                 Some(FeatureOp::ReserveCharging { units, hold_ms })
             }

@@ -779,7 +779,7 @@ impl Model {
         }
         match self.feature(feature).map(|known| &known.kind) {
             Some(FeatureKindSpec::Concurrency) => return Err(OpError::SlotsAreHeld),
-            Some(FeatureKindSpec::Rate) => return Err(OpError::RateIsConsumed),
+            Some(FeatureKindSpec::Rate { .. }) => return Err(OpError::RateIsConsumed),
             Some(FeatureKindSpec::Seats { .. }) => return Err(OpError::SeatsAreTaken),
             _ => {}
         }

@@ -36,7 +36,7 @@ fn kind_of(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Config => "config",
         FeatureKindSpec::Quota { .. } => "quota",
         FeatureKindSpec::Concurrency => "concurrency",
-        FeatureKindSpec::Rate => "rate",
+        FeatureKindSpec::Rate { .. } => "rate",
         FeatureKindSpec::Allocation { .. } => "allocation",
         FeatureKindSpec::Credits { .. } => "credits",
         FeatureKindSpec::Seats { .. } => "seats",

@@ -68,7 +68,7 @@ impl Model {
             Some(FeatureKindSpec::Config) => "config",
             Some(FeatureKindSpec::Credits { .. }) => "credits",
             Some(FeatureKindSpec::Concurrency) => "concurrency",
-            Some(FeatureKindSpec::Rate) => "rate",
+            Some(FeatureKindSpec::Rate { .. }) => "rate",
             Some(FeatureKindSpec::Allocation { .. }) => "allocation",
             Some(FeatureKindSpec::Seats { .. }) => "seats",
         };

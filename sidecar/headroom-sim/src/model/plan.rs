@@ -213,18 +213,18 @@ impl Model {
                 soft_bp.sort_unstable();
                 (Entitled::Limits(vec![slots(most, soft_bp)]), from_plan)
             }
-            FeatureKindSpec::Rate => {
+            FeatureKindSpec::Rate { .. } => {
                 for says in &overrides {
                     if let Says::Rate(rate) = says {
                         return (Entitled::Rate(*rate), Origin::Override);
                     }
                 }
                 let mut all = Vec::new();
-                if let Some(EntitlementSpec::Rate { rate }) = planned {
+                if let Some(EntitlementSpec::Rate { rate, .. }) = planned {
                     all.push((rate, from_plan));
                 }
                 for (says, _) in addons {
-                    if let EntitlementSpec::Rate { rate } = says {
+                    if let EntitlementSpec::Rate { rate, .. } = says {
                         all.push((rate, Origin::AddOn));
                     }
                 }

@@ -4,15 +4,17 @@
 //! list from the start: what was taken is added, what came back with time is taken off, as a fraction
 //! with the period for its denominator.
 
-use headroom_core::catalog::{Policy, RateSpec};
-use headroom_core::decision::{Amounts, Denial, Verdict, WindowPhase};
+use headroom_core::catalog::{EntitlementSpec, FeatureKindSpec, Policy, RateSpec};
+use headroom_core::decide::FeatureOp;
+use headroom_core::decision::{Amounts, Denial, OpError, Verdict, WindowPhase};
 use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
 
 use super::daily::SLOTS_QUIET_MS;
 use super::meter::Page;
+use super::migrate::label;
 use super::plan::Entitled;
-use super::{Account, Done, LimitAnswer, Model, Told};
+use super::{Account, Done, LimitAnswer, Model, Request, Told};
 
 /// A signal of one excursion is not followed by another's within this time.
 const QUIET_MS: i64 = 3_600_000;
@@ -147,6 +149,12 @@ impl Model {
                 edges.extend([now + missing.ms_until(fewer), now + missing.ms_until(0)]);
             }
         }
+        for tank in account.subjects.values().flat_map(|inner| inner.tanks.values()) {
+            if let Some((_, _, rate)) = tank.takes.last() {
+                let missing = tank.missing(*rate, now);
+                edges.push(now + missing.ms_until(missing.units().saturating_sub(1)));
+            }
+        }
         edges
     }
 
@@ -229,6 +237,105 @@ impl Model {
         tank.takes.push((now, units, rate));
         done.binding = Some(self.rate_answer(account, feature, Some(rate), now));
         done
+    }
+
+    /// The subject of a request that has a bucket of its own, and how fast it is.
+    pub(super) fn each_of(
+        &self,
+        request: &Request,
+        account: &Account,
+        feature: &str,
+        now: i64,
+    ) -> Option<(String, RateSpec)> {
+        let FeatureKindSpec::Rate { per: Some(per) } = &self.feature(feature)?.kind else {
+            return None;
+        };
+        let subject = request.subject.as_deref()?;
+        let levels: Vec<&str> = subject.split('/').collect();
+        let depth = levels.iter().position(|level| level.split(':').next() == Some(per))?;
+        let (plan, _) = Model::plan_now(account, now);
+        let plan = self.catalog.plans.iter().find(|known| label(known) == plan);
+        let mut all = Vec::new();
+        if let Some(EntitlementSpec::Rate { each, .. }) = Model::said(plan, feature) {
+            all.push(each?);
+        }
+        for (name, _) in &account.addons {
+            let addon = self.catalog.addons.iter().find(|known| known.plan == *name);
+            if let Some(EntitlementSpec::Rate { each: Some(each), .. }) =
+                Model::said(addon, feature)
+            {
+                all.push(each);
+            }
+        }
+        let pace = |one: &RateSpec, other: &RateSpec| {
+            u128::from(one.units) * u128::from(other.period_ms.unsigned_abs())
+        };
+        let worse =
+            |a: &RateSpec, b: &RateSpec| (pace(a, b), a.burst_units) < (pace(b, a), b.burst_units);
+        let is_best = |each: &&RateSpec| !all.iter().any(|other| worse(each, other));
+        let best = all.iter().find(is_best)?;
+        Some((levels[..=depth].join("/"), *best))
+    }
+
+    /// The bucket that a subject has for itself.
+    pub(super) fn each_answer(
+        &self,
+        inner: &Account,
+        (feature, name): (&str, &str),
+        each: RateSpec,
+        now: i64,
+    ) -> LimitAnswer {
+        let answer = self.rate_answer(inner, feature, Some(each), now);
+        LimitAnswer { limit: "rate_each".to_owned(), subject: Some(name.to_owned()), ..answer }
+    }
+
+    /// Answers a request that is taken from the account's bucket and from a subject's; `None` if it is not.
+    pub(super) fn rate_for(
+        &mut self,
+        request: &Request,
+        account: &mut Account,
+        (feature, op): (&str, FeatureOp),
+        now: i64,
+    ) -> Option<Result<Done, OpError>> {
+        let (name, each) = self.each_of(request, account, feature, now)?;
+        let Ok((Entitled::Rate(rate), origin)) = self.gate(account, feature, now) else {
+            return None;
+        };
+        let (units, uses) = match op {
+            FeatureOp::Check { units, .. } => (units, false),
+            FeatureOp::Consume { units } => (units, true),
+            _ => return Some(Err(OpError::RateIsConsumed)),
+        };
+        let id = request.account.as_str();
+        let (own, theirs) = ((id, feature, rate, origin), (id, feature, Some(each), origin));
+        let mut inner = Model::inner(account, &name);
+        let mut here = self.rate_done(account, own, units, now);
+        let mut there = self.rate_done(&inner, theirs, units, now);
+        if !here.verdict.is_allowed() && op != (FeatureOp::Check { units, attempt: false }) {
+            self.tell_tier(account, own, units, now);
+        }
+        self.note_rate(account, own, now);
+        self.note_rate(&inner, theirs, now);
+        let is_allowed = here.verdict.is_allowed() && there.verdict.is_allowed();
+        if is_allowed && uses {
+            here = self.use_rate(account, own, units, now);
+            there = self.use_rate(&mut inner, theirs, units, now);
+            account.subjects.insert(name.clone(), inner.clone());
+            self.met.insert("a bucket of a subject");
+        }
+        there.binding = Some(self.each_answer(&inner, (feature, &name), each, now));
+        let binds = if is_allowed {
+            let left = |done: &Done| done.binding.as_ref().and_then(|limit| limit.settled);
+            left(&here).is_none_or(|own| left(&there).is_some_and(|left| left < own))
+        } else {
+            self.met.insert("a bucket of a subject, refused");
+            let wait = |done: &Done| match done.verdict.is_allowed() {
+                true => 0,
+                false => done.retry_after_ms.unwrap_or(i64::MAX),
+            };
+            wait(&here) < wait(&there)
+        };
+        Some(Ok(if binds { there } else { here }))
     }
 
     fn note_rate(&mut self, account: &Account, (_, feature, rate, _): RateAsk<'_>, now: i64) {

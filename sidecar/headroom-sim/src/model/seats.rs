@@ -226,7 +226,7 @@ impl Model {
             Some(FeatureKindSpec::Quota { .. }) => Err("quota"),
             Some(FeatureKindSpec::Credits { .. }) => Err("credits"),
             Some(FeatureKindSpec::Concurrency) => Err("concurrency"),
-            Some(FeatureKindSpec::Rate) => Err("rate"),
+            Some(FeatureKindSpec::Rate { .. }) => Err("rate"),
             Some(FeatureKindSpec::Allocation { .. }) => Err("allocation"),
         };
         let usual_ms = kind.map_err(|kind| OpError::NoSeats { kind })?;

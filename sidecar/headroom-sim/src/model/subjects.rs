@@ -36,6 +36,7 @@ impl Model {
                 inner.holds = known.holds.clone();
                 inner.above = known.above.clone();
                 inner.graces = known.graces.clone();
+                inner.tanks = known.tanks.clone();
                 inner.settled_at = known.settled_at;
             }
             None => {
@@ -43,6 +44,7 @@ impl Model {
                 inner.holds.clear();
                 inner.above.clear();
                 inner.graces.clear();
+                inner.tanks.clear();
             }
         }
         inner
@@ -121,6 +123,10 @@ impl Model {
     fn level_answers(&self, request: &Request, account: &Account, now: i64) -> Vec<LimitAnswer> {
         let super::Asked::Feature(feature, _) = &request.asked else { return Vec::new() };
         let mut answers = Vec::new();
+        if let Some((name, each)) = self.each_of(request, account, feature, now) {
+            let inner = Model::inner(account, &name);
+            answers.push(self.each_answer(&inner, (feature, &name), each, now));
+        }
         for (name, limits) in self.levels(account, feature, request.subject.as_deref(), now) {
             let inner = Model::inner(account, &name);
             for page in self.pages(&inner, feature, &limits, now) {
@@ -174,6 +180,9 @@ impl Model {
         op: FeatureOp,
         now: i64,
     ) -> Option<Result<Done, OpError>> {
+        if let Some(done) = self.rate_for(request, account, (feature, op), now) {
+            return Some(done);
+        }
         let subject = request.subject.as_deref();
         let levels = self.levels(account, feature, subject, now);
         if levels.is_empty() {

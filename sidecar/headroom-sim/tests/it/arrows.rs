@@ -10,12 +10,13 @@ use serde_json::Value;
 const ARROWS: &[(&str, &[&str])] = &[
     ("headroom-proto", &[]),
     ("headroom-core", &[]),
+    ("headroom-forecast", &[]),
     ("headroom-engine", &["headroom-core"]),
     ("headroom-prompts", &["headroom-core"]),
     ("headroom-store", &["headroom-engine", "headroom-core"]),
     ("headroom-sim", &["headroom-engine", "headroom-core"]),
     ("headroom-sdk", &["headroom-proto"]),
-    ("headroom-load-tests", &["headroom-sdk", "headroom-proto"]),
+    ("headroom-load-tests", &["headroom-sdk", "headroom-proto", "headroom-forecast"]),
     (
         "headroom",
         &[

@@ -189,6 +189,8 @@ const MUST_MEET: &[&str] = &[
     "change refused: zone",
     "change refused: subject",
     "an override for a subject",
+    "a bucket of a subject",
+    "a bucket of a subject, refused",
     "change refused: store",
     "subscribe",
     "suspend",

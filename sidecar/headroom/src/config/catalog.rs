@@ -269,7 +269,10 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         }
         Some(word @ (KindWord::Concurrency | KindWord::Rate)) => {
             let (kind, kind_word) = match word {
-                KindWord::Rate => (FeatureKindSpec::Rate, "rate"),
+                KindWord::Rate => {
+                    let per = fields.optional("per").and_then(|entry| reader.text(entry));
+                    (FeatureKindSpec::Rate { per }, "rate")
+                }
                 _ => (FeatureKindSpec::Concurrency, "concurrency"),
             };
             unit = read_unit(reader, fields.optional("unit"));
@@ -299,6 +302,7 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
                 "rate_card",
                 "invitations",
                 "usage",
+                "per",
                 "aggregation",
                 "unique_by",
             ] {
@@ -527,7 +531,7 @@ fn read_entitlement(
             credits::with_payer(reader, entry, limits.map(read).collect())
         }
         Some(FeatureKindSpec::Concurrency) => meters::read_concurrency(reader, entry),
-        Some(FeatureKindSpec::Rate) => meters::read_rate(reader, entry),
+        Some(FeatureKindSpec::Rate { .. }) => meters::read_rate(reader, entry),
         Some(FeatureKindSpec::Allocation { .. }) => levels::read_level(reader, entry),
         Some(FeatureKindSpec::Credits { .. }) => credits::read_terms(reader, entry),
         Some(FeatureKindSpec::Seats { .. }) => levels::read_seats_given(reader, entry),

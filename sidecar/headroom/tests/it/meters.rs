@@ -14,6 +14,7 @@ default_plan: pro
 features:
   jobs: { name: Parallel jobs, kind: concurrency, unit: jobs }
   api: { name: API calls, kind: rate, unit: calls }
+  web: { name: Web calls, kind: rate, unit: calls, per: user }
   sso: { name: Single sign-on, kind: switch }
 plans:
   pro:
@@ -21,6 +22,7 @@ plans:
     entitlements:
       jobs: { max: 2, soft_limits: [50%] }
       api: { rate: 3 per second, burst: 5 }
+      web: { rate: 4 per second, burst: 6, each: { rate: 1 per second, burst: 4 } }
       sso: on
 prompts:
   - prompt: full
@@ -157,6 +159,61 @@ async fn a_rate_lets_a_burst_pass_and_says_to_the_millisecond_when_more_does() {
         text.contains("headroom.signal.api_tier_exceeded").then_some(text)
     });
     assert_eq!(signals.matches("api_tier_exceeded").count(), 1, "{signals}");
+    drop(stage);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn each_user_has_a_bucket_beside_the_accounts_over_kill_9() {
+    let home = Home::with_settings(METERS, "clock: test\n");
+    let mut sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let call = async |stage: &Stage, user: &str, units| {
+        let call = stage.client.consume("acme", "web", units).with_all_limits();
+        if user.is_empty() { call.await.unwrap() } else { call.subject(user).await.unwrap() }
+    };
+    let bound = |decision: &Decision| {
+        let limit = decision.binding.as_ref().expect("a limit");
+        (limit.limit.clone(), limit.subject.clone(), limit.settled_units_remaining)
+    };
+    let whose = |user: &str, left| ("rate_each".to_owned(), Some(user.to_owned()), Some(left));
+    let own = |left| ("rate".to_owned(), None, Some(left));
+    let first = call(&stage, "user:ann", 3).await;
+    assert!(first.allowed);
+    assert_eq!(bound(&first), whose("user:ann", 1));
+    assert_eq!(first.other_limits[0].settled_units_remaining, Some(3), "the account's bucket");
+
+    drop(stage);
+    sidecar.kill();
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let refused = call(&stage, "user:ann", 2).await;
+    assert_eq!(refused.denial, Some(Denial::RateLimited));
+    assert_eq!(
+        (bound(&refused), refused.retry_after.unwrap().as_millis()),
+        (whose("user:ann", 1), 1_000)
+    );
+    let bob = call(&stage, "user:bob/agent:a", 3).await;
+    assert_eq!((bob.allowed, bound(&bob)), (true, own(0)), "ann's refusal took nothing");
+    // Whoever has units left himself waits for the account; one without a subject is asked for nothing else.
+    for user in ["user:cid", ""] {
+        let refused = call(&stage, user, 1).await;
+        assert_eq!((bound(&refused), refused.retry_after.unwrap().as_millis()), (own(0), 250));
+    }
+    let why = stage.client.explain_decision(refused.decision_id).await.unwrap();
+    let binding = why.rules.iter().find(|rule| rule.binding).unwrap();
+    assert_eq!(binding.subject.as_deref(), Some("user:ann"));
+    stage.later(1_000).await;
+    assert!(call(&stage, "user:ann", 2).await.allowed);
+
+    let listed = stage.client.list_entitlements("acme").await.unwrap();
+    let web = listed.entitlements.iter().find(|one| one.feature == "web").unwrap();
+    assert_eq!(web.rate_per.as_deref(), Some("user"));
+    assert_eq!(web.rate_each.unwrap().burst_units, 4);
+    assert_eq!(stage.admin.erase_subject("acme", "user:ann").await.unwrap(), 1);
+    stage.later(2_000).await;
+    let again = call(&stage, "user:ann", 1).await;
+    assert_eq!(bound(&again), whose("user:ann", 3), "who comes back is somebody new");
     drop(stage);
     sidecar.stop().await;
 }

@@ -6,7 +6,7 @@ use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT, SEATS_LIMIT};
 use headroom_sdk::{
     Adjustment, Allocated, AllocationUsage, Committed, Corrected, CreditCharge, Decision,
     DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
-    LimitState, PoolState, Projection, ProjectionState, Prompt, Recorded, Released, Reserved,
+    LimitState, PoolState, Projection, ProjectionState, Prompt, Rate, Recorded, Released, Reserved,
     RuleOutcome, Several, UsageByTime, UsageByTimeQuery, UsageWindow,
 };
 use serde_json::{Value, json};
@@ -399,16 +399,27 @@ fn entitlement_text(entitlement: &Entitlement) -> String {
     match (&entitlement.denial, &entitlement.config_value) {
         (Some(denial), _) => format!("no, {}", spaced(&word(denial.as_str_name(), "DENIAL_"))),
         (None, Some(value)) => value.clone(),
-        (None, None) if entitlement.allowed => match &entitlement.rate {
-            Some(rate) => {
-                let (pace, burst) =
-                    (display_units(rate.units, 0), display_units(rate.burst_units, 0));
-                format!("yes, {pace} per {} ms, {burst} at once", millis(rate.period))
-            }
-            None => "yes".to_owned(),
-        },
+        (None, None) if entitlement.allowed => {
+            let own = entitlement.rate.map(|rate| rate_text(&rate));
+            let per = entitlement.rate_per.as_deref().unwrap_or_default();
+            let each = entitlement.rate_each.map(|rate| format!("each {per} {}", rate_text(&rate)));
+            ["yes".to_owned()].into_iter().chain(own).chain(each).collect::<Vec<_>>().join(", ")
+        }
         (None, None) => "no".to_owned(),
     }
+}
+
+fn rate_text(rate: &Rate) -> String {
+    let (pace, burst) = (display_units(rate.units, 0), display_units(rate.burst_units, 0));
+    format!("{pace} per {} ms, {burst} at once", millis(rate.period))
+}
+
+fn rate_json(rate: &Rate) -> Value {
+    json!({
+        "units": rate.units,
+        "period_ms": millis(rate.period),
+        "burst_units": rate.burst_units,
+    })
 }
 
 fn entitlement_json(entitlement: &Entitlement) -> Value {
@@ -423,11 +434,9 @@ fn entitlement_json(entitlement: &Entitlement) -> Value {
         "denial": entitlement.denial.map(|denial| word(denial.as_str_name(), "DENIAL_")),
         "config_value": config_json(entitlement.config_value.as_deref()),
         "limits": entitlement.limits.iter().map(limit_json).collect::<Vec<_>>(),
-        "rate": entitlement.rate.map(|rate| json!({
-            "units": rate.units,
-            "period_ms": millis(rate.period),
-            "burst_units": rate.burst_units,
-        })),
+        "rate": entitlement.rate.as_ref().map(rate_json),
+        "rate_each": entitlement.rate_each.as_ref().map(rate_json),
+        "rate_per": entitlement.rate_per,
         "origin": entitlement.origin.as_ref().map(|o| word(o.kind.as_str_name(), "ORIGIN_KIND_")),
     })
 }

@@ -1,11 +1,11 @@
 //! What a plan gives of a concurrency (`{max: 5, soft_limits: [80%]}`) or a rate (`{rate: 100 per
-//! second, burst: 200}`).
+//! second, burst: 200, each: {rate: 5 per second}}`).
 
 use headroom_core::catalog::{EntitlementSpec, RateSpec};
 use headroom_core::limits::UNITS_MAX;
 
 use super::super::values;
-use super::{Entry, Problem, Reader, read_included, read_soft_limits};
+use super::{Entry, Fields, Problem, Reader, read_included, read_soft_limits};
 
 pub(super) fn read_concurrency(reader: &Reader, entry: Entry<'_>) -> Option<EntitlementSpec> {
     let mut fields = reader.fields(entry, "a mapping with `max`")?;
@@ -18,26 +18,35 @@ pub(super) fn read_concurrency(reader: &Reader, entry: Entry<'_>) -> Option<Enti
 
 pub(super) fn read_rate(reader: &Reader, entry: Entry<'_>) -> Option<EntitlementSpec> {
     let mut fields = reader.fields(entry, "a mapping with `rate`")?;
+    let each = fields.optional("each").map(|entry| {
+        let fields = reader.fields(entry, "a mapping with `rate`")?;
+        read_pace_and_burst(reader, fields)
+    });
+    let rate = read_pace_and_burst(reader, fields);
+    // A key that is not there is one thing, a value that cannot be read another.
+    Some(EntitlementSpec::Rate { rate: rate?, each: each.unwrap_or(Some(None))? })
+}
+
+/// The rest of a mapping. `Some(None)` is unlimited.
+fn read_pace_and_burst(reader: &Reader, mut fields: Fields<'_, '_>) -> Option<Option<RateSpec>> {
     let pace = fields.required("rate").and_then(|entry| read_pace(reader, entry));
     let burst = fields.optional("burst");
     fields.end();
-    // A key that is not there is one thing, a value that cannot be read another.
     let burst_units = match burst {
         Some(entry) => reader.whole_number(entry, 1..=UNITS_MAX).map(Some),
         None => Some(None),
     };
-    let rate = match (pace?, burst_units?) {
+    match (pace?, burst_units?) {
         // Without a word about it, what comes back in one period can be taken at once.
         (Some((units, period_ms)), burst_units) => {
-            Some(RateSpec { units, period_ms, burst_units: burst_units.unwrap_or(units) })
+            Some(Some(RateSpec { units, period_ms, burst_units: burst_units.unwrap_or(units) }))
         }
-        (None, None) => None,
+        (None, None) => Some(None),
         (None, Some(_)) => {
             reader.note_at(burst?, "an unlimited rate has no `burst`: leave it out");
-            return None;
+            None
         }
-    };
-    Some(EntitlementSpec::Rate { rate })
+    }
 }
 
 /// Units and the period in milliseconds; `Some(None)` is unlimited.

@@ -282,7 +282,10 @@ fn slots_and_rates_are_read() {
     let kinds: Vec<_> = parsed.features.iter().map(|f| (&f.kind, f.unit.as_str())).collect();
     assert_eq!(
         kinds,
-        [(&FeatureKindSpec::Concurrency, "jobs"), (&FeatureKindSpec::Rate, DEFAULT_UNIT)]
+        [
+            (&FeatureKindSpec::Concurrency, "jobs"),
+            (&FeatureKindSpec::Rate { per: None }, DEFAULT_UNIT)
+        ]
     );
     assert!(!parsed.signals.api_tier_exceeded);
     let given = |text: &str| {
@@ -290,7 +293,7 @@ fn slots_and_rates_are_read() {
         match &parse("c", text.as_bytes(), &NoSecrets).unwrap().spec.plans[0].entitlements[..] {
             [
                 (_, EntitlementSpec::Concurrency { max_units: Some(5), soft_limits_bp }),
-                (_, EntitlementSpec::Rate { rate }),
+                (_, EntitlementSpec::Rate { rate, .. }),
             ] => {
                 assert_eq!(*soft_limits_bp, [8_000]);
                 rate.map(|rate| (rate.units, rate.period_ms, rate.burst_units))
@@ -304,6 +307,36 @@ fn slots_and_rates_are_read() {
     assert_eq!(given("{ rate: 3 per day }"), Some((3, 86_400_000, 3)));
     assert_eq!(given("{ rate: 5 per 10s }"), Some((5, 10_000, 5)));
     assert_eq!(given("{ rate: unlimited }"), None);
+}
+
+#[test]
+fn a_rate_may_be_each_users_too() {
+    let of = |feature: &str, given: &str| {
+        METERS.replacen("kind: rate", feature, 1).replacen(
+            "{ rate: 100 per second, burst: 200 }",
+            given,
+            1,
+        )
+    };
+    let text = of("kind: rate, per: user", "{ rate: unlimited, each: { rate: 5 per minute } }");
+    let spec = parse("c", text.as_bytes(), &NoSecrets).unwrap().spec;
+    assert_eq!(spec.features[1].kind, FeatureKindSpec::Rate { per: Some("user".to_owned()) });
+    let EntitlementSpec::Rate { rate: None, each: Some(each) } = spec.plans[0].entitlements[1].1
+    else {
+        panic!("{:?}", spec.plans[0].entitlements[1]);
+    };
+    assert_eq!((each.units, each.period_ms, each.burst_units), (5, 60_000, 5));
+    let refused = |feature: &str, given: &str, why: &str| {
+        let problems = parse("c", of(feature, given).as_bytes(), &NoSecrets).unwrap_err();
+        let all = problems.to_string();
+        assert!(all.contains(why), "{all}");
+    };
+    let each = "{ rate: 9 per second, each: { rate: 5 per second } }";
+    refused("kind: rate", each, "the rate is of the account alone: say `per: user`");
+    let never = "{ rate: 9 per second, each: { rate: 10 per second } }";
+    refused("kind: rate, per: user", never, "no user ever reaches this");
+    refused("kind: rate, per: User", each, "\"User\" may have only a-z");
+    refused("kind: rate, per: user", "{ rate: 9 per second, each: 5 }", "a mapping with `rate`");
 }
 
 #[test]

@@ -54,6 +54,11 @@ pub(super) fn entitlements(
                 origin: present::origin(&catalog, &one.decision),
                 shadow_denial: present::reason(one.decision.shadow).into(),
                 rate: one.rate.map(present::rate),
+                rate_each: one.each.map(present::rate),
+                rate_per: match feature.kind {
+                    FeatureKind::Rate { each: Some((per, _)), .. } => catalog.text(per).to_owned(),
+                    _ => String::new(),
+                },
                 aggregation: aggregation(feature).into(),
                 unique_by: feature
                     .unique_by()
