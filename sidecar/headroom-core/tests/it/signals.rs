@@ -268,7 +268,7 @@ fn what_the_plan_does_not_have_is_told_of_once_a_day_and_feature() {
 
 #[test]
 fn overage_near_its_cap_is_told_once_per_window_and_limit() {
-    let near = (SignalName::OverageCapNear, vec![]);
+    let near = [(SignalName::OverageCapNear, vec![])];
     let limit = |cap_minor| {
         let overage = OverageTerms {
             unit_price_nanos: 1_000_000_000,
@@ -280,25 +280,25 @@ fn overage_near_its_cap_is_told_once_per_window_and_limit() {
     };
     let mut world = World::new(&[limit(10)]);
     world.consume(17);
-    assert!(!world.told().contains(&near), "7 of 10");
+    assert!(!world.told().contains(&near[0]), "7 of 10");
     world.consume(1);
-    assert_eq!(world.told(), [near.clone()]);
+    assert_eq!(world.told(), near);
     world.consume(2);
     assert_eq!(world.told(), []);
     world.change_limits(&[limit(15)]);
     world.consume(1);
-    assert!(!world.told().contains(&near), "11 of 15");
+    assert!(!world.told().contains(&near[0]), "11 of 15");
     world.consume(1);
-    assert_eq!(world.told(), [near.clone()], "12 of 15: a limit of its own");
+    assert_eq!(world.told(), near, "12 of 15: a limit of its own");
     world.now += DAY_MS;
     world.consume(25);
-    assert!(world.told().contains(&near), "a window of its own");
+    assert!(world.told().contains(&near[0]), "a window of its own");
     let near_bp = SignalSwitches { overage_cap_near_bp: 5_000, ..SignalSwitches::default() };
     let mut world = World::of(spec(&[limit(10)], near_bp));
     world.consume(15);
-    assert!(world.told().contains(&near), "from a half on");
+    assert!(world.told().contains(&near[0]), "from a half on");
     let off = SignalSwitches { overage_cap_near: false, ..SignalSwitches::default() };
     let mut world = World::of(spec(&[limit(10)], off));
     world.consume(20);
-    assert!(!world.told().contains(&near));
+    assert!(!world.told().contains(&near[0]));
 }
