@@ -21,10 +21,12 @@ use crate::prompt::{self, Exposure};
 use crate::rate::{Bucket, Rate};
 use crate::reservation::Reservations;
 use crate::seats::{Roster, Seat};
+use crate::signal::SignalName;
 use crate::stock::Stock;
 use crate::subject::{SubjectId, Subjects};
 use crate::tally::{self, Tally};
 use crate::time::Millis;
+use crate::told::{self, Told};
 
 /// What replaces the plan's word for one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -383,6 +385,8 @@ struct Rare {
     measures: Vec<Measure>,
     // What became of prompts, oldest first: at most `prompt::EXPOSURES_MAX`.
     exposures: Vec<Exposure>,
+    // What was told that no ledger remembers: of each signal, feature and limit the latest.
+    told: Vec<Told>,
 }
 
 /// What counts in a subject: all that an account has besides its profile.
@@ -506,6 +510,12 @@ impl Account {
         self.rare.as_ref().map_or(&[], |rare| &rare.exposures)
     }
 
+    /// When a signal was last raised that no ledger remembers. `None`: never.
+    pub fn told(&self, name: SignalName, feature: NameId, limit: NameId) -> Option<&Told> {
+        let mut all = self.rare.as_ref()?.told.iter();
+        all.find(|told| told.limit == limit && told.feature == feature && told.name == name)
+    }
+
     /// Its pools of credits, as they were left.
     pub fn pools(&self) -> &[Pool] {
         self.rare.as_ref().map_or(&[], |rare| &rare.pools)
@@ -549,7 +559,8 @@ impl Account {
         let measures = measure::further(self.rare.as_ref().map_or(&[], |rare| &rare.measures));
         let all = excesses.chain(buckets).chain(stocks).chain(pools).chain(seats).chain(tallies);
         let exposures = self.exposures().iter().map(|one| Effect::Exposure(Box::new(*one)));
-        let all = all.chain(measures).chain(exposures);
+        let told = told::further(self.rare.as_ref().map_or(&[], |rare| &rare.told));
+        let all = all.chain(measures).chain(exposures).chain(told);
         all.chain(self.subjects().into_iter().flat_map(of_subjects)).collect()
     }
 
@@ -711,6 +722,7 @@ impl Account {
             Effect::Exposure(after) => {
                 prompt::apply(&mut self.rare.get_or_insert_default().exposures, after);
             }
+            Effect::Told(after) => told::apply(&mut self.rare.get_or_insert_default().told, after),
             Effect::StockClosed(_)
             | Effect::TallyClosed(_)
             | Effect::TallyLate(_)
@@ -738,6 +750,7 @@ impl Account {
                 // What ends by time is a hold, and what has a measure holds nothing.
                 measures: Vec::new(),
                 exposures: Vec::new(),
+                told: rare.told.clone(),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

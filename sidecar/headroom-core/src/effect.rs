@@ -21,6 +21,7 @@ use crate::stock::Stock;
 use crate::subject::SubjectId;
 use crate::tally::{Tallied, Tally};
 use crate::time::Millis;
+use crate::told::Told;
 
 /// One change of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +76,8 @@ pub enum Effect {
     Measured(Box<Measured>),
     /// What became of a prompt is now this. Boxed because it is rare and large.
     Exposure(Box<Exposure>),
+    /// A signal was raised that no ledger remembers. Boxed because it is rare.
+    Told(Box<Told>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

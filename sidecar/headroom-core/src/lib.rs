@@ -40,5 +40,6 @@ pub mod stock;
 pub mod subject;
 pub mod tally;
 pub mod time;
+pub mod told;
 pub mod versions;
 pub mod window;

@@ -96,6 +96,10 @@ pub const GRANT_ID_BYTES_MAX: usize = 128;
 /// See [`GRANT_ID_BYTES_MAX`].
 pub const GRANT_REASON_BYTES_MAX: usize = 256;
 
+/// How long after a signal of slots the next excursion is told, in milliseconds: an hour. Work that comes
+/// every few seconds takes and gives back the last slot all day.
+pub const SLOTS_TOLD_EVERY_MS: i64 = 60 * 60 * 1000;
+
 /// Different values that a window of a quota with `aggregation: unique` knows one by one: 8 bytes each. More are
 /// counted by a sketch of 4 KiB, whose count is approximate and says so.
 pub const DISTINCT_EXACT_MAX: usize = 1_024;

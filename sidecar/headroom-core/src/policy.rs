@@ -20,8 +20,9 @@ use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
 use crate::resolve::{Resolved, resolve};
-use crate::signal::{Signal, SignalName, SignalState};
+use crate::signal::{REACHED_BP, Signal, SignalName, SignalState};
 use crate::time::{Millis, Window};
+use crate::told::Told;
 use crate::window::{WindowRule, window_at};
 
 /// Billionths of a minor unit in one minor unit: the precision of unit prices.
@@ -244,6 +245,38 @@ pub(crate) fn begin(
     if cx.catalog.signals.raises(name) {
         effects.push(signal(name, ledger, (previous_units, included_units), ends_at, cx.now));
     }
+}
+
+/// Notices that the overage of a window has come near what it may cost: told once per window and revision.
+#[cold]
+pub(crate) fn near_cap(
+    cx: Context<'_>,
+    account: &Account,
+    limit: &PlanLimit,
+    (ledger, previous_units): (&Ledger, u64),
+    effects: &mut Effects,
+) {
+    let name = SignalName::OverageCapNear;
+    let terms = limit.terms.as_ref().and_then(|terms| terms.overage.as_ref());
+    let (Some(included_units), Some(terms)) = (limit.included_units, terms) else { return };
+    let (Policy::Overage, Some(cap_minor)) = (limit.policy, terms.cap_minor) else { return };
+    let is_of_now = limit.limit == ledger.limit && ledger.window.contains(cx.now);
+    if ledger.used <= included_units || !is_of_now || !cx.catalog.signals.raises(name) {
+        return;
+    }
+    let cost_minor = terms.cost_minor(ledger.used - included_units);
+    let near_bp = u128::from(cx.catalog.signals.overage_cap_near_bp);
+    if u128::from(cost_minor) * u128::from(REACHED_BP) < u128::from(cap_minor) * near_bp {
+        return;
+    }
+    let (feature, limit, of) = (ledger.feature, ledger.limit, ledger.window.start());
+    let told = Told { name, feature, limit, of, limit_revision: ledger.limit_revision };
+    if account.told(name, feature, limit) == Some(&told) {
+        return;
+    }
+    effects.push(Effect::Told(Box::new(told)));
+    let units = (previous_units, included_units);
+    effects.push(signal(name, ledger, units, Millis::FOREVER, cx.now));
 }
 
 impl Excess {

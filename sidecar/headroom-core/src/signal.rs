@@ -1,16 +1,20 @@
 //! Signals: what the business should hear of, found in the write itself.
 //!
 //! A signal is raised once per (account, feature, limit, window, limit revision, threshold): the
-//! ledger's marks remember what was announced. Delivery is not done here.
+//! ledger's marks remember what was announced, or a [`Told`]. Delivery is not done here.
 
 use smallvec::SmallVec;
 
+use crate::account::Account;
 use crate::catalog::{PlanLimit, Policy};
+use crate::decide::Context;
 use crate::effect::{Effect, Effects};
 use crate::ledger::{Ledger, Marks};
 use crate::limits;
 use crate::names::NameId;
 use crate::time::{Millis, Window};
+use crate::told::Told;
+use crate::window::{CalendarUnit, WindowRule, window_at};
 
 /// A signal's name, as in the catalog and on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,11 +37,21 @@ pub enum SignalName {
     SeatsNearlyFull,
     /// A limit is likely reached before its window ends, within so many days.
     ProjectedExhaustion,
+    /// A feature was tried that the plan does not have: once a day.
+    PremiumFeatureAttempted,
+    /// Somebody was invited to a seat, also where there was none: once a day.
+    TeamInviteSent,
+    /// Overage has come near what it may cost.
+    OverageCapNear,
+    /// A pool of credits has passed a soft threshold.
+    CreditsLow,
+    /// A pool of credits is used up.
+    CreditsDepleted,
 }
 
 impl SignalName {
     /// Every signal, in the order of the documentation.
-    pub const ALL: [SignalName; 9] = [
+    pub const ALL: [SignalName; 14] = [
         SignalName::UsageCeiling,
         SignalName::FeatureLimitHit,
         SignalName::GraceStarted,
@@ -47,6 +61,11 @@ impl SignalName {
         SignalName::SeatThreshold90pct,
         SignalName::SeatsNearlyFull,
         SignalName::ProjectedExhaustion,
+        SignalName::PremiumFeatureAttempted,
+        SignalName::TeamInviteSent,
+        SignalName::OverageCapNear,
+        SignalName::CreditsLow,
+        SignalName::CreditsDepleted,
     ];
 
     /// The word of the catalog and of the wire.
@@ -61,6 +80,11 @@ impl SignalName {
             SignalName::SeatThreshold90pct => "seat_threshold_90pct",
             SignalName::SeatsNearlyFull => "seats_nearly_full",
             SignalName::ProjectedExhaustion => "projected_exhaustion",
+            SignalName::PremiumFeatureAttempted => "premium_feature_attempted",
+            SignalName::TeamInviteSent => "team_invite_sent",
+            SignalName::OverageCapNear => "overage_cap_near",
+            SignalName::CreditsLow => "credits_low",
+            SignalName::CreditsDepleted => "credits_depleted",
         }
     }
 
@@ -91,7 +115,22 @@ pub struct SignalSwitches {
     pub seats_nearly_full: bool,
     /// How far ahead `projected_exhaustion` is raised.
     pub projected_exhaustion: Horizons,
+    /// Raise `premium_feature_attempted`.
+    pub premium_feature_attempted: bool,
+    /// Raise `team_invite_sent`.
+    pub team_invite_sent: bool,
+    /// Raise `overage_cap_near`.
+    pub overage_cap_near: bool,
+    /// From which share of the cap on, in basis points: 1 to 10,000.
+    pub overage_cap_near_bp: u32,
+    /// Raise `credits_low`.
+    pub credits_low: bool,
+    /// Raise `credits_depleted`.
+    pub credits_depleted: bool,
 }
+
+/// The share of a spend cap that is near to it unless the catalog says another: 80 %.
+pub const OVERAGE_CAP_NEAR_BP: u32 = 8_000;
 
 impl SignalSwitches {
     /// Whether this one is raised.
@@ -106,6 +145,11 @@ impl SignalSwitches {
             SignalName::SeatThreshold90pct => self.seat_threshold_90pct,
             SignalName::SeatsNearlyFull => self.seats_nearly_full,
             SignalName::ProjectedExhaustion => self.projected_exhaustion != Horizons::NONE,
+            SignalName::PremiumFeatureAttempted => self.premium_feature_attempted,
+            SignalName::TeamInviteSent => self.team_invite_sent,
+            SignalName::OverageCapNear => self.overage_cap_near,
+            SignalName::CreditsLow => self.credits_low,
+            SignalName::CreditsDepleted => self.credits_depleted,
         }
     }
 }
@@ -122,6 +166,12 @@ impl Default for SignalSwitches {
             seat_threshold_90pct: true,
             seats_nearly_full: true,
             projected_exhaustion: Horizons::DEFAULT,
+            premium_feature_attempted: true,
+            team_invite_sent: true,
+            overage_cap_near: true,
+            overage_cap_near_bp: OVERAGE_CAP_NEAR_BP,
+            credits_low: true,
+            credits_depleted: true,
         }
     }
 }
@@ -206,6 +256,9 @@ impl SignalState {
     }
 }
 
+/// The limit of a signal that is about a feature as a whole.
+pub const NO_LIMIT: NameId = NameId(u32::MAX);
+
 /// Basis points at which a limit counts as reached.
 pub const REACHED_BP: u32 = 10_000;
 
@@ -216,7 +269,7 @@ pub struct Signal {
     pub name: SignalName,
     /// The feature.
     pub feature: NameId,
-    /// The limit.
+    /// The limit, or [`NO_LIMIT`].
     pub limit: NameId,
     /// The window of the limit.
     pub window: Window,
@@ -308,6 +361,64 @@ pub(crate) fn announce(
     if newly_hit && switches.feature_limit_hit {
         effects.push(signal(SignalName::FeatureLimitHit, SmallVec::new()));
     }
+}
+
+/// What a signal of a day says beside its name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OfDay {
+    /// The feature.
+    pub(crate) feature: NameId,
+    /// The limit, or [`NO_LIMIT`].
+    pub(crate) limit: NameId,
+    /// Units before.
+    pub(crate) previous_units: u64,
+    /// Units now.
+    pub(crate) current_units: u64,
+    /// Included units.
+    pub(crate) included_units: u64,
+    /// Units refused.
+    pub(crate) refused_units: u64,
+}
+
+/// Raises a signal unless it was raised on this day of the account already.
+#[cold]
+pub(crate) fn announce_daily(
+    cx: Context<'_>,
+    account: &Account,
+    name: SignalName,
+    said: OfDay,
+    effects: &mut Effects,
+) {
+    let OfDay { feature, limit, .. } = said;
+    if !cx.catalog.signals.raises(name) {
+        return;
+    }
+    let (profile, day) = (&account.profile, WindowRule::Calendar(CalendarUnit::Day));
+    let window = window_at(day, profile.anchor, profile.rules(), cx.now);
+    let of = window.start();
+    // A day that begins earlier, in another time zone, was told of with the one before.
+    if account.told(name, feature, limit).is_some_and(|told| of <= told.of) {
+        return;
+    }
+    effects.push(Effect::Told(Box::new(Told { name, feature, limit, of, limit_revision: 1 })));
+    let refused = said.refused_units > 0;
+    effects.push(Effect::Signal(Box::new(Signal {
+        name,
+        feature,
+        limit,
+        window,
+        limit_revision: 1,
+        crossed_bp: SmallVec::new(),
+        previous_units: said.previous_units,
+        current_units: said.current_units,
+        included_units: said.included_units,
+        refused_units: said.refused_units,
+        previous_state: SignalState::Ok,
+        state: if refused { SignalState::Alarm } else { SignalState::Ok },
+        grace_until: None,
+        foretold: None,
+        at: cx.now,
+    })));
 }
 
 /// The write that may raise a signal.

@@ -136,6 +136,7 @@ fn digest_effects(
             Effect::Ledger(_)
             | Effect::Tally(_)
             | Effect::Measured(_)
+            | Effect::Told(_)
             | Effect::Stock(_)
             | Effect::Seat(_)
             | Effect::SeatFreed(..)

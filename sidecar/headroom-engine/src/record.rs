@@ -20,6 +20,7 @@ use headroom_core::reservation::{
 };
 use headroom_core::signal::{Foretold, Signal, SignalName, SignalState};
 use headroom_core::time::Millis;
+use headroom_core::told::Told;
 use smallvec::SmallVec;
 
 use crate::codec::{Malformed, Put, Take};
@@ -412,6 +413,7 @@ mod effect_kind {
     pub(super) const EVENT_WITH_DIMENSIONS: u8 = 63;
     pub(super) const MEASURED: u8 = 64;
     pub(super) const EXPOSURE: u8 = 80;
+    pub(super) const TOLD: u8 = 65;
 }
 
 /// Writes a list of effects.
@@ -520,6 +522,10 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::TALLY_LATE);
                 tally::put_tally(out, tally);
             }
+            Effect::Told(told) => {
+                out.push(effect_kind::TOLD);
+                put_told(out, told);
+            }
             Effect::Measured(measured) => {
                 out.push(effect_kind::MEASURED);
                 measure::put_measured(out, measured);
@@ -563,6 +569,7 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::TALLY_CLOSED => Effect::TallyClosed(Box::new(tally::take_tally(from)?)),
             effect_kind::TALLY_LATE => Effect::TallyLate(Box::new(tally::take_tally(from)?)),
             effect_kind::MEASURED => measure::take_measured(from)?,
+            effect_kind::TOLD => Effect::Told(Box::new(take_told(from)?)),
             effect_kind::EVENT_WITH_DIMENSIONS => {
                 let mut event = events::take_event(from)?;
                 event.state.labels = tally::take_labels(from)?;
@@ -789,8 +796,8 @@ pub(crate) fn take_excess(from: &mut Take<'_>) -> Result<Excess, Malformed> {
     Ok(excess)
 }
 
-pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
-    out.push(match signal.name {
+fn put_signal_name(out: &mut Vec<u8>, name: SignalName) {
+    out.push(match name {
         SignalName::UsageCeiling => 0,
         SignalName::FeatureLimitHit => 1,
         SignalName::GraceStarted => 2,
@@ -800,7 +807,34 @@ pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
         SignalName::SeatThreshold90pct => 10,
         SignalName::SeatsNearlyFull => 11,
         SignalName::ProjectedExhaustion => 12,
+        SignalName::PremiumFeatureAttempted => 60,
+        SignalName::TeamInviteSent => 61,
+        SignalName::OverageCapNear => 62,
+        SignalName::CreditsLow => 63,
+        SignalName::CreditsDepleted => 64,
     });
+}
+
+fn put_told(out: &mut Vec<u8>, told: &Told) {
+    put_signal_name(out, told.name);
+    out.put_u64(u64::from(told.feature.0));
+    out.put_u64(u64::from(told.limit.0));
+    out.put_millis(told.of);
+    out.put_u64(u64::from(told.limit_revision));
+}
+
+fn take_told(from: &mut Take<'_>) -> Result<Told, Malformed> {
+    Ok(Told {
+        name: take_signal_name(from)?,
+        feature: NameId(from.small("feature")?),
+        limit: NameId(from.small("limit")?),
+        of: from.millis("time")?,
+        limit_revision: from.small("limit revision")?,
+    })
+}
+
+pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
+    put_signal_name(out, signal.name);
     out.put_u64(u64::from(signal.feature.0));
     out.put_u64(u64::from(signal.limit.0));
     out.put_window(signal.window);
@@ -829,8 +863,8 @@ pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
     }
 }
 
-pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
-    let name = match from.u8("signal name")? {
+fn take_signal_name(from: &mut Take<'_>) -> Result<SignalName, Malformed> {
+    Ok(match from.u8("signal name")? {
         0 => SignalName::UsageCeiling,
         1 => SignalName::FeatureLimitHit,
         2 => SignalName::GraceStarted,
@@ -840,8 +874,17 @@ pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
         10 => SignalName::SeatThreshold90pct,
         11 => SignalName::SeatsNearlyFull,
         12 => SignalName::ProjectedExhaustion,
+        60 => SignalName::PremiumFeatureAttempted,
+        61 => SignalName::TeamInviteSent,
+        62 => SignalName::OverageCapNear,
+        63 => SignalName::CreditsLow,
+        64 => SignalName::CreditsDepleted,
         _ => return Err(Malformed { what: "signal name" }),
-    };
+    })
+}
+
+pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
+    let name = take_signal_name(from)?;
     Ok(Signal {
         name,
         feature: NameId(from.small("feature")?),

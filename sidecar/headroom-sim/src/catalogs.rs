@@ -569,6 +569,12 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             seats_nearly_full: rng.percent(85),
             // Nothing in a history looks at what was used.
             projected_exhaustion: Horizons::DEFAULT,
+            premium_feature_attempted: rng.percent(85),
+            team_invite_sent: rng.percent(85),
+            overage_cap_near: rng.percent(85),
+            overage_cap_near_bp: *rng.pick(&[8_000, 8_000, 1, 5_000, 10_000]),
+            credits_low: rng.percent(85),
+            credits_depleted: rng.percent(85),
         },
     }))
 }

@@ -8,6 +8,7 @@
 mod admin;
 mod all;
 mod change;
+mod daily;
 mod expiry;
 mod hold;
 mod late;
@@ -385,6 +386,12 @@ pub(crate) struct Account {
     pub(crate) spread: BTreeMap<String, spread::Uses>,
     /// Whether its time zone was changed after something was used.
     pub(crate) moved: bool,
+    /// On which day something was last said of a feature, by its start.
+    pub(crate) said_on: BTreeMap<(SignalName, String), i64>,
+    /// Of which limits, windows and revisions it was said that the cap is near.
+    pub(crate) said_cap: Vec<(String, String, i64, u16)>,
+    /// By feature, when slots were last told of.
+    pub(crate) said_slots: BTreeMap<String, i64>,
 }
 
 /// All of it.
@@ -756,6 +763,9 @@ impl Model {
             books: Vec::new(),
             settled_at: now,
             above: Vec::new(),
+            said_on: BTreeMap::new(),
+            said_cap: Vec::new(),
+            said_slots: BTreeMap::new(),
             graces: Vec::new(),
             holds: BTreeMap::new(),
             keys: BTreeMap::new(),

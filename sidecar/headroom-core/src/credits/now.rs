@@ -13,13 +13,13 @@ use crate::credits::{
 };
 use crate::decide::Context;
 use crate::decision::{Denial, LimitState, Verdict};
-use crate::effect::Effects;
+use crate::effect::{Effect, Effects};
 use crate::ledger::{Ledger, Marks};
 use crate::limits::{self, UNITS_MAX};
 use crate::names::NameId;
 use crate::policy::{Beyond, Room};
 use crate::resolve::{Resolved, resolve};
-use crate::signal::{self, Change, REACHED_BP};
+use crate::signal::{self, Change, REACHED_BP, SignalName, SignalSwitches};
 use crate::time::{Millis, Window};
 use crate::window::{WindowRule, window_at};
 
@@ -493,7 +493,28 @@ impl<'a> PoolNow<'a> {
         let mut ledger = self.ledger();
         let change = Change { at: self.cx.now, previous_units, refused_units };
         let switches = self.cx.catalog.signals;
-        signal::announce(&mut ledger, &self.limit(), change, switches, effects);
+        // Of a pool the same thresholds have names of their own.
+        let all = SignalSwitches { usage_ceiling: true, ..switches };
+        let listed = effects.len();
+        signal::announce(&mut ledger, &self.limit(), change, all, effects);
+        for effect in &mut effects[listed..] {
+            if let Effect::Signal(signal) = effect
+                && signal.name == SignalName::UsageCeiling
+            {
+                let is_empty = signal.crossed_bp.last() == Some(&REACHED_BP);
+                signal.name =
+                    if is_empty { SignalName::CreditsDepleted } else { SignalName::CreditsLow };
+            }
+        }
+        let mut place = 0;
+        effects.retain(|effect| {
+            place += 1;
+            let is_raised = |effect: &Effect| match effect {
+                Effect::Signal(signal) => switches.raises(signal.name),
+                _ => true,
+            };
+            place <= listed || is_raised(effect)
+        });
         self.pool.head.marks = ledger.marks;
     }
 

@@ -8,7 +8,9 @@
 //! Thresholds and signals look at what is held. Each is announced once per *excursion*, which is over
 //! when less is held than half of the lowest of them (of the most, where there is no soft one). Half,
 //! so that an account that goes to and fro about a threshold is announced once. The limit's revision
-//! counts excursions, too, so that no two signals are of the same name, revision and threshold.
+//! counts excursions, too, so that no two signals are of the same name, revision and threshold. An excursion
+//! that begins within an hour of what was told last goes on with that one: where work comes and goes, the
+//! last slot is taken at every use.
 //!
 //! The holds themselves are [`super::hold`]'s.
 
@@ -19,11 +21,13 @@ use crate::catalog::PlanLimit;
 use crate::decide::Context;
 use crate::decide::meter::Working;
 use crate::decision::{Decision, Denial, Verdict};
-use crate::effect::Effects;
+use crate::effect::{Effect, Effects};
 use crate::ledger::{Ledger, Marks};
+use crate::limits::SLOTS_TOLD_EVERY_MS;
 use crate::names::NameId;
 use crate::reservation::{Reservation, ReservationState};
-use crate::signal::{self, Change, REACHED_BP};
+use crate::signal::{self, Change, REACHED_BP, SignalName};
+use crate::told::Told;
 
 /// Slots whose limit is not in force any more: they stay, and there are no more of them.
 pub(super) static GONE: LazyLock<PlanLimit> =
@@ -40,6 +44,7 @@ pub(super) fn is_of_slots(cx: Context<'_>, held: &Reservation) -> bool {
 /// whose thresholds look at usage.
 pub(super) fn announce(
     cx: Context<'_>,
+    account: &Account,
     w: &mut Working<'_>,
     additional_units: u64,
     effects: &mut Effects,
@@ -48,15 +53,46 @@ pub(super) fn announce(
         return;
     }
     let previous_units = w.ledger.held() - additional_units;
-    rearm(w.limit, &mut w.ledger, previous_units);
-    let change = Change { at: cx.now, previous_units, refused_units: 0 };
+    rearm(cx, account, w.limit, &mut w.ledger, previous_units);
+    let (change, before) = (Change { at: cx.now, previous_units, refused_units: 0 }, effects.len());
     signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);
+    if effects.len() > before {
+        note_told(cx, w.limit, &w.ledger, effects);
+    }
 }
 
-/// Ends the excursion, if it is over. What is held only falls between two requests that hold more, so
+/// Notes when slots were told of. Nothing for other limits.
+pub(super) fn note_told(
+    cx: Context<'_>,
+    limit: &PlanLimit,
+    ledger: &Ledger,
+    effects: &mut Effects,
+) {
+    if limit.is_slots() {
+        effects.push(Effect::Told(Box::new(Told {
+            name: SignalName::UsageCeiling,
+            feature: ledger.feature,
+            limit: ledger.limit,
+            of: cx.now,
+            limit_revision: ledger.limit_revision,
+        })));
+    }
+}
+
+/// Ends the excursion, if it is over and was not told of lately. What is held only falls between two requests that hold more, so
 /// it was never less than right before the second: looking then is looking always.
-pub(super) fn rearm(limit: &PlanLimit, ledger: &mut Ledger, held_units: u64) {
+pub(super) fn rearm(
+    cx: Context<'_>,
+    account: &Account,
+    limit: &PlanLimit,
+    ledger: &mut Ledger,
+    held_units: u64,
+) {
     let Some(max_units) = limit.included_units else { return };
+    let told = account.told(SignalName::UsageCeiling, ledger.feature, ledger.limit);
+    if told.is_some_and(|told| cx.now < told.of.plus(SLOTS_TOLD_EVERY_MS)) {
+        return;
+    }
     let lowest_bp = limit.soft_limits_bp.first().copied().unwrap_or(REACHED_BP);
     let is_over = u128::from(held_units) * 2 * u128::from(REACHED_BP)
         < u128::from(max_units) * u128::from(lowest_bp);

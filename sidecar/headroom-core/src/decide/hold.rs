@@ -55,7 +55,7 @@ pub(super) fn reserve(
     for w in &mut working {
         w.ledger.reserved += units;
         w.ledger.holds += 1;
-        concurrency::announce(cx, w, units, effects);
+        concurrency::announce(cx, account, w, units, effects);
         meter::put_ledger(cx, account, w.own(), w.fresh, effects);
         w.fresh = false;
     }
@@ -171,7 +171,7 @@ pub(super) fn extend(
     }
     for w in &mut working {
         w.ledger.reserved += additional_units;
-        concurrency::announce(cx, w, additional_units, effects);
+        concurrency::announce(cx, account, w, additional_units, effects);
         meter::put_ledger(cx, account, w.own(), w.fresh, effects);
     }
     for ((level, set), moves) in levels.iter().zip(&mut sets).zip(level_moves) {

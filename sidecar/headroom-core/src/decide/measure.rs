@@ -12,7 +12,9 @@
 use crate::account::Account;
 use crate::catalog::{Aggregation, Feature, FeatureIx};
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
-use crate::decide::{Context, FeatureOp, Gate, allocation, bare_limits, gate, plain, refusal};
+use crate::decide::{
+    Context, FeatureOp, Gate, allocation, announce_premium, bare_limits, gate, plain, refusal,
+};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -124,6 +126,10 @@ fn decide(
         match gate(cx, account, feature) {
             Gate::Limits(limits, origin) => (limits, origin),
             Gate::Closed(denial, origin) => {
+                if does != (ValueOp::Check { attempt: false }) {
+                    let closed = (denial, origin);
+                    announce_premium(cx, account, id, closed, value.units(), effects);
+                }
                 let refused = refusal(account, cx.now, Some(id), denial);
                 return Ok(plain(Decision { origin, ..refused }));
             }

@@ -538,6 +538,9 @@ pub(super) fn announce_use(
     // Grace and overage begin in a window that lies still; of one that slides the hit is told.
     if w.beyond.is_none() {
         policy::begin(cx, account, w.limit, &mut w.room, (&w.ledger, previous_units), effects);
+        if w.limit.policy == Policy::Overage {
+            policy::near_cap(cx, account, w.limit, (&w.ledger, previous_units), effects);
+        }
     }
 }
 
@@ -617,7 +620,7 @@ pub(super) fn announce_refusal(
                 Denial::QuotaExhausted | Denial::SpendCapReached | Denial::SeatsFull,
             ) => {}
             Verdict::Denied(Denial::ConcurrencyFull) => {
-                concurrency::rearm(w.limit, &mut ledger, previous_units);
+                concurrency::rearm(cx, account, w.limit, &mut ledger, previous_units);
             }
             _ => continue,
         }
@@ -625,6 +628,7 @@ pub(super) fn announce_refusal(
         let change = Change { at: cx.now, previous_units, refused_units: units };
         signal::announce(&mut ledger, w.limit, change, cx.catalog.signals, effects);
         if effects.len() > before {
+            concurrency::note_told(cx, w.limit, &ledger, effects);
             put_ledger(cx, account, w.own_of(&ledger), w.fresh, effects);
         }
     }

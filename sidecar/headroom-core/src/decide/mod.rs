@@ -34,6 +34,7 @@ use crate::names::NameId;
 use crate::rate::Rate;
 use crate::reservation::{OnExpiry, ReservationId};
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
+use crate::signal::{self, NO_LIMIT, OfDay, SignalName};
 use crate::time::Millis;
 use crate::window::WindowRule;
 
@@ -106,6 +107,25 @@ pub enum FeatureOp {
     },
 }
 
+impl FeatureOp {
+    /// The units that somebody tries to get. `None`: a screen is drawn, or it has happened already.
+    fn attempted_units(self) -> Option<u64> {
+        match self {
+            FeatureOp::Check { attempt: false, .. }
+            | FeatureOp::Value {
+                does: ValueOp::Check { attempt: false } | ValueOp::Record, ..
+            }
+            | FeatureOp::Record { .. } => None,
+            FeatureOp::Check { units, attempt: true }
+            | FeatureOp::Consume { units }
+            | FeatureOp::Reserve { units, .. }
+            | FeatureOp::ReserveCharging { units, .. } => Some(units),
+            FeatureOp::Value { .. } => Some(1),
+            FeatureOp::Allocate { change } => Some(change.units()),
+        }
+    }
+}
+
 /// A request about a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldOp {
@@ -173,6 +193,9 @@ pub fn decide_feature(
     match gate(cx, account, feature) {
         Gate::Closed(denial, origin) => {
             let id = cx.catalog.feature(feature).id;
+            if let Some(units) = op.attempted_units() {
+                announce_premium(cx, account, id, (denial, origin), units, effects);
+            }
             let refused = refusal(account, cx.now, Some(id), denial);
             Ok(plain(Decision { origin, ..refused }))
         }
@@ -358,6 +381,31 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
         (Resolved::Rate(rate), origin) => Gate::Rate(rate, origin),
         (Resolved::Pool(_), origin) => Gate::Pool(origin),
     }
+}
+
+/// Tells of an attempt to use what the plan does not have. What has not come to an account is no more than
+/// that: it may have bought it.
+#[cold]
+fn announce_premium(
+    cx: Context<'_>,
+    account: &Account,
+    feature: NameId,
+    (denial, origin): (Denial, Origin),
+    units: u64,
+    effects: &mut Effects,
+) {
+    if denial != Denial::NotInPlan || origin != Origin::None {
+        return;
+    }
+    let said = OfDay {
+        feature,
+        limit: NO_LIMIT,
+        previous_units: 0,
+        current_units: 0,
+        included_units: 0,
+        refused_units: units.max(1),
+    };
+    signal::announce_daily(cx, account, SignalName::PremiumFeatureAttempted, said, effects);
 }
 
 /// The error of counting what happened already on a feature where nothing adds up.

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::account::Account;
 use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
 use crate::decide::meter::{self, Ask, Working};
-use crate::decide::{Context, Gate, allocation, bare_limits, gate, refusal};
+use crate::decide::{Context, Gate, allocation, announce_premium, bare_limits, gate, refusal};
 use crate::decision::{Decision, Denial, OpError};
 use crate::effect::{Effect, Effects};
 use crate::ledger::{Ledger, Marks};
@@ -23,7 +23,7 @@ use crate::limits;
 use crate::names::NameId;
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::seats::{Roster, Seat, SeatState};
-use crate::signal::{self, Change, REACHED_BP, Signal, SignalName, SignalState};
+use crate::signal::{self, Change, OfDay, REACHED_BP, Signal, SignalName, SignalState};
 
 /// The share of seats, claimed, that `seat_threshold_90pct` is about.
 const THRESHOLD_BP: u32 = 9_000;
@@ -92,6 +92,9 @@ pub fn decide_seat(
     let (limits, origin) = match gate(cx, account, feature) {
         Gate::Limits(limits, origin) => (limits, origin),
         Gate::Closed(denial, origin) => {
+            if !matches!(op, SeatOp::Transfer { .. }) {
+                announce_premium(cx, account, shape.id, (denial, origin), 1, effects);
+            }
             let closed = refusal(account, cx.now, Some(shape.id), denial);
             return Ok(refused(Decision { origin, ..closed }));
         }
@@ -146,6 +149,13 @@ fn take(
         if !w.verdict.is_allowed() {
             let working = [w];
             meter::announce_refusal(cx, account, &working, 1, effects);
+            announce_invite(
+                cx,
+                account,
+                wanted,
+                (&working[0], working[0].ledger.held(), 1),
+                effects,
+            );
             return Ok(refused(meter::answer(cx, account, ask, &working)));
         }
         let taken = account.roster().map_or(0, Roster::count);
@@ -159,6 +169,9 @@ fn take(
     let (came, left) = (Some(state), known.as_ref().map(|seat| seat.state));
     count(&mut w.ledger, came, left);
     announce(cx, &mut w, &before, effects);
+    if known.is_none() {
+        announce_invite(cx, account, wanted, (&w, before.held(), 0), effects);
+    }
     meter::put_ledger(cx, account, w.ledger, w.fresh, effects);
     w.fresh = false;
     let member = known.map_or_else(|| Arc::from(member), |seat| seat.member);
@@ -167,6 +180,26 @@ fn take(
     w.verdict = meter::level(w.limit, w.room, &w.ledger);
     let decision = meter::answer(cx, account, ask, &[w]);
     Ok(SeatOutcome { decision, seat: Some(seat), changed: true })
+}
+
+/// Tells that somebody was invited, also where there was no seat.
+fn announce_invite(
+    cx: Context<'_>,
+    account: &Account,
+    wanted: SeatState,
+    (w, previous_units, refused_units): (&Working<'_>, u64, u64),
+    effects: &mut Effects,
+) {
+    let SeatState::Invited { .. } = wanted else { return };
+    let said = OfDay {
+        feature: w.ledger.feature,
+        limit: w.ledger.limit,
+        previous_units,
+        current_units: w.ledger.held(),
+        included_units: w.limit.included_units.unwrap_or_default(),
+        refused_units,
+    };
+    signal::announce_daily(cx, account, SignalName::TeamInviteSent, said, effects);
 }
 
 /// Frees a seat. Never refused: who is gone is gone, whatever became of the account.

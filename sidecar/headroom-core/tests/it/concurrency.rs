@@ -214,28 +214,45 @@ fn an_excursion_ends_below_half_of_the_lowest_threshold() {
     // The lowest is 4 of 5, so it ends below 2.
     let mut world = world(5, &[8_000]);
     let crossed = [(SignalName::UsageCeiling, vec![8_000])];
-    let mut ids: Vec<ReservationId> = (0..4).map(|_| slot(&mut world, HOUR_MS)).collect();
+    let mut ids: Vec<ReservationId> = (0..4).map(|_| slot(&mut world, DAY_MS)).collect();
     assert_eq!(world.told(), crossed);
-    let mut down_and_up = |down_to: usize| {
+    let mut down_and_up = |down_to: usize, after_ms: i64| {
+        world.now += after_ms;
         for id in ids.split_off(down_to) {
             world.try_hold(id, HoldOp::Release).unwrap();
         }
         while ids.len() < 4 {
-            ids.push(slot(&mut world, HOUR_MS));
+            ids.push(slot(&mut world, DAY_MS));
         }
         (world.told(), world.signals().first().map(|signal| signal.limit_revision))
     };
-    assert_eq!(down_and_up(3), (vec![], None));
-    assert_eq!(down_and_up(2), (vec![], None));
-    assert_eq!(down_and_up(1), (crossed.to_vec(), Some(2)), "an excursion of its own");
-    assert_eq!(down_and_up(2), (vec![], None));
-    assert_eq!(down_and_up(0), (crossed.to_vec(), Some(3)));
+    assert_eq!(down_and_up(3, HOUR_MS), (vec![], None));
+    assert_eq!(down_and_up(2, 0), (vec![], None));
+    assert_eq!(down_and_up(1, 0), (crossed.to_vec(), Some(2)), "an excursion of its own");
+    assert_eq!(down_and_up(2, HOUR_MS), (vec![], None));
+    assert_eq!(down_and_up(0, 0), (crossed.to_vec(), Some(3)));
+}
+
+#[test]
+fn slots_that_come_and_go_are_told_once_an_hour() {
+    let mut world = world(1, &[]);
+    let mut told = Vec::new();
+    for minute in 0..150 {
+        let id = slot(&mut world, HOUR_MS);
+        if !world.told().is_empty() {
+            told.push((minute, world.signals()[0].limit_revision));
+        }
+        world.try_hold(id, HoldOp::Release).unwrap();
+        world.now += 60_000;
+    }
+    assert_eq!(told, [(0, 1), (60, 2), (120, 3)]);
 }
 
 #[test]
 fn an_excursion_also_ends_by_time_alone() {
     let mut world = world(1, &[]);
     for _ in 0..3 {
+        world.now += HOUR_MS;
         slot(&mut world, 10);
         assert_eq!(world.told(), [(SignalName::UsageCeiling, vec![10_000])]);
         assert_eq!(world.signals()[0].previous_state, SignalState::Ok);

@@ -564,17 +564,17 @@ fn low_balance_is_told_once_until_units_come() {
     world.burn(79);
     assert_eq!(world.told(), []);
     world.burn(1);
-    assert_eq!(world.told(), [(SignalName::UsageCeiling, vec![8_000])]);
+    assert_eq!(world.told(), [(SignalName::CreditsLow, vec![8_000])]);
     world.burn(1);
     assert_eq!(world.told(), []);
     world.grant("top_up", 100);
     assert_eq!(world.check_pool(1), Verdict::Allowed, "81 of 200");
     world.burn(79);
-    assert_eq!(world.told(), [(SignalName::UsageCeiling, vec![8_000])]);
+    assert_eq!(world.told(), [(SignalName::CreditsLow, vec![8_000])]);
     world.burn(41);
     assert_eq!(world.told(), [(SignalName::FeatureLimitHit, vec![])], "refused");
     world.burn(40);
-    assert_eq!(world.told(), [(SignalName::UsageCeiling, vec![10_000])]);
+    assert_eq!(world.told(), [(SignalName::CreditsDepleted, vec![10_000])]);
 }
 
 #[test]

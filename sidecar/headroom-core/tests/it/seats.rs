@@ -266,7 +266,8 @@ fn what_is_said_of_seats_is_said_once_and_again_after_many_left() {
     let mut world = World::of(catalog(Some(10), &[5_000]));
     for n in 0..4 {
         invite(&mut world, &format!("m{n}"));
-        assert_eq!(world.told(), []);
+        let first = [(SignalName::TeamInviteSent, vec![])];
+        assert_eq!(world.told(), if n == 0 { &first[..] } else { &[] }, "once a day");
     }
     invite(&mut world, "m4");
     assert_eq!(world.told(), [(SignalName::UsageCeiling, vec![5_000])]);
@@ -298,6 +299,22 @@ fn what_is_said_of_seats_is_said_once_and_again_after_many_left() {
     }
     claim(&mut world, "m2");
     assert_eq!(names(&world), [SignalName::SeatThreshold90pct, SignalName::SeatsNearlyFull]);
+}
+
+#[test]
+fn an_invitation_is_told_once_a_day_also_where_there_is_no_seat() {
+    let invited = [(SignalName::TeamInviteSent, vec![])];
+    let mut world = world(1);
+    claim(&mut world, "m0");
+    invite(&mut world, "m1");
+    let both = [(SignalName::FeatureLimitHit, vec![]), invited[0].clone()];
+    assert_eq!(world.told(), both);
+    assert_eq!(world.signals()[1].refused_units, 1);
+    invite(&mut world, "m2");
+    assert_eq!(world.told(), []);
+    world.now += DAY_MS;
+    invite(&mut world, "m2");
+    assert_eq!(world.told(), invited);
 }
 
 #[test]

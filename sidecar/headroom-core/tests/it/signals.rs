@@ -7,13 +7,14 @@ use headroom_core::decision::{Denial, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
+use headroom_core::policy::{LimitTerms, OverageTerms};
 use headroom_core::signal::{
-    Foretold, Horizons, SignalName, SignalState, SignalSwitches, foretell,
+    Foretold, Horizons, NO_LIMIT, SignalName, SignalState, SignalSwitches, foretell,
 };
 use headroom_core::time::{Millis, Window};
 use headroom_core::window::{CalendarUnit, WindowRule};
 
-use crate::world::{DAY_MS, World, daily, spec, total};
+use crate::world::{DAY_MS, Limit, World, daily, spec, total};
 
 const CEILING: SignalName = SignalName::UsageCeiling;
 const HIT: SignalName = SignalName::FeatureLimitHit;
@@ -303,4 +304,73 @@ fn horizons_are_one_or_two_numbers_of_days() {
     for bad in [&[][..], &[0], &[367], &[1, 2, 3]] {
         assert_eq!(days(bad), None, "{bad:?}");
     }
+}
+
+#[test]
+fn what_the_plan_does_not_have_is_told_of_once_a_day_and_feature() {
+    let tried = [(SignalName::PremiumFeatureAttempted, vec![])];
+    let mut spec = spec(&[daily(2, Policy::Block)], SignalSwitches::default());
+    spec.plans[0].entitlements.clear();
+    let mut world = World::of(spec);
+    let ask = |world: &mut World, feature: &str, op| {
+        let refused = world.try_ask(feature, op).unwrap().decision.verdict;
+        assert_eq!(refused, Verdict::Denied(Denial::NotInPlan));
+        world.told()
+    };
+    let attempt = FeatureOp::Check { units: 1, attempt: true };
+    let drawn = FeatureOp::Check { units: 1, attempt: false };
+    assert_eq!(ask(&mut world, "sso", drawn), [], "a screen is no attempt");
+    assert_eq!(ask(&mut world, "sso", attempt), tried);
+    let signal = world.signals()[0];
+    assert_eq!((signal.limit, signal.refused_units), (NO_LIMIT, 1));
+    assert_eq!(ask(&mut world, "sso", attempt), []);
+    assert_eq!(ask(&mut world, "tokens", FeatureOp::Consume { units: 7 }), tried);
+    assert_eq!(world.signals()[0].refused_units, 7);
+    assert_eq!(ask(&mut world, "tokens", FeatureOp::Reserve { units: 1, hold_ms: 9 }), []);
+    world.now += DAY_MS;
+    assert_eq!(ask(&mut world, "sso", attempt), tried, "a new day");
+    world.record(3);
+    assert_eq!(world.told(), [], "what has happened is no attempt");
+    // A copy made of what a snapshot keeps remembers it.
+    let kept = world.account.further();
+    let mut copy = world.account.clone();
+    kept.iter().for_each(|effect| copy.apply(effect));
+    assert_eq!(copy, world.account);
+}
+
+#[test]
+fn overage_near_its_cap_is_told_once_per_window_and_limit() {
+    let near = [(SignalName::OverageCapNear, vec![])];
+    let limit = |cap_minor| {
+        let overage = OverageTerms {
+            unit_price_nanos: 1_000_000_000,
+            currency: "USD".into(),
+            cap_minor: Some(cap_minor),
+        };
+        let terms = LimitTerms { overage: Some(overage), ..LimitTerms::default() };
+        Limit { terms, ..daily(10, Policy::Overage) }
+    };
+    let mut world = World::new(&[limit(10)]);
+    world.consume(17);
+    assert!(!world.told().contains(&near[0]), "7 of 10");
+    world.consume(1);
+    assert_eq!(world.told(), near);
+    world.consume(2);
+    assert_eq!(world.told(), []);
+    world.change_limits(&[limit(15)]);
+    world.consume(1);
+    assert!(!world.told().contains(&near[0]), "11 of 15");
+    world.consume(1);
+    assert_eq!(world.told(), near, "12 of 15: a limit of its own");
+    world.now += DAY_MS;
+    world.consume(25);
+    assert!(world.told().contains(&near[0]), "a window of its own");
+    let near_bp = SignalSwitches { overage_cap_near_bp: 5_000, ..SignalSwitches::default() };
+    let mut world = World::of(spec(&[limit(10)], near_bp));
+    world.consume(15);
+    assert!(world.told().contains(&near[0]), "from a half on");
+    let off = SignalSwitches { overage_cap_near: false, ..SignalSwitches::default() };
+    let mut world = World::of(spec(&[limit(10)], off));
+    world.consume(20);
+    assert!(!world.told().contains(&near[0]));
 }

@@ -26,6 +26,7 @@ use headroom_core::stock::{BilledBy, Stock, StockRule};
 use headroom_core::subject::SubjectId;
 use headroom_core::tally::{Cell, Label, Labels, Tallied, Tally};
 use headroom_core::time::{Millis, Window};
+use headroom_core::told::Told;
 use headroom_engine::codec::{Put, Take};
 use headroom_engine::keys::{Done, KeyHash, Receipt};
 use headroom_engine::record::{self, Record};
@@ -350,6 +351,24 @@ fn every_effect() -> Vec<Effect> {
         signal.foretold = Some(Foretold { days: 366, probability_bp: 10_000, at, from, to });
         effects.push(Effect::Signal(signal));
     }
+    for name in [
+        SignalName::PremiumFeatureAttempted,
+        SignalName::TeamInviteSent,
+        SignalName::OverageCapNear,
+        SignalName::CreditsLow,
+        SignalName::CreditsDepleted,
+    ] {
+        effects.push(signal(name, SignalState::Ok));
+    }
+    let (name, of) = (SignalName::OverageCapNear, Millis(i64::MIN));
+    let (feature, limit) = (NameId(0), NameId(u32::MAX));
+    effects.push(Effect::Told(Box::new(Told {
+        name,
+        feature,
+        limit,
+        of,
+        limit_revision: u16::MAX,
+    })));
     effects.extend(NUMBERS.map(|units| Effect::Ledger(ledger(units))));
     effects
 }

@@ -79,7 +79,7 @@ impl Model {
         let expires_at = now + hold_ms;
         for page in &mut pages {
             page.reserved += u128::from(units);
-            self.announce_held(id, page, units, now);
+            self.announce_held((id, account), page, units, now);
             self.keep(account, page);
         }
         let feature = pages[0].book.feature.clone();
@@ -257,7 +257,7 @@ impl Model {
         for page in &mut case.pages {
             page.reserved += u128::from(additional);
             if additional > 0 {
-                self.announce_held(case.id, page, additional, case.now);
+                self.announce_held((case.id, account), page, additional, case.now);
             }
             self.keep(account, page);
         }

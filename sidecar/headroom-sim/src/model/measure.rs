@@ -131,7 +131,13 @@ impl Model {
         now: i64,
     ) -> Result<Done, OpError> {
         let (limits, origin) = match self.gate(account, feature, now) {
-            Err((denial, origin)) => return Ok(self.refused(denial, origin, feature)),
+            Err(closed) => {
+                if attempt {
+                    let units = value.asked();
+                    self.tried_premium((id, feature), account, closed, units, now);
+                }
+                return Ok(self.refused(closed.0, closed.1, feature));
+            }
             Ok((Entitled::Limits(limits), origin)) => (limits, origin),
             Ok(_) => unreachable!("such a feature has limits"),
         };

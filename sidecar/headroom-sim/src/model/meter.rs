@@ -509,11 +509,12 @@ impl Model {
             let is_worth = worth.iter().any(|denial| page.verdict == Verdict::Denied(*denial));
             if is_worth && !page.is_not_begun() {
                 if page.limit.slots {
-                    page.end_excursion(page.held());
+                    page.end_excursion(account, page.held());
                 }
                 let previous = page.watched();
                 // Unless somebody was told, nothing is kept.
                 if self.announce(id, &mut page, previous, units, now) {
+                    account.note_said(&page, now);
                     self.keep(account, &mut page);
                 }
             }
@@ -643,7 +644,12 @@ impl Model {
             return looked.expect("looking keeps nothing");
         }
         match self.gate(account, feature, now) {
-            Err((denial, origin)) => self.refused(denial, origin, feature),
+            Err(closed) => {
+                if attempt {
+                    self.tried_premium((id, feature), account, closed, units, now);
+                }
+                self.refused(closed.0, closed.1, feature)
+            }
             Ok((Entitled::Limits(limits), origin)) => {
                 let mut pages = self.pages(account, feature, &limits, now);
                 for page in &mut pages {
@@ -702,7 +708,10 @@ impl Model {
             | FeatureOp::ReserveCharging { units, .. } => units,
         };
         let (limits, origin) = match self.gate(account, feature, now) {
-            Err((denial, origin)) => return Ok(self.refused(denial, origin, feature)),
+            Err(closed) => {
+                self.tried_premium((id, feature), account, closed, units, now);
+                return Ok(self.refused(closed.0, closed.1, feature));
+            }
             Ok((Entitled::Limits(limits), origin)) => (limits, origin),
             Ok((Entitled::Rate(rate), origin)) => {
                 if !matches!(op, FeatureOp::Consume { .. }) {

@@ -170,6 +170,18 @@ impl Model {
         now: i64,
     ) {
         self.announce(id, page, previous, 0, now);
+        self.begin_above(id, account, page, previous, now);
+        self.near_cap(id, account, page, previous, now);
+    }
+
+    fn begin_above(
+        &mut self,
+        id: &str,
+        account: &mut Account,
+        page: &mut Page,
+        previous: u128,
+        now: i64,
+    ) {
         if page.book.owes {
             self.met.insert("debt carried into a window");
         }

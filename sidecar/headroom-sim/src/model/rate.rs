@@ -10,6 +10,7 @@ use headroom_core::decision::{Amounts, Denial, OpError, Verdict, WindowPhase};
 use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
 
+use super::daily::SLOTS_QUIET_MS;
 use super::meter::Page;
 use super::migrate::label;
 use super::plan::Entitled;
@@ -386,13 +387,21 @@ impl Model {
     }
 
     /// Says what has come up by holding more slots.
-    pub(super) fn announce_held(&mut self, id: &str, page: &mut Page, more: u64, now: i64) {
+    pub(super) fn announce_held(
+        &mut self,
+        (id, account): (&str, &mut Account),
+        page: &mut Page,
+        more: u64,
+        now: i64,
+    ) {
         if page.limit.slots {
             let before = page.held() - u128::from(more);
-            if page.end_excursion(before) {
+            if page.end_excursion(account, before) {
                 self.met.insert("slots: an excursion after another");
             }
-            self.announce(id, page, before, 0, now);
+            if self.announce(id, page, before, 0, now) {
+                account.note_said(page, now);
+            }
         }
     }
 
@@ -419,9 +428,23 @@ impl Model {
     }
 }
 
+impl Account {
+    /// Notes when slots were told of.
+    pub(super) fn note_said(&mut self, page: &Page, now: i64) {
+        if page.limit.slots {
+            self.said_slots.insert(page.book.feature.clone(), now);
+        }
+    }
+}
+
 impl Page {
-    /// Forgets what was said, when fewer slots are held than half of the lowest threshold.
-    pub(super) fn end_excursion(&mut self, held: u128) -> bool {
+    /// Forgets what was said, when fewer slots are held than half of the lowest threshold, and nothing was
+    /// said for an hour.
+    pub(super) fn end_excursion(&mut self, account: &Account, held: u128) -> bool {
+        let said_at = account.said_slots.get(&self.book.feature);
+        if said_at.is_some_and(|at| self.now - at < SLOTS_QUIET_MS) {
+            return false;
+        }
         let Some(most) = self.limit.terms.included else { return false };
         let lowest = self.limit.terms.soft_bp.iter().min().copied().unwrap_or(10_000);
         let is_over =

@@ -251,8 +251,11 @@ impl Model {
             let done = self.done(account, feature, origin, &[page], now);
             return Ok((done, None, known.is_some()));
         }
-        if let Err((denial, origin)) = self.gate(account, feature, now) {
-            return Ok((self.refused(denial, origin, feature), None, false));
+        if let Err(closed) = self.gate(account, feature, now) {
+            if !matches!(asked, SeatAsked::Transfer(..)) {
+                self.tried_premium((id, feature), account, closed, 1, now);
+            }
+            return Ok((self.refused(closed.0, closed.1, feature), None, false));
         }
         if let SeatAsked::Transfer(from, to) = asked {
             let (left, there) = (account.sitting(feature, from), account.sitting(feature, to));
@@ -297,6 +300,9 @@ impl Model {
             if !page.verdict.is_allowed() {
                 let pages = [page];
                 self.announce_refusal(id, account, &pages, 1, now);
+                if until.is_some() {
+                    self.say_invite((id, feature), account, &pages[0], (before.0, 1), now);
+                }
                 return Ok((self.done(account, feature, origin, &pages, now), None, false));
             }
         }
@@ -307,10 +313,27 @@ impl Model {
             page.book.uses.push((1, 0));
         }
         self.seats_came(id, &mut page, before, now);
+        if known.is_none() && until.is_some() {
+            self.say_invite((id, feature), account, &page, (before.0, 0), now);
+        }
         self.keep(account, &mut page);
         page.verdict = page.stands();
         let done = self.done(account, feature, origin, &[page], now);
         Ok((done, Some((member.clone(), until, now)), true))
+    }
+
+    /// Says that somebody was invited.
+    fn say_invite(
+        &mut self,
+        of: (&str, &str),
+        account: &mut Account,
+        page: &Page,
+        (held, refused): (u128, u128),
+        now: i64,
+    ) {
+        let included = page.limit.terms.included().unwrap_or(0);
+        let said = ("seats", held, page.held(), included, refused);
+        self.say_daily(of, account, SignalName::TeamInviteSent, said, now);
     }
 
     /// Who sits, by name.

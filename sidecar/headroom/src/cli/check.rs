@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use headroom_core::catalog::{Aggregation, FeatureSpec};
+use headroom_core::limits::DISTINCT_EXACT_MAX;
 use serde_json::json;
 
 use super::args::{CheckArgs, FileKind, ReportFormat};
@@ -93,10 +95,30 @@ fn check_catalog(
         many(parsed.spec.prompts.len(), "prompt"),
         many(parsed.sinks.len(), "sink"),
     );
-    for hint in hints {
+    let notes = parsed.spec.features.iter().filter_map(note_of);
+    for hint in hints.into_iter().chain(notes) {
         summary += &format!("\n{hint}");
     }
     Ok(summary)
+}
+
+/// What somebody should know of a feature who has read no more than the catalog.
+fn note_of(feature: &FeatureSpec) -> Option<String> {
+    let name = &feature.feature;
+    let says = match feature.counting.aggregation {
+        Aggregation::Sum => return None,
+        Aggregation::Count => "each use counts one, whatever its units",
+        Aggregation::Max => "the largest value of a window counts, and limits are of the value",
+        Aggregation::Latest => "the latest value counts, and limits are of the value",
+        Aggregation::Unique => {
+            let by = feature.counting.unique_by.as_deref().unwrap_or_default();
+            return Some(format!(
+                "feature `{name}`: different values of `{by}` count once each, exactly up to \
+                 {DISTINCT_EXACT_MAX} in a window; it is consumed or recorded, never reserved"
+            ));
+        }
+    };
+    Some(format!("feature `{name}`: {says}; it is consumed or recorded, never reserved"))
 }
 
 /// What a file is, by its keys. `None` when it cannot be read or has keys of neither.

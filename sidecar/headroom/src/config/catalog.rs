@@ -633,6 +633,22 @@ fn plain_json(text: &str) -> serde_json::Value {
     }
 }
 
+/// `on`, `off`, or from which share of the cap on.
+fn read_cap_near(reader: &Reader, entry: Entry<'_>, switches: &mut SignalSwitches) {
+    if !entry.scalar().is_some_and(|text| text.ends_with('%')) {
+        switches.overage_cap_near = reader.switch(entry).unwrap_or(true);
+        return;
+    }
+    match reader.percent_bp(entry) {
+        Some(bp) if (1..=10_000).contains(&bp) => switches.overage_cap_near_bp = bp,
+        Some(_) => {
+            let message = "`overage_cap_near` must be `on`, `off`, or `0.01%` to `100%` of the cap";
+            reader.note_at(entry, message);
+        }
+        None => {}
+    }
+}
+
 fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
     let mut switches = SignalSwitches::default();
     let Some(mut fields) = reader.fields(entry, "a mapping from signals to `on` or `off`") else {
@@ -651,9 +667,16 @@ fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
     read("api_tier_exceeded", &mut switches.api_tier_exceeded);
     read("seat_threshold_90pct", &mut switches.seat_threshold_90pct);
     read("seats_nearly_full", &mut switches.seats_nearly_full);
+    read("premium_feature_attempted", &mut switches.premium_feature_attempted);
+    read("team_invite_sent", &mut switches.team_invite_sent);
+    read("credits_low", &mut switches.credits_low);
+    read("credits_depleted", &mut switches.credits_depleted);
     if let Some(entry) = fields.optional("projected_exhaustion") {
         switches.projected_exhaustion =
             read_horizons(reader, entry).unwrap_or(switches.projected_exhaustion);
+    }
+    if let Some(entry) = fields.optional("overage_cap_near") {
+        read_cap_near(reader, entry, &mut switches);
     }
     fields.end();
     switches

@@ -5,7 +5,7 @@
 
 use headroom_core::catalog::Catalog;
 use headroom_core::names::NameId;
-use headroom_core::signal::{Foretold, Signal, SignalName, SignalState};
+use headroom_core::signal::{Foretold, NO_LIMIT, Signal, SignalName, SignalState};
 use headroom_core::time::{Millis, Window};
 use headroom_engine::engine::Engine;
 use serde::Serialize;
@@ -255,7 +255,10 @@ impl Named {
             // It has left the catalog since.
             None => Shown { feature: feature.clone(), unit: "units".to_owned(), scale: 0 },
         };
-        let limit = catalog.text(signal.limit).to_owned();
+        let limit = match signal.limit {
+            NO_LIMIT => String::new(),
+            limit => catalog.text(limit).to_owned(),
+        };
         Named { account: account.to_owned(), id, feature, limit, shown }
     }
 }
@@ -265,7 +268,9 @@ fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
     let window_start = signal.window.start().to_string();
     let threshold_bp = signal.crossed_bp.last().copied();
     let threshold = match signal.name {
-        SignalName::UsageCeiling => threshold_bp.unwrap_or_default().to_string(),
+        SignalName::UsageCeiling | SignalName::CreditsLow | SignalName::CreditsDepleted => {
+            threshold_bp.unwrap_or_default().to_string()
+        }
         SignalName::FeatureLimitHit => "hit".to_owned(),
         name
         @ (SignalName::GraceStarted | SignalName::GraceEnding | SignalName::OverageStarted) => {
@@ -275,9 +280,11 @@ fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
         SignalName::ProjectedExhaustion => {
             format!("projected_{}", signal.foretold.map_or(0, |foretold| foretold.days))
         }
-        name @ (SignalName::SeatThreshold90pct | SignalName::SeatsNearlyFull) => {
-            name.as_str().to_owned()
-        }
+        name @ (SignalName::SeatThreshold90pct
+        | SignalName::SeatsNearlyFull
+        | SignalName::PremiumFeatureAttempted
+        | SignalName::TeamInviteSent
+        | SignalName::OverageCapNear) => name.as_str().to_owned(),
     };
     // An account's id may hold any character; the parts after it hold no slash, so that two keys
     // are equal only if all their parts are.

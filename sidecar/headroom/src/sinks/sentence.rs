@@ -30,6 +30,21 @@ pub(super) fn of(message: &Message) -> String {
             format!("will likely reach a limit by {at}: {stand} used ({of})")
         }
         SignalName::SeatsNearlyFull => format!("has one seat left: {stand} ({of})"),
+        SignalName::PremiumFeatureAttempted => {
+            format!("has tried what its plan does not have: {}", shown.feature)
+        }
+        SignalName::TeamInviteSent if data.refused_units > 0 => {
+            format!("has invited somebody for whom there is no seat: {stand} ({of})")
+        }
+        SignalName::TeamInviteSent => format!("has invited somebody: {stand} ({of})"),
+        SignalName::OverageCapNear => {
+            format!("is near what its overage may cost: {stand} used ({of})")
+        }
+        SignalName::CreditsLow => {
+            let percent = data.threshold_bp.unwrap_or_default() / 100;
+            format!("has used {percent} % of its credits: {stand} ({of})")
+        }
+        SignalName::CreditsDepleted => format!("is out of credits: {stand} used ({of})"),
     };
     if let Some(until) = &data.grace_until {
         let _ = write!(said, ", until {until}"); // A text takes everything.

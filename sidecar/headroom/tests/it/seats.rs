@@ -13,6 +13,7 @@ default_plan: team
 features:
   seats: { name: Seats, kind: seats, unit: seats, invitations: 2 days }
   calls: { name: Calls, kind: quota, limits: { daily: { window: { calendar: day } } } }
+  images: { name: Images, kind: quota, limits: { daily: { window: { calendar: day } } } }
 plans:
   team:
     name: Team
@@ -41,6 +42,8 @@ async fn members_sit_and_are_invited_over_kill_9() {
     let mut sidecar = home.start();
     let (client, admin) = home.clients().await;
     admin.put_subscription(subscription("acme", "team")).await.unwrap();
+    let closed = client.consume("acme", "images", 3).await.unwrap();
+    assert_eq!(closed.denial, Some(Denial::NotInPlan));
     let invited = client.invite_seat("acme", "seats", "ann", None).await.unwrap();
     assert!(invited.changed && invited.decision.allowed);
     let seat = invited.seat.expect("a seat");
@@ -83,6 +86,18 @@ async fn members_sit_and_are_invited_over_kill_9() {
         text.contains("headroom.signal.seat_threshold_90pct").then_some(text)
     });
     assert!(signals.contains("headroom.signal.seats_nearly_full"), "{signals}");
+    let of = |name: &str| {
+        let name = format!("\"headroom.signal.{name}\"");
+        signals.lines().filter(|line| line.contains(&name)).collect::<Vec<_>>()
+    };
+    let invites = of("team_invite_sent");
+    assert_eq!(invites.len(), 1, "{signals}");
+    assert!(invites[0].contains("\"limit\":\"seats\""), "{invites:?}");
+    let tried = of("premium_feature_attempted");
+    assert_eq!(tried.len(), 1, "{signals}");
+    for said in ["\"feature\":\"images\"", "\"limit\":\"\"", "\"refused_units\":3"] {
+        assert!(tried[0].contains(said), "{said}: {tried:?}");
+    }
     drop((client, admin));
     sidecar.stop().await;
 }

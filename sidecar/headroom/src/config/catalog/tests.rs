@@ -1193,3 +1193,34 @@ fn a_quota_may_make_something_else_of_units() {
     let sso = MEASURED.replacen("kind: switch", "kind: switch, aggregation: max", 1);
     assert!(report(&sso).ends_with("only a quota has an `aggregation`"), "{}", report(&sso));
 }
+
+#[test]
+fn signals_are_switched_and_the_share_of_a_cap_is_read() {
+    let with = |signals: &str| format!("{MEASURED}signals: {{ {signals} }}\n");
+    let read =
+        |signals: &str| parse("c", with(signals).as_bytes(), &NoSecrets).unwrap().spec.signals;
+    assert_eq!(read("overage_cap_near: on"), SignalSwitches::default());
+    assert_eq!(read("overage_cap_near: 92.5%").overage_cap_near_bp, 9_250);
+    assert!(!read("overage_cap_near: off").overage_cap_near);
+    let off = read(
+        "premium_feature_attempted: off, team_invite_sent: off, credits_low: off, credits_depleted: off",
+    );
+    let all = SignalSwitches {
+        premium_feature_attempted: false,
+        team_invite_sent: false,
+        credits_low: false,
+        credits_depleted: false,
+        ..SignalSwitches::default()
+    };
+    assert_eq!(off, all);
+    for wrong in ["0%", "100.01%"] {
+        assert_eq!(
+            report(&with(&format!("overage_cap_near: {wrong}"))),
+            "c:11:31: `overage_cap_near` must be `on`, `off`, or `0.01%` to `100%` of the cap"
+        );
+    }
+    assert_eq!(
+        report(&with("overage_cap_near: near")),
+        "c:11:31: `overage_cap_near` must be `on` or `off`, found `near`"
+    );
+}

@@ -65,6 +65,11 @@ fn a_typo_is_shown_with_its_place_and_a_suggestion() {
     home.write_settings("");
     let good = home.run(&["check", &catalog, &settings]);
     assert_eq!((good.code, good.stderr.as_str()), (Some(0), ""));
+    // What a reader of the catalog could be surprised by is said.
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/example/ai-product.yaml");
+    let good = home.run(&["check", example]);
+    let note = "feature `machines`: different values of `machine` count once each";
+    assert!(good.code == Some(0) && good.stdout.contains(note), "{good:?}");
 }
 
 #[test]
