@@ -26,6 +26,8 @@ use crate::codec::{Malformed, Put, Take};
 use crate::events;
 use crate::keys::{Done, KeyHash, Receipt};
 use crate::limits;
+use crate::ports::GrowthRow;
+use crate::told::{Told, put_told, take_told};
 
 pub(crate) mod credits;
 mod measure;
@@ -47,6 +49,7 @@ mod kind {
     pub(super) const CLOCK: u8 = 6;
     pub(super) const DELIVERED: u8 = 7;
     pub(super) const FORGOTTEN: u8 = 40;
+    pub(super) const GROWTH: u8 = 60;
 }
 
 /// One record.
@@ -122,6 +125,13 @@ pub enum Record<'a> {
         /// The keys of those rows.
         rows: Vec<&'a [u8]>,
     },
+    /// Rows about growth, as they are now.
+    Growth {
+        /// Their keys and values; no value: the row is gone.
+        rows: Vec<(&'a [u8], Option<&'a [u8]>)>,
+        /// Signals that were told, with their accounts' numbers.
+        told: Vec<(u32, Told)>,
+    },
 }
 
 /// Writes an admitted write. Apart from the others because this is the hot road: it borrows all.
@@ -196,6 +206,38 @@ pub(crate) fn put_forgotten(out: &mut Vec<u8>, rows: &[Vec<u8>]) {
     rows.iter().for_each(|row| out.put_bytes(row));
 }
 
+/// Writes rows about growth.
+pub(crate) fn put_growth(out: &mut Vec<u8>, rows: &[GrowthRow], told: &[(u32, Told)]) {
+    out.push(kind::GROWTH);
+    out.put_u64(rows.len() as u64);
+    for (key, value) in rows {
+        out.put_bytes(key);
+        out.push(u8::from(value.is_some()));
+        if let Some(value) = value {
+            out.put_bytes(value);
+        }
+    }
+    out.put_u64(told.len() as u64);
+    for (serial, told) in told {
+        out.put_u64(u64::from(*serial));
+        put_told(out, told);
+    }
+}
+
+fn take_growth<'a>(from: &mut Take<'a>) -> Result<Record<'a>, Malformed> {
+    let mut rows = Vec::new();
+    for _ in 0..from.small::<usize>("rows")? {
+        let key = from.bytes("row key")?;
+        let value = if from.bool("row")? { Some(from.bytes("row value")?) } else { None };
+        rows.push((key, value));
+    }
+    let mut told = Vec::new();
+    for _ in 0..from.small::<usize>("told signals")? {
+        told.push((from.small("serial")?, take_told(from)?));
+    }
+    Ok(Record::Growth { rows, told })
+}
+
 /// Whether the projection must see a record with these effects.
 pub fn is_matter(effects: &[Effect]) -> bool {
     use Effect::{
@@ -256,6 +298,7 @@ pub fn take(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
             }
             Record::Forgotten { rows }
         }
+        kind::GROWTH => take_growth(&mut from)?,
         _ => return Err(Malformed { what: "record kind" }),
     };
     if from.is_done() { Ok(record) } else { Err(Malformed { what: "end of record" }) }
@@ -858,7 +901,7 @@ fn is_of_grace(name: SignalName) -> bool {
     matches!(name, SignalName::GraceStarted | SignalName::GraceEnding)
 }
 
-fn put_state(out: &mut Vec<u8>, state: SignalState) {
+pub(crate) fn put_state(out: &mut Vec<u8>, state: SignalState) {
     out.push(match state {
         SignalState::Ok => 0,
         SignalState::Warning => 1,
@@ -866,7 +909,7 @@ fn put_state(out: &mut Vec<u8>, state: SignalState) {
     });
 }
 
-fn take_state(from: &mut Take<'_>) -> Result<SignalState, Malformed> {
+pub(crate) fn take_state(from: &mut Take<'_>) -> Result<SignalState, Malformed> {
     match from.u8("signal state")? {
         0 => Ok(SignalState::Ok),
         1 => Ok(SignalState::Warning),

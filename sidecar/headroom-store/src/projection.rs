@@ -22,7 +22,7 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::limits::{PROJECTION_CACHE_BYTES, RANGE_ROWS_MAX};
 use crate::overlay::Overlay;
 
-pub(crate) const TABLES: [Table; 8] = [
+pub(crate) const TABLES: [Table; 9] = [
     Table::Usage,
     Table::Signals,
     Table::Pending,
@@ -31,6 +31,7 @@ pub(crate) const TABLES: [Table; 8] = [
     Table::Credits,
     Table::Subjects,
     Table::Tallies,
+    Table::Growth,
 ];
 
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
@@ -61,6 +62,7 @@ fn definition(table: Table) -> Definition {
         Table::Credits => "credits",
         Table::Subjects => "subjects",
         Table::Tallies => "tallies",
+        Table::Growth => "growth",
     })
 }
 

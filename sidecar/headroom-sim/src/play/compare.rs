@@ -282,7 +282,8 @@ impl Player {
                     | Table::Events
                     | Table::Adjustments
                     | Table::Credits
-                    | Table::Tallies => true,
+                    | Table::Tallies
+                    | Table::Growth => true,
                     Table::Subjects => of_subjects.insert(key, value).is_none(),
                 };
                 same("a row written once", &is_new, &true)?;
