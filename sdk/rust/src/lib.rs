@@ -51,6 +51,7 @@ mod key;
 mod limits;
 mod retry;
 mod seats;
+mod signals;
 mod stream;
 
 pub use admin::{AdminBuilder, AdminClient};

@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod config;
 mod demo;
+mod growth;
 mod grpc;
 mod inspect;
 mod run;

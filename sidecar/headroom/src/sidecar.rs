@@ -4,6 +4,7 @@
 //! [`Sidecar::drain`] takes it apart in the reverse order, so that nothing acknowledged is lost and
 //! nothing is acknowledged that could be.
 
+mod growth;
 mod maintenance;
 mod open;
 mod timers;
@@ -21,6 +22,7 @@ use headroom_engine::ports::{Archive as _, Table};
 use headroom_proto::server::entitlement_service_server::EntitlementServiceServer;
 use headroom_proto::v1::admin_service_server::AdminServiceServer;
 use headroom_proto::v1::seat_service_server::SeatServiceServer;
+use headroom_proto::v1::signal_service_server::SignalServiceServer;
 use headroom_proto::v1::{self, ErrorReason};
 use headroom_store::{DiskStore, Durability};
 use tonic::service::Routes;
@@ -33,6 +35,7 @@ use crate::grpc::Shared;
 use crate::grpc::admin::Administration;
 use crate::grpc::entitlement::Entitlements;
 use crate::grpc::shared::Words;
+use crate::grpc::signals::Signals;
 use crate::grpc::status::WireError;
 use crate::serve::admin::Admin;
 use crate::serve::limits::REQUEST_MESSAGE_BYTES_MAX;
@@ -108,6 +111,7 @@ pub struct Sidecar {
     readiness: Readiness,
     maintenance: maintenance::Maintenance,
     timers: timers::Timers,
+    growth: growth::GrowthThread,
     drain_timeout: Duration,
     metrics: Metrics,
 }
@@ -172,6 +176,7 @@ impl Core {
             })?;
         let revision = installed.revision;
         self.shared.words.store(Some(Arc::new(Words::new(revision, parsed.prompts))));
+        self.shared.growth.set_terms(parsed.growth);
         self.outbox.reconfigure(parsed.sinks).await;
         Ok(installed)
     }
@@ -273,6 +278,7 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
         Wiring {
             engine: Arc::clone(&shared.engine),
             archive: store.clone(),
+            growth: Arc::clone(&shared.growth),
             positions: Arc::new(move || Positions {
                 appended: positions.appended(),
                 projected: positions.position(),
@@ -337,16 +343,19 @@ fn open_doors(
             let service = Entitlements {
                 shared: Arc::clone(&core.shared),
                 archive: core.store.clone(),
-                gate: context.gate,
+                gate: context.gate.clone(),
                 recorder: recorders[context.index].clone(),
                 receipts: core.shared.receipts[context.index].clone(),
                 drain: context.drain,
             };
+            let signals = Signals { shared: Arc::clone(&core.shared), gate: context.gate };
+            let signals = SignalServiceServer::new(signals)
+                .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
             let seats =
                 SeatServiceServer::new(seats).max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
             let service = EntitlementServiceServer::new(service)
                 .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
-            standard_routes(Routes::new(service).add_service(seats), &reporter)
+            standard_routes(Routes::new(service).add_service(seats).add_service(signals), &reporter)
         })
     };
     let server = Server::start(control.handle(), listeners, gates, kick, &make)
@@ -369,6 +378,7 @@ fn open_doors(
     let maintenance =
         maintenance::Maintenance::start(Arc::clone(&core), options).map_err(StartError::Thread)?;
     let timers = timers::Timers::start(Arc::clone(&core)).map_err(StartError::Thread)?;
+    let growth = growth::GrowthThread::start(Arc::clone(&core)).map_err(StartError::Thread)?;
     let drain_timeout = options.drain_timeout;
     Ok(Sidecar {
         core,
@@ -378,6 +388,7 @@ fn open_doors(
         readiness,
         maintenance,
         timers,
+        growth,
         drain_timeout,
         metrics,
     })
@@ -414,6 +425,7 @@ impl Sidecar {
         }
         self.admin.drain(self.drain_timeout).await;
         self.timers.stop();
+        self.growth.stop();
         // The outbox waits for the projection, which by itself looks up once a second.
         let store = &self.core.store;
         store.wait_projected(store.appended(), self.drain_timeout);

@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use headroom_sdk::Item;
 
 use super::grants::GrantsArgs;
+use super::growth::{Format, GateArgs, Sort};
 use super::import::ImportArgs;
+use super::signal::SignalArgs;
 use crate::config::server::ClockKind;
 use crate::config::values;
 use crate::demo::DemoArgs;
@@ -23,6 +25,7 @@ Examples:
   headroom account put acme --plan pro                acme bought the plan pro
   headroom grants put acme credits pay_17 500         acme bought 500 credits
   headroom import opening-balances used.csv           what accounts used before they came
+  headroom account list --sort pql                    who is ready to grow?
   headroom status                                     how is the sidecar?
   headroom sinks list                                 are signals delivered?
 
@@ -60,12 +63,16 @@ pub(super) enum Command {
     Seats(SeatsArgs),
     /// Manage accounts: plans, overrides, facts
     Account(AccountArgs),
+    /// See whether the readiness gate and the signals are any good
+    Gate(GateArgs),
     /// Give credits to an account, take them back, and see where they went
     Grants(GrantsArgs),
     /// Bring over what another system knows
     Import(ImportArgs),
     /// Move the clock of a sidecar that has a test clock
     Clock(ClockArgs),
+    /// Tell what only others can know: signals of other systems, and who was there
+    Signal(SignalArgs),
     /// See how signals are delivered, and repair it
     Sinks(SinksArgs),
     /// Show how a running sidecar is
@@ -600,11 +607,22 @@ pub(super) enum AccountAction {
         /// The account's id
         account: String,
     },
-    /// List accounts by id
+    /// List accounts, by a score if wanted: `--sort pql --format csv` is the readiness scorecard
     List {
         /// At most so many
         #[arg(long, default_value_t = 100)]
         max: usize,
+        /// What they are listed by
+        #[arg(long, value_enum, default_value = "seen")]
+        sort: Sort,
+        /// How the list is printed
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Show whether an account is to be sold to, what is in the way, and its scores with their parts
+    Readiness {
+        /// The account's id
+        account: String,
     },
     /// Refuse everything an account asks
     Suspend {
@@ -819,7 +837,7 @@ fn item(text: &str) -> Result<Item, String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     values::duration(text)
 }
 
@@ -887,7 +905,7 @@ fn pace(text: &str) -> Result<Pace, String> {
 }
 
 /// `NAME=VALUE`: JSON where it is JSON, else a text; nothing is null.
-fn fact(text: &str) -> Result<(String, serde_json::Value), String> {
+pub(super) fn fact(text: &str) -> Result<(String, serde_json::Value), String> {
     let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
         return Err("write it as NAME=VALUE".into());
     };

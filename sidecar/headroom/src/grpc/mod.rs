@@ -14,6 +14,7 @@ pub mod present;
 pub mod receipts;
 pub mod seats;
 pub mod shared;
+pub mod signals;
 pub mod status;
 pub mod stream;
 

@@ -14,18 +14,21 @@ pub(super) fn of(message: &Message) -> String {
     let used = units(data.current.used_units);
     let stand = format!("{used} of {} {}", units(data.included_units), shown.unit);
     let of = format!("{}, limit {}", shown.feature, data.limit);
-    let mut said = match message.name {
-        SignalName::UsageCeiling => {
+    let mut said = match message.found {
+        None => format!("has told of {}", message.name.replace('_', " ")),
+        Some(SignalName::UsageCeiling) => {
             let percent = data.threshold_bp.unwrap_or_default() / 100;
             format!("has used {percent} % of what is included: {stand} ({of})")
         }
-        SignalName::FeatureLimitHit => format!("has run into a limit: {stand} used ({of})"),
-        SignalName::GraceStarted => format!("is in grace: {stand} used ({of})"),
-        SignalName::GraceEnding => format!("is soon out of grace: {stand} used ({of})"),
-        SignalName::OverageStarted => format!("is in overage: {stand} used ({of})"),
-        SignalName::ApiTierExceeded => format!("calls faster than its tier allows ({of})"),
-        SignalName::SeatThreshold90pct => format!("has claimed 90 % of its seats: {stand} ({of})"),
-        SignalName::SeatsNearlyFull => format!("has one seat left: {stand} ({of})"),
+        Some(SignalName::FeatureLimitHit) => format!("has run into a limit: {stand} used ({of})"),
+        Some(SignalName::GraceStarted) => format!("is in grace: {stand} used ({of})"),
+        Some(SignalName::GraceEnding) => format!("is soon out of grace: {stand} used ({of})"),
+        Some(SignalName::OverageStarted) => format!("is in overage: {stand} used ({of})"),
+        Some(SignalName::ApiTierExceeded) => format!("calls faster than its tier allows ({of})"),
+        Some(SignalName::SeatThreshold90pct) => {
+            format!("has claimed 90 % of its seats: {stand} ({of})")
+        }
+        Some(SignalName::SeatsNearlyFull) => format!("has one seat left: {stand} ({of})"),
     };
     if let Some(until) = &data.grace_until {
         let _ = write!(said, ", until {until}"); // A text takes everything.
