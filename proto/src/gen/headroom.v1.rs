@@ -1051,6 +1051,843 @@ impl ErrorReason {
         }
     }
 }
+/// FailedCondition is a condition of the gate that does not hold.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailedCondition {
+    /// The fact it is about.
+    #[prost(string, tag = "1")]
+    pub fact: ::prost::alloc::string::String,
+    /// What was needed, in words: "at least 75".
+    #[prost(string, tag = "2")]
+    pub needed: ::prost::alloc::string::String,
+    /// What there is. Absent: the fact is missing, or not of the kind.
+    #[prost(string, optional, tag = "3")]
+    pub found: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// ScorePart is one part of a score.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScorePart {
+    /// Its name in the catalog.
+    #[prost(string, tag = "1")]
+    pub part: ::prost::alloc::string::String,
+    /// What it belongs to: usage, expansion, engagement, commercial. May be empty.
+    #[prost(string, tag = "2")]
+    pub group: ::prost::alloc::string::String,
+    /// The fact it looks at.
+    #[prost(string, tag = "3")]
+    pub fact: ::prost::alloc::string::String,
+    /// The fact's value, in thousandths. Absent: it is missing, or no number.
+    #[prost(int64, optional, tag = "4")]
+    pub value_thousandths: ::core::option::Option<i64>,
+    /// Points, in tenths.
+    #[prost(int32, tag = "5")]
+    pub points_tenths: i32,
+    /// The most it gives, in tenths of points.
+    #[prost(int32, tag = "6")]
+    pub points_max_tenths: i32,
+}
+/// Score is how much speaks for an account, and why.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Score {
+    /// Points, in tenths.
+    #[prost(int32, tag = "1")]
+    pub points_tenths: i32,
+    /// The most there are, in tenths of points.
+    #[prost(int32, tag = "2")]
+    pub points_max_tenths: i32,
+    /// The word for so many points: "hot".
+    #[prost(string, tag = "3")]
+    pub band: ::prost::alloc::string::String,
+    /// What to do with such an account. May be empty.
+    #[prost(string, tag = "4")]
+    pub advice: ::prost::alloc::string::String,
+    /// Every part.
+    #[prost(message, repeated, tag = "5")]
+    pub parts: ::prost::alloc::vec::Vec<ScorePart>,
+}
+/// LiveSignal is a signal that came in the last 30 days.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LiveSignal {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub signal: ::prost::alloc::string::String,
+    /// On how many of the last 30 days it came.
+    #[prost(int32, tag = "2")]
+    pub days: i32,
+    /// The beginning of the last day on which it came, in UTC.
+    #[prost(message, optional, tag = "3")]
+    pub last_day: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// Readiness is how an account stands: whether it is to be sold to, and what speaks for it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Readiness {
+    /// Whether it is to be sold to.
+    #[prost(enumeration = "GateState", tag = "1")]
+    pub gate: i32,
+    /// The segment by which it is judged.
+    #[prost(string, tag = "2")]
+    pub segment: ::prost::alloc::string::String,
+    /// Nothing said of which segment it is, or it was one that the catalog does not have.
+    #[prost(bool, tag = "3")]
+    pub segment_assumed: bool,
+    /// Conditions that do not hold.
+    #[prost(message, repeated, tag = "4")]
+    pub failed: ::prost::alloc::vec::Vec<FailedCondition>,
+    /// Facts that are missing and were passed over.
+    #[prost(string, repeated, tag = "5")]
+    pub unknown_facts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Risk flags that are set. Any of them holds.
+    #[prost(string, repeated, tag = "6")]
+    pub risks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The score of a product-qualified lead: 0 to 140 by default.
+    #[prost(message, optional, tag = "7")]
+    pub pql: ::core::option::Option<Score>,
+    /// The score of an opportunity: 1 to 10.
+    #[prost(message, optional, tag = "8")]
+    pub opportunity: ::core::option::Option<Score>,
+    /// What else the account could buy: 0 to 100.
+    #[prost(message, optional, tag = "9")]
+    pub white_space: ::core::option::Option<Score>,
+    /// Signals that came in the last 30 days, by name.
+    #[prost(message, repeated, tag = "10")]
+    pub live_signals: ::prost::alloc::vec::Vec<LiveSignal>,
+}
+/// ScoreOfDay is the score of a product-qualified lead on a day.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScoreOfDay {
+    /// The beginning of the day, in UTC.
+    #[prost(message, optional, tag = "1")]
+    pub day: ::core::option::Option<::prost_types::Timestamp>,
+    /// Points, in tenths.
+    #[prost(int32, tag = "2")]
+    pub points_tenths: i32,
+}
+/// GetReadinessRequest names an account.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetReadinessRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+}
+/// GetReadinessResponse shows how it stands.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetReadinessResponse {
+    /// How it stands now.
+    #[prost(message, optional, tag = "1")]
+    pub readiness: ::core::option::Option<Readiness>,
+    /// Its score on the days on which it was another when a signal came: the latest 400, ascending.
+    #[prost(message, repeated, tag = "2")]
+    pub history: ::prost::alloc::vec::Vec<ScoreOfDay>,
+}
+/// GetGateReportRequest asks whether the gate is any good.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetGateReportRequest {
+    /// How far back upgrades are looked at. Absent: 90 days.
+    #[prost(message, optional, tag = "1")]
+    pub since: ::core::option::Option<::prost_types::Duration>,
+}
+/// GateOfSegment is how many accounts of a segment pass.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GateOfSegment {
+    /// The segment.
+    #[prost(string, tag = "1")]
+    pub segment: ::prost::alloc::string::String,
+    /// Its accounts.
+    #[prost(int64, tag = "2")]
+    pub accounts: i64,
+    /// Those that pass.
+    #[prost(int64, tag = "3")]
+    pub passed: i64,
+    /// What is to be thought of that.
+    #[prost(enumeration = "GateOpinion", tag = "4")]
+    pub opinion: i32,
+}
+/// CountedFact is a fact and a number of accounts.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountedFact {
+    /// The fact.
+    #[prost(string, tag = "1")]
+    pub fact: ::prost::alloc::string::String,
+    /// How many accounts.
+    #[prost(int64, tag = "2")]
+    pub accounts: i64,
+}
+/// GetGateReportResponse says how many accounts pass the gate now, and how many upgrades had passed it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetGateReportResponse {
+    /// All accounts.
+    #[prost(int64, tag = "1")]
+    pub accounts: i64,
+    /// Those that pass.
+    #[prost(int64, tag = "2")]
+    pub passed: i64,
+    /// What is to be thought of that.
+    #[prost(enumeration = "GateOpinion", tag = "3")]
+    pub opinion: i32,
+    /// The same by segment.
+    #[prost(message, repeated, tag = "4")]
+    pub segments: ::prost::alloc::vec::Vec<GateOfSegment>,
+    /// How many accounts each condition or risk flag holds, the most first.
+    #[prost(message, repeated, tag = "5")]
+    pub held_by: ::prost::alloc::vec::Vec<CountedFact>,
+    /// Of how many accounts a fact is missing that the gate asks for, the most first.
+    #[prost(message, repeated, tag = "6")]
+    pub missing: ::prost::alloc::vec::Vec<CountedFact>,
+    /// Upgrades in the time asked for: a plan of a higher price, or more add-ons.
+    #[prost(int64, tag = "7")]
+    pub upgrades: i64,
+    /// Those of accounts that had passed the gate when they upgraded. 80 % is a good share.
+    #[prost(int64, tag = "8")]
+    pub upgrades_passed: i64,
+}
+/// GateState is how the gate stands for an account or a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GateState {
+    /// Never sent.
+    Unspecified = 0,
+    /// The account is ready.
+    Passed = 1,
+    /// It is not ready: nothing is to be sold to it now.
+    Held = 2,
+}
+impl GateState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GATE_STATE_UNSPECIFIED",
+            Self::Passed => "GATE_STATE_PASSED",
+            Self::Held => "GATE_STATE_HELD",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GATE_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "GATE_STATE_PASSED" => Some(Self::Passed),
+            "GATE_STATE_HELD" => Some(Self::Held),
+            _ => None,
+        }
+    }
+}
+/// GateOpinion is what is to be thought of a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GateOpinion {
+    /// Never sent.
+    Unspecified = 0,
+    /// There are no accounts to tell it by.
+    NoAccounts = 1,
+    /// Fewer than 15 % of the accounts pass.
+    TooStrict = 2,
+    /// It does its work.
+    Fits = 3,
+    /// More than 60 % of the accounts pass.
+    TooLoose = 4,
+}
+impl GateOpinion {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GATE_OPINION_UNSPECIFIED",
+            Self::NoAccounts => "GATE_OPINION_NO_ACCOUNTS",
+            Self::TooStrict => "GATE_OPINION_TOO_STRICT",
+            Self::Fits => "GATE_OPINION_FITS",
+            Self::TooLoose => "GATE_OPINION_TOO_LOOSE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GATE_OPINION_UNSPECIFIED" => Some(Self::Unspecified),
+            "GATE_OPINION_NO_ACCOUNTS" => Some(Self::NoAccounts),
+            "GATE_OPINION_TOO_STRICT" => Some(Self::TooStrict),
+            "GATE_OPINION_FITS" => Some(Self::Fits),
+            "GATE_OPINION_TOO_LOOSE" => Some(Self::TooLoose),
+            _ => None,
+        }
+    }
+}
+/// Activity says that somebody was there on the day of the event, and which feature was used. It counts by
+/// days, so telling it as often as it happens is right, and once a day is enough.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Activity {
+    /// Who: 1 to 128 bytes. Only a hash is kept. Empty: nobody in particular, then a feature is needed.
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    /// The feature that was used, by whatever name: 1 to 128 bytes. Empty: none, as for a log-in. 256 features
+    /// of an account are remembered.
+    #[prost(string, tag = "2")]
+    pub feature: ::prost::alloc::string::String,
+}
+/// OutsideSignal is a signal of another system.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OutsideSignal {
+    /// Its name: headcount_growth, pricing_page_viewed, product_page_viewed, new_executive, champion_moved,
+    /// support_tickets_rising, nps_recorded, qbr_outcome, funding_announced, or one that the catalog has under
+    /// `outside_signals`.
+    #[prost(string, tag = "1")]
+    pub signal: ::prost::alloc::string::String,
+    /// What else there is to say, for receivers: at most 4 KiB as JSON.
+    #[prost(message, optional, tag = "2")]
+    pub data: ::core::option::Option<::prost_types::Struct>,
+}
+/// Event is something that happened outside.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Event {
+    /// What it is known by, among the events of its account: 1 to 128 bytes. The same again is a duplicate: of
+    /// signals and facts, while it is among the last 1,024 of its account; activity counts once in any case.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The account, which must be known.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    /// When it happened: at most 35 days ago, and not after now. Absent: now.
+    #[prost(message, optional, tag = "3")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// What happened.
+    #[prost(oneof = "event::What", tags = "4, 5, 6")]
+    pub what: ::core::option::Option<event::What>,
+}
+/// Nested message and enum types in `Event`.
+pub mod event {
+    /// What happened.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum What {
+        /// Somebody was there.
+        #[prost(message, tag = "4")]
+        Activity(super::Activity),
+        /// Another system has found a signal.
+        #[prost(message, tag = "5")]
+        Signal(super::OutsideSignal),
+        /// Facts of the account, as PutFacts takes them.
+        #[prost(message, tag = "6")]
+        Facts(::prost_types::Struct),
+    }
+}
+/// PublishRequest has events.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PublishRequest {
+    /// The events, 1 to 256, in the order they happened.
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<Event>,
+}
+/// PublishResponse says what became of them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PublishResponse {
+    /// For each event, in their order: it was known already, and changed nothing.
+    #[prost(bool, repeated, tag = "1")]
+    pub duplicates: ::prost::alloc::vec::Vec<bool>,
+}
+/// Opportunity is what became of a signal.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Opportunity {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// Its id in the CRM: 1 to 128 bytes.
+    #[prost(string, tag = "2")]
+    pub opportunity: ::prost::alloc::string::String,
+    /// The signal that it came of.
+    #[prost(string, tag = "3")]
+    pub signal: ::prost::alloc::string::String,
+    /// How far it is.
+    #[prost(enumeration = "OpportunityStage", tag = "4")]
+    pub stage: i32,
+    /// Since when.
+    #[prost(message, optional, tag = "5")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Why it was won or lost.
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
+    /// Until when it has to be further. Absent: there is no deadline.
+    #[prost(message, optional, tag = "7")]
+    pub due_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// The deadline has passed.
+    #[prost(bool, tag = "8")]
+    pub overdue: bool,
+}
+/// UpdateOpportunityRequest says how far an opportunity is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateOpportunityRequest {
+    /// The account, which must be known.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// Its id in the CRM: 1 to 128 bytes. 256 of an account are remembered, those that ended first make room.
+    #[prost(string, tag = "2")]
+    pub opportunity: ::prost::alloc::string::String,
+    /// The signal that it came of. Empty: as it was said before.
+    #[prost(string, tag = "3")]
+    pub signal: ::prost::alloc::string::String,
+    /// How far it is.
+    #[prost(enumeration = "OpportunityStage", tag = "4")]
+    pub stage: i32,
+    /// Why it was won or lost: at most 256 bytes.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// Since when, at most now. Absent: now.
+    #[prost(message, optional, tag = "6")]
+    pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// UpdateOpportunityResponse shows it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpdateOpportunityResponse {
+    /// The opportunity.
+    #[prost(message, optional, tag = "1")]
+    pub opportunity: ::core::option::Option<Opportunity>,
+    /// False when the same, or something later, was said before.
+    #[prost(bool, tag = "2")]
+    pub changed: bool,
+}
+/// OpportunityStage is how far an opportunity is. Each has a time to come to the next (`deadlines` in the
+/// catalog); when that has passed, the signal opportunity_overdue says so, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OpportunityStage {
+    /// Never sent.
+    Unspecified = 0,
+    /// The signal came: customer success has 48 hours to look.
+    Fired = 1,
+    /// Customer success says that it is one: sales has 5 business days.
+    Csql = 2,
+    /// Sales says so, too: a proposal within 10 business days.
+    Qualified = 3,
+    /// There is a proposal: negotiated within 15 business days.
+    Proposal = 4,
+    /// It is negotiated.
+    Negotiation = 5,
+    /// The account has bought.
+    Won = 6,
+    /// It has not.
+    Lost = 7,
+}
+impl OpportunityStage {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OPPORTUNITY_STAGE_UNSPECIFIED",
+            Self::Fired => "OPPORTUNITY_STAGE_FIRED",
+            Self::Csql => "OPPORTUNITY_STAGE_CSQL",
+            Self::Qualified => "OPPORTUNITY_STAGE_QUALIFIED",
+            Self::Proposal => "OPPORTUNITY_STAGE_PROPOSAL",
+            Self::Negotiation => "OPPORTUNITY_STAGE_NEGOTIATION",
+            Self::Won => "OPPORTUNITY_STAGE_WON",
+            Self::Lost => "OPPORTUNITY_STAGE_LOST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OPPORTUNITY_STAGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "OPPORTUNITY_STAGE_FIRED" => Some(Self::Fired),
+            "OPPORTUNITY_STAGE_CSQL" => Some(Self::Csql),
+            "OPPORTUNITY_STAGE_QUALIFIED" => Some(Self::Qualified),
+            "OPPORTUNITY_STAGE_PROPOSAL" => Some(Self::Proposal),
+            "OPPORTUNITY_STAGE_NEGOTIATION" => Some(Self::Negotiation),
+            "OPPORTUNITY_STAGE_WON" => Some(Self::Won),
+            "OPPORTUNITY_STAGE_LOST" => Some(Self::Lost),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod signal_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// SignalService takes what only others can know of an account: signals of other systems, facts, and what
+    /// its people do.
+    #[derive(Debug, Clone)]
+    pub struct SignalServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl SignalServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> SignalServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SignalServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SignalServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Publish takes events: all of them or, if one is wrong, none. Each is known by its id, so a retry is
+        /// safe. What is taken is durable when it is answered; signals are then delivered like those that are
+        /// found here, with their gate, scores and route.
+        pub async fn publish(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PublishRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PublishResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.SignalService/Publish",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.SignalService", "Publish"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// UpdateOpportunity says how far an opportunity is that came of a signal, as the CRM has it. The same
+        /// again, and what is older than what was said, changes nothing, so a retry is safe.
+        pub async fn update_opportunity(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateOpportunityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateOpportunityResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.SignalService/UpdateOpportunity",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("headroom.v1.SignalService", "UpdateOpportunity"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod signal_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SignalServiceServer.
+    #[async_trait]
+    pub trait SignalService: std::marker::Send + std::marker::Sync + 'static {
+        /// Publish takes events: all of them or, if one is wrong, none. Each is known by its id, so a retry is
+        /// safe. What is taken is durable when it is answered; signals are then delivered like those that are
+        /// found here, with their gate, scores and route.
+        async fn publish(
+            &self,
+            request: tonic::Request<super::PublishRequest>,
+        ) -> std::result::Result<tonic::Response<super::PublishResponse>, tonic::Status>;
+        /// UpdateOpportunity says how far an opportunity is that came of a signal, as the CRM has it. The same
+        /// again, and what is older than what was said, changes nothing, so a retry is safe.
+        async fn update_opportunity(
+            &self,
+            request: tonic::Request<super::UpdateOpportunityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateOpportunityResponse>,
+            tonic::Status,
+        >;
+    }
+    /// SignalService takes what only others can know of an account: signals of other systems, facts, and what
+    /// its people do.
+    #[derive(Debug)]
+    pub struct SignalServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SignalServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SignalServiceServer<T>
+    where
+        T: SignalService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/headroom.v1.SignalService/Publish" => {
+                    #[allow(non_camel_case_types)]
+                    struct PublishSvc<T: SignalService>(pub Arc<T>);
+                    impl<
+                        T: SignalService,
+                    > tonic::server::UnaryService<super::PublishRequest>
+                    for PublishSvc<T> {
+                        type Response = super::PublishResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PublishRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SignalService>::publish(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PublishSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.SignalService/UpdateOpportunity" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateOpportunitySvc<T: SignalService>(pub Arc<T>);
+                    impl<
+                        T: SignalService,
+                    > tonic::server::UnaryService<super::UpdateOpportunityRequest>
+                    for UpdateOpportunitySvc<T> {
+                        type Response = super::UpdateOpportunityResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateOpportunityRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SignalService>::update_opportunity(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateOpportunitySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SignalServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "headroom.v1.SignalService";
+    impl<T> tonic::server::NamedService for SignalServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// LimitOverride replaces the included units of one limit.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LimitOverride {
@@ -1215,6 +2052,9 @@ pub struct Account {
     /// The cohorts it is in.
     #[prost(string, repeated, tag = "16")]
     pub cohorts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How it stands. Only in lists that ask for it.
+    #[prost(message, optional, tag = "17")]
+    pub readiness: ::core::option::Option<Readiness>,
 }
 /// PutSubscriptionRequest puts an account on a plan. It says all of the subscription: add-ons, trial
 /// and scheduled plans that it does not name are gone.
@@ -1442,6 +2282,53 @@ pub struct GetAccountResponse {
     #[prost(message, optional, tag = "1")]
     pub account: ::core::option::Option<Account>,
 }
+/// ListOpportunitiesRequest names an account.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListOpportunitiesRequest {
+    /// The account.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+}
+/// ListOpportunitiesResponse lists its opportunities, at most 256.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListOpportunitiesResponse {
+    /// The opportunities.
+    #[prost(message, repeated, tag = "1")]
+    pub opportunities: ::prost::alloc::vec::Vec<Opportunity>,
+}
+/// GetTriggerReportRequest has nothing to ask.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetTriggerReportRequest {}
+/// Trigger is what became of the opportunities that came of a signal.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Trigger {
+    /// The signal.
+    #[prost(string, tag = "1")]
+    pub signal: ::prost::alloc::string::String,
+    /// Those that are open.
+    #[prost(int64, tag = "2")]
+    pub open: i64,
+    /// Those of them whose deadline has passed.
+    #[prost(int64, tag = "3")]
+    pub overdue: i64,
+    /// Those that were won.
+    #[prost(int64, tag = "4")]
+    pub won: i64,
+    /// Those that were lost.
+    #[prost(int64, tag = "5")]
+    pub lost: i64,
+    /// Of those that ended the share that was won, in basis points. Absent: none has ended. Above 50 % is
+    /// good, above 70 % excellent.
+    #[prost(int32, optional, tag = "6")]
+    pub accuracy_bp: ::core::option::Option<i32>,
+}
+/// GetTriggerReportResponse lists them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetTriggerReportResponse {
+    /// By signal.
+    #[prost(message, repeated, tag = "1")]
+    pub triggers: ::prost::alloc::vec::Vec<Trigger>,
+}
 /// ListAccountsRequest asks for a page of accounts.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListAccountsRequest {
@@ -1451,8 +2338,15 @@ pub struct ListAccountsRequest {
     /// The next_page_token of the previous page. Empty: the first page.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// What they are listed by. Any order but the first looks at every account for each page, as it is then:
+    /// an account may change its place between two pages.
+    #[prost(enumeration = "AccountOrder", tag = "3")]
+    pub order: i32,
+    /// Also say how each stands. Every order but the first says so anyway.
+    #[prost(bool, tag = "4")]
+    pub include_readiness: bool,
 }
-/// ListAccountsResponse lists accounts in the order they were first seen.
+/// ListAccountsResponse lists accounts in the order asked for.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListAccountsResponse {
     /// The accounts.
@@ -2073,6 +2967,47 @@ impl AccountStatus {
         }
     }
 }
+/// AccountOrder is what accounts are listed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AccountOrder {
+    /// When they were first seen.
+    Unspecified = 0,
+    /// The score of a product-qualified lead, the highest first.
+    Pql = 1,
+    /// The score of an opportunity, the highest first.
+    Opportunity = 2,
+    /// What else the account could buy, the most first.
+    WhiteSpace = 3,
+    /// How many different signals came in the last 30 days, the most first.
+    LiveSignals = 4,
+}
+impl AccountOrder {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ACCOUNT_ORDER_UNSPECIFIED",
+            Self::Pql => "ACCOUNT_ORDER_PQL",
+            Self::Opportunity => "ACCOUNT_ORDER_OPPORTUNITY",
+            Self::WhiteSpace => "ACCOUNT_ORDER_WHITE_SPACE",
+            Self::LiveSignals => "ACCOUNT_ORDER_LIVE_SIGNALS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACCOUNT_ORDER_UNSPECIFIED" => Some(Self::Unspecified),
+            "ACCOUNT_ORDER_PQL" => Some(Self::Pql),
+            "ACCOUNT_ORDER_OPPORTUNITY" => Some(Self::Opportunity),
+            "ACCOUNT_ORDER_WHITE_SPACE" => Some(Self::WhiteSpace),
+            "ACCOUNT_ORDER_LIVE_SIGNALS" => Some(Self::LiveSignals),
+            _ => None,
+        }
+    }
+}
 /// GrantSource says where a grant comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -2547,7 +3482,111 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "GetAccount"));
             self.inner.unary(req, path, codec).await
         }
-        /// ListAccounts lists accounts in the order they were first seen.
+        /// GetReadiness says how an account stands: whether it is to be sold to, with what is in the way, and its
+        /// scores with their parts.
+        pub async fn get_readiness(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetReadinessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetReadinessResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/GetReadiness",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "GetReadiness"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// GetGateReport says how many accounts pass the gate, what holds the others, and whether those that
+        /// upgraded had passed. It looks at every account.
+        pub async fn get_gate_report(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetGateReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetGateReportResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/GetGateReport",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "GetGateReport"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListOpportunities lists the opportunities of an account, by id.
+        pub async fn list_opportunities(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListOpportunitiesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOpportunitiesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/ListOpportunities",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("headroom.v1.AdminService", "ListOpportunities"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// GetTriggerReport says for each signal what became of the opportunities that came of it.
+        pub async fn get_trigger_report(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetTriggerReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetTriggerReportResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/GetTriggerReport",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "GetTriggerReport"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListAccounts lists accounts in the order they were first seen, or by a score.
         pub async fn list_accounts(
             &mut self,
             request: impl tonic::IntoRequest<super::ListAccountsRequest>,
@@ -3060,7 +4099,41 @@ pub mod admin_service_server {
             tonic::Response<super::GetAccountResponse>,
             tonic::Status,
         >;
-        /// ListAccounts lists accounts in the order they were first seen.
+        /// GetReadiness says how an account stands: whether it is to be sold to, with what is in the way, and its
+        /// scores with their parts.
+        async fn get_readiness(
+            &self,
+            request: tonic::Request<super::GetReadinessRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetReadinessResponse>,
+            tonic::Status,
+        >;
+        /// GetGateReport says how many accounts pass the gate, what holds the others, and whether those that
+        /// upgraded had passed. It looks at every account.
+        async fn get_gate_report(
+            &self,
+            request: tonic::Request<super::GetGateReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetGateReportResponse>,
+            tonic::Status,
+        >;
+        /// ListOpportunities lists the opportunities of an account, by id.
+        async fn list_opportunities(
+            &self,
+            request: tonic::Request<super::ListOpportunitiesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListOpportunitiesResponse>,
+            tonic::Status,
+        >;
+        /// GetTriggerReport says for each signal what became of the opportunities that came of it.
+        async fn get_trigger_report(
+            &self,
+            request: tonic::Request<super::GetTriggerReportRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetTriggerReportResponse>,
+            tonic::Status,
+        >;
+        /// ListAccounts lists accounts in the order they were first seen, or by a score.
         async fn list_accounts(
             &self,
             request: tonic::Request<super::ListAccountsRequest>,
@@ -3708,6 +4781,188 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetAccountSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/GetReadiness" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetReadinessSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::GetReadinessRequest>
+                    for GetReadinessSvc<T> {
+                        type Response = super::GetReadinessResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetReadinessRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::get_readiness(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetReadinessSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/GetGateReport" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetGateReportSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::GetGateReportRequest>
+                    for GetGateReportSvc<T> {
+                        type Response = super::GetGateReportResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetGateReportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::get_gate_report(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetGateReportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/ListOpportunities" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListOpportunitiesSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ListOpportunitiesRequest>
+                    for ListOpportunitiesSvc<T> {
+                        type Response = super::ListOpportunitiesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListOpportunitiesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::list_opportunities(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListOpportunitiesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/GetTriggerReport" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetTriggerReportSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::GetTriggerReportRequest>
+                    for GetTriggerReportSvc<T> {
+                        type Response = super::GetTriggerReportResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetTriggerReportRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::get_trigger_report(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetTriggerReportSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -117,5 +117,7 @@ fn descriptor_set_names_all_services() {
         .expect("the descriptor set decodes");
     let services: Vec<&str> =
         set.file.iter().flat_map(|file| &file.service).map(|service| service.name()).collect();
-    assert_eq!(services, ["AdminService", "EntitlementService", "PromptService", "SeatService"]);
+    let all =
+        ["SignalService", "AdminService", "EntitlementService", "PromptService", "SeatService"];
+    assert_eq!(services, all);
 }

@@ -218,8 +218,56 @@ impl AdminClient {
         let request = v1::ListAccountsRequest {
             page_size: i32::try_from(page_size).unwrap_or(i32::MAX),
             page_token: page_token.unwrap_or_default().to_owned(),
+            ..Default::default()
         };
+        self.list_accounts_by(request).await
+    }
+
+    /// Lists accounts in any order, also with how each stands.
+    pub async fn list_accounts_by(
+        &self,
+        request: v1::ListAccountsRequest,
+    ) -> Result<v1::ListAccountsResponse, Error> {
         self.within_deadline(self.client.clone().list_accounts(request)).await
+    }
+
+    /// How an account stands: whether it is to be sold to, what is in the way, and its scores.
+    pub async fn get_readiness(
+        &self,
+        account_id: impl Into<String>,
+    ) -> Result<v1::GetReadinessResponse, Error> {
+        let request = v1::GetReadinessRequest { account: account_id.into() };
+        self.within_deadline(self.client.clone().get_readiness(request)).await
+    }
+
+    /// The opportunities of an account, by id.
+    pub async fn list_opportunities(
+        &self,
+        account_id: impl Into<String>,
+    ) -> Result<Vec<v1::Opportunity>, Error> {
+        let request = v1::ListOpportunitiesRequest { account: account_id.into() };
+        let response =
+            self.within_deadline(self.client.clone().list_opportunities(request)).await?;
+        Ok(response.opportunities)
+    }
+
+    /// What became of the opportunities that came of each signal.
+    pub async fn get_trigger_report(&self) -> Result<Vec<v1::Trigger>, Error> {
+        let request = v1::GetTriggerReportRequest {};
+        let response =
+            self.within_deadline(self.client.clone().get_trigger_report(request)).await?;
+        Ok(response.triggers)
+    }
+
+    /// How many accounts pass the readiness gate, and how many of the upgrades of the time given had.
+    pub async fn get_gate_report(
+        &self,
+        since: Duration,
+    ) -> Result<v1::GetGateReportResponse, Error> {
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        let since = Some(prost_types::Duration { seconds, nanos: 0 });
+        let request = v1::GetGateReportRequest { since };
+        self.within_deadline(self.client.clone().get_gate_report(request)).await
     }
 
     /// Reads the catalog file again.

@@ -52,6 +52,7 @@ mod limits;
 mod prompts;
 mod retry;
 mod seats;
+mod signals;
 mod stream;
 
 pub use admin::{AdminBuilder, AdminClient};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+use crate::announced::{self, Announced};
 use crate::catalog::ROLLOUT_ALL_BP;
 use crate::change;
 use crate::credits::{self, Pool};
@@ -26,7 +27,6 @@ use crate::stock::Stock;
 use crate::subject::{SubjectId, Subjects};
 use crate::tally::{self, Tally};
 use crate::time::Millis;
-use crate::told::{self, Told};
 
 /// What replaces the plan's word for one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -386,7 +386,7 @@ struct Rare {
     // What became of prompts, oldest first: at most `prompt::EXPOSURES_MAX`.
     exposures: Vec<Exposure>,
     // What was told that no ledger remembers: of each signal, feature and limit the latest.
-    told: Vec<Told>,
+    announced: Vec<Announced>,
 }
 
 /// What counts in a subject: all that an account has besides its profile.
@@ -511,8 +511,13 @@ impl Account {
     }
 
     /// When a signal was last raised that no ledger remembers. `None`: never.
-    pub fn told(&self, name: SignalName, feature: NameId, limit: NameId) -> Option<&Told> {
-        let mut all = self.rare.as_ref()?.told.iter();
+    pub fn announced(
+        &self,
+        name: SignalName,
+        feature: NameId,
+        limit: NameId,
+    ) -> Option<&Announced> {
+        let mut all = self.rare.as_ref()?.announced.iter();
         all.find(|told| told.limit == limit && told.feature == feature && told.name == name)
     }
 
@@ -559,7 +564,7 @@ impl Account {
         let measures = measure::further(self.rare.as_ref().map_or(&[], |rare| &rare.measures));
         let all = excesses.chain(buckets).chain(stocks).chain(pools).chain(seats).chain(tallies);
         let exposures = self.exposures().iter().map(|one| Effect::Exposure(Box::new(*one)));
-        let told = told::further(self.rare.as_ref().map_or(&[], |rare| &rare.told));
+        let told = announced::further(self.rare.as_ref().map_or(&[], |rare| &rare.announced));
         let all = all.chain(measures).chain(exposures).chain(told);
         all.chain(self.subjects().into_iter().flat_map(of_subjects)).collect()
     }
@@ -722,7 +727,9 @@ impl Account {
             Effect::Exposure(after) => {
                 prompt::apply(&mut self.rare.get_or_insert_default().exposures, after);
             }
-            Effect::Told(after) => told::apply(&mut self.rare.get_or_insert_default().told, after),
+            Effect::Announced(after) => {
+                announced::apply(&mut self.rare.get_or_insert_default().announced, after)
+            }
             Effect::StockClosed(_)
             | Effect::TallyClosed(_)
             | Effect::TallyLate(_)
@@ -750,7 +757,7 @@ impl Account {
                 // What ends by time is a hold, and what has a measure holds nothing.
                 measures: Vec::new(),
                 exposures: Vec::new(),
-                told: rare.told.clone(),
+                announced: rare.announced.clone(),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use crate::announced::Announced;
 use crate::credits::CreditsEffect;
 use crate::event::{Event, Restated};
 use crate::ledger::Ledger;
@@ -21,7 +22,6 @@ use crate::stock::Stock;
 use crate::subject::SubjectId;
 use crate::tally::{Tallied, Tally};
 use crate::time::Millis;
-use crate::told::Told;
 
 /// One change of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub enum Effect {
     /// What became of a prompt is now this. Boxed because it is rare and large.
     Exposure(Box<Exposure>),
     /// A signal was raised that no ledger remembers. Boxed because it is rare.
-    Told(Box<Told>),
+    Announced(Box<Announced>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

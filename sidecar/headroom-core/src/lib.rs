@@ -13,6 +13,7 @@
 //! - [`catalog`] is what can be sold; [`prompt`] and [`signal`] are what is said about it.
 
 pub mod account;
+pub mod announced;
 pub mod catalog;
 mod catalog_check;
 pub mod change;
@@ -40,6 +41,6 @@ pub mod stock;
 pub mod subject;
 pub mod tally;
 pub mod time;
-pub mod told;
+
 pub mod versions;
 pub mod window;

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use crate::account::Account;
+use crate::announced::Announced;
 use crate::catalog::{PlanLimit, Policy};
 use crate::change::OnChange;
 use crate::credits::{Charge, PoolState};
@@ -22,7 +23,6 @@ use crate::names::NameId;
 use crate::resolve::{Resolved, resolve};
 use crate::signal::{REACHED_BP, Signal, SignalName, SignalState};
 use crate::time::{Millis, Window};
-use crate::told::Told;
 use crate::window::{WindowRule, window_at};
 
 /// Billionths of a minor unit in one minor unit: the precision of unit prices.
@@ -270,11 +270,11 @@ pub(crate) fn near_cap(
         return;
     }
     let (feature, limit, of) = (ledger.feature, ledger.limit, ledger.window.start());
-    let told = Told { name, feature, limit, of, limit_revision: ledger.limit_revision };
-    if account.told(name, feature, limit) == Some(&told) {
+    let told = Announced { name, feature, limit, of, limit_revision: ledger.limit_revision };
+    if account.announced(name, feature, limit) == Some(&told) {
         return;
     }
-    effects.push(Effect::Told(Box::new(told)));
+    effects.push(Effect::Announced(Box::new(told)));
     let units = (previous_units, included_units);
     effects.push(signal(name, ledger, units, Millis::FOREVER, cx.now));
 }

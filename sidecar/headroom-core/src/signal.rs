@@ -1,11 +1,12 @@
 //! Signals: what the business should hear of, found in the write itself.
 //!
 //! A signal is raised once per (account, feature, limit, window, limit revision, threshold): the
-//! ledger's marks remember what was announced, or a [`Told`]. Delivery is not done here.
+//! ledger's marks remember what was announced, or a [`Announced`]. Delivery is not done here.
 
 use smallvec::SmallVec;
 
 use crate::account::Account;
+use crate::announced::Announced;
 use crate::catalog::{PlanLimit, Policy};
 use crate::decide::Context;
 use crate::effect::{Effect, Effects};
@@ -13,7 +14,6 @@ use crate::ledger::{Ledger, Marks};
 use crate::limits;
 use crate::names::NameId;
 use crate::time::{Millis, Window};
-use crate::told::Told;
 use crate::window::{CalendarUnit, WindowRule, window_at};
 
 /// A signal's name, as in the catalog and on the wire.
@@ -397,10 +397,16 @@ pub(crate) fn announce_daily(
     let window = window_at(day, profile.anchor, profile.rules(), cx.now);
     let of = window.start();
     // A day that begins earlier, in another time zone, was told of with the one before.
-    if account.told(name, feature, limit).is_some_and(|told| of <= told.of) {
+    if account.announced(name, feature, limit).is_some_and(|told| of <= told.of) {
         return;
     }
-    effects.push(Effect::Told(Box::new(Told { name, feature, limit, of, limit_revision: 1 })));
+    effects.push(Effect::Announced(Box::new(Announced {
+        name,
+        feature,
+        limit,
+        of,
+        limit_revision: 1,
+    })));
     let refused = said.refused_units > 0;
     effects.push(Effect::Signal(Box::new(Signal {
         name,

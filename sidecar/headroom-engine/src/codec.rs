@@ -101,6 +101,11 @@ impl<'a> Take<'a> {
         Take { rest: bytes }
     }
 
+    /// What was not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Whether all was read.
     pub fn is_done(&self) -> bool {
         self.rest.is_empty()

@@ -17,6 +17,7 @@ use crate::prompts;
 pub use crate::record::tally::{tally_key, tally_row, tally_seq};
 use crate::record::{self, Record};
 use crate::subjects;
+use crate::told::put_told;
 
 /// Names a signal for ever: the journal position of its record, and its place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -78,6 +79,20 @@ impl Digest for RecordDigest {
                 let rows = rows.into_iter().flat_map(events::rows_of_day_key);
                 ops.extend(rows.map(|key| ProjectionOp::Delete { table: Table::Events, key }));
             }
+            Ok(Record::Growth { rows, told }) => {
+                for (place, (serial, told)) in (0u16..).zip(&told) {
+                    let mut value = Vec::new();
+                    value.put_u64(u64::from(*serial));
+                    put_told(&mut value, told);
+                    let (table, key) = (Table::Signals, SignalId { seq, place }.row_key());
+                    ops.push(ProjectionOp::Put { table, key, value });
+                }
+                let table = Table::Growth;
+                ops.extend(rows.into_iter().map(|(key, value)| match (key.to_vec(), value) {
+                    (key, Some(value)) => ProjectionOp::Put { table, key, value: value.to_vec() },
+                    (key, None) => ProjectionOp::Delete { table, key },
+                }));
+            }
             Ok(_) | Err(Malformed { .. }) => {}
         }
     }
@@ -136,7 +151,7 @@ fn digest_effects(
             Effect::Ledger(_)
             | Effect::Tally(_)
             | Effect::Measured(_)
-            | Effect::Told(_)
+            | Effect::Announced(_)
             | Effect::Stock(_)
             | Effect::Seat(_)
             | Effect::SeatFreed(..)

@@ -34,3 +34,4 @@ pub mod seats;
 pub mod subjects;
 pub mod tallies;
 pub mod timers;
+pub mod told;

@@ -67,6 +67,8 @@ pub enum Table {
     Tallies,
     /// What became of prompts, by prompt and time.
     Prompts,
+    /// What is known of accounts' growth: activity, scores, what was said of signals.
+    Growth,
 }
 
 /// One change of the projection. Applying the same one twice is the same as once.
@@ -99,6 +101,9 @@ pub trait Digest: Send + 'static {
 
 /// One row of the projection: its key and its value.
 pub type Row = (Vec<u8>, Vec<u8>);
+
+/// A row of [`Table::Growth`], and what it is now; no value: it is gone.
+pub type GrowthRow = (Vec<u8>, Option<Vec<u8>>);
 
 /// Why the projection could not be read.
 #[derive(Debug, thiserror::Error)]

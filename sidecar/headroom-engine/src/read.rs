@@ -17,7 +17,7 @@ use headroom_core::time::Millis;
 use smallvec::SmallVec;
 
 use crate::engine::Engine;
-use crate::ports::Seq;
+use crate::ports::{Seq, StoreRefusal};
 
 /// What an account may do with one feature now.
 #[derive(Debug)]
@@ -120,6 +120,19 @@ impl Engine {
         let account = as_of(Context { catalog: &catalog, now }, &slot.account);
         let (ledgers, stocks) = (account.ledgers().to_vec(), account.stocks_at(now));
         Some(UsageView { serial: account.serial, ledgers, stocks })
+    }
+
+    /// The number of an account. `None`: it is not known.
+    pub fn serial(&self, account: &str) -> Option<u32> {
+        self.accounts.get(account).map(|slot| slot.account.serial)
+    }
+
+    /// Whether anything can be written now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn room(&self) -> Result<(), StoreRefusal> {
+        self.store.room()
     }
 
     /// The profile of an account.

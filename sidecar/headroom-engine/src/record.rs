@@ -7,6 +7,7 @@
 use headroom_core::account::{
     AddOn, Override, OverrideValue, PastPlan, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
 };
+use headroom_core::announced::Announced;
 use headroom_core::catalog::RateSpec;
 use headroom_core::credits::CreditsEffect;
 use headroom_core::decision::{Amounts, Verdict};
@@ -20,13 +21,14 @@ use headroom_core::reservation::{
 };
 use headroom_core::signal::{Foretold, Signal, SignalName, SignalState};
 use headroom_core::time::Millis;
-use headroom_core::told::Told;
 use smallvec::SmallVec;
 
 use crate::codec::{Malformed, Put, Take};
 use crate::events;
 use crate::keys::{Done, KeyHash, Receipt};
 use crate::limits;
+use crate::ports::GrowthRow;
+use crate::told::{Told, put_told, take_told};
 
 pub(crate) mod credits;
 mod measure;
@@ -50,6 +52,7 @@ mod kind {
     pub(super) const CLOCK: u8 = 6;
     pub(super) const DELIVERED: u8 = 7;
     pub(super) const FORGOTTEN: u8 = 40;
+    pub(super) const GROWTH: u8 = 60;
 }
 
 /// One record.
@@ -125,6 +128,13 @@ pub enum Record<'a> {
         /// The keys of those rows.
         rows: Vec<&'a [u8]>,
     },
+    /// Rows about growth, as they are now.
+    Growth {
+        /// Their keys and values; no value: the row is gone.
+        rows: Vec<(&'a [u8], Option<&'a [u8]>)>,
+        /// Signals that were told, with their accounts' numbers.
+        told: Vec<(u32, Told)>,
+    },
 }
 
 /// Writes an admitted write. Apart from the others because this is the hot road: it borrows all.
@@ -199,6 +209,38 @@ pub(crate) fn put_forgotten(out: &mut Vec<u8>, rows: &[Vec<u8>]) {
     rows.iter().for_each(|row| out.put_bytes(row));
 }
 
+/// Writes rows about growth.
+pub(crate) fn put_growth(out: &mut Vec<u8>, rows: &[GrowthRow], told: &[(u32, Told)]) {
+    out.push(kind::GROWTH);
+    out.put_u64(rows.len() as u64);
+    for (key, value) in rows {
+        out.put_bytes(key);
+        out.push(u8::from(value.is_some()));
+        if let Some(value) = value {
+            out.put_bytes(value);
+        }
+    }
+    out.put_u64(told.len() as u64);
+    for (serial, told) in told {
+        out.put_u64(u64::from(*serial));
+        put_told(out, told);
+    }
+}
+
+fn take_growth<'a>(from: &mut Take<'a>) -> Result<Record<'a>, Malformed> {
+    let mut rows = Vec::new();
+    for _ in 0..from.small::<usize>("rows")? {
+        let key = from.bytes("row key")?;
+        let value = if from.bool("row")? { Some(from.bytes("row value")?) } else { None };
+        rows.push((key, value));
+    }
+    let mut told = Vec::new();
+    for _ in 0..from.small::<usize>("told signals")? {
+        told.push((from.small("serial")?, take_told(from)?));
+    }
+    Ok(Record::Growth { rows, told })
+}
+
 /// Whether the projection must see a record with these effects.
 pub fn is_matter(effects: &[Effect]) -> bool {
     use Effect::{
@@ -259,6 +301,7 @@ pub fn take(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
             }
             Record::Forgotten { rows }
         }
+        kind::GROWTH => take_growth(&mut from)?,
         _ => return Err(Malformed { what: "record kind" }),
     };
     if from.is_done() { Ok(record) } else { Err(Malformed { what: "end of record" }) }
@@ -413,7 +456,7 @@ mod effect_kind {
     pub(super) const EVENT_WITH_DIMENSIONS: u8 = 63;
     pub(super) const MEASURED: u8 = 64;
     pub(super) const EXPOSURE: u8 = 80;
-    pub(super) const TOLD: u8 = 65;
+    pub(super) const ANNOUNCED: u8 = 65;
 }
 
 /// Writes a list of effects.
@@ -522,9 +565,9 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::TALLY_LATE);
                 tally::put_tally(out, tally);
             }
-            Effect::Told(told) => {
-                out.push(effect_kind::TOLD);
-                put_told(out, told);
+            Effect::Announced(told) => {
+                out.push(effect_kind::ANNOUNCED);
+                put_announced(out, told);
             }
             Effect::Measured(measured) => {
                 out.push(effect_kind::MEASURED);
@@ -569,7 +612,7 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::TALLY_CLOSED => Effect::TallyClosed(Box::new(tally::take_tally(from)?)),
             effect_kind::TALLY_LATE => Effect::TallyLate(Box::new(tally::take_tally(from)?)),
             effect_kind::MEASURED => measure::take_measured(from)?,
-            effect_kind::TOLD => Effect::Told(Box::new(take_told(from)?)),
+            effect_kind::ANNOUNCED => Effect::Announced(Box::new(take_announced(from)?)),
             effect_kind::EVENT_WITH_DIMENSIONS => {
                 let mut event = events::take_event(from)?;
                 event.state.labels = tally::take_labels(from)?;
@@ -815,7 +858,7 @@ fn put_signal_name(out: &mut Vec<u8>, name: SignalName) {
     });
 }
 
-fn put_told(out: &mut Vec<u8>, told: &Told) {
+fn put_announced(out: &mut Vec<u8>, told: &Announced) {
     put_signal_name(out, told.name);
     out.put_u64(u64::from(told.feature.0));
     out.put_u64(u64::from(told.limit.0));
@@ -823,8 +866,8 @@ fn put_told(out: &mut Vec<u8>, told: &Told) {
     out.put_u64(u64::from(told.limit_revision));
 }
 
-fn take_told(from: &mut Take<'_>) -> Result<Told, Malformed> {
-    Ok(Told {
+fn take_announced(from: &mut Take<'_>) -> Result<Announced, Malformed> {
+    Ok(Announced {
         name: take_signal_name(from)?,
         feature: NameId(from.small("feature")?),
         limit: NameId(from.small("limit")?),
@@ -933,7 +976,7 @@ fn is_of_grace(name: SignalName) -> bool {
     matches!(name, SignalName::GraceStarted | SignalName::GraceEnding)
 }
 
-fn put_state(out: &mut Vec<u8>, state: SignalState) {
+pub(crate) fn put_state(out: &mut Vec<u8>, state: SignalState) {
     out.push(match state {
         SignalState::Ok => 0,
         SignalState::Warning => 1,
@@ -941,7 +984,7 @@ fn put_state(out: &mut Vec<u8>, state: SignalState) {
     });
 }
 
-fn take_state(from: &mut Take<'_>) -> Result<SignalState, Malformed> {
+pub(crate) fn take_state(from: &mut Take<'_>) -> Result<SignalState, Malformed> {
     match from.u8("signal state")? {
         0 => Ok(SignalState::Ok),
         1 => Ok(SignalState::Warning),

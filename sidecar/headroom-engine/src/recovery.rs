@@ -24,9 +24,10 @@ use crate::engine::{Accounts, Engine, SHARDS, Slot};
 use crate::keys::{KeyBook, KeyEntry};
 use crate::late::LateBook;
 use crate::migrate::{self, Compared};
-use crate::ports::{Seq, Store};
+use crate::ports::{GrowthRow, Seq, Store};
 use crate::record::{self, Record};
 use crate::timers::Timers;
+use crate::told::Told;
 
 /// What an engine is made of besides its state.
 pub struct EngineOptions {
@@ -272,7 +273,7 @@ impl Recovery {
                 }
             }
             // How far the sinks have come is the projection's to know.
-            Record::Delivered { .. } | Record::Forgotten { .. } => {}
+            Record::Delivered { .. } | Record::Forgotten { .. } | Record::Growth { .. } => {}
         }
         Ok(())
     }
@@ -407,6 +408,17 @@ impl Engine {
     pub fn note_delivered(&self, sink: &str, upto: crate::digest::SignalId) -> Seq {
         let mut bytes = Vec::new();
         record::put_delivered(&mut bytes, sink, upto.seq.0, upto.place);
+        self.store.append(&bytes, true)
+    }
+
+    /// Journals rows about growth and signals that were told, all of them or none. The rows are in the table [`Table::Growth`] once the
+    /// projection has come to the record, the signals where all others are; no account's memory holds
+    /// any of it.
+    ///
+    /// [`Table::Growth`]: crate::ports::Table::Growth
+    pub fn note_growth(&self, rows: &[GrowthRow], told: &[(u32, Told)]) -> Seq {
+        let mut bytes = Vec::new();
+        record::put_growth(&mut bytes, rows, told);
         self.store.append(&bytes, true)
     }
 

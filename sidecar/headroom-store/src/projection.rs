@@ -22,7 +22,7 @@ use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::limits::{PROJECTION_CACHE_BYTES, RANGE_ROWS_MAX};
 use crate::overlay::Overlay;
 
-pub(crate) const TABLES: [Table; 9] = [
+pub(crate) const TABLES: [Table; 10] = [
     Table::Usage,
     Table::Signals,
     Table::Pending,
@@ -32,6 +32,7 @@ pub(crate) const TABLES: [Table; 9] = [
     Table::Subjects,
     Table::Tallies,
     Table::Prompts,
+    Table::Growth,
 ];
 
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
@@ -63,6 +64,7 @@ fn definition(table: Table) -> Definition {
         Table::Subjects => "subjects",
         Table::Tallies => "tallies",
         Table::Prompts => "prompts",
+        Table::Growth => "growth",
     })
 }
 

@@ -10,6 +10,7 @@ mod clock;
 mod config;
 mod demo;
 mod forecasts;
+mod growth;
 mod grpc;
 mod inspect;
 mod run;

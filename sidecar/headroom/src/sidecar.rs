@@ -5,6 +5,7 @@
 //! nothing is acknowledged that could be.
 
 mod forecasts;
+mod growth;
 mod maintenance;
 mod open;
 mod timers;
@@ -24,6 +25,7 @@ use headroom_proto::server::entitlement_service_server::EntitlementServiceServer
 use headroom_proto::v1::admin_service_server::AdminServiceServer;
 use headroom_proto::v1::prompt_service_server::PromptServiceServer;
 use headroom_proto::v1::seat_service_server::SeatServiceServer;
+use headroom_proto::v1::signal_service_server::SignalServiceServer;
 use headroom_proto::v1::{self, ErrorReason};
 use headroom_store::{DiskStore, Durability};
 use tonic::service::Routes;
@@ -37,6 +39,7 @@ use crate::grpc::Shared;
 use crate::grpc::admin::Administration;
 use crate::grpc::entitlement::Entitlements;
 use crate::grpc::shared::Words;
+use crate::grpc::signals::Signals;
 use crate::grpc::status::WireError;
 use crate::serve::admin::Admin;
 use crate::serve::limits::REQUEST_MESSAGE_BYTES_MAX;
@@ -115,6 +118,7 @@ pub struct Sidecar {
     maintenance: maintenance::Maintenance,
     timers: timers::Timers,
     sweeping: forecasts::Sweeping,
+    growth: growth::GrowthThread,
     drain_timeout: Duration,
     metrics: Metrics,
 }
@@ -180,6 +184,7 @@ impl Core {
         let revision = installed.revision;
         let engine = Arc::clone(&self.shared.engine);
         self.shared.words.store(Some(Arc::new(Words::new(revision, parsed.prompts, engine))));
+        self.shared.growth.set_terms(parsed.growth);
         self.outbox.reconfigure(parsed.sinks).await;
         Ok(installed)
     }
@@ -290,6 +295,7 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
         Wiring {
             engine: Arc::clone(&shared.engine),
             archive: store.clone(),
+            growth: Arc::clone(&shared.growth),
             positions: Arc::new(move || Positions {
                 appended: positions.appended(),
                 projected: positions.position(),
@@ -368,11 +374,14 @@ fn open_doors(
             let service = Entitlements {
                 shared: Arc::clone(&core.shared),
                 archive: core.store.clone(),
-                gate: context.gate,
+                gate: context.gate.clone(),
                 recorder: recorders[context.index].clone(),
                 receipts: core.shared.receipts[context.index].clone(),
                 drain: context.drain,
             };
+            let signals = Signals { shared: Arc::clone(&core.shared), gate: context.gate };
+            let signals = SignalServiceServer::new(signals)
+                .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
             let seats =
                 SeatServiceServer::new(seats).max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
             let service = EntitlementServiceServer::new(service)
@@ -380,6 +389,7 @@ fn open_doors(
             let prompts = PromptServiceServer::new(prompts)
                 .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
             let routes = Routes::new(service).add_service(seats).add_service(prompts);
+            let routes = routes.add_service(signals);
             standard_routes(routes, &reporter)
         })
     };
@@ -404,6 +414,7 @@ fn open_doors(
         maintenance::Maintenance::start(Arc::clone(&core), options).map_err(StartError::Thread)?;
     let timers = timers::Timers::start(Arc::clone(&core)).map_err(StartError::Thread)?;
     let sweeping = forecasts::Sweeping::start(Arc::clone(&core)).map_err(StartError::Thread)?;
+    let growth = growth::GrowthThread::start(Arc::clone(&core)).map_err(StartError::Thread)?;
     let drain_timeout = options.drain_timeout;
     Ok(Sidecar {
         core,
@@ -414,6 +425,7 @@ fn open_doors(
         maintenance,
         timers,
         sweeping,
+        growth,
         drain_timeout,
         metrics,
     })
@@ -451,6 +463,7 @@ impl Sidecar {
         self.admin.drain(self.drain_timeout).await;
         self.timers.stop();
         self.sweeping.stop();
+        self.growth.stop();
         // The outbox waits for the projection, which by itself looks up once a second.
         let store = &self.core.store;
         store.wait_projected(store.appended(), self.drain_timeout);

@@ -43,6 +43,18 @@ async fn what_is_asked_is_on_the_wire_and_what_is_answered_comes_back() {
     let account = admin.put_cohorts("acme", vec!["a".into()], vec!["b".into()]).await.unwrap();
     assert_eq!(account.cohorts, ["a", "b"]);
     assert_eq!(admin.check_catalog("text").await.unwrap().problems, ["text"]);
+    let by_score = v1::ListAccountsRequest {
+        page_size: 3,
+        page_token: "n".into(),
+        order: v1::AccountOrder::Pql.into(),
+        include_readiness: true,
+    };
+    assert_eq!(admin.list_accounts_by(by_score).await.unwrap().next_page_token, "n+3PQL!");
+    let readiness = admin.get_readiness("acme").await.unwrap().readiness.unwrap();
+    assert_eq!(readiness.segment, "acme");
+    assert_eq!(admin.get_gate_report(Duration::from_secs(60)).await.unwrap().accounts, 60);
+    assert_eq!(admin.list_opportunities("acme").await.unwrap()[0].account, "acme");
+    assert_eq!(admin.get_trigger_report().await.unwrap()[0].won, 3);
 }
 
 #[tokio::test]
@@ -227,9 +239,47 @@ impl AdminService for FakeAdmin {
         &self,
         request: Request<v1::ListAccountsRequest>,
     ) -> Unary<v1::ListAccountsResponse> {
-        let v1::ListAccountsRequest { page_size, page_token } = request.into_inner();
-        let next_page_token = format!("{page_token}+{page_size}");
+        let request = request.into_inner();
+        let v1::ListAccountsRequest { page_size, page_token, include_readiness, .. } = &request;
+        let readiness = if *include_readiness { "!" } else { "" };
+        let order = request.order().as_str_name().trim_start_matches("ACCOUNT_ORDER_");
+        let order = order.trim_start_matches("UNSPECIFIED");
+        let next_page_token = format!("{page_token}+{page_size}{order}{readiness}");
         Ok(Response::new(v1::ListAccountsResponse { accounts: Vec::new(), next_page_token }))
+    }
+
+    async fn get_readiness(
+        &self,
+        request: Request<v1::GetReadinessRequest>,
+    ) -> Unary<v1::GetReadinessResponse> {
+        let segment = request.into_inner().account;
+        let readiness = Some(v1::Readiness { segment, ..Default::default() });
+        Ok(Response::new(v1::GetReadinessResponse { readiness, history: Vec::new() }))
+    }
+
+    async fn get_gate_report(
+        &self,
+        request: Request<v1::GetGateReportRequest>,
+    ) -> Unary<v1::GetGateReportResponse> {
+        let accounts = request.into_inner().since.map_or(0, |since| since.seconds);
+        Ok(Response::new(v1::GetGateReportResponse { accounts, ..Default::default() }))
+    }
+
+    async fn list_opportunities(
+        &self,
+        request: Request<v1::ListOpportunitiesRequest>,
+    ) -> Unary<v1::ListOpportunitiesResponse> {
+        let account = request.into_inner().account;
+        let opportunities = vec![v1::Opportunity { account, ..Default::default() }];
+        Ok(Response::new(v1::ListOpportunitiesResponse { opportunities }))
+    }
+
+    async fn get_trigger_report(
+        &self,
+        _: Request<v1::GetTriggerReportRequest>,
+    ) -> Unary<v1::GetTriggerReportResponse> {
+        let triggers = vec![v1::Trigger { won: 3, ..Default::default() }];
+        Ok(Response::new(v1::GetTriggerReportResponse { triggers }))
     }
 
     async fn backup(&self, _: Request<v1::BackupRequest>) -> Unary<v1::BackupResponse> {

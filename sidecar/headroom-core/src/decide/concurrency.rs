@@ -17,6 +17,7 @@
 use std::sync::LazyLock;
 
 use crate::account::Account;
+use crate::announced::Announced;
 use crate::catalog::PlanLimit;
 use crate::decide::Context;
 use crate::decide::meter::Working;
@@ -27,7 +28,6 @@ use crate::limits::SLOTS_TOLD_EVERY_MS;
 use crate::names::NameId;
 use crate::reservation::{Reservation, ReservationState};
 use crate::signal::{self, Change, REACHED_BP, SignalName};
-use crate::told::Told;
 
 /// Slots whose limit is not in force any more: they stay, and there are no more of them.
 pub(super) static GONE: LazyLock<PlanLimit> =
@@ -69,7 +69,7 @@ pub(super) fn note_told(
     effects: &mut Effects,
 ) {
     if limit.is_slots() {
-        effects.push(Effect::Told(Box::new(Told {
+        effects.push(Effect::Announced(Box::new(Announced {
             name: SignalName::UsageCeiling,
             feature: ledger.feature,
             limit: ledger.limit,
@@ -89,7 +89,7 @@ pub(super) fn rearm(
     held_units: u64,
 ) {
     let Some(max_units) = limit.included_units else { return };
-    let told = account.told(SignalName::UsageCeiling, ledger.feature, ledger.limit);
+    let told = account.announced(SignalName::UsageCeiling, ledger.feature, ledger.limit);
     if told.is_some_and(|told| cx.now < told.of.plus(SLOTS_TOLD_EVERY_MS)) {
         return;
     }

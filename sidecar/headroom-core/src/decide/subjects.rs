@@ -134,7 +134,7 @@ impl Level {
 }
 
 fn list(id: SubjectId, changes: Effects, effects: &mut Effects) {
-    let of_signals = |effect: &Effect| matches!(effect, Effect::Signal(_) | Effect::Told(_));
+    let of_signals = |effect: &Effect| matches!(effect, Effect::Signal(_) | Effect::Announced(_));
     let told = changes.into_iter().filter(|effect| !of_signals(effect));
     effects.extend(told.map(|effect| Effect::OfSubject(id, Box::new(effect))));
 }

@@ -3,6 +3,7 @@
 use headroom_core::account::{
     AddOn, Override, OverrideValue, Profile, ProfileExtra, ScheduledPlan, Trial, Zone,
 };
+use headroom_core::announced::Announced;
 use headroom_core::catalog::RateSpec;
 use headroom_core::credits::{
     Charge, CreditHold, CreditsEffect, Deduction, Grant, GrantEnd, GrantEnding, GrantSource,
@@ -26,7 +27,6 @@ use headroom_core::stock::{BilledBy, Stock, StockRule};
 use headroom_core::subject::SubjectId;
 use headroom_core::tally::{Cell, Label, Labels, Tallied, Tally};
 use headroom_core::time::{Millis, Window};
-use headroom_core::told::Told;
 use headroom_engine::codec::{Put, Take};
 use headroom_engine::keys::{Done, KeyHash, Receipt};
 use headroom_engine::record::{self, Record};
@@ -362,7 +362,7 @@ fn every_effect() -> Vec<Effect> {
     }
     let (name, of) = (SignalName::OverageCapNear, Millis(i64::MIN));
     let (feature, limit) = (NameId(0), NameId(u32::MAX));
-    effects.push(Effect::Told(Box::new(Told {
+    effects.push(Effect::Announced(Box::new(Announced {
         name,
         feature,
         limit,

@@ -283,7 +283,8 @@ impl Player {
                     | Table::Adjustments
                     | Table::Credits
                     | Table::Tallies
-                    | Table::Prompts => true,
+                    | Table::Prompts
+                    | Table::Growth => true,
                     Table::Subjects => of_subjects.insert(key, value).is_none(),
                 };
                 same("a row written once", &is_new, &true)?;

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("headroom-forecast", &[]),
     ("headroom-engine", &["headroom-core"]),
     ("headroom-prompts", &["headroom-core"]),
+    ("headroom-expansion", &["headroom-core"]),
     ("headroom-store", &["headroom-engine", "headroom-core"]),
     ("headroom-sim", &["headroom-engine", "headroom-core"]),
     ("headroom-sdk", &["headroom-proto"]),
@@ -24,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "headroom-engine",
             "headroom-forecast",
             "headroom-prompts",
+            "headroom-expansion",
             "headroom-store",
             "headroom-proto",
             "headroom-sdk",
@@ -91,6 +93,12 @@ fn the_rules_use_nothing_that_waits_or_reads() {
         shipped(&packages()["headroom-core"]).into_iter().map(str::to_owned).collect();
     used.sort();
     assert_eq!(used, CORE_USES);
+    for used in shipped(&packages()["headroom-expansion"]) {
+        // It is a parser: a text in, a tree out.
+        let is_parser = used == "cel";
+        let is_pure = is_parser || used == "headroom-core" || CORE_USES.contains(&used);
+        assert!(is_pure, "headroom-expansion depends on {used}");
+    }
 }
 
 #[test]
@@ -115,6 +123,11 @@ fn the_forecast_names_no_clock_file_thread_or_hash_order() {
 #[test]
 fn the_words_name_no_clock_file_thread_or_hash_order() {
     name_nothing_impure("headroom-prompts", 3);
+}
+
+#[test]
+fn the_rules_of_growth_name_no_clock_file_thread_or_hash_order() {
+    name_nothing_impure("headroom-expansion", 9);
 }
 
 fn name_nothing_impure(package: &str, files_min: usize) {

@@ -10,6 +10,7 @@ use super::args::{
     SinksAction, SinksArgs, ToAdmin,
 };
 use super::connect::{self, Ended, Failure};
+use super::growth::{Format, Sort};
 use super::show::{self, Report};
 use crate::config::sinks::WebhookSecret;
 
@@ -133,7 +134,11 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
             return Ok(show::plan_moved(&plan, to_version, moved, dry_run));
         }
         AccountAction::Get { account } => client.get_account(account).await?,
-        AccountAction::List { max } => return list(client, max).await,
+        AccountAction::List { max, sort, format } => return list(client, max, sort, format).await,
+        AccountAction::Readiness { account } => {
+            let answer = client.get_readiness(&account).await?;
+            return Ok(show::readiness(&account, &answer));
+        }
         AccountAction::Suspend { account } => {
             client.set_account_status(account, v1::AccountStatus::Suspended).await?
         }
@@ -164,19 +169,37 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
     Ok(show::account(&account))
 }
 
-async fn list(client: &AdminClient, max: usize) -> Result<Report, Error> {
+async fn list(
+    client: &AdminClient,
+    max: usize,
+    sort: Sort,
+    format: Format,
+) -> Result<Report, Error> {
     const PAGE: u32 = 1000;
+    let include_readiness = sort != Sort::Seen || format == Format::Csv;
+    let report = |accounts: &[v1::Account], is_cut| match (format, include_readiness) {
+        (Format::Csv, _) => show::scorecard(accounts),
+        (Format::Text, true) => show::ranked(accounts, is_cut),
+        (Format::Text, false) => show::accounts(accounts, is_cut),
+    };
     let mut accounts = Vec::new();
     let mut page_token = None;
     loop {
         let left = u32::try_from(max - accounts.len()).unwrap_or(PAGE).min(PAGE);
         if left == 0 {
-            return Ok(show::accounts(&accounts, true));
+            return Ok(report(&accounts, true));
         }
-        let page = client.list_accounts(left, page_token.as_deref()).await?;
+        let page = client
+            .list_accounts_by(v1::ListAccountsRequest {
+                page_size: i32::try_from(left).unwrap_or(i32::MAX),
+                page_token: page_token.take().unwrap_or_default(),
+                order: sort.order().into(),
+                include_readiness,
+            })
+            .await?;
         accounts.extend(page.accounts);
         if page.next_page_token.is_empty() {
-            return Ok(show::accounts(&accounts, false));
+            return Ok(report(&accounts, false));
         }
         accounts.truncate(max);
         page_token = Some(page.next_page_token);
@@ -229,7 +252,7 @@ fn rate_of(pace: Pace, burst: Option<u64>) -> Option<v1::Rate> {
 }
 
 /// JSON as the wire has it.
-fn value(json: serde_json::Value) -> prost_types::Value {
+pub(super) fn value(json: serde_json::Value) -> prost_types::Value {
     use prost_types::value::Kind;
     let kind = match json {
         serde_json::Value::Null => Kind::NullValue(0),

@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use headroom_sdk::Item;
 
 use super::grants::GrantsArgs;
+use super::growth::{Format, GateArgs, Sort};
 use super::import::ImportArgs;
 use super::prompt::PromptArgs;
+use super::signal::SignalArgs;
 use crate::config::server::ClockKind;
 use crate::config::values;
 use crate::demo::DemoArgs;
@@ -25,6 +27,7 @@ Examples:
   headroom grants put acme credits pay_17 500         acme bought 500 credits
   headroom prompt report near_limit                   do people act on what they see?
   headroom import opening-balances used.csv           what accounts used before they came
+  headroom account list --sort pql                    who is ready to grow?
   headroom status                                     how is the sidecar?
   headroom sinks list                                 are signals delivered?
 
@@ -62,6 +65,8 @@ pub(super) enum Command {
     Seats(SeatsArgs),
     /// Manage accounts: plans, overrides, facts
     Account(AccountArgs),
+    /// See whether the readiness gate and the signals are any good
+    Gate(GateArgs),
     /// Give credits to an account, take them back, and see where they went
     Grants(GrantsArgs),
     /// See how prompts look, and what became of them
@@ -70,6 +75,8 @@ pub(super) enum Command {
     Import(ImportArgs),
     /// Move the clock of a sidecar that has a test clock
     Clock(ClockArgs),
+    /// Tell what only others can know: signals of other systems, and who was there
+    Signal(SignalArgs),
     /// See how signals are delivered, and repair it
     Sinks(SinksArgs),
     /// Show how a running sidecar is
@@ -631,11 +638,22 @@ pub(super) enum AccountAction {
         /// The account's id
         account: String,
     },
-    /// List accounts by id
+    /// List accounts, by a score if wanted: `--sort pql --format csv` is the readiness scorecard
     List {
         /// At most so many
         #[arg(long, default_value_t = 100)]
         max: usize,
+        /// What they are listed by
+        #[arg(long, value_enum, default_value = "seen")]
+        sort: Sort,
+        /// How the list is printed
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Show whether an account is to be sold to, what is in the way, and its scores with their parts
+    Readiness {
+        /// The account's id
+        account: String,
     },
     /// Refuse everything an account asks
     Suspend {
@@ -918,7 +936,7 @@ fn pace(text: &str) -> Result<Pace, String> {
 }
 
 /// `NAME=VALUE`: JSON where it is JSON, else a text; nothing is null.
-fn fact(text: &str) -> Result<(String, serde_json::Value), String> {
+pub(super) fn fact(text: &str) -> Result<(String, serde_json::Value), String> {
     let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.is_empty()) else {
         return Err("write it as NAME=VALUE".into());
     };

@@ -10,10 +10,12 @@ mod ask;
 mod check;
 mod connect;
 mod grants;
+mod growth;
 mod import;
 mod prompt;
 mod seats;
 mod show;
+mod signal;
 #[cfg(test)]
 mod tests;
 
@@ -62,9 +64,11 @@ fn dispatch(command: Command, runners: &Runners) -> ExitCode {
         Command::Seats(args) => connect::run(seats::run(args)),
         Command::Account(args) => connect::run(admin::account(args)),
         Command::Prompt(args) => connect::run(prompt::run(args)),
+        Command::Gate(args) => connect::run(growth::gate(args)),
         Command::Grants(args) => connect::run(grants::run(args)),
         Command::Import(args) => connect::run(import::run(args)),
         Command::Clock(args) => connect::run(admin::clock(args)),
+        Command::Signal(args) => connect::run(signal::run(args)),
         Command::Sinks(args) => connect::run(admin::sinks(args)),
         Command::Status(to) => connect::run(admin::status(to)),
         Command::Reload(to) => connect::run(admin::reload(to)),

@@ -3,6 +3,7 @@
 mod accounts;
 mod decisions;
 mod grants;
+mod growth;
 mod prompts;
 mod seats;
 mod sinks;
@@ -18,6 +19,9 @@ pub(super) use decisions::{
     extended, recorded, released, reserved, several, usage, usage_by_time, watch_over,
 };
 pub(super) use grants::{credit_history, grants};
+pub(super) use growth::{
+    gate_report, opportunities, opportunity, published, ranked, readiness, scorecard, triggers,
+};
 pub(super) use prompts::{preview, prompt_report, told};
 pub(super) use seats::{seat, seats};
 pub(super) use sinks::{dead_letters, new_secret, replaying, sinks};

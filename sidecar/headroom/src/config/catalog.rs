@@ -6,6 +6,7 @@
 
 mod counting;
 mod credits;
+pub mod growth;
 mod levels;
 mod meters;
 mod places;
@@ -29,6 +30,7 @@ use headroom_core::policy::LimitTerms;
 use headroom_core::signal::{Horizons, SignalSwitches};
 use headroom_core::window::{CalendarUnit, WindowRule};
 use headroom_engine::migrate::Compared;
+use headroom_expansion::terms::Terms;
 
 use super::problems::{Place, Problem, Problems};
 use super::reader::{Entry, Fields, Reader};
@@ -52,6 +54,8 @@ pub struct ParsedCatalog {
     pub sinks: Vec<SinkSpec>,
     /// Its prompts, ready to be rendered.
     pub prompts: Renderer,
+    /// When accounts are ready, how they score, and who does what.
+    pub growth: Terms,
     /// The text of the file.
     pub source: String,
 }
@@ -107,8 +111,10 @@ pub fn parse(file: &str, bytes: &[u8], secrets: &dyn Secrets) -> Result<ParsedCa
     let parsed = root.and_then(|root| read_root(&reader, &root, source, secrets));
     let problems = reader.into_problems();
     match parsed {
-        Some((spec, sinks)) if problems.is_empty() => match Renderer::compile(&spec) {
-            Ok(prompts) => Ok(ParsedCatalog { spec, sinks, prompts, source: source.to_owned() }),
+        Some((spec, sinks, growth)) if problems.is_empty() => match Renderer::compile(&spec) {
+            Ok(prompts) => {
+                Ok(ParsedCatalog { spec, sinks, prompts, growth, source: source.to_owned() })
+            }
             Err(_) => unreachable!("the templates were checked"),
         },
         _ => Err(Problems::new(file, source, problems)),
@@ -120,7 +126,7 @@ fn read_root(
     root: &Node,
     source: &str,
     secrets: &dyn Secrets,
-) -> Option<(CatalogSpec, Vec<SinkSpec>)> {
+) -> Option<(CatalogSpec, Vec<SinkSpec>, Terms)> {
     let entry = Entry { name: "the catalog", owner: Place::START, node: root };
     let mut fields = reader.fields(entry, "a mapping with `features` and `plans`")?;
     let default_plan = fields.optional("default_plan");
@@ -130,6 +136,7 @@ fn read_root(
     let prompts = fields.optional("prompts");
     let prompting = fields.optional("prompting");
     let signals = fields.optional("signals");
+    let (expansion, plays) = (fields.optional("expansion"), fields.optional("plays"));
     let sinks = fields.optional("sinks");
     let migrations = fields.optional("migrations");
     fields.end();
@@ -145,11 +152,15 @@ fn read_root(
     let prompting = prompting.and_then(|entry| prompts::read_prompting(reader, entry));
     let prompting = prompting.unwrap_or_default();
     let signals = signals.map_or_else(SignalSwitches::default, |entry| read_signals(reader, entry));
+    let counted: Vec<&str> = features.iter().map(|feature| feature.feature.as_str()).collect();
+    let growth = growth::read(reader, expansion, plays, &counted);
     let sinks = sinks.map_or_else(Vec::new, |entry| {
         let (features, plans) = (keys_of(root, "features"), keys_of(root, "plans"));
         let (features, plans) = (features.as_deref(), plans.as_deref());
         let before = reader.count();
-        let sinks = sinks::read(reader, entry, secrets, sinks::Known { features, plans });
+        let signals: Vec<&str> = growth::known_signals(&growth).map(|(name, _)| name).collect();
+        let known = sinks::Known { features, plans, signals: &signals };
+        let sinks = sinks::read(reader, entry, secrets, known);
         reader.hide_lines_after(before);
         sinks
     });
@@ -178,12 +189,15 @@ fn read_root(
         problems.into_iter().for_each(|problem| reader.note(finder.problem(&problem)));
     }
     let is_sound = is_readable && reader.count() == 0;
+    if is_readable {
+        growth::note_problems(reader, &finder, &growth, plays.is_some());
+    }
     for problem in headroom_prompts::check(&spec) {
         if is_sound || problem.is_of_template {
             reader.note(finder.template_problem(problem));
         }
     }
-    Some((spec, sinks))
+    Some((spec, sinks, growth))
 }
 
 /// What stands under a key, by name. `None`: it is no mapping.

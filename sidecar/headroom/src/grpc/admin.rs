@@ -20,8 +20,9 @@ use crate::grpc::{page, parse};
 use crate::serve::Gate;
 use crate::sidecar::Core;
 
-mod facts;
+pub mod facts;
 mod grants;
+mod growth;
 mod opening;
 mod plans;
 mod prompts;
@@ -74,7 +75,12 @@ impl Administration {
             scheduled: rq.scheduled.iter().map(parse_scheduled).collect::<Result<_, _>>()?,
         };
         let engine = &self.core.shared.engine;
-        let changed = engine.put_subscription(account, &change, self.now())?;
+        let (before, now) = (engine.profile(account), self.now());
+        let changed = engine.put_subscription(account, &change, now)?;
+        if let Some(before) = before {
+            // Its record comes later than the change's, which is waited for; it need not be.
+            self.core.shared.growth.plan_changed(account, &before, &changed.profile, now);
+        }
         self.changed(account, changed).await
     }
 
@@ -168,6 +174,9 @@ impl Administration {
         let facts = rq.facts.as_ref().ok_or_else(|| WireError::field("facts", "is missing"))?;
         let facts = facts::to_json(facts)?;
         let changed = self.core.shared.engine.put_facts(account, facts, self.now())?;
+        if let Some(serial) = self.core.shared.engine.serial(account) {
+            self.core.shared.growth.touch(serial);
+        }
         self.changed(account, changed).await
     }
 
@@ -216,10 +225,13 @@ impl Administration {
         Ok(show(&engine.catalog(), account, &profile, self.now()))
     }
 
-    fn accounts(
+    async fn accounts(
         &self,
         rq: &v1::ListAccountsRequest,
     ) -> Result<v1::ListAccountsResponse, WireError> {
+        if let Some(order) = growth::order(rq.order()) {
+            return self.ranked(rq, order).await;
+        }
         let size = page::size(rq.page_size)?;
         let from = page::number(&rq.page_token)?.unwrap_or_default();
         let engine = &self.core.shared.engine;
@@ -229,10 +241,13 @@ impl Administration {
             _ => String::new(),
         };
         let (catalog, now) = (engine.catalog(), self.now());
-        let accounts = page
+        let mut accounts: Vec<v1::Account> = page
             .iter()
             .filter_map(|(_, id)| Some(show(&catalog, id, &engine.profile(id)?, now)))
             .collect();
+        if rq.include_readiness {
+            self.add_readiness(&mut accounts)?;
+        }
         Ok(v1::ListAccountsResponse { accounts, next_page_token })
     }
 
@@ -423,6 +438,7 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1:
         plan_in_force,
         plan_in_force_version,
         cohorts: profile.cohorts().to_vec(),
+        readiness: None,
     }
 }
 
@@ -517,7 +533,35 @@ impl AdminService for Administration {
         &self,
         rq: Request<v1::ListAccountsRequest>,
     ) -> Result<Response<v1::ListAccountsResponse>, Status> {
-        Ok(Response::new(self.accounts(rq.get_ref())?))
+        Ok(Response::new(self.accounts(rq.get_ref()).await?))
+    }
+
+    async fn get_readiness(
+        &self,
+        rq: Request<v1::GetReadinessRequest>,
+    ) -> Result<Response<v1::GetReadinessResponse>, Status> {
+        Ok(Response::new(self.readiness(rq.get_ref())?))
+    }
+
+    async fn list_opportunities(
+        &self,
+        rq: Request<v1::ListOpportunitiesRequest>,
+    ) -> Result<Response<v1::ListOpportunitiesResponse>, Status> {
+        Ok(Response::new(self.opportunities(rq.get_ref())?))
+    }
+
+    async fn get_trigger_report(
+        &self,
+        _: Request<v1::GetTriggerReportRequest>,
+    ) -> Result<Response<v1::GetTriggerReportResponse>, Status> {
+        Ok(Response::new(self.triggers()?))
+    }
+
+    async fn get_gate_report(
+        &self,
+        rq: Request<v1::GetGateReportRequest>,
+    ) -> Result<Response<v1::GetGateReportResponse>, Status> {
+        Ok(Response::new(self.gate_report(rq.get_ref()).await?))
     }
 
     async fn reload_catalog(

@@ -15,6 +15,7 @@ pub mod prompts;
 pub mod receipts;
 pub mod seats;
 pub mod shared;
+pub mod signals;
 pub mod status;
 pub mod stream;
 

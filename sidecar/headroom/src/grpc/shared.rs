@@ -17,6 +17,7 @@ use headroom_proto::v1::{self, ErrorReason};
 
 use crate::clock::Clock;
 use crate::forecasts::Forecasts;
+use crate::growth::Growth;
 use crate::grpc::explain;
 use crate::grpc::parse::{self, Asked, Include};
 use crate::grpc::present::{self, Scene};
@@ -69,6 +70,8 @@ pub struct Shared {
     pub clock: Clock,
     /// The prompts. Swapped just after the catalog.
     pub words: ArcSwapOption<Words>,
+    /// What is known of accounts' growth.
+    pub growth: Arc<Growth>,
     /// What a written answer is called.
     pub durability: v1::Durability,
     /// How many watches there are.

@@ -21,6 +21,7 @@ use crate::config::catalog::{self, ParsedCatalog};
 use crate::config::problems::Problems;
 use crate::config::sinks::NoSecrets;
 use crate::forecasts::Forecasts;
+use crate::growth::Growth;
 use crate::grpc::Shared;
 use crate::grpc::receipts::Receipts;
 use crate::serve::{BindError, Gates};
@@ -172,8 +173,17 @@ pub(super) fn open(options: &StartOptions, parsed: &ParsedCatalog) -> Result<Ope
     }
     // So that sinks know at once where they begin. If it takes longer, they find out later.
     store.wait_projected(first, PROJECTED_WITHIN);
+    let engine = Arc::new(engine);
+    let growth = Growth::new(
+        Arc::clone(&engine),
+        Arc::clone(&store) as Arc<dyn Archive>,
+        store.appended(),
+        store.hash_key(),
+        parsed.growth.clone(),
+    );
     let shared = Arc::new(Shared {
-        engine: Arc::new(engine),
+        engine,
+        growth: Arc::new(growth),
         clock,
         words: ArcSwapOption::empty(),
         durability: match options.durability {

@@ -189,7 +189,7 @@ impl<C: Courier> Delivery<C> {
         for fed in self.feed.page(now) {
             match fed {
                 Fed::Wanted(item) => {
-                    let waiting = Waiting::since(item.signal.at, self.test_clock, now);
+                    let waiting = Waiting::since(item.signal.at(), self.test_clock, now);
                     self.prefix.wanted(item.id, waiting);
                     // It was given up, and then the process died before the cursor passed it.
                     if self.board.is_dead(item.id) {

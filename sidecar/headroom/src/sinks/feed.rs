@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headroom_core::signal::Signal;
-use headroom_engine::digest::{self, SignalId};
+use headroom_engine::digest::SignalId;
 use headroom_engine::engine::Engine;
 use headroom_engine::ports::{Archive, ArchiveError, Row, Table};
+use headroom_engine::told::{Raised, raised_row};
+use headroom_expansion::class;
 use tokio::time::Instant;
 
 use super::dead::Why;
-use super::limits::{PAGE_ROWS, READ_RETRY};
+use super::limits::{CATCH_UP_POLL, PAGE_ROWS, READ_RETRY};
 use super::outbox::Wiring;
 use super::status::Board;
 use crate::config::sinks::Filter;
+use crate::growth::{Appraisal, Growth};
 
 /// Greater than the key of every signal.
 const LAST_KEY: [u8; 11] = [u8::MAX; 11];
@@ -26,7 +28,9 @@ pub(super) struct Item {
     /// The account's number.
     pub(super) serial: u32,
     /// What happened.
-    pub(super) signal: Signal,
+    pub(super) signal: Raised,
+    /// What was said of it. Nothing: it is from before that was kept.
+    pub(super) appraisal: Option<Arc<Appraisal>>,
 }
 
 /// What a row is to a sink.
@@ -42,6 +46,7 @@ pub(super) enum Fed {
 pub(super) struct Feed {
     archive: Arc<dyn Archive>,
     engine: Arc<Engine>,
+    growth: Arc<Growth>,
     board: Arc<Board>,
     filter: Filter,
     read_to: SignalId,
@@ -59,7 +64,8 @@ impl Feed {
         read_to: SignalId,
     ) -> Feed {
         let (archive, engine) = (Arc::clone(&wiring.archive), Arc::clone(&wiring.engine));
-        Feed { archive, engine, board, filter, read_to, unread: true, retry_at: None }
+        let growth = Arc::clone(&wiring.growth);
+        Feed { archive, engine, growth, board, filter, read_to, unread: true, retry_at: None }
     }
 
     /// The last row that was read, or where reading begins.
@@ -85,9 +91,14 @@ impl Feed {
     /// The next page; empty when there is nothing new, or when reading failed, which is noted.
     pub(super) fn page(&mut self, now: Instant) -> Vec<Fed> {
         match self.read() {
-            Ok(rows) => {
+            Ok(Some(rows)) => {
                 self.retry_at = None;
                 rows.into_iter().filter_map(|row| self.sort(&row)).collect()
+            }
+            // Just after a start what is known of accounts is still being read.
+            Ok(None) => {
+                self.retry_at = Some(now + CATCH_UP_POLL);
+                Vec::new()
             }
             Err(error) => {
                 tracing::warn!(sink = self.board.sink(), %error, "signals cannot be read");
@@ -103,7 +114,10 @@ impl Feed {
         let found = signal(&*self.archive, id);
         let sink = self.board.sink();
         match found {
-            Ok(Some((serial, signal))) => Some(Item { id, serial, signal }),
+            Ok(Some((serial, signal))) => {
+                let appraisal = self.growth.appraisal(id).ok().flatten();
+                Some(Item { id, serial, signal, appraisal })
+            }
             Ok(None) => {
                 tracing::error!(sink, signal = %id, "a dead letter cannot be read");
                 self.board.give_up(id, Why::Unreadable);
@@ -118,14 +132,19 @@ impl Feed {
         }
     }
 
-    fn read(&mut self) -> Result<Vec<Row>, ArchiveError> {
+    /// The next rows that are appraised. `None`: it is too early to say.
+    fn read(&mut self) -> Result<Option<Vec<Row>>, ArchiveError> {
         // Counted before reading: a row that comes in between is read twice late, never left out.
         let count = self.archive.count(Table::Signals)?;
-        let from = self.read_to.after().row_key();
-        let rows = self.archive.range(Table::Signals, &from, &LAST_KEY, PAGE_ROWS)?;
+        let Some(appraised_to) = self.growth.appraise()? else { return Ok(None) };
+        let (from, to) = (self.read_to.after().row_key(), appraised_to.after().row_key());
+        let rows = match from < to {
+            true => self.archive.range(Table::Signals, &from, &to, PAGE_ROWS)?,
+            false => Vec::new(),
+        };
         self.unread = rows.len() == PAGE_ROWS;
         self.board.read(rows.len() as u64, (!self.unread).then_some(count));
-        Ok(rows)
+        Ok(Some(rows))
     }
 
     fn sort(&mut self, (key, value): &Row) -> Option<Fed> {
@@ -134,11 +153,13 @@ impl Feed {
             return None;
         };
         self.read_to = id;
-        Some(match digest::signal_row(value) {
-            Ok((serial, signal)) if wants(&self.filter, &self.engine, serial, &signal) => {
-                Fed::Wanted(Item { id, serial, signal })
+        Some(match raised_row(value) {
+            Ok((serial, signal)) => {
+                // Where it cannot be read, the signal is told without.
+                let appraisal = self.growth.appraisal(id).ok().flatten();
+                let item = Item { id, serial, signal, appraisal };
+                if self.wants(&item) { Fed::Wanted(item) } else { Fed::Unwanted(id) }
             }
-            Ok(_) => Fed::Unwanted(id),
             Err(error) => {
                 let sink = self.board.sink();
                 tracing::error!(sink, signal = %id, %error, "a signal cannot be read");
@@ -149,10 +170,40 @@ impl Feed {
     }
 }
 
+impl Feed {
+    /// Whether the sink wants a signal. Class and gate are as they were said of it; facts are those of
+    /// the account when the signal is read.
+    fn wants(&self, item: &Item) -> bool {
+        let Filter { classes, gates, facts, .. } = &self.filter;
+        let Item { serial, signal, appraisal, .. } = item;
+        let said = appraisal.as_deref();
+        let class = said.map(|said| said.class).or_else(|| class::of(signal.name()));
+        let is_one = |wanted: &Vec<_>| class.is_some_and(|class| wanted.contains(&class));
+        if !classes.as_ref().is_none_or(is_one) {
+            return false;
+        }
+        if !gates.as_ref().is_none_or(|gates| said.is_some_and(|said| gates.contains(&said.gate))) {
+            return false;
+        }
+        if !wants(&self.filter, &self.engine, *serial, signal) {
+            return false;
+        }
+        if facts.is_empty() {
+            return true;
+        }
+        let account = self.engine.account_id(*serial);
+        let known = account.and_then(|account| self.growth.facts(&account, signal.at()));
+        let known = known.unwrap_or_default();
+        facts.iter().all(|one| one.test.holds(&known, &one.fact) == Some(true))
+    }
+}
+
 /// Whether a sink wants a signal. The plan is the one that was in force when it was raised, as far
 /// as the account's present profile tells.
-fn wants(filter: &Filter, engine: &Engine, serial: u32, signal: &Signal) -> bool {
-    if !filter.signals.contains(&signal.name) || !filter.states.contains(&signal.state) {
+fn wants(filter: &Filter, engine: &Engine, serial: u32, signal: &Raised) -> bool {
+    let is_named =
+        filter.signals.as_ref().is_none_or(|names| names.iter().any(|name| name == signal.name()));
+    if !is_named || !filter.states.contains(&signal.state()) {
         return false;
     }
     let (features, plans) = (&filter.features, &filter.plans);
@@ -160,11 +211,15 @@ fn wants(filter: &Filter, engine: &Engine, serial: u32, signal: &Signal) -> bool
         return true;
     }
     let catalog = engine.catalog();
-    let has_feature = |wanted: &BTreeSet<String>| wanted.contains(catalog.text(signal.feature));
+    // What was told is about no feature.
+    let has_feature = |wanted: &BTreeSet<String>| match signal {
+        Raised::Found(signal) => wanted.contains(catalog.text(signal.feature)),
+        Raised::Told(_) => false,
+    };
     let has_plan = |wanted: &BTreeSet<String>| {
         let profile = engine.account_id(serial).and_then(|account| engine.profile(&account));
         profile.is_some_and(|profile| {
-            wanted.contains(catalog.plan_name(profile.plan_at(signal.at).0).0)
+            wanted.contains(catalog.plan_name(profile.plan_at(signal.at()).0).0)
         })
     };
     features.as_ref().is_none_or(has_feature) && plans.as_ref().is_none_or(has_plan)
@@ -174,9 +229,9 @@ fn wants(filter: &Filter, engine: &Engine, serial: u32, signal: &Signal) -> bool
 pub(super) fn signal(
     archive: &dyn Archive,
     id: SignalId,
-) -> Result<Option<(u32, Signal)>, ArchiveError> {
+) -> Result<Option<(u32, Raised)>, ArchiveError> {
     let rows = archive.range(Table::Signals, &id.row_key(), &id.after().row_key(), 1)?;
-    Ok(rows.first().and_then(|(_, value)| digest::signal_row(value).ok()))
+    Ok(rows.first().and_then(|(_, value)| raised_row(value).ok()))
 }
 
 /// How many rows there are after a place. Reads all of them, in pages: not for the control thread.

@@ -150,7 +150,7 @@ impl Ndjson {
                 Fed::Wanted(item) => {
                     self.write(&mut batch, &item);
                     batch.upto = item.id;
-                    let at = item.signal.at;
+                    let at = item.signal.at();
                     oldest.get_or_insert_with(|| Waiting::since(at, self.test_clock, now));
                 }
                 Fed::Unwanted(id) => batch.upto = id,

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use headroom_core::signal::Signal;
 use headroom_core::time::Millis;
 use headroom_engine::digest::SignalId;
 use headroom_engine::engine::Engine;
 use headroom_engine::ports::{Archive, ProjectionOp, Seq, Table};
+use headroom_engine::told::Raised;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -22,6 +22,7 @@ use super::feed;
 use super::limits::{BEGUN_WITHIN, CATCH_UP_POLL, CHANGE_WITHIN, COMMANDS_MAX};
 use super::status::{Board, SinkStatus};
 use crate::config::sinks::SinkSpec;
+use crate::growth::Growth;
 
 /// How far the journal and the projection are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Wiring {
     pub engine: Arc<Engine>,
     /// Where signals and cursors are read.
     pub archive: Arc<dyn Archive>,
+    /// What is said of signals beside what they say.
+    pub growth: Arc<Growth>,
     /// Asked when a sink begins.
     pub positions: Arc<dyn Fn() -> Positions + Send + Sync>,
     /// Where files are.
@@ -59,7 +62,7 @@ pub struct DeadLetter {
     /// Whether it is being sent again.
     pub is_sent_again: bool,
     /// The account's number and the signal. `None`: it cannot be read.
-    pub signal: Option<(u32, Signal)>,
+    pub signal: Option<(u32, Raised)>,
 }
 
 /// Why a sink does not do what an operator wants.

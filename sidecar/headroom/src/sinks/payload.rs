@@ -8,6 +8,7 @@ use headroom_core::names::NameId;
 use headroom_core::signal::{Foretold, NO_LIMIT, Signal, SignalName, SignalState};
 use headroom_core::time::{Millis, Window};
 use headroom_engine::engine::Engine;
+use headroom_engine::told::{Raised, Told};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -15,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::feed::Item;
 use super::ids::Starts;
 use super::sentence;
+use crate::growth::Appraisal;
 
 /// A signal as it is told, the same at every attempt.
 #[derive(Debug, Clone, Serialize)]
@@ -24,7 +26,10 @@ pub(super) struct Message {
     pub(super) data: Data,
     /// What happened.
     #[serde(skip)]
-    pub(super) name: SignalName,
+    pub(super) name: String,
+    /// The same of a signal that was found here. `None`: it was told.
+    #[serde(skip)]
+    pub(super) found: Option<SignalName>,
     /// When.
     #[serde(skip)]
     pub(super) at: Millis,
@@ -70,6 +75,15 @@ pub(super) struct Data {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) projected: Option<Projected>,
     pub(super) test_clock: bool,
+    // Of a signal that was told: what it is known by, and what else was said. Such a signal is of no
+    // feature and no limit: their names are empty, and nothing is counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) event: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) details: Option<Value>,
+    // `class`, `gate`, `scores`, `route` and `live_signals`, as they were when the signal came.
+    #[serde(flatten)]
+    pub(super) said: Map<String, Value>,
 }
 
 /// When a limit is likely reached.
@@ -97,8 +111,16 @@ impl Message {
         let account = engine.account_id(item.serial);
         // Every number was given by a record before the signal's; "?" is what Names says, too.
         let account = account.as_deref().unwrap_or("?");
-        let named = Named::of(&catalog, account, starts.text(item.id), &item.signal);
-        let mut message = tell(named, &item.signal, test_clock);
+        let id = starts.text(item.id);
+        let mut message = match &item.signal {
+            Raised::Found(signal) => {
+                tell(Named::of(&catalog, account, id, signal), signal, test_clock)
+            }
+            Raised::Told(told) => tell_told(account.to_owned(), id, told, test_clock),
+        };
+        if let Some(appraisal) = &item.appraisal {
+            message.data.said = appraisal.said().clone();
+        }
         if let Some(profile) = engine.profile(account) {
             // Facts were JSON when they were taken in.
             let read = |(name, text): &(String, String)| {
@@ -148,9 +170,23 @@ impl Message {
                     state: SignalState::Warning,
                     at: Millis(0),
                 };
-                samples.push(tell(named, &signal, false));
+                let mut sample = tell(named, &signal, false);
+                sample.data.said = Appraisal::sample(name.as_str()).said().clone();
+                samples.push(sample);
             }
         }
+        let told = Told {
+            name: "nps_recorded".to_owned(),
+            event: "evt_1".to_owned(),
+            at: Millis(0),
+            previous_state: SignalState::Ok,
+            state: SignalState::Warning,
+            data_json: "{\"score\":9}".to_owned(),
+        };
+        let id = "sig_00000001_0000000000000002_0000".to_owned();
+        let mut sample = tell_told("acme".to_owned(), id, &told, false);
+        sample.data.said = Appraisal::sample(&told.name).said().clone();
+        samples.push(sample);
         samples
     }
 
@@ -159,7 +195,7 @@ impl Message {
     pub(super) fn facts(&self) -> Map<String, Value> {
         let data = &self.data;
         let texts = [
-            ("signal", self.name.as_str().to_owned()),
+            ("signal", self.name.clone()),
             ("type", self.r#type.clone()),
             ("id", data.id.clone()),
             ("unique_id", self.unique_id()),
@@ -263,6 +299,44 @@ impl Named {
     }
 }
 
+/// What is told of a signal that was told.
+fn tell_told(account: String, id: String, told: &Told, test_clock: bool) -> Message {
+    let standing = |state: SignalState| Standing { used_units: 0, state: state.as_str() };
+    let at = told.at.to_string();
+    Message {
+        r#type: format!("headroom.signal.{}", told.name),
+        timestamp: at.clone(),
+        data: Data {
+            id,
+            dedup_key: format!("{account}/{}/{}", told.name, told.event),
+            account,
+            feature: String::new(),
+            limit: String::new(),
+            window_start: at,
+            window_end: None,
+            limit_revision: 0,
+            threshold_bp: None,
+            crossed_bp: Vec::new(),
+            previous: standing(told.previous_state),
+            current: standing(told.state),
+            included_units: 0,
+            refused_units: 0,
+            grace_until: None,
+            projected: None,
+            test_clock,
+            event: Some(told.event.clone()),
+            // It was JSON when it was taken in.
+            details: Some(serde_json::from_str(&told.data_json).unwrap_or(Value::Null)),
+            said: Map::new(),
+        },
+        name: told.name.clone(),
+        found: None,
+        at: told.at,
+        account_facts: Map::new(),
+        shown: Shown { feature: String::new(), unit: String::new(), scale: 0 },
+    }
+}
+
 fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
     let Named { account, id, feature, limit, shown } = named;
     let window_start = signal.window.start().to_string();
@@ -320,8 +394,12 @@ fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
                 reaches_limit_to: foretold.to.map(|at| at.to_string()),
             }),
             test_clock,
+            event: None,
+            details: None,
+            said: Map::new(),
         },
-        name: signal.name,
+        name: signal.name.as_str().to_owned(),
+        found: Some(signal.name),
         at: signal.at,
         account_facts: Map::new(),
         shown,

@@ -26,7 +26,7 @@ pub(super) struct Segment {
 #[serde(rename_all = "camelCase")]
 struct Track<'a> {
     r#type: &'static str,
-    event: &'static str,
+    event: &'a str,
     anonymous_id: String,
     message_id: String,
     timestamp: &'a str,
@@ -55,7 +55,7 @@ struct Integrations {}
 fn track(message: &Message) -> Vec<u8> {
     let track = Track {
         r#type: "track",
-        event: message.name.as_str(),
+        event: &message.name,
         anonymous_id: format!("headroom:{}", message.data.account),
         message_id: message.unique_id(),
         timestamp: &message.timestamp,

@@ -14,37 +14,40 @@ pub(super) fn of(message: &Message) -> String {
     let used = units(data.current.used_units);
     let stand = format!("{used} of {} {}", units(data.included_units), shown.unit);
     let of = format!("{}, limit {}", shown.feature, data.limit);
-    let mut said = match message.name {
-        SignalName::UsageCeiling => {
+    let mut said = match message.found {
+        None => format!("has told of {}", message.name.replace('_', " ")),
+        Some(SignalName::UsageCeiling) => {
             let percent = data.threshold_bp.unwrap_or_default() / 100;
             format!("has used {percent} % of what is included: {stand} ({of})")
         }
-        SignalName::FeatureLimitHit => format!("has run into a limit: {stand} used ({of})"),
-        SignalName::GraceStarted => format!("is in grace: {stand} used ({of})"),
-        SignalName::GraceEnding => format!("is soon out of grace: {stand} used ({of})"),
-        SignalName::OverageStarted => format!("is in overage: {stand} used ({of})"),
-        SignalName::ApiTierExceeded => format!("calls faster than its tier allows ({of})"),
-        SignalName::SeatThreshold90pct => format!("has claimed 90 % of its seats: {stand} ({of})"),
-        SignalName::ProjectedExhaustion => {
+        Some(SignalName::FeatureLimitHit) => format!("has run into a limit: {stand} used ({of})"),
+        Some(SignalName::GraceStarted) => format!("is in grace: {stand} used ({of})"),
+        Some(SignalName::GraceEnding) => format!("is soon out of grace: {stand} used ({of})"),
+        Some(SignalName::OverageStarted) => format!("is in overage: {stand} used ({of})"),
+        Some(SignalName::ApiTierExceeded) => format!("calls faster than its tier allows ({of})"),
+        Some(SignalName::SeatThreshold90pct) => {
+            format!("has claimed 90 % of its seats: {stand} ({of})")
+        }
+        Some(SignalName::ProjectedExhaustion) => {
             let at = data.projected.as_ref().map_or("soon", |told| &told.reaches_limit_at);
             format!("will likely reach a limit by {at}: {stand} used ({of})")
         }
-        SignalName::SeatsNearlyFull => format!("has one seat left: {stand} ({of})"),
-        SignalName::PremiumFeatureAttempted => {
+        Some(SignalName::SeatsNearlyFull) => format!("has one seat left: {stand} ({of})"),
+        Some(SignalName::PremiumFeatureAttempted) => {
             format!("has tried what its plan does not have: {}", shown.feature)
         }
-        SignalName::TeamInviteSent if data.refused_units > 0 => {
+        Some(SignalName::TeamInviteSent) if data.refused_units > 0 => {
             format!("has invited somebody for whom there is no seat: {stand} ({of})")
         }
-        SignalName::TeamInviteSent => format!("has invited somebody: {stand} ({of})"),
-        SignalName::OverageCapNear => {
+        Some(SignalName::TeamInviteSent) => format!("has invited somebody: {stand} ({of})"),
+        Some(SignalName::OverageCapNear) => {
             format!("is near what its overage may cost: {stand} used ({of})")
         }
-        SignalName::CreditsLow => {
+        Some(SignalName::CreditsLow) => {
             let percent = data.threshold_bp.unwrap_or_default() / 100;
             format!("has used {percent} % of its credits: {stand} ({of})")
         }
-        SignalName::CreditsDepleted => format!("is out of credits: {stand} used ({of})"),
+        Some(SignalName::CreditsDepleted) => format!("is out of credits: {stand} used ({of})"),
     };
     if let Some(until) = &data.grace_until {
         let _ = write!(said, ", until {until}"); // A text takes everything.

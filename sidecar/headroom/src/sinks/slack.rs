@@ -59,8 +59,7 @@ impl Form for Slack {
 fn post(message: &Message) -> serde_json::Value {
     let said = escaped(&sentence::of(message));
     let account = escaped(&message.data.account);
-    let small =
-        format!("`{}` at {}, {}", message.name.as_str(), message.timestamp, message.data.id);
+    let small = format!("`{}` at {}, {}", message.name, message.timestamp, message.data.id);
     // Verbatim: what looks like an address or a name in an id is made no link and no mention of.
     let text = |text: String| json!({ "type": "mrkdwn", "text": text, "verbatim": true });
     json!({

@@ -8,6 +8,7 @@ mod allocations;
 mod by_time;
 mod credits;
 mod forecasts;
+mod growth;
 mod holds;
 mod input;
 mod interop;

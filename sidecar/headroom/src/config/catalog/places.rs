@@ -1,6 +1,7 @@
 //! From the paths of the core's problems back to lines and columns of the file.
 
 use headroom_core::catalog::SpecProblem;
+use headroom_expansion::check::TermsProblem;
 
 use crate::config::problems::{Place, Problem};
 use crate::config::yaml::{Key, Node, Value};
@@ -40,6 +41,18 @@ impl Finder<'_> {
         let found = Problem::at(exact.unwrap_or(place), problem.message);
         match word {
             Some(word) => found.suggest(&word, known.iter().map(String::as_str)),
+            None => found,
+        }
+    }
+
+    /// A problem of what is said about growth.
+    pub(super) fn terms_problem(&self, problem: &TermsProblem) -> Problem {
+        let (place, node) = self.find(&problem.path);
+        let word = problem.written.as_deref();
+        let exact = word.and_then(|word| self.find_word(node?, word));
+        let found = Problem::at(exact.unwrap_or(place), problem.message.clone());
+        match word {
+            Some(word) => found.suggest(word, problem.known.iter().map(String::as_str)),
             None => found,
         }
     }
@@ -104,6 +117,7 @@ fn points_at_key(path: &[String]) -> bool {
         ["features", _, third] => *third == "limits",
         ["features", _, third, _] => matches!(*third, "limits" | "rate_card"),
         ["plans" | "addons", _, "entitlements", _, "paid_by"] => false,
+        ["plays"] | ["plays", _] | ["expansion", ..] => true,
         ["plans" | "addons", _, third, ..] => *third == "entitlements" && steps.len() <= 5,
         _ => false,
     }

@@ -33,7 +33,7 @@ fn a_golden_report_lists_every_problem_with_its_place() {
 #[test]
 fn the_examples_have_no_problem() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/example");
-    for catalog in ["catalog.yaml", "ai-product.yaml", "sinks.yaml"] {
+    for catalog in ["catalog.yaml", "ai-product.yaml", "growth.yaml", "sinks.yaml"] {
         if let Err(problems) = load(&examples.join(catalog), &NoSecrets) {
             panic!("{problems}");
         }
@@ -1223,4 +1223,176 @@ fn signals_are_switched_and_the_share_of_a_cap_is_read() {
         report(&with("overage_cap_near: near")),
         "c:11:31: `overage_cap_near` must be `on` or `off`, found `near`"
     );
+}
+
+/// The terms of growth of a good catalog with more lines.
+fn growth_of(lines: &str) -> Terms {
+    parse("c", format!("{GOOD}{lines}").as_bytes(), &NoSecrets).unwrap().growth
+}
+
+#[test]
+fn a_catalog_that_says_nothing_of_growth_has_the_defaults() {
+    assert_eq!(growth_of(""), Terms::default());
+    assert_eq!(growth_of("expansion: {}\n"), Terms::default());
+}
+
+#[test]
+fn every_number_of_growth_can_be_replaced_alone() {
+    let terms = growth_of(
+        "\
+expansion:
+  segment_fact: size
+  default_segment: startup
+  adopted_days: 5
+  segments:
+    smb: { gate: { health_score: at least 60, nps: any, support_trend: [flat], beta: true } }
+    enterprise: off
+    startup: { missing_facts: pass, gate: { days_since_onboarding: above 7.5 } }
+  risk_flags: [in_arrears]
+  scores:
+    pql:
+      parts:
+        api_use_percent: { fact: used_percent.tokens, points: 20 }
+        qbr_participated: off
+        webinars: { points: 5, zero_at: 0, full_at: 2.5 }
+      bands: { not_ready: 0, hot: { from: 60, advice: call them } }
+  outside_signals: { webinar_attended: social }
+",
+    );
+    assert_eq!((terms.segment_fact.as_str(), terms.adopted_days), ("size", 5));
+    let names: Vec<&str> = terms.segments.iter().map(|one| one.segment.as_str()).collect();
+    assert_eq!(names, ["startup", "smb", "mid_market"]);
+    let usual = Terms::default();
+    let tests = |terms: &Terms, segment: usize, fact: &str| {
+        let found = terms.segments[segment].conditions.iter().find(|one| one.fact == fact);
+        found.map(|one| one.test.to_string())
+    };
+    assert_eq!(tests(&terms, 0, "days_since_onboarding").unwrap(), "above 7.5");
+    assert_eq!(tests(&terms, 1, "health_score").unwrap(), "at least 60");
+    assert_eq!(tests(&terms, 1, "nps"), None);
+    assert_eq!(tests(&terms, 1, "support_trend").unwrap(), "flat");
+    assert_eq!(tests(&terms, 1, "beta").unwrap(), "true");
+    assert_eq!(tests(&terms, 1, "journey"), tests(&usual, 0, "journey"));
+    assert_eq!(terms.risks, ["in_arrears"]);
+    let part = |name: &str| terms.pql.parts.iter().find(|part| part.part == name);
+    let api = part("api_use_percent").unwrap();
+    assert_eq!((api.fact.as_str(), api.points_max_tenths), ("used_percent.tokens", 200));
+    assert_eq!(api.full_at, 100_000, "what is not said stays");
+    assert_eq!(part("qbr_participated"), None);
+    assert_eq!(part("webinars").unwrap().full_at, 2_500);
+    let bands: Vec<_> = terms
+        .pql
+        .bands
+        .iter()
+        .map(|b| (b.band.as_str(), b.from_tenths, b.advice.as_str()))
+        .collect();
+    assert_eq!(bands, [("not_ready", 0, "leave alone"), ("hot", 600, "call them")]);
+    assert_eq!(terms.opportunity, usual.opportunity);
+    assert!(terms.outside_signals().any(|name| name == "webinar_attended"));
+}
+
+#[test]
+fn problems_of_growth_are_told_together_with_their_places() {
+    let lines = "\
+expansion:
+  default_segment: smbs
+  segments:
+    smb: { gate: { nps: over 7, health_score: [] }, missing_facts: skip }
+  scores:
+    pql: { parts: { webinars: { points: 5 } }, bands: { hot: 10 } }
+  outside_signals: { Webinar: socal }
+";
+    let first = GOOD.lines().count() + 1;
+    let found = report(&format!("{GOOD}{lines}"));
+    let place = |line: usize, column: usize| format!("c:{}:{column}: ", first + line);
+    for (line, column, text) in [
+        (1, 20, "there is no segment `smbs`, did you mean `smb`?"),
+        (3, 25, "\"over 7\" is no test: write `above 30`, `at least 75`, `below 5` or `at most 2`"),
+        (3, 47, "`health_score` is an empty list, which nothing is in"),
+        (3, 68, "`missing_facts` must be `pass` or `fail`, found `skip`"),
+        (5, 21, "the key `zero_at` is missing"),
+        (5, 21, "the key `full_at` is missing"),
+        (6, 22, "a signal's name is 1 to 64 of a-z, 0-9 and `_`"),
+        (6, 31, "found `socal`, did you mean `social`?"),
+    ] {
+        let start = place(line, column);
+        let is_there = |told: &str| told.starts_with(&start) && told.contains(text);
+        assert!(found.lines().any(is_there), "{start}{text}\nnot in:\n{found}");
+    }
+}
+
+#[test]
+fn plays_that_leave_a_signal_without_an_owner_are_refused() {
+    let play = "\
+plays:
+  all_of_it:
+    segments: [smb, mid_market]
+    type: adoption_upsell
+    motion: usage_based
+    owner: pooled_cs
+    message: Show the next plan.
+";
+    let found = report(&format!("{GOOD}{play}"));
+    assert!(
+        found.contains(
+            "signal `usage_ceiling` has no play and no owner for enterprise (passed), enterprise \
+             (held)"
+        ),
+        "{found}"
+    );
+    let whole = play.replace("    segments: [smb, mid_market]\n", "");
+    assert_eq!(report(&format!("{GOOD}{whole}")), "");
+    let terms = growth_of(&whole);
+    assert_eq!(terms.plays.len(), 1);
+    let ownerless = whole.replace("owner: pooled_cs", "owner: ' '");
+    assert!(report(&format!("{GOOD}{ownerless}")).contains("`owner` is empty: every play has one"));
+    let mistyped = whole.replace("    type:", "    signals: [usage_cieling]\n    type:");
+    let found = report(&format!("{GOOD}{mistyped}"));
+    let line = GOOD.lines().count() + 3;
+    assert!(found.contains(&format!("c:{line}:15: there is no signal `usage_cieling`")), "{found}");
+    assert!(found.contains("did you mean `usage_ceiling`?"), "{found}");
+}
+
+#[test]
+fn rules_are_read_with_the_catalogs_own_names_and_their_problems_have_places() {
+    let terms = growth_of(
+        "\
+expansion:
+  outside_signals: { webinar_attended: social }
+  rules:
+    heavy:
+      class: usage
+      warn: used_percent.tokens >= 60
+      when: used_percent.tokens >= 80 && days('webinar_attended', 30) > 0
+      calm_days: 3
+    power_user: { when: power_user_percent >= 300 }
+    idle_seats: off
+",
+    );
+    let names: Vec<&str> = terms.watches.iter().map(|watch| watch.signal.as_str()).collect();
+    assert_eq!(names, ["feature_exploration", "power_user", "multiple_signups", "heavy"]);
+    assert_eq!(terms.watches[1].when.text(), "power_user_percent >= 300");
+    assert_eq!((terms.watches[1].calm_days, terms.watches[3].calm_days), (7, 3));
+    let lines = "\
+expansion:
+  rules:
+    heavy: { class: usage, when: used_percent.tokenz > 1 }
+    Loud: { class: usage, when: seats > 1 }
+    half: { class: usage }
+    nps_recorded: { class: usage, when: seats > 1 }
+";
+    let first = GOOD.lines().count() + 1;
+    let found = report(&format!("{GOOD}{lines}"));
+    for (line, text) in [
+        (2, "`when`: there is no feature `tokenz`, did you mean `tokens`?"),
+        (3, "a signal's name is 1 to 64 of a-z, 0-9 and `_`"),
+        (4, "the key `when` is missing"),
+    ] {
+        let start = format!("c:{}:", first + line);
+        let is_there = |told: &str| told.starts_with(&start) && told.contains(text);
+        assert!(found.lines().any(is_there), "{start} {text}\nnot in:\n{found}");
+    }
+    let double = "expansion:\n  rules:\n    nps_recorded: { class: usage, when: seats > 1 }\n";
+    let found = report(&format!("{GOOD}{double}"));
+    assert!(found.contains("`nps_recorded` is a signal already"), "{found}");
 }

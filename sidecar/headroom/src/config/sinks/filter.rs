@@ -2,30 +2,41 @@
 
 use std::collections::BTreeSet;
 
-use headroom_core::signal::{SignalName, SignalState};
+use headroom_core::signal::SignalState;
+use headroom_expansion::class::Class;
+use headroom_expansion::gate::Condition;
+use headroom_expansion::route::Gate;
 
+use crate::config::catalog::growth;
 use crate::config::problems::Problem;
 use crate::config::reader::{Entry, Fields, Reader};
 
 /// Which signals a sink gets: those that pass everything here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// Their names; never empty.
-    pub signals: Vec<SignalName>,
+    /// Their names. `None`: any.
+    pub signals: Option<Vec<String>>,
     /// How the limit stands after them; never empty.
     pub states: Vec<SignalState>,
     /// The features they are about. `None`: any.
     pub features: Option<BTreeSet<String>>,
     /// The plans, of whatever version, that were in force for their accounts. `None`: any.
     pub plans: Option<BTreeSet<String>>,
+    /// Their classes. `None`: any.
+    pub classes: Option<Vec<Class>>,
+    /// How the gate stands for them. `None`: in any way.
+    pub gates: Option<Vec<Gate>>,
+    /// What must hold of their accounts.
+    pub facts: Vec<Condition>,
 }
 
 #[cfg(test)]
 impl Filter {
     /// Every signal.
     pub fn all() -> Filter {
-        let (signals, states) = (SignalName::ALL.to_vec(), STATES.to_vec());
-        Filter { signals, states, features: None, plans: None }
+        let (signals, states) = (None, STATES.to_vec());
+        let (features, plans, classes, gates) = (None, None, None, None);
+        Filter { signals, states, features, plans, classes, gates, facts: Vec::new() }
     }
 }
 
@@ -38,6 +49,8 @@ pub struct Known<'a> {
     pub features: Option<&'a [&'a str]>,
     /// Its plans.
     pub plans: Option<&'a [&'a str]>,
+    /// All signals that can come.
+    pub signals: &'a [&'a str],
 }
 
 pub(super) fn read(
@@ -47,11 +60,13 @@ pub(super) fn read(
 ) -> Option<Filter> {
     let (signals, states) = (fields.optional("signals"), fields.optional("states"));
     let (features, plans) = (fields.optional("features"), fields.optional("plans"));
-    let names = SignalName::ALL.map(|name| (name.as_str(), name));
-    let signals = signals.map_or_else(
-        || Some(SignalName::ALL.to_vec()),
-        |entry| words(reader, entry, &names, "signals"),
-    );
+    let (classes, gates) = (fields.optional("classes"), fields.optional("gate"));
+    let facts = fields.optional("facts");
+    let names: Vec<(&str, &str)> = known.signals.iter().map(|name| (*name, *name)).collect();
+    let signals = signals.map_or(Some(None), |entry| {
+        let found = words(reader, entry, &names, "signals")?;
+        Some(Some(found.into_iter().map(str::to_owned).collect()))
+    });
     let states_known = STATES.map(|state| (state.as_str(), state));
     let states = states.map_or_else(
         || Some(STATES.to_vec()),
@@ -61,7 +76,21 @@ pub(super) fn read(
     let plans = plans.map(|entry| named(reader, entry, known.plans, "plan"));
     let (features, plans) = (features.map_or(Some(None), |found| found.map(Some)), plans);
     let plans = plans.map_or(Some(None), |found| found.map(Some));
-    Some(Filter { signals: signals?, states: states?, features: features?, plans: plans? })
+    let all = Class::ALL.map(|class| (class.as_str(), class));
+    let classes =
+        classes.map_or(Some(None), |entry| words(reader, entry, &all, "classes").map(Some));
+    let gates =
+        gates.map_or(Some(None), |entry| words(reader, entry, Gate::WORDS, "states").map(Some));
+    let facts = facts.map_or(Some(Vec::new()), |entry| growth::read_conditions(reader, entry));
+    Some(Filter {
+        signals: signals?,
+        states: states?,
+        features: features?,
+        plans: plans?,
+        classes: classes?,
+        gates: gates?,
+        facts: facts?,
+    })
 }
 
 fn words<T: Copy + Ord>(

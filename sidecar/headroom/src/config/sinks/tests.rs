@@ -1,6 +1,6 @@
 //! What is read of sinks, and what is said of mistakes in them.
 
-use headroom_core::signal::{SignalName, SignalState};
+use headroom_core::signal::SignalState;
 
 use super::*;
 use crate::config::catalog;
@@ -64,8 +64,8 @@ fn good_sinks_are_read() {
     assert_eq!(secrets(&sinks[0]), std::slice::from_ref(&good));
     assert_eq!(secrets(&sinks[1]), std::slice::from_ref(&good));
     assert_eq!(secrets(&sinks[2]), [good.clone(), good.clone()]);
-    assert_eq!(sinks[0].filter.signals, SignalName::ALL);
-    assert_eq!(sinks[3].filter.signals, [SignalName::UsageCeiling]);
+    assert_eq!(sinks[0].filter.signals, None);
+    assert_eq!(sinks[3].filter.signals, Some(vec!["usage_ceiling".to_owned()]));
     assert_eq!(sinks[3].kind, SinkKind::Ndjson { file: "signals.ndjson".into() });
     assert_eq!(format!("{good:?}"), "WebhookSecret(…)");
 }
@@ -154,13 +154,14 @@ fn a_filter_names_signals_states_features_and_plans_of_the_catalog() {
     let filter = &of("signals: [grace_started, usage_ceiling], states: [alarm, warning, alarm]")
         .unwrap()[0]
         .filter;
-    assert_eq!(filter.signals, [SignalName::UsageCeiling, SignalName::GraceStarted]);
+    let names = ["grace_started", "usage_ceiling"].map(str::to_owned);
+    assert_eq!(filter.signals, Some(names.to_vec()));
     assert_eq!(filter.states, [SignalState::Warning, SignalState::Alarm]);
     assert_eq!((&filter.features, &filter.plans), (&None, &None));
     let filter = &of("features: [f], plans: [p, p]").unwrap()[0].filter;
     assert_eq!(filter.features.as_ref().unwrap().iter().collect::<Vec<_>>(), ["f"]);
     assert_eq!(filter.plans.as_ref().unwrap().iter().collect::<Vec<_>>(), ["p"]);
-    assert_eq!(filter.signals, SignalName::ALL);
+    assert_eq!(filter.signals, None);
 
     check(&format!("{file}, states: [alarms]"), "did you mean `alarm`?");
     check(&format!("{file}, states: []"), "a sink without states gets nothing");

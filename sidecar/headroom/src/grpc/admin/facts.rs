@@ -13,7 +13,7 @@ const NAME_BYTES_MAX: usize = 64;
 const DEPTH_MAX: usize = 16;
 
 /// Facts as names and JSON text; a null is a fact to remove.
-pub(super) fn to_json(facts: &Struct) -> Result<Vec<(String, Option<String>)>, WireError> {
+pub fn to_json(facts: &Struct) -> Result<Vec<(String, Option<String>)>, WireError> {
     facts
         .fields
         .iter()
@@ -29,6 +29,16 @@ pub(super) fn to_json(facts: &Struct) -> Result<Vec<(String, Option<String>)>, W
             Ok((name.clone(), (json != Json::Null).then(|| json.to_string())))
         })
         .collect()
+}
+
+/// A struct as a JSON object.
+pub fn object(said: &Struct) -> Result<Map<String, Json>, WireError> {
+    let fields = said.fields.iter().map(|(name, value)| {
+        let json = json_of(value, 0);
+        let json = json.ok_or_else(|| WireError::field(&format!("data.{name}"), "is not JSON"))?;
+        Ok((name.clone(), json))
+    });
+    fields.collect()
 }
 
 /// JSON text as facts.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use headroom_engine::engine::EngineError;
 use headroom_engine::ports::Store as _;
+use headroom_engine::told::Raised;
 use headroom_proto::v1;
 
 use super::{Administration, internal};
@@ -59,14 +60,18 @@ impl Administration {
                     engine.account_id(*serial).map(|account| account.to_string())
                 });
                 let signal = letter.signal.as_ref().map(|(_, signal)| signal);
+                let found = signal.and_then(|signal| match signal {
+                    Raised::Found(signal) => Some(signal),
+                    Raised::Told(_) => None,
+                });
                 let name = |id| catalog.text(id).to_owned();
                 v1::DeadLetter {
                     id: letter.id,
                     account: account.unwrap_or_default(),
-                    signal: signal.map_or("", |signal| signal.name.as_str()).to_owned(),
-                    feature: signal.map(|signal| name(signal.feature)).unwrap_or_default(),
-                    limit: signal.map(|signal| name(signal.limit)).unwrap_or_default(),
-                    raised_at: signal.map(|signal| timestamp(signal.at)),
+                    signal: signal.map_or("", Raised::name).to_owned(),
+                    feature: found.map(|signal| name(signal.feature)).unwrap_or_default(),
+                    limit: found.map(|signal| name(signal.limit)).unwrap_or_default(),
+                    raised_at: signal.map(|signal| timestamp(signal.at())),
                     given_up_at: Some(timestamp(letter.given_up_at)),
                     status: match letter.why {
                         Why::Status(status) => i32::from(status),

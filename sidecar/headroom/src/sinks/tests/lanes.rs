@@ -8,6 +8,7 @@ use headroom_core::signal::{Signal, SignalName, SignalState};
 use headroom_core::time::Window;
 use headroom_engine::digest::SignalId;
 use headroom_engine::ports::Seq;
+use headroom_engine::told::Raised;
 use tokio::time::Instant;
 
 use super::NOW;
@@ -36,7 +37,12 @@ fn item(serial: u32, seq: u64) -> Item {
         state: SignalState::Alarm,
         at: NOW,
     };
-    Item { id: SignalId { seq: Seq(seq), place: 0 }, serial, signal }
+    Item {
+        id: SignalId { seq: Seq(seq), place: 0 },
+        serial,
+        signal: Raised::Found(signal),
+        appraisal: None,
+    }
 }
 
 /// Lanes of a sink that takes one signal per request, which is known by its account.

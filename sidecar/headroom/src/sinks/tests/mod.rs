@@ -28,12 +28,14 @@ use headroom_core::catalog::{
 use headroom_core::decide::FeatureOp;
 use headroom_core::time::Millis;
 use headroom_core::window::{CalendarUnit, WindowRule};
-use headroom_engine::digest::{self, RecordDigest, SignalId};
+use headroom_engine::digest::{RecordDigest, SignalId};
 use headroom_engine::engine::{Engine, FeatureRequest, Wants};
 use headroom_engine::ports::{
     Archive, ArchiveError, Digest, ProjectionOp, Row, Seq, Store, StoreRefusal, Table,
 };
 use headroom_engine::recovery::{EngineOptions, Recovery};
+use headroom_engine::told::raised_row;
+use headroom_expansion::terms::Terms;
 use tokio::sync::watch;
 
 use super::begin::{Beginning, Reins, Stop};
@@ -44,6 +46,7 @@ use super::outbox::{Positions, Wiring};
 use super::payload::Message;
 use super::status::Board;
 use crate::config::sinks::{Filter, SinkKind, SinkSpec};
+use crate::growth::{Appraisal, Growth};
 
 /// 3 November 2026, 09:00 UTC.
 pub(super) const NOW: Millis = Millis(1_793_696_400_000);
@@ -121,7 +124,7 @@ impl Archive for FakeDisk {
     }
 
     fn position(&self) -> Seq {
-        Seq(0) // Sinks never ask.
+        Seq(self.state.lock().unwrap().projected)
     }
 
     fn count(&self, table: Table) -> Result<u64, ArchiveError> {
@@ -148,14 +151,27 @@ impl Bench {
             Positions { appended: Seq(state.appended), projected: Seq(state.projected) }
         };
         let dir = FreshDir::new();
+        let growth =
+            Growth::new(Arc::clone(&engine), disk.clone(), Seq(0), [7; 16], Terms::default());
+        assert!(growth.load().unwrap());
         let wiring = Wiring {
             engine,
             archive: disk.clone(),
+            growth: Arc::new(growth),
             positions: Arc::new(positions),
             data_dir: dir.to_path_buf(),
             test_clock: false,
         };
         Bench { disk, wiring, writes: AtomicUsize::new(0), _dir: dir }
+    }
+
+    /// The same after what is known of growth was read back from the disk.
+    pub(super) fn restarted(mut self) -> Bench {
+        let (engine, disk) = (Arc::clone(&self.wiring.engine), self.disk.clone());
+        let growth = Growth::new(engine, disk, Seq(0), [7; 16], Terms::default());
+        assert!(growth.load().unwrap());
+        self.wiring.growth = Arc::new(growth);
+        self
     }
 
     /// So many writes of an account, each of which raises `usage_ceiling`: at 10 %, 20 %, … Others
@@ -322,12 +338,24 @@ impl Drop for FreshDir {
     }
 }
 
-/// All signals so far, as they are told.
+/// All signals so far, as they are told, without what is said of them beside.
 pub(super) fn told(bench: &Bench) -> Vec<Message> {
+    tell_all(bench, |_| None)
+}
+
+/// All signals so far, as they are told.
+pub(super) fn told_whole(bench: &Bench) -> Vec<Message> {
+    let growth = &bench.wiring.growth;
+    growth.appraise().unwrap();
+    tell_all(bench, |id| Some(growth.appraisal(id).unwrap().expect("it was appraised")))
+}
+
+fn tell_all(bench: &Bench, say: impl Fn(SignalId) -> Option<Arc<Appraisal>>) -> Vec<Message> {
     let rows = bench.wiring.archive.range(Table::Signals, &[], &[u8::MAX; 11], 1000).unwrap();
     let tell = |(key, value): &Row| {
-        let (serial, signal) = digest::signal_row(value).unwrap();
-        let item = Item { id: SignalId::of_row_key(key).unwrap(), serial, signal };
+        let (serial, signal) = raised_row(value).unwrap();
+        let id = SignalId::of_row_key(key).unwrap();
+        let item = Item { id, serial, signal, appraisal: say(id) };
         Message::of(&bench.wiring.engine, false, &Starts::default(), &item)
     };
     rows.iter().map(tell).collect()

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use headroom_core::signal::SignalName;
 use headroom_engine::digest::SignalId;
 use http::StatusCode;
 use tokio::task::JoinHandle;
@@ -402,7 +401,8 @@ async fn a_sink_gets_only_its_signals_and_its_cursor_passes_the_others() {
     let bench = Bench::new();
     let fake = Fake::new(|_| OK);
     let spec = {
-        let filter = Filter { signals: vec![SignalName::FeatureLimitHit], ..Filter::all() };
+        let filter =
+            Filter { signals: Some(vec!["feature_limit_hit".to_owned()]), ..Filter::all() };
         SinkSpec { filter, ..spec() }
     };
     let run = Run::start_as(&bench, &fake, spec).await;

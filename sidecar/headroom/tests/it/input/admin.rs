@@ -57,7 +57,11 @@ async fn subscriptions_name_what_is_unknown_and_suggest() {
     for (page_size, page_token, field) in
         [(-1, "", "page_size"), (1001, "", "page_size"), (0, "x", "page_token")]
     {
-        let list = v1::ListAccountsRequest { page_size, page_token: page_token.into() };
+        let list = v1::ListAccountsRequest {
+            page_size,
+            page_token: page_token.into(),
+            ..Default::default()
+        };
         bad_field(admin.list_accounts(list).await, field);
     }
     drop(admin);

@@ -27,10 +27,11 @@ async fn counters(home: &Home) -> (i64, i64, i64, Vec<v1::UsageWindow>) {
     (status.journal_last, status.idempotency_keys, status.accounts, windows)
 }
 
-/// A home whose sinks have nothing to journal later.
+/// A home where nothing is journaled later: no sinks, and no signals to be appraised.
 fn quiet() -> Home {
     let (catalog, _) = PLAIN.split_once("sinks:").expect("sinks come last");
-    Home::new(catalog)
+    let silent = "signals: { usage_ceiling: off, feature_limit_hit: off }\n";
+    Home::new(&format!("{catalog}{silent}"))
 }
 
 #[tokio::test]

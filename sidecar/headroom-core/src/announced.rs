@@ -11,7 +11,7 @@ use crate::time::Millis;
 
 /// A signal that was raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Told {
+pub struct Announced {
     /// Which.
     pub name: SignalName,
     /// The feature.
@@ -25,8 +25,8 @@ pub struct Told {
 }
 
 /// Carries out a change: it takes the place of the one before.
-pub(crate) fn apply(all: &mut Vec<Told>, after: &Told) {
-    let is_it = |known: &&mut Told| {
+pub(crate) fn apply(all: &mut Vec<Announced>, after: &Announced) {
+    let is_it = |known: &&mut Announced| {
         known.name == after.name && known.feature == after.feature && known.limit == after.limit
     };
     match all.iter_mut().find(is_it) {
@@ -36,6 +36,6 @@ pub(crate) fn apply(all: &mut Vec<Told>, after: &Told) {
 }
 
 /// The effects that make all of it again.
-pub(crate) fn further(all: &[Told]) -> impl Iterator<Item = Effect> + '_ {
-    all.iter().map(|told| Effect::Told(Box::new(*told)))
+pub(crate) fn further(all: &[Announced]) -> impl Iterator<Item = Effect> + '_ {
+    all.iter().map(|told| Effect::Announced(Box::new(*told)))
 }

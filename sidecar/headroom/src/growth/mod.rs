@@ -1,0 +1,245 @@
+//! Growth: what is known of each account beside its counters, and what is said of its signals.
+//!
+//! The rules are those of `headroom-expansion`. Here is what they are fed with, and what is kept: in
+//! memory by account, and as rows of a table of the projection's, each written by a journal record
+//! before anybody is told. Nothing of it is on the road of a request.
+//!
+//! Every signal is *appraised* once, in the order of the journal, when it has come to the projection: its
+//! gate, scores and route are worked out from the facts of that moment and written down. Sinks read
+//! signals only up to there, so a signal says the same at every attempt and in every process.
+//!
+//! - `rows.rs` keys and values of the table; `book.rs` what of it is in memory.
+//! - `appraisal.rs` what is said of a signal; `sources.rs` the facts of an account.
+//! - `publish.rs` activity, signals and facts that others tell.
+//! - `watching.rs` signals that come of rules.
+//! - `pipeline.rs` what became of signals, as the CRM tells it.
+//! - `standing.rs` accounts in the order of their scores, and whether the gate is any good.
+
+pub mod appraisal;
+mod book;
+pub mod pipeline;
+pub mod publish;
+mod rows;
+mod sources;
+pub mod standing;
+mod watching;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use headroom_core::account::Profile;
+use headroom_core::time::Millis;
+use headroom_engine::digest::SignalId;
+use headroom_engine::engine::Engine;
+use headroom_engine::ports::{Archive, ArchiveError, GrowthRow, Seq, Table};
+use headroom_engine::told::{Raised, raised_row};
+use headroom_expansion::days::Day;
+use headroom_expansion::facts::{Facts, Value};
+use headroom_expansion::terms::Terms;
+
+pub use appraisal::Appraisal;
+use book::Book;
+
+/// Signals that are appraised at a time, and make one record: some 40 KB.
+const SIGNALS_PER_RECORD: usize = 32;
+
+/// Appraisals that are kept, of the latest signals: some 30 MB. A signal that is sent again later than
+/// that is appraised anew.
+pub const APPRAISALS_MAX: usize = 32_768;
+
+/// Of these so many are in memory, too.
+const APPRAISALS_AT_HAND: usize = 1_024;
+
+/// The signal that says that a feature outside the plan was tried.
+const TRIED: &str = "premium_feature_attempted";
+
+/// Greater than the key of every signal.
+const LAST_KEY: [u8; 11] = [u8::MAX; 11];
+
+/// What is known of accounts' growth.
+pub struct Growth {
+    engine: Arc<Engine>,
+    archive: Arc<dyn Archive>,
+    /// What the projection must know before the rows can be read.
+    upto: Seq,
+    terms: ArcSwap<Terms>,
+    /// The data directory's secret, for hashes of names.
+    secret: [u8; 16],
+    is_loaded: AtomicBool,
+    book: Mutex<Book>,
+    agenda: Mutex<watching::Agenda>,
+}
+
+impl Growth {
+    /// Of a data directory whose journal ends at `upto`. Nothing is read yet.
+    pub fn new(
+        engine: Arc<Engine>,
+        archive: Arc<dyn Archive>,
+        upto: Seq,
+        secret: [u8; 16],
+        terms: Terms,
+    ) -> Growth {
+        Growth {
+            engine,
+            archive,
+            upto,
+            terms: ArcSwap::from_pointee(terms),
+            secret,
+            is_loaded: AtomicBool::new(false),
+            book: Mutex::default(),
+            agenda: Mutex::default(),
+        }
+    }
+
+    /// What the catalog says, from now on.
+    pub fn set_terms(&self, terms: Terms) {
+        self.terms.store(Arc::new(terms));
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what was kept has been read.
+    pub fn is_loaded(&self) -> bool {
+        self.is_loaded.load(Ordering::Acquire)
+    }
+
+    /// Reads what was kept, once the projection knows all of it; true when it is read. Takes as long as
+    /// there are rows: for a thread that may wait.
+    ///
+    /// # Errors
+    /// When the projection cannot be read; it may be tried again.
+    pub fn load(&self) -> Result<bool, ArchiveError> {
+        if self.is_loaded() {
+            return Ok(true);
+        }
+        if self.archive.position() < self.upto {
+            return Ok(false);
+        }
+        let read = Book::load(&*self.archive, self.upto)?;
+        let mut book = self.book();
+        if !self.is_loaded() {
+            if let Some(row) = read.begins() {
+                self.engine.note_growth(&[row], &[]);
+            }
+            *book = read;
+            self.is_loaded.store(true, Ordering::Release);
+        }
+        Ok(true)
+    }
+
+    /// Appraises the signals that the projection knows and that are not appraised. Answers the last one
+    /// that is; nothing: what was kept is not read yet.
+    ///
+    /// # Errors
+    /// When the projection cannot be read; it may be tried again.
+    pub fn appraise(&self) -> Result<Option<SignalId>, ArchiveError> {
+        if !self.is_loaded() {
+            return Ok(None);
+        }
+        loop {
+            // Let go after each page, so that nobody waits for all of them.
+            let mut book = self.book();
+            let from = book.appraised_to().after().row_key();
+            let page = self.archive.range(Table::Signals, &from, &LAST_KEY, SIGNALS_PER_RECORD)?;
+            if page.is_empty() {
+                return Ok(Some(book.appraised_to()));
+            }
+            let mut rows = Vec::new();
+            for (key, value) in &page {
+                let Some(id) = SignalId::of_row_key(key) else { continue };
+                // One that cannot be read is reported by every sink; it has no appraisal.
+                match raised_row(value) {
+                    Ok((serial, raised)) => {
+                        self.appraise_one(&mut book, id, serial, &raised, &mut rows);
+                    }
+                    Err(_) => book.pass(id),
+                }
+            }
+            if !rows.is_empty() {
+                self.engine.note_growth(&rows, &[]);
+            }
+        }
+    }
+
+    fn appraise_one(
+        &self,
+        book: &mut Book,
+        id: SignalId,
+        serial: u32,
+        raised: &Raised,
+        rows: &mut Vec<GrowthRow>,
+    ) {
+        let (name, at) = (raised.name(), raised.at());
+        let terms = self.terms.load();
+        book.fired(serial, name, Day::of(at), rows);
+        if let Raised::Found(signal) = raised
+            && name == TRIED
+        {
+            let catalog = self.engine.catalog();
+            book.tried(serial, catalog.text(signal.feature), Day::of(at), rows);
+        }
+        self.touch(serial);
+        let facts = self.facts_in(book, &terms, serial, at);
+        let live = book.live_signals(serial, Day::of(at));
+        let (appraisal, points_tenths) = Appraisal::of(&terms, &facts, name, live);
+        book.scored(serial, Day::of(at), points_tenths, rows);
+        book.appraised(id, Arc::new(appraisal), rows);
+    }
+
+    /// What was said of a signal when it came. Nothing: it came before that was kept, or too long ago.
+    ///
+    /// # Errors
+    /// When the projection cannot be read.
+    pub fn appraisal(&self, id: SignalId) -> Result<Option<Arc<Appraisal>>, ArchiveError> {
+        if let Some(found) = self.book().at_hand(id) {
+            return Ok(Some(found));
+        }
+        let key = rows::appraisal(id);
+        let mut after = key.clone();
+        after.push(0);
+        let found = self.archive.range(Table::Growth, &key, &after, 1)?;
+        Ok(found.first().and_then(|(_, value)| Appraisal::read(value)).map(Arc::new))
+    }
+
+    /// The facts of an account as of an instant: those that were put, and those that follow from its
+    /// days, its people, its limits and its signals. None when it is not known.
+    pub fn facts(&self, account: &str, at: Millis) -> Option<Facts> {
+        let serial = self.engine.usage(account, at)?.serial;
+        let terms = self.terms.load();
+        Some(self.facts_in(&self.book(), &terms, serial, at))
+    }
+
+    fn facts_in(&self, book: &Book, terms: &Terms, serial: u32, at: Millis) -> Facts {
+        let Some(account) = self.engine.account_id(serial) else { return Facts::default() };
+        let mut facts = sources::facts(&self.engine, terms, book.account(serial), &account, at);
+        let live = book.live_signals(serial, Day::of(at));
+        facts.infer("live_signals", Value::whole(i64::try_from(live).unwrap_or(i64::MAX)));
+        if let Some(count) = facts.text("email_domain").and_then(|domain| book.signups(domain)) {
+            facts.infer("signups_of_domain", Value::whole(count));
+        }
+        facts
+    }
+
+    /// An account's plan has changed: whether that is an upgrade, and if so, whether the account had
+    /// passed the gate before it, is written down. Answers the record to wait for.
+    pub fn plan_changed(
+        &self,
+        account: &str,
+        before: &Profile,
+        after: &Profile,
+        at: Millis,
+    ) -> Option<Seq> {
+        let catalog = self.engine.catalog();
+        if !standing::is_upgrade(&catalog, before, after, at) {
+            return None;
+        }
+        let serial = self.engine.usage(account, at)?.serial;
+        let terms = self.terms.load();
+        let facts = self.facts_in(&self.book(), &terms, serial, at);
+        let is_passed = headroom_expansion::gate::readiness(&terms, &facts).is_passed();
+        Some(self.engine.note_growth(&[rows::upgrade(at, serial, is_passed)], &[]))
+    }
+}

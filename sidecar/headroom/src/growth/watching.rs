@@ -1,0 +1,147 @@
+//! Looking at accounts again and again: signals that come of rules about what is known of them.
+//!
+//! An account is looked at when something about it was told or a signal came, within a fraction of a
+//! second, and every account once a day of the domain's clock.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::PoisonError;
+
+use headroom_core::time::Millis;
+use headroom_engine::ports::GrowthRow;
+use headroom_engine::told::Told;
+use headroom_expansion::days::Day;
+use headroom_expansion::facts::{Facts, Value};
+use headroom_expansion::rule::Scene;
+use headroom_expansion::terms::Terms;
+use headroom_expansion::watch::Watch;
+use serde_json::{Map, json};
+
+use super::{Growth, sources};
+
+/// Accounts that are looked at between two records.
+const ACCOUNTS_PER_RECORD: usize = 256;
+
+/// What there is to look at.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    /// Accounts of which something was told since they were looked at.
+    touched: BTreeSet<u32>,
+    /// The day on which all were looked at.
+    looked_on: Option<Day>,
+}
+
+/// What a look has found.
+#[derive(Debug, Default)]
+struct Found {
+    rows: Vec<GrowthRow>,
+    told: Vec<(u32, Told)>,
+}
+
+impl Growth {
+    /// Something was told of an account: it is looked at soon.
+    pub fn touch(&self, serial: u32) {
+        self.agenda.lock().unwrap_or_else(PoisonError::into_inner).touched.insert(serial);
+    }
+
+    /// Looks at the accounts that were touched; on another day than at the last look, at all. Answers how
+    /// many signals that brought. Takes as long as there are accounts: for a thread that may wait.
+    pub fn watch(&self, now: Millis) -> usize {
+        let today = Day::of(now);
+        let terms = self.terms.load();
+        let (mut touched, is_new_day) = {
+            let mut agenda = self.agenda.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_new_day = agenda.looked_on != Some(today);
+            agenda.looked_on = Some(today);
+            (std::mem::take(&mut agenda.touched), is_new_day)
+        };
+        if !self.is_loaded() || terms.watches.is_empty() || self.engine.room().is_err() {
+            // Looked at all once it is possible.
+            self.agenda.lock().unwrap_or_else(PoisonError::into_inner).looked_on = None;
+            return 0;
+        }
+        if is_new_day {
+            self.each_account(|serial, _| {
+                touched.insert(serial);
+            });
+            self.count_signups(&touched);
+        }
+        let touched: Vec<u32> = touched.into_iter().collect();
+        let mut count = 0;
+        for some in touched.chunks(ACCOUNTS_PER_RECORD) {
+            let mut found = Found::default();
+            for serial in some {
+                self.look(&terms, *serial, now, &mut found);
+            }
+            count += found.told.len();
+            if !found.rows.is_empty() {
+                self.engine.note_growth(&found.rows, &found.told);
+            }
+        }
+        count
+    }
+
+    fn look(&self, terms: &Terms, serial: u32, now: Millis, found: &mut Found) {
+        let today = Day::of(now);
+        let mut book = self.book();
+        let facts = self.facts_in(&book, terms, serial, now);
+        for watch in &terms.watches {
+            let kept = book.kept(serial, &watch.signal);
+            let (next, before) = {
+                let days = |signal: &str, span: u32| {
+                    book.days(serial, signal).map_or(0, |days| days.count(today, span))
+                };
+                watch.look(kept, &Scene { facts: &facts, days: &days }, today)
+            };
+            if next == kept {
+                continue;
+            }
+            book.keep(serial, &watch.signal, next, &mut found.rows);
+            if let Some(before) = before {
+                let data_json = because(watch, &facts);
+                found.told.push((
+                    serial,
+                    Told {
+                        name: watch.signal.clone(),
+                        event: now.to_string(),
+                        at: now,
+                        previous_state: before,
+                        state: next.state,
+                        data_json,
+                    },
+                ));
+            }
+        }
+    }
+
+    /// Counts the accounts of each company, as their facts name its domain.
+    fn count_signups(&self, serials: &BTreeSet<u32>) {
+        let mut counts = HashMap::new();
+        for serial in serials {
+            let Some(account) = self.engine.account_id(*serial) else { continue };
+            let facts = sources::said(&self.engine, &account);
+            if let Some(domain) = facts.text("email_domain") {
+                *counts.entry(domain.to_lowercase()).or_insert(0) += 1;
+            }
+        }
+        self.book().set_signups(counts);
+    }
+}
+
+/// What a receiver is told of why: the rule, and the facts it looked at.
+fn because(watch: &Watch, facts: &Facts) -> String {
+    let looked_at = watch.warn.iter().flat_map(|warn| warn.facts()).chain(watch.when.facts());
+    let values: Map<String, serde_json::Value> = looked_at
+        .filter_map(|name| Some((name.clone(), facts.get(name)?)))
+        .map(|(name, value)| {
+            let told = match value {
+                Value::Flag(flag) => (*flag).into(),
+                Value::Text(text) => text.clone().into(),
+                // As text where it is no whole number, so that it stays exact.
+                Value::Number(parts) if parts % 1_000 == 0 => (parts / 1_000).into(),
+                Value::Number(_) => value.to_string().into(),
+            };
+            (name, told)
+        })
+        .collect();
+    json!({ "rule": watch.when.text(), "facts": values }).to_string()
+}
