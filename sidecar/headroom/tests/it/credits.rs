@@ -159,7 +159,7 @@ async fn credits_pay_for_a_feature_and_survive_kill_9() {
     assert_eq!(segments.iter().map(|s| s.burnt_units).sum::<i64>(), 25);
     crate::support::until("the low balance is in the file", || {
         let text = std::fs::read_to_string(home.data().join("signals.ndjson")).unwrap_or_default();
-        let is_of_pool = |line: &str| line.contains("usage_ceiling") && line.contains("\"ai\"");
+        let is_of_pool = |line: &str| line.contains("credits_low") && line.contains("\"ai\"");
         text.lines().any(is_of_pool).then_some(())
     });
     drop(stage);

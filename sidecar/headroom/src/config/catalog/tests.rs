@@ -1216,12 +1216,12 @@ fn signals_are_switched_and_the_share_of_a_cap_is_read() {
     for wrong in ["0%", "100.01%"] {
         assert_eq!(
             report(&with(&format!("overage_cap_near: {wrong}"))),
-            "c:11:31: `overage_cap_near` must be `on`, `off`, or `0.01%` to `100%` of the cap"
+            "c:11:30: `overage_cap_near` must be `on`, `off`, or `0.01%` to `100%` of the cap"
         );
     }
     assert_eq!(
         report(&with("overage_cap_near: near")),
-        "c:11:31: `overage_cap_near` must be `on` or `off`, found `near`"
+        "c:11:30: `overage_cap_near` must be `on` or `off`, found `near`"
     );
 }
 
