@@ -148,7 +148,10 @@ fn name_nothing_impure(package: &str, files_min: usize) {
         "println!",
     ];
     let mut files = 0;
-    for path in rust_files(std::path::Path::new(&src)) {
+    // Tests may read a seed.
+    let is_shipped =
+        |path: &std::path::PathBuf| !path.components().any(|c| c.as_os_str() == "tests");
+    for path in rust_files(std::path::Path::new(&src)).into_iter().filter(is_shipped) {
         let text = std::fs::read_to_string(&path).unwrap();
         let code: String = text.lines().filter(|line| !line.trim().starts_with("//")).collect();
         for word in never {

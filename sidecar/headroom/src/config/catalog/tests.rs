@@ -336,7 +336,8 @@ fn one_mistake_is_one_problem() {
         "scenario: grace",
         "scenario: grase",
         concat!(
-            "c:33:28: `scenario` must be `near_limit`, `limit_hit`, `grace` or `locked_feature`, ",
+            "c:33:28: `scenario` must be `near_limit`, `limit_hit`, `grace`, `locked_feature`, ",
+            "`seats_full`, `invite_without_seat`, `trial_ending`, `credits_low` or `rate_tier`, ",
             "found `grase`, did you mean `grace`?",
         ),
     );
