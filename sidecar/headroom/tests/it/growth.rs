@@ -99,7 +99,12 @@ async fn a_signal_carries_gate_scores_and_route_and_sales_hears_of_who_is_ready(
     // What was said stays in the history, and the way the account stands is as of now.
     let sidecar = home.start();
     let (_, admin) = home.clients().await;
-    let answer = until_read(&admin, "ready").await;
+    // The history is of rows, which may come a moment after the memory.
+    let answer = crate::support::until_async("the history is read", async || {
+        let answer = admin.get_readiness("ready").await.ok()?;
+        (!answer.history.is_empty()).then_some(answer)
+    })
+    .await;
     let of = answer.readiness.unwrap();
     assert_eq!(of.gate(), v1::GateState::Passed);
     assert_eq!(of.pql.unwrap().points_tenths, 270);
