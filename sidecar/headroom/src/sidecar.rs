@@ -8,6 +8,7 @@ mod forecasts;
 mod growth;
 mod maintenance;
 mod open;
+mod repeated;
 mod timers;
 
 use std::num::NonZeroUsize;
@@ -116,9 +117,8 @@ pub struct Sidecar {
     admin: Admin,
     readiness: Readiness,
     maintenance: maintenance::Maintenance,
-    timers: timers::Timers,
-    sweeping: forecasts::Sweeping,
-    growth: growth::GrowthThread,
+    /// In the order in which they end.
+    repeated: [repeated::Repeated; 3],
     drain_timeout: Duration,
     metrics: Metrics,
 }
@@ -214,7 +214,8 @@ impl Core {
     /// Looks at what was used by `now`, if an hour has begun by `due`.
     pub async fn sweep(self: &Arc<Core>, now: Millis, due: Millis) {
         let core = Arc::clone(self);
-        let swept = tokio::task::spawn_blocking(move || forecasts::sweep(&core, now, due)).await;
+        let swept =
+            tokio::task::spawn_blocking(move || forecasts::sweep(&core, now, due, &|| false)).await;
         if let Err(error) = swept {
             tracing::error!(%error, "a look at what was used panicked");
         }
@@ -412,9 +413,11 @@ fn open_doors(
     .map_err(StartError::Thread)?;
     let maintenance =
         maintenance::Maintenance::start(Arc::clone(&core), options).map_err(StartError::Thread)?;
-    let timers = timers::Timers::start(Arc::clone(&core)).map_err(StartError::Thread)?;
-    let sweeping = forecasts::Sweeping::start(Arc::clone(&core)).map_err(StartError::Thread)?;
-    let growth = growth::GrowthThread::start(Arc::clone(&core)).map_err(StartError::Thread)?;
+    let repeated = [
+        timers::start(Arc::clone(&core)).map_err(StartError::Thread)?,
+        forecasts::start(Arc::clone(&core)).map_err(StartError::Thread)?,
+        growth::start(Arc::clone(&core)).map_err(StartError::Thread)?,
+    ];
     let drain_timeout = options.drain_timeout;
     Ok(Sidecar {
         core,
@@ -423,9 +426,7 @@ fn open_doors(
         admin,
         readiness,
         maintenance,
-        timers,
-        sweeping,
-        growth,
+        repeated,
         drain_timeout,
         metrics,
     })
@@ -461,9 +462,9 @@ impl Sidecar {
             tracing::warn!(connections, "connections were cut with requests in flight");
         }
         self.admin.drain(self.drain_timeout).await;
-        self.timers.stop();
-        self.sweeping.stop();
-        self.growth.stop();
+        for thread in self.repeated {
+            thread.stop();
+        }
         // The outbox waits for the projection, which by itself looks up once a second.
         let store = &self.core.store;
         store.wait_projected(store.appended(), self.drain_timeout);

@@ -71,13 +71,23 @@ impl Sweep {
     }
 
     /// Looks at every account that was written since the last time, up to record `last`. Returns at how
-    /// many.
-    pub fn run(&mut self, forecasts: &Forecasts, last: Seq, now: Millis) -> usize {
+    /// many. `leave_off` is asked before each page of accounts; when it says so, the next sweep looks at
+    /// all of them again.
+    pub fn run(
+        &mut self,
+        forecasts: &Forecasts,
+        last: Seq,
+        now: Millis,
+        leave_off: &dyn Fn() -> bool,
+    ) -> usize {
         let (mut from, mut count, mut rows) = (0, 0, Vec::new());
         loop {
             let accounts = self.engine.account_ids(from, PAGE);
             let Some((serial, _)) = accounts.last() else { break };
             from = serial + 1;
+            if leave_off() {
+                return count;
+            }
             let started = Instant::now();
             for (_, account) in &accounts {
                 let catalog = self.engine.catalog();

@@ -96,28 +96,20 @@ impl Book {
     fn take(&mut self, kind: u8, key: &[u8], value: &[u8]) {
         match kind {
             rows::FIRED => {
-                let found = rows::account_of(key).zip(rows::days(value));
-                let Some(((serial, name), days)) = found else { return };
-                let Ok(name) = str::from_utf8(name) else { return };
-                self.accounts.entry(serial).or_default().fired.insert(name.to_owned(), days);
+                let Some((serial, name, days)) = named(key, rows::days(value)) else { return };
+                self.accounts.entry(serial).or_default().fired.insert(name, days);
             }
             rows::TRIED => {
-                let found = rows::account_of(key).zip(rows::days(value));
-                let Some(((serial, name), days)) = found else { return };
-                let Ok(name) = str::from_utf8(name) else { return };
-                self.accounts.entry(serial).or_default().tried.insert(name.to_owned(), days);
+                let Some((serial, name, days)) = named(key, rows::days(value)) else { return };
+                self.accounts.entry(serial).or_default().tried.insert(name, days);
             }
             rows::KEPT => {
-                let found = rows::account_of(key).zip(rows::kept_of(value));
-                let Some(((serial, name), kept)) = found else { return };
-                let Ok(name) = str::from_utf8(name) else { return };
-                self.accounts.entry(serial).or_default().kept.insert(name.to_owned(), kept);
+                let Some((serial, name, kept)) = named(key, rows::kept_of(value)) else { return };
+                self.accounts.entry(serial).or_default().kept.insert(name, kept);
             }
             rows::OPPORTUNITY => {
-                let found = rows::account_of(key).zip(pipeline::take(value));
-                let Some(((serial, id), one)) = found else { return };
-                let Ok(id) = str::from_utf8(id) else { return };
-                self.put_opportunity(serial, id, Some(one), &mut Vec::new());
+                let Some((serial, id, one)) = named(key, pipeline::take(value)) else { return };
+                self.put_opportunity(serial, &id, Some(one), &mut Vec::new());
             }
             rows::SCORE => {
                 let found = rows::account_of(key).zip(rows::score_of(key, value));
@@ -349,4 +341,10 @@ fn of_kind(
     kind: u8,
 ) -> impl Iterator<Item = Result<Row, ArchiveError>> + use<'_> {
     ports::rows(archive, Table::Growth, vec![kind], after_prefix(&[kind]), PAGE_ROWS)
+}
+
+/// The parts of a row that is known by an account and a name.
+fn named<T>(key: &[u8], value: Option<T>) -> Option<(u32, String, T)> {
+    let (serial, name) = rows::account_of(key)?;
+    Some((serial, String::from_utf8(name.to_vec()).ok()?, value?))
 }

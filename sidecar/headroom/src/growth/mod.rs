@@ -207,7 +207,7 @@ impl Growth {
     /// The facts of an account as of an instant: those that were put, and those that follow from its
     /// days, its people, its limits and its signals. None when it is not known.
     pub fn facts(&self, account: &str, at: Millis) -> Option<Facts> {
-        let serial = self.engine.usage(account, at)?.serial;
+        let serial = self.engine.serial(account)?;
         let terms = self.terms.load();
         Some(self.facts_in(&self.book(), &terms, serial, at))
     }
@@ -236,7 +236,7 @@ impl Growth {
         if !standing::is_upgrade(&catalog, before, after, at) {
             return None;
         }
-        let serial = self.engine.usage(account, at)?.serial;
+        let serial = self.engine.serial(account)?;
         let terms = self.terms.load();
         let facts = self.facts_in(&self.book(), &terms, serial, at);
         let is_passed = headroom_expansion::gate::readiness(&terms, &facts).is_passed();

@@ -81,7 +81,7 @@ impl GateReport {
 impl Growth {
     /// How an account stands. Nothing: it is not known.
     pub fn standing(&self, account: &str, at: Millis) -> Option<Standing> {
-        let serial = self.engine.usage(account, at)?.serial;
+        let serial = self.engine.serial(account)?;
         let account = self.engine.account_id(serial)?;
         Some(self.standing_of(serial, &account, at))
     }
@@ -108,9 +108,9 @@ impl Growth {
     ///
     /// # Errors
     /// When the projection cannot be read.
-    pub fn scores(&self, account: &str, at: Millis) -> Result<Vec<(Day, u32)>, ArchiveError> {
-        let Some(view) = self.engine.usage(account, at) else { return Ok(Vec::new()) };
-        let from = rows::scores(view.serial);
+    pub fn scores(&self, account: &str) -> Result<Vec<(Day, u32)>, ArchiveError> {
+        let Some(serial) = self.engine.serial(account) else { return Ok(Vec::new()) };
+        let from = rows::scores(serial);
         let found =
             self.archive.range(Table::Growth, &from, &after_prefix(&from), SCORES_TOLD * 10)?;
         let mut scores: Vec<_> =

@@ -45,7 +45,8 @@ impl Growth {
 
     /// Looks at the accounts that were touched; on another day than at the last look, at all. Answers how
     /// many signals that brought. Takes as long as there are accounts: for a thread that may wait.
-    pub fn watch(&self, now: Millis) -> usize {
+    /// `leave_off` is asked now and then; what is left is looked at after the next start.
+    pub fn watch(&self, now: Millis, leave_off: &dyn Fn() -> bool) -> usize {
         let today = Day::of(now);
         let terms = self.terms.load();
         let (mut touched, is_new_day) = {
@@ -67,7 +68,7 @@ impl Growth {
         }
         let touched: Vec<u32> = touched.into_iter().collect();
         let mut count = 0;
-        for some in touched.chunks(ACCOUNTS_PER_RECORD) {
+        for some in touched.chunks(ACCOUNTS_PER_RECORD).take_while(|_| !leave_off()) {
             let mut found = Found::default();
             for serial in some {
                 self.look(&terms, *serial, now, &mut found);

@@ -5,54 +5,42 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use headroom_engine::ports::ArchiveError;
+
 use super::Core;
+use super::repeated::{Repeated, Stopping};
 
 /// How often the thread looks whether there is something to do.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// The thread. Dropping the channel ends it.
-pub(super) struct GrowthThread {
-    stop: mpsc::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl GrowthThread {
-    pub(super) fn start(core: Arc<Core>) -> io::Result<GrowthThread> {
-        let (stop, stopped) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("growth".to_owned()).spawn(move || {
-            loop {
-                look(&core);
-                match stopped.recv_timeout(LOOK_EVERY) {
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-                }
-            }
-        })?;
-        Ok(GrowthThread { stop, thread })
-    }
-
-    /// Ends the thread. What it did not come to is done after the next start.
-    pub(super) fn stop(self) {
-        let _ = self.stop.send(()); // Fails only when the thread has ended.
-        if self.thread.join().is_err() {
-            tracing::error!("the growth thread panicked");
+/// What the thread does not come to is done after the next start, which looks at every account.
+pub(super) fn start(core: Arc<Core>) -> io::Result<Repeated> {
+    let mut is_broken = false;
+    Repeated::start("growth", LOOK_EVERY, move |stopping| {
+        let looked = look(&core, stopping);
+        // Told when it begins and when it ends, not ten times a second.
+        match &looked {
+            Err(error) if !is_broken => tracing::warn!(
+                %error,
+                "signals cannot be appraised: deliveries wait, nothing is lost; it is tried again"
+            ),
+            Ok(()) if is_broken => tracing::info!("signals are appraised again"),
+            _ => {}
         }
-    }
+        is_broken = looked.is_err();
+    })
 }
 
 /// Reads what was kept, appraises signals that no sink asks for, and looks at accounts.
-fn look(core: &Core) {
+fn look(core: &Core, stopping: &Stopping) -> Result<(), ArchiveError> {
     let growth = &core.shared.growth;
-    if let Err(error) = growth.load().and_then(|_| growth.appraise()) {
-        tracing::warn!(%error, "signals cannot be appraised now");
-        return;
-    }
+    growth.load()?;
+    growth.appraise()?;
     let now = core.shared.clock.now();
-    if growth.watch(now) + growth.tell_overdue(now) > 0 {
+    if growth.watch(now, &|| stopping.is_asked()) + growth.tell_overdue(now) > 0 {
         core.store.kick();
     }
+    Ok(())
 }

@@ -44,7 +44,7 @@ impl Administration {
             let message = format!("there is no account {account:?}");
             WireError::new(v1::ErrorReason::UnknownAccount, message)
         })?;
-        let scores = growth.scores(account, now).map_err(unreadable)?;
+        let scores = growth.scores(account).map_err(unreadable)?;
         let of_day = |(day, points): &(Day, u32)| v1::ScoreOfDay {
             day: Some(timestamp(start(*day))),
             points_tenths: small(*points),
