@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::limits::{MEMORY_ACCOUNTS, MEMORY_LOOKS, RESTARTS};
+use crate::limits::{MEMORY_ACCOUNTS, MEMORY_LOOKS, MEMORY_ROUNDS};
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -83,7 +83,7 @@ impl Options {
             few_cells: false,
             memory_accounts: MEMORY_ACCOUNTS,
             memory_looks: MEMORY_LOOKS,
-            restarts: RESTARTS,
+            memory_rounds: MEMORY_ROUNDS,
             crossings: self.crossings,
             growth: &[],
             projections_stride: 1,
@@ -91,6 +91,7 @@ impl Options {
         let quick = Sizes {
             rounds: full.rounds.min(3),
             few_cells: true,
+            memory_rounds: 1,
             crossings: full.crossings.min(200),
             projections_stride: 5,
             ..full
@@ -101,7 +102,6 @@ impl Options {
             cell: Duration::from_millis(200),
             memory_accounts: 2_000,
             memory_looks: 1,
-            restarts: 1,
             crossings: 20,
             growth: &["--accounts", "100", "1000", "--decisions", "4000"],
             projections_stride: 100,
@@ -130,8 +130,8 @@ pub(crate) struct Sizes {
     pub memory_accounts: usize,
     /// Looks at the resident memory; the median counts.
     pub memory_looks: usize,
-    /// Restarts of which the median counts as the cold start.
-    pub restarts: u32,
+    /// Servers that are filled, one after the other; the median of each figure counts.
+    pub memory_rounds: u32,
     /// Crossings of the webhook measurement.
     pub crossings: u32,
     /// More arguments of `headroom bench-decide`.

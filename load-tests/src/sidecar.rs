@@ -98,6 +98,13 @@ impl Launch {
         Ok(launch)
     }
 
+    /// Adds a line to the settings.
+    pub(crate) fn set(&self, line: &str) -> Result<(), Error> {
+        let path = self.dir.join("config.yaml");
+        let text = fs::read_to_string(&path).map_err(Error::io("settings cannot be read"))?;
+        fs::write(&path, format!("{text}{line}\n")).map_err(Error::io("a file cannot be written"))
+    }
+
     /// The empty service.
     pub(crate) fn empty_service(
         program: &Path,

@@ -156,8 +156,9 @@ fn memory(result: &MemoryResult) -> Table {
     let mut table = Table::new("Memory and cold start", &["what", "figure"]);
     table.note(format!(
         "{} accounts with ids of 36 bytes, {} calendar ledgers, filled by Record through the \
-         stream; resident memory {} MiB empty, {} MiB filled, {} MiB with {} more keys. A ledger's \
-         figure holds its share of the account; keys are taken off at what the later ones cost.",
+         stream; medians of several servers: resident memory {} MiB empty, {} MiB filled, {} MiB \
+         with {} more keys. A ledger's figure holds its share of the account; keys are taken off at \
+         what the later ones cost. Memory of a set size (recent decisions) is off.",
         thousands(result.accounts as f64),
         thousands(result.ledgers as f64),
         result.empty_bytes >> 20,
