@@ -47,9 +47,21 @@ pub(crate) fn config(settings: &Settings<'_>) -> String {
     )
 }
 
+/// Units of a quota that nobody uses up.
+const AMPLE: u64 = 9_000_000_000_000_000;
+
+/// Units of one Consume that passes the threshold of [`telling`].
+pub(crate) const AMPLE_CROSSING_UNITS: i64 = 8_000_000_000_000_000;
+
 /// A quota nobody uses up: what every decision of the side-by-side measurements is about.
 pub(crate) fn ample() -> String {
-    catalog(&[("monthly", "month", 9_000_000_000_000_000, "")])
+    catalog(&[("monthly", "month", AMPLE, "")])
+}
+
+/// The same with a threshold, and where its crossing is told, if anywhere.
+pub(crate) fn telling(webhook: Option<SocketAddr>) -> String {
+    let text = catalog(&[("monthly", "month", AMPLE, ", soft_limits: [80%]")]);
+    text + &webhook.map(sink).unwrap_or_default()
 }
 
 /// Four calendar windows on one feature: one write makes four ledgers.
@@ -64,13 +76,16 @@ pub(crate) fn four_ledgers() -> String {
 
 /// A quota that one Consume of [`CROSSING_UNITS`] takes over a threshold, and where that is told.
 pub(crate) fn crossing(webhook: SocketAddr) -> String {
-    let mut text = catalog(&[("monthly", "month", CROSSING_INCLUDED, ", soft_limits: [80%]")]);
-    text += &format!(
+    let text = catalog(&[("monthly", "month", CROSSING_INCLUDED, ", soft_limits: [80%]")]);
+    text + &sink(webhook)
+}
+
+fn sink(webhook: SocketAddr) -> String {
+    format!(
         "sinks:\n  - sink: load-tests\n    kind: standard_webhook\n    \
          url: \"http://{webhook}/\"\n    secret: {WEBHOOK_SECRET}\n    \
          allow_private: on\n"
-    );
-    text
+    )
 }
 
 /// One feature with these limits `(name, calendar window, included units, more)`, on the plan of

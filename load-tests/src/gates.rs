@@ -70,6 +70,11 @@ pub(crate) fn judge(results: &Results, options: &Options) -> Vec<Gate> {
         let p99 = results.webhook.as_ref().map(|webhook| webhook.p99_ms);
         gates.push(gate("crossing to webhook, p99 ms", p99, at_most, 50.0, 50.0));
     }
+    if options.wants(Section::Sinks) {
+        let ratio = results.sinks.as_ref().and_then(|sinks| sinks.comparison.workers_cpu);
+        let name = "threads that decide, with a sink / without: CPU per request";
+        gates.push(gate(name, ratio.map(|ratio| ratio.median), at_most, 1.05, 1.03));
+    }
     if options.wants(Section::Projections) {
         let projections = results.projections.as_ref();
         let name = "projection, real series: error of the use at the end / straight line";

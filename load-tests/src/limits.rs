@@ -48,6 +48,10 @@ pub(crate) const MEMORY_LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// of the next.
 pub(crate) const MEMORY_ROUNDS: u32 = 5;
 
+/// Of the load that shows what deliveries cost, one request in so many crosses a threshold: some 200 a
+/// second, each on an account of its own.
+pub(crate) const CROSSING_ONE_IN: usize = 500;
+
 /// Pause between two crossings of the webhook measurement.
 pub(crate) const CROSSING_PAUSE: Duration = Duration::from_millis(10);
 

@@ -17,12 +17,13 @@ mod unary;
 pub(crate) use fill::fill;
 
 use crate::error::Error;
-use crate::ids::{Keys, load_accounts};
+use crate::ids::{self, Keys, load_accounts};
 use crate::limits::{
-    CONNECTIONS_MAX, EVALSHA_BATCH, FIRST_ANSWER_WITHIN, LOOK_AGAIN, STREAM_DECISIONS_IN_FLIGHT,
+    CONNECTIONS_MAX, CROSSING_ONE_IN, EVALSHA_BATCH, FIRST_ANSWER_WITHIN, LOOK_AGAIN,
+    STREAM_DECISIONS_IN_FLIGHT,
 };
 use crate::pin::{self, Cores};
-use crate::process::{self, Process};
+use crate::process::{self, CpuTime, Process};
 use crate::{files, options::Sizes};
 use hdrhistogram::Histogram;
 use headroom_proto::v1::{ConsumeRequest, Decision};
@@ -37,6 +38,11 @@ use std::time::{Duration, Instant};
 pub(crate) enum Shape {
     /// One call a request, on up to [`CONNECTIONS_MAX`] connections.
     Unary {
+        /// Calls in flight.
+        in_flight: usize,
+    },
+    /// Unary calls, of which one in [`CROSSING_ONE_IN`] crosses a threshold of an account of its own.
+    Crossing {
         /// Calls in flight.
         in_flight: usize,
     },
@@ -58,7 +64,9 @@ impl Shape {
     /// Decisions in flight.
     pub(crate) fn in_flight(self) -> usize {
         match self {
-            Shape::Unary { in_flight } | Shape::Sdk { in_flight } => in_flight,
+            Shape::Unary { in_flight }
+            | Shape::Crossing { in_flight }
+            | Shape::Sdk { in_flight } => in_flight,
             Shape::Stream { .. } | Shape::Evalsha => STREAM_DECISIONS_IN_FLIGHT,
         }
     }
@@ -66,7 +74,7 @@ impl Shape {
     /// The least a thread can have in flight.
     fn grain(self) -> usize {
         match self {
-            Shape::Unary { .. } | Shape::Sdk { .. } => 1,
+            Shape::Unary { .. } | Shape::Crossing { .. } | Shape::Sdk { .. } => 1,
             Shape::Stream { batch } => batch,
             Shape::Evalsha => EVALSHA_BATCH,
         }
@@ -149,7 +157,7 @@ pub(crate) struct Sample {
     /// The length of the window.
     pub wall: Duration,
     /// CPU time of the server in it.
-    pub server_cpu: Duration,
+    pub server_cpu: CpuTime,
     /// CPU time of the load generator in it.
     pub client_cpu: Duration,
     /// From request to answer.
@@ -164,7 +172,12 @@ impl Sample {
 
     /// CPU time of the server per decision, in microseconds.
     pub(crate) fn server_cpu_us(&self) -> f64 {
-        self.server_cpu.as_secs_f64() * 1e6 / self.decisions as f64
+        self.server_cpu.all.as_secs_f64() * 1e6 / self.decisions as f64
+    }
+
+    /// CPU time of its threads that answer requests, per decision, in microseconds.
+    pub(crate) fn workers_cpu_us(&self) -> f64 {
+        self.server_cpu.workers.as_secs_f64() * 1e6 / self.decisions as f64
     }
 
     /// The part of the time in which the client's cores worked.
@@ -178,12 +191,17 @@ impl Sample {
 struct Requests {
     keys: Keys,
     next: usize,
+    /// Whether one in [`CROSSING_ONE_IN`] crosses.
+    crosses: bool,
 }
 
+/// Accounts that cross start here, far from all others.
+const CROSSING_ACCOUNTS_FROM: usize = 20_000_000;
+
 impl Requests {
-    fn new(thread: usize) -> Requests {
+    fn new(thread: usize, crosses: bool) -> Requests {
         // Threads start far apart, so that they do not walk in step over the same accounts.
-        Requests { keys: Keys::new(), next: thread * 4_111 }
+        Requests { keys: Keys::new(), next: thread * 4_111, crosses }
     }
 
     fn account(&mut self) -> &'static str {
@@ -193,10 +211,18 @@ impl Requests {
     }
 
     fn consume(&mut self) -> ConsumeRequest {
+        static CROSSED: AtomicUsize = AtomicUsize::new(CROSSING_ACCOUNTS_FROM);
+        let account = self.account();
+        let (account, units) = if self.crosses && self.next.is_multiple_of(CROSSING_ONE_IN) {
+            let number = CROSSED.fetch_add(1, Ordering::Relaxed);
+            (ids::account(number), files::AMPLE_CROSSING_UNITS)
+        } else {
+            (account.to_owned(), 1)
+        };
         ConsumeRequest {
-            account: self.account().to_owned(),
+            account,
             feature: files::FEATURE.to_owned(),
-            units: 1,
+            units,
             idempotency_key: self.keys.next(),
             ..Default::default()
         }
@@ -257,7 +283,10 @@ pub(crate) fn measure(
         Ok(Sample {
             decisions: total.decisions,
             wall: after.0 - before.0,
-            server_cpu: after.1.saturating_sub(before.1),
+            server_cpu: CpuTime {
+                all: after.1.all.saturating_sub(before.1.all),
+                workers: after.1.workers.saturating_sub(before.1.workers),
+            },
             client_cpu: after.2.saturating_sub(before.2),
             latency_ns: total.latency_ns,
         })
@@ -281,10 +310,10 @@ fn load(
     window: Arc<Window>,
 ) -> Result<Tally, Error> {
     pin::pin_to(&[core])?;
-    let requests = Requests::new(thread);
+    let requests = Requests::new(thread, matches!(shape, Shape::Crossing { .. }));
     block_on(async move {
         match shape {
-            Shape::Unary { .. } => {
+            Shape::Unary { .. } | Shape::Crossing { .. } => {
                 let connections = in_flight.min(CONNECTIONS_MAX);
                 unary::load(endpoint, in_flight, connections, requests, window).await
             }

@@ -62,6 +62,8 @@ pub enum Section {
     Memory,
     /// From a threshold crossing to the webhook
     Webhook,
+    /// What deliveries cost the decisions
+    Sinks,
     /// How a decision grows from a thousand accounts to a million
     Growth,
     /// How well it is foretold when a limit is reached, against simpler ways and a library's

@@ -9,6 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// CPU time of a server.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CpuTime {
+    /// All its threads.
+    pub all: Duration,
+    /// The threads that answer requests: those whose names begin with [`WORKER`].
+    pub workers: Duration,
+}
+
+/// How Headroom names its workers.
+const WORKER: &str = "worker-";
+
 /// A server that is ended with its handle.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -39,8 +51,8 @@ impl Process {
         }
     }
 
-    /// CPU time used by all its threads so far.
-    pub(crate) fn cpu_time(&self) -> Result<Duration, Error> {
+    /// CPU time used by its threads so far.
+    pub(crate) fn cpu_time(&self) -> Result<CpuTime, Error> {
         cpu_time(self.child.id())
     }
 
@@ -113,17 +125,25 @@ pub(crate) fn own_cpu_time() -> Result<Duration, Error> {
 
 /// Sums what the scheduler says of each thread, in nanoseconds. A thread that ended is not in the
 /// sum: servers here keep their threads.
-fn cpu_time(pid: u32) -> Result<Duration, Error> {
+fn cpu_time(pid: u32) -> Result<CpuTime, Error> {
     let unreadable = || Error::io("/proc cannot be read");
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).map_err(unreadable())?;
-    let mut total = Duration::ZERO;
+    let mut total = CpuTime::default();
     for task in tasks {
         let path = task.map_err(unreadable())?.path();
         let Ok(text) = fs::read_to_string(path.join("schedstat")) else { continue };
-        total += proc_files::thread_cpu_time(&text).unwrap_or_default();
+        let time = proc_files::thread_cpu_time(&text).unwrap_or_default();
+        total.all += time;
+        let name = fs::read_to_string(path.join("comm")).unwrap_or_default();
+        if name.starts_with(WORKER) {
+            total.workers += time;
+        }
     }
-    // A kernel without scheduler statistics has ticks at least.
-    if total.is_zero() { cpu_time_in_ticks(pid) } else { Ok(total) }
+    if total.all.is_zero() {
+        // A kernel without scheduler statistics has ticks at least.
+        total.all = cpu_time_in_ticks(pid)?;
+    }
+    Ok(total)
 }
 
 fn cpu_time_in_ticks(pid: u32) -> Result<Duration, Error> {

@@ -26,6 +26,8 @@ pub(crate) struct Results {
     pub memory: Option<MemoryResult>,
     /// From crossing to webhook.
     pub webhook: Option<WebhookResult>,
+    /// What deliveries cost the decisions.
+    pub sinks: Option<SinksResult>,
     /// From a thousand accounts to a million.
     pub growth: Option<GrowthResult>,
     /// What was foretold against what came.
@@ -35,9 +37,16 @@ pub(crate) struct Results {
 impl Results {
     /// Nothing yet.
     pub(crate) fn new(machine: Machine) -> Results {
-        let (redis, memory, webhook, growth) = (None, None, None, None);
-        let (cells, projections) = (Vec::new(), None);
-        Results { machine, cells, redis, memory, webhook, growth, projections }
+        Results {
+            machine,
+            cells: Vec::new(),
+            redis: None,
+            memory: None,
+            webhook: None,
+            sinks: None,
+            growth: None,
+            projections: None,
+        }
     }
 }
 
@@ -109,6 +118,8 @@ pub(crate) struct Round {
     pub per_second: f64,
     /// CPU time of the server per decision.
     pub server_cpu_us: f64,
+    /// CPU time of its threads that answer requests, per decision.
+    pub workers_cpu_us: f64,
     /// Latency.
     pub p99_us: f64,
 }
@@ -125,6 +136,7 @@ impl Side {
             .map(|sample| Round {
                 per_second: sample.per_second(),
                 server_cpu_us: sample.server_cpu_us(),
+                workers_cpu_us: sample.workers_cpu_us(),
                 p99_us: quantile_us(&sample.latency_ns, 0.99),
             })
             .collect();
@@ -158,6 +170,8 @@ pub(crate) struct Comparison {
     pub to: &'static str,
     /// CPU time of the server per decision.
     pub cpu: Option<Ratio>,
+    /// CPU time of its threads that answer requests, per decision.
+    pub workers_cpu: Option<Ratio>,
     /// Decisions a second.
     pub throughput: Option<Ratio>,
     /// 99th percentile of the latency.
@@ -173,6 +187,7 @@ impl Comparison {
         Comparison {
             to: to.server,
             cpu: ratio(|round| round.server_cpu_us),
+            workers_cpu: ratio(|round| round.workers_cpu_us),
             throughput: ratio(|round| round.per_second),
             p99: ratio(|round| round.p99_us),
         }
@@ -221,6 +236,19 @@ pub(crate) struct MemoryResult {
     pub cold_start_seconds: f64,
     /// The same after kill -9, with the whole fill in the journal.
     pub after_crash_seconds: f64,
+}
+
+/// Two servers on one catalog, of which one has a sink.
+#[derive(Debug, Serialize)]
+pub(crate) struct SinksResult {
+    /// How requests were made.
+    pub shape: Shape,
+    /// Without, then with.
+    pub sides: Vec<Side>,
+    /// Crossings that the receiver was told of: all of them.
+    pub crossings: usize,
+    /// With against without.
+    pub comparison: Comparison,
 }
 
 /// From the answer that crossed to the webhook.

@@ -2,7 +2,9 @@
 
 mod growth;
 mod memory;
+mod receiver;
 mod rounds;
+mod sinks;
 mod webhook;
 
 use crate::error::Error;
@@ -68,6 +70,9 @@ pub(crate) fn run(options: &Options) -> Result<Results, Error> {
     }
     if options.wants(Section::Webhook) {
         results.webhook = Some(webhook::run(&bench)?);
+    }
+    if options.wants(Section::Sinks) {
+        results.sinks = Some(sinks::run(&bench)?);
     }
     if options.wants(Section::Growth) {
         results.growth = Some(growth::run(&bench)?);

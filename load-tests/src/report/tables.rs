@@ -1,9 +1,11 @@
 //! Results as tables of text.
 
 use super::render::Table;
-use super::{CellResult, GrowthResult, MemoryResult, RedisResult, Results, Side, WebhookResult};
+use super::{
+    CellResult, GrowthResult, MemoryResult, RedisResult, Results, Side, SinksResult, WebhookResult,
+};
 use crate::gates::{Gate, Good};
-use crate::limits::{CONNECTIONS_MAX, EVALSHA_BATCH, STREAM_DECISIONS_IN_FLIGHT};
+use crate::limits::{CONNECTIONS_MAX, CROSSING_ONE_IN, EVALSHA_BATCH, STREAM_DECISIONS_IN_FLIGHT};
 use crate::load::Shape;
 use crate::projections::{Figures, ProjectionsResult};
 use crate::redis_server::{HOW_TO_INSTALL, SCRIPT};
@@ -18,6 +20,7 @@ pub(crate) fn tables(results: &Results, gates: &[Gate]) -> Vec<Table> {
     tables.extend(results.redis.as_ref().map(redis));
     tables.extend(results.memory.as_ref().map(memory));
     tables.extend(results.webhook.as_ref().map(webhook));
+    tables.extend(results.sinks.as_ref().map(sinks));
     tables.extend(results.growth.as_ref().map(growth));
     tables.extend(results.projections.iter().flat_map(projections));
     if !gates.is_empty() {
@@ -73,6 +76,7 @@ fn decisions(cells: &[CellResult]) -> Table {
 fn how(shape: Shape) -> String {
     match shape {
         Shape::Unary { in_flight } => format!("unary, {in_flight}"),
+        Shape::Crossing { in_flight } => format!("unary, {in_flight}"),
         Shape::Stream { batch } => format!("stream of {batch}"),
         Shape::Sdk { in_flight } => format!("sdk, {in_flight}"),
         Shape::Evalsha => "EVALSHA".to_owned(),
@@ -147,6 +151,27 @@ fn redis(result: &RedisResult) -> Table {
         row.extend(figures(side));
         let comparison = comparisons.iter().find(|comparison| comparison.to == side.server);
         row.push(comparison.map_or(String::new(), |comparison| ratio(comparison.throughput)));
+        table.row(row);
+    }
+    table
+}
+
+fn sinks(result: &SinksResult) -> Table {
+    let mut table = Table::new(
+        "What a sink costs the decisions",
+        &["how", "sink", "decisions/s", "p50 us", "p99 us", "p99.9 us", "CPU us", "client", "x"],
+    );
+    table.note(format!(
+        "One request in {CROSSING_ONE_IN} crosses a threshold of an account of its own; with a webhook, {} \
+         of them were received, all there were. x: CPU time of the threads that answer requests, with / \
+         without, the median of the ratios of each round, with the quartiles.",
+        thousands(result.crossings as f64),
+    ));
+    for side in &result.sides {
+        let mut row = vec![how(result.shape)];
+        row.extend(figures(side));
+        let is_base = side.server == result.comparison.to;
+        row.push(if is_base { String::new() } else { ratio(result.comparison.workers_cpu) });
         table.row(row);
     }
     table

@@ -13,21 +13,21 @@ use crate::sidecar::{Launch, Running};
 
 /// How a cell reaches its servers.
 const TCP: &str = "tcp";
-const UNIX: &str = "unix";
+pub(super) const UNIX: &str = "unix";
 
 /// The batch of the stream that is compared with Redis.
 const COMPARED_BATCH: usize = 16;
 
 /// A server under load.
-struct Server {
-    name: &'static str,
-    process: Process,
+pub(super) struct Server {
+    pub name: &'static str,
+    pub process: Process,
     tcp: String,
     unix: String,
 }
 
 impl Server {
-    fn new(name: &'static str, running: Running) -> Server {
+    pub(super) fn new(name: &'static str, running: Running) -> Server {
         Server { name, process: running.process, tcp: running.tcp, unix: running.unix }
     }
 
@@ -38,11 +38,11 @@ impl Server {
 }
 
 /// One line of the report: a way of asking, and the servers asked.
-struct Cell {
-    shape: Shape,
-    transport: &'static str,
+pub(super) struct Cell {
+    pub shape: Shape,
+    pub transport: &'static str,
     /// Index of the server, how it is asked, what came out.
-    sides: Vec<(usize, Shape, Vec<Sample>)>,
+    pub sides: Vec<(usize, Shape, Vec<Sample>)>,
 }
 
 /// The cells wanted; servers 0 and 1 are the empty service and Headroom, the others are Redis.
@@ -127,7 +127,12 @@ fn start(bench: &Bench<'_>, with_redis: bool) -> Result<Vec<Server>, Error> {
     Ok(servers)
 }
 
-fn measure(bench: &Bench<'_>, servers: &[Server], cells: &mut [Cell]) -> Result<(), Error> {
+/// Measures every cell on each of its servers, in turn.
+pub(super) fn measure(
+    bench: &Bench<'_>,
+    servers: &[Server],
+    cells: &mut [Cell],
+) -> Result<(), Error> {
     let sizes = bench.options.sizes();
     let rounds = if cells.is_empty() { 0 } else { sizes.rounds };
     for round in 0..rounds {

@@ -2,26 +2,19 @@
 //! a moderate load runs.
 
 use super::Bench;
+use super::receiver::{Log, listen};
 use crate::error::Error;
 use crate::files;
 use crate::ids::{self, Keys};
-use crate::limits::{
-    BACKGROUND_BATCH, BACKGROUND_PAUSE, CROSSING_PAUSE, WEBHOOK_BYTES_MAX, WEBHOOK_WITHIN,
-};
+use crate::limits::{BACKGROUND_BATCH, BACKGROUND_PAUSE, CROSSING_PAUSE, WEBHOOK_WITHIN};
 use crate::load::{block_on, connect};
 use crate::report::WebhookResult;
 use crate::sidecar::Launch;
 use headroom_proto::v1::entitlement_service_client::EntitlementServiceClient;
 use headroom_proto::v1::operation::Operation as WireOperation;
 use headroom_proto::v1::{ConsumeRequest, DecideRequest, Operation};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Instant;
 use tokio::net::TcpListener;
@@ -33,20 +26,13 @@ use tokio_stream::wrappers::ReceiverStream;
 /// Accounts of the background load start here, far from those that cross.
 const BACKGROUND_ACCOUNTS_FROM: usize = 10_000_000;
 
-/// Who crossed and when it was answered; who was told of and when.
-#[derive(Default)]
-struct Log {
-    answered: HashMap<String, Instant>,
-    received: HashMap<String, Instant>,
-    webhooks: u64,
-}
-
 /// Measures the delay of so many crossings, one account each.
 pub(super) fn run(bench: &Bench<'_>) -> Result<WebhookResult, Error> {
     block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.map_err(Error::io("there is no free port"))?;
         let address = listener.local_addr().map_err(Error::io("there is no free port"))?;
+        let answered = RefCell::new(HashMap::new());
         let log = Rc::new(RefCell::new(Log::default()));
         let (told, mut tellings) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
@@ -60,7 +46,7 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<WebhookResult, Error> {
 
         let crossings = bench.options.sizes().crossings;
         eprintln!("crossing {crossings} thresholds");
-        cross(&running.unix, crossings, &log).await?;
+        cross(&running.unix, crossings, &answered).await?;
         let all_told = async {
             while log.borrow().received.len() < crossings as usize {
                 if tellings.recv().await.is_none() {
@@ -79,21 +65,25 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<WebhookResult, Error> {
             return Err(running.process.problem(problem));
         }
         running.process.stop()?;
-        Ok(WebhookResult::new(&delays_ms(&log), log.webhooks))
+        Ok(WebhookResult::new(&delays_ms(&answered.borrow(), &log), log.webhooks))
     })
 }
 
 /// Milliseconds from answer to webhook; one that came before the answer took none.
-fn delays_ms(log: &Log) -> Vec<f64> {
+fn delays_ms(answered: &HashMap<String, Instant>, log: &Log) -> Vec<f64> {
     let delay = |(account, answered_at): (&String, &Instant)| {
         let received_at = log.received.get(account)?;
         Some(received_at.saturating_duration_since(*answered_at).as_secs_f64() * 1e3)
     };
-    log.answered.iter().filter_map(delay).collect()
+    answered.iter().filter_map(delay).collect()
 }
 
 /// Crosses the threshold of one account after the other.
-async fn cross(endpoint: &str, crossings: u32, log: &RefCell<Log>) -> Result<(), Error> {
+async fn cross(
+    endpoint: &str,
+    crossings: u32,
+    answered: &RefCell<HashMap<String, Instant>>,
+) -> Result<(), Error> {
     let mut client = EntitlementServiceClient::new(connect(endpoint).await?);
     let mut keys = Keys::new();
     let mut pace = interval(CROSSING_PAUSE);
@@ -103,7 +93,7 @@ async fn cross(endpoint: &str, crossings: u32, log: &RefCell<Log>) -> Result<(),
         let account = ids::account(number as usize);
         let request = consume(account.clone(), files::CROSSING_UNITS, &mut keys);
         let response = client.consume(request).await.map_err(Error::call("Consume"))?;
-        log.borrow_mut().answered.insert(account, Instant::now());
+        answered.borrow_mut().insert(account, Instant::now());
         if !response.into_inner().decision.is_some_and(|decision| decision.allowed) {
             return Err(Error::WrongAnswer("a crossing was refused".to_owned()));
         }
@@ -148,61 +138,5 @@ async fn background(endpoint: String) -> Result<(), Error> {
     tokio::select! {
         () = send => Ok(()),
         ended = receive => ended,
-    }
-}
-
-/// Takes webhooks until it is aborted.
-async fn listen(
-    listener: TcpListener,
-    log: Rc<RefCell<Log>>,
-    told: mpsc::Sender<()>,
-) -> Result<(), Error> {
-    let mut connections = JoinSet::new();
-    loop {
-        let (stream, _) = listener.accept().await.map_err(Error::io("no webhook can come in"))?;
-        let (log, told) = (log.clone(), told.clone());
-        connections.spawn_local(async move {
-            let service = service_fn(move |request| receive(request, log.clone(), told.clone()));
-            let connection = hyper::server::conn::http1::Builder::new();
-            // The sender may hang up whenever it likes.
-            let _ = connection.serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
-}
-
-/// Notes the accounts a webhook names.
-async fn receive(
-    request: Request<Incoming>,
-    log: Rc<RefCell<Log>>,
-    told: mpsc::Sender<()>,
-) -> Result<Response<Empty<Bytes>>, Infallible> {
-    let received_at = Instant::now();
-    let body = Limited::new(request.into_body(), WEBHOOK_BYTES_MAX).collect().await;
-    let parsed = body.ok().and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
-    let mut status = StatusCode::BAD_REQUEST;
-    if let Some(event) = parsed {
-        status = StatusCode::OK;
-        let mut log = log.borrow_mut();
-        log.webhooks += 1;
-        for account in texts(&event).filter(|text| text.len() == 36) {
-            log.received.entry(account.to_owned()).or_insert(received_at);
-        }
-        // Full means that the waiter will look anyway.
-        let _ = told.try_send(());
-    }
-    let mut response = Response::new(Empty::new());
-    *response.status_mut() = status;
-    Ok(response)
-}
-
-/// Every text of the event: wherever the account stands in it, it is found.
-fn texts(event: &serde_json::Value) -> Box<dyn Iterator<Item = &str> + '_> {
-    match event {
-        serde_json::Value::String(text) => Box::new(std::iter::once(text.as_str())),
-        serde_json::Value::Array(items) => Box::new(items.iter().flat_map(texts)),
-        serde_json::Value::Object(fields) => Box::new(fields.values().flat_map(texts)),
-        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {
-            Box::new(std::iter::empty())
-        }
     }
 }
