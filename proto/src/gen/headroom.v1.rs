@@ -1936,6 +1936,10 @@ pub struct Override {
     /// Until when it counts, excluded. Absent: for ever.
     #[prost(message, optional, tag = "6")]
     pub ends_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Only where it gives more than plan and add-ons: what was promised, and what the plan may come to
+    /// exceed. For a switch that is on, limits and rates.
+    #[prost(bool, tag = "9")]
+    pub at_least: bool,
     /// What replaces the plan's entitlement.
     #[prost(oneof = "r#override::Value", tags = "2, 3, 4, 7, 8")]
     pub value: ::core::option::Option<r#override::Value>,
@@ -2116,6 +2120,36 @@ pub struct MovePlanResponse {
     /// to come.
     #[prost(int64, tag = "1")]
     pub accounts: i64,
+}
+/// GrandfatherPlanRequest says who is to keep what.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrandfatherPlanRequest {
+    /// The plan's name in the catalog. It is about the accounts that have bought it, in any version, and of
+    /// each about its version.
+    #[prost(string, tag = "1")]
+    pub plan: ::prost::alloc::string::String,
+    /// Only these features. Empty: all but configs, which have no more or less.
+    #[prost(string, repeated, tag = "2")]
+    pub features: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Until when they keep it, excluded. Absent: for ever.
+    #[prost(message, optional, tag = "3")]
+    pub ends_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Only count.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+}
+/// GrandfatherPlanResponse says how much that is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GrandfatherPlanResponse {
+    /// Accounts that got overrides, or would.
+    #[prost(int64, tag = "1")]
+    pub accounts: i64,
+    /// The overrides.
+    #[prost(int64, tag = "2")]
+    pub overrides: i64,
+    /// Accounts that got none, because they would have more overrides than an account may.
+    #[prost(int64, tag = "3")]
+    pub full: i64,
 }
 /// SetAccountStatusRequest suspends an account or lets it go on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3270,6 +3304,33 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "MovePlan"));
             self.inner.unary(req, path, codec).await
         }
+        /// GrandfatherPlan gives every account on a plan what the plan gives now, to keep: overrides that are
+        /// at_least. It is called before a catalog that gives less comes into force. Overrides that were made
+        /// otherwise stay as they are. Called again it changes nothing.
+        pub async fn grandfather_plan(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GrandfatherPlanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GrandfatherPlanResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/GrandfatherPlan",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "GrandfatherPlan"));
+            self.inner.unary(req, path, codec).await
+        }
         /// SetAccountStatus suspends an account or lets it go on.
         pub async fn set_account_status(
             &mut self,
@@ -4025,6 +4086,16 @@ pub mod admin_service_server {
             tonic::Response<super::MovePlanResponse>,
             tonic::Status,
         >;
+        /// GrandfatherPlan gives every account on a plan what the plan gives now, to keep: overrides that are
+        /// at_least. It is called before a catalog that gives less comes into force. Overrides that were made
+        /// otherwise stay as they are. Called again it changes nothing.
+        async fn grandfather_plan(
+            &self,
+            request: tonic::Request<super::GrandfatherPlanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GrandfatherPlanResponse>,
+            tonic::Status,
+        >;
         /// SetAccountStatus suspends an account or lets it go on.
         async fn set_account_status(
             &self,
@@ -4419,6 +4490,51 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = MovePlanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/GrandfatherPlan" => {
+                    #[allow(non_camel_case_types)]
+                    struct GrandfatherPlanSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::GrandfatherPlanRequest>
+                    for GrandfatherPlanSvc<T> {
+                        type Response = super::GrandfatherPlanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GrandfatherPlanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::grandfather_plan(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GrandfatherPlanSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

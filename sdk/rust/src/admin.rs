@@ -81,6 +81,14 @@ impl AdminClient {
         Ok(response.accounts.cast_unsigned())
     }
 
+    /// Gives every account on a plan what the plan gives now, to keep; with `dry_run` it is only counted.
+    pub async fn grandfather_plan(
+        &self,
+        request: v1::GrandfatherPlanRequest,
+    ) -> Result<v1::GrandfatherPlanResponse, Error> {
+        self.within_deadline(self.client.clone().grandfather_plan(request)).await
+    }
+
     /// Counts what became of a prompt.
     pub async fn get_prompt_report(
         &self,

@@ -85,12 +85,16 @@ pub struct Override {
     pub starts_at: Millis,
     /// Until when, excluded; [`Millis::FOREVER`] for always.
     pub ends_at: Millis,
+    /// Whether it counts only where it gives more than plan and add-ons: what was promised to a loyal
+    /// customer, and what the plan may come to exceed. For switches that are on, limits and rates.
+    pub at_least: bool,
 }
 
 impl Override {
     /// An override that counts always.
     pub fn new(feature: NameId, value: OverrideValue) -> Override {
-        Override { feature, value, starts_at: Millis(i64::MIN), ends_at: Millis::FOREVER }
+        let (starts_at, ends_at) = (Millis(i64::MIN), Millis::FOREVER);
+        Override { feature, value, starts_at, ends_at, at_least: false }
     }
 
     /// Whether it counts at an instant.

@@ -5,7 +5,7 @@
 //! of the last one that gives it, and a limit is the sum of all or the most generous one, as the
 //! feature says; what happens at the limit is the plan's word, where the plan has the limit. Then the
 //! overrides: one speaks for one limit, switch or config, replaces what stands there, and leaves the
-//! rest as it is. An override of a limit that nothing else gives entitles by itself, with policy
+//! rest as it is; one that is meant as the least does so only where it gives more. An override of a limit that nothing else gives entitles by itself, with policy
 //! `block`. One of a spend cap comes last, to what the others have made of the limit.
 
 use std::ops::Deref;
@@ -24,7 +24,6 @@ use crate::policy::LimitTerms;
 use crate::rate::Rate;
 use crate::spend_cap;
 use crate::time::Millis;
-use crate::window::WindowRule;
 
 /// The limits of one feature for one account: the plan's own, unless an override changes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,25 +162,26 @@ fn merge<'a>(
     let profile = &account.profile;
     let shape = catalog.feature(feature);
     let overrides = profile.overrides().iter().filter(|o| o.feature == shape.id);
-    let mut overrides = overrides.filter(|o| o.is_in_force(at)).map(|o| &o.value);
+    let mut overrides = overrides.filter(|o| o.is_in_force(at));
     let mut addons = given_by_addons(catalog, profile, feature);
     match &shape.kind {
         FeatureKind::Switch => {
-            let overridden = overrides.find_map(|value| match value {
-                OverrideValue::Switch { on } => Some(*on),
+            let overridden = overrides.find_map(|one| match one.value {
+                OverrideValue::Switch { on } => Some((on, one.at_least)),
                 _ => None,
             });
             let is_on = |given: &Entitlement| matches!(given, Entitlement::Switch { on: true });
             match overridden {
-                Some(true) => (Resolved::On, Origin::Override),
-                Some(false) => (Resolved::NotInPlan, Origin::None),
-                None if planned.is_some_and(is_on) => (Resolved::On, plan_origin),
-                None if addons.any(|(given, _)| is_on(given)) => (Resolved::On, Origin::AddOn),
+                Some((true, false)) => (Resolved::On, Origin::Override),
+                Some((false, _)) => (Resolved::NotInPlan, Origin::None),
+                _ if planned.is_some_and(is_on) => (Resolved::On, plan_origin),
+                _ if addons.any(|(given, _)| is_on(given)) => (Resolved::On, Origin::AddOn),
+                Some((true, true)) => (Resolved::On, Origin::Override),
                 None => (Resolved::NotInPlan, Origin::None),
             }
         }
         FeatureKind::Config => {
-            let overridden = overrides.find_map(|value| match value {
+            let overridden = overrides.find_map(|one| match &one.value {
                 OverrideValue::Config { value_json } => Some(value_json),
                 _ => None,
             });
@@ -213,13 +213,16 @@ fn merge<'a>(
                     add_limit(&mut limits, limit, quantity, shape.offering.merge);
                 });
             }
-            let caps = overrides.clone();
-            for value in overrides {
-                let OverrideValue::Limit { limit, included_units } = value else { continue };
+            let caps = overrides.clone().map(|one| &one.value);
+            for one in overrides {
+                let OverrideValue::Limit { limit, included_units } = &one.value else { continue };
                 // A limit that left the catalog has no windows any more: its override sleeps.
                 let Some((_, window)) = shapes.iter().find(|(id, _)| id == limit) else { continue };
-                origin = Origin::Override;
-                override_limit(&mut limits, *limit, *window, *included_units);
+                let new =
+                    |included| PlanLimit::new(*limit, *window, included, Vec::new(), Policy::Block);
+                if override_limit(&mut limits, (*limit, *included_units), one.at_least, new) {
+                    origin = Origin::Override;
+                }
             }
             if spend_cap::apply(&mut limits, caps) {
                 origin = Origin::Override;
@@ -253,23 +256,23 @@ fn merge<'a>(
                 origin = Origin::AddOn;
                 add_limit(&mut limits, more, quantity, shape.offering.merge);
             }
-            for value in overrides {
-                let OverrideValue::Limit { limit: of, included_units } = value else { continue };
+            for one in overrides {
+                let OverrideValue::Limit { limit: of, included_units } = &one.value else {
+                    continue;
+                };
                 if of != limit {
                     continue;
                 }
-                origin = Origin::Override;
-                let changed = limits.pop().map(|known| known.with_included(*included_units));
-                let new = || match shape.kind {
+                let new = |most| match shape.kind {
                     FeatureKind::Allocation { .. } => {
-                        PlanLimit::of_level(*limit, *included_units, Vec::new(), Policy::Block)
+                        PlanLimit::of_level(*limit, most, Vec::new(), Policy::Block)
                     }
-                    FeatureKind::Seats { .. } => {
-                        PlanLimit::of_seats(*limit, *included_units, Vec::new())
-                    }
-                    _ => PlanLimit::of_slots(*limit, *included_units, Vec::new()),
+                    FeatureKind::Seats { .. } => PlanLimit::of_seats(*limit, most, Vec::new()),
+                    _ => PlanLimit::of_slots(*limit, most, Vec::new()),
                 };
-                limits.push(changed.unwrap_or_else(new));
+                if override_limit(&mut limits, (*limit, *included_units), one.at_least, new) {
+                    origin = Origin::Override;
+                }
             }
             if limits.is_empty() {
                 (Resolved::NotInPlan, Origin::None)
@@ -286,11 +289,14 @@ fn merge<'a>(
                 let Entitlement::Credits { terms: more } = given else { continue };
                 best = Some((add_pool(best, more, quantity, shape.offering.merge), Origin::AddOn));
             }
-            for value in overrides {
-                let OverrideValue::Limit { limit: of, included_units: Some(units) } = value else {
+            for one in overrides {
+                let OverrideValue::Limit { limit: of, included_units: Some(units) } = &one.value
+                else {
                     continue;
                 };
-                if of == limit {
+                let is_less =
+                    best.as_ref().is_some_and(|(known, _)| *units <= known.included_units);
+                if of == limit && !(one.at_least && is_less) {
                     let known = best.take().map(|(terms, _)| terms).unwrap_or_default();
                     best = Some((PoolTerms { included_units: *units, ..known }, Origin::Override));
                 }
@@ -301,21 +307,26 @@ fn merge<'a>(
             }
         }
         FeatureKind::Rate { .. } => {
-            let overridden = overrides.find_map(|value| match value {
-                OverrideValue::Rate { rate } => Some(*rate),
+            let overridden = overrides.find_map(|one| match one.value {
+                OverrideValue::Rate { rate } => Some((rate, one.at_least)),
                 _ => None,
             });
-            if let Some(rate) = overridden {
+            if let Some((rate, false)) = overridden {
                 return (Resolved::Rate(rate), Origin::Override);
             }
             // Rates of different periods have no sum: the fastest counts, whatever the merge.
             let planned = planned.map(|given| (given, plan_origin));
             let bought = addons.map(|(given, _)| (given, Origin::AddOn));
+            let given =
+                planned.into_iter().chain(bought).filter_map(|(given, origin)| match given {
+                    Entitlement::Rate { rate, .. } => Some((*rate, origin)),
+                    _ => None,
+                });
+            let promised = overridden.map(|(rate, _)| (rate, Origin::Override));
             let mut best: Option<(Option<Rate>, Origin)> = None;
-            for (given, origin) in planned.into_iter().chain(bought) {
-                let Entitlement::Rate { rate, .. } = given else { continue };
-                if best.is_none_or(|(known, _)| is_faster(*rate, known)) {
-                    best = Some((*rate, origin));
+            for (rate, origin) in given.chain(promised) {
+                if best.is_none_or(|(known, _)| is_faster(rate, known)) {
+                    best = Some((rate, origin));
                 }
             }
             match best {
@@ -373,20 +384,24 @@ pub fn resolve_levels(
         }
     }
     let overrides = || profile.overrides().iter().filter(|o| o.feature == shape.id);
-    let in_force = || overrides().filter(|o| o.is_in_force(at)).map(|o| &o.value);
-    let of_all = in_force().filter_map(|value| match value {
-        OverrideValue::Limit { limit, included_units } => Some((limit, included_units)),
-        _ => None,
-    });
-    let of_one = in_force().filter_map(|value| match value {
-        OverrideValue::SubjectLimit { subject: of, limit, included_units } if **of == *subject => {
-            Some((limit, included_units))
+    let in_force = || overrides().filter(|o| o.is_in_force(at));
+    let of_all = in_force().filter_map(|one| match &one.value {
+        OverrideValue::Limit { limit, included_units } => {
+            Some((limit, included_units, one.at_least))
         }
         _ => None,
     });
-    for (limit, included_units) in of_all.chain(of_one) {
+    let of_one = in_force().filter_map(|one| match &one.value {
+        OverrideValue::SubjectLimit { subject: of, limit, included_units } if **of == *subject => {
+            Some((limit, included_units, one.at_least))
+        }
+        _ => None,
+    });
+    for (limit, included_units, at_least) in of_all.chain(of_one) {
         let Some(level) = shape.levels.iter().find(|known| known.limit == *limit) else { continue };
-        override_limit(&mut limits, *limit, level.window, *included_units);
+        let new =
+            |included| PlanLimit::new(*limit, level.window, included, Vec::new(), Policy::Block);
+        override_limit(&mut limits, (*limit, *included_units), at_least, new);
     }
     limits
 }
@@ -446,18 +461,29 @@ pub fn payer(
     prices.iter().find(|(of, _)| *of == pool).copied()
 }
 
+/// Puts what an override says of a limit in its place; false: it is `at_least` and gives no more.
 fn override_limit(
     limits: &mut Vec<PlanLimit>,
-    limit: NameId,
-    window: WindowRule,
-    included_units: Option<u64>,
-) {
+    (limit, included_units): (NameId, Option<u64>),
+    at_least: bool,
+    new: impl FnOnce(Option<u64>) -> PlanLimit,
+) -> bool {
     match limits.iter_mut().find(|known| known.limit == limit) {
-        Some(known) => *known = known.with_included(included_units),
+        Some(known) if at_least && !is_more(included_units, known.included_units) => false,
+        Some(known) => {
+            *known = known.with_included(included_units);
+            true
+        }
         None => {
-            limits.push(PlanLimit::new(limit, window, included_units, Vec::new(), Policy::Block));
+            limits.push(new(included_units));
+            true
         }
     }
+}
+
+/// Whether so many units are more than so many; `None` is unlimited.
+fn is_more(units: Option<u64>, than: Option<u64>) -> bool {
+    than.is_some_and(|than| units.is_none_or(|units| units > than))
 }
 
 /// Fingerprint of a limit's definition: FNV-1a, 64 bits folded to 32. It is kept on disk, so it must

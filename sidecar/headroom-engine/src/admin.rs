@@ -77,6 +77,15 @@ pub enum AdminError {
         /// The feature.
         feature: String,
     },
+    /// Neither more nor less can be said of it.
+    #[error(
+        "an override of {feature:?} cannot be the least: only one that turns a switch on, or of a limit or \
+         a rate, can"
+    )]
+    NoLeast {
+        /// The feature.
+        feature: String,
+    },
     /// The tz database has no such zone.
     #[error("there is no time zone {zone:?}")]
     UnknownZone {
@@ -118,13 +127,15 @@ pub struct SubscriptionChange<'a> {
     pub scheduled: Vec<(Millis, &'a str)>,
 }
 
-/// An override and when it counts.
+/// When an override counts, and against what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OverrideTimes {
+pub struct OverrideTerms {
     /// From when on, included. `None`: at once.
     pub starts_at: Option<Millis>,
     /// Until when, excluded. `None`: for ever.
     pub ends_at: Option<Millis>,
+    /// Only where it gives more than plan and add-ons.
+    pub at_least: bool,
 }
 
 /// An override by names.
@@ -235,12 +246,16 @@ impl Engine {
         account: &str,
         feature: &str,
         change: &OverrideChange<'_>,
-        times: OverrideTimes,
+        terms: OverrideTerms,
         now: Millis,
     ) -> Result<Changed, AdminError> {
         let mut one = self.resolve_override(feature, change)?;
-        one.starts_at = times.starts_at.unwrap_or(one.starts_at);
-        one.ends_at = times.ends_at.unwrap_or(one.ends_at);
+        if terms.at_least && !may_be_the_least(&one.value) {
+            return Err(AdminError::NoLeast { feature: feature.to_owned() });
+        }
+        one.starts_at = terms.starts_at.unwrap_or(one.starts_at);
+        one.ends_at = terms.ends_at.unwrap_or(one.ends_at);
+        one.at_least = terms.at_least;
         self.edit_known(account, now, |profile| {
             let extra = profile.extra.get_or_insert_default();
             extra.overrides.retain(|known| !one.replaces(known));
@@ -575,6 +590,17 @@ impl Engine {
             }
         };
         Ok(Override::new(shape.id, value))
+    }
+}
+
+/// Whether an override can count only where it gives more.
+fn may_be_the_least(value: &OverrideValue) -> bool {
+    match value {
+        OverrideValue::Switch { on } => *on,
+        OverrideValue::Limit { .. }
+        | OverrideValue::SubjectLimit { .. }
+        | OverrideValue::Rate { .. } => true,
+        OverrideValue::Config { .. } | OverrideValue::SpendCap { .. } => false,
     }
 }
 

@@ -18,6 +18,7 @@ pub mod digest;
 pub mod dimensions;
 pub mod engine;
 pub mod events;
+pub mod grandfather;
 pub mod grants;
 pub mod keys;
 pub mod late;

@@ -189,7 +189,7 @@ impl Engine {
         last
     }
 
-    fn each_account(
+    pub(crate) fn each_account(
         &self,
         mut visit: impl FnMut(&str, &mut Slot) -> Result<(), AdminError>,
     ) -> Result<(), AdminError> {

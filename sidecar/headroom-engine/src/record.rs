@@ -1161,8 +1161,12 @@ pub(crate) fn take_profile_body(from: &mut Take<'_>) -> Result<Profile, Malforme
     Ok(Profile { plan, by_default, suspended, anchor, ends_at, created_at, zone, extra })
 }
 
+/// What is added to the kind of an override that is the least.
+const AT_LEAST: u8 = 50;
+
 fn put_override(out: &mut Vec<u8>, one: &Override) {
     out.put_u64(u64::from(one.feature.0));
+    let kind = out.len();
     match &one.value {
         OverrideValue::Switch { on } => {
             out.push(0);
@@ -1194,11 +1198,16 @@ fn put_override(out: &mut Vec<u8>, one: &Override) {
             out.put_option(*included_units);
         }
     }
+    if one.at_least {
+        out[kind] += AT_LEAST;
+    }
 }
 
 fn take_override(from: &mut Take<'_>) -> Result<Override, Malformed> {
     let feature = NameId(from.small("feature")?);
-    let value = match from.u8("override kind")? {
+    let kind = from.u8("override kind")?;
+    let at_least = kind >= AT_LEAST;
+    let value = match if at_least { kind - AT_LEAST } else { kind } {
         0 => OverrideValue::Switch { on: from.bool("switch")? },
         1 => OverrideValue::Config { value_json: from.str("config value")?.into() },
         2 => OverrideValue::Limit {
@@ -1218,5 +1227,5 @@ fn take_override(from: &mut Take<'_>) -> Result<Override, Malformed> {
         },
         _ => return Err(Malformed { what: "override kind" }),
     };
-    Ok(Override::new(feature, value))
+    Ok(Override { at_least, ..Override::new(feature, value) })
 }

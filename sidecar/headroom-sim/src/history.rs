@@ -217,6 +217,8 @@ impl History {
                     }
                     says => says,
                 };
+                // Of some kinds it is refused.
+                let says = if self.rng.percent(25) { Says::AtLeast(Box::new(says)) } else { says };
                 let times = self.times(now);
                 Step::Override { account, feature, says, times }
             }

@@ -300,6 +300,27 @@ pub enum Says {
     SpendCap(String, Option<u64>, String),
     /// The included units of a limit for one subject.
     OfSubject(String, String, Option<u64>),
+    /// The same, where it is more than what else is given.
+    AtLeast(Box<Says>),
+}
+
+impl Says {
+    /// What it says, and whether only as the least.
+    pub(crate) fn plain(&self) -> (&Says, bool) {
+        match self {
+            Says::AtLeast(says) => (says, true),
+            says => (says, false),
+        }
+    }
+}
+
+/// Whether so many are more than so many; `None` is unlimited.
+pub(crate) fn is_more(units: Option<u64>, than: Option<u64>) -> bool {
+    match (units, than) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(units), Some(than)) => units > than,
+    }
 }
 
 /// A write as a client would repeat it.

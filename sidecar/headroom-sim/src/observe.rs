@@ -190,9 +190,11 @@ pub fn profile(catalog: &Catalog, serial: u32, profile: &Profile) -> ProfileAnsw
         zone: zone_name(profile.zone.as_deref()),
         overrides: overrides
             .map(|o| {
+                let plain = says(&o.value);
+                let said = if o.at_least { Says::AtLeast(Box::new(plain)) } else { plain };
                 let starts_at = Some(o.starts_at.0).filter(|at| *at != i64::MIN);
                 let ends_at = Some(o.ends_at.0).filter(|at| *at != i64::MAX);
-                (text(catalog, o.feature), says(&o.value), (starts_at, ends_at))
+                (text(catalog, o.feature), said, (starts_at, ends_at))
             })
             .collect(),
         addons: profile
@@ -221,7 +223,7 @@ pub fn refused(error: &AdminError) -> Option<Refused> {
     Some(match error {
         AdminError::UnknownAccount { .. } => Refused::Account,
         AdminError::UnknownName { what, name, .. } => Refused::Name(what, name.clone()),
-        AdminError::WrongKind { .. } => Refused::Kind,
+        AdminError::WrongKind { .. } | AdminError::NoLeast { .. } => Refused::Kind,
         AdminError::WrongSubject { .. } => Refused::Subject,
         AdminError::UnknownZone { .. } => Refused::Zone,
         AdminError::Engine(EngineError::Store(refusal)) => Refused::Store(refusal.clone()),

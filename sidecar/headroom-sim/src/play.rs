@@ -17,7 +17,7 @@ use headroom_core::rate::Rate;
 use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{
-    AdminError, CatalogRefusal, Changed, OverrideChange, OverrideTimes, SubscriptionChange,
+    AdminError, CatalogRefusal, Changed, OverrideChange, OverrideTerms, SubscriptionChange,
 };
 use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::{
@@ -375,7 +375,9 @@ impl Player {
                 ("suspend", got, self.model.suspend(account, *suspended))
             }
             Step::Override { account, feature, says, times } => {
-                let change = match says {
+                let (plain, at_least) = says.plain();
+                let change = match plain {
+                    Says::AtLeast(_) => unreachable!("it is plain"),
                     Says::Switch(on) => OverrideChange::Switch(*on),
                     Says::Config(value) => OverrideChange::Config(value),
                     Says::Limit(limit, included) => OverrideChange::Limit(limit, *included),
@@ -391,9 +393,10 @@ impl Player {
                     }
                 };
                 let (starts_at, ends_at) = *times;
-                let span = OverrideTimes {
+                let span = OverrideTerms {
                     starts_at: starts_at.map(Millis),
                     ends_at: ends_at.map(Millis),
+                    at_least,
                 };
                 let got = self.engine.put_override(account, feature, &change, span, now);
                 ("override", got, self.model.put_override(account, feature, says, *times))

@@ -32,6 +32,9 @@ async fn what_is_asked_is_on_the_wire_and_what_is_answered_comes_back() {
     assert_eq!(admin.get_status().await.unwrap().version, "fake");
     assert_eq!(admin.list_accounts(7, Some("n")).await.unwrap().next_page_token, "n+7");
     assert_eq!(admin.move_plan("team", 3, None, true).await.unwrap(), 103);
+    let keep =
+        v1::GrandfatherPlanRequest { plan: "team".into(), dry_run: true, ..Default::default() };
+    assert_eq!(admin.grandfather_plan(keep).await.unwrap().full, 1);
     let opening = v1::PutOpeningBalanceRequest {
         limit: "monthly".into(),
         used_units: 7,
@@ -114,6 +117,14 @@ struct FakeAdmin;
 
 #[tonic::async_trait]
 impl AdminService for FakeAdmin {
+    async fn grandfather_plan(
+        &self,
+        rq: Request<v1::GrandfatherPlanRequest>,
+    ) -> Result<Response<v1::GrandfatherPlanResponse>, Status> {
+        let full = i64::from(rq.into_inner().dry_run);
+        Ok(Response::new(v1::GrandfatherPlanResponse { accounts: 2, overrides: 5, full }))
+    }
+
     async fn move_plan(
         &self,
         rq: Request<v1::MovePlanRequest>,

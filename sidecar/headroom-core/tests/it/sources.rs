@@ -179,6 +179,42 @@ fn an_override_counts_between_its_instants_and_a_new_one_for_the_same_limit_repl
     }
 }
 
+/// Puts one override in the place of all that there were.
+fn promise(world: &mut World, feature: &str, value: OverrideValue) {
+    let one = Override { at_least: true, ..Override::new(world.id(feature), value) };
+    world.account.profile.extra.get_or_insert_default().overrides = vec![one];
+}
+
+#[test]
+fn what_was_promised_counts_only_where_it_gives_more() {
+    let mut world = world();
+    let limit = world.id("daily");
+    let daily = |world: &mut World, promised, expected, origin| {
+        let value = OverrideValue::Limit { limit, included_units: promised };
+        promise(world, "tokens", value);
+        includes(world, "daily", expected);
+        assert_eq!(check(world, "tokens").origin, origin, "{promised:?}");
+    };
+    daily(&mut world, Some(4), Some(5), Origin::Plan);
+    daily(&mut world, Some(5), Some(5), Origin::Plan);
+    daily(&mut world, Some(6), Some(6), Origin::Override);
+    daily(&mut world, None, None, Origin::Override);
+    // What is bought besides comes before it is compared.
+    buy(&mut world, &[("more", 1)]);
+    daily(&mut world, Some(14), Some(15), Origin::AddOn);
+    daily(&mut world, Some(16), Some(16), Origin::Override);
+    buy(&mut world, &[("endless", 1)]);
+    daily(&mut world, Some(16), None, Origin::AddOn);
+
+    world.account.profile.plan = world.id("bare");
+    buy(&mut world, &[]);
+    assert_eq!(check(&mut world, "sso").verdict, Verdict::Denied(Denial::NotInPlan));
+    promise(&mut world, "sso", OverrideValue::Switch { on: true });
+    assert_eq!(check(&mut world, "sso").origin, Origin::Override);
+    buy(&mut world, &[("keys", 1)]);
+    assert_eq!(check(&mut world, "sso").origin, Origin::AddOn);
+}
+
 #[test]
 fn a_paused_feature_is_refused_to_everybody_who_has_it_and_counts_what_happened() {
     let paused = Offering { is_paused: true, ..Offering::default() };

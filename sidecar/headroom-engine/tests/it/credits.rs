@@ -7,7 +7,7 @@ use headroom_core::decide::{FeatureOp, GrantError, HoldOp, NewGrant};
 use headroom_core::decision::{Denial, Verdict};
 use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
-use headroom_engine::admin::{AdminError, OverrideChange, OverrideTimes, SubscriptionChange};
+use headroom_engine::admin::{AdminError, OverrideChange, OverrideTerms, SubscriptionChange};
 use headroom_engine::digest::{RecordDigest, credits_row};
 use headroom_engine::engine::{EngineError, FeatureRequest, Reply, Wants};
 use headroom_engine::grants::GrantChanged;
@@ -246,7 +246,7 @@ fn a_change_of_the_subscription_closes_what_was_and_counts_at_once() {
     let house = house(30);
     house.subscribe("acme", "pro");
     let limit = OverrideChange::Limit("credits", Some(100));
-    let times = OverrideTimes::default();
+    let times = OverrideTerms::default();
     house.engine.put_override("acme", "credits", &limit, times, Millis(T0 + 5)).unwrap();
     assert_eq!(house.balance_at("acme", T0 + 5), 100);
     let unlimited = OverrideChange::Limit("credits", None);

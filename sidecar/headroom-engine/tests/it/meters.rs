@@ -6,7 +6,7 @@ use headroom_core::decision::{Denial, OpError, Verdict};
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::reservation::{ReservationId, ReservationState};
 use headroom_core::time::Millis;
-use headroom_engine::admin::{OverrideChange, OverrideTimes};
+use headroom_engine::admin::{OverrideChange, OverrideTerms};
 use headroom_engine::engine::{EngineError, Reply};
 use headroom_engine::ports::Seq;
 
@@ -200,7 +200,7 @@ fn overrides_of_slots_and_rates_count_from_the_next_decision_and_survive() {
     let house = House::of(slots(1), 1_000_000);
     house.subscribe("acme", "free");
     let put = |change: &OverrideChange<'_>| {
-        house.engine.put_override("acme", "tokens", change, OverrideTimes::default(), now)
+        house.engine.put_override("acme", "tokens", change, OverrideTerms::default(), now)
     };
     put(&OverrideChange::Limit("concurrent", Some(2))).unwrap();
     assert!(put(&OverrideChange::Limit("total", Some(2))).is_err(), "there is no such limit");
@@ -215,7 +215,7 @@ fn overrides_of_slots_and_rates_count_from_the_next_decision_and_survive() {
     house.subscribe("acme", "free");
     house
         .engine
-        .put_override("acme", "tokens", &OverrideChange::Rate(None), OverrideTimes::default(), now)
+        .put_override("acme", "tokens", &OverrideChange::Rate(None), OverrideTerms::default(), now)
         .unwrap();
     assert!(verdict(&house.consume("acme", UNITS_MAX, "a")).is_allowed());
     let house = house.reopen(rate(1, 1_000, 1));

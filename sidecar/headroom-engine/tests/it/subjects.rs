@@ -11,7 +11,7 @@ use headroom_core::policy::LimitTerms;
 use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
-use headroom_engine::admin::{CatalogRefusal, OverrideChange, OverrideTimes};
+use headroom_engine::admin::{CatalogRefusal, OverrideChange, OverrideTerms};
 use headroom_engine::engine::{EngineError, FeatureRequest, Reply, Wants};
 
 use crate::house::{HOUR_MS, House, T0, gist, spec};
@@ -185,7 +185,7 @@ fn an_override_for_one_subject_is_the_last_word_for_it_alone() {
     let house = House::of(per_user(10), 1_000_000);
     house.consume_for(("acme", "user:x"), 10, "a");
     let put = |house: &House, change: OverrideChange<'_>| {
-        let times = OverrideTimes::default();
+        let times = OverrideTerms::default();
         house.engine.put_override("acme", "tokens", &change, times, Millis(T0))
     };
     let x = SubjectPath::new("user:x").unwrap();
@@ -221,7 +221,7 @@ fn an_override_for_a_subject_fits_its_limit() {
     let put = |subject: &str, feature: &str, limit: &str| {
         let change =
             OverrideChange::SubjectLimit(SubjectPath::new(subject).unwrap(), limit, Some(1));
-        let times = OverrideTimes::default();
+        let times = OverrideTerms::default();
         let refused = house.engine.put_override("acme", feature, &change, times, Millis(T0));
         refused.unwrap_err().to_string()
     };
@@ -242,7 +242,7 @@ fn whose_name_is_erased_has_no_override_any_more() {
     house.consume("acme", 1, "a");
     for name in ["user:x", "user:xy", "user:z"] {
         let change = OverrideChange::SubjectLimit(SubjectPath::new(name).unwrap(), "own", Some(1));
-        let times = OverrideTimes::default();
+        let times = OverrideTerms::default();
         house.engine.put_override("acme", "tokens", &change, times, Millis(T0)).unwrap();
     }
     house.consume_for(("acme", "user:x"), 1, "b");

@@ -224,7 +224,8 @@ impl Model {
         let Some(shape) = self.feature(feature) else {
             return Err(Refused::Name("feature", feature.to_owned()));
         };
-        match (says, &shape.kind) {
+        let (plain, is_least) = says.plain();
+        match (plain, &shape.kind) {
             (Says::Switch(_), FeatureKindSpec::Switch)
             | (Says::Config(_), FeatureKindSpec::Config) => {}
             (Says::Rate(_), FeatureKindSpec::Rate { .. }) => {}
@@ -248,12 +249,12 @@ impl Model {
                 FeatureKindSpec::Quota { limits },
             ) => {
                 // What a subject may cost is not bounded.
-                let of_all = matches!(says, Says::Limit(..));
+                let of_all = matches!(plain, Says::Limit(..));
                 let is_it = |known: &LimitSpec| known.limit == *limit;
                 if !limits.iter().any(|known| is_it(known) && (of_all || known.per.is_none())) {
                     return Err(Refused::Name("limit", limit.clone()));
                 }
-                if let Says::SpendCap(_, _, currency) = says
+                if let Says::SpendCap(_, _, currency) = plain
                     && !self.has_price(feature, limit, currency)
                 {
                     let what = "price for overage of this limit in";
@@ -272,11 +273,19 @@ impl Model {
             }
             _ => return Err(Refused::Kind),
         }
+        if is_least
+            && !matches!(
+                plain,
+                Says::Switch(true) | Says::Limit(..) | Says::Rate(_) | Says::OfSubject(..)
+            )
+        {
+            return Err(Refused::Kind);
+        }
         self.known(account)?;
         let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
         account.overrides.retain(|(of, known, _)| {
             of != feature
-                || match (says, known) {
+                || match (plain, known.plain().0) {
                     (Says::Limit(new, _), Says::Limit(old, _)) => new != old,
                     (Says::SpendCap(new, ..), Says::SpendCap(old, ..)) => new != old,
                     (Says::OfSubject(who, what, _), Says::OfSubject(other, limit, _)) => {
@@ -308,7 +317,7 @@ impl Model {
         self.known(account)?;
         let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
         account.overrides.retain(|(of, says, _)| {
-            let meant = match (limit, says) {
+            let meant = match (limit, says.plain().0) {
                 (limit, Says::OfSubject(who, known, _)) => {
                     subject.is_some_and(|subject| subject == who)
                         && limit.is_none_or(|limit| limit == known)

@@ -10,7 +10,7 @@ use headroom_core::resolve::Origin;
 use headroom_core::window::WindowRule;
 
 use super::migrate::label;
-use super::{Account, Limit, Model, Says, Terms};
+use super::{Account, Limit, Model, Says, Terms, is_more};
 
 /// What an account may do with a feature.
 pub(crate) enum Entitled {
@@ -97,11 +97,13 @@ impl Model {
                         _ => {}
                     }
                 }
+                let promised = Says::AtLeast(Box::new(Says::Switch(true)));
                 match planned {
                     Some(EntitlementSpec::Switch { on: true }) => (Entitled::On, from_plan),
                     _ if addons.iter().any(|(s, _)| *s == EntitlementSpec::Switch { on: true }) => {
                         (Entitled::On, Origin::AddOn)
                     }
+                    _ if overrides.contains(&&promised) => (Entitled::On, Origin::Override),
                     _ => nothing,
                 }
             }
@@ -149,8 +151,10 @@ impl Model {
                     }
                 }
                 for says in &overrides {
-                    let Says::Limit(name, most) = says else { continue };
-                    if name != kept {
+                    let (Says::Limit(name, most), is_least) = says.plain() else { continue };
+                    let known = together.first().map(|planned| planned.included_units);
+                    if name != kept || is_least && known.is_some_and(|known| !is_more(*most, known))
+                    {
                         continue;
                     }
                     from_plan = Origin::Override;
@@ -202,8 +206,10 @@ impl Model {
                 }
                 let mut limit = together.pop().map(|l| (l.included_units, l.soft_limits_bp));
                 for says in &overrides {
-                    if let Says::Limit(name, most) = says
+                    if let (Says::Limit(name, most), is_least) = says.plain()
                         && name == "concurrent"
+                        && !(is_least
+                            && limit.as_ref().is_some_and(|(known, _)| !is_more(*most, *known)))
                     {
                         limit = Some((*most, limit.map_or(Vec::new(), |(_, soft_bp)| soft_bp)));
                         from_plan = Origin::Override;
@@ -226,6 +232,11 @@ impl Model {
                 for (says, _) in addons {
                     if let EntitlementSpec::Rate { rate, .. } = says {
                         all.push((rate, Origin::AddOn));
+                    }
+                }
+                for says in &overrides {
+                    if let (Says::Rate(rate), true) = says.plain() {
+                        all.push((*rate, Origin::Override));
                     }
                 }
                 // Of several the fastest, and of the fastest the one with the most at once.
@@ -327,9 +338,13 @@ impl Model {
         }
         let mut overridden = false;
         for says in overrides {
-            let Says::Limit(limit, included) = says else { continue };
+            let (Says::Limit(limit, included), is_least) = says.plain() else { continue };
             let Some(shape) = shapes.iter().find(|shape| shape.limit == *limit) else { continue };
             if shape.per.is_some() != of_subjects {
+                continue;
+            }
+            let known = limits.iter().find(|known| known.limit == *limit);
+            if is_least && known.is_some_and(|known| !is_more(*included, known.terms.included)) {
                 continue;
             }
             overridden = true;

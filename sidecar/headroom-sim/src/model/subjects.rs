@@ -78,9 +78,10 @@ impl Model {
         });
         let overrides: Vec<&Says> = overrides.map(|(_, says, _)| says).collect();
         // What is said for this one comes after what is said for all.
-        let own = overrides.iter().filter_map(|says| match says {
-            Says::OfSubject(who, limit, included) if who == name => {
-                Some(Says::Limit(limit.clone(), *included))
+        let own = overrides.iter().filter_map(|says| match says.plain() {
+            (Says::OfSubject(who, limit, included), is_least) if who == name => {
+                let own = Says::Limit(limit.clone(), *included);
+                Some(if is_least { Says::AtLeast(Box::new(own)) } else { own })
             }
             _ => None,
         });

@@ -133,6 +133,13 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
             let moved = client.move_plan(&plan, to_version, account.as_deref(), dry_run).await?;
             return Ok(show::plan_moved(&plan, to_version, moved, dry_run));
         }
+        AccountAction::Grandfather { plan, features, until, dry_run } => {
+            let ends_at = until.map(Into::into);
+            let request =
+                v1::GrandfatherPlanRequest { plan: plan.clone(), features, ends_at, dry_run };
+            let kept = client.grandfather_plan(request).await?;
+            return Ok(show::grandfathered(&plan, &kept, dry_run));
+        }
         AccountAction::Get { account } => client.get_account(account).await?,
         AccountAction::List { max, sort, format } => return list(client, max, sort, format).await,
         AccountAction::Readiness { account } => {
@@ -208,6 +215,7 @@ async fn list(
 
 fn override_of(args: OverrideArgs) -> v1::Override {
     let OverrideArgs { feature, instead, included, subject, burst, starts, ends, .. } = args;
+    let at_least = args.at_least;
     let Instead { switch, value, limit, rate, spend_cap } = instead;
     let units = |included| match included {
         Some(Included::Units(units)) => Some(units),
@@ -236,6 +244,7 @@ fn override_of(args: OverrideArgs) -> v1::Override {
         value,
         starts_at: starts.map(Into::into),
         ends_at: ends.map(Into::into),
+        at_least,
     }
 }
 

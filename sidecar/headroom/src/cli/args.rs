@@ -633,6 +633,28 @@ pub(super) enum AccountAction {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Let the accounts on a plan keep what it gives now: before a catalog that gives less is loaded
+    ///
+    /// Each of them gets overrides that count only where they give more than its plan and add-ons; ones that
+    /// were made by hand stay. Done again it changes nothing.
+    #[command(after_help = "\
+Example:
+  headroom account grandfather team --until 2028-01-01 --dry-run   how many accounts is that?
+  headroom account grandfather team --until 2028-01-01             they keep it
+  headroom reload                                                  and now the plan may give less")]
+    Grandfather {
+        /// The plan's name in the catalog
+        plan: String,
+        /// Only this feature; may be given several times [default: all but configs]
+        #[arg(long = "feature", value_name = "NAME")]
+        features: Vec<String>,
+        /// Until when [default: for ever]
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        until: Option<SystemTime>,
+        /// Only say how many accounts that is
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Show one account
     Get {
         /// The account's id
@@ -738,6 +760,9 @@ pub(super) struct OverrideArgs {
     /// Until when it counts [default: for ever]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(super) ends: Option<SystemTime>,
+    /// Only where it gives more than plan and add-ons; for a switch that is on, a limit or a rate
+    #[arg(long)]
+    pub(super) at_least: bool,
 }
 
 /// What replaces the plan's word: exactly one of them.

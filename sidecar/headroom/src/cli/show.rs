@@ -13,7 +13,9 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-pub(super) use accounts::{account, accounts, backup, clock, erased, plan_moved, reloaded, status};
+pub(super) use accounts::{
+    account, accounts, backup, clock, erased, grandfathered, plan_moved, reloaded, status,
+};
 pub(super) use decisions::{
     adjustments, allocated, change, committed, corrected, decision, entitlements, explanation,
     extended, recorded, released, reserved, several, usage, usage_by_time, watch_over,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headroom_core::account::{OverrideValue, Profile};
 use headroom_core::catalog::Catalog;
 use headroom_core::time::Millis;
-use headroom_engine::admin::{Changed, OverrideChange, OverrideTimes, SubscriptionChange};
+use headroom_engine::admin::{Changed, OverrideChange, OverrideTerms, SubscriptionChange};
 use headroom_engine::digest::after_prefix;
 use headroom_engine::ports::{Seq, Table, rows};
 use headroom_engine::subjects::{name_prefix, name_row};
@@ -141,17 +141,18 @@ impl Administration {
         let instant = |field, at: &Option<prost_types::Timestamp>| {
             at.as_ref().map(|at| parse::timestamp(field, at)).transpose()
         };
-        let times = OverrideTimes {
+        let terms = OverrideTerms {
             starts_at: instant("override.starts_at", &one.starts_at)?,
             ends_at: instant("override.ends_at", &one.ends_at)?,
+            at_least: one.at_least,
         };
-        if let OverrideTimes { starts_at: Some(starts_at), ends_at: Some(ends_at) } = times
+        if let OverrideTerms { starts_at: Some(starts_at), ends_at: Some(ends_at), .. } = terms
             && ends_at <= starts_at
         {
             return Err(WireError::field("override.ends_at", "must be after starts_at"));
         }
         let engine = &self.core.shared.engine;
-        let changed = engine.put_override(account, feature, &change, times, self.now())?;
+        let changed = engine.put_override(account, feature, &change, terms, self.now())?;
         self.changed(account, changed).await
     }
 
@@ -394,6 +395,7 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1:
         }),
         starts_at: (one.starts_at != Millis(i64::MIN)).then(|| timestamp(one.starts_at)),
         ends_at: (one.ends_at != Millis::FOREVER).then(|| timestamp(one.ends_at)),
+        at_least: one.at_least,
     });
     let extra = profile.extra.as_deref();
     let name = |id| catalog.text(id).to_owned();
@@ -464,6 +466,13 @@ impl AdminService for Administration {
         rq: Request<v1::CheckCatalogRequest>,
     ) -> Result<Response<v1::CheckCatalogResponse>, Status> {
         Ok(Response::new(self.catalog_checked(rq.into_inner()).await?))
+    }
+
+    async fn grandfather_plan(
+        &self,
+        rq: Request<v1::GrandfatherPlanRequest>,
+    ) -> Result<Response<v1::GrandfatherPlanResponse>, Status> {
+        Ok(Response::new(self.grandfathered(rq.into_inner()).await?))
     }
 
     async fn set_account_status(

@@ -216,6 +216,9 @@ impl From<AdminError> for WireError {
             AdminError::UnknownAccount { .. } => ErrorReason::UnknownAccount,
             AdminError::UnknownName { .. } => ErrorReason::UnknownName,
             AdminError::WrongKind { .. } => ErrorReason::WrongFeatureKind,
+            AdminError::NoLeast { .. } => {
+                return WireError::field("override.at_least", error.to_string());
+            }
             AdminError::WrongSubject { what } => {
                 return WireError::field("override.limit.subject", what.clone());
             }

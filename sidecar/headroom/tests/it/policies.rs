@@ -115,8 +115,8 @@ async fn an_override_raises_a_spend_cap_for_a_while_and_survives_a_restart() {
             cap_minor: Some(6),
             currency: currency.into(),
         })),
-        starts_at: None,
         ends_at: Some((start + Duration::from_secs(60)).into()),
+        ..Default::default()
     };
     let refused = admin.put_override("acme", cap("EUR")).await.unwrap_err().to_string();
     assert!(refused.contains("no price for overage of this limit in \"EUR\""), "{refused}");

@@ -76,8 +76,8 @@ async fn a_trial_add_ons_a_scheduled_plan_and_an_exception_each_count_for_their_
             included_units: Some(4),
             subject: String::new(),
         })),
-        starts_at: None,
         ends_at: Some((start + 2 * HOUR).into()),
+        ..Default::default()
     };
     admin.put_override("acme", exception).await.unwrap();
     is_from(&used(&client).await, OriginKind::Override, "free", 4);

@@ -78,6 +78,39 @@ async fn an_account_stays_on_the_version_it_bought_until_it_is_moved() {
 }
 
 #[tokio::test]
+async fn accounts_keep_what_a_plan_gave_before_it_gives_less() {
+    let home = Home::new(FIRST);
+    let sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    admin.put_subscription(subscription("acme", "team")).await.unwrap();
+    let dry = home.run(&["account", "grandfather", "team", "--until", "2099-01-01", "--dry-run"]);
+    let told = "1 account would keep what team gives now: 1 override\n";
+    assert_eq!((dry.code, dry.stdout.as_str()), (Some(0), told));
+    let done = home.run(&["account", "grandfather", "team", "--until", "2099-01-01"]);
+    assert_eq!(done.stdout, "1 account kept what team gives now: 1 override\n");
+    home.write_catalog(&FIRST.replace("included: 10", "included: 2"));
+    admin.reload_catalog().await.unwrap();
+    admin.put_subscription(subscription("bolt", "team")).await.unwrap();
+    assert_eq!(stands(&client, "acme").await.2, Some(10));
+    assert_eq!(stands(&client, "bolt").await.2, Some(2));
+    let shown = home.run(&["account", "get", "acme"]).stdout;
+    assert!(shown.contains("tokens total: 10 included at least, until 2099-01-01"), "{shown}");
+
+    let config = v1::Override {
+        feature: "tokens".into(),
+        value: Some(v1::r#override::Value::SwitchOn(false)),
+        at_least: true,
+        ..Default::default()
+    };
+    let refused = admin.put_override("acme", config).await.unwrap_err();
+    assert_eq!(refused.reason(), Some(headroom_sdk::ErrorReason::WrongFeatureKind));
+    let unknown = home.run(&["account", "grandfather", "teem"]);
+    assert!(unknown.code == Some(1) && unknown.stderr.contains("team"), "{unknown:?}");
+    drop((admin, client));
+    sidecar.stop().await;
+}
+
+#[tokio::test]
 async fn a_catalog_that_would_take_something_away_is_explained_and_refused() {
     let home = Home::new(SECOND);
     let mut sidecar = home.start();

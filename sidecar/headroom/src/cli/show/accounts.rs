@@ -90,6 +90,26 @@ pub(in super::super) fn plan_moved(
     Report::new(text, json)
 }
 
+/// What accounts on a plan keep, or would.
+pub(in super::super) fn grandfathered(
+    plan: &str,
+    kept: &v1::GrandfatherPlanResponse,
+    dry_run: bool,
+) -> Report {
+    let v1::GrandfatherPlanResponse { accounts, overrides, full } = *kept;
+    let many = if accounts == 1 { "account" } else { "accounts" };
+    let verb = if dry_run { "would keep" } else { "kept" };
+    let rows = if overrides == 1 { "override" } else { "overrides" };
+    let mut text = format!("{accounts} {many} {verb} what {plan} gives now: {overrides} {rows}");
+    if full > 0 {
+        text += &format!("\n{full} have no room for that many overrides, and keep nothing");
+    }
+    let json = json!({
+        "plan": plan, "accounts": accounts, "overrides": overrides, "full": full, "dry_run": dry_run,
+    });
+    Report::new(text, json)
+}
+
 /// A plan and, when it is not the first, its version.
 fn versioned(plan: &str, version: i32) -> String {
     if version > 1 { format!("{plan}@{version}") } else { plan.to_owned() }
@@ -219,6 +239,9 @@ fn override_text(over: &v1::Override) -> String {
         }
         None => format!("{feature}: unknown to this version"),
     };
+    if over.at_least {
+        text += " at least";
+    }
     for (word, at) in [("from", &over.starts_at), ("until", &over.ends_at)] {
         if let Some(at) = wire_instant(at.as_ref()) {
             text += &format!(", {word} {}", instant(at));
@@ -289,6 +312,9 @@ fn override_json(over: &v1::Override) -> Value {
             });
         }
         None => {}
+    }
+    if over.at_least {
+        json["at_least"] = json!(true);
     }
     for (key, at) in [("starts_at", &over.starts_at), ("ends_at", &over.ends_at)] {
         if at.is_some() {

@@ -1,7 +1,8 @@
-//! Moves between versions of a plan, and what a catalog would take away.
+//! Moves between versions of a plan, what accounts on it are to keep, and what a catalog would take away.
 
 use std::sync::Arc;
 
+use headroom_engine::grandfather::{Grandfather, Grandfathered};
 use headroom_engine::migrate::{PlanMove, PlanMoved};
 use headroom_proto::v1;
 
@@ -36,6 +37,37 @@ impl Administration {
             self.written(seq).await?;
         }
         Ok(v1::MovePlanResponse { accounts: int(accounts) })
+    }
+
+    /// The same.
+    pub(super) async fn grandfathered(
+        &self,
+        rq: v1::GrandfatherPlanRequest,
+    ) -> Result<v1::GrandfatherPlanResponse, WireError> {
+        parse::id("plan", &rq.plan)?;
+        for feature in &rq.features {
+            parse::id("features", feature)?;
+        }
+        let now = self.now();
+        let instant = |at| parse::timestamp("ends_at", at);
+        let ends_at = rq.ends_at.as_ref().map(instant).transpose()?;
+        if ends_at.is_some_and(|at| at <= now) {
+            return Err(WireError::field("ends_at", "must be after now"));
+        }
+        let core = Arc::clone(&self.core);
+        let kept = tokio::task::spawn_blocking(move || {
+            let features: Vec<&str> = rq.features.iter().map(String::as_str).collect();
+            let (plan, features) = (rq.plan.as_str(), &*features);
+            let wanted = Grandfather { plan, features, ends_at, dry_run: rq.dry_run };
+            core.shared.engine.grandfather(wanted, now)
+        });
+        let Grandfathered { accounts, overrides, full, wait_for } =
+            kept.await.map_err(|e| internal(&e))??;
+        if let Some(seq) = wait_for {
+            self.written(seq).await?;
+        }
+        let (accounts, overrides, full) = (int(accounts), int(overrides), int(full));
+        Ok(v1::GrandfatherPlanResponse { accounts, overrides, full })
     }
 
     /// What a reload would say of a catalog.
