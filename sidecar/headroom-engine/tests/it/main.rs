@@ -11,6 +11,7 @@ mod accounts;
 mod allocations;
 mod codec;
 mod credits;
+mod endings;
 mod halted;
 mod house;
 mod keys;
