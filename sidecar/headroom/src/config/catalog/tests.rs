@@ -1378,9 +1378,10 @@ expansion:
 ",
     );
     let names: Vec<&str> = terms.watches.iter().map(|watch| watch.signal.as_str()).collect();
-    assert_eq!(names, ["feature_exploration", "power_user", "multiple_signups", "heavy"]);
+    let known = ["feature_exploration", "power_user", "multiple_signups", "contract_milestone"];
+    assert_eq!(names, [&known[..], &["heavy"]].concat());
     assert_eq!(terms.watches[1].when.text(), "power_user_percent >= 300");
-    assert_eq!((terms.watches[1].calm_days, terms.watches[3].calm_days), (7, 3));
+    assert_eq!((terms.watches[1].calm_days, terms.watches[4].calm_days), (7, 3));
     let lines = "\
 expansion:
   rules:
