@@ -13,6 +13,7 @@ use crate::catalog::ROLLOUT_ALL_BP;
 use crate::change;
 use crate::credits::{self, Pool};
 use crate::effect::{Effect, Effects};
+use crate::ending::{self, Ending};
 use crate::fingerprint::fnv1a;
 use crate::ledger::Ledger;
 use crate::measure::{self, Known, Measure};
@@ -391,6 +392,8 @@ struct Rare {
     exposures: Vec<Exposure>,
     // What was told that no ledger remembers: of each signal, feature and limit the latest.
     announced: Vec<Announced>,
+    // What may be a trial and ends: one for the plan and one for each feature that an override gives.
+    endings: Vec<Ending>,
 }
 
 /// What counts in a subject: all that an account has besides its profile.
@@ -437,7 +440,25 @@ impl SubjectState {
 impl Account {
     /// A new account without usage.
     pub fn new(serial: u32, profile: Profile) -> Account {
-        Account { profile, serial, draw: 0, ledgers: Vec::new(), rare: None }
+        let at = profile.created_at;
+        let mut account = Account { profile, serial, draw: 0, ledgers: Vec::new(), rare: None };
+        account.arm_endings(at);
+        account
+    }
+
+    /// Takes on what others say of it at `at`.
+    pub fn put_profile(&mut self, profile: Profile, at: Millis) {
+        self.profile = profile;
+        self.arm_endings(at);
+    }
+
+    fn arm_endings(&mut self, at: Millis) {
+        let armed = ending::armed(&self.profile, self.endings(), at);
+        if !armed.is_empty() {
+            self.rare.get_or_insert_default().endings = armed;
+        } else if let Some(rare) = &mut self.rare {
+            rare.endings.clear();
+        }
     }
 
     /// The same account, drawing by its id.
@@ -481,6 +502,7 @@ impl Account {
         let notices = rare.excesses.iter().map(|excess| excess.notice_at);
         let notices = notices.chain(rare.stocks.iter().map(Stock::next_event_at));
         let notices = notices.chain(rare.pools.iter().map(Pool::next_event_at));
+        let notices = notices.chain(rare.endings.iter().map(Ending::next_at));
         let charged_at = rare.reservations.next_charge_at().min(rare.roster.next_expiry_at());
         notices.fold(charged_at, Millis::min)
     }
@@ -523,6 +545,11 @@ impl Account {
     ) -> Option<&Announced> {
         let mut all = self.rare.as_ref()?.announced.iter();
         all.find(|told| told.limit == limit && told.feature == feature && told.name == name)
+    }
+
+    /// What may be a trial of it and ends.
+    pub fn endings(&self) -> &[Ending] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.endings)
     }
 
     /// Its pools of credits, as they were left.
@@ -569,7 +596,8 @@ impl Account {
         let all = excesses.chain(buckets).chain(stocks).chain(pools).chain(seats).chain(tallies);
         let exposures = self.exposures().iter().map(|one| Effect::Exposure(Box::new(*one)));
         let told = announced::further(self.rare.as_ref().map_or(&[], |rare| &rare.announced));
-        let all = all.chain(measures).chain(exposures).chain(told);
+        let endings = ending::further(self.endings());
+        let all = all.chain(measures).chain(exposures).chain(told).chain(endings);
         all.chain(self.subjects().into_iter().flat_map(of_subjects)).collect()
     }
 
@@ -620,8 +648,8 @@ impl Account {
         self.ledgers.iter().filter(same).any(|later| counted_to <= later.window.start())
     }
 
-    /// Whether a hold has ended, or one can be forgotten, or a grace is about to end, or the billing
-    /// window of an allocation is over, or time has changed a pool of credits, so that
+    /// Whether a hold has ended, or one can be forgotten, or a grace is about to end, or a trial comes
+    /// nearer to its end, or the billing window of an allocation is over, or time has changed a pool of credits, so that
     /// [`crate::decide::settle`] or [`crate::policy::settle_excesses`] has something to do.
     pub fn is_due(&self, now: Millis) -> bool {
         self.rare
@@ -734,6 +762,9 @@ impl Account {
             Effect::Announced(after) => {
                 announced::apply(&mut self.rare.get_or_insert_default().announced, after)
             }
+            Effect::Ending(after) => {
+                ending::apply(&mut self.rare.get_or_insert_default().endings, after)
+            }
             Effect::StockClosed(_)
             | Effect::TallyClosed(_)
             | Effect::TallyLate(_)
@@ -762,6 +793,7 @@ impl Account {
                 measures: Vec::new(),
                 exposures: Vec::new(),
                 announced: rare.announced.clone(),
+                endings: Vec::new(),
             })
         });
         Account { profile: self.profile.clone(), ledgers: self.ledgers.clone(), rare, ..*self }

@@ -16,11 +16,11 @@ use crate::limits;
 use crate::migrate::Migration;
 use crate::names::{NameId, Names};
 use crate::policy::LimitTerms;
-use crate::prompt::{CONTROL, HOLDOUT};
+use crate::prompt::{CONTROL, DAY_MS, HOLDOUT};
 pub use crate::prompt::{PromptSpec, PromptingSpec, Scenario};
 use crate::rate::Rate;
 use crate::resolve;
-use crate::signal::{REACHED_BP, SignalSwitches};
+use crate::signal::{Horizons, REACHED_BP, SignalSwitches};
 use crate::stock::{BilledBy, StockRule};
 use crate::tally::{TallyRule, TallySpec};
 use crate::versions;
@@ -983,6 +983,13 @@ impl Catalog {
     /// Whether any prompt is for the end of a trial.
     pub fn prompts_of_trials(&self) -> bool {
         self.prompts_of_trials
+    }
+
+    /// How long before its end a trial is about to end, in milliseconds: what the prompts say, or else the
+    /// signal that a trial ends, so that both speak of the same days.
+    pub fn trial_ending_ms(&self) -> i64 {
+        let days = self.signals.trial_ending.nearest().or(Horizons::OF_TRIALS.nearest());
+        self.prompting.trial_ending_ms.unwrap_or(i64::from(days.unwrap_or(0)) * DAY_MS)
     }
 
     /// What holds of all prompts.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::announced::Announced;
 use crate::credits::CreditsEffect;
+use crate::ending::Ending;
 use crate::event::{Event, Restated};
 use crate::ledger::Ledger;
 use crate::measure::Measured;
@@ -78,6 +79,8 @@ pub enum Effect {
     Exposure(Box<Exposure>),
     /// A signal was raised that no ledger remembers. Boxed because it is rare.
     Announced(Box<Announced>),
+    /// What may be a trial was looked at. Boxed because it is rare.
+    Ending(Box<Ending>),
     /// Something the business should hear of. Boxed because it is rare and large.
     Signal(Box<Signal>),
     /// A window that has left the memory holds this now. Nothing of an account changes.

@@ -8,6 +8,7 @@
 //! - [`window`] cuts time, [`ledger`] counts in it, [`resolve`] says what a limit is for an account.
 //! - [`rate`] is the arithmetic of token buckets, [`stock`] that of levels over a billing window.
 //! - [`change`] is what becomes of a limit when the plan changes in the middle of its window.
+//! - [`ending`] is what is told ahead of its end: trials.
 //! - [`versions`] of a plan are plans of their own; [`migrate`] is what a new catalog would take away.
 //! - [`subject`] is who inside an account is counted, where limits are per user or team.
 //! - [`catalog`] is what can be sold; [`prompt`] and [`signal`] are what is said about it.
@@ -22,6 +23,7 @@ pub mod credits;
 pub mod decide;
 pub mod decision;
 pub mod effect;
+pub mod ending;
 pub mod event;
 mod fingerprint;
 pub mod ledger;

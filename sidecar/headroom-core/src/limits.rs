@@ -119,6 +119,10 @@ pub const DIMENSION_BYTES_MAX: usize = 64;
 /// while its bucket lasts.
 pub const TALLY_CELLS_MAX: usize = 64;
 
+/// Most days ahead that something may be told of that ends, 1 to this. More are refused by the catalog
+/// check. A trial stands in the index of timers once a day for no longer than these.
+pub const ENDING_DAYS_MAX: u16 = 366;
+
 /// Overrides of one account. The next one is refused.
 pub const OVERRIDES_MAX: usize = 256;
 

@@ -356,6 +356,7 @@ fn signal(
         state,
         grace_until: (ends_at != Millis::FOREVER).then_some(ends_at),
         foretold: None,
+        trial: None,
         at,
     }))
 }

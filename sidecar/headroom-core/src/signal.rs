@@ -47,11 +47,13 @@ pub enum SignalName {
     CreditsLow,
     /// A pool of credits is used up.
     CreditsDepleted,
+    /// A trial of the plan or of a feature ends in so many days.
+    TrialEnding,
 }
 
 impl SignalName {
     /// Every signal, in the order of the documentation.
-    pub const ALL: [SignalName; 14] = [
+    pub const ALL: [SignalName; 15] = [
         SignalName::UsageCeiling,
         SignalName::FeatureLimitHit,
         SignalName::GraceStarted,
@@ -66,6 +68,7 @@ impl SignalName {
         SignalName::OverageCapNear,
         SignalName::CreditsLow,
         SignalName::CreditsDepleted,
+        SignalName::TrialEnding,
     ];
 
     /// The word of the catalog and of the wire.
@@ -85,6 +88,7 @@ impl SignalName {
             SignalName::OverageCapNear => "overage_cap_near",
             SignalName::CreditsLow => "credits_low",
             SignalName::CreditsDepleted => "credits_depleted",
+            SignalName::TrialEnding => "trial_ending",
         }
     }
 
@@ -127,6 +131,8 @@ pub struct SignalSwitches {
     pub credits_low: bool,
     /// Raise `credits_depleted`.
     pub credits_depleted: bool,
+    /// How many days ahead `trial_ending` is raised. Days of more than half of a trial are left out of it.
+    pub trial_ending: Horizons,
 }
 
 /// The share of a spend cap that is near to it unless the catalog says another: 80 %.
@@ -150,6 +156,7 @@ impl SignalSwitches {
             SignalName::OverageCapNear => self.overage_cap_near,
             SignalName::CreditsLow => self.credits_low,
             SignalName::CreditsDepleted => self.credits_depleted,
+            SignalName::TrialEnding => self.trial_ending != Horizons::NONE,
         }
     }
 }
@@ -172,11 +179,12 @@ impl Default for SignalSwitches {
             overage_cap_near_bp: OVERAGE_CAP_NEAR_BP,
             credits_low: true,
             credits_depleted: true,
+            trial_ending: Horizons::OF_TRIALS,
         }
     }
 }
 
-/// How many days ahead of its end a limit's included units are told of. At most two.
+/// How many days ahead something is told of. At most two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Horizons {
     // Invariant: descending, and 0 for one that there is not.
@@ -190,6 +198,9 @@ impl Horizons {
     /// Two weeks ahead, when there is time to talk, and three days ahead, when there is none to lose.
     pub const DEFAULT: Horizons = Horizons { days: [14, 3] };
 
+    /// Three days before a trial ends, and a week, which leaves time to ask for more, where it lasts two.
+    pub const OF_TRIALS: Horizons = Horizons { days: [7, 3] };
+
     /// The most that there may be.
     pub const MAX: usize = 2;
 
@@ -198,8 +209,14 @@ impl Horizons {
         let mut sorted = [0; Horizons::MAX];
         sorted.get_mut(..days.len())?.copy_from_slice(days);
         sorted.sort_unstable_by(|a, b| b.cmp(a));
-        let are_good = !days.is_empty() && days.iter().all(|days| (1..=366).contains(days));
+        let are_good = !days.is_empty()
+            && days.iter().all(|days| (1..=limits::ENDING_DAYS_MAX).contains(days));
         are_good.then_some(Horizons { days: sorted })
+    }
+
+    /// The nearest. `None`: never.
+    pub fn nearest(self) -> Option<u16> {
+        self.days().map(|(_, days)| days).last()
     }
 
     /// Each with its place, the farthest first.
@@ -221,6 +238,15 @@ pub struct Foretold {
     pub from: Millis,
     /// Not later than this, but for one case in ten. `None`: it may well not be reached.
     pub to: Option<Millis>,
+}
+
+/// A trial that ends, as a signal says it. When it began and ends is the signal's window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrialEnds {
+    /// The plan in force: of the trial of a plan the one on trial.
+    pub plan: NameId,
+    /// How many days ahead this is told, as the catalog says it.
+    pub days: u16,
 }
 
 /// How a limit stands.
@@ -295,6 +321,8 @@ pub struct Signal {
     pub grace_until: Option<Millis>,
     /// Of a projected exhaustion: what is foretold.
     pub foretold: Option<Foretold>,
+    /// Of a trial that ends: which, and how far ahead.
+    pub trial: Option<TrialEnds>,
     /// When.
     pub at: Millis,
 }
@@ -352,6 +380,7 @@ pub(crate) fn announce(
             state: SignalState::of(ledger.marks),
             grace_until: None,
             foretold: None,
+            trial: None,
             at: change.at,
         }))
     };
@@ -423,6 +452,7 @@ pub(crate) fn announce_daily(
         state: if refused { SignalState::Alarm } else { SignalState::Ok },
         grace_until: None,
         foretold: None,
+        trial: None,
         at: cx.now,
     })));
 }
@@ -484,6 +514,7 @@ pub fn foretell(
         state: SignalState::of(after.marks),
         grace_until: None,
         foretold: Some(Foretold { days, ..foretold }),
+        trial: None,
         at: now,
     })));
 }

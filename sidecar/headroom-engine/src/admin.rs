@@ -502,7 +502,9 @@ impl Engine {
         let mut bytes = Vec::new();
         record::put_profile(&mut bytes, slot.account.serial, account, now, &profile);
         slot.last_seq = self.store.append(&bytes, false);
-        slot.account.profile = profile.clone();
+        let notice_at = slot.account.notice_at();
+        slot.account.put_profile(profile.clone(), now);
+        self.timers.reset(&slot.account, notice_at);
         self.settle_pools(slot, now);
         Ok(Changed { profile, wait_for: slot.last_seq })
     }

@@ -152,6 +152,7 @@ fn digest_effects(
             | Effect::Tally(_)
             | Effect::Measured(_)
             | Effect::Announced(_)
+            | Effect::Ending(_)
             | Effect::Stock(_)
             | Effect::Seat(_)
             | Effect::SeatFreed(..)

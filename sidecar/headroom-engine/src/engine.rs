@@ -17,6 +17,7 @@ use headroom_core::catalog::{Catalog, FeatureIx};
 use headroom_core::decide::{self, Context, FeatureOp, HoldOp, ItemError, LevelChange, ValueOp};
 use headroom_core::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use headroom_core::effect::{Effect, Effects};
+use headroom_core::ending;
 use headroom_core::names::NameId;
 use headroom_core::prompt::{self, Exposure, Occasion};
 use headroom_core::reservation::ReservationId;
@@ -822,21 +823,19 @@ pub(crate) fn about_if_due(
     decision: &Decision,
 ) -> Option<Box<About>> {
     let trial_is_ending = cx.catalog.prompts_of_trials()
-        && account
-            .profile
-            .trial_ends_at(cx.now)
-            .is_some_and(|ends_at| ends_at.since(cx.now) <= cx.catalog.prompting().trial_ending_ms);
+        && ending::trial_ends_at(cx.catalog, account, decision.feature, cx.now)
+            .is_some_and(|ends_at| ends_at.since(cx.now) <= cx.catalog.trial_ending_ms());
     let occasion = Occasion { trial_is_ending, ..Occasion::default() };
-    prompt::scenarios(decision, occasion).map(|_| about(account, cx.now))
+    prompt::scenarios(decision, occasion).map(|_| about(cx, account, decision.feature))
 }
 
-/// What a prompt may say of an account.
-pub(crate) fn about(account: &Account, now: Millis) -> Box<About> {
-    let profile = &account.profile;
+/// What a prompt may say of an account, and of a feature that it may have on trial.
+pub(crate) fn about(cx: Context<'_>, account: &Account, feature: Option<NameId>) -> Box<About> {
+    let (profile, now) = (&account.profile, cx.now);
     Box::new(About {
         facts: profile.facts().to_vec(),
         zone: profile.zone.clone(),
-        trial_ends_at: profile.trial_ends_at(now),
+        trial_ends_at: ending::trial_ends_at(cx.catalog, account, feature, now),
         paid_plan: profile.paid_plan_at(now),
         anchor: profile.anchor,
         exposures: account.exposures().to_vec(),

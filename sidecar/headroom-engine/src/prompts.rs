@@ -108,7 +108,9 @@ impl Engine {
 
     /// What a prompt may say of an account. `None`: nobody told us about it.
     pub fn about(&self, account: &str, now: Millis) -> Option<Box<About>> {
-        self.accounts.get(account).map(|slot| about(&slot.account, now))
+        let catalog = self.catalog();
+        let cx = Context { catalog: &catalog, now };
+        self.accounts.get(account).map(|slot| about(cx, &slot.account, None))
     }
 
     fn keyed(&self, text: &str) -> u64 {

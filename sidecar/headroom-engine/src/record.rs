@@ -12,6 +12,7 @@ use headroom_core::catalog::RateSpec;
 use headroom_core::credits::CreditsEffect;
 use headroom_core::decision::{Amounts, Verdict};
 use headroom_core::effect::Effect;
+use headroom_core::ending::Ending;
 use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::names::NameId;
 use headroom_core::policy::Excess;
@@ -19,7 +20,7 @@ use headroom_core::rate::{Bucket, Rate};
 use headroom_core::reservation::{
     OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState,
 };
-use headroom_core::signal::{Foretold, Signal, SignalName, SignalState};
+use headroom_core::signal::{Foretold, Signal, SignalName, SignalState, TrialEnds};
 use headroom_core::time::Millis;
 use smallvec::SmallVec;
 
@@ -457,6 +458,7 @@ mod effect_kind {
     pub(super) const MEASURED: u8 = 64;
     pub(super) const EXPOSURE: u8 = 80;
     pub(super) const ANNOUNCED: u8 = 65;
+    pub(super) const ENDING: u8 = 100;
 }
 
 /// Writes a list of effects.
@@ -565,6 +567,10 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::TALLY_LATE);
                 tally::put_tally(out, tally);
             }
+            Effect::Ending(one) => {
+                out.push(effect_kind::ENDING);
+                put_ending(out, one);
+            }
             Effect::Announced(told) => {
                 out.push(effect_kind::ANNOUNCED);
                 put_announced(out, told);
@@ -613,6 +619,7 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::TALLY_LATE => Effect::TallyLate(Box::new(tally::take_tally(from)?)),
             effect_kind::MEASURED => measure::take_measured(from)?,
             effect_kind::ANNOUNCED => Effect::Announced(Box::new(take_announced(from)?)),
+            effect_kind::ENDING => Effect::Ending(Box::new(take_ending(from)?)),
             effect_kind::EVENT_WITH_DIMENSIONS => {
                 let mut event = events::take_event(from)?;
                 event.state.labels = tally::take_labels(from)?;
@@ -855,7 +862,24 @@ fn put_signal_name(out: &mut Vec<u8>, name: SignalName) {
         SignalName::OverageCapNear => 62,
         SignalName::CreditsLow => 63,
         SignalName::CreditsDepleted => 64,
+        SignalName::TrialEnding => 100,
     });
+}
+
+fn put_ending(out: &mut Vec<u8>, one: &Ending) {
+    out.put_u64(u64::from(one.feature.0));
+    out.put_millis(one.began_at);
+    out.put_millis(one.ends_at);
+    out.put_u64(u64::from(one.days));
+}
+
+fn take_ending(from: &mut Take<'_>) -> Result<Ending, Malformed> {
+    Ok(Ending {
+        feature: NameId(from.small("feature")?),
+        began_at: from.millis("beginning")?,
+        ends_at: from.millis("end")?,
+        days: from.small("days")?,
+    })
 }
 
 fn put_announced(out: &mut Vec<u8>, told: &Announced) {
@@ -904,6 +928,10 @@ pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
         out.put_millis(foretold.from);
         out.put_millis(foretold.to.unwrap_or(Millis::FOREVER));
     }
+    if let Some(trial) = &signal.trial {
+        out.put_u64(u64::from(trial.plan.0));
+        out.put_u64(u64::from(trial.days));
+    }
 }
 
 fn take_signal_name(from: &mut Take<'_>) -> Result<SignalName, Malformed> {
@@ -922,6 +950,7 @@ fn take_signal_name(from: &mut Take<'_>) -> Result<SignalName, Malformed> {
         62 => SignalName::OverageCapNear,
         63 => SignalName::CreditsLow,
         64 => SignalName::CreditsDepleted,
+        100 => SignalName::TrialEnding,
         _ => return Err(Malformed { what: "signal name" }),
     })
 }
@@ -956,6 +985,12 @@ pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
         },
         foretold: if name == SignalName::ProjectedExhaustion {
             Some(take_foretold(from)?)
+        } else {
+            None
+        },
+        trial: if name == SignalName::TrialEnding {
+            let plan = NameId(from.small("plan")?);
+            Some(TrialEnds { plan, days: from.small("days")? })
         } else {
             None
         },

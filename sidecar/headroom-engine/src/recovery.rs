@@ -252,7 +252,7 @@ impl Recovery {
             }
             Record::Profile { serial, account, at, profile } => {
                 self.see(at);
-                self.put_profile(seq, serial, account, profile);
+                self.put_profile(seq, (serial, account), (profile, at));
             }
             Record::Name { id, text } => {
                 if self.admin.names.intern(text) != id {
@@ -356,10 +356,15 @@ impl Recovery {
         self.serials[place] = Arc::clone(id);
     }
 
-    fn put_profile(&mut self, seq: Seq, serial: u32, account: &str, profile: Profile) {
+    fn put_profile(
+        &mut self,
+        seq: Seq,
+        (serial, account): (u32, &str),
+        (profile, at): (Profile, Millis),
+    ) {
         if let Some(mut slot) = self.accounts.get_mut(account) {
             if slot.last_seq < seq {
-                slot.account.profile = profile;
+                slot.account.put_profile(profile, at);
                 slot.last_seq = seq;
             }
             return;

@@ -345,11 +345,18 @@ fn plays() -> Vec<Play> {
 
 /// The rules that every catalog has unless it takes them out: each signal, its class, its rule, and for how
 /// many days the rule must not hold before it may come again.
-const WATCHES: [(&str, Class, &str, u32); 4] = [
+const WATCHES: [(&str, Class, &str, u32); 5] = [
     ("feature_exploration", Class::Feature, "gated_features_tried >= 3", 14),
     ("power_user", Class::Usage, "active_users >= 3 && power_user_percent >= 200", 7),
     ("idle_seats", Class::Churn, "seats >= 5 && active_seats_percent < 50", 7),
     ("multiple_signups", Class::Plg, "signups_of_domain >= 3 && plan_price_minor == 0", 7),
+    // Two months are time to talk; of whom nobody says that it is well, nothing is said.
+    (
+        "contract_milestone",
+        Class::Commercial,
+        "contract_days_left >= 0 && contract_days_left <= 60 && facts.health_score >= 75",
+        7,
+    ),
 ];
 
 fn watches() -> Vec<Watch> {

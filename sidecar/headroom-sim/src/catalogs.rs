@@ -575,6 +575,12 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             overage_cap_near_bp: *rng.pick(&[8_000, 8_000, 1, 5_000, 10_000]),
             credits_low: rng.percent(85),
             credits_depleted: rng.percent(85),
+            trial_ending: match rng.below(6) {
+                0 => Horizons::NONE,
+                1 => Horizons::new(&[1]).expect("good"),
+                2 => Horizons::new(&[2, 1]).expect("good"),
+                _ => Horizons::OF_TRIALS,
+            },
         },
     }))
 }

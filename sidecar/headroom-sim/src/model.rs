@@ -9,6 +9,7 @@ mod admin;
 mod all;
 mod change;
 mod daily;
+mod ending;
 mod expiry;
 mod hold;
 mod late;
@@ -170,6 +171,8 @@ pub struct Told {
     pub state: SignalState,
     /// When the grace ends by time.
     pub grace_until: Option<i64>,
+    /// Of a trial that ends: how many days ahead it is told.
+    pub days: Option<u16>,
     /// When.
     pub at: i64,
 }
@@ -413,6 +416,8 @@ pub(crate) struct Account {
     pub(crate) said_cap: Vec<(String, String, i64, u16)>,
     /// By feature, when slots were last told of.
     pub(crate) said_slots: BTreeMap<String, i64>,
+    /// What may be a trial and ends, by feature; the plan's has no name.
+    pub(crate) trying: Vec<(String, ending::Trying)>,
 }
 
 /// All of it.
@@ -787,6 +792,7 @@ impl Model {
             said_on: BTreeMap::new(),
             said_cap: Vec::new(),
             said_slots: BTreeMap::new(),
+            trying: Vec::new(),
             graces: Vec::new(),
             holds: BTreeMap::new(),
             keys: BTreeMap::new(),

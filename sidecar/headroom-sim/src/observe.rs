@@ -158,6 +158,7 @@ pub fn told(catalog: &Catalog, account: &str, signal: &Signal) -> Told {
         previous_state: signal.previous_state,
         state: signal.state,
         grace_until: signal.grace_until.map(|at| at.0),
+        days: signal.trial.map(|trial| trial.days),
         at: signal.at.0,
     }
 }

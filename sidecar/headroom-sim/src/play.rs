@@ -399,12 +399,16 @@ impl Player {
                     at_least,
                 };
                 let got = self.engine.put_override(account, feature, &change, span, now);
-                ("override", got, self.model.put_override(account, feature, says, *times))
+                ("override", got, self.model.put_override(account, feature, says, *times, self.now))
             }
             Step::DeleteOverride { account, feature, limit, subject } => {
                 let which = (limit.as_deref(), subject.as_deref());
                 let got = self.engine.delete_override(account, feature, which, now);
-                ("delete override", got, self.model.delete_override(account, feature, which))
+                (
+                    "delete override",
+                    got,
+                    self.model.delete_override(account, feature, which, self.now),
+                )
             }
             Step::Facts { account, facts } => {
                 let got = self.engine.put_facts(account, facts.clone(), now);

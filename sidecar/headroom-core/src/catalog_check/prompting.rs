@@ -36,10 +36,10 @@ pub(super) fn check_prompting(report: &mut Report, spec: &PromptingSpec) {
         report.people_name(&path(step), fact);
     }
     check_caps(report, &path("caps"), &spec.caps);
-    for (step, ms) in
-        [("trial_ending", spec.trial_ending_ms), ("converts_within", spec.conversion_ms)]
-    {
-        if !(1..=SPAN_MS_MAX).contains(&ms) {
+    let spans =
+        [("trial_ending", spec.trial_ending_ms), ("converts_within", Some(spec.conversion_ms))];
+    for (step, ms) in spans {
+        if ms.is_some_and(|ms| !(1..=SPAN_MS_MAX).contains(&ms)) {
             report.say(&path(step), "the span must be 1 ms to 90 days");
         }
     }

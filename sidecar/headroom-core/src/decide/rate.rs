@@ -219,6 +219,7 @@ fn announce(
         state: SignalState::Alarm,
         grace_until: None,
         foretold: None,
+        trial: None,
         at: cx.now,
     })));
     // Nothing was taken, so an old bucket goes on as it is: what was told to wait for comes true.

@@ -395,6 +395,7 @@ fn announce(cx: Context<'_>, w: &mut Working<'_>, before: &Ledger, effects: &mut
             state: SignalState::of(w.ledger.marks),
             grace_until: None,
             foretold: None,
+            trial: None,
             at: cx.now,
         })));
     }

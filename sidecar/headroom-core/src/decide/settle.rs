@@ -10,6 +10,7 @@ use crate::account::Account;
 use crate::change;
 use crate::decide::{Context, credits, expiry, sliding, subjects};
 use crate::effect::{Effect, Effects};
+use crate::ending;
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
@@ -32,6 +33,7 @@ pub fn settle_all(cx: Context<'_>, account: &Account, effects: &mut Effects) {
     let account = turned.as_ref().unwrap_or(account);
     let charged = expiry::settle(cx, account, effects);
     policy::settle_excesses(cx, charged.as_ref().unwrap_or(account), effects);
+    ending::settle(cx, account, effects);
 }
 
 /// Lists the holds that have ended without a charge, the reservations that are forgotten, and what time

@@ -318,8 +318,9 @@ pub struct PromptingSpec {
     pub caps: Vec<Cap>,
     /// From and until which minute of the day, in the account's zone, there is no promotion.
     pub quiet: Option<(u16, u16)>,
-    /// How long before its end a trial is about to end, in milliseconds.
-    pub trial_ending_ms: i64,
+    /// How long before its end a trial is about to end, in milliseconds. `None`: as long as the nearest day
+    /// of the signal `trial_ending`.
+    pub trial_ending_ms: Option<i64>,
     /// How long after a showing a change of plan counts as its doing, in milliseconds.
     pub conversion_ms: i64,
 }
@@ -337,7 +338,7 @@ impl Default for PromptingSpec {
             segment_fact: "segment".to_owned(),
             caps: Vec::new(),
             quiet: None,
-            trial_ending_ms: 3 * DAY_MS,
+            trial_ending_ms: None,
             conversion_ms: 7 * DAY_MS,
         }
     }

@@ -11,6 +11,7 @@ use headroom_core::credits::{
 };
 use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::effect::Effect;
+use headroom_core::ending::Ending;
 use headroom_core::event::{Booking, Event, EventChange, EventState, Restated};
 use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::measure::{MeasureChange, Measured, Values};
@@ -22,7 +23,7 @@ use headroom_core::reservation::{
     OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState,
 };
 use headroom_core::seats::{Seat, SeatState};
-use headroom_core::signal::{Foretold, Signal, SignalName, SignalState};
+use headroom_core::signal::{Foretold, Signal, SignalName, SignalState, TrialEnds};
 use headroom_core::stock::{BilledBy, Stock, StockRule};
 use headroom_core::subject::SubjectId;
 use headroom_core::tally::{Cell, Label, Labels, Tallied, Tally};
@@ -68,6 +69,7 @@ fn signal(name: SignalName, state: SignalState) -> Effect {
         state,
         grace_until: None,
         foretold: None,
+        trial: None,
         at: Millis(i64::MIN),
     };
     Effect::Signal(signal.into())
@@ -359,6 +361,18 @@ fn every_effect() -> Vec<Effect> {
         SignalName::CreditsDepleted,
     ] {
         effects.push(signal(name, SignalState::Ok));
+    }
+    for days in [1, u16::MAX] {
+        let name = SignalName::TrialEnding;
+        let Effect::Signal(mut signal) = signal(name, SignalState::Warning) else { unreachable!() };
+        signal.trial = Some(TrialEnds { plan: NameId(7), days });
+        effects.push(Effect::Signal(signal));
+        effects.push(Effect::Ending(Box::new(Ending {
+            feature: NameId(u32::MAX),
+            began_at: Millis(i64::MIN),
+            ends_at: Millis(-1),
+            days,
+        })));
     }
     let (name, of) = (SignalName::OverageCapNear, Millis(i64::MIN));
     let (feature, limit) = (NameId(0), NameId(u32::MAX));

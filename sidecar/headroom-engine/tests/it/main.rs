@@ -11,6 +11,7 @@ mod accounts;
 mod allocations;
 mod codec;
 mod credits;
+mod endings;
 mod grandfather;
 mod halted;
 mod house;

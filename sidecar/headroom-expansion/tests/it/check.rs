@@ -1,13 +1,51 @@
+use headroom_core::signal::SignalState;
+use headroom_core::time::Millis;
 use headroom_expansion::check::check;
 use headroom_expansion::class::{Class, OUTSIDE, OWN};
+use headroom_expansion::days::Day;
+use headroom_expansion::facts::{Facts, Value};
 use headroom_expansion::route::{Gate, Play};
+use headroom_expansion::rule::Scene;
 use headroom_expansion::terms::Terms;
+use headroom_expansion::watch::Kept;
 
 #[test]
-fn every_catalog_has_four_rules() {
+fn every_catalog_has_five_rules() {
     let found: Vec<String> =
         Terms::default().watches.iter().map(|watch| watch.signal.clone()).collect();
-    assert_eq!(found, ["feature_exploration", "power_user", "idle_seats", "multiple_signups"]);
+    let expected = [
+        "feature_exploration",
+        "power_user",
+        "idle_seats",
+        "multiple_signups",
+        "contract_milestone",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_contract_is_told_of_sixty_days_before_its_end_when_the_account_is_known_to_be_well() {
+    let terms = Terms::default();
+    let watch = terms.watches.iter().find(|watch| watch.signal == "contract_milestone").unwrap();
+    let look = |kept, days_left: i64, health: Option<i64>, today: i64| {
+        let mut facts = Facts::default();
+        facts.infer("contract_days_left", Value::whole(days_left));
+        health.into_iter().for_each(|health| facts.infer("health_score", Value::whole(health)));
+        let scene = Scene { facts: &facts, days: &|_, _| 0 };
+        watch.look(kept, &scene, Day::of(Millis(today * 86_400_000)))
+    };
+    let first = Kept::default();
+    for (days_left, health) in [(61, Some(90)), (60, Some(74)), (60, None), (-1, Some(90))] {
+        assert_eq!(look(first, days_left, health, 0).1, None, "{days_left} days, {health:?}");
+    }
+    let (told, before) = look(first, 60, Some(75), 0);
+    assert_eq!((told.state, before), (SignalState::Alarm, Some(SignalState::Ok)));
+    assert_eq!(look(told, 0, Some(75), 60).1, None, "once");
+    // It was renewed, and the next year it is told again.
+    let (calm, _) = look(told, 364, Some(75), 61);
+    let (calm, before) = look(calm, 357, Some(75), 68);
+    assert_eq!((calm.state, before), (SignalState::Ok, Some(SignalState::Alarm)));
+    assert_eq!(look(calm, 60, Some(80), 365).1, Some(SignalState::Ok));
 }
 
 fn signals() -> Vec<(&'static str, Class)> {

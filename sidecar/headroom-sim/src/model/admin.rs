@@ -201,6 +201,7 @@ impl Model {
             account.zone.clone_from(&change.zone);
         }
         account.remember(&before, now, remembers);
+        account.note_trials(now);
         Ok(())
     }
 
@@ -220,6 +221,7 @@ impl Model {
         feature: &str,
         says: &Says,
         times: (Option<i64>, Option<i64>),
+        now: i64,
     ) -> Result<(), Refused> {
         let Some(shape) = self.feature(feature) else {
             return Err(Refused::Name("feature", feature.to_owned()));
@@ -297,6 +299,7 @@ impl Model {
                 }
         });
         account.overrides.push((feature.to_owned(), says.clone(), times));
+        account.note_trials(now);
         Ok(())
     }
 
@@ -306,6 +309,7 @@ impl Model {
         account: &str,
         feature: &str,
         (limit, subject): (Option<&str>, Option<&str>),
+        now: i64,
     ) -> Result<(), Refused> {
         let known = |what, name: &str| {
             if self.names.contains(name) { Ok(()) } else { Err(Refused::Name(what, name.into())) }
@@ -329,6 +333,7 @@ impl Model {
             };
             of != feature || !meant
         });
+        account.note_trials(now);
         Ok(())
     }
 

@@ -70,6 +70,7 @@ impl Model {
             previous_state: SignalState::Ok,
             state: if refused > 0 { SignalState::Alarm } else { SignalState::Ok },
             grace_until: None,
+            days: None,
             at: now,
         });
     }
@@ -122,6 +123,7 @@ impl Model {
             previous_state: state(&book.said),
             state: state(&book.said),
             grace_until: None,
+            days: None,
             at: now,
         });
     }

@@ -477,6 +477,7 @@ impl Model {
             previous_state: state(&before),
             state: state(&page.said()),
             grace_until: None,
+            days: None,
             at,
         };
         let count = self.told.len();

@@ -229,9 +229,11 @@ impl Model {
         plan: String,
         trial: Option<(String, i64)>,
         scheduled: Vec<(i64, String)>,
+        now: i64,
     ) {
         if let Some(account) = self.accounts.get_mut(id) {
             (account.plan, account.trial, account.scheduled) = (plan, trial, scheduled);
+            account.note_trials(now);
         }
     }
 

@@ -260,11 +260,12 @@ impl Model {
             previous_state: state(&book.said),
             state: state(&book.said),
             grace_until,
+            days: None,
             at,
         }
     }
 
-    /// Time has come to say of every account whose grace is about to end that it does.
+    /// Time has come to say of every account whose grace or trial is about to end that it does.
     pub fn run_timers(&mut self, now: i64) {
         self.told.clear();
         if self.refusal.is_some() {
@@ -276,7 +277,8 @@ impl Model {
             let charges = Model::next_charge(account, now).is_some();
             let closes =
                 Model::waits_for_bills(account, now) || Model::waits_for_seats(account, now);
-            if charges || closes || account.above.iter().any(waits) {
+            let tries = account.waits_for_trials(now);
+            if charges || closes || tries || account.above.iter().any(waits) {
                 // Whoever looks at an account lets go what else is over.
                 self.know_settled(&id, now);
                 self.say_endings(&id, now);
@@ -284,7 +286,7 @@ impl Model {
         }
     }
 
-    /// Says of an account which graces are about to end, once each.
+    /// Says of an account which graces and trials are about to end, once each.
     pub(crate) fn say_endings(&mut self, id: &str, now: i64) {
         let Some(mut account) = self.accounts.get(id).cloned() else { return };
         for place in 0..account.above.len() {
@@ -313,6 +315,7 @@ impl Model {
             }
         }
         self.accounts.insert(id.to_owned(), account);
+        self.say_trials(id, now);
     }
 
     /// Notes that the ending of a grace was said though the step was lost.

@@ -382,6 +382,7 @@ impl Model {
             previous_state: SignalState::Ok,
             state: SignalState::Alarm,
             grace_until: None,
+            days: None,
             at: now,
         });
     }

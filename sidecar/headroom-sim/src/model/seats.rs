@@ -165,6 +165,7 @@ impl Model {
                     previous_state,
                     state: state(&page.book.said),
                     grace_until: None,
+                    days: None,
                     at: now,
                 });
             }

@@ -79,6 +79,9 @@ impl Player {
         drop(catalog);
         for signal in &told {
             self.coverage.note(&format!("signal {}", signal.name.as_str()));
+            if signal.name == SignalName::TrialEnding && signal.feature != "?" {
+                self.coverage.note("a trial of one feature that ends soon");
+            }
             if signal.crossed_bp.len() > 1 {
                 self.coverage.note("signal with several thresholds");
             }

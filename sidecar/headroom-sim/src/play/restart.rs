@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use headroom_core::catalog::CatalogSpec;
 use headroom_core::effect::Effect;
+use headroom_core::ending::WHOLE_PLAN;
 use headroom_core::time::Millis;
 use headroom_engine::ports::Seq;
 use headroom_engine::record::{self, Record};
@@ -146,6 +147,7 @@ impl Player {
                     plan,
                     trial.map(|trial| (text(trial.plan), trial.ends_at.0)),
                     scheduled.map(|one| (one.starts_at.0, text(one.plan))).collect(),
+                    at.0,
                 );
                 let past = profile.past().iter().map(|past| (past.until.0, text(past.plan)));
                 let seen_at = extra.map_or(0, |extra| extra.seen_at.0);
@@ -188,6 +190,11 @@ impl Player {
                         let feature = catalog.text(ledger.feature);
                         let limit = catalog.text(ledger.limit);
                         self.model.know_ended((&id, subject), feature, limit, window);
+                    }
+                    if let Effect::Ending(one) = effect {
+                        let name =
+                            if one.feature == WHOLE_PLAN { "" } else { catalog.text(one.feature) };
+                        self.model.know_looked(&id, name, at.0);
                     }
                     // One that begins in the same record has its notice before it.
                     if let Effect::Excess(excess) = effect

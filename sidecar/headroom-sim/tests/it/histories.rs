@@ -77,6 +77,8 @@ const MUST_MEET: &[&str] = &[
     "no wait for a rate",
     "a bucket under another rate",
     "signal api_tier_exceeded",
+    "signal trial_ending",
+    "a trial of one feature that ends soon",
     "a tier exceeded again",
     "record: Allowed",
     "record: SoftLimit",

@@ -685,9 +685,15 @@ fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
     read("team_invite_sent", &mut switches.team_invite_sent);
     read("credits_low", &mut switches.credits_low);
     read("credits_depleted", &mut switches.credits_depleted);
-    if let Some(entry) = fields.optional("projected_exhaustion") {
-        switches.projected_exhaustion =
-            read_horizons(reader, entry).unwrap_or(switches.projected_exhaustion);
+    for (key, horizons) in [
+        ("projected_exhaustion", &mut switches.projected_exhaustion),
+        ("trial_ending", &mut switches.trial_ending),
+    ] {
+        if let Some(read) =
+            fields.optional(key).and_then(|entry| read_horizons(reader, entry, *horizons))
+        {
+            *horizons = read;
+        }
     }
     if let Some(entry) = fields.optional("overage_cap_near") {
         read_cap_near(reader, entry, &mut switches);
@@ -697,10 +703,10 @@ fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
 }
 
 /// `on`, `off`, or how many days ahead.
-fn read_horizons(reader: &Reader, entry: Entry<'_>) -> Option<Horizons> {
+fn read_horizons(reader: &Reader, entry: Entry<'_>, usual: Horizons) -> Option<Horizons> {
     if entry.scalar().is_some() {
         let on = reader.switch(entry)?;
-        return Some(if on { Horizons::DEFAULT } else { Horizons::NONE });
+        return Some(if on { usual } else { Horizons::NONE });
     }
     let items = reader.list(entry, "`on`, `off` or a list of days ahead, as [14, 3]")?;
     let count = items.len();

@@ -45,6 +45,11 @@ pub(super) fn facts(
     let today = Day::of(at);
     if let Some(profile) = &profile {
         facts.infer("days_since_signup", whole_i64(today.since(Day::of(profile.created_at))));
+        if profile.ends_at != Millis::FOREVER {
+            // Where nobody says when the contract is renewed, it lasts as long as the subscription.
+            let left = Day::of(profile.ends_at).since(today);
+            facts.infer("contract_days_left", whole_i64(left));
+        }
         let catalog = engine.catalog();
         let plan = catalog.plan_name(profile.plan_at(at).0).0.to_owned();
         facts.infer("plan", Value::Text(plan));

@@ -60,7 +60,7 @@ pub fn made(
         trial_is_ending: catalog.prompts_of_trials()
             && about
                 .trial_ends_at
-                .is_some_and(|ends_at| ends_at.since(now) <= prompting.trial_ending_ms),
+                .is_some_and(|ends_at| ends_at.since(now) <= catalog.trial_ending_ms()),
     };
     let chosen = prompt::choose(catalog, decided, occasion, reader)?;
     let known = &catalog.prompts()[chosen.place];

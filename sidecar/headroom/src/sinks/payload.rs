@@ -4,8 +4,9 @@
 //! only ever added to.
 
 use headroom_core::catalog::Catalog;
+use headroom_core::ending::WHOLE_PLAN;
 use headroom_core::names::NameId;
-use headroom_core::signal::{Foretold, NO_LIMIT, Signal, SignalName, SignalState};
+use headroom_core::signal::{Foretold, NO_LIMIT, Signal, SignalName, SignalState, TrialEnds};
 use headroom_core::time::{Millis, Window};
 use headroom_engine::engine::Engine;
 use headroom_engine::told::{Raised, Told};
@@ -74,6 +75,9 @@ pub(super) struct Data {
     // Only of a projected exhaustion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) projected: Option<Projected>,
+    // Only of a trial that ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trial: Option<TrialTold>,
     pub(super) test_clock: bool,
     // Of a signal that was told: what it is known by, and what else was said. Such a signal is of no
     // feature and no limit: their names are empty, and nothing is counted.
@@ -84,6 +88,16 @@ pub(super) struct Data {
     // `class`, `gate`, `scores`, `route` and `live_signals`, as they were when the signal came.
     #[serde(flatten)]
     pub(super) said: Map<String, Value>,
+}
+
+/// A trial that ends.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct TrialTold {
+    // The plan in force: of the trial of a plan the one on trial. A trial of one feature names that.
+    pub(super) plan: String,
+    // How many days ahead this is told, as the catalog says it.
+    pub(super) days: u16,
+    pub(super) ends_at: String,
 }
 
 /// When a limit is likely reached.
@@ -143,6 +157,7 @@ impl Message {
                     feature: "calls".to_owned(),
                     limit: "monthly".to_owned(),
                     shown: Shown { feature: "Calls".into(), unit: "calls".into(), scale: 0 },
+                    plan: "pro".to_owned(),
                 };
                 let crossed: &[u32] = if has_all { &[8_000] } else { &[] };
                 let signal = Signal {
@@ -167,6 +182,8 @@ impl Message {
                             to: Some(Millis(3)),
                         },
                     ),
+                    trial: (has_all && name == SignalName::TrialEnding)
+                        .then_some(TrialEnds { plan: NameId(0), days: 3 }),
                     state: SignalState::Warning,
                     at: Millis(0),
                 };
@@ -277,11 +294,16 @@ struct Named {
     feature: String,
     limit: String,
     shown: Shown,
+    /// The plan of a trial.
+    plan: String,
 }
 
 impl Named {
     fn of(catalog: &Catalog, account: &str, id: String, signal: &Signal) -> Named {
-        let feature = catalog.text(signal.feature).to_owned();
+        let feature = match signal.feature {
+            WHOLE_PLAN => String::new(),
+            feature => catalog.text(feature).to_owned(),
+        };
         let shown = match catalog.feature_of(signal.feature).map(|ix| catalog.feature(ix)) {
             Some(found) => Shown {
                 feature: found.name.to_string(),
@@ -295,7 +317,9 @@ impl Named {
             NO_LIMIT => String::new(),
             limit => catalog.text(limit).to_owned(),
         };
-        Named { account: account.to_owned(), id, feature, limit, shown }
+        let plan = signal.trial.map(|trial| catalog.plan_name(trial.plan).0.to_owned());
+        let plan = plan.unwrap_or_default();
+        Named { account: account.to_owned(), id, feature, limit, shown, plan }
     }
 }
 
@@ -323,6 +347,7 @@ fn tell_told(account: String, id: String, told: &Told, test_clock: bool) -> Mess
             refused_units: 0,
             grace_until: None,
             projected: None,
+            trial: None,
             test_clock,
             event: Some(told.event.clone()),
             // It was JSON when it was taken in.
@@ -338,7 +363,7 @@ fn tell_told(account: String, id: String, told: &Told, test_clock: bool) -> Mess
 }
 
 fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
-    let Named { account, id, feature, limit, shown } = named;
+    let Named { account, id, feature, limit, shown, plan } = named;
     let window_start = signal.window.start().to_string();
     let threshold_bp = signal.crossed_bp.last().copied();
     let threshold = match signal.name {
@@ -351,6 +376,11 @@ fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
             name.as_str().to_owned()
         }
         SignalName::ApiTierExceeded => "tier".to_owned(),
+        SignalName::TrialEnding => {
+            // A trial that is prolonged is told of again, so its end is a part.
+            let days = signal.trial.map_or(0, |trial| trial.days);
+            format!("trial_{days}_{}", signal.window.end())
+        }
         SignalName::ProjectedExhaustion => {
             format!("projected_{}", signal.foretold.map_or(0, |foretold| foretold.days))
         }
@@ -392,6 +422,11 @@ fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
                 reaches_limit_at: foretold.at.to_string(),
                 reaches_limit_from: foretold.from.to_string(),
                 reaches_limit_to: foretold.to.map(|at| at.to_string()),
+            }),
+            trial: signal.trial.map(|trial| TrialTold {
+                plan,
+                days: trial.days,
+                ends_at: signal.window.end().to_string(),
             }),
             test_clock,
             event: None,

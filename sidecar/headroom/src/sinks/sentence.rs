@@ -47,6 +47,13 @@ pub(super) fn of(message: &Message) -> String {
             let percent = data.threshold_bp.unwrap_or_default() / 100;
             format!("has used {percent} % of its credits: {stand} ({of})")
         }
+        Some(SignalName::TrialEnding) => {
+            let what = if data.feature.is_empty() { "its plan" } else { &shown.feature };
+            match &data.trial {
+                Some(told) => format!("is at the end of its trial of {what}, on {}", told.ends_at),
+                None => format!("is at the end of its trial of {what}"),
+            }
+        }
         Some(SignalName::CreditsDepleted) => format!("is out of credits: {stand} used ({of})"),
     };
     if let Some(until) = &data.grace_until {

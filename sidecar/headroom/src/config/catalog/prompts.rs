@@ -33,12 +33,9 @@ pub(super) fn read_prompting(reader: &Reader, entry: Entry<'_>) -> Option<Prompt
         Some(entry) => Some(read_quiet(reader, entry)?),
         None => None,
     };
-    for (entry, place) in
-        [(trial_ending, &mut spec.trial_ending_ms), (converts_within, &mut spec.conversion_ms)]
-    {
-        if let Some(ms) = entry.and_then(|entry| read_span_ms(reader, entry)) {
-            *place = ms;
-        }
+    spec.trial_ending_ms = trial_ending.and_then(|entry| read_span_ms(reader, entry));
+    if let Some(ms) = converts_within.and_then(|entry| read_span_ms(reader, entry)) {
+        spec.conversion_ms = ms;
     }
     Some(spec)
 }

@@ -197,7 +197,8 @@ fn all_that_prompts_can_say_is_read() {
     assert_eq!(prompting.quiet, Some((20 * 60 + 30, 8 * 60)));
     let cap = |per, shown, days| Cap { per, shown, within_ms: days * DAY_MS };
     assert_eq!(prompting.caps, [cap(Unit::Person, 2, 7)]);
-    assert_eq!((prompting.trial_ending_ms, prompting.conversion_ms), (5 * DAY_MS, 2 * DAY_MS));
+    assert_eq!(prompting.trial_ending_ms, Some(5 * DAY_MS));
+    assert_eq!(prompting.conversion_ms, 2 * DAY_MS);
     let prompt = &prompts[0];
     assert_eq!(prompt.segments, ["smb"]);
     assert_eq!(prompt.audiences, [Audience::Buyer, Audience::Admin]);
@@ -1126,7 +1127,7 @@ fn a_quota_may_keep_its_usage_by_time_and_dimension() {
 }
 
 #[test]
-fn horizons_of_projected_exhaustion_are_days_or_a_switch() {
+fn how_many_days_ahead_is_told_are_days_or_a_switch() {
     let read = |value: &str| {
         let yaml = format!(
             "features: {{ sso: {{ name: SSO, kind: switch }} }}\n\
@@ -1136,6 +1137,12 @@ fn horizons_of_projected_exhaustion_are_days_or_a_switch() {
         parse("c.yaml", yaml.as_bytes(), &NoSecrets)
     };
     let horizons = |value| read(value).unwrap().spec.signals.projected_exhaustion;
+    let trials = |value: &str| {
+        read(&format!("on, trial_ending: {value}")).unwrap().spec.signals.trial_ending
+    };
+    assert_eq!(trials("on"), Horizons::OF_TRIALS);
+    assert_eq!(trials("off"), Horizons::NONE);
+    assert_eq!(trials("[1, 5]"), Horizons::new(&[5, 1]).unwrap());
     assert_eq!(horizons("on"), Horizons::DEFAULT);
     assert_eq!(horizons("off"), Horizons::NONE);
     assert_eq!(horizons("[7, 30]"), Horizons::new(&[30, 7]).unwrap());
@@ -1371,9 +1378,10 @@ expansion:
 ",
     );
     let names: Vec<&str> = terms.watches.iter().map(|watch| watch.signal.as_str()).collect();
-    assert_eq!(names, ["feature_exploration", "power_user", "multiple_signups", "heavy"]);
+    let known = ["feature_exploration", "power_user", "multiple_signups", "contract_milestone"];
+    assert_eq!(names, [&known[..], &["heavy"]].concat());
     assert_eq!(terms.watches[1].when.text(), "power_user_percent >= 300");
-    assert_eq!((terms.watches[1].calm_days, terms.watches[3].calm_days), (7, 3));
+    assert_eq!((terms.watches[1].calm_days, terms.watches[4].calm_days), (7, 3));
     let lines = "\
 expansion:
   rules:

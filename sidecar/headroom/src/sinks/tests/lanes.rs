@@ -34,6 +34,7 @@ fn item(serial: u32, seq: u64) -> Item {
         previous_state: SignalState::Ok,
         grace_until: None,
         foretold: None,
+        trial: None,
         state: SignalState::Alarm,
         at: NOW,
     };

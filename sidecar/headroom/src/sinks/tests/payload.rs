@@ -94,6 +94,7 @@ fn a_lifetime_has_no_end_and_the_largest_message_is_small() {
         previous_state: SignalState::Warning,
         grace_until: None,
         foretold: None,
+        trial: None,
         state: SignalState::Warning,
         at: Millis(i64::MAX),
     };
