@@ -3799,7 +3799,9 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "GetStatus"));
             self.inner.unary(req, path, codec).await
         }
-        /// SetClock sets the test clock, or advances it. It never goes back.
+        /// SetClock sets the test clock, or advances it. It never goes back. When it comes into another hour, or
+        /// is set to where it stands, the answer comes when everything is done that time has brought by then and
+        /// that follows from what was told: a test need not wait for signals to be raised.
         pub async fn set_clock(
             &mut self,
             request: impl tonic::IntoRequest<super::SetClockRequest>,
@@ -4254,7 +4256,9 @@ pub mod admin_service_server {
             tonic::Response<super::GetStatusResponse>,
             tonic::Status,
         >;
-        /// SetClock sets the test clock, or advances it. It never goes back.
+        /// SetClock sets the test clock, or advances it. It never goes back. When it comes into another hour, or
+        /// is set to where it stands, the answer comes when everything is done that time has brought by then and
+        /// that follows from what was told: a test need not wait for signals to be raised.
         async fn set_clock(
             &self,
             request: tonic::Request<super::SetClockRequest>,

@@ -104,6 +104,8 @@ pub struct Core {
     pub started_at: Millis,
     // What looks at what was used, hour by hour.
     sweep: Mutex<Sweep>,
+    // Held while accounts are looked at.
+    growing: Mutex<()>,
     catalog_path: PathBuf,
     // Held while a catalog is exchanged, so that two reloads do not mix catalog, prompts and sinks.
     reloading: tokio::sync::Mutex<()>,
@@ -221,6 +223,15 @@ impl Core {
         }
     }
 
+    /// Does all that time has brought by `now` and that follows from what was told so far.
+    pub async fn settle(self: &Arc<Core>, now: Millis) {
+        let core = Arc::clone(self);
+        let settled = tokio::task::spawn_blocking(move || growth::settle(&core, now)).await;
+        if let Err(error) = settled {
+            tracing::error!(%error, "a look at what time has brought panicked");
+        }
+    }
+
     fn gauges(&self, connections: usize) -> Gauges {
         let counts = self.shared.engine.counts();
         let store = self.store.status();
@@ -324,6 +335,7 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
     );
     let core = Arc::new(Core {
         sweep: Mutex::new(sweep),
+        growing: Mutex::default(),
         shared,
         store,
         outbox,
