@@ -114,11 +114,10 @@ impl Sweep {
             }
         }
         let swept = Swept { at: now, seq: last };
-        // Where nothing was used nothing is written: a crash then forgets only that it was quiet.
-        if count > 0 {
-            rows.push((SWEPT_KEY.to_vec(), swept.to_bytes()));
-        }
-        if rows.is_empty() || forecasts.write(rows) {
+        // Also where nothing was used: whoever comes after a crash would otherwise spread what is used next
+        // over the hours that were quiet.
+        rows.push((SWEPT_KEY.to_vec(), swept.to_bytes()));
+        if forecasts.write(rows) {
             self.swept = swept;
             forecasts.swept(now);
         }
