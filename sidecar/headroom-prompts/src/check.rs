@@ -295,8 +295,8 @@ fn meaning(name: &str) -> Option<String> {
 }
 
 /// What of the facts may be there or not: a limit, its end, a projection, the limit in the plan
-/// offered, what is due today.
-type Case = (bool, bool, bool, bool, bool);
+/// offered, what is due today, whether it was refused.
+type Case = (bool, bool, bool, bool, bool, bool);
 
 /// Facts for every case that the scenario, the feature and the offer leave open. Of cases that
 /// differ in nothing that a template can see, one is enough.
@@ -313,16 +313,34 @@ fn samples<'a>(
             let facts = sample(feature, prompt.scenario, shape);
             let (has_end, is_projected) = shape.map_or((false, false), |(_, e, p)| (e, p));
             let is_offered = offer.is_some_and(|offer| offer.has(&facts));
-            for is_comparable in [true, false] {
+            let refused = outcomes(prompt.scenario).iter();
+            for (is_comparable, is_refused) in
+                refused.flat_map(|refused| [(true, *refused), (false, *refused)])
+            {
                 let paid = (!is_comparable).then_some(&*OTHER_PRICE);
-                let facts = Facts { paid, ..facts.clone() };
+                let facts = Facts { paid, is_refused, ..facts.clone() };
                 let has_due = offer.is_some_and(|offer| offer.due_today(&facts).is_some());
-                let case = (shape.is_some(), has_end, is_projected, is_offered, has_due);
+                let case =
+                    (shape.is_some(), has_end, is_projected, is_offered, has_due, is_refused);
                 cases.entry(case).or_insert(facts);
             }
         }
     }
     cases.into_values().rev().collect()
+}
+
+/// Whether the work of a situation is refused: always, never, or either way.
+fn outcomes(scenario: Scenario) -> &'static [bool] {
+    match scenario {
+        Scenario::LimitHit => &[true, false],
+        Scenario::LockedFeature
+        | Scenario::SeatsFull
+        | Scenario::InviteWithoutSeat
+        | Scenario::RateTier => &[true],
+        Scenario::NearLimit | Scenario::Grace | Scenario::TrialEnding | Scenario::CreditsLow => {
+            &[false]
+        }
+    }
 }
 
 /// A price that no plan has, so that it cannot be compared.
@@ -420,6 +438,7 @@ fn sample<'a>(feature: &'a FeatureSpec, scenario: Scenario, shape: Shape<'a>) ->
         scale: feature.scale,
         plan: "plan",
         plan_name: "Plan",
+        is_refused: false,
         limit: shape.map(|(limit, has_end, is_projected)| LimitFacts {
             limit,
             used_units: 800_000,

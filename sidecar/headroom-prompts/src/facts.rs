@@ -33,6 +33,8 @@ pub struct Facts<'a> {
     pub plan: &'a str,
     /// Its name for people.
     pub plan_name: &'a str,
+    /// Whether the work was refused, rather than let through as grace or overage.
+    pub is_refused: bool,
     /// The binding limit; `None` when the plan has none, as for a locked feature.
     pub limit: Option<LimitFacts<'a>>,
     /// The account's own facts: names, ascending, and values as JSON text.
@@ -137,7 +139,7 @@ impl Offer {
 pub(super) type Values = Vec<(&'static str, Value)>;
 
 /// Every fact, with the reason why it may be absent.
-pub(super) const FACTS: [(&str, Presence); 28] = [
+pub(super) const FACTS: [(&str, Presence); 29] = [
     ("account", Presence::Always),
     ("feature", Presence::Always),
     ("feature_name", Presence::Always),
@@ -145,6 +147,7 @@ pub(super) const FACTS: [(&str, Presence); 28] = [
     ("plan", Presence::Always),
     ("plan_name", Presence::Always),
     ("facts", Presence::Always),
+    ("refused", Presence::Always),
     ("limit", Presence::WithLimit),
     ("used", Presence::WithLimit),
     ("included", Presence::WithLimit),
@@ -218,6 +221,7 @@ impl Facts<'_> {
             ("unit", Value::from(self.unit)),
             ("plan", Value::from(self.plan)),
             ("plan_name", Value::from(self.plan_name)),
+            ("refused", Value::from(self.is_refused)),
         ];
         if let Some(limit) = &self.limit {
             self.add_limit(limit, language, &mut values);

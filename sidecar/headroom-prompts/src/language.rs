@@ -181,12 +181,14 @@ impl Language {
         })
     }
 
-    /// `on 14 May`, or `at 15:30 UTC` when that is less than a day away. `None` where the calendar
-    /// ends, or the language has no such words here.
+    /// `on 14 May`, or `at 15:30 UTC` when that is on the same day or less than half a day away: a time
+    /// of tomorrow that lies further ahead would be read as one of today. `None` where the calendar ends,
+    /// or the language has no such words here.
     pub(crate) fn when(&self, at: Millis, now: Millis, zone: &TimeZone) -> Option<String> {
-        const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+        const HALF_DAY_MS: i64 = 12 * 60 * 60 * 1000;
         let words = self.words?;
-        if at.since(now).abs() < DAY_MS {
+        let is_today = zoned(at, zone)?.date() == zoned(now, zone)?.date();
+        if is_today || at.since(now).abs() < HALF_DAY_MS {
             return Some(format!("{} {}", words.at, self.time(at, zone)?));
         }
         Some(format!("{} {}", words.on, self.date(at, now, zone)?))

@@ -87,6 +87,7 @@ fn facts() -> Facts<'static> {
         scale: 0,
         plan: "free",
         plan_name: "Free",
+        is_refused: false,
         limit: Some(LimitFacts {
             limit: "monthly",
             used_units: 809_999,

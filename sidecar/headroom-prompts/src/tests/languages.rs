@@ -6,6 +6,9 @@ use jiff::Timestamp;
 
 use super::*;
 
+static TOKYO: std::sync::LazyLock<TimeZone> =
+    std::sync::LazyLock::new(|| TimeZone::get("Asia/Tokyo").unwrap());
+
 fn at(text: &str) -> Millis {
     Millis(text.parse::<Timestamp>().unwrap().as_millisecond())
 }
@@ -60,6 +63,13 @@ fn the_words_around_a_date_are_those_of_the_language() {
     check_said("fr", message, &facts(), "le 1 juin, 49,00_USD / mois");
     let soon = Facts { now: at("2026-06-01T09:30:00Z"), ..facts() };
     check_said("de", "{{ window_end_when }}", &soon, "um 14:00 UTC");
+    // A time that comes before this one's on the clock would be read as one that is past.
+    let eve = Facts { now: at("2026-05-31T15:00:00Z"), ..facts() };
+    check_said("de", "{{ window_end_when }}", &eve, "am 1. Juni");
+    let night = Facts { now: at("2026-06-01T02:01:00Z"), ..facts() };
+    check_said("de", "{{ window_end_when }}", &night, "um 14:00 UTC");
+    let evening = Facts { now: at("2026-05-31T23:00:00Z"), zone: &TOKYO, ..facts() };
+    check_said("de", "{{ window_end_when }}", &evening, "um 23:00 JST");
     // Another year is said.
     let early = Facts { now: at("2025-12-01T00:00:00Z"), ..facts() };
     check_said("de", "{{ window_end }}", &early, "1. Juni 2026");

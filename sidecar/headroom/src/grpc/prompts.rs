@@ -175,6 +175,7 @@ fn facts<'a>(
         scale: counted.scale,
         plan: catalog.plan_name(decided.plan).0,
         plan_name: plan.map_or("", |plan| &plan.name),
+        is_refused: !decided.verdict.is_allowed(),
         limit,
         account_facts: &about.facts,
         now: scene.now,

@@ -213,6 +213,7 @@ fn facts<'a>(
         scale: feature.scale,
         plan: catalog.plan_name(plan).0,
         plan_name: catalog.plan_of(plan).map_or("", |ix| &catalog.plan(ix).name),
+        is_refused: !known.spec.scenario.is_promotion() && known.spec.scenario != Scenario::Grace,
         limit,
         account_facts: &about.facts,
         now,
