@@ -59,6 +59,15 @@ impl Raised {
             Raised::Told(told) => told.state,
         }
     }
+
+    /// Whether it says that what was raised before has come down again.
+    pub fn is_recovery(&self) -> bool {
+        let before = match self {
+            Raised::Found(signal) => signal.previous_state,
+            Raised::Told(told) => told.previous_state,
+        };
+        self.state() == SignalState::Ok && before != SignalState::Ok
+    }
 }
 
 /// In the place of a signal's number: what follows was told. No number of a signal is as high.

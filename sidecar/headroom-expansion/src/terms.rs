@@ -348,7 +348,13 @@ fn plays() -> Vec<Play> {
 const WATCHES: [(&str, Class, &str, u32); 5] = [
     ("feature_exploration", Class::Feature, "gated_features_tried >= 3", 14),
     ("power_user", Class::Usage, "active_users >= 3 && power_user_percent >= 200", 7),
-    ("idle_seats", Class::Churn, "seats >= 5 && active_seats_percent < 50", 7),
+    // People are counted over thirty days: of a younger account they cannot all have come yet.
+    (
+        "idle_seats",
+        Class::Churn,
+        "seats >= 5 && active_seats_percent < 50 && days_since_signup >= 30",
+        7,
+    ),
     ("multiple_signups", Class::Plg, "signups_of_domain >= 3 && plan_price_minor == 0", 7),
     // Two months are time to talk; of whom nobody says that it is well, nothing is said.
     (

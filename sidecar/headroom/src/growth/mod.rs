@@ -174,7 +174,10 @@ impl Growth {
     ) {
         let (name, at) = (raised.name(), raised.at());
         let terms = self.terms.load();
-        book.fired(serial, name, Day::of(at), rows);
+        // What has come down again did not come on that day.
+        if !raised.is_recovery() {
+            book.fired(serial, name, Day::of(at), rows);
+        }
         if let Raised::Found(signal) = raised
             && name == TRIED
         {

@@ -12,7 +12,11 @@ pub(super) fn of(message: &Message) -> String {
     let (data, shown) = (&message.data, &message.shown);
     let units = |units: u64| display_units(units, shown.scale);
     let used = units(data.current.used_units);
-    let stand = format!("{used} of {} {}", units(data.included_units), shown.unit);
+    let stand = match data.included_units {
+        // Of a limit without an end there is no share.
+        0 => format!("{used} {}", shown.unit),
+        included => format!("{used} of {} {}", units(included), shown.unit),
+    };
     let of = format!("{}, limit {}", shown.feature, data.limit);
     let mut said = match message.found {
         None => format!("has told of {}", message.name.replace('_', " ")),
