@@ -30,3 +30,4 @@ mod subjects;
 mod support;
 mod versions;
 mod windows;
+mod year;

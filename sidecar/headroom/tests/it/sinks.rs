@@ -1,74 +1,15 @@
 //! Delivery as operators watch and repair it: real receivers, the command line, `/metrics`, kill -9.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering::SeqCst;
 
 use serde_json::Value;
 
 use crate::support::ask;
+use crate::support::endpoint::Endpoint;
 use crate::support::home::Home;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
-
-/// An endpoint that answers with one status, and the ids it was sent.
-struct Endpoint {
-    port: u16,
-    status: Arc<AtomicU16>,
-    ids: Arc<Mutex<Vec<String>>>,
-}
-
-impl Endpoint {
-    /// Its thread ends with the tests.
-    fn start() -> Endpoint {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let (status, ids) = (Arc::new(AtomicU16::new(200)), Arc::<Mutex<Vec<String>>>::default());
-        let (answer, seen) = (Arc::clone(&status), Arc::clone(&ids));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (answer, seen) = (Arc::clone(&answer), Arc::clone(&seen));
-                // A connection that the other side cut is no failure.
-                std::thread::spawn(move || serve(stream.ok()?, &answer, &seen));
-            }
-        });
-        Endpoint { port, status, ids }
-    }
-
-    fn ids(&self) -> Vec<String> {
-        self.ids.lock().expect("no panic").clone()
-    }
-}
-
-fn serve(stream: TcpStream, answer: &AtomicU16, seen: &Mutex<Vec<String>>) -> Option<()> {
-    let mut stream = BufReader::new(stream);
-    loop {
-        let (mut id, mut length) = (String::new(), 0);
-        loop {
-            let mut line = String::new();
-            if stream.read_line(&mut line).ok()? == 0 {
-                return None;
-            }
-            let line = line.trim_end();
-            if line.is_empty() {
-                break;
-            }
-            match line.split_once(": ") {
-                Some(("webhook-id", value)) => id = value.to_owned(),
-                Some(("content-length", value)) => length = value.parse().ok()?,
-                _ => {}
-            }
-        }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).ok()?;
-        let status = answer.load(SeqCst);
-        seen.lock().expect("no panic").push(id);
-        let text = format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n");
-        stream.get_mut().write_all(text.as_bytes()).ok()?;
-    }
-}
 
 fn catalog(endpoint: &Endpoint) -> String {
     let port = endpoint.port;

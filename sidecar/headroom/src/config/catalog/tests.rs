@@ -33,7 +33,15 @@ fn a_golden_report_lists_every_problem_with_its_place() {
 #[test]
 fn the_examples_have_no_problem() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/example");
-    for catalog in ["catalog.yaml", "ai-product.yaml", "growth.yaml", "sinks.yaml"] {
+    let catalogs = [
+        "catalog.yaml",
+        "ai-product.yaml",
+        "growth.yaml",
+        "prompts.yaml",
+        "sinks.yaml",
+        "team.yaml",
+    ];
+    for catalog in catalogs {
         if let Err(problems) = load(&examples.join(catalog), &NoSecrets) {
             panic!("{problems}");
         }

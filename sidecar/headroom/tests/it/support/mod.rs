@@ -2,6 +2,7 @@
 
 pub(crate) mod ask;
 pub(crate) mod catalogs;
+pub(crate) mod endpoint;
 pub(crate) mod home;
 pub(crate) mod http;
 pub(crate) mod rng;
