@@ -211,7 +211,8 @@ pub enum Suppression {
 }
 
 /// Why a prompt is not to be shown now, and until when, as far as that is known. `minute` is that
-/// of the day in the account's zone. Holdouts are drawn before ([`super::group`]).
+/// of the day in the account's zone. Holdouts are drawn afterwards ([`super::group`]), so that both groups are
+/// asked at the same instants.
 pub fn suppressed(
     (prompting, prompt): (&PromptingSpec, &PromptSpec),
     id: NameId,
