@@ -28,13 +28,22 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// As [`until`], for questions that are asked over the network.
-pub(crate) async fn until_async<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + SOON;
+pub(crate) async fn until_async<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(SOON, what, ask).await
+}
+
+/// As [`until_async`], for what takes its time.
+pub(crate) async fn until_within<T>(
+    within: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + within;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

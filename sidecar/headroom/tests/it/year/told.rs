@@ -60,21 +60,19 @@ pub(super) fn suppression(held: &v1::PromptSuppression) -> String {
     format!("prompt {} held back: {reason}{until}", held.prompt)
 }
 
-/// A signal in full, as its number and to whom it went.
-pub(super) fn signal(number: usize, signal: &Value, to: &str) -> Vec<String> {
+/// A signal in full, and to whom it went.
+pub(super) fn signal(signal: &Value, to: &str) -> Vec<String> {
     let data = &signal["data"];
     let kind = text(&signal["type"]).replace("headroom.signal.", "");
     let (before, after) = (text(&data["previous"]["state"]), text(&data["current"]["state"]));
-    let mut lines = vec![format!(
-        "signal {number} {kind} at {}: {before} -> {after}",
-        text(&signal["timestamp"])
-    )];
+    let at = text(&signal["timestamp"]);
+    let mut lines = vec![format!("signal {kind} at {at}: {before} -> {after}")];
     lines.push(match data.get("event") {
         Some(event) => format!("  told as {}: {}", text(event), data["details"]),
         None => about(data),
     });
-    if let Some(projected) = data.get("projected") {
-        lines.push(format!("  projected {projected}"));
+    for more in ["projected", "trial"] {
+        lines.extend(data.get(more).map(|said| format!("  {more} {said}")));
     }
     lines.push(gate(data));
     for score in ["pql", "opportunity", "white_space"] {
@@ -95,9 +93,10 @@ pub(super) fn signal(number: usize, signal: &Value, to: &str) -> Vec<String> {
 }
 
 fn about(data: &Value) -> String {
-    let limit = match text(&data["limit"]) {
-        "" => text(&data["feature"]).to_owned(),
-        limit => format!("{} {limit}", text(&data["feature"])),
+    let limit = match (text(&data["feature"]), text(&data["limit"])) {
+        ("", _) => "of no feature".to_owned(),
+        (feature, "") => feature.to_owned(),
+        (feature, limit) => format!("{feature} {limit}"),
     };
     let crossed: Vec<String> = data["crossed_bp"]
         .as_array()
