@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod config;
 mod demo;
+mod events;
 mod forecasts;
 mod growth;
 mod grpc;

@@ -46,6 +46,7 @@ fn options(config: Config) -> StartOptions {
     StartOptions {
         listen: config.listen,
         admin: config.admin,
+        events: config.events,
         unix_mode: DEFAULT_UNIX_MODE,
         data_dir: config.data_dir,
         catalog: config.catalog,
@@ -66,6 +67,9 @@ fn options(config: Config) -> StartOptions {
 fn announce(options: &StartOptions) {
     for listen in &options.listen {
         tracing::info!(%listen, "answering");
+    }
+    if let Some(events) = &options.events {
+        tracing::info!(%events, "taking CloudEvents");
     }
     tracing::info!(admin = %options.admin, data_dir = %options.data_dir.display(), "ready");
     if options.test_clock {

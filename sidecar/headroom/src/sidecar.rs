@@ -35,6 +35,7 @@ use crate::clock::real_now;
 use crate::config::catalog::{self, ParsedCatalog};
 use crate::config::problems::Problems;
 use crate::config::sinks::RealSecrets;
+use crate::events;
 use crate::forecasts::Sweep;
 use crate::grpc::Shared;
 use crate::grpc::admin::Administration;
@@ -43,9 +44,9 @@ use crate::grpc::shared::Words;
 use crate::grpc::signals::Signals;
 use crate::grpc::status::WireError;
 use crate::serve::admin::Admin;
-use crate::serve::limits::REQUEST_MESSAGE_BYTES_MAX;
+use crate::serve::limits::{EVENTS_CONNECTIONS_MAX, REQUEST_MESSAGE_BYTES_MAX};
 use crate::serve::{
-    Control, Gates, Kick, ListenAddr, Listener, MakeRoutes, Readiness, Server, standard,
+    Control, Door, Gates, Kick, ListenAddr, Listener, MakeRoutes, Readiness, Server, standard,
 };
 use crate::sinks::{self, Outbox, Positions, SinkStatus, Wiring};
 use crate::telemetry::{Gauges, Metrics, SinkGauges};
@@ -62,6 +63,8 @@ pub struct StartOptions {
     pub listen: Vec<ListenAddr>,
     /// Where operators come in.
     pub admin: ListenAddr,
+    /// Where CloudEvents come in. `None`: nowhere.
+    pub events: Option<ListenAddr>,
     /// Permissions of Unix sockets.
     pub unix_mode: u32,
     /// Where everything is kept.
@@ -117,6 +120,7 @@ pub struct Sidecar {
     control: Control,
     server: Server,
     admin: Admin,
+    events: Option<Door>,
     readiness: Readiness,
     maintenance: maintenance::Maintenance,
     /// In the order in which they end.
@@ -294,6 +298,11 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
     let admin_listener =
         Listener::bind_admin(&options.admin, options.unix_mode).map_err(StartError::Bind)?;
 
+    let events_listener = options.events.as_ref();
+    let events_listener = events_listener
+        .map(|addr| Listener::bind_admin(addr, options.unix_mode).map_err(StartError::Bind))
+        .transpose()?;
+
     let opened = open::open(options, &parsed)?;
     let open::Opened { shared, store, gates, outbox_wake, installed } = opened;
     let kick: Kick = {
@@ -344,9 +353,31 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
         reloading: tokio::sync::Mutex::new(()),
     });
     maintenance::catch_up(&core, options);
-    let sidecar = open_doors(options, core, control, &gates, &kick, listeners, admin_listener)?;
+    let listeners =
+        Listeners { clients: listeners, admin: admin_listener, events: events_listener };
+    let sidecar = open_doors(options, core, control, &gates, &kick, listeners)?;
     sidecar.readiness.set_ready();
     Ok(sidecar)
+}
+
+/// Where a sidecar is reached.
+struct Listeners {
+    clients: Vec<Listener>,
+    admin: Listener,
+    events: Option<Listener>,
+}
+
+/// Lets CloudEvents in.
+fn open_events(
+    control: &Control,
+    listener: Listener,
+    core: &Core,
+    gates: &Gates,
+) -> Result<Door, StartError> {
+    let signals = Signals { shared: Arc::clone(&core.shared), gate: gates.control().clone() };
+    let routes = Routes::from(events::routes(signals));
+    Door::start(control.handle(), listener, routes, EVENTS_CONNECTIONS_MAX)
+        .map_err(StartError::Thread)
 }
 
 fn open_doors(
@@ -355,8 +386,7 @@ fn open_doors(
     control: Control,
     gates: &Gates,
     kick: &Kick,
-    listeners: Vec<Listener>,
-    admin_listener: Listener,
+    listeners: Listeners,
 ) -> Result<Sidecar, StartError> {
     let connections: Arc<OnceLock<Connections>> = Arc::default();
     let gauges = {
@@ -406,7 +436,7 @@ fn open_doors(
             standard_routes(routes, &reporter)
         })
     };
-    let server = Server::start(control.handle(), listeners, gates, kick, &make)
+    let server = Server::start(control.handle(), listeners.clients, gates, kick, &make)
         .map_err(StartError::Thread)?;
     let by_worker = server.connections_by_worker();
     let _ = connections.set(Box::new(move || by_worker().iter().sum())); // Set once, here.
@@ -416,7 +446,7 @@ fn open_doors(
     let routes = standard_routes(Routes::new(administration), &reporter);
     let admin = Admin::start(
         control.handle(),
-        admin_listener,
+        listeners.admin,
         routes,
         readiness.clone(),
         reporter,
@@ -430,12 +460,16 @@ fn open_doors(
         forecasts::start(Arc::clone(&core)).map_err(StartError::Thread)?,
         growth::start(Arc::clone(&core)).map_err(StartError::Thread)?,
     ];
+    let events = listeners.events;
+    let events =
+        events.map(|listener| open_events(&control, listener, &core, gates)).transpose()?;
     let drain_timeout = options.drain_timeout;
     Ok(Sidecar {
         core,
         control,
         server,
         admin,
+        events,
         readiness,
         maintenance,
         repeated,
@@ -472,6 +506,9 @@ impl Sidecar {
         if drained.connections_cut > 0 {
             let connections = drained.connections_cut;
             tracing::warn!(connections, "connections were cut with requests in flight");
+        }
+        if let Some(events) = self.events {
+            events.drain(self.drain_timeout).await;
         }
         self.admin.drain(self.drain_timeout).await;
         for thread in self.repeated {

@@ -112,6 +112,9 @@ pub(super) struct ServeArgs {
     /// Where accounts are managed: a loopback address or unix:/path
     #[arg(long = "admin-listen", value_name = "ADDRESS", env = "HEADROOM_ADMIN_LISTEN")]
     pub(super) admin: Option<ListenAddr>,
+    /// Where CloudEvents come in over HTTP: a loopback address or unix:/path; without one nowhere
+    #[arg(long = "events-listen", value_name = "ADDRESS", env = "HEADROOM_EVENTS_LISTEN")]
+    pub(super) events: Option<ListenAddr>,
     /// The directory of all durable state
     #[arg(long, value_name = "DIR", env = "HEADROOM_DATA_DIR")]
     pub(super) data_dir: Option<PathBuf>,

@@ -77,7 +77,7 @@ fn dispatch(command: Command, runners: &Runners) -> ExitCode {
 }
 
 fn settings(args: ServeArgs) -> Result<Config, Problems> {
-    let ServeArgs { config, listen, admin, data_dir, catalog, clock } = args;
-    let overrides = Overrides { listen, admin, data_dir, catalog, clock };
+    let ServeArgs { config, listen, admin, events, data_dir, catalog, clock } = args;
+    let overrides = Overrides { listen, admin, events, data_dir, catalog, clock };
     server::load(config.as_deref(), overrides)
 }

@@ -106,6 +106,8 @@ pub struct Config {
     pub listen: Vec<ListenAddr>,
     /// Where accounts are managed: loopback or a Unix socket.
     pub admin: ListenAddr,
+    /// Where CloudEvents come in: loopback or a Unix socket. `None`: nowhere.
+    pub events: Option<ListenAddr>,
     /// The directory of all durable state.
     pub data_dir: PathBuf,
     /// The catalog file.
@@ -139,6 +141,8 @@ pub struct Overrides {
     pub listen: Vec<ListenAddr>,
     /// Replaces `admin`.
     pub admin: Option<ListenAddr>,
+    /// Replaces `events`.
+    pub events: Option<ListenAddr>,
     /// Replaces `data_dir`.
     pub data_dir: Option<PathBuf>,
     /// Replaces `catalog`.
@@ -152,6 +156,7 @@ pub struct Overrides {
 struct Raw {
     listen: Option<Vec<(ListenAddr, Place)>>,
     admin: Option<(ListenAddr, Place)>,
+    events: Option<(ListenAddr, Place)>,
     data_dir: Option<PathBuf>,
     catalog: Option<PathBuf>,
     durability: Option<Durability>,
@@ -220,6 +225,7 @@ impl Raw {
         let path = |entry| reader.text(entry).map(PathBuf::from);
         raw.listen = fields.optional("listen").and_then(|entry| read_listeners(reader, entry));
         raw.admin = fields.optional("admin").and_then(|entry| read_address(reader, entry));
+        raw.events = fields.optional("events").and_then(|entry| read_address(reader, entry));
         raw.data_dir = fields.optional("data_dir").and_then(path);
         raw.catalog = fields.optional("catalog").and_then(path);
         let words = [("written", Durability::Written), ("fsynced", Durability::Fsynced)];
@@ -303,6 +309,16 @@ impl Raw {
                 "`admin` and `listen` are both {admin}: each needs an address of its own"
             )));
         }
+        let events = events(self.events, overrides.events, &mut problems);
+        for (name, taken) in
+            [("listen", listen.as_slice()), ("admin", std::slice::from_ref(&admin))]
+        {
+            if let Some(events) = events.as_ref().filter(|events| taken.contains(events)) {
+                problems.push(Problem::of_file(format!(
+                    "`events` and `{name}` are both {events}: each needs an address of its own"
+                )));
+            }
+        }
         let from_file = |path: Option<PathBuf>| path.map(|path| base.join(path));
         let catalog = overrides.catalog.or(from_file(self.catalog));
         if catalog.is_none() {
@@ -330,6 +346,7 @@ impl Raw {
         Ok(Config {
             listen,
             admin,
+            events,
             data_dir: overrides
                 .data_dir
                 .or(from_file(self.data_dir))
@@ -393,7 +410,30 @@ fn admin(
         (None, Some((address, place))) => (address, Some(place)),
         (None, None) => (DEFAULT_ADMIN.parse().expect("the default is an address"), None),
     };
-    let is_local = match &address {
+    is_local("admin", &address, place, problems);
+    address
+}
+
+/// Whoever reaches the listener for events can tell what they like, so it stays on the machine, too.
+fn events(
+    file: Option<(ListenAddr, Place)>,
+    flag: Option<ListenAddr>,
+    problems: &mut Vec<Problem>,
+) -> Option<ListenAddr> {
+    let place = file.as_ref().map(|(_, place)| *place).filter(|_| flag.is_none());
+    let address = flag.or(file.map(|(address, _)| address))?;
+    is_local("events", &address, place, problems);
+    Some(address)
+}
+
+/// Notes an address that other machines reach.
+fn is_local(
+    listener: &str,
+    address: &ListenAddr,
+    place: Option<Place>,
+    problems: &mut Vec<Problem>,
+) {
+    let is_local = match address {
         ListenAddr::Unix(_) => true,
         ListenAddr::Tcp { host, .. } => {
             host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
@@ -401,12 +441,11 @@ fn admin(
     };
     if !is_local {
         let message = format!(
-            "the admin listener has no authentication, so {address} is refused: use a loopback \
+            "the {listener} listener has no authentication, so {address} is refused: use a loopback \
              address or unix:/path"
         );
         problems.push(Problem { place, ..Problem::of_file(message) });
     }
-    address
 }
 
 fn read_listeners(reader: &Reader, entry: Entry<'_>) -> Option<Vec<(ListenAddr, Place)>> {
@@ -471,6 +510,7 @@ mod tests {
             "
 listen: ['0.0.0.0:7400', 'unix:/run/headroom/headroom.sock']
 admin: unix:/run/headroom/admin.sock
+events: 127.0.0.1:7402
 data_dir: /var/lib/headroom
 catalog: /srv/catalog.yaml
 durability: fsynced
@@ -488,6 +528,7 @@ recent_decisions_bytes: 0B
         .unwrap();
         assert_eq!(config.listen.len(), 2);
         assert_eq!(config.admin.to_string(), "unix:/run/headroom/admin.sock");
+        assert_eq!(config.events, Some("127.0.0.1:7402".parse().unwrap()));
         assert_eq!(config.data_dir, Path::new("/var/lib/headroom"));
         assert_eq!(config.catalog, Path::new("/srv/catalog.yaml"));
         assert_eq!(config.durability, Durability::Fsynced);
@@ -503,10 +544,29 @@ recent_decisions_bytes: 0B
     }
 
     #[test]
+    fn events_come_in_on_this_machine_and_at_an_address_of_their_own() {
+        assert_eq!(read("catalog: c.yaml").unwrap().events, None);
+        check(
+            "events: 0.0.0.0:7402\n",
+            "h:2:9: the events listener has no authentication, so 0.0.0.0:7402 is refused: use a loopback \
+             address or unix:/path",
+        );
+        check(
+            "events: 127.0.0.1:7401\n",
+            "h: `events` and `admin` are both 127.0.0.1:7401: each needs an address of its own",
+        );
+        check(
+            "events: 127.0.0.1:7400\n",
+            "h: `events` and `listen` are both 127.0.0.1:7400: each needs an address of its own",
+        );
+    }
+
+    #[test]
     fn flags_win_over_the_file() {
         let overrides = Overrides {
             listen: vec!["127.0.0.1:1".parse().unwrap()],
             admin: Some("127.0.0.1:2".parse().unwrap()),
+            events: Some("127.0.0.1:3".parse().unwrap()),
             data_dir: Some("here".into()),
             catalog: Some("mine.yaml".into()),
             clock: Some(ClockKind::Test),

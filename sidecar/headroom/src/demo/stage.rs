@@ -146,6 +146,7 @@ fn options(dir: &Path, catalog: &Path, port: u16, admin_port: u16) -> StartOptio
     StartOptions {
         listen: vec![tcp(port), ListenAddr::Unix(socket(dir))],
         admin: tcp(admin_port),
+        events: None,
         unix_mode: DEFAULT_UNIX_MODE,
         data_dir: dir.join("data"),
         catalog: catalog.to_owned(),

@@ -33,7 +33,11 @@ pub struct Signals {
 }
 
 impl Signals {
-    async fn take(&self, rq: &v1::PublishRequest) -> Result<v1::PublishResponse, WireError> {
+    /// Takes events, all of them or none; answers when they are written.
+    ///
+    /// # Errors
+    /// When one of them is wrong, or nothing can be written now.
+    pub async fn take(&self, rq: &v1::PublishRequest) -> Result<v1::PublishResponse, WireError> {
         if !(1..=EVENTS_MAX).contains(&rq.events.len()) {
             let problem = format!("are {}, must be 1 to {EVENTS_MAX}", rq.events.len());
             return Err(WireError::field("events", problem));

@@ -13,25 +13,19 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
-use super::acceptor::{Target, accept};
-use super::drain::DrainSwitch;
+use super::door::Door;
 use super::limits;
 use super::listener::Listener;
 use super::readiness::{READINESS_SERVICE, Readiness};
-use super::socket::Connections;
-use super::worker::serve_until_drained;
 use crate::telemetry::{METRICS_CONTENT_TYPE, Metrics};
 
 /// The running admin server.
 pub struct Admin {
-    switch: DrainSwitch,
-    acceptor: JoinHandle<()>,
-    server: JoinHandle<()>,
+    door: Door,
     health: JoinHandle<()>,
     reporter: HealthReporter,
 }
@@ -54,21 +48,10 @@ impl Admin {
         reporter: HealthReporter,
         metrics: Metrics,
     ) -> io::Result<Admin> {
-        let _on_control = control.enter();
-        let (switch, drain) = DrainSwitch::new();
-        let (handover, incoming) = mpsc::channel(limits::HANDOVER_SOCKETS_MAX);
-        let target = Target { connections: Connections::default(), handover };
-        let acceptor =
-            accept(listener.adopt()?, vec![target], limits::ADMIN_CONNECTIONS_MAX, drain.clone());
         let health = readiness.clone().report(reporter.clone());
         let routes = routes(grpc, Pages { readiness, metrics });
-        Ok(Admin {
-            switch,
-            acceptor: control.spawn(acceptor),
-            server: control.spawn(serve_until_drained(routes, true, incoming, drain)),
-            health: control.spawn(health),
-            reporter,
-        })
+        let door = Door::start(control, listener, routes, limits::ADMIN_CONNECTIONS_MAX)?;
+        Ok(Admin { door, health: control.spawn(health), reporter })
     }
 
     /// Ends every client's watch of gRPC health, on all listeners: a watch has no end of its own and
@@ -83,10 +66,8 @@ impl Admin {
     /// Closes the listener and lets requests in flight finish within that time.
     pub async fn drain(mut self, within: Duration) {
         self.end_health_watches().await;
-        self.switch.begin(within);
-        for task in [self.acceptor, self.server, self.health] {
-            let _ = task.await; // Cancelled or panicked: either way it has ended.
-        }
+        self.door.drain(within).await;
+        let _ = self.health.await; // Cancelled or panicked: either way it has ended.
     }
 }
 

@@ -10,6 +10,9 @@ pub const CONNECTIONS_MAX: usize = 4096;
 /// Open connections of the admin listener, which people and scrapers use. Full: as above.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 
+/// Open connections of the listener for events, which other systems use. Full: as above.
+pub const EVENTS_CONNECTIONS_MAX: usize = 256;
+
 /// Accepted sockets waiting for their worker to take them over. When full the acceptor waits, and
 /// then the kernel's backlog fills.
 pub const HANDOVER_SOCKETS_MAX: usize = 256;

@@ -29,9 +29,9 @@ pub enum BindError {
         /// The path.
         path: PathBuf,
     },
-    /// The admin API has no authentication of its own, so it stays on this machine.
+    /// What has no authentication of its own stays on this machine.
     #[error(
-        "the admin listener wants a loopback address or unix:/path, and {addr} can be reached from outside"
+        "this listener wants a loopback address or unix:/path, and {addr} can be reached from outside"
     )]
     AdminNotLocal {
         /// The address.
@@ -72,7 +72,7 @@ impl Listener {
         Ok(Listener { addr: actual(addr, &bound), bound })
     }
 
-    /// Binds the address of the admin API, which must not be reachable from other machines.
+    /// Binds the address of what must not be reachable from other machines: the admin API, events.
     pub fn bind_admin(addr: &ListenAddr, unix_mode: u32) -> Result<Listener, BindError> {
         if let ListenAddr::Tcp { host, port } = addr {
             let mut resolved = (host.as_str(), *port)

@@ -7,12 +7,14 @@
 //! listener - acceptor (control runtime) - worker (thread, runtime, gRPC server, gate)
 //!                                       \ worker ..
 //! admin listener - acceptor - gRPC and HTTP on the control runtime
+//! events listener - acceptor - HTTP on the control runtime
 //! ```
 
 mod acceptor;
 pub mod address;
 pub mod admin;
 pub mod control;
+pub mod door;
 pub mod drain;
 pub mod gate;
 pub mod limits;
@@ -27,6 +29,7 @@ pub mod worker;
 
 pub use address::ListenAddr;
 pub use control::Control;
+pub use door::Door;
 pub use gate::{Gate, Gates, Kick, OutcomeUnknown};
 pub use listener::{BindError, Listener};
 pub use readiness::Readiness;

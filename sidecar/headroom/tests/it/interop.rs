@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::ask;
 use crate::support::home::Home;
+use crate::support::http::send_unix;
 use crate::support::until;
 
 const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -132,6 +135,41 @@ async fn what_arrives_is_what_other_peoples_libraries_verify() {
             assert!(events.iter().all(|event| event["source"] == "//headroom/test"), "{path}");
             assert_eq!(events[0]["data"]["account"], account, "{path}");
             assert_eq!(events[2]["data"]["current"]["used_units"], 30, "{path}");
+        }
+    }
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn what_other_peoples_libraries_send_is_taken() {
+    let Some(python) = std::env::var_os("HEADROOM_TEST_PYTHON") else {
+        println!("skipped: HEADROOM_TEST_PYTHON is not set");
+        return;
+    };
+    let home = Home::new(&catalog(0));
+    home.write_settings(&format!("events: unix:{}\n", home.path("events").display()));
+    let sidecar = home.start();
+    let account = "acme/ü & \"co\" 100%";
+    ask::subscribe(&mut ask::admin(&home).await, account, "open").await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/interop/sender.py");
+    let sent = Command::new(python).arg(script).output().expect("the Python of the tests");
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let lines = String::from_utf8(sent.stdout).expect("text");
+    assert_eq!(lines.lines().count(), 2);
+    for known in [0, 1] {
+        for line in lines.lines() {
+            let sent: Value = serde_json::from_str(line).expect("JSON");
+            let headers = sent["headers"].as_object().expect("headers");
+            let headers: Vec<(&str, &str)> =
+                headers.iter().map(|(n, v)| (n.as_str(), v.as_str().expect("text"))).collect();
+            let body = BASE64_STANDARD.decode(sent["body"].as_str().expect("text"));
+            let answer = until("what was kept is read", || {
+                let body = body.as_ref().expect("Base64");
+                let page = send_unix(&home.path("events"), "POST /v1/events", &headers, body);
+                page.ok().filter(|page| page.status != 503)
+            });
+            let expected = json!({ "events": 1, "duplicates": known }).to_string();
+            assert_eq!((answer.status, &answer.body), (200, &expected), "{line}");
         }
     }
     sidecar.stop().await;

@@ -41,6 +41,12 @@ pub fn object(said: &Struct) -> Result<Map<String, Json>, WireError> {
     fields.collect()
 }
 
+/// A JSON object as a struct.
+pub fn of_object(object: &Map<String, Json>) -> Struct {
+    let fields = object.iter().map(|(name, value)| (name.clone(), value_of(value)));
+    Struct { fields: fields.collect() }
+}
+
 /// JSON text as facts.
 pub(super) fn of_json(facts: &[(String, String)]) -> Struct {
     let fields = facts
