@@ -3,6 +3,7 @@
 //! Nothing outside of here sees YAML: a value that left this module is valid.
 
 pub mod catalog;
+mod listeners;
 pub mod problems;
 pub mod reader;
 pub mod server;

@@ -1,7 +1,5 @@
 //! The server's own settings: `headroom.yaml`, flags and environment, made into one [`Config`].
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,18 +8,12 @@ use headroom_engine::limits::{KEYS_MAX_DEFAULT, RESTATE_MS_DEFAULT};
 use headroom_store::Durability;
 use headroom_store::limits::SEGMENT_BYTES_DEFAULT;
 
+use super::listeners;
 use super::problems::{Place, Problem, Problems};
 use super::reader::{Entry, Reader};
 use super::yaml::{self, Node};
 use crate::serve::ListenAddr;
 use crate::telemetry::{LogFormat, LogOptions};
-
-/// Where requests are answered. Loopback, because there is no authentication yet: whoever reaches
-/// the port can count. In a pod all containers share it.
-const DEFAULT_LISTEN: &str = "127.0.0.1:7400";
-
-/// Where accounts are managed, and metrics and health are read: next to [`DEFAULT_LISTEN`].
-const DEFAULT_ADMIN: &str = "127.0.0.1:7401";
 
 /// In the working directory, so that a first try needs no rights.
 const DEFAULT_DATA_DIR: &str = "headroom-data";
@@ -48,9 +40,6 @@ const DEFAULT_CHECKPOINT_JOURNAL_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Some 40,000 decisions of each worker, half of them refusals and the like.
 const DEFAULT_RECENT_DECISIONS_BYTES: u64 = 8 * 1024 * 1024;
-
-/// Listeners of one sidecar. Each costs a thread and a socket; more are refused.
-const LISTENERS_MAX: usize = 16;
 
 /// Workers. Each is a thread with a runtime of its own; more than the largest machines have cores
 /// are refused.
@@ -223,9 +212,9 @@ impl Raw {
         let mut fields = reader.fields(entry, "a mapping of settings")?;
         let mut raw = Raw::default();
         let path = |entry| reader.text(entry).map(PathBuf::from);
-        raw.listen = fields.optional("listen").and_then(|entry| read_listeners(reader, entry));
-        raw.admin = fields.optional("admin").and_then(|entry| read_address(reader, entry));
-        raw.events = fields.optional("events").and_then(|entry| read_address(reader, entry));
+        raw.listen = fields.optional("listen").and_then(|entry| listeners::read_all(reader, entry));
+        raw.admin = fields.optional("admin").and_then(|entry| listeners::read(reader, entry));
+        raw.events = fields.optional("events").and_then(|entry| listeners::read(reader, entry));
         raw.data_dir = fields.optional("data_dir").and_then(path);
         raw.catalog = fields.optional("catalog").and_then(path);
         let words = [("written", Durability::Written), ("fsynced", Durability::Fsynced)];
@@ -302,14 +291,14 @@ impl Raw {
     /// Checks every value against the others, and fills in the defaults.
     fn validate(self, base: &Path, overrides: Overrides) -> Result<Config, Vec<Problem>> {
         let mut problems = Vec::new();
-        let listen = self.listen(overrides.listen, &mut problems);
-        let admin = admin(self.admin, overrides.admin, &mut problems);
+        let listen = listeners::listen(self.listen.as_deref(), overrides.listen, &mut problems);
+        let admin = listeners::admin(self.admin, overrides.admin, &mut problems);
         if listen.contains(&admin) {
             problems.push(Problem::of_file(format!(
                 "`admin` and `listen` are both {admin}: each needs an address of its own"
             )));
         }
-        let events = events(self.events, overrides.events, &mut problems);
+        let events = listeners::events(self.events, overrides.events, &mut problems);
         for (name, taken) in
             [("listen", listen.as_slice()), ("admin", std::slice::from_ref(&admin))]
         {
@@ -379,99 +368,6 @@ impl Raw {
                 .unwrap_or(DEFAULT_RECENT_DECISIONS_BYTES),
         })
     }
-
-    fn listen(&self, overrides: Vec<ListenAddr>, problems: &mut Vec<Problem>) -> Vec<ListenAddr> {
-        if !overrides.is_empty() {
-            return overrides;
-        }
-        let Some(listen) = &self.listen else {
-            return vec![DEFAULT_LISTEN.parse().expect("the default is an address")];
-        };
-        let mut seen = BTreeSet::new();
-        for (address, place) in listen {
-            // Port 0 asks the system for any port, so two of them are two listeners.
-            let is_any_port = matches!(address, ListenAddr::Tcp { port: 0, .. });
-            if !seen.insert(address.to_string()) && !is_any_port {
-                problems.push(Problem::at(*place, format!("{address} is listed twice")));
-            }
-        }
-        listen.iter().map(|(address, _)| address.clone()).collect()
-    }
-}
-
-/// Whoever reaches the admin listener can change everything, so it stays on the machine.
-fn admin(
-    file: Option<(ListenAddr, Place)>,
-    flag: Option<ListenAddr>,
-    problems: &mut Vec<Problem>,
-) -> ListenAddr {
-    let (address, place) = match (flag, file) {
-        (Some(address), _) => (address, None),
-        (None, Some((address, place))) => (address, Some(place)),
-        (None, None) => (DEFAULT_ADMIN.parse().expect("the default is an address"), None),
-    };
-    is_local("admin", &address, place, problems);
-    address
-}
-
-/// Whoever reaches the listener for events can tell what they like, so it stays on the machine, too.
-fn events(
-    file: Option<(ListenAddr, Place)>,
-    flag: Option<ListenAddr>,
-    problems: &mut Vec<Problem>,
-) -> Option<ListenAddr> {
-    let place = file.as_ref().map(|(_, place)| *place).filter(|_| flag.is_none());
-    let address = flag.or(file.map(|(address, _)| address))?;
-    is_local("events", &address, place, problems);
-    Some(address)
-}
-
-/// Notes an address that other machines reach.
-fn is_local(
-    listener: &str,
-    address: &ListenAddr,
-    place: Option<Place>,
-    problems: &mut Vec<Problem>,
-) {
-    let is_local = match address {
-        ListenAddr::Unix(_) => true,
-        ListenAddr::Tcp { host, .. } => {
-            host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-        }
-    };
-    if !is_local {
-        let message = format!(
-            "the {listener} listener has no authentication, so {address} is refused: use a loopback \
-             address or unix:/path"
-        );
-        problems.push(Problem { place, ..Problem::of_file(message) });
-    }
-}
-
-fn read_listeners(reader: &Reader, entry: Entry<'_>) -> Option<Vec<(ListenAddr, Place)>> {
-    // One address is the usual case, so it needs no brackets.
-    if entry.scalar().is_some() {
-        return read_address(reader, entry).map(|address| vec![address]);
-    }
-    let items = reader.list(entry, "a list of addresses")?;
-    if !(1..=LISTENERS_MAX).contains(&items.len()) {
-        let count = items.len();
-        reader.note_at(entry, format!("{count} addresses, it must be 1 to {LISTENERS_MAX}"));
-        return None;
-    }
-    let read: Vec<_> = items.map(|item| read_address(reader, item)).collect();
-    read.into_iter().collect()
-}
-
-fn read_address(reader: &Reader, entry: Entry<'_>) -> Option<(ListenAddr, Place)> {
-    match reader.text(entry)?.parse() {
-        Ok(address) => Some((address, entry.place())),
-        Err(error) => {
-            let error: crate::serve::address::ListenAddrError = error;
-            reader.note_at(entry, error.to_string());
-            None
-        }
-    }
 }
 
 fn count(number: u64) -> Option<NonZeroUsize> {
@@ -481,6 +377,7 @@ fn count(number: u64) -> Option<NonZeroUsize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::listeners::{DEFAULT_ADMIN, DEFAULT_LISTEN};
 
     fn read(text: &str) -> Result<Config, String> {
         parse("h", text.as_bytes(), Path::new("/etc/headroom"), Overrides::default())

@@ -380,6 +380,26 @@ mod tests {
     }
 
     #[test]
+    fn no_part_of_an_event_is_an_event_and_no_changed_byte_breaks_the_reader() {
+        let text = event().to_string();
+        for cut in 0..text.len() {
+            request(&[("content-type", STRUCTURED)], &text.as_bytes()[..cut]).unwrap_err();
+        }
+        for place in 0..text.len() {
+            for byte in [0, b'"', b'{', b'\\', b'%', 0xff] {
+                let mut bytes = text.clone().into_bytes();
+                bytes[place] = byte;
+                // Whatever comes of it: an event has all that is asked of one.
+                if let Ok(events) = request(&[("content-type", STRUCTURED)], &bytes) {
+                    let [event] = &events[..] else { panic!("{events:?}") };
+                    let texts = [&event.id, &event.source, &event.kind, &event.subject];
+                    assert!(texts.iter().all(|text| !text.is_empty()), "{event:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_event_is_refused_as_a_whole() {
         let check = |headers: &[(&str, &str)], body: &str, expected: &str| {
             let error = request(headers, body.as_bytes()).unwrap_err();
