@@ -29,6 +29,7 @@ mod sources;
 mod story;
 mod subjects;
 mod support;
+mod unlocks;
 mod versions;
 mod windows;
 mod year;

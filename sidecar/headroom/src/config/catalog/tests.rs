@@ -1413,3 +1413,51 @@ expansion:
     let found = report(&format!("{GOOD}{double}"));
     assert!(found.contains("`nps_recorded` is a signal already"), "{found}");
 }
+
+/// A plan of which `sso` and `exports` come by use of flows.
+const UNLOCKED: &str = "\
+features:
+  flows: { name: Workflows, kind: quota, unit: workflows, limits: { ever: { window: lifetime } } }
+  exports: { name: Exports, kind: quota, limits: { monthly: { window: billing } } }
+  sso: { name: SSO, kind: switch }
+plans:
+  team:
+    name: Team
+    entitlements:
+      flows: { ever: { included: unlimited } }
+      exports: { monthly: { included: 9 }, unlock_after: { feature: flows, units: 20 } }
+      sso: { unlock_after: { feature: flows, units: 1_000 } }
+";
+
+#[test]
+fn what_use_unlocks_is_read_and_its_problems_have_places() {
+    let spec = parse("c", UNLOCKED.as_bytes(), &NoSecrets).unwrap().spec;
+    let given = |place: usize| spec.plans[0].entitlements[place].1.clone();
+    let after = |units| UnlockSpec { feature: "flows".to_owned(), units };
+    let EntitlementSpec::Locked { after: of_exports, given: exports } = given(1) else {
+        panic!("locked")
+    };
+    assert_eq!(of_exports, after(20));
+    assert!(matches!(*exports, EntitlementSpec::Quota { limits } if limits.len() == 1));
+    let sso = Box::new(EntitlementSpec::Switch { on: true });
+    assert_eq!(given(2), EntitlementSpec::Locked { after: after(1_000), given: sso });
+    let with = |from: &str, to: &str| report(&UNLOCKED.replacen(from, to, 1));
+    assert_eq!(
+        with("feature: flows, units: 1_000", "feature: flow, units: 1_000"),
+        "c:11:38: unknown feature `flow`, did you mean `flows`?"
+    );
+    assert_eq!(
+        with("units: 1_000", "units: 0"),
+        "c:11:52: `units` is 0, it must be 1 to 9007199254740991"
+    );
+    assert_eq!(with(", units: 20", ""), "c:10:44: the key `units` is missing");
+    assert_eq!(
+        with("flows: { ever: { included: unlimited } }", "flows: { ever: { included: 20 } }"),
+        "c:11:52: 1000 units can never be used: the plan includes 20 of `flows` for ever"
+    );
+    assert_eq!(
+        with("sso: { unlock_after", "sso: { unlock_later"),
+        "c:11:14: unknown key `unlock_later`, did you mean `unlock_after`?\n\
+         c:11:7: the key `unlock_after` is missing"
+    );
+}
