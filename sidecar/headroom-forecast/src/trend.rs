@@ -3,7 +3,7 @@
 //! Whole weeks of whole days are compared, so a rhythm of days and weeks says nothing. A fall is told
 //! when it is as far from nothing as [`CLEAR_ERRORS`] times what the weeks' own unrest would make of it (Student's
 //! t of two samples with one deviation): who is used by fits and starts has to fall further than who is
-//! used evenly. How often that is told without reason: `headroom-load-tests --only projections`.
+//! used evenly. Or when it was used on clearly fewer days: days do not differ as amounts do. How often that is told without reason: `headroom-load-tests --only projections`.
 
 use crate::history::History;
 use crate::limits::DAY_MS;
@@ -21,6 +21,9 @@ pub const ACTIVE_DAYS_MIN: usize = 8;
 /// Standard errors between the two means from which on a fall is clear. At 3 every third account that is used
 /// by fits and starts is told of once in a quarter, at 4 every eighth, and who really leaves is found alike.
 const CLEAR_ERRORS: f64 = 4.0;
+
+/// The same between the numbers of days on which something was used, whose variance is at most their sum.
+const CLEAR_DAYS_ERRORS: f64 = 3.0;
 
 /// How the last four weeks stand against the four before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,22 +45,26 @@ pub fn trend(history: &History) -> Option<Trend> {
         return None;
     }
     let mut weeks = [0.0; 2 * WEEKS];
-    let mut active_days = 0;
+    let mut active_days = [0, 0];
     for day in history.days() {
         let number = day.from_ms.div_euclid(DAY_MS);
         let Ok(place) = usize::try_from(number - begin) else { continue };
         if let Some(week) = weeks.get_mut(place / 7) {
             *week += day.units as f64;
-            active_days += usize::from(day.units > 0 && place / 7 < WEEKS);
+            active_days[place / (7 * WEEKS)] += usize::from(day.units > 0);
         }
     }
-    (ACTIVE_DAYS_MIN <= active_days).then(|| {
+    let [days_before, days_recent] = active_days;
+    (ACTIVE_DAYS_MIN <= days_before).then(|| {
+        let (was, is) = (days_before as f64, days_recent as f64);
+        let is_rarer = is < was && (was - is).powi(2) >= CLEAR_DAYS_ERRORS.powi(2) * (was + is);
         let (before, recent) = weeks.split_at(WEEKS);
-        Trend { change_permille: change(before, recent), active_days }
+        let change_permille = change(before, recent, is_rarer);
+        Trend { change_permille, active_days: days_before }
     })
 }
 
-fn change(before: &[f64], recent: &[f64]) -> i64 {
+fn change(before: &[f64], recent: &[f64], is_rarer: bool) -> i64 {
     let mean = |weeks: &[f64]| weeks.iter().sum::<f64>() / WEEKS as f64;
     let squares = |weeks: &[f64]| {
         let mean = mean(weeks);
@@ -66,7 +73,7 @@ fn change(before: &[f64], recent: &[f64]) -> i64 {
     let (was, is) = (mean(before), mean(recent));
     let variance = (squares(before) + squares(recent)) / (2 * WEEKS - 2) as f64;
     let error = (variance * 2.0 / WEEKS as f64).sqrt();
-    if is < was && was - is < CLEAR_ERRORS * error {
+    if is < was && !is_rarer && was - is < CLEAR_ERRORS * error {
         return 0;
     }
     permille(((is / was - 1.0) * 1_000.0).clamp(-1_000.0, 1_000_000.0))

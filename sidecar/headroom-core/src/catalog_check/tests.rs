@@ -1,7 +1,9 @@
 //! One good catalog, broken in one way per line.
 
 use super::*;
-use crate::catalog::{FeatureKindSpec::Quota, PricePeriod, PromptSpec, RateSpec, Scenario};
+use crate::catalog::{
+    Aggregation, FeatureKindSpec::Quota, PricePeriod, PromptSpec, RateSpec, Scenario, UnlockSpec,
+};
 use crate::credits::{CreditPrice, PoolTerms, Rounding};
 use crate::policy::{GraceTerms, LimitTerms, OverageTerms};
 use crate::prompt::{Audience, Texts};
@@ -1199,11 +1201,7 @@ fn what_use_unlocks_is_counted_for_ever_by_the_plan_that_locks_it() {
         let EntitlementSpec::Quota { limits } = &mut spec.plans[0].entitlements[3].1 else {
             panic!("a quota")
         };
-        limits[0].clone_from(&PlanLimitSpec {
-            included_units: Some(99),
-            policy: Policy::Block,
-            ..limits[0].clone()
-        });
+        (limits[0].included_units, limits[0].policy) = (Some(99), Policy::Block);
     };
     check(locked(|_, _| {}), "");
     check(
@@ -1271,6 +1269,7 @@ fn an_add_on_a_paid_quota_and_a_chain_cannot_be_unlocked_by_use() {
     check(
         |s| limits_of(s)[0].limit = "unlock_after".to_owned(),
         "features/tokens/limits/unlock_after: the name `unlock_after` is kept for what unlocks a quota: \
-         choose another",
+         choose another\n\
+         plans/free/entitlements/tokens/monthly: feature `tokens` has no limit `monthly`",
     );
 }

@@ -7,6 +7,7 @@ mod aggregations;
 mod allocations;
 mod by_time;
 mod credits;
+mod declines;
 mod events;
 mod forecasts;
 mod growth;

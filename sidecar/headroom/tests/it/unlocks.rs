@@ -6,6 +6,7 @@ use headroom_sdk::{Client, Denial, OriginKind, RuleOutcome, v1};
 
 use crate::support::ask::subscription;
 use crate::support::home::Home;
+use crate::support::until;
 
 const CATALOG: &str = "\
 features:
@@ -30,17 +31,13 @@ prompts:
 /// The signals of a name in the file, as soon as there are so many.
 fn told(home: &Home, name: &str, count: usize) -> Vec<serde_json::Value> {
     let wanted = format!("headroom.signal.{name}");
-    for _ in 0..200 {
+    until(name, || {
         let text = std::fs::read_to_string(home.data().join("signals.ndjson")).unwrap_or_default();
         let all = text.lines().filter_map(|line| serde_json::from_str(line).ok());
         let found: Vec<serde_json::Value> =
             all.filter(|line: &serde_json::Value| line["type"] == *wanted).collect();
-        if found.len() >= count {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    panic!("{name} was not told {count} times");
+        (found.len() >= count).then_some(found)
+    })
 }
 
 async fn is_open(client: &Client) -> bool {
@@ -50,7 +47,7 @@ async fn is_open(client: &Client) -> bool {
     decision.allowed
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_feature_is_unlocked_by_the_use_that_reaches_the_number() {
     let home = Home::with_settings(CATALOG, "clock: test\n");
     let mut sidecar = home.start();
@@ -94,7 +91,7 @@ async fn a_feature_is_unlocked_by_the_use_that_reaches_the_number() {
     sidecar.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_trial_is_told_to_end_and_a_contract_too() {
     let home = Home::with_settings(CATALOG, "clock: test\n");
     let sidecar = home.start();

@@ -499,10 +499,10 @@ fn decision_text(decision: &Decision) -> String {
 fn unlock_text(unlock: &Unlock) -> String {
     format!(
         "comes after {} of {}: {} used, {} left",
-        units(unlock.needed_units),
+        display_units(unlock.needed_units, 0),
         unlock.feature,
-        units(unlock.used_units),
-        units(unlock.remaining_units)
+        display_units(unlock.used_units, 0),
+        display_units(unlock.remaining_units, 0)
     )
 }
 

@@ -346,7 +346,7 @@ fn one_mistake_is_one_problem() {
         "scenario: grase",
         concat!(
             "c:33:28: `scenario` must be `near_limit`, `limit_hit`, `grace`, `locked_feature`, ",
-            "`seats_full`, `invite_without_seat`, `trial_ending`, `credits_low` or `rate_tier`, ",
+            "`seats_full`, `invite_without_seat`, `trial_ending`, `credits_low`, `rate_tier` or `unlock`, ",
             "found `grase`, did you mean `grace`?",
         ),
     );
@@ -1386,10 +1386,16 @@ expansion:
 ",
     );
     let names: Vec<&str> = terms.watches.iter().map(|watch| watch.signal.as_str()).collect();
-    let known = ["feature_exploration", "power_user", "multiple_signups", "contract_milestone"];
+    let known = [
+        "feature_exploration",
+        "power_user",
+        "declining_usage",
+        "multiple_signups",
+        "contract_milestone",
+    ];
     assert_eq!(names, [&known[..], &["heavy"]].concat());
     assert_eq!(terms.watches[1].when.text(), "power_user_percent >= 300");
-    assert_eq!((terms.watches[1].calm_days, terms.watches[4].calm_days), (7, 3));
+    assert_eq!((terms.watches[1].calm_days, terms.watches[5].calm_days), (7, 3));
     let lines = "\
 expansion:
   rules:
@@ -1441,23 +1447,16 @@ fn what_use_unlocks_is_read_and_its_problems_have_places() {
     assert!(matches!(*exports, EntitlementSpec::Quota { limits } if limits.len() == 1));
     let sso = Box::new(EntitlementSpec::Switch { on: true });
     assert_eq!(given(2), EntitlementSpec::Locked { after: after(1_000), given: sso });
-    let with = |from: &str, to: &str| report(&UNLOCKED.replacen(from, to, 1));
-    assert_eq!(
-        with("feature: flows, units: 1_000", "feature: flow, units: 1_000"),
-        "c:11:38: unknown feature `flow`, did you mean `flows`?"
-    );
-    assert_eq!(
-        with("units: 1_000", "units: 0"),
-        "c:11:52: `units` is 0, it must be 1 to 9007199254740991"
-    );
-    assert_eq!(with(", units: 20", ""), "c:10:44: the key `units` is missing");
-    assert_eq!(
-        with("flows: { ever: { included: unlimited } }", "flows: { ever: { included: 20 } }"),
-        "c:11:52: 1000 units can never be used: the plan includes 20 of `flows` for ever"
-    );
-    assert_eq!(
-        with("sso: { unlock_after", "sso: { unlock_later"),
-        "c:11:14: unknown key `unlock_later`, did you mean `unlock_after`?\n\
-         c:11:7: the key `unlock_after` is missing"
-    );
+    #[track_caller]
+    fn check(from: &str, to: &str, place: &str, what: &str) {
+        let found = report(&UNLOCKED.replacen(from, to, 1));
+        assert!(found.starts_with(place) && found.contains(what), "{found}");
+    }
+    let flow = "unknown feature `flow`, did you mean `flows`?";
+    check("flows, units: 1_000", "flow, units: 1_000", "c:11:39: ", flow);
+    check("units: 1_000", "units: 0", "c:11:53: ", "`units` is 0, it must be 1 to");
+    check(", units: 20", "", "c:10:44: ", "the key `units` is missing");
+    let never = "1000 units can never be used: the plan includes 20 of `flows` for ever";
+    check("included: unlimited", "included: 20", "c:11:53: ", never);
+    check("sso: { unlock_after", "sso: { unlock_later", "c:11:", "did you mean `unlock_after`?");
 }
