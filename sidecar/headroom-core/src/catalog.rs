@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use crate::account::Account;
 use crate::change;
 use crate::cohort::Cohorts;
 use crate::credits::{CreditPrice, PoolTerms};
@@ -23,6 +24,7 @@ use crate::resolve;
 use crate::signal::{Horizons, REACHED_BP, SignalSwitches};
 use crate::stock::{BilledBy, StockRule};
 use crate::tally::{TallyRule, TallySpec};
+use crate::time::Millis;
 use crate::unlock::{Locked, Unlock};
 use crate::versions;
 use crate::window::WindowRule;
@@ -873,6 +875,19 @@ impl Plan {
     /// What the plan gives of a feature of its catalog, also where it has to be earned.
     pub fn entitlement(&self, feature: FeatureIx) -> Option<&Entitlement> {
         self.stated(feature).map(Entitlement::given)
+    }
+
+    /// What an account on the plan has of a feature: what is to be earned only once it was.
+    pub fn given_to(
+        &self,
+        account: &Account,
+        feature: FeatureIx,
+        at: Millis,
+    ) -> Option<&Entitlement> {
+        match self.stated(feature)? {
+            Entitlement::Locked(locked) => locked.opened(account, at),
+            given => Some(given),
+        }
     }
 
     /// What the plan says about a feature of its catalog.

@@ -437,7 +437,7 @@ fn kind_word(kind: &FeatureKindSpec) -> &'static str {
 
 fn entitlement_word(entitlement: &EntitlementSpec) -> &'static str {
     match entitlement {
-        EntitlementSpec::Locked { given, .. } => return entitlement_word(given),
+        EntitlementSpec::Locked { given, .. } => entitlement_word(given),
         EntitlementSpec::Switch { .. } => "switch",
         EntitlementSpec::Config { .. } => "config",
         EntitlementSpec::Quota { .. } | EntitlementSpec::PaidQuota { .. } => "quota",

@@ -6,7 +6,7 @@
 //! it did. So what was earned stays, whatever is corrected or asked for later, and under every plan that asks
 //! for use. A lifetime limit is disturbed by such a number as by a soft limit, so other writes do not know of it.
 
-use crate::account::Account;
+use crate::account::{Account, Override};
 use crate::announced::Announced;
 use crate::catalog::{Entitlement, FeatureIx, Policy};
 use crate::decide::Context;
@@ -69,10 +69,8 @@ pub(crate) fn lock(
     let Some(Entitlement::Locked(locked)) = plan.stated(feature) else { return None };
     // Who was given the feature by hand, or had it taken away, does not wait for use.
     let by_hand =
-        |one: &&crate::account::Override| one.feature == locked.feature && one.is_in_force(cx.now);
-    if locked.opened(account, cx.now).is_some()
-        || profile.overrides().iter().find(by_hand).is_some()
-    {
+        |one: &Override| one.feature == locked.feature && one.is_in_force(cx.now) && !one.at_least;
+    if locked.opened(account, cx.now).is_some() || profile.overrides().iter().any(by_hand) {
         return None;
     }
     let origin = match (on_trial, profile.by_default) {
@@ -84,15 +82,11 @@ pub(crate) fn lock(
 }
 
 /// The counter of a lock as an answer shows it: what was used of what is needed.
-pub(crate) fn shown(state: LimitState, after: Unlock) -> LimitState {
-    LimitState {
-        included_units: Some(after.units),
-        policy: Policy::Block,
-        ceiling_units: Some(after.units),
-        passed_bp: smallvec::SmallVec::new(),
-        beyond: None,
-        ..state
-    }
+pub(crate) fn shown(mut state: LimitState, after: Unlock) -> LimitState {
+    (state.included_units, state.ceiling_units) = (Some(after.units), Some(after.units));
+    (state.policy, state.beyond) = (Policy::Block, None);
+    state.passed_bp.clear();
+    state
 }
 
 /// Notes what a use has earned, and tells it. Once for each feature.

@@ -53,9 +53,9 @@ impl Model {
         let Some(EntitlementSpec::Locked { after, .. }) = Model::said(plan, feature) else {
             return None;
         };
-        let by_hand = account.overrides.iter().any(|(of, _, (from, until))| {
+        let by_hand = account.overrides.iter().any(|(of, says, (from, until))| {
             let begun = from.is_none_or(|from| from <= now);
-            of == feature && begun && until.is_none_or(|until| now < until)
+            of == feature && !says.plain().1 && begun && until.is_none_or(|until| now < until)
         });
         if by_hand || self.has_earned(account, feature, &after, now) {
             return None;
