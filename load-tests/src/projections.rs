@@ -6,6 +6,7 @@
 
 mod candidates;
 mod cases;
+mod declines;
 mod random;
 mod score;
 mod series;
@@ -27,6 +28,8 @@ pub(crate) struct ProjectionsResult {
     pub ways: Vec<Row>,
     /// The first way and the last, by kind of series.
     pub kinds: Vec<Row>,
+    /// Of whom it is told that usage falls.
+    pub declines: Vec<declines::Row>,
 }
 
 /// One way on some series.
@@ -74,7 +77,8 @@ pub(crate) fn run(stride: usize) -> Result<ProjectionsResult, Error> {
     let ends = [0, scores.len() - 1];
     let by_kind = kinds.iter().enumerate().flat_map(|(at, kind)| ends.map(|way| (at, *kind, way)));
     let kinds = by_kind.map(|(at, of, way)| row(of, way, scores[way][at].figures())).collect();
-    Ok(ProjectionsResult { questions: cases.len(), ways, kinds })
+    let declines = declines::rows(&series);
+    Ok(ProjectionsResult { questions: cases.len(), ways, kinds, declines })
 }
 
 /// The scores of one way, by kind.
@@ -118,6 +122,19 @@ impl ProjectionsResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fall_is_told_of_who_leaves_and_seldom_of_others() {
+        let rows = declines::rows(&series::all().unwrap());
+        let row = |kind| rows.iter().find(|row| row.of == kind).unwrap();
+        for kind in ["even", "weekly rhythm", "growing", "LLM trace"] {
+            assert!(row(kind).told_of == 0, "{rows:?}");
+        }
+        for kind in ["bursts", "idle on most days"] {
+            assert!(row(kind).per_quarter <= 0.3, "{rows:?}");
+        }
+        assert!(row("leaving").told_of * 4 >= row("leaving").series * 3, "{rows:?}");
+    }
 
     /// All questions, without the library's ways: those take minutes here.
     #[test]

@@ -241,7 +241,7 @@ fn growth(result: &GrowthResult) -> Table {
     table
 }
 
-fn projections(result: &ProjectionsResult) -> [Table; 2] {
+fn projections(result: &ProjectionsResult) -> [Table; 3] {
     let mut ways = Table::new(
         "When is the limit reached? What was foretold against what came",
         &["of", "by", "use at end", "pinball", "in 80 %", "date", "pinball", "Brier", "CPU us"],
@@ -263,7 +263,21 @@ fn projections(result: &ProjectionsResult) -> [Table; 2] {
     for row in &result.kinds {
         kinds.row(foretold(&[row.of, row.way], &row.figures));
     }
-    [ways, kinds]
+    let mut declines = Table::new(
+        "Of whom is it told that usage falls? (declining_usage, looked at once a day)",
+        &["of", "accounts", "told of", "a quarter"],
+    );
+    declines.note(
+        "Told of: accounts of which it was told at all; a quarter: how often, per account. Who leaves does \
+         so at once, up to two months after the beginning."
+            .to_owned(),
+    );
+    for row in &result.declines {
+        let numbers = [row.series.to_string(), row.told_of.to_string()];
+        let names = [row.of.to_owned()].into_iter().chain(numbers);
+        declines.row(names.chain([format!("{:.2}", row.per_quarter)]).collect());
+    }
+    [ways, kinds, declines]
 }
 
 fn foretold(names: &[&str], figures: &Figures) -> Vec<String> {

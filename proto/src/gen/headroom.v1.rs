@@ -191,6 +191,26 @@ pub struct Deduction {
     #[prost(int64, tag = "2")]
     pub units: i64,
 }
+/// Unlock is what has to be used before a feature of the plan counts. Denial not_in_plan with an unlock is
+/// the plan's word that the feature comes by use, not by buying.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unlock {
+    /// The feature that is to be used.
+    #[prost(string, tag = "1")]
+    pub feature: ::prost::alloc::string::String,
+    /// Its limit that counts for ever.
+    #[prost(string, tag = "2")]
+    pub limit: ::prost::alloc::string::String,
+    /// Units of it that unlock the feature.
+    #[prost(int64, tag = "3")]
+    pub needed_units: i64,
+    /// Units used so far.
+    #[prost(int64, tag = "4")]
+    pub used_units: i64,
+    /// Units that are left to be used.
+    #[prost(int64, tag = "5")]
+    pub remaining_units: i64,
+}
 /// CreditCharge is what a write took from a pool of credits. The deductions and the debt add up to the
 /// units.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -306,7 +326,7 @@ pub struct Prompt {
     #[prost(string, tag = "1")]
     pub prompt: ::prost::alloc::string::String,
     /// The situation it was chosen for: near_limit, limit_hit, grace, locked_feature, seats_full,
-    /// invite_without_seat, trial_ending, credits_low or rate_tier.
+    /// invite_without_seat, trial_ending, credits_low, rate_tier or unlock.
     #[prost(string, tag = "2")]
     pub scenario: ::prost::alloc::string::String,
     /// How loud it should be.
@@ -412,6 +432,9 @@ pub struct Decision {
     /// paid.
     #[prost(message, optional, tag = "20")]
     pub charge: ::core::option::Option<CreditCharge>,
+    /// Of a refusal that use can lift: what is left to be used. Nothing binds then.
+    #[prost(message, optional, tag = "100")]
+    pub unlock: ::core::option::Option<Unlock>,
     /// Which prompt was held back, and why, when asked for and there is one.
     #[prost(message, optional, tag = "40")]
     pub prompt_suppression: ::core::option::Option<PromptSuppression>,
@@ -666,6 +689,8 @@ pub enum OriginKind {
     Trial = 4,
     /// An add-on, alone or together with the plan.
     AddOn = 5,
+    /// The plan, whose entitlement the account has earned by use.
+    Unlock = 100,
 }
 impl OriginKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -680,6 +705,7 @@ impl OriginKind {
             Self::Override => "ORIGIN_KIND_OVERRIDE",
             Self::Trial => "ORIGIN_KIND_TRIAL",
             Self::AddOn => "ORIGIN_KIND_ADD_ON",
+            Self::Unlock => "ORIGIN_KIND_UNLOCK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -691,6 +717,7 @@ impl OriginKind {
             "ORIGIN_KIND_OVERRIDE" => Some(Self::Override),
             "ORIGIN_KIND_TRIAL" => Some(Self::Trial),
             "ORIGIN_KIND_ADD_ON" => Some(Self::AddOn),
+            "ORIGIN_KIND_UNLOCK" => Some(Self::Unlock),
             _ => None,
         }
     }
@@ -6590,6 +6617,9 @@ pub struct Entitlement {
     /// The dimension whose different values are counted. Empty: the aggregation is not UNIQUE.
     #[prost(string, tag = "61")]
     pub unique_by: ::prost::alloc::string::String,
+    /// What is left to be used of another feature before this one counts. Absent: it is not locked.
+    #[prost(message, optional, tag = "100")]
+    pub unlock: ::core::option::Option<Unlock>,
 }
 /// ListEntitlementsResponse lists every feature of the catalog, in the catalog's order.
 #[derive(Clone, PartialEq, ::prost::Message)]

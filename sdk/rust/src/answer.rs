@@ -56,6 +56,23 @@ pub struct Decision {
     pub projection: Option<Projection>,
     /// What the write took from a pool of credits. Absent: no pool paid.
     pub charge: Option<CreditCharge>,
+    /// Of a refusal that use can lift: what is left to be used.
+    pub unlock: Option<Unlock>,
+}
+
+/// What has to be used before a feature of the plan counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unlock {
+    /// The feature that is to be used.
+    pub feature: String,
+    /// Its limit that counts for ever.
+    pub limit: String,
+    /// Units of it that unlock the feature.
+    pub needed_units: u64,
+    /// Units used so far.
+    pub used_units: u64,
+    /// Units that are left to be used.
+    pub remaining_units: u64,
 }
 
 /// What a write took from a pool of credits: the deductions and the debt add up to the units.
@@ -445,6 +462,8 @@ pub struct Entitlement {
     pub aggregation: Option<Aggregation>,
     /// The dimension whose different values are counted. Absent: it counts something else.
     pub unique_by: Option<String>,
+    /// What is left to be used of another feature before this one counts. Absent: it is not locked.
+    pub unlock: Option<Unlock>,
 }
 
 /// How fast a rate lets units pass: a token bucket.

@@ -61,7 +61,7 @@ pub use answer::{
     Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
     LimitState, Offer, Origin, OverageCost, PoolState, Projection, Prompt, PromptSuppression, Rate,
     Recorded, Released, Reservation, Reserved, RuleResult, Seat, SeatAnswer, SeatsPage, Several,
-    UsageByTime, UsageByTimePage, UsageByTimeQuery, UsagePage, UsageWindow,
+    Unlock, UsageByTime, UsageByTimePage, UsageByTimeQuery, UsagePage, UsageWindow,
 };
 pub use call::{Call, Item, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use crate::account::Account;
 use crate::change;
 use crate::cohort::Cohorts;
 use crate::credits::{CreditPrice, PoolTerms};
@@ -23,6 +24,8 @@ use crate::resolve;
 use crate::signal::{Horizons, REACHED_BP, SignalSwitches};
 use crate::stock::{BilledBy, StockRule};
 use crate::tally::{TallyRule, TallySpec};
+use crate::time::Millis;
+use crate::unlock::{Locked, Unlock};
 use crate::versions;
 use crate::window::WindowRule;
 
@@ -304,6 +307,35 @@ pub enum EntitlementSpec {
         /// The limit.
         limit: PlanLimitSpec,
     },
+    /// For a switch or a quota of a plan that counts once it was earned by use.
+    Locked {
+        /// What has to be used.
+        after: UnlockSpec,
+        /// What is given then; not locked itself.
+        given: Box<EntitlementSpec>,
+    },
+}
+
+/// The key of what has to be used first. No limit has it as its name.
+pub const UNLOCK_AFTER: &str = "unlock_after";
+
+/// What has to be used before an entitlement counts, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnlockSpec {
+    /// The quota that is used. It has a limit that counts for ever, which the plan gives.
+    pub feature: String,
+    /// So many units of it, 1 to 2^53-1.
+    pub units: u64,
+}
+
+impl EntitlementSpec {
+    /// What is given, also where it has to be earned.
+    pub fn given(&self) -> &EntitlementSpec {
+        match self {
+            EntitlementSpec::Locked { given, .. } => given,
+            given => given,
+        }
+    }
 }
 
 /// A rate as written.
@@ -426,8 +458,10 @@ pub struct PlanLimit {
     sort: LimitSort,
     // Invariant: the fingerprint of the fields above.
     mark: u32,
-    // Invariant: the fewest units that are past a threshold or use up what is included.
+    // Invariant: the fewest units that are past a threshold, use up what is included, or unlock something.
     stirs_at: u64,
+    // The fewest units that unlock something; u64::MAX: none do.
+    unlocks_at: u64,
 }
 
 impl PlanLimit {
@@ -453,7 +487,20 @@ impl PlanLimit {
             sort: LimitSort::Units,
             mark,
             stirs_at: stirs_at(included_units, lowest_bp),
+            unlocks_at: u64::MAX,
         }
+    }
+
+    /// The same limit, of which so many units unlock something, too.
+    fn unlocking_at(mut self, units: u64) -> PlanLimit {
+        self.unlocks_at = self.unlocks_at.min(units);
+        self.stirs_at = self.stirs_at.min(units);
+        self
+    }
+
+    /// Whether so many units unlock something.
+    pub fn unlocks(&self, units: u64) -> bool {
+        self.unlocks_at <= units
     }
 
     /// The same limit with these terms.
@@ -505,7 +552,7 @@ impl PlanLimit {
         }
         let limit =
             PlanLimit::new(self.limit, self.window, included_units, thresholds, self.policy);
-        let limit = PlanLimit { sort: self.sort, ..limit };
+        let limit = PlanLimit { sort: self.sort, ..limit }.unlocking_at(self.unlocks_at);
         match &self.terms {
             None => limit,
             Some(terms) => limit.with_terms((**terms).clone()),
@@ -635,6 +682,18 @@ pub enum Entitlement {
         /// Their one limit.
         limit: PlanLimit,
     },
+    /// What counts once it was earned. Boxed because it is rare.
+    Locked(Box<Locked>),
+}
+
+impl Entitlement {
+    /// What is given, also where it has to be earned.
+    fn given(&self) -> &Entitlement {
+        match self {
+            Entitlement::Locked(locked) => &locked.given,
+            given => given,
+        }
+    }
 }
 
 /// What sort of thing a feature is, checked.
@@ -803,17 +862,45 @@ pub struct Plan {
     payers: Vec<(FeatureIx, FeatureIx)>,
     // What it gives to subjects, by feature; few plans give any.
     levels: Vec<(FeatureIx, Vec<PlanLimit>)>,
+    // The features that have to be earned.
+    locked: Vec<FeatureIx>,
 }
 
 impl Plan {
     /// What the plan says about each feature that it contains.
     pub fn given(&self) -> impl Iterator<Item = &Entitlement> {
-        self.entitlements.iter().flatten()
+        self.entitlements.iter().flatten().map(Entitlement::given)
+    }
+
+    /// What the plan gives of a feature of its catalog, also where it has to be earned.
+    pub fn entitlement(&self, feature: FeatureIx) -> Option<&Entitlement> {
+        self.stated(feature).map(Entitlement::given)
+    }
+
+    /// What an account on the plan has of a feature: what is to be earned only once it was.
+    pub fn given_to(
+        &self,
+        account: &Account,
+        feature: FeatureIx,
+        at: Millis,
+    ) -> Option<&Entitlement> {
+        match self.stated(feature)? {
+            Entitlement::Locked(locked) => locked.opened(account, at),
+            given => Some(given),
+        }
     }
 
     /// What the plan says about a feature of its catalog.
-    pub fn entitlement(&self, feature: FeatureIx) -> Option<&Entitlement> {
+    pub(crate) fn stated(&self, feature: FeatureIx) -> Option<&Entitlement> {
         self.entitlements.get(feature.0)?.as_ref()
+    }
+
+    /// What has to be earned.
+    pub(crate) fn locks(&self) -> impl Iterator<Item = &Locked> {
+        self.locked.iter().filter_map(|feature| match self.stated(*feature) {
+            Some(Entitlement::Locked(locked)) => Some(&**locked),
+            _ => None,
+        })
     }
 
     /// The pool of credits that pays for a quota of its catalog.
@@ -1046,8 +1133,12 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
     let feature_ix = |name: &str| features.iter().position(|f| &*f.feature == name);
     let number_plan = |plan: PlanSpec, names: &mut Names| {
         let mut entitlements = vec![None; features.len()];
-        let (mut payers, mut levels) = (Vec::new(), Vec::new());
-        for (name, mut entitlement) in plan.entitlements {
+        let (mut payers, mut levels, mut locks) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, entitlement) in plan.entitlements {
+            let (after, mut entitlement) = match entitlement {
+                EntitlementSpec::Locked { after, given } => (Some(after), *given),
+                given => (None, given),
+            };
             let ix = feature_ix(&name).expect("the check found every feature");
             if let EntitlementSpec::PaidQuota { paid_by, .. } = &entitlement {
                 let pool = feature_ix(paid_by).expect("the check found every pool");
@@ -1058,7 +1149,9 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
                 levels.push((FeatureIx(ix), given));
             }
             entitlements[ix] = Some(number_entitlement(entitlement, &features[ix], names));
+            locks.extend(after.map(|after| (FeatureIx(ix), after)));
         }
+        let locked = lock_entitlements(locks, &features, &mut entitlements, names);
         Plan {
             id: names.intern(&versions::join(&plan.plan, plan.version)),
             plan: plan.plan.into(),
@@ -1068,6 +1161,7 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
             entitlements,
             payers,
             levels,
+            locked,
         }
     };
     let plans: Vec<Plan> = spec.plans.into_iter().map(|plan| number_plan(plan, names)).collect();
@@ -1140,6 +1234,36 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
         pools,
         seats_limit: names.get(SEATS_LIMIT),
     }
+}
+
+/// Locks what has to be earned, and has the limits that count for it stir. Returns the locked features.
+fn lock_entitlements(
+    locks: Vec<(FeatureIx, UnlockSpec)>,
+    features: &[Feature],
+    entitlements: &mut [Option<Entitlement>],
+    names: &mut Names,
+) -> Vec<FeatureIx> {
+    let lock = |(feature, spec): (FeatureIx, UnlockSpec)| {
+        let of = features.iter().position(|known| *known.feature == *spec.feature);
+        let of = of.expect("the check found every feature");
+        let FeatureKind::Quota { limits } = &features[of].kind else {
+            unreachable!("the check saw a quota");
+        };
+        let forever = limits.iter().find(|(_, window)| *window == WindowRule::Lifetime);
+        let (limit, _) = *forever.expect("the check found one");
+        let Some(Entitlement::Quota { limits: counts }) = &mut entitlements[of] else {
+            unreachable!("the check saw that the plan counts");
+        };
+        for known in counts.iter_mut().filter(|known| known.limit == limit) {
+            *known = known.clone().unlocking_at(spec.units);
+        }
+        let after = Unlock { feature: names.intern(&spec.feature), limit, units: spec.units };
+        let given = entitlements[feature.0].take().expect("it was just numbered");
+        let locked = Locked { feature: features[feature.0].id, after, given };
+        entitlements[feature.0] = Some(Entitlement::Locked(Box::new(locked)));
+        feature
+    };
+    locks.into_iter().map(lock).collect()
 }
 
 /// What features cost in pools: the feature, the pool, the price.
@@ -1225,6 +1349,7 @@ fn number_counting(spec: CountingSpec, names: &mut Names) -> Option<Box<Counting
 
 fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Names) -> Entitlement {
     match spec {
+        EntitlementSpec::Locked { given, .. } => number_entitlement(*given, feature, names),
         EntitlementSpec::Switch { on } => Entitlement::Switch { on },
         EntitlementSpec::Config { value_json } => {
             Entitlement::Config { value_json: value_json.into() }

@@ -15,6 +15,7 @@ mod prompting;
 mod prompts;
 mod subjects;
 mod terms;
+mod unlocks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -64,6 +65,7 @@ pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
     }
     credits::check_payers(&mut report, spec, &names);
     subjects::check_given(&mut report, spec, &names);
+    unlocks::check_unlocks(&mut report, spec, &names);
     prompts::check_prompts(&mut report, (&spec.prompting, &spec.prompts), &names);
     migrations::check_migrations(&mut report, spec, &names);
     report.problems
@@ -328,6 +330,7 @@ fn check_entitlement(
     feature: &FeatureSpec,
     entitlement: &EntitlementSpec,
 ) {
+    let entitlement = entitlement.given();
     match (&feature.kind, entitlement) {
         (FeatureKindSpec::Switch, EntitlementSpec::Switch { .. }) => {}
         (FeatureKindSpec::Config, EntitlementSpec::Config { value_json }) => {
@@ -434,6 +437,7 @@ fn kind_word(kind: &FeatureKindSpec) -> &'static str {
 
 fn entitlement_word(entitlement: &EntitlementSpec) -> &'static str {
     match entitlement {
+        EntitlementSpec::Locked { given, .. } => entitlement_word(given),
         EntitlementSpec::Switch { .. } => "switch",
         EntitlementSpec::Config { .. } => "config",
         EntitlementSpec::Quota { .. } | EntitlementSpec::PaidQuota { .. } => "quota",

@@ -175,6 +175,7 @@ fn ends_soon(cx: Context<'_>, account: &Account, one: &Ending, days: u16) -> Opt
         grace_until: None,
         foretold: None,
         trial: Some(TrialEnds { plan: account.profile.plan_at(cx.now).0, days: nearest }),
+        earned_by: None,
         at: cx.now,
     })
 }

@@ -9,6 +9,7 @@
 //! - [`rate`] is the arithmetic of token buckets, [`stock`] that of levels over a billing window.
 //! - [`change`] is what becomes of a limit when the plan changes in the middle of its window.
 //! - [`ending`] is what is told ahead of its end: trials.
+//! - [`unlock`] is what use unlocks.
 //! - [`versions`] of a plan are plans of their own; [`migrate`] is what a new catalog would take away.
 //! - [`subject`] is who inside an account is counted, where limits are per user or team.
 //! - [`catalog`] is what can be sold; [`prompt`] and [`signal`] are what is said about it.
@@ -43,6 +44,6 @@ pub mod stock;
 pub mod subject;
 pub mod tally;
 pub mod time;
-
+pub mod unlock;
 pub mod versions;
 pub mod window;

@@ -357,6 +357,7 @@ fn signal(
         grace_until: (ends_at != Millis::FOREVER).then_some(ends_at),
         foretold: None,
         trial: None,
+        earned_by: None,
         at,
     }))
 }

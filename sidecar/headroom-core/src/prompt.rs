@@ -53,7 +53,7 @@ pub fn scenarios(
 ) -> Option<(&'static [Scenario], Severity)> {
     use Scenario::{
         CreditsLow, Grace, InviteWithoutSeat, LimitHit, LockedFeature, NearLimit, RateTier,
-        SeatsFull, TrialEnding,
+        SeatsFull, TrialEnding, Unlock,
     };
     match decision.verdict {
         Verdict::Allowed if occasion.trial_is_ending => Some((&[TrialEnding], Severity::Info)),
@@ -76,6 +76,10 @@ pub fn scenarios(
             | Denial::SpendCapReached
             | Denial::ConcurrencyFull,
         ) => Some((&[LimitHit], Severity::Alarm)),
+        // Where it has to be earned, the counter binds.
+        Verdict::Denied(Denial::NotInPlan) if decision.binding.is_some() => {
+            Some((&[Unlock], Severity::Info))
+        }
         // Where the plan has it, the roll-out has not come to the account: buying more does not
         // help.
         Verdict::Denied(Denial::NotInPlan) if decision.origin != Origin::None => None,

@@ -77,6 +77,8 @@ pub enum Origin {
     AddOn,
     /// An override of the account.
     Override,
+    /// A plan, whose entitlement the account has earned by use.
+    Unlock,
 }
 
 /// Resolves one feature for one account at an instant.
@@ -91,8 +93,8 @@ pub fn resolve<'a>(
         // The common road: nothing but the plan.
         let origin = if profile.by_default { Origin::DefaultPlan } else { Origin::Plan };
         let planned =
-            catalog.plan_of(profile.plan).and_then(|plan| catalog.plan(plan).entitlement(feature));
-        return from_plan(planned, origin);
+            catalog.plan_of(profile.plan).and_then(|plan| catalog.plan(plan).stated(feature));
+        return from_plan(account, planned, origin, at);
     }
     let (plan, on_trial) = profile.plan_at(at);
     let origin = match (on_trial, profile.by_default) {
@@ -100,19 +102,31 @@ pub fn resolve<'a>(
         (false, true) => Origin::DefaultPlan,
         (false, false) => Origin::Plan,
     };
-    let planned = catalog.plan_of(plan).and_then(|plan| catalog.plan(plan).entitlement(feature));
+    let planned = catalog.plan_of(plan).and_then(|plan| catalog.plan(plan).stated(feature));
+    let (planned, origin) = match planned {
+        Some(Entitlement::Locked(locked)) => match locked.opened(account, at) {
+            Some(given) => (Some(given), Origin::Unlock),
+            None => (None, origin),
+        },
+        planned => (planned, origin),
+    };
     let shape = catalog.feature(feature);
     let is_overridden =
         profile.overrides().iter().any(|o| o.feature == shape.id && o.is_in_force(at));
     let has_addon = given_by_addons(catalog, profile, feature).next().is_some();
     if !is_overridden && !has_addon && !is_prorated(planned, profile) {
-        return from_plan(planned, origin);
+        return from_plan(account, planned, origin, at);
     }
     merge(catalog, account, feature, at, (planned, origin))
 }
 
 #[inline]
-fn from_plan(planned: Option<&Entitlement>, origin: Origin) -> (Resolved<'_>, Origin) {
+fn from_plan<'a>(
+    account: &Account,
+    planned: Option<&'a Entitlement>,
+    origin: Origin,
+    at: Millis,
+) -> (Resolved<'a>, Origin) {
     match planned {
         None | Some(Entitlement::Switch { on: false }) => (Resolved::NotInPlan, Origin::None),
         Some(Entitlement::Switch { on: true }) => (Resolved::On, origin),
@@ -130,6 +144,9 @@ fn from_plan(planned: Option<&Entitlement>, origin: Origin) -> (Resolved<'_>, Or
         }
         Some(Entitlement::Rate { rate, .. }) => (Resolved::Rate(*rate), origin),
         Some(Entitlement::Credits { terms }) => (Resolved::Pool(Box::new(terms.clone())), origin),
+        Some(Entitlement::Locked(locked)) => {
+            from_plan(account, locked.opened(account, at), Origin::Unlock, at)
+        }
     }
 }
 

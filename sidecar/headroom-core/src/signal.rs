@@ -49,11 +49,13 @@ pub enum SignalName {
     CreditsDepleted,
     /// A trial of the plan or of a feature ends in so many days.
     TrialEnding,
+    /// Use of one feature has unlocked another: once.
+    UnlockEarned,
 }
 
 impl SignalName {
     /// Every signal, in the order of the documentation.
-    pub const ALL: [SignalName; 15] = [
+    pub const ALL: [SignalName; 16] = [
         SignalName::UsageCeiling,
         SignalName::FeatureLimitHit,
         SignalName::GraceStarted,
@@ -69,6 +71,7 @@ impl SignalName {
         SignalName::CreditsLow,
         SignalName::CreditsDepleted,
         SignalName::TrialEnding,
+        SignalName::UnlockEarned,
     ];
 
     /// The word of the catalog and of the wire.
@@ -89,6 +92,7 @@ impl SignalName {
             SignalName::CreditsLow => "credits_low",
             SignalName::CreditsDepleted => "credits_depleted",
             SignalName::TrialEnding => "trial_ending",
+            SignalName::UnlockEarned => "unlock_earned",
         }
     }
 
@@ -133,6 +137,8 @@ pub struct SignalSwitches {
     pub credits_depleted: bool,
     /// How many days ahead `trial_ending` is raised. Days of more than half of a trial are left out of it.
     pub trial_ending: Horizons,
+    /// Raise `unlock_earned`.
+    pub unlock_earned: bool,
 }
 
 /// The share of a spend cap that is near to it unless the catalog says another: 80 %.
@@ -157,6 +163,7 @@ impl SignalSwitches {
             SignalName::CreditsLow => self.credits_low,
             SignalName::CreditsDepleted => self.credits_depleted,
             SignalName::TrialEnding => self.trial_ending != Horizons::NONE,
+            SignalName::UnlockEarned => self.unlock_earned,
         }
     }
 }
@@ -180,6 +187,7 @@ impl Default for SignalSwitches {
             credits_low: true,
             credits_depleted: true,
             trial_ending: Horizons::OF_TRIALS,
+            unlock_earned: true,
         }
     }
 }
@@ -323,6 +331,8 @@ pub struct Signal {
     pub foretold: Option<Foretold>,
     /// Of a trial that ends: which, and how far ahead.
     pub trial: Option<TrialEnds>,
+    /// Of what was unlocked: the feature whose use did. Its counter is in the units.
+    pub earned_by: Option<NameId>,
     /// When.
     pub at: Millis,
 }
@@ -381,6 +391,7 @@ pub(crate) fn announce(
             grace_until: None,
             foretold: None,
             trial: None,
+            earned_by: None,
             at: change.at,
         }))
     };
@@ -453,6 +464,7 @@ pub(crate) fn announce_daily(
         grace_until: None,
         foretold: None,
         trial: None,
+        earned_by: None,
         at: cx.now,
     })));
 }
@@ -515,6 +527,7 @@ pub fn foretell(
         grace_until: None,
         foretold: Some(Foretold { days, ..foretold }),
         trial: None,
+        earned_by: None,
         at: now,
     })));
 }

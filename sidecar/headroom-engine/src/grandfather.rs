@@ -62,7 +62,8 @@ impl Engine {
             let profile = &slot.account.profile;
             let on = catalog.plan_of(profile.plan).map(|ix| catalog.plan(ix));
             let Some(plan) = on.filter(|plan| *plan.plan == *wanted.plan) else { return Ok(()) };
-            let promised = features.iter().flat_map(|feature| given(&catalog, plan, *feature));
+            let has = |feature| plan.given_to(&slot.account, feature, now);
+            let promised = features.iter().flat_map(|ix| given(&catalog, (plan, has(*ix)), *ix));
             let mut gained: Vec<Override> = promised
                 .map(|one| Override {
                     at_least: true,
@@ -113,15 +114,23 @@ fn features(catalog: &Catalog, names: &[&str]) -> Result<Vec<FeatureIx>, AdminEr
         .collect()
 }
 
-/// What a plan gives of a feature, as overrides. A config has no more or less, and is not kept.
-fn given(catalog: &Catalog, plan: &Plan, feature: FeatureIx) -> Vec<Override> {
+/// What a plan gives of a feature, as overrides. A config has no more or less, and is not kept; nor is what
+/// the account has not earned yet.
+fn given(
+    catalog: &Catalog,
+    (plan, has): (&Plan, Option<&Entitlement>),
+    feature: FeatureIx,
+) -> Vec<Override> {
     let shape = catalog.feature(feature);
     let of_limit = |known: &PlanLimit| OverrideValue::Limit {
         limit: known.limit,
         included_units: known.included_units,
     };
-    let mut values: Vec<OverrideValue> = match plan.entitlement(feature) {
-        None | Some(Entitlement::Config { .. } | Entitlement::Switch { on: false }) => Vec::new(),
+    let mut values: Vec<OverrideValue> = match has {
+        None
+        | Some(
+            Entitlement::Config { .. } | Entitlement::Switch { on: false } | Entitlement::Locked(_),
+        ) => Vec::new(),
         Some(Entitlement::Switch { on: true }) => vec![OverrideValue::Switch { on: true }],
         Some(Entitlement::Quota { limits }) => limits.iter().map(of_limit).collect(),
         Some(

@@ -863,6 +863,7 @@ fn put_signal_name(out: &mut Vec<u8>, name: SignalName) {
         SignalName::CreditsLow => 63,
         SignalName::CreditsDepleted => 64,
         SignalName::TrialEnding => 100,
+        SignalName::UnlockEarned => 101,
     });
 }
 
@@ -932,6 +933,9 @@ pub(crate) fn put_signal(out: &mut Vec<u8>, signal: &Signal) {
         out.put_u64(u64::from(trial.plan.0));
         out.put_u64(u64::from(trial.days));
     }
+    if let Some(feature) = signal.earned_by {
+        out.put_u64(u64::from(feature.0));
+    }
 }
 
 fn take_signal_name(from: &mut Take<'_>) -> Result<SignalName, Malformed> {
@@ -951,6 +955,7 @@ fn take_signal_name(from: &mut Take<'_>) -> Result<SignalName, Malformed> {
         63 => SignalName::CreditsLow,
         64 => SignalName::CreditsDepleted,
         100 => SignalName::TrialEnding,
+        101 => SignalName::UnlockEarned,
         _ => return Err(Malformed { what: "signal name" }),
     })
 }
@@ -991,6 +996,11 @@ pub(crate) fn take_signal(from: &mut Take<'_>) -> Result<Signal, Malformed> {
         trial: if name == SignalName::TrialEnding {
             let plan = NameId(from.small("plan")?);
             Some(TrialEnds { plan, days: from.small("days")? })
+        } else {
+            None
+        },
+        earned_by: if name == SignalName::UnlockEarned {
+            Some(NameId(from.small("feature")?))
         } else {
             None
         },

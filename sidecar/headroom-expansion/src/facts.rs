@@ -17,9 +17,10 @@ pub const PARTS: i64 = 1_000;
 
 /// Facts that are worked out, where there is something to work them out from. `used_percent.FEATURE` is
 /// another of each counted feature.
-pub const INFERRED: [&str; 17] = [
+pub const INFERRED: [&str; 19] = [
     "active_seats_percent",
     "active_users",
+    "churn_signal",
     "contract_days_left",
     "dau_mau_percent",
     "days_since_login",
@@ -35,6 +36,7 @@ pub const INFERRED: [&str; 17] = [
     "premium_attempt_days",
     "seats",
     "signups_of_domain",
+    "usage_change_percent",
 ];
 
 /// One fact.

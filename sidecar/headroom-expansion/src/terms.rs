@@ -345,7 +345,7 @@ fn plays() -> Vec<Play> {
 
 /// The rules that every catalog has unless it takes them out: each signal, its class, its rule, and for how
 /// many days the rule must not hold before it may come again.
-const WATCHES: [(&str, Class, &str, u32); 5] = [
+const WATCHES: [(&str, Class, &str, u32); 6] = [
     ("feature_exploration", Class::Feature, "gated_features_tried >= 3", 14),
     ("power_user", Class::Usage, "active_users >= 3 && power_user_percent >= 200", 7),
     // People are counted over thirty days: of a younger account they cannot all have come yet.
@@ -355,6 +355,7 @@ const WATCHES: [(&str, Class, &str, u32); 5] = [
         "seats >= 5 && active_seats_percent < 50 && days_since_signup >= 30",
         7,
     ),
+    ("declining_usage", Class::Churn, "usage_change_percent <= -30", 14),
     ("multiple_signups", Class::Plg, "signups_of_domain >= 3 && plan_price_minor == 0", 7),
     // Two months are time to talk; of whom nobody says that it is well, nothing is said.
     (

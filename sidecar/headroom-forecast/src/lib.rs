@@ -13,6 +13,8 @@ pub mod limits;
 pub mod pace;
 pub mod rhythm;
 pub mod spread;
+pub mod trend;
 
 pub use forecast::{Basis, Forecast, Outlook, Question, Units, forecast};
 pub use history::{History, Step};
+pub use trend::{Trend, trend};

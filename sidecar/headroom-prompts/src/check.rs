@@ -362,7 +362,7 @@ fn shapes<'a>(
     use FeatureKindSpec as Kind;
     use Scenario::{
         CreditsLow, Grace, InviteWithoutSeat, LimitHit, LockedFeature, NearLimit, RateTier,
-        SeatsFull, TrialEnding,
+        SeatsFull, TrialEnding, Unlock,
     };
     // A pool has no pace, and units may be on their way to it or not.
     let pool = [Some((CREDITS_LIMIT, true, false)), Some((CREDITS_LIMIT, false, false))];
@@ -374,6 +374,8 @@ fn shapes<'a>(
     };
     let mut all: Vec<Shape<'a>> = match (scenario, &feature.kind) {
         (LockedFeature, _) => vec![None],
+        // What is left to be used of another feature, for ever.
+        (Unlock, _) => vec![Some(("limit", false, false))],
         (NearLimit | LimitHit | Grace | TrialEnding, Kind::Quota { limits }) => {
             quota(limits).collect()
         }

@@ -96,7 +96,7 @@ impl Offer {
             let mut put = |limit: &str, units: Option<u64>| {
                 included.insert((feature.clone(), limit.to_owned()), units);
             };
-            match entitlement {
+            match entitlement.given() {
                 EntitlementSpec::Credits { terms } => {
                     put(CREDITS_LIMIT, Some(terms.included_units));
                 }
@@ -111,7 +111,9 @@ impl Offer {
                 }
                 EntitlementSpec::Seats { included_units, .. } => put(SEATS_LIMIT, *included_units),
                 EntitlementSpec::Allocation { limit } => put(LEVEL_LIMIT, limit.included_units),
-                EntitlementSpec::Switch { .. } | EntitlementSpec::Config { .. } => {}
+                EntitlementSpec::Switch { .. }
+                | EntitlementSpec::Config { .. }
+                | EntitlementSpec::Locked { .. } => {}
             }
         }
         let price = plan.price.clone();

@@ -3,6 +3,7 @@
 use headroom_core::catalog::{
     Aggregation, CatalogSpec, CountingSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec,
     LimitSpec, Merge, Offering, PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, RateSpec,
+    UnlockSpec,
 };
 use headroom_core::change::OnChange;
 use headroom_core::cohort::Cohorts;
@@ -550,7 +551,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             addons.push(plan(rng, name, &features));
         }
     }
-    with_values(keep_addons(CatalogSpec {
+    let spec = with_values(keep_addons(CatalogSpec {
         migrations: Vec::new(),
         addons,
         default_plan: rng.percent(70).then(|| rng.pick(&plans).plan.clone()),
@@ -581,13 +582,60 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
                 2 => Horizons::new(&[2, 1]).expect("good"),
                 _ => Horizons::OF_TRIALS,
             },
+            unlock_earned: rng.percent(85),
         },
-    }))
+    }));
+    with_locks(rng, spec)
+}
+
+/// Lets use of tokens unlock this and that, where the plan counts them for ever.
+fn with_locks(rng: &mut Rng, mut spec: CatalogSpec) -> CatalogSpec {
+    let is_total =
+        |shape: &LimitSpec| shape.limit == "total" && shape.window == WindowRule::Lifetime;
+    let counts = |feature: &FeatureSpec| match &feature.kind {
+        FeatureKindSpec::Quota { limits } => {
+            // One that became a lifetime by chance would count in its place.
+            let forever = limits.iter().find(|shape| shape.window == WindowRule::Lifetime);
+            feature.feature == "tokens" && forever.is_some_and(is_total)
+        }
+        _ => false,
+    };
+    if !spec.features.iter().any(counts) {
+        return spec;
+    }
+    for plan in &mut spec.plans {
+        let tokens = plan.entitlements.iter().find(|(feature, _)| feature == "tokens");
+        let Some((_, EntitlementSpec::Quota { limits })) = tokens else { continue };
+        let Some(total) = limits.iter().find(|limit| limit.limit == "total") else { continue };
+        let most = match (total.policy, total.included_units) {
+            (Policy::Block, Some(included)) => included,
+            _ => UNITS_MAX,
+        };
+        for (feature, given) in &mut plan.entitlements {
+            let can_wait = match given {
+                EntitlementSpec::Switch { .. } => true,
+                EntitlementSpec::Quota { limits } => {
+                    limits.iter().all(|limit| per(&limit.limit).is_none())
+                }
+                _ => false,
+            };
+            let units = 1 + rng.below(12);
+            if feature == "tokens" || !can_wait || units > most || rng.percent(70) {
+                continue;
+            }
+            let after = UnlockSpec { feature: "tokens".to_owned(), units };
+            *given = EntitlementSpec::Locked { after, given: Box::new(given.clone()) };
+        }
+    }
+    spec
 }
 
 /// A catalog that differs a little from another.
 pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
     let mut to = from.clone();
+    for (_, given) in to.plans.iter_mut().flat_map(|plan| &mut plan.entitlements) {
+        *given = given.given().clone();
+    }
     match rng.below(10) {
         8 => {
             // A new version, from which the others differ as from another plan.
@@ -654,7 +702,8 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
             }
         }
     }
-    with_values(keep_addons(to))
+    let to = with_values(keep_addons(to));
+    with_locks(rng, to)
 }
 
 /// A catalog that does not pass the check.

@@ -25,6 +25,7 @@ mod seats;
 mod sliding;
 mod spread;
 mod subjects;
+mod unlock;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -416,6 +417,8 @@ pub(crate) struct Account {
     pub(crate) said_cap: Vec<(String, String, i64, u16)>,
     /// By feature, when slots were last told of.
     pub(crate) said_slots: BTreeMap<String, i64>,
+    /// Features that were earned by use.
+    pub(crate) earned: BTreeSet<String>,
     /// What may be a trial and ends, by feature; the plan's has no name.
     pub(crate) trying: Vec<(String, ending::Trying)>,
 }
@@ -722,7 +725,7 @@ impl Model {
             ];
             let not_here = done.verdict == Verdict::Denied(Denial::NotInPlan);
             // Bought, but not rolled out: nothing to sell.
-            let waits = not_here && done.origin != Origin::None;
+            let waits = not_here && done.origin != Origin::None && done.binding.is_none();
             !waits && !silent.iter().any(|denial| done.verdict == Verdict::Denied(*denial))
         };
         let about = || (account.facts.clone().into_iter().collect(), account.zone.clone());
@@ -792,6 +795,7 @@ impl Model {
             said_on: BTreeMap::new(),
             said_cap: Vec::new(),
             said_slots: BTreeMap::new(),
+            earned: BTreeSet::new(),
             trying: Vec::new(),
             graces: Vec::new(),
             holds: BTreeMap::new(),

@@ -7,7 +7,7 @@ use super::{
     Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
     Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
     LimitState, Offer, Origin, OverageCost, PoolState, Projection, Prompt, PromptSuppression, Rate,
-    Recorded, Released, Reservation, Reserved, RuleResult, Seat, Several, UsageByTime,
+    Recorded, Released, Reservation, Reserved, RuleResult, Seat, Several, Unlock, UsageByTime,
     UsageByTimePage, UsagePage, UsageWindow,
 };
 use crate::error::Error;
@@ -231,7 +231,18 @@ pub(crate) fn decision(proto: Option<v1::Decision>) -> Result<Decision, Error> {
         prompt_suppression: proto.prompt_suppression.map(prompt_suppression),
         projection: proto.projection.map(projection),
         charge: proto.charge.map(charge),
+        unlock: proto.unlock.map(unlock),
     })
+}
+
+fn unlock(proto: v1::Unlock) -> Unlock {
+    Unlock {
+        feature: proto.feature,
+        limit: proto.limit,
+        needed_units: units(proto.needed_units),
+        used_units: units(proto.used_units),
+        remaining_units: units(proto.remaining_units),
+    }
 }
 
 fn charge(proto: v1::CreditCharge) -> CreditCharge {
@@ -353,6 +364,7 @@ fn entitlement(proto: v1::Entitlement) -> Entitlement {
         denial: if proto.allowed { None } else { Some(proto.denial()) },
         shadow_denial: Some(proto.shadow_denial()).filter(|d| *d != v1::Denial::Unspecified),
         unique_by: text(proto.unique_by),
+        unlock: proto.unlock.map(unlock),
         feature: proto.feature,
         feature_name: proto.feature_name,
         unit: proto.unit,

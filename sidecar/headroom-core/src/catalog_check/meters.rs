@@ -2,7 +2,7 @@
 
 use crate::catalog::{
     CONCURRENT_LIMIT, CREDITS_LIMIT, EACH_RATE_LIMIT, LEVEL_LIMIT, PlanLimitSpec, Policy,
-    RATE_LIMIT, RateSpec, SEATS_LIMIT,
+    RATE_LIMIT, RateSpec, SEATS_LIMIT, UNLOCK_AFTER,
 };
 use crate::limits;
 use crate::policy::LimitTerms;
@@ -30,6 +30,10 @@ pub(super) fn check_limit_name(report: &mut Report, path: &[&str], limit: &str) 
     }
     if limit == "paid_by" {
         let message = "the name `paid_by` is kept for who pays for a quota: choose another";
+        report.say(path, message);
+    }
+    if limit == UNLOCK_AFTER {
+        let message = "the name `unlock_after` is kept for what unlocks a quota: choose another";
         report.say(path, message);
     }
 }

@@ -138,6 +138,7 @@ fn can_occur(scenario: Scenario, kind: &FeatureKindSpec) -> bool {
     use FeatureKindSpec::{Allocation, Concurrency, Credits, Quota, Rate, Seats};
     match scenario {
         Scenario::LockedFeature | Scenario::TrialEnding => true,
+        Scenario::Unlock => matches!(kind, Quota { .. } | FeatureKindSpec::Switch),
         Scenario::NearLimit => matches!(
             kind,
             Quota { .. } | Allocation { .. } | Concurrency | Credits { .. } | Seats { .. }

@@ -1,7 +1,9 @@
 //! One good catalog, broken in one way per line.
 
 use super::*;
-use crate::catalog::{FeatureKindSpec::Quota, PricePeriod, PromptSpec, RateSpec, Scenario};
+use crate::catalog::{
+    Aggregation, FeatureKindSpec::Quota, PricePeriod, PromptSpec, RateSpec, Scenario, UnlockSpec,
+};
 use crate::credits::{CreditPrice, PoolTerms, Rounding};
 use crate::policy::{GraceTerms, LimitTerms, OverageTerms};
 use crate::prompt::{Audience, Texts};
@@ -1168,5 +1170,106 @@ fn a_latest_value_and_different_values_have_what_makes_sense_of_them() {
             }
         },
         "features: 72 limits that count different values, at most 64 are possible",
+    );
+}
+
+/// A feature that counts for ever, and a plan that locks `sso` behind it.
+fn locked(change: impl FnOnce(&mut CatalogSpec, &mut UnlockSpec)) -> impl FnOnce(&mut CatalogSpec) {
+    move |spec| {
+        let ever = LimitSpec { limit: "ever".into(), window: WindowRule::Lifetime, per: None };
+        spec.features.push(feature("flows", Quota { limits: vec![monthly(), ever] }));
+        let limit = PlanLimitSpec {
+            limit: "ever".into(),
+            included_units: None,
+            soft_limits_bp: vec![],
+            policy: Policy::Unlimited,
+            terms: Default::default(),
+        };
+        let flows = EntitlementSpec::Quota { limits: vec![limit] };
+        spec.plans[0].entitlements.push(("flows".into(), flows));
+        let mut after = UnlockSpec { feature: "flows".into(), units: 100 };
+        change(spec, &mut after);
+        let given = Box::new(spec.plans[0].entitlements[1].1.clone());
+        spec.plans[0].entitlements[1].1 = EntitlementSpec::Locked { after, given };
+    }
+}
+
+#[test]
+fn what_use_unlocks_is_counted_for_ever_by_the_plan_that_locks_it() {
+    let at = "plans/free/entitlements/sso/unlock_after";
+    let flows = |spec: &mut CatalogSpec| {
+        let EntitlementSpec::Quota { limits } = &mut spec.plans[0].entitlements[3].1 else {
+            panic!("a quota")
+        };
+        (limits[0].included_units, limits[0].policy) = (Some(99), Policy::Block);
+    };
+    check(locked(|_, _| {}), "");
+    check(
+        locked(|_, after| after.feature = "flow".into()),
+        &format!("{at}/feature: unknown feature `flow`"),
+    );
+    check(
+        locked(|_, after| after.feature = "models".into()),
+        &format!("{at}/feature: `models` is a config, only use of a quota unlocks"),
+    );
+    check(
+        locked(|_, after| after.feature = "tokens".into()),
+        &format!(
+            "{at}/feature: `tokens` has no limit that counts for ever: add one, as `ever: {{ window: \
+             lifetime }}`"
+        ),
+    );
+    check(
+        locked(|spec, _| drop(spec.plans[0].entitlements.pop())),
+        &format!(
+            "{at}/feature: the plan does not count what is used of `flows`: give it its limit, as \
+             `flows: {{ ever: {{ included: unlimited }} }}`"
+        ),
+    );
+    check(
+        locked(|spec, _| flows(spec)),
+        &format!(
+            "{at}/units: 100 units can never be used: the plan includes 99 of `flows` for ever"
+        ),
+    );
+    check(
+        locked(|spec, _| spec.features[3].counting.aggregation = Aggregation::Max),
+        &format!("{at}/feature: `flows` has `aggregation: max`: its use does not add up"),
+    );
+    check(
+        locked(|_, after| after.units = 0),
+        &format!("{at}/units: 0 units, it must be 1 to 9007199254740991"),
+    );
+}
+
+#[test]
+fn an_add_on_a_paid_quota_and_a_chain_cannot_be_unlocked_by_use() {
+    let lock = |given: EntitlementSpec, units| EntitlementSpec::Locked {
+        after: UnlockSpec { feature: "flows".into(), units },
+        given: Box::new(given),
+    };
+    check(
+        locked(|spec, _| {
+            let sso = ("sso".to_owned(), lock(EntitlementSpec::Switch { on: true }, 1));
+            spec.addons.push(plan("boost", vec![sso]));
+        }),
+        "addons/boost/entitlements/sso/unlock_after: an add-on is bought, so it cannot be earned by use",
+    );
+    check(
+        locked(|spec, _| {
+            let flows = spec.plans[0].entitlements[3].1.clone();
+            spec.plans[0].entitlements[3].1 = EntitlementSpec::Locked {
+                after: UnlockSpec { feature: "flows".into(), units: 1 },
+                given: Box::new(flows),
+            };
+        }),
+        "plans/free/entitlements/sso/unlock_after/feature: `flows` is locked itself in this plan\n\
+         plans/free/entitlements/flows/unlock_after/feature: `flows` is locked itself in this plan",
+    );
+    check(
+        |s| limits_of(s)[0].limit = "unlock_after".to_owned(),
+        "features/tokens/limits/unlock_after: the name `unlock_after` is kept for what unlocks a quota: \
+         choose another\n\
+         plans/free/entitlements/tokens/monthly: feature `tokens` has no limit `monthly`",
     );
 }

@@ -13,7 +13,7 @@ use crate::account::Account;
 use crate::catalog::{Aggregation, Feature, FeatureIx};
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::{
-    Context, FeatureOp, Gate, allocation, announce_premium, bare_limits, gate, plain, refusal,
+    Context, FeatureOp, Gate, allocation, announce_premium, bare_limits, closed, gate, plain,
 };
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
@@ -130,8 +130,7 @@ fn decide(
                     let closed = (denial, origin);
                     announce_premium(cx, account, id, closed, value.units(), effects);
                 }
-                let refused = refusal(account, cx.now, Some(id), denial);
-                return Ok(plain(Decision { origin, ..refused }));
+                return Ok(plain(closed(cx, account, feature, (denial, origin))));
             }
             Gate::Plain(_) | Gate::Rate(..) | Gate::Pool(_) => {
                 return Err(OpError::WrongFeatureKind);

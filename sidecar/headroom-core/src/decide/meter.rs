@@ -23,6 +23,7 @@ use crate::signal::{self, Change};
 use crate::stock;
 use crate::tally;
 use crate::time::{Millis, Window};
+use crate::unlock;
 use crate::window::{WindowRule, window_at};
 
 /// How long a refused caller should wait when other reservations hold the units and none of them is
@@ -532,6 +533,9 @@ pub(super) fn announce_use(
         || w.beyond.as_ref().is_some_and(|beyond| !beyond.is_told())
     {
         return;
+    }
+    if w.limit.unlocks(w.ledger.used) {
+        unlock::earn(cx, account, (&w.ledger, previous_units), effects);
     }
     let change = Change { at: cx.now, previous_units, refused_units: 0 };
     signal::announce(&mut w.ledger, w.limit, change, cx.catalog.signals, effects);

@@ -36,6 +36,7 @@ use crate::reservation::{OnExpiry, ReservationId};
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::signal::{self, NO_LIMIT, OfDay, SignalName};
 use crate::time::Millis;
+use crate::unlock;
 use crate::window::WindowRule;
 
 pub use all::{AllItem, AllOp, ItemError, decide_all};
@@ -196,8 +197,7 @@ pub fn decide_feature(
             if let Some(units) = op.attempted_units() {
                 announce_premium(cx, account, id, (denial, origin), units, effects);
             }
-            let refused = refusal(account, cx.now, Some(id), denial);
-            Ok(plain(Decision { origin, ..refused }))
+            Ok(plain(closed(cx, account, feature, (denial, origin))))
         }
         Gate::Plain(decision) => match op {
             FeatureOp::Check { .. } => Ok(plain(decision)),
@@ -372,7 +372,9 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
     match resolved {
         // Units on a switch that is off are a mistake of the caller, but one that the plan hides:
         // not_in_plan is the answer that leads somewhere.
-        (Resolved::NotInPlan, _) => gate_of_shadow(cx, feature, allowed(Origin::None, None)),
+        (Resolved::NotInPlan, _) => {
+            gate_of_shadow(cx, account, feature, allowed(Origin::None, None))
+        }
         (Resolved::On, origin) => Gate::Plain(allowed(origin, None)),
         (Resolved::Value(value), origin) => {
             Gate::Plain(allowed(origin, Some(std::sync::Arc::clone(value))))
@@ -439,15 +441,42 @@ fn account_denial(cx: Context<'_>, account: &Account) -> Option<Denial> {
 }
 
 /// A feature that the plan does not contain: refused, unless it is only watched.
-fn gate_of_shadow<'a>(cx: Context<'a>, feature: FeatureIx, allowed: Decision) -> Gate<'a> {
+fn gate_of_shadow<'a>(
+    cx: Context<'a>,
+    account: &Account,
+    feature: FeatureIx,
+    allowed: Decision,
+) -> Gate<'a> {
     let denial = Denial::NotInPlan;
     if !cx.catalog.feature(feature).shadow {
-        return Gate::Closed(denial, Origin::None);
+        // What has to be earned is in the plan.
+        let origin = unlock::lock(cx, account, feature).map_or(Origin::None, |(_, origin)| origin);
+        return Gate::Closed(denial, origin);
     }
     match bare_limits(cx, feature) {
         Some(limits) => Gate::Limits(limits, Origin::None),
         None => Gate::Plain(Decision { shadow: Some(denial), ..allowed }),
     }
+}
+
+/// A refusal by what stands before the limits. Of what has to be earned the counter binds.
+#[cold]
+fn closed(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+    (denial, origin): (Denial, Origin),
+) -> Decision {
+    let refused = refusal(account, cx.now, Some(cx.catalog.feature(feature).id), denial);
+    let is_locked = denial == Denial::NotInPlan && origin != Origin::None;
+    let lock = is_locked.then(|| unlock::lock(cx, account, feature)).flatten();
+    let binding = lock.and_then(|(after, _)| {
+        let counted = cx.catalog.feature_of(after.feature)?;
+        let states = limit_states(cx, account, counted);
+        let state = states.into_iter().find(|state| state.ledger.limit == after.limit)?;
+        Some(unlock::shown(state, after))
+    });
+    Decision { origin, binding, ..refused }
 }
 
 /// A refusal that has nothing to do with a limit.

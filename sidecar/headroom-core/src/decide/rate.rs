@@ -220,6 +220,7 @@ fn announce(
         grace_until: None,
         foretold: None,
         trial: None,
+        earned_by: None,
         at: cx.now,
     })));
     // Nothing was taken, so an old bucket goes on as it is: what was told to wait for comes true.

@@ -396,6 +396,7 @@ fn announce(cx: Context<'_>, w: &mut Working<'_>, before: &Ledger, effects: &mut
             grace_until: None,
             foretold: None,
             trial: None,
+            earned_by: None,
             at: cx.now,
         })));
     }

@@ -21,11 +21,13 @@ pub enum Scenario {
     CreditsLow,
     /// Requests come faster than the rate allows.
     RateTier,
+    /// The plan has the feature once so many units of another were used.
+    Unlock,
 }
 
 impl Scenario {
     /// Every scenario, in the order of the documentation.
-    pub const ALL: [Scenario; 9] = [
+    pub const ALL: [Scenario; 10] = [
         Scenario::NearLimit,
         Scenario::LimitHit,
         Scenario::Grace,
@@ -35,6 +37,7 @@ impl Scenario {
         Scenario::TrialEnding,
         Scenario::CreditsLow,
         Scenario::RateTier,
+        Scenario::Unlock,
     ];
 
     /// The word of the catalog and of the wire.
@@ -49,6 +52,7 @@ impl Scenario {
             Scenario::TrialEnding => "trial_ending",
             Scenario::CreditsLow => "credits_low",
             Scenario::RateTier => "rate_tier",
+            Scenario::Unlock => "unlock",
         }
     }
 
@@ -62,7 +66,8 @@ impl Scenario {
             | Scenario::LockedFeature
             | Scenario::SeatsFull
             | Scenario::InviteWithoutSeat
-            | Scenario::RateTier => false,
+            | Scenario::RateTier
+            | Scenario::Unlock => false,
         }
     }
 }

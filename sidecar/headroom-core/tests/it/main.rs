@@ -33,5 +33,6 @@ mod spans;
 mod subjects;
 mod tallies;
 mod thresholds;
+mod unlocks;
 mod windows;
 mod world;

@@ -70,6 +70,7 @@ fn signal(name: SignalName, state: SignalState) -> Effect {
         grace_until: None,
         foretold: None,
         trial: None,
+        earned_by: None,
         at: Millis(i64::MIN),
     };
     Effect::Signal(signal.into())
@@ -362,6 +363,11 @@ fn every_effect() -> Vec<Effect> {
     ] {
         effects.push(signal(name, SignalState::Ok));
     }
+    let Effect::Signal(mut earned) = signal(SignalName::UnlockEarned, SignalState::Ok) else {
+        unreachable!()
+    };
+    earned.earned_by = Some(NameId(u32::MAX));
+    effects.push(Effect::Signal(earned));
     for days in [1, u16::MAX] {
         let name = SignalName::TrialEnding;
         let Effect::Signal(mut signal) = signal(name, SignalState::Warning) else { unreachable!() };

@@ -10,13 +10,14 @@ use headroom_expansion::terms::Terms;
 use headroom_expansion::watch::Kept;
 
 #[test]
-fn every_catalog_has_five_rules() {
+fn every_catalog_has_six_rules() {
     let found: Vec<String> =
         Terms::default().watches.iter().map(|watch| watch.signal.clone()).collect();
     let expected = [
         "feature_exploration",
         "power_user",
         "idle_seats",
+        "declining_usage",
         "multiple_signups",
         "contract_milestone",
     ];

@@ -4,6 +4,7 @@
 
 mod forecasts;
 mod histories;
+mod trends;
 
 /// Milliseconds of an hour.
 const HOUR: i64 = 3_600_000;

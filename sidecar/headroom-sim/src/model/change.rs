@@ -74,18 +74,20 @@ impl Account {
 impl Model {
     /// Whether the catalog in force has a limit that does not simply keep.
     pub(crate) fn minds_changes(&self) -> bool {
-        self.catalog.plans.iter().flat_map(|plan| &plan.entitlements).any(|(_, says)| match says {
-            EntitlementSpec::Quota { limits } => {
-                limits.iter().any(|limit| limit.terms.on_change != OnChange::Keep)
+        self.catalog.plans.iter().flat_map(|plan| &plan.entitlements).any(|(_, says)| {
+            match says.given() {
+                EntitlementSpec::Quota { limits } => {
+                    limits.iter().any(|limit| limit.terms.on_change != OnChange::Keep)
+                }
+                _ => false,
             }
-            _ => false,
         })
     }
 
     fn said_of(&self, plan: &str, feature: &str, limit: &str) -> Option<&PlanLimitSpec> {
         let plan = self.catalog.plans.iter().find(|known| label(known) == plan)?;
         let (_, says) = plan.entitlements.iter().find(|(known, _)| known == feature)?;
-        let EntitlementSpec::Quota { limits } = says else { return None };
+        let EntitlementSpec::Quota { limits } = says.given() else { return None };
         limits.iter().find(|known| known.limit == limit)
     }
 

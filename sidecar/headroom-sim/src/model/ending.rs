@@ -33,8 +33,10 @@ impl Account {
         let mut ends: Vec<(String, i64, i64)> = Vec::new();
         ends.extend(self.trial.iter().map(|(_, end)| (String::new(), i64::MIN, *end)));
         for (feature, says, (from, until)) in &self.overrides {
-            let gives =
-                !matches!(says, Says::Switch(false) | Says::SpendCap(..) | Says::OfSubject(..));
+            let gives = !matches!(
+                says.plain().0,
+                Says::Switch(false) | Says::SpendCap(..) | Says::OfSubject(..)
+            );
             let (true, Some(until)) = (gives, until) else { continue };
             let from = from.unwrap_or(i64::MIN);
             match ends.iter_mut().find(|(known, ..)| known == feature) {

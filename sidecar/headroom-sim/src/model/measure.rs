@@ -136,7 +136,7 @@ impl Model {
                     let units = value.asked();
                     self.tried_premium((id, feature), account, closed, units, now);
                 }
-                return Ok(self.refused(closed.0, closed.1, feature));
+                return Ok(self.closed_by(account, feature, closed, now));
             }
             Ok((Entitled::Limits(limits), origin)) => (limits, origin),
             Ok(_) => unreachable!("such a feature has limits"),

@@ -583,7 +583,10 @@ impl Model {
                 bare if bare.is_empty() => Ok((Entitled::Nothing, Origin::None)),
                 bare => Ok((Entitled::Limits(bare), Origin::None)),
             },
-            Entitled::Nothing => Err((Denial::NotInPlan, Origin::None)),
+            Entitled::Nothing => {
+                let lock = self.lock(account, feature, now);
+                Err((Denial::NotInPlan, lock.map_or(Origin::None, |(_, origin)| origin)))
+            }
             _ if !rolled_out => Err((Denial::NotInPlan, origin)),
             _ if shown.offering.is_paused => Err((Denial::FeaturePaused, origin)),
             entitled => Ok((entitled, origin)),
@@ -649,7 +652,7 @@ impl Model {
                 if attempt {
                     self.tried_premium((id, feature), account, closed, units, now);
                 }
-                self.refused(closed.0, closed.1, feature)
+                self.closed_by(account, feature, closed, now)
             }
             Ok((Entitled::Limits(limits), origin)) => {
                 let mut pages = self.pages(account, feature, &limits, now);
@@ -711,7 +714,7 @@ impl Model {
         let (limits, origin) = match self.gate(account, feature, now) {
             Err(closed) => {
                 self.tried_premium((id, feature), account, closed, units, now);
-                return Ok(self.refused(closed.0, closed.1, feature));
+                return Ok(self.closed_by(account, feature, closed, now));
             }
             Ok((Entitled::Limits(limits), origin)) => (limits, origin),
             Ok((Entitled::Rate(rate), origin)) => {

@@ -72,6 +72,16 @@ impl Model {
         if on_trial {
             from_plan = Origin::Trial;
         }
+        let planned = match planned {
+            Some(EntitlementSpec::Locked { after, given }) => {
+                let is_open = self.has_earned(account, feature, &after, now);
+                if is_open {
+                    from_plan = Origin::Unlock;
+                }
+                is_open.then_some(*given)
+            }
+            planned => planned,
+        };
         let overrides: Vec<&Says> = account
             .overrides
             .iter()
@@ -400,7 +410,7 @@ impl Model {
     pub(crate) fn billed_limits(&self) -> Vec<(String, String)> {
         let mut billed = Vec::new();
         for (feature, says) in self.catalog.plans.iter().flat_map(|plan| &plan.entitlements) {
-            let EntitlementSpec::Quota { limits } = says else { continue };
+            let EntitlementSpec::Quota { limits } = says.given() else { continue };
             for limit in limits.iter().filter(|known| known.terms.overage.is_some()) {
                 billed.push((feature.clone(), limit.limit.clone()));
             }
@@ -412,7 +422,7 @@ impl Model {
     pub(crate) fn has_price(&self, feature: &str, limit: &str, currency: &str) -> bool {
         let offers = [&self.catalog.plans, &self.catalog.addons];
         offers.into_iter().flatten().flat_map(|offer| &offer.entitlements).any(|(of, says)| {
-            let EntitlementSpec::Quota { limits } = says else { return false };
+            let EntitlementSpec::Quota { limits } = says.given() else { return false };
             of == feature
                 && limits.iter().filter(|known| known.limit == limit).any(|known| {
                     let price = known.terms.overage.as_ref();

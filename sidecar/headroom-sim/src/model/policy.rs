@@ -169,6 +169,7 @@ impl Model {
         previous: u128,
         now: i64,
     ) {
+        self.earn(id, account, page, previous, now);
         self.announce(id, page, previous, 0, now);
         self.begin_above(id, account, page, previous, now);
         self.near_cap(id, account, page, previous, now);

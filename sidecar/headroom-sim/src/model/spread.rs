@@ -178,7 +178,7 @@ impl Model {
             // One that a change of plan ends shares its bucket with the next.
             let resets = self.catalog.plans.iter().chain(&self.catalog.addons).any(|plan| {
                 let said = plan.entitlements.iter().filter(|(of, _)| *of == feature.feature);
-                said.into_iter().any(|(_, spec)| match spec {
+                said.into_iter().any(|(_, spec)| match spec.given() {
                     EntitlementSpec::Quota { limits }
                     | EntitlementSpec::PaidQuota { limits, .. } => {
                         limits.iter().any(|limit| limit.terms.on_change == OnChange::Reset)

@@ -406,6 +406,10 @@ impl Player {
                     ),
                     ("other limits", !answer.others.is_empty()),
                     ("about", answer.about.is_some()),
+                    (
+                        "a lock",
+                        answer.verdict == Verdict::Denied(Denial::NotInPlan) && binding.is_some(),
+                    ),
                     ("config value", answer.value_json.is_some()),
                     ("no binding limit", answer.verdict.is_allowed() && answer.binding.is_none()),
                     (

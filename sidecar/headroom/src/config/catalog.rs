@@ -21,6 +21,7 @@ use std::path::Path;
 use headroom_core::catalog::{
     Catalog, CatalogSpec, CountingSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec,
     Merge, Offering, PlanLimitSpec, PlanSpec, Policy, Price, PricePeriod, SpecProblem,
+    UNLOCK_AFTER, UnlockSpec,
 };
 use headroom_core::change::OnChange;
 use headroom_core::cohort::Cohorts;
@@ -535,9 +536,18 @@ fn read_entitlement(
     known: &Known<'_>,
 ) -> Option<EntitlementSpec> {
     match known.kinds.get(entry.name) {
-        Some(FeatureKindSpec::Switch) => {
-            Some(EntitlementSpec::Switch { on: reader.switch(entry)? })
-        }
+        Some(FeatureKindSpec::Switch) => match &entry.node.value {
+            // A mapping says nothing but what has to be used first.
+            Value::Map(_) => {
+                let mut fields =
+                    reader.fields(entry, "`on`, `off` or a mapping with `unlock_after`")?;
+                let after = fields.required(UNLOCK_AFTER);
+                fields.end();
+                let given = Box::new(EntitlementSpec::Switch { on: true });
+                Some(EntitlementSpec::Locked { after: read_unlock(reader, after?)?, given })
+            }
+            _ => Some(EntitlementSpec::Switch { on: reader.switch(entry)? }),
+        },
         Some(FeatureKindSpec::Config) => {
             Some(EntitlementSpec::Config { value_json: json(reader, entry)?.to_string() })
         }
@@ -553,8 +563,14 @@ fn read_entitlement(
             let read = |entry| {
                 read_plan_limit(reader, Entry::of(entry)).unwrap_or_else(|| stand_in(entry))
             };
-            let limits = entries.iter().filter(|(key, _)| key.text != credits::PAID_BY);
-            credits::with_payer(reader, entry, limits.map(read).collect())
+            let is_limit =
+                |(key, _): &&(Key, Node)| ![credits::PAID_BY, UNLOCK_AFTER].contains(&&*key.text);
+            let limits = entries.iter().filter(is_limit).map(read).collect();
+            let given = credits::with_payer(reader, entry, limits)?;
+            let Some((key, node)) = entry.node.get(UNLOCK_AFTER) else { return Some(given) };
+            let after = Entry { name: UNLOCK_AFTER, owner: key.place, node };
+            let given = Box::new(given);
+            Some(EntitlementSpec::Locked { after: read_unlock(reader, after)?, given })
         }
         Some(FeatureKindSpec::Concurrency) => meters::read_concurrency(reader, entry),
         Some(FeatureKindSpec::Rate { .. }) => meters::read_rate(reader, entry),
@@ -564,6 +580,16 @@ fn read_entitlement(
         // The check finds that the feature is unknown, whatever is given.
         None => Some(EntitlementSpec::Switch { on: true }),
     }
+}
+
+/// What has to be used first.
+fn read_unlock(reader: &Reader, entry: Entry<'_>) -> Option<UnlockSpec> {
+    let mut fields = reader.fields(entry, "a mapping with `feature` and `units`")?;
+    let feature = fields.required("feature").and_then(|entry| reader.text(entry));
+    let units =
+        fields.required("units").and_then(|entry| reader.whole_number(entry, 1..=UNITS_MAX));
+    fields.end();
+    Some(UnlockSpec { feature: feature?, units: units? })
 }
 
 fn read_plan_limit(reader: &Reader, entry: Entry<'_>) -> Option<PlanLimitSpec> {
@@ -685,6 +711,7 @@ fn read_signals(reader: &Reader, entry: Entry<'_>) -> SignalSwitches {
     read("team_invite_sent", &mut switches.team_invite_sent);
     read("credits_low", &mut switches.credits_low);
     read("credits_depleted", &mut switches.credits_depleted);
+    read("unlock_earned", &mut switches.unlock_earned);
     for (key, horizons) in [
         ("projected_exhaustion", &mut switches.projected_exhaustion),
         ("trial_ending", &mut switches.trial_ending),

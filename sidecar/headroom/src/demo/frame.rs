@@ -199,6 +199,7 @@ mod tests {
             verdict,
             denial: None,
             shadow_denial: None,
+            unlock: None,
             binding: Some(LimitState {
                 limit: "hourly".into(),
                 policy: Policy::Block,

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
+use headroom_core::catalog::{Catalog, FeatureKind};
 use headroom_core::decision::{LimitState, WindowPhase};
+use headroom_core::names::NameId;
 use headroom_core::time::Millis;
-use headroom_forecast::{Forecast, Question, forecast};
+use headroom_forecast::{Forecast, Question, forecast, trend};
 use headroom_store::CacheFile;
 
 use super::row::Row;
@@ -121,7 +123,7 @@ impl Forecasts {
             Err(None) => self.read(&key).map(Arc::from),
         };
         let known = row.as_deref().and_then(Row::from_bytes);
-        let swept = Millis(self.swept_ms.load(Ordering::Relaxed));
+        let swept = self.swept_at();
         let projection = tell(known, limit, included_units, created_at, (swept, now));
         let told = Told {
             at: now,
@@ -165,6 +167,38 @@ impl Forecasts {
         book.kept.insert(key, Kept { asked, row, told: Some(told) });
     }
 
+    /// When the last sweep was: what no row knows of by then did not happen.
+    pub fn swept_at(&self) -> Millis {
+        Millis(self.swept_ms.load(Ordering::Relaxed))
+    }
+
+    /// By how many thousandths the usage of an account has changed, as of the last sweep: the last four
+    /// weeks against the four before. Of several features the middle one, of two the better one. `None`: of no
+    /// feature enough is known.
+    ///
+    /// Reads a row for each limit of each feature that adds up: some microseconds each.
+    pub fn usage_change(&self, catalog: &Catalog, account: &str) -> Option<i64> {
+        let swept = self.swept_at();
+        let trend_of = |feature: NameId, limit: NameId| {
+            let row = self.read(&key_of(account, feature, limit))?;
+            let mut history = Row::from_bytes(&row)?.history;
+            if history.until_ms() < swept.0 {
+                history.observe(swept.0, 0);
+            }
+            trend(&history)
+        };
+        let features = catalog.features().iter().filter(|feature| feature.adds_up());
+        let changes = features.filter_map(|feature| {
+            let FeatureKind::Quota { limits } = &feature.kind else { return None };
+            // All limits of a feature count the same use; the one that knows it longest says most.
+            let trends = limits.iter().filter_map(|(limit, _)| trend_of(feature.id, *limit));
+            trends.max_by_key(|trend| trend.active_days).map(|trend| trend.change_permille)
+        });
+        let mut changes: Vec<i64> = changes.collect();
+        changes.sort_unstable();
+        changes.get(changes.len() / 2).copied()
+    }
+
     /// The row of a key. What cannot be read is not there.
     pub(super) fn read(&self, key: &[u8]) -> Option<Vec<u8>> {
         let read = self.file.as_ref()?.get(key);
@@ -205,11 +239,15 @@ impl Forecasts {
 
 /// The key of a limit's row. Ids of accounts hold no zero byte.
 pub(super) fn key(account: &str, limit: &LimitState) -> Vec<u8> {
+    key_of(account, limit.ledger.feature, limit.ledger.limit)
+}
+
+fn key_of(account: &str, feature: NameId, limit: NameId) -> Vec<u8> {
     let mut key = Vec::with_capacity(account.len() + 9);
     key.extend_from_slice(account.as_bytes());
     key.push(0);
-    key.extend_from_slice(&limit.ledger.feature.0.to_be_bytes());
-    key.extend_from_slice(&limit.ledger.limit.0.to_be_bytes());
+    key.extend_from_slice(&feature.0.to_be_bytes());
+    key.extend_from_slice(&limit.0.to_be_bytes());
     key
 }
 

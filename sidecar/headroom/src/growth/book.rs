@@ -57,6 +57,9 @@ pub(super) struct Book {
     due: BTreeSet<(Millis, u32, String)>,
     /// How many accounts each company has, by the domain of its mail, as of the last look at all.
     signups: HashMap<String, i64>,
+    /// By how many thousandths the usage of accounts has changed, of those of which it is known, as of the last
+    /// look at all.
+    usage_changes: HashMap<u32, i64>,
 }
 
 impl Book {
@@ -279,6 +282,16 @@ impl Book {
     /// How many accounts the company of a domain has.
     pub(super) fn signups(&self, domain: &str) -> Option<i64> {
         self.signups.get(&domain.to_lowercase()).copied()
+    }
+
+    /// By how many thousandths the usage of an account has changed.
+    pub(super) fn usage_change(&self, serial: u32) -> Option<i64> {
+        self.usage_changes.get(&serial).copied()
+    }
+
+    /// By how many thousandths the usage of all accounts has changed.
+    pub(super) fn set_usage_changes(&mut self, changes: HashMap<u32, i64>) {
+        self.usage_changes = changes;
     }
 
     /// How many accounts each company has.

@@ -29,14 +29,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use headroom_core::account::Profile;
+use headroom_core::signal::SignalState;
 use headroom_core::time::Millis;
 use headroom_engine::digest::SignalId;
 use headroom_engine::engine::Engine;
 use headroom_engine::ports::{Archive, ArchiveError, GrowthRow, Seq, Table};
 use headroom_engine::told::{Raised, raised_row};
+use headroom_expansion::class::Class;
 use headroom_expansion::days::Day;
-use headroom_expansion::facts::{Facts, Value};
+use headroom_expansion::facts::{Facts, PARTS, Value};
 use headroom_expansion::terms::Terms;
+use headroom_expansion::watch::Watch;
 
 pub use appraisal::Appraisal;
 use book::Book;
@@ -222,6 +225,17 @@ impl Growth {
         facts.infer("live_signals", Value::whole(i64::try_from(live).unwrap_or(i64::MAX)));
         if let Some(count) = facts.text("email_domain").and_then(|domain| book.signups(domain)) {
             facts.infer("signups_of_domain", Value::whole(count));
+        }
+        if let Some(permille) = book.usage_change(serial) {
+            facts.infer("usage_change_percent", Value::Number(permille * PARTS / 10));
+        }
+        // What warns of a loss pauses what sells.
+        let warns = |watch: &Watch| {
+            watch.class == Class::Churn
+                && book.kept(serial, &watch.signal).state == SignalState::Alarm
+        };
+        if terms.watches.iter().any(warns) {
+            facts.infer("churn_signal", Value::Flag(true));
         }
         facts
     }

@@ -17,6 +17,7 @@ use headroom_expansion::watch::Watch;
 use serde_json::{Map, json};
 
 use super::{Growth, sources};
+use crate::forecasts::Forecasts;
 
 /// Accounts that are looked at between two records.
 const ACCOUNTS_PER_RECORD: usize = 256;
@@ -28,6 +29,8 @@ pub(super) struct Agenda {
     touched: BTreeSet<u32>,
     /// The day on which all were looked at.
     looked_on: Option<Day>,
+    /// The day up to which it was known what was used when that was last looked at.
+    measured_on: Option<Day>,
 }
 
 /// What a look has found.
@@ -46,13 +49,16 @@ impl Growth {
     /// Looks at the accounts that were touched; on another day than at the last look, at all. Answers how
     /// many signals that brought. Takes as long as there are accounts: for a thread that may wait.
     /// `leave_off` is asked now and then; what is left is looked at after the next start.
-    pub fn watch(&self, now: Millis, leave_off: &dyn Fn() -> bool) -> usize {
+    pub fn watch(&self, forecasts: &Forecasts, now: Millis, leave_off: &dyn Fn() -> bool) -> usize {
         let today = Day::of(now);
+        // What was used is known some moments after the day has begun.
+        let measured = Day::of(forecasts.swept_at());
         let terms = self.terms.load();
         let (mut touched, is_new_day) = {
             let mut agenda = self.agenda.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_new_day = agenda.looked_on != Some(today);
-            agenda.looked_on = Some(today);
+            let days = (Some(today), Some(measured));
+            let is_new_day = (agenda.looked_on, agenda.measured_on) != days;
+            (agenda.looked_on, agenda.measured_on) = days;
             (std::mem::take(&mut agenda.touched), is_new_day)
         };
         if !self.is_loaded() || terms.watches.is_empty() || self.engine.room().is_err() {
@@ -65,6 +71,7 @@ impl Growth {
                 touched.insert(serial);
             });
             self.count_signups(&touched);
+            self.measure_usage(forecasts, &touched, leave_off);
         }
         let touched: Vec<u32> = touched.into_iter().collect();
         let mut count = 0;
@@ -112,6 +119,24 @@ impl Growth {
                 ));
             }
         }
+    }
+
+    /// Works out how the usage of accounts has changed.
+    fn measure_usage(
+        &self,
+        forecasts: &Forecasts,
+        serials: &BTreeSet<u32>,
+        leave_off: &dyn Fn() -> bool,
+    ) {
+        let catalog = self.engine.catalog();
+        let mut changes = HashMap::new();
+        for serial in serials.iter().take_while(|_| !leave_off()) {
+            let Some(account) = self.engine.account_id(*serial) else { continue };
+            if let Some(change) = forecasts.usage_change(&catalog, &account) {
+                changes.insert(*serial, change);
+            }
+        }
+        self.book().set_usage_changes(changes);
     }
 
     /// Counts the accounts of each company, as their facts name its domain.

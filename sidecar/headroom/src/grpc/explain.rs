@@ -103,6 +103,7 @@ fn refusal(gate: Denial, decision: &v1::Decision) -> String {
         Denial::AccountSuspended => "the account is suspended".to_owned(),
         Denial::UnknownFeature => "the catalog has no such feature".to_owned(),
         Denial::SubscriptionEnded => "the subscription has ended".to_owned(),
+        Denial::NotInPlan if decision.unlock.is_some() => locked(plan, decision.unlock.as_ref()),
         Denial::NotInPlan if plan.is_empty() => {
             "neither the plan nor an add-on nor an override contains the feature".to_owned()
         }
@@ -114,6 +115,18 @@ fn refusal(gate: Denial, decision: &v1::Decision) -> String {
     }
 }
 
+fn locked(plan: &str, unlock: Option<&v1::Unlock>) -> String {
+    let Some(unlock) = unlock else { return String::new() };
+    let units = |number: i64| display_units(number.unsigned_abs(), 0);
+    format!(
+        "{plan} contains the feature once {} of {} were used: {} so far, {} are left",
+        units(unlock.needed_units),
+        unlock.feature,
+        units(unlock.used_units),
+        units(unlock.remaining_units),
+    )
+}
+
 fn entitled(decision: &v1::Decision) -> String {
     let Some(origin) = &decision.origin else { return "the feature is entitled".to_owned() };
     let plan = &origin.plan;
@@ -122,6 +135,7 @@ fn entitled(decision: &v1::Decision) -> String {
         v1::OriginKind::DefaultPlan => format!("the default plan {plan} contains it"),
         v1::OriginKind::Trial => format!("the plan {plan}, on trial, contains it"),
         v1::OriginKind::AddOn => format!("an add-on to the plan {plan} contains it"),
+        v1::OriginKind::Unlock => format!("the plan {plan} contains it, and it was earned by use"),
         v1::OriginKind::Override => format!("an override of the account gives it (plan {plan})"),
         v1::OriginKind::Unspecified => "the feature is entitled".to_owned(),
     }

@@ -108,7 +108,10 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: Include<'_>, out: &mut Fie
     out.enumeration(2, verdict(decided.verdict));
     out.enumeration(3, denial(decided.verdict));
     if let Some(limit) = &decided.binding {
-        out.message(4, |out| put_limit_state(catalog, limit, out));
+        match unlock(catalog, decided) {
+            None => out.message(4, |out| put_limit_state(catalog, limit, out)),
+            Some(unlock) => out.generated(100, &unlock),
+        }
     }
     if include.all_limits {
         limits(catalog, 5, &reply.other_limits, out);
@@ -167,7 +170,11 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: Include<'_>, out: &mut Fie
 
 /// What is foretold of the binding limit, if it is of a kind that fills up.
 fn project(scene: Scene<'_>, reply: &Reply) -> Option<Projection> {
-    let limit = reply.outcome.decision.binding.as_ref()?;
+    let decided = &reply.outcome.decision;
+    if decided.verdict == Verdict::Denied(Denial::NotInPlan) {
+        return None; // A lock is no limit that is reached.
+    }
+    let limit = decided.binding.as_ref()?;
     let feature = scene.catalog.feature(scene.catalog.feature_of(limit.ledger.feature)?);
     let tell = || scene.forecasts.project(scene.account, limit, reply.created_at, scene.now);
     feature.adds_up().then(tell).flatten()
@@ -227,6 +234,7 @@ fn origin_kind(origin: Origin) -> Option<v1::OriginKind> {
         Origin::Trial => Some(v1::OriginKind::Trial),
         Origin::AddOn => Some(v1::OriginKind::AddOn),
         Origin::Override => Some(v1::OriginKind::Override),
+        Origin::Unlock => Some(v1::OriginKind::Unlock),
     }
 }
 
@@ -235,6 +243,23 @@ pub fn origin(catalog: &Catalog, decided: &Decision) -> Option<v1::Origin> {
     let kind = origin_kind(decided.origin)?;
     let (plan, version) = plan_name(catalog, decided.plan);
     Some(v1::Origin { kind: kind.into(), plan, plan_version: version })
+}
+
+/// What is left to be used before a feature counts. `None`: no lock refuses.
+#[inline]
+pub fn unlock(catalog: &Catalog, decided: &Decision) -> Option<v1::Unlock> {
+    if decided.verdict != Verdict::Denied(Denial::NotInPlan) {
+        return None;
+    }
+    // Nothing else that stands before the limits has a counter.
+    let state = decided.binding.as_ref()?;
+    Some(v1::Unlock {
+        feature: catalog.text(state.ledger.feature).to_owned(),
+        limit: catalog.text(state.ledger.limit).to_owned(),
+        needed_units: int(state.included_units.unwrap_or(0)),
+        used_units: int(state.ledger.used),
+        remaining_units: int(state.settled_units_remaining().unwrap_or(0)),
+    })
 }
 
 /// A plan's name and version.

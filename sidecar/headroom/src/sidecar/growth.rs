@@ -49,7 +49,8 @@ fn look(core: &Core, now: Millis, is_stopping: &dyn Fn() -> bool) -> Result<usiz
     let growth = &core.shared.growth;
     growth.load()?;
     growth.appraise()?;
-    let found = growth.watch(now, is_stopping) + growth.tell_overdue(now);
+    let forecasts = &core.shared.forecasts;
+    let found = growth.watch(forecasts, now, is_stopping) + growth.tell_overdue(now);
     if found > 0 {
         core.store.kick();
     }

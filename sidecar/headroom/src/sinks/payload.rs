@@ -78,6 +78,9 @@ pub(super) struct Data {
     // Only of a trial that ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) trial: Option<TrialTold>,
+    // Only of what was unlocked: the feature whose use did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) earned_by: Option<String>,
     pub(super) test_clock: bool,
     // Of a signal that was told: what it is known by, and what else was said. Such a signal is of no
     // feature and no limit: their names are empty, and nothing is counted.
@@ -158,6 +161,8 @@ impl Message {
                     limit: "monthly".to_owned(),
                     shown: Shown { feature: "Calls".into(), unit: "calls".into(), scale: 0 },
                     plan: "pro".to_owned(),
+                    earned_by: (has_all && name == SignalName::UnlockEarned)
+                        .then(|| "workflows".to_owned()),
                 };
                 let crossed: &[u32] = if has_all { &[8_000] } else { &[] };
                 let signal = Signal {
@@ -184,6 +189,7 @@ impl Message {
                     ),
                     trial: (has_all && name == SignalName::TrialEnding)
                         .then_some(TrialEnds { plan: NameId(0), days: 3 }),
+                    earned_by: None,
                     state: SignalState::Warning,
                     at: Millis(0),
                 };
@@ -296,6 +302,8 @@ struct Named {
     shown: Shown,
     /// The plan of a trial.
     plan: String,
+    /// The feature whose use unlocked it.
+    earned_by: Option<String>,
 }
 
 impl Named {
@@ -319,7 +327,8 @@ impl Named {
         };
         let plan = signal.trial.map(|trial| catalog.plan_name(trial.plan).0.to_owned());
         let plan = plan.unwrap_or_default();
-        Named { account: account.to_owned(), id, feature, limit, shown, plan }
+        let earned_by = signal.earned_by.map(|feature| catalog.text(feature).to_owned());
+        Named { account: account.to_owned(), id, feature, limit, shown, plan, earned_by }
     }
 }
 
@@ -348,6 +357,7 @@ fn tell_told(account: String, id: String, told: &Told, test_clock: bool) -> Mess
             grace_until: None,
             projected: None,
             trial: None,
+            earned_by: None,
             test_clock,
             event: Some(told.event.clone()),
             // It was JSON when it was taken in.
@@ -363,7 +373,7 @@ fn tell_told(account: String, id: String, told: &Told, test_clock: bool) -> Mess
 }
 
 fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
-    let Named { account, id, feature, limit, shown, plan } = named;
+    let Named { account, id, feature, limit, shown, plan, earned_by } = named;
     let window_start = signal.window.start().to_string();
     let threshold_bp = signal.crossed_bp.last().copied();
     let threshold = match signal.name {
@@ -388,7 +398,8 @@ fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
         | SignalName::SeatsNearlyFull
         | SignalName::PremiumFeatureAttempted
         | SignalName::TeamInviteSent
-        | SignalName::OverageCapNear) => name.as_str().to_owned(),
+        | SignalName::OverageCapNear
+        | SignalName::UnlockEarned) => name.as_str().to_owned(),
     };
     // An account's id may hold any character; the parts after it hold no slash, so that two keys
     // are equal only if all their parts are.
@@ -428,6 +439,7 @@ fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
                 days: trial.days,
                 ends_at: signal.window.end().to_string(),
             }),
+            earned_by,
             test_clock,
             event: None,
             details: None,

@@ -58,6 +58,10 @@ pub(super) fn of(message: &Message) -> String {
                 None => format!("is at the end of its trial of {what}"),
             }
         }
+        Some(SignalName::UnlockEarned) => {
+            let by = data.earned_by.as_deref().unwrap_or("use");
+            format!("has unlocked {} by {used} of {by}", shown.feature)
+        }
         Some(SignalName::CreditsDepleted) => format!("is out of credits: {stand} used ({of})"),
     };
     if let Some(until) = &data.grace_until {

@@ -8,7 +8,7 @@ use headroom_sdk::{AdminClient, Client, Projection, ProjectionBasis, ProjectionS
 use crate::support::home::Home;
 use crate::support::until;
 
-const CATALOG: &str = "\
+pub(crate) const CATALOG: &str = "\
 default_plan: team
 features:
   calls:
@@ -36,12 +36,12 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Midnight of 1 April 2030, a Monday.
 const APRIL: u64 = 1_901_232_000;
 
-fn day(number: u32) -> SystemTime {
+pub(crate) fn day(number: u32) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(APRIL) + DAY * number
 }
 
 /// Uses 100 at noon of each working day of the days in question, and ends at midnight.
-async fn live(client: &Client, admin: &AdminClient, days: std::ops::Range<u32>) {
+pub(crate) async fn live(client: &Client, admin: &AdminClient, days: std::ops::Range<u32>) {
     for number in days {
         admin.set_clock(day(number) + DAY / 2).await.unwrap();
         if number % 7 < 5 {

@@ -7,7 +7,7 @@ use headroom_sdk::{
     Adjustment, Allocated, AllocationUsage, Committed, Corrected, CreditCharge, Decision,
     DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
     LimitState, PoolState, Projection, ProjectionState, Prompt, Rate, Recorded, Released, Reserved,
-    RuleOutcome, Several, UsageByTime, UsageByTimeQuery, UsageWindow,
+    RuleOutcome, Several, Unlock, UsageByTime, UsageByTimeQuery, UsageWindow,
 };
 use serde_json::{Value, json};
 
@@ -397,7 +397,12 @@ pub(in super::super) fn explanation(explanation: &Explanation) -> Report {
 
 fn entitlement_text(entitlement: &Entitlement) -> String {
     match (&entitlement.denial, &entitlement.config_value) {
-        (Some(denial), _) => format!("no, {}", spaced(&word(denial.as_str_name(), "DENIAL_"))),
+        (Some(denial), _) => {
+            let lock =
+                entitlement.unlock.as_ref().map(|unlock| format!(", {}", unlock_text(unlock)));
+            let denial = spaced(&word(denial.as_str_name(), "DENIAL_"));
+            format!("no, {denial}{}", lock.unwrap_or_default())
+        }
         (None, Some(value)) => value.clone(),
         (None, None) if entitlement.allowed => {
             let own = entitlement.rate.map(|rate| rate_text(&rate));
@@ -437,6 +442,7 @@ fn entitlement_json(entitlement: &Entitlement) -> Value {
         "rate": entitlement.rate.as_ref().map(rate_json),
         "rate_each": entitlement.rate_each.as_ref().map(rate_json),
         "rate_per": entitlement.rate_per,
+        "unlock": entitlement.unlock.as_ref().map(unlock_json),
         "origin": entitlement.origin.as_ref().map(|o| word(o.kind.as_str_name(), "ORIGIN_KIND_")),
     })
 }
@@ -466,6 +472,9 @@ fn decision_text(decision: &Decision) -> String {
     if let Some(value) = &decision.config_value {
         text += &format!("\nvalue: {value}");
     }
+    if let Some(unlock) = &decision.unlock {
+        text += &format!("\n{}", unlock_text(unlock));
+    }
     if let Some(charge) = &decision.charge {
         text += &format!("\n{}", charge_text(charge));
     }
@@ -485,6 +494,26 @@ fn decision_text(decision: &Decision) -> String {
         text += &format!("\nprompt {} is held back: {}{until}", held.prompt, spaced(&why));
     }
     text
+}
+
+fn unlock_text(unlock: &Unlock) -> String {
+    format!(
+        "comes after {} of {}: {} used, {} left",
+        display_units(unlock.needed_units, 0),
+        unlock.feature,
+        display_units(unlock.used_units, 0),
+        display_units(unlock.remaining_units, 0)
+    )
+}
+
+fn unlock_json(unlock: &Unlock) -> Value {
+    json!({
+        "feature": unlock.feature,
+        "limit": unlock.limit,
+        "needed_units": unlock.needed_units,
+        "used_units": unlock.used_units,
+        "remaining_units": unlock.remaining_units,
+    })
 }
 
 fn charge_text(charge: &CreditCharge) -> String {
@@ -669,6 +698,7 @@ fn decision_json(decision: &Decision) -> Value {
         "shadow_denial": decision.shadow_denial.map(|d| word(d.as_str_name(), "DENIAL_")),
         "retry_after_ms": decision.retry_after.map(millis),
         "charge": decision.charge.as_ref().map(charge_json),
+        "unlock": decision.unlock.as_ref().map(unlock_json),
         "prompt": decision.prompt.as_ref().map(prompt_json),
         "prompt_suppression": decision.prompt_suppression.as_ref().map(|held| json!({
             "prompt": held.prompt,

@@ -346,7 +346,7 @@ fn one_mistake_is_one_problem() {
         "scenario: grase",
         concat!(
             "c:33:28: `scenario` must be `near_limit`, `limit_hit`, `grace`, `locked_feature`, ",
-            "`seats_full`, `invite_without_seat`, `trial_ending`, `credits_low` or `rate_tier`, ",
+            "`seats_full`, `invite_without_seat`, `trial_ending`, `credits_low`, `rate_tier` or `unlock`, ",
             "found `grase`, did you mean `grace`?",
         ),
     );
@@ -1386,10 +1386,16 @@ expansion:
 ",
     );
     let names: Vec<&str> = terms.watches.iter().map(|watch| watch.signal.as_str()).collect();
-    let known = ["feature_exploration", "power_user", "multiple_signups", "contract_milestone"];
+    let known = [
+        "feature_exploration",
+        "power_user",
+        "declining_usage",
+        "multiple_signups",
+        "contract_milestone",
+    ];
     assert_eq!(names, [&known[..], &["heavy"]].concat());
     assert_eq!(terms.watches[1].when.text(), "power_user_percent >= 300");
-    assert_eq!((terms.watches[1].calm_days, terms.watches[4].calm_days), (7, 3));
+    assert_eq!((terms.watches[1].calm_days, terms.watches[5].calm_days), (7, 3));
     let lines = "\
 expansion:
   rules:
@@ -1412,4 +1418,45 @@ expansion:
     let double = "expansion:\n  rules:\n    nps_recorded: { class: usage, when: seats > 1 }\n";
     let found = report(&format!("{GOOD}{double}"));
     assert!(found.contains("`nps_recorded` is a signal already"), "{found}");
+}
+
+/// A plan of which `sso` and `exports` come by use of flows.
+const UNLOCKED: &str = "\
+features:
+  flows: { name: Workflows, kind: quota, unit: workflows, limits: { ever: { window: lifetime } } }
+  exports: { name: Exports, kind: quota, limits: { monthly: { window: billing } } }
+  sso: { name: SSO, kind: switch }
+plans:
+  team:
+    name: Team
+    entitlements:
+      flows: { ever: { included: unlimited } }
+      exports: { monthly: { included: 9 }, unlock_after: { feature: flows, units: 20 } }
+      sso: { unlock_after: { feature: flows, units: 1_000 } }
+";
+
+#[test]
+fn what_use_unlocks_is_read_and_its_problems_have_places() {
+    let spec = parse("c", UNLOCKED.as_bytes(), &NoSecrets).unwrap().spec;
+    let given = |place: usize| spec.plans[0].entitlements[place].1.clone();
+    let after = |units| UnlockSpec { feature: "flows".to_owned(), units };
+    let EntitlementSpec::Locked { after: of_exports, given: exports } = given(1) else {
+        panic!("locked")
+    };
+    assert_eq!(of_exports, after(20));
+    assert!(matches!(*exports, EntitlementSpec::Quota { limits } if limits.len() == 1));
+    let sso = Box::new(EntitlementSpec::Switch { on: true });
+    assert_eq!(given(2), EntitlementSpec::Locked { after: after(1_000), given: sso });
+    #[track_caller]
+    fn check(from: &str, to: &str, place: &str, what: &str) {
+        let found = report(&UNLOCKED.replacen(from, to, 1));
+        assert!(found.starts_with(place) && found.contains(what), "{found}");
+    }
+    let flow = "unknown feature `flow`, did you mean `flows`?";
+    check("flows, units: 1_000", "flow, units: 1_000", "c:11:39: ", flow);
+    check("units: 1_000", "units: 0", "c:11:53: ", "`units` is 0, it must be 1 to");
+    check(", units: 20", "", "c:10:44: ", "the key `units` is missing");
+    let never = "1000 units can never be used: the plan includes 20 of `flows` for ever";
+    check("included: unlimited", "included: 20", "c:11:53: ", never);
+    check("sso: { unlock_after", "sso: { unlock_later", "c:11:", "did you mean `unlock_after`?");
 }

@@ -168,7 +168,7 @@ fn feature_of<'a>(
 fn severity(scenario: Scenario) -> Severity {
     match scenario {
         Scenario::NearLimit | Scenario::CreditsLow => Severity::Warning,
-        Scenario::LockedFeature | Scenario::TrialEnding => Severity::Info,
+        Scenario::LockedFeature | Scenario::TrialEnding | Scenario::Unlock => Severity::Info,
         Scenario::LimitHit
         | Scenario::Grace
         | Scenario::SeatsFull

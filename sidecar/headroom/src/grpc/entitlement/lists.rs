@@ -60,6 +60,7 @@ pub(super) fn entitlements(
                     _ => String::new(),
                 },
                 aggregation: aggregation(feature).into(),
+                unlock: present::unlock(&catalog, &one.decision),
                 unique_by: feature
                     .unique_by()
                     .map_or_else(String::new, |name| catalog.text(name).to_owned()),

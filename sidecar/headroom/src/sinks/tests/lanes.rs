@@ -35,6 +35,7 @@ fn item(serial: u32, seq: u64) -> Item {
         grace_until: None,
         foretold: None,
         trial: None,
+        earned_by: None,
         state: SignalState::Alarm,
         at: NOW,
     };

@@ -95,6 +95,7 @@ fn a_lifetime_has_no_end_and_the_largest_message_is_small() {
         grace_until: None,
         foretold: None,
         trial: None,
+        earned_by: None,
         state: SignalState::Warning,
         at: Millis(i64::MAX),
     };
