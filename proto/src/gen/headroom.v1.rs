@@ -6259,7 +6259,9 @@ pub struct RecordRequest {
     /// When it happened: it counts in the windows of that time, and restates those that are over. Not
     /// earlier than the span that windows are restated for (`restate_for`, 35 days unless set), and at
     /// most 5 minutes later than now, which counts as now. Absent: now. Its idempotency key is then
-    /// remembered on disk for as long as its window can be restated.
+    /// remembered on disk for as long as its window can be restated. Credits that pay for it are charged
+    /// now, at the price of now: a pool has no past. Of an allocation it is an error: a level is what there is
+    /// now.
     #[prost(message, optional, tag = "40")]
     pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
     /// True for a request of the vendor's own monitors: it is decided like any other and answered as if it
@@ -7569,7 +7571,8 @@ pub mod entitlement_service_client {
         /// Correct amends or withdraws an event that was counted: a Record with occurred_at for as long as its
         /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
         /// units can be used at once; thresholds that were told are not told again. The trail stays:
-        /// ListAdjustments. What was counted for a subject is not corrected: raise its limit with an override,
+        /// ListAdjustments. Credits come back to the grants that paid, as far as those last, and what is charged in
+        /// addition costs as much as the event did when it came. What was counted for a subject is not corrected: raise its limit with an override,
         /// or put right what is billed.
         pub async fn correct(
             &mut self,
@@ -7935,7 +7938,8 @@ pub mod entitlement_service_server {
         /// Correct amends or withdraws an event that was counted: a Record with occurred_at for as long as its
         /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
         /// units can be used at once; thresholds that were told are not told again. The trail stays:
-        /// ListAdjustments. What was counted for a subject is not corrected: raise its limit with an override,
+        /// ListAdjustments. Credits come back to the grants that paid, as far as those last, and what is charged in
+        /// addition costs as much as the event did when it came. What was counted for a subject is not corrected: raise its limit with an override,
         /// or put right what is billed.
         async fn correct(
             &self,

@@ -19,6 +19,7 @@ mod late;
 mod measures;
 mod opening;
 mod overrides;
+mod paid_late;
 mod policies;
 mod precedence;
 mod prompts;
