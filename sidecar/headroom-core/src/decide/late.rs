@@ -184,12 +184,8 @@ pub fn correct(
     let delta = Delta::between(before, after);
     let bill = event.paid.as_ref().map(|paid| Bill::of_change(cx, account, paid, after));
     let bill = bill.transpose()?;
-    let is_forgotten = places.is_empty() && !event.bookings.is_empty();
     let of = (event.feature, origin, event.occurred_at);
-    let booked = match is_forgotten {
-        true => Booked::nowhere(),
-        false => book(cx, account, of, places, delta, effects)?,
-    };
+    let booked = book(cx, account, of, places, delta, effects)?;
     Ok(own_debt(cx, booked.paid(bill, effects), event.feature))
 }
 
@@ -363,7 +359,9 @@ fn book(
 
     // Every check is above this line, every change below it.
     let mut booked = Booked::nowhere();
-    tally::note(cx, account, feature, (at, within), delta.signed(), effects);
+    if !todo.is_empty() {
+        tally::note(cx, account, feature, (at, within), delta.signed(), effects);
+    }
     for (limit, (place, carried)) in todo {
         let (debt, booking) = match place {
             Err(w) => book_live(cx, account, (*w, origin), delta, effects),
