@@ -70,8 +70,8 @@ pub struct Rate {
 }
 /// LimitState is one limit of a feature as it stands after the request.
 ///
-/// The one limit of a concurrency is called "concurrent": the most at a time is included, and what is
-/// held is reserved; nothing is ever used. The one limit of seats is called "seats": those claimed are
+/// The one limit of a concurrency is called "concurrent", and that of each subject "concurrent_each": the
+/// most at a time is included, and what is held is reserved; nothing is ever used. The one limit of seats is called "seats": those claimed are
 /// used, those invited to are reserved. The one limit of an allocation is called "level": what there is
 /// is used, and never resets. The limit of a rate is called "rate", and that of each subject
 /// "rate_each": what a full bucket holds is included, what has not come back to it is used, and the

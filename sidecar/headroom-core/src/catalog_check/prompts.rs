@@ -140,13 +140,13 @@ fn can_occur(scenario: Scenario, kind: &FeatureKindSpec) -> bool {
         Scenario::LockedFeature | Scenario::TrialEnding => true,
         Scenario::NearLimit => matches!(
             kind,
-            Quota { .. } | Allocation { .. } | Concurrency | Credits { .. } | Seats { .. }
+            Quota { .. } | Allocation { .. } | Concurrency { .. } | Credits { .. } | Seats { .. }
         ),
         Scenario::LimitHit => matches!(
             kind,
             Quota { .. }
                 | Allocation { .. }
-                | Concurrency
+                | Concurrency { .. }
                 | Credits { .. }
                 | Seats { .. }
                 | Rate { .. }

@@ -29,6 +29,7 @@ mod records;
 mod seats;
 mod signals;
 mod sliding;
+mod slots_of_subjects;
 mod sources;
 mod spans;
 mod subjects;
