@@ -123,7 +123,7 @@ fn a_crashed_client_holds_no_slot_of_its_user_for_ever() {
     assert_eq!(refusal(&mut world, "user:x").0, FULL);
     let more = HoldOp::Extend { hold_ms: None, additional_units: 1 };
     let refused = world.try_hold(id, more).unwrap().decision;
-    assert_eq!((refused.verdict, refused.retry_after_ms), (FULL, None));
+    assert_eq!((refused.verdict, refused.retry_after_ms), (FULL, Some(1)));
     world.now += 1;
     slot(&mut world, "user:x", HOUR_MS);
     assert_eq!(held(&world), (1, vec![1]));

@@ -311,11 +311,8 @@ async fn each_user_has_slots_of_its_own_over_kill_9() {
         ..v1::LimitOverride::default()
     };
     let value = Some(OverrideValue::Limit(one));
-    let request = v1::PutOverrideRequest {
-        account: "acme".to_owned(),
-        r#override: Some(v1::Override { feature: "runs".to_owned(), value, ..Default::default() }),
-    };
-    stage.admin.put_override(request).await.unwrap();
+    let value = v1::Override { feature: "runs".to_owned(), value, ..Default::default() };
+    stage.admin.put_override("acme", value).await.unwrap();
     assert!(run(&stage, "u1", "f").await.0.allowed);
     assert!(!run(&stage, "u1", "g").await.0.allowed);
 }
