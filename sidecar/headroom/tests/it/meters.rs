@@ -13,10 +13,10 @@ const METERS: &str = "\
 default_plan: pro
 features:
   jobs: { name: Parallel jobs, kind: concurrency, unit: jobs }
-  runs: { name: Agent runs, kind: concurrency, unit: runs, per: user }
   api: { name: API calls, kind: rate, unit: calls }
   web: { name: Web calls, kind: rate, unit: calls, per: user }
   sso: { name: Single sign-on, kind: switch }
+  runs: { name: Agent runs, kind: concurrency, unit: runs, per: user }
 plans:
   pro:
     name: Pro
@@ -308,7 +308,6 @@ async fn each_user_has_slots_of_its_own_over_kill_9() {
         limit: "concurrent_each".to_owned(),
         included_units: Some(2),
         subject: "user:u1".to_owned(),
-        ..v1::LimitOverride::default()
     };
     let value = Some(OverrideValue::Limit(one));
     let value = v1::Override { feature: "runs".to_owned(), value, ..Default::default() };
