@@ -404,6 +404,10 @@ pub fn resolve_levels(
     });
     for (limit, included_units, at_least) in of_all.chain(of_one) {
         let Some(level) = shape.levels.iter().find(|known| known.limit == *limit) else { continue };
+        if is_of_slots && at_least && limits.is_empty() {
+            // As many as the account is more than any promise.
+            continue;
+        }
         let new = |included| match is_of_slots {
             true => PlanLimit::of_slots(*limit, included, Vec::new()),
             false => PlanLimit::new(*limit, level.window, included, Vec::new(), Policy::Block),

@@ -207,6 +207,24 @@ fn an_override_is_of_all_subjects_or_of_one() {
     assert_eq!(refusal(&mut world, "user:x"), (FULL, Some("user:x".to_owned()), None));
 }
 
+#[test]
+fn a_promise_gives_more_and_never_less() {
+    for (planned, promised, expected) in
+        [(Some(1), Some(3), 3), (Some(3), Some(1), 3), (None, Some(1), 9), (Some(1), None, 9)]
+    {
+        let mut world = World::of(catalog(slots(Some(9), planned), slots(Some(1), None)));
+        let limit = world.id("concurrent_each");
+        world.put_override("jobs", OverrideValue::Limit { limit, included_units: promised });
+        let extra = world.account.profile.extra.as_mut().unwrap();
+        extra.overrides[0].at_least = true;
+        let mut count = 0;
+        while acquire(&mut world, "user:x", HOUR_MS).decision.verdict.is_allowed() {
+            count += 1;
+        }
+        assert_eq!(count, expected, "{planned:?} {promised:?}");
+    }
+}
+
 /// A catalog that gives subjects nothing any more settles what they hold.
 #[test]
 fn slots_whose_most_is_gone_are_given_back() {

@@ -14,6 +14,7 @@ use super::migrate::label;
 use super::plan::{EACH_SLOTS, Entitled, slots};
 use super::{
     Account, Answer, Book, Done, Hold, Limit, LimitAnswer, Line, Model, Remembered, Request, Says,
+    is_more,
 };
 
 /// What is said to more units of a reservation.
@@ -135,17 +136,26 @@ impl Model {
         let in_force = account.overrides.iter().filter(|(of, _, (from, until))| {
             of == feature && from.is_none_or(|at| at <= now) && until.is_none_or(|at| now < at)
         });
-        let (mut for_all, mut for_one) = (None, None);
-        for (_, says, _) in in_force {
-            match says {
-                Says::Limit(limit, said) if limit == EACH_SLOTS => for_all = Some(*said),
-                Says::OfSubject(who, limit, said) if who == name && limit == EACH_SLOTS => {
-                    for_one = Some(*said);
+        let in_force: Vec<_> = in_force.map(|(_, says, _)| says.plain()).collect();
+        // What is said for this one comes after what is said for all.
+        for of_one in [false, true] {
+            for (says, is_least) in &in_force {
+                let said = match says {
+                    Says::Limit(limit, said) if limit == EACH_SLOTS && !of_one => *said,
+                    Says::OfSubject(who, limit, said)
+                        if who == name && limit == EACH_SLOTS && of_one =>
+                    {
+                        *said
+                    }
+                    _ => continue,
+                };
+                // No limit is more than any promise.
+                if !is_least || most.is_some_and(|most| is_more(said, most)) {
+                    most = Some(said);
                 }
-                _ => {}
             }
         }
-        let most = for_one.or(for_all).or(most)?;
+        let most = most?;
         Some(Limit { limit: EACH_SLOTS.to_owned(), ..slots(most, Vec::new()) })
     }
 
