@@ -70,8 +70,8 @@ pub struct Rate {
 }
 /// LimitState is one limit of a feature as it stands after the request.
 ///
-/// The one limit of a concurrency is called "concurrent": the most at a time is included, and what is
-/// held is reserved; nothing is ever used. The one limit of seats is called "seats": those claimed are
+/// The one limit of a concurrency is called "concurrent", and that of each subject "concurrent_each": the
+/// most at a time is included, and what is held is reserved; nothing is ever used. The one limit of seats is called "seats": those claimed are
 /// used, those invited to are reserved. The one limit of an allocation is called "level": what there is
 /// is used, and never resets. The limit of a rate is called "rate", and that of each subject
 /// "rate_each": what a full bucket holds is included, what has not come back to it is used, and the
@@ -6286,7 +6286,9 @@ pub struct RecordRequest {
     /// When it happened: it counts in the windows of that time, and restates those that are over. Not
     /// earlier than the span that windows are restated for (`restate_for`, 35 days unless set), and at
     /// most 5 minutes later than now, which counts as now. Absent: now. Its idempotency key is then
-    /// remembered on disk for as long as its window can be restated.
+    /// remembered on disk for as long as its window can be restated. Credits that pay for it are charged
+    /// now, at the price of now: a pool has no past. Of an allocation it is an error: a level is what there is
+    /// now.
     #[prost(message, optional, tag = "40")]
     pub occurred_at: ::core::option::Option<::prost_types::Timestamp>,
     /// True for a request of the vendor's own monitors: it is decided like any other and answered as if it
@@ -7599,7 +7601,8 @@ pub mod entitlement_service_client {
         /// Correct amends or withdraws an event that was counted: a Record with occurred_at for as long as its
         /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
         /// units can be used at once; thresholds that were told are not told again. The trail stays:
-        /// ListAdjustments. What was counted for a subject is not corrected: raise its limit with an override,
+        /// ListAdjustments. Credits come back to the grants that paid, as far as those last, and what is charged in
+        /// addition costs as much as the event did when it came. What was counted for a subject is not corrected: raise its limit with an override,
         /// or put right what is billed.
         pub async fn correct(
             &mut self,
@@ -7965,7 +7968,8 @@ pub mod entitlement_service_server {
         /// Correct amends or withdraws an event that was counted: a Record with occurred_at for as long as its
         /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
         /// units can be used at once; thresholds that were told are not told again. The trail stays:
-        /// ListAdjustments. What was counted for a subject is not corrected: raise its limit with an override,
+        /// ListAdjustments. Credits come back to the grants that paid, as far as those last, and what is charged in
+        /// addition costs as much as the event did when it came. What was counted for a subject is not corrected: raise its limit with an override,
         /// or put right what is billed.
         async fn correct(
             &self,

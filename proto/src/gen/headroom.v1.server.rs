@@ -85,7 +85,8 @@ pub mod entitlement_service_server {
         /// Correct amends or withdraws an event that was counted: a Record with occurred_at for as long as its
         /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
         /// units can be used at once; thresholds that were told are not told again. The trail stays:
-        /// ListAdjustments. What was counted for a subject is not corrected: raise its limit with an override,
+        /// ListAdjustments. Credits come back to the grants that paid, as far as those last, and what is charged in
+        /// addition costs as much as the event did when it came. What was counted for a subject is not corrected: raise its limit with an override,
         /// or put right what is billed.
         async fn correct(
             &self,

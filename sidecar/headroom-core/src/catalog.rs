@@ -32,6 +32,10 @@ use crate::window::WindowRule;
 /// The name of the one limit of a concurrency feature. No limit of a quota may have it.
 pub const CONCURRENT_LIMIT: &str = "concurrent";
 
+/// What the limit of a concurrency is called that subjects have for themselves. No limit of a quota may have
+/// it.
+pub const EACH_CONCURRENT_LIMIT: &str = "concurrent_each";
+
 /// The name of the one limit of a rate feature. No limit of a quota may have it.
 pub const RATE_LIMIT: &str = "rate";
 
@@ -91,7 +95,10 @@ pub enum FeatureKindSpec {
         limits: Vec<LimitSpec>,
     },
     /// How many at a time.
-    Concurrency,
+    Concurrency {
+        /// The type of subjects that may each have a most for themselves. `None`: none.
+        per: Option<String>,
+    },
     /// How many in a span of time, and how many at once: a token bucket.
     Rate {
         /// The type of subjects that each have a bucket beside the account's. `None`: none.
@@ -287,6 +294,8 @@ pub enum EntitlementSpec {
         max_units: Option<u64>,
         /// Soft thresholds in basis points of the most, 1 to 9,999 each. They look at what is held.
         soft_limits_bp: Vec<u32>,
+        /// The most of each subject at a time, 0 to 2^53-1. `None`: as many as the account.
+        each: Option<u64>,
     },
     /// For a rate.
     Rate {
@@ -964,6 +973,8 @@ pub struct Catalog {
     minds_changes: bool,
     // Tells the reservations of slots, also when their feature has left or changed its kind.
     concurrent_limit: Option<NameId>,
+    // Tells the slots of subjects, alike.
+    each_concurrent_limit: Option<NameId>,
     // Tells the ledgers of levels, alike.
     level_limit: Option<NameId>,
     // The credits features.
@@ -1099,6 +1110,11 @@ impl Catalog {
         self.concurrent_limit
     }
 
+    /// Whether a limit is of slots: those of an account, or of a subject.
+    pub fn is_of_slots(&self, limit: NameId) -> bool {
+        self.concurrent_limit == Some(limit) || self.each_concurrent_limit == Some(limit)
+    }
+
     /// The name of every allocation's limit. `None`: no catalog so far had one.
     pub fn level_limit(&self) -> Option<NameId> {
         self.level_limit
@@ -1230,6 +1246,7 @@ fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Catalog {
         feature_by_id,
         minds_changes,
         concurrent_limit: names.get(CONCURRENT_LIMIT),
+        each_concurrent_limit: names.get(EACH_CONCURRENT_LIMIT),
         level_limit: names.get(LEVEL_LIMIT),
         pools,
         seats_limit: names.get(SEATS_LIMIT),
@@ -1299,7 +1316,12 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
             }
             FeatureKind::Quota { limits }
         }
-        FeatureKindSpec::Concurrency => {
+        FeatureKindSpec::Concurrency { per } => {
+            levels.extend(per.map(|per| LevelLimit {
+                limit: names.intern(EACH_CONCURRENT_LIMIT),
+                window: WindowRule::Lifetime,
+                per: names.intern(&per),
+            }));
             FeatureKind::Concurrency { limit: names.intern(CONCURRENT_LIMIT) }
         }
         FeatureKindSpec::Rate { per } => FeatureKind::Rate {
@@ -1382,7 +1404,7 @@ fn number_entitlement(spec: EntitlementSpec, feature: &Feature, names: &mut Name
                 .collect();
             Entitlement::Quota { limits }
         }
-        EntitlementSpec::Concurrency { max_units, soft_limits_bp } => {
+        EntitlementSpec::Concurrency { max_units, soft_limits_bp, .. } => {
             let limit = names.intern(CONCURRENT_LIMIT);
             Entitlement::Concurrency {
                 limit: PlanLimit::of_slots(limit, max_units, soft_limits_bp),
@@ -1416,6 +1438,10 @@ fn number_levels(
     feature: &Feature,
     names: &mut Names,
 ) -> Vec<PlanLimit> {
+    if let EntitlementSpec::Concurrency { each: Some(each), .. } = spec {
+        let limit = names.intern(EACH_CONCURRENT_LIMIT);
+        return vec![PlanLimit::of_slots(limit, Some(*each), Vec::new())];
+    }
     let (EntitlementSpec::Quota { limits } | EntitlementSpec::PaidQuota { limits, .. }) = spec
     else {
         return Vec::new();

@@ -180,7 +180,7 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
         counting::check_counting(report, feature);
         let has_meter = matches!(
             feature.kind,
-            FeatureKindSpec::Concurrency
+            FeatureKindSpec::Concurrency { .. }
                 | FeatureKindSpec::Rate { .. }
                 | FeatureKindSpec::Credits { .. }
                 | FeatureKindSpec::Seats { .. }
@@ -204,9 +204,10 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
             }
             FeatureKindSpec::Switch
             | FeatureKindSpec::Config
-            | FeatureKindSpec::Concurrency
+            | FeatureKindSpec::Concurrency { per: None }
             | FeatureKindSpec::Rate { per: None } => {}
-            FeatureKindSpec::Rate { per: Some(per) } => {
+            FeatureKindSpec::Concurrency { per: Some(per) }
+            | FeatureKindSpec::Rate { per: Some(per) } => {
                 subjects::check_type(report, &path, per);
             }
         }
@@ -372,9 +373,14 @@ fn check_entitlement(
             }
         }
         (
-            FeatureKindSpec::Concurrency,
-            EntitlementSpec::Concurrency { max_units, soft_limits_bp },
-        ) => meters::check_concurrency(report, path, *max_units, soft_limits_bp),
+            FeatureKindSpec::Concurrency { per },
+            EntitlementSpec::Concurrency { max_units, soft_limits_bp, each },
+        ) => {
+            meters::check_concurrency(report, path, *max_units, soft_limits_bp);
+            if let Some(each) = each {
+                meters::check_each_most(report, &[path, &["each"]].concat(), *each, per);
+            }
+        }
         (FeatureKindSpec::Rate { per }, EntitlementSpec::Rate { rate, each }) => {
             if let Some(rate) = rate {
                 meters::check_rate(report, path, *rate);
@@ -394,7 +400,7 @@ fn check_entitlement(
             FeatureKindSpec::Switch
             | FeatureKindSpec::Config
             | FeatureKindSpec::Quota { .. }
-            | FeatureKindSpec::Concurrency
+            | FeatureKindSpec::Concurrency { .. }
             | FeatureKindSpec::Rate { .. }
             | FeatureKindSpec::Allocation { .. }
             | FeatureKindSpec::Credits { .. }
@@ -427,7 +433,7 @@ fn kind_word(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Switch => "switch",
         FeatureKindSpec::Config => "config",
         FeatureKindSpec::Quota { .. } => "quota",
-        FeatureKindSpec::Concurrency => "concurrency",
+        FeatureKindSpec::Concurrency { .. } => "concurrency",
         FeatureKindSpec::Rate { .. } => "rate",
         FeatureKindSpec::Allocation { .. } => "allocation",
         FeatureKindSpec::Credits { .. } => "credits",

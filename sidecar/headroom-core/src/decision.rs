@@ -345,9 +345,15 @@ pub enum OpError {
         /// Which.
         aggregation: &'static str,
     },
-    /// Credits are paid as they come.
-    #[error("credits pay for the feature: its usage counts when it comes, and a grant corrects it")]
-    PaidByCredits,
+    /// Too many corrections have charged more.
+    #[error(
+        "corrections have had the event paid in {max} parts, the most that are remembered: withdraw \
+         it and record it anew"
+    )]
+    TooManyParts {
+        /// The bound.
+        max: usize,
+    },
     /// The credits are in more grants than one request may draw from.
     #[error(
         "the credits would come from {grants} grants, the most of one request is {max}: split it"
@@ -362,7 +368,11 @@ pub enum OpError {
     #[error("the feature is a rate, its units are taken at once or not at all: consume them")]
     RateIsConsumed,
     /// An allocation is what there is now.
-    #[error("the feature is an allocation, which is what there is now: report that")]
+    #[error(
+        "the feature is an allocation: a level is what there is now, and the most there was in a window \
+         cannot be told anew; report the level of now (Allocate with `report`, or Record without \
+         occurred_at)"
+    )]
     LevelIsNow,
     /// Seats are taken by members.
     #[error("the feature is seats, which members take: invite, claim, release and transfer them")]

@@ -5,8 +5,11 @@
 //! kept by the projection. What it does to counters is a [`crate::effect::Effect::Ledger`] of a window
 //! in memory, or a [`Restated`] of one that has left it.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
+use crate::credits::{Charge, CreditPrice};
 use crate::ledger::Ledger;
 use crate::names::NameId;
 use crate::tally::Labels;
@@ -52,6 +55,68 @@ pub struct Booking {
 /// The places that an event was counted at, one for each limit.
 pub type Bookings = SmallVec<[Booking; 2]>;
 
+/// A part of what an event cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaidPart {
+    /// The grant that paid it. `None`: none did, the pool owed it.
+    pub grant: Option<Arc<str>>,
+    /// Credits, at least 1.
+    pub units: u64,
+    /// When it was charged.
+    pub at: Millis,
+}
+
+/// What an event cost a pool of credits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// The pool.
+    pub pool: NameId,
+    /// What its units cost when it came: what it is corrected to costs the same.
+    pub price: CreditPrice,
+    /// What was charged and has not come back, in the order it was charged.
+    pub parts: Vec<PaidPart>,
+}
+
+impl Payment {
+    /// The payment of an event that was charged at an instant.
+    pub fn of(price: CreditPrice, charge: &Charge, at: Millis) -> Payment {
+        let mut payment = Payment { pool: charge.pool, price, parts: Vec::new() };
+        payment.add(charge, at);
+        payment
+    }
+
+    /// What the event costs as it stands.
+    pub fn units(&self) -> u64 {
+        self.parts.iter().map(|part| part.units).sum()
+    }
+
+    pub(crate) fn add(&mut self, charge: &Charge, at: Millis) {
+        let paid = charge.deductions.iter().map(|one| (Some(Arc::clone(&one.grant)), one.units));
+        for (grant, units) in paid.chain([(None, charge.debt_units)]).filter(|(_, u)| *u > 0) {
+            match self.parts.last_mut() {
+                Some(last) if last.grant == grant && last.at == at => last.units += units,
+                _ => self.parts.push(PaidPart { grant, units, at }),
+            }
+        }
+    }
+
+    /// Takes so many credits off, those that were charged last first.
+    pub(crate) fn take_off(&mut self, units: u64) -> Vec<PaidPart> {
+        let (mut rest, mut off) = (units, Vec::new());
+        while rest > 0 {
+            let Some(last) = self.parts.last_mut() else { break };
+            let units = last.units.min(rest);
+            off.push(PaidPart { units, ..last.clone() });
+            rest -= units;
+            last.units -= units;
+            if last.units == 0 {
+                self.parts.pop();
+            }
+        }
+        off
+    }
+}
+
 /// What a correction must know of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventState {
@@ -69,6 +134,8 @@ pub struct EventState {
     pub bookings: Bookings,
     /// What its usage is told apart by.
     pub labels: Labels,
+    /// What it cost. `None`: credits did not pay for it when it came. Boxed because it is rare.
+    pub paid: Option<Box<Payment>>,
 }
 
 /// What was done to an event.
@@ -97,6 +164,8 @@ pub struct Event {
     pub debt_units: u64,
     /// Why, in the client's words; may be empty.
     pub reason: String,
+    /// What this write took from a pool of credits, or gave back.
+    pub charge: Option<Box<Charge>>,
     /// The event as it stands now.
     pub state: EventState,
 }

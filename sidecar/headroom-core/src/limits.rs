@@ -84,6 +84,10 @@ pub const ENDED_GRANTS_MAX: usize = 128;
 /// happened already, as a `Record` or a `Commit`, draws from as many as there are.
 pub const GRANTS_PER_REQUEST_MAX: usize = 16;
 
+/// Parts that the payment of one event is remembered in. When corrections would make more of them, they are
+/// refused: the event can be withdrawn and recorded anew.
+pub const EVENT_PARTS_MAX: usize = 256;
+
 /// Windows without any look at a pool that it is followed through. One that slept longer goes on with the
 /// window of now, with what was left of the last one followed.
 pub const POOL_WINDOWS_MAX: usize = 1_000;

@@ -392,11 +392,16 @@ pub fn resolve_levels(
 ) -> Vec<PlanLimit> {
     let shape = catalog.feature(feature);
     let (plan, _) = profile.plan_at(at);
-    let planned = catalog.plan_of(plan).map(|plan| catalog.plan(plan).levels(feature));
-    let mut limits = planned.unwrap_or_default().to_vec();
+    let plan = catalog.plan_of(plan).map(|plan| catalog.plan(plan));
+    let mut limits = plan.map(|plan| plan.levels(feature)).unwrap_or_default().to_vec();
+    let is_of_slots = matches!(shape.kind, FeatureKind::Concurrency { .. });
+    // Where the plan lets each subject have as many slots as the account, buying more must not take away.
+    let has_all = is_of_slots
+        && limits.is_empty()
+        && plan.is_some_and(|plan| plan.entitlement(feature).is_some());
     for bought in profile.addons() {
         let Some(addon) = catalog.addon_of(bought.addon) else { continue };
-        for more in addon.levels(feature) {
+        for more in addon.levels(feature).iter().filter(|_| !has_all) {
             add_limit(&mut limits, more, bought.quantity, shape.offering.merge);
         }
     }
@@ -416,8 +421,14 @@ pub fn resolve_levels(
     });
     for (limit, included_units, at_least) in of_all.chain(of_one) {
         let Some(level) = shape.levels.iter().find(|known| known.limit == *limit) else { continue };
-        let new =
-            |included| PlanLimit::new(*limit, level.window, included, Vec::new(), Policy::Block);
+        if is_of_slots && at_least && limits.is_empty() {
+            // As many as the account is more than any promise.
+            continue;
+        }
+        let new = |included| match is_of_slots {
+            true => PlanLimit::of_slots(*limit, included, Vec::new()),
+            false => PlanLimit::new(*limit, level.window, included, Vec::new(), Policy::Block),
+        };
         override_limit(&mut limits, (*limit, *included_units), at_least, new);
     }
     limits

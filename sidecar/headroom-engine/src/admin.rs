@@ -574,14 +574,15 @@ impl Engine {
                 | FeatureKind::Credits { limit: known, .. }
                 | FeatureKind::Seats { limit: known, .. },
             ) => {
-                if *limit != catalog.text(*known) {
-                    return Err(AdminError::UnknownName {
-                        what: "limit",
-                        name: (*limit).to_owned(),
-                        known: vec![catalog.text(*known).to_owned()],
-                    });
-                }
-                OverrideValue::Limit { limit: *known, included_units: *most }
+                let levels = shape.levels.iter().map(|level| level.limit);
+                let mut all = std::iter::once(*known).chain(levels);
+                let id = all.clone().find(|id| catalog.text(*id) == *limit);
+                let limit = id.ok_or_else(|| AdminError::UnknownName {
+                    what: "limit",
+                    name: (*limit).to_owned(),
+                    known: all.by_ref().map(|id| catalog.text(id).to_owned()).collect(),
+                })?;
+                OverrideValue::Limit { limit, included_units: *most }
             }
             (OverrideChange::Rate(rate), FeatureKind::Rate { .. }) => {
                 OverrideValue::Rate { rate: *rate }

@@ -5,6 +5,7 @@
 //! their window cannot be restated any more. Beside them every change leaves a line in the history of
 //! each window that it touched, which stays.
 
+use headroom_core::credits::Charge;
 use headroom_core::event::{Booking, Bookings, Event, EventChange, EventKey, EventState, Restated};
 use headroom_core::names::NameId;
 use headroom_core::stock::Stock;
@@ -95,9 +96,37 @@ fn take_state(from: &mut Take<'_>) -> Result<EventState, Malformed> {
             restated: from.bool("restated window")?,
         });
     }
-    // Those who have dimensions write them behind it.
-    let labels = Labels::default();
-    Ok(EventState { key, name, feature, occurred_at, units, bookings, labels })
+    // Those who have dimensions or were paid write that behind it.
+    let (labels, paid) = (Labels::default(), None);
+    Ok(EventState { key, name, feature, occurred_at, units, bookings, labels, paid })
+}
+
+/// What few events have, behind the event: dimensions, and what was paid. Nothing where there is neither.
+fn put_more(out: &mut Vec<u8>, state: &EventState, charge: Option<&Charge>) {
+    if state.labels.is_empty() && state.paid.is_none() && charge.is_none() {
+        return;
+    }
+    record::tally::put_labels(out, &state.labels);
+    if state.paid.is_some() || charge.is_some() {
+        record::credits::put_paid(out, state.paid.as_deref(), charge);
+    }
+}
+
+/// What [`put_more`] has written, up to the end.
+fn take_more(
+    from: &mut Take<'_>,
+    state: &mut EventState,
+) -> Result<Option<Box<Charge>>, Malformed> {
+    if from.is_done() {
+        return Ok(None);
+    }
+    state.labels = record::tally::take_labels(from)?;
+    if from.is_done() {
+        return Ok(None);
+    }
+    let (paid, charge) = record::credits::take_paid(from)?;
+    state.paid = paid;
+    Ok(charge)
 }
 
 pub(crate) fn put_event(out: &mut Vec<u8>, event: &Event) {
@@ -118,6 +147,7 @@ pub(crate) fn take_event(from: &mut Take<'_>) -> Result<Event, Malformed> {
         units_before: from.u64("units")?,
         debt_units: from.u64("debt")?,
         reason: from.str("reason")?.to_owned(),
+        charge: None,
         state: take_state(from)?,
     })
 }
@@ -134,11 +164,8 @@ pub(crate) fn digest_event(
     put_event(&mut answer, event);
     let mut stands = Vec::new();
     put_state(&mut stands, state);
-    if !state.labels.is_empty() {
-        for row in [&mut answer, &mut stands] {
-            record::tally::put_labels(row, &state.labels);
-        }
-    }
+    put_more(&mut answer, state, event.charge.as_deref());
+    put_more(&mut stands, state, None);
     put(Table::Events, event_key(serial, event.key, EventRow::Answer), answer);
     put(Table::Events, event_key(serial, state.key, EventRow::State), stands);
     put(Table::Events, day_key(state.occurred_at, serial, state.key), Vec::new());
@@ -209,9 +236,7 @@ pub(crate) fn rows_of_day_key(key: &[u8]) -> Vec<Vec<u8>> {
 pub(crate) fn answer_row(value: &[u8]) -> Result<(Seq, Event), Malformed> {
     let mut from = Take::new(value);
     let (seq, mut event) = (Seq(from.fixed_u64("position")?), take_event(&mut from)?);
-    if !from.is_done() {
-        event.state.labels = record::tally::take_labels(&mut from)?;
-    }
+    event.charge = take_more(&mut from, &mut event.state)?;
     Ok((seq, event))
 }
 
@@ -219,9 +244,7 @@ pub(crate) fn answer_row(value: &[u8]) -> Result<(Seq, Event), Malformed> {
 pub(crate) fn state_row(value: &[u8]) -> Result<EventState, Malformed> {
     let mut from = Take::new(value);
     let mut state = take_state(&mut from)?;
-    if !from.is_done() {
-        state.labels = record::tally::take_labels(&mut from)?;
-    }
+    take_more(&mut from, &mut state)?;
     Ok(state)
 }
 

@@ -148,6 +148,13 @@ fn given(
         },
     };
     values.extend(plan.levels(feature).iter().map(of_limit));
+    if let (Some(Entitlement::Concurrency { .. }), []) =
+        (plan.entitlement(feature), plan.levels(feature))
+    {
+        // Each subject may have as many slots as the account, and is to go on so.
+        let unlimited = |limit| OverrideValue::Limit { limit, included_units: None };
+        values.extend(shape.levels.iter().map(|level| unlimited(level.limit)));
+    }
     values.into_iter().map(|value| Override::new(shape.id, value)).collect()
 }
 

@@ -403,6 +403,7 @@ impl Engine {
                     units: rq.units,
                     bookings: booked.bookings.clone(),
                     labels,
+                    paid: booked.paid.clone(),
                 };
                 Ok(Decided::Event { change: EventChange::Recorded, before: 0, state, booked })
             }))
@@ -436,9 +437,9 @@ impl Engine {
             return Err(LateError::UnknownEvent);
         };
         self.keys.advance(slot.account.not_before(rq.now));
-        let remembered = self.remembered(&slot, event).and_then(|entry| {
-            Some((entry.receipt.payload, entry.receipt.feature, self.keys.instant(entry)?))
-        });
+        let remembered = self
+            .remembered(&slot, event)
+            .and_then(|entry| Some((entry.receipt.clone(), self.keys.instant(entry)?)));
         let pending = self.late.pending();
         let mut events = pending.events(slot.account.serial);
         let known = events.find(|(_, known)| known.state.key == event.0);
@@ -452,14 +453,18 @@ impl Engine {
             let is_plain = known.is_none();
             let mut state = match (known, remembered) {
                 (Some(state), _) => state,
-                (None, Some((payload, counted, at))) => {
+                (None, Some((receipt, at))) => {
                     let original = rq.original_units.unwrap_or_default();
                     let is_it = |operation| {
-                        payload == marked ^ hash_payload(operation, id, [original, 0, 0])
+                        receipt.payload == marked ^ hash_payload(operation, id, [original, 0, 0])
                     };
                     let Some(feature) = feature.filter(|_| is_it(CONSUME) || is_it(RECORD)) else {
-                        return Err(not_it(cx.catalog, counted, rq));
+                        return Err(not_it(cx.catalog, receipt.feature, rq));
                     };
+                    let charge = receipt.done.as_ref().and_then(|done| done.charge.as_ref());
+                    let paid = charge.map(|charge| {
+                        Box::new(decide::paid_then(cx, account, feature, original, (charge, at)))
+                    });
                     let bookings = decide::bookings_at(cx, account, feature, at, past);
                     EventState {
                         key: event.0,
@@ -469,6 +474,7 @@ impl Engine {
                         units: original,
                         bookings: bookings.map_err(EngineError::from)?,
                         labels: Labels::default(),
+                        paid,
                     }
                 }
                 (None, None) => return Err(LateError::UnknownEvent),
@@ -499,6 +505,7 @@ impl Engine {
             let before = state.units;
             let mut state = EventState { units, ..state };
             state.bookings.clone_from(&booked.bookings);
+            state.paid.clone_from(&booked.paid);
             Ok(Decided::Event { change, before, state, booked })
         })
     }
@@ -555,6 +562,7 @@ impl Engine {
             units_before: before,
             debt_units: booked.debt_units,
             reason: write.reason.to_owned(),
+            charge: booked.charge,
             state,
         };
         effects.push(Effect::Event(Box::new(event.clone())));
@@ -604,11 +612,14 @@ impl Engine {
     ) -> Result<Box<Reply>, EngineError> {
         let feature = cx.catalog.feature_of(event.state.feature);
         let standing = feature.map(|feature| decide::standing(cx, account, feature));
-        let decision = match standing {
+        let mut decision = match standing {
             Some(Ok(decision)) => decision,
             // The feature left the catalog, or changed its kind; what was counted stays.
             Some(Err(_)) | None => decide::left(cx, account, event.state.feature),
         };
+        if let Some(charge) = &event.charge {
+            decision.set_charge((**charge).clone());
+        }
         let amounts = Amounts {
             units: event.state.units,
             debt_units: event.debt_units,

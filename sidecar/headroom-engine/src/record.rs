@@ -456,6 +456,7 @@ mod effect_kind {
     pub(super) const TALLY_LATE: u8 = 62;
     pub(super) const EVENT_WITH_DIMENSIONS: u8 = 63;
     pub(super) const MEASURED: u8 = 64;
+    pub(super) const EVENT_PAID: u8 = 66;
     pub(super) const EXPOSURE: u8 = 80;
     pub(super) const ANNOUNCED: u8 = 65;
     pub(super) const ENDING: u8 = 100;
@@ -514,6 +515,13 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
             Effect::Restated(restated) => {
                 out.push(effect_kind::RESTATED);
                 events::put_restated(out, restated);
+            }
+            Effect::Event(event) if event.state.paid.is_some() || event.charge.is_some() => {
+                out.push(effect_kind::EVENT_PAID);
+                events::put_event(out, event);
+                tally::put_labels(out, &event.state.labels);
+                let (paid, charge) = (event.state.paid.as_deref(), event.charge.as_deref());
+                credits::put_paid(out, paid, charge);
             }
             Effect::Event(event) if event.state.labels.is_empty() => {
                 out.push(effect_kind::EVENT);
@@ -623,6 +631,12 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::EVENT_WITH_DIMENSIONS => {
                 let mut event = events::take_event(from)?;
                 event.state.labels = tally::take_labels(from)?;
+                Effect::Event(Box::new(event))
+            }
+            effect_kind::EVENT_PAID => {
+                let mut event = events::take_event(from)?;
+                event.state.labels = tally::take_labels(from)?;
+                (event.state.paid, event.charge) = credits::take_paid(from)?;
                 Effect::Event(Box::new(event))
             }
             effect_kind::SEAT => Effect::Seat(Box::new(take_seat(from)?)),

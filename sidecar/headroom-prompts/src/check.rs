@@ -381,7 +381,7 @@ fn shapes<'a>(
         }
         (NearLimit | LimitHit | CreditsLow | TrialEnding, Kind::Credits { .. }) => pool.to_vec(),
         // Slots and seats have no end, a bucket is full again at some time; none has a pace.
-        (NearLimit | LimitHit | TrialEnding, Kind::Concurrency) => {
+        (NearLimit | LimitHit | TrialEnding, Kind::Concurrency { .. }) => {
             vec![Some((CONCURRENT_LIMIT, false, false))]
         }
         (

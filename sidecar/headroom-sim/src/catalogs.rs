@@ -202,13 +202,15 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
             limits: vec![LimitSpec { limit: "daily".to_owned(), window: window(rng), per: None }],
         },
         (Some(_), true) => match rng.below(3) {
-            0 => FeatureKindSpec::Concurrency,
+            0 => FeatureKindSpec::Concurrency { per: None },
             1 => FeatureKindSpec::Rate { per: None },
             _ => FeatureKindSpec::Switch,
         },
         (None, false) => match name {
             "sso" => FeatureKindSpec::Switch,
-            "jobs" => FeatureKindSpec::Concurrency,
+            "jobs" => FeatureKindSpec::Concurrency {
+                per: rng.percent(60).then(|| (*rng.pick(&["user", "team"])).to_owned()),
+            },
             "api" | "web" => {
                 let per = rng.percent(60).then(|| (*rng.pick(&["user", "team"])).to_owned());
                 FeatureKindSpec::Rate { per }
@@ -226,7 +228,7 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
     let can_be_watched = !VALUES.contains(&name)
         && !matches!(
             kind,
-            FeatureKindSpec::Concurrency
+            FeatureKindSpec::Concurrency { .. }
                 | FeatureKindSpec::Rate { .. }
                 | FeatureKindSpec::Seats { .. }
         );
@@ -366,7 +368,7 @@ fn grace(rng: &mut Rng, by_time: bool) -> GraceTerms {
 }
 
 /// The most at a time: little, so that it is often reached.
-fn slots(rng: &mut Rng) -> EntitlementSpec {
+fn slots(rng: &mut Rng, has_each: bool) -> EntitlementSpec {
     let max_units = match rng.below(10) {
         0 => None,
         1 => Some(0),
@@ -381,12 +383,15 @@ fn slots(rng: &mut Rng) -> EntitlementSpec {
             }
         }
     }
-    EntitlementSpec::Concurrency { max_units, soft_limits_bp }
+    // What nobody ever reaches is refused.
+    let each = (has_each && rng.percent(70)).then(|| rng.below(5));
+    let each = each.filter(|each| max_units.is_none_or(|most| *each <= most));
+    EntitlementSpec::Concurrency { max_units, soft_limits_bp, each }
 }
 
 /// How many seats: few, so that they are often full.
 fn seats(rng: &mut Rng) -> EntitlementSpec {
-    let EntitlementSpec::Concurrency { max_units, soft_limits_bp } = slots(rng) else {
+    let EntitlementSpec::Concurrency { max_units, soft_limits_bp, .. } = slots(rng, false) else {
         unreachable!("slots are of a concurrency");
     };
     let included_units = max_units.map(|units| units.min(9));
@@ -440,7 +445,7 @@ fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
     match kind {
         FeatureKindSpec::Switch => EntitlementSpec::Switch { on: rng.percent(70) },
         FeatureKindSpec::Config => EntitlementSpec::Config { value_json: rng.below(4).to_string() },
-        FeatureKindSpec::Concurrency => slots(rng),
+        FeatureKindSpec::Concurrency { per } => slots(rng, per.is_some()),
         FeatureKindSpec::Rate { per } => rates(rng, per.is_some()),
         FeatureKindSpec::Allocation { .. } => level(rng),
         FeatureKindSpec::Credits { .. } => unreachable!("pools have histories of their own"),
@@ -682,7 +687,11 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
                             fit_levels(limits);
                         }
                         EntitlementSpec::Concurrency { .. } if rng.percent(40) => {
-                            *entitlement = slots(rng);
+                            let known = to.features.iter().find(|known| known.feature == *feature);
+                            let kind = &known.expect("a checked catalog").kind;
+                            let has_each =
+                                matches!(kind, FeatureKindSpec::Concurrency { per: Some(_) });
+                            *entitlement = slots(rng, has_each);
                         }
                         EntitlementSpec::Allocation { .. } if rng.percent(40) => {
                             *entitlement = level(rng);

@@ -188,7 +188,12 @@ impl History {
                 // Slots have one limit, and would rarely hear of it.
                 let says = match says {
                     Says::Limit(_, most) if feature == "jobs" && self.rng.percent(80) => {
-                        Says::Limit("concurrent".to_owned(), most)
+                        let few = most.map(|most| most.min(4));
+                        match self.rng.below(4) {
+                            0 => Says::Limit("concurrent_each".to_owned(), few),
+                            1 => Says::OfSubject(self.subject(), "concurrent_each".to_owned(), few),
+                            _ => Says::Limit("concurrent".to_owned(), most),
+                        }
                     }
                     Says::Limit(_, most) if feature == "seats" && self.rng.percent(80) => {
                         Says::Limit("seats".to_owned(), most.map(|most| most.min(9)))

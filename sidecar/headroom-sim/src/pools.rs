@@ -3,6 +3,7 @@
 //! The pool is all that refuses here: what limits refuse besides has its histories in [`crate::play`].
 //! In the model every credit is a coin of its own; nothing is shared with the rules but plain types.
 
+mod late;
 mod model;
 
 use std::collections::BTreeMap;
@@ -64,6 +65,8 @@ struct Player {
     pack: u64,
     now: i64,
     count: u64,
+    /// What can be corrected, and the last late write.
+    happened: late::Happened,
     /// Writes to be sent again: the operation, its key, what it took, and when.
     sent: Vec<(Sent, String, Option<Took>, i64)>,
     coverage: Coverage,
@@ -187,6 +190,7 @@ impl Player {
             pack,
             now,
             count: 0,
+            happened: late::Happened::default(),
             sent: Vec::new(),
             coverage: Coverage::default(),
             story: Vec::new(),
@@ -201,7 +205,7 @@ impl Player {
 
     fn step(&mut self) -> Result<(), String> {
         self.count += 1;
-        match self.rng.below(40) {
+        match self.rng.below(46) {
             0..=6 => {
                 let edges = self.pool.edges();
                 self.now = match edges.iter().min() {
@@ -223,7 +227,8 @@ impl Player {
                 Ok(())
             }
             14 | 15 if !self.sent.is_empty() => self.repeat(),
-            16..=22 => self.settle_hold(),
+            16..=19 => self.late(),
+            20..=26 => self.settle_hold(),
             _ => self.draw(),
         }
     }
@@ -362,7 +367,9 @@ impl Player {
         match op {
             FeatureOp::Check { .. } | FeatureOp::Allocate { .. } | FeatureOp::Value { .. } => {}
             FeatureOp::Consume { .. } | FeatureOp::Record { .. } => {
-                took = Some(self.pool.burn(credits, self.now));
+                let burnt = self.pool.burn(credits, self.now);
+                self.happened.plain(&key, (images, units), &burnt, self.now);
+                took = Some(burnt);
                 self.coverage.note(if images { "paid" } else { "direct" });
             }
             FeatureOp::Reserve { hold_ms, .. } | FeatureOp::ReserveCharging { hold_ms, .. } => {

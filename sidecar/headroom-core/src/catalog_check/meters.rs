@@ -1,8 +1,8 @@
 //! What can be wrong with what a plan says of a concurrency or a rate.
 
 use crate::catalog::{
-    CONCURRENT_LIMIT, CREDITS_LIMIT, EACH_RATE_LIMIT, LEVEL_LIMIT, PlanLimitSpec, Policy,
-    RATE_LIMIT, RateSpec, SEATS_LIMIT, UNLOCK_AFTER,
+    CONCURRENT_LIMIT, CREDITS_LIMIT, EACH_CONCURRENT_LIMIT, EACH_RATE_LIMIT, LEVEL_LIMIT,
+    PlanLimitSpec, Policy, RATE_LIMIT, RateSpec, SEATS_LIMIT, UNLOCK_AFTER,
 };
 use crate::limits;
 use crate::policy::LimitTerms;
@@ -14,6 +14,7 @@ use super::{Report, check_soft_limits};
 pub(super) fn check_limit_name(report: &mut Report, path: &[&str], limit: &str) {
     let kinds = [
         (CONCURRENT_LIMIT, "a concurrency"),
+        (EACH_CONCURRENT_LIMIT, "a concurrency"),
         (RATE_LIMIT, "a rate"),
         (EACH_RATE_LIMIT, "a rate"),
         (LEVEL_LIMIT, "an allocation"),
@@ -63,6 +64,21 @@ pub(super) fn check_concurrency(
         terms: LimitTerms::default(),
     };
     check_soft_limits(report, path, &limit, "the most at a time, which is");
+}
+
+/// Checks how many slots each subject may have beside what the account may.
+pub(super) fn check_each_most(report: &mut Report, path: &[&str], each: u64, per: &Option<String>) {
+    if per.is_none() {
+        let message = "the most is of the account alone: say `per: user` at the feature, or so";
+        return report.say(path, message);
+    }
+    if each > limits::UNITS_MAX {
+        let most = limits::UNITS_MAX;
+        report.say(
+            path,
+            format_args!("{each} at a time are allowed for each, at most {most} are possible"),
+        );
+    }
 }
 
 pub(super) fn check_rate(report: &mut Report, path: &[&str], rate: RateSpec) {

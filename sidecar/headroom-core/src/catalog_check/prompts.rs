@@ -141,13 +141,13 @@ fn can_occur(scenario: Scenario, kind: &FeatureKindSpec) -> bool {
         Scenario::Unlock => matches!(kind, Quota { .. } | FeatureKindSpec::Switch),
         Scenario::NearLimit => matches!(
             kind,
-            Quota { .. } | Allocation { .. } | Concurrency | Credits { .. } | Seats { .. }
+            Quota { .. } | Allocation { .. } | Concurrency { .. } | Credits { .. } | Seats { .. }
         ),
         Scenario::LimitHit => matches!(
             kind,
             Quota { .. }
                 | Allocation { .. }
-                | Concurrency
+                | Concurrency { .. }
                 | Credits { .. }
                 | Seats { .. }
                 | Rate { .. }

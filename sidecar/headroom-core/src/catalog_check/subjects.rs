@@ -39,6 +39,12 @@ pub(super) fn check_given(report: &mut Report, spec: &CatalogSpec, names: &Names
             let own_path = migrations::path_of(list, plan, &sold, &version);
             for (feature, entitlement) in &plan.entitlements {
                 let known = names.features.get(feature.as_str()).map(|known| &known.kind);
+                if let (Some(FeatureKindSpec::Concurrency { per: Some(per) }), "plans") =
+                    (known, list)
+                {
+                    let path = [&own_path[..], &["entitlements", feature, "each"]].concat();
+                    check_most(report, &path, (entitlement, per), spec, feature);
+                }
                 if let (
                     Some(FeatureKindSpec::Quota { limits: shapes }),
                     EntitlementSpec::Quota { limits } | EntitlementSpec::PaidQuota { limits, .. },
@@ -57,6 +63,29 @@ pub(super) fn check_given(report: &mut Report, spec: &CatalogSpec, names: &Names
                 }
             }
         }
+    }
+}
+
+/// Finds a most of each subject that the account's own never lets anybody reach.
+fn check_most(
+    report: &mut Report,
+    path: &[&str],
+    (given, per): (&EntitlementSpec, &str),
+    spec: &CatalogSpec,
+    feature: &str,
+) {
+    let EntitlementSpec::Concurrency { max_units: Some(most), each: Some(each), .. } = given else {
+        return;
+    };
+    let bought = spec.addons.iter().flat_map(|addon| &addon.entitlements);
+    let is_raised = bought.clone().any(|(of, _)| of == feature);
+    if most < each && !is_raised {
+        report.say(
+            path,
+            format_args!(
+                "no {per} ever has {each} at a time, the account has {most}: lower it, or leave it out"
+            ),
+        );
     }
 }
 

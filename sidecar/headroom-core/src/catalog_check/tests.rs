@@ -413,7 +413,7 @@ fn add(spec: &mut CatalogSpec, kind: FeatureKindSpec, given: EntitlementSpec) {
 }
 
 fn slots(max_units: Option<u64>, soft_limits_bp: &[u32]) -> EntitlementSpec {
-    EntitlementSpec::Concurrency { max_units, soft_limits_bp: soft_limits_bp.to_vec() }
+    EntitlementSpec::Concurrency { max_units, soft_limits_bp: soft_limits_bp.to_vec(), each: None }
 }
 
 fn rate(units: u64, period_ms: i64, burst_units: u64) -> EntitlementSpec {
@@ -421,9 +421,45 @@ fn rate(units: u64, period_ms: i64, burst_units: u64) -> EntitlementSpec {
 }
 
 #[test]
+fn each_subject_has_a_most_of_slots_that_it_can_reach() {
+    let each = |per: Option<&str>, max_units, each, expected: &str| {
+        let kind = FeatureKindSpec::Concurrency { per: per.map(str::to_owned) };
+        let given =
+            EntitlementSpec::Concurrency { max_units, soft_limits_bp: vec![], each: Some(each) };
+        check(|s| add(s, kind, given), expected);
+    };
+    let at = "plans/free/entitlements/more/each";
+    each(Some("user"), Some(5), 5, "");
+    each(Some("user"), None, 0, "");
+    each(
+        Some("user"),
+        Some(5),
+        6,
+        &format!(
+            "{at}: no user ever has 6 at a time, the account has 5: lower it, or leave it out"
+        ),
+    );
+    each(
+        None,
+        Some(5),
+        2,
+        &format!("{at}: the most is of the account alone: say `per: user` at the feature, or so"),
+    );
+    each(
+        Some("user"),
+        None,
+        limits::UNITS_MAX + 1,
+        &format!(
+            "{at}: 9007199254740992 at a time are allowed for each, at most 9007199254740991 are \
+             possible"
+        ),
+    );
+}
+
+#[test]
 fn a_concurrency_has_a_most_and_shares_of_it() {
     let check = |given: EntitlementSpec, expected| {
-        check(|s| add(s, FeatureKindSpec::Concurrency, given), expected);
+        check(|s| add(s, FeatureKindSpec::Concurrency { per: None }, given), expected);
     };
     check(slots(Some(0), &[]), "");
     check(slots(None, &[]), "");
@@ -603,11 +639,11 @@ fn a_prompt_for_slots_or_a_rate_is_for_what_occurs_there() {
             "prompts/0/feature: `more` is a {kind}, for which the scenario `{scenario}` never occurs"
         )
     };
-    use FeatureKindSpec::Concurrency;
+    let slots_of = || FeatureKindSpec::Concurrency { per: None };
     let per_account = || FeatureKindSpec::Rate { per: None };
-    about(Concurrency, slots(Some(1), &[]), Scenario::NearLimit, "");
-    about(Concurrency, slots(Some(1), &[]), Scenario::LimitHit, "");
-    about(Concurrency, slots(Some(1), &[]), Scenario::Grace, &never("concurrency", "grace"));
+    about(slots_of(), slots(Some(1), &[]), Scenario::NearLimit, "");
+    about(slots_of(), slots(Some(1), &[]), Scenario::LimitHit, "");
+    about(slots_of(), slots(Some(1), &[]), Scenario::Grace, &never("concurrency", "grace"));
     about(per_account(), rate(1, 1, 1), Scenario::LimitHit, "");
     about(per_account(), rate(1, 1, 1), Scenario::LockedFeature, "");
     about(per_account(), rate(1, 1, 1), Scenario::NearLimit, &never("rate", "near_limit"));

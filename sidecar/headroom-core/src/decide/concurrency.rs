@@ -28,6 +28,7 @@ use crate::limits::SLOTS_TOLD_EVERY_MS;
 use crate::names::NameId;
 use crate::reservation::{Reservation, ReservationState};
 use crate::signal::{self, Change, REACHED_BP, SignalName};
+use crate::subject::SubjectId;
 
 /// Slots whose limit is not in force any more: they stay, and there are no more of them.
 pub(super) static GONE: LazyLock<PlanLimit> =
@@ -116,9 +117,37 @@ pub(super) fn with_retry(
         return decision;
     };
     let free_units = state.ceiling_units.and_then(|ceiling| ceiling.checked_sub(units));
-    let retry_after_ms =
-        free_units.and_then(|most_held| ends_after_ms(cx, account, &state.ledger, most_held));
+    let retry_after_ms = free_units
+        .and_then(|most_held| ends_after_ms(cx, account, (None, &state.ledger), most_held));
     Decision { retry_after_ms, ..decision }
+}
+
+/// Milliseconds until time alone makes room for `units` in all limits of slots that refuse them: those of the
+/// account, and of its subjects. `None`: never, or none of them is of slots.
+pub(super) fn wait_ms<'a>(
+    cx: Context<'_>,
+    account: &Account,
+    units: u64,
+    all: impl Iterator<Item = (Option<SubjectId>, &'a Working<'a>)>,
+) -> Option<i64> {
+    let full = Verdict::Denied(Denial::ConcurrencyFull);
+    let mut longest_ms = None;
+    for (whose, w) in all.filter(|(_, w)| w.verdict == full) {
+        let most_held = w.room.ceiling?.checked_sub(units)?;
+        let ms = ends_after_ms(cx, account, (whose, &w.ledger), most_held)?;
+        longest_ms = longest_ms.max(Some(ms));
+    }
+    longest_ms
+}
+
+/// The answer with how long to wait for slots. Nothing for other refusals.
+pub(super) fn waiting(decision: Decision, wait_ms: Option<i64>) -> Decision {
+    match decision.verdict {
+        Verdict::Denied(Denial::ConcurrencyFull) => {
+            Decision { retry_after_ms: wait_ms, ..decision }
+        }
+        _ => decision,
+    }
 }
 
 /// Milliseconds until no more than `most_held` units of the ledger are held. Holds end in the order of
@@ -126,13 +155,20 @@ pub(super) fn with_retry(
 fn ends_after_ms(
     cx: Context<'_>,
     account: &Account,
-    ledger: &Ledger,
+    (whose, ledger): (Option<SubjectId>, &Ledger),
     most_held: u64,
 ) -> Option<i64> {
     let mut held_units = ledger.held();
+    let (limit, start) = (ledger.limit, ledger.window.start());
     for held in account.reservations()?.by_event() {
         let is_of_ledger = held.feature == ledger.feature
-            && held.ledgers.contains(&(ledger.limit, ledger.window.start()));
+            && match whose {
+                None => held.ledgers.contains(&(limit, start)),
+                Some(id) => {
+                    let levels = held.extra.iter().flat_map(|extra| &extra.levels);
+                    levels.into_iter().any(|level| *level == (id, limit, start))
+                }
+            };
         if held.state == ReservationState::Open && is_of_ledger {
             held_units = held_units.saturating_sub(held.units);
             if held_units <= most_held {

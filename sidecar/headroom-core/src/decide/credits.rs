@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::catalog::FeatureIx;
+use crate::catalog::{FeatureIx, FeatureKind};
 use crate::credits::now::{INCLUDED, PoolNow, ROLLED_OVER};
 use crate::credits::{CreditHold, CreditPrice, Grant, GrantSource};
 use crate::decide::meter::{self, Ask};
@@ -267,8 +267,8 @@ fn booked(mut now: PoolNow<'_>, blank: Decision, units: u64, effects: &mut Effec
 
 /// A pool that pays for a feature.
 pub(super) struct Paid {
-    pool: NameId,
-    price: CreditPrice,
+    pub(super) pool: NameId,
+    pub(super) price: CreditPrice,
 }
 
 impl Paid {
@@ -280,6 +280,22 @@ impl Paid {
         }
         let (pool, price) = payer(cx.catalog, &account.profile, feature, cx.now)?;
         Some(Paid { pool: cx.catalog.feature(pool).id, price })
+    }
+
+    /// As [`Paid::of`]; a pool pays for itself.
+    pub(super) fn of_event(cx: Context<'_>, account: &Account, feature: FeatureIx) -> Option<Paid> {
+        let known = cx.catalog.feature(feature);
+        match known.kind {
+            FeatureKind::Credits { .. } => {
+                Some(Paid { pool: known.id, price: CreditPrice::ITSELF })
+            }
+            _ => Paid::of(cx, account, feature),
+        }
+    }
+
+    /// The answer of a feature's own limits, with the pool as it stands.
+    pub(super) fn joined(&self, cx: Context<'_>, account: &Account, own: Decision) -> Decision {
+        joined(&PoolNow::of(cx, account, self.pool), own, self.price)
     }
 
     /// The state of the pool now.
@@ -592,7 +608,7 @@ fn check_room(now: &PoolNow<'_>, charge: u64) -> Result<(), OpError> {
 }
 
 /// An answer about a pool, before the pool has said anything.
-fn blank(cx: Context<'_>, account: &Account, feature: NameId) -> Decision {
+pub(super) fn blank(cx: Context<'_>, account: &Account, feature: NameId) -> Decision {
     Decision {
         verdict: Verdict::Allowed,
         ..super::refusal(account, cx.now, Some(feature), Denial::UnknownFeature)

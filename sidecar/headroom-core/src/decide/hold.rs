@@ -145,8 +145,12 @@ pub(super) fn extend(
         }
         if meter::is_refused(&working) || sets.iter().any(|set| meter::is_refused(set)) {
             meter::announce_refusal(cx, account, &working, additional_units, effects);
+            let theirs = levels.iter().zip(&sets);
+            let theirs = theirs.flat_map(|(l, set)| set.iter().map(|w| (Some(l.id()), w)));
+            let all = working.iter().map(|w| (None, w)).chain(theirs);
+            let wait_ms = concurrency::wait_ms(cx, account, additional_units, all);
             let decision = scene.answer_with(cx, account, held, working, (&levels, sets));
-            let decision = concurrency::with_retry(cx, account, additional_units, decision);
+            let decision = concurrency::waiting(decision, wait_ms);
             return Ok(Outcome { decision, amounts: Amounts::default() });
         }
         let is_full = |set: &[Working<'_>], moves: &[Moved]| {
@@ -599,7 +603,7 @@ pub(super) fn working_of<'a>(
         .filter_map(|(limit, start)| account.ledger(feature, limit, start))
         .map(|ledger| {
             let known = limits.iter().find(|l| l.limit == ledger.limit);
-            let is_slots = cx.catalog.concurrent_limit() == Some(ledger.limit);
+            let is_slots = cx.catalog.is_of_slots(ledger.limit);
             let gone = if is_slots { &concurrency::GONE } else { &GONE };
             let limit = known.unwrap_or_else(|| gone);
             let mut ledger = *ledger;

@@ -3,20 +3,23 @@
 //!
 //! A window in memory changes; one that has left it is restated, which the usage history shows beside
 //! what it held when it closed. Nothing here is refused for a limit: it has happened. What no limit
-//! allows is debt, and units that a correction takes off are free at once.
+//! allows is debt, and units that a correction takes off are free at once. Credits that pay for it are
+//! charged now, and come back now: [`super::bill`].
 //!
 //! What a window that is over comes to is nobody's alarm any more: only the window of now is told of.
 
 use crate::account::Account;
 use crate::catalog::{Aggregation, Catalog, FeatureIx, FeatureKind, PlanLimit};
+use crate::credits::Charge;
+use crate::decide::bill::Bill;
 use crate::decide::credits::Paid;
 use crate::decide::measure::Counted;
 use crate::decide::meter::{self, Ask, LedgerNow, Working};
 use crate::decide::settle::put_or_close;
-use crate::decide::{Context, bare_limits, hold, measure, sliding, wrong_operation};
+use crate::decide::{Context, bare_limits, credits, hold, measure, sliding, wrong_operation};
 use crate::decision::{Decision, Denial, OpError, Verdict};
 use crate::effect::{Effect, Effects};
-use crate::event::{Booking, Bookings, EventState, Restated};
+use crate::event::{Booking, Bookings, EventState, Payment, Restated};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
@@ -33,6 +36,22 @@ pub struct Booked {
     pub bookings: Bookings,
     /// The part of what was added that no limit allowed: the most of all limits.
     pub debt_units: u64,
+    /// What the event cost in all. `None`: credits do not pay for it.
+    pub paid: Option<Box<Payment>>,
+    /// What this took from a pool of credits, or gave back.
+    pub charge: Option<Box<Charge>>,
+}
+
+impl Booked {
+    fn nowhere() -> Booked {
+        Booked { bookings: Bookings::new(), debt_units: 0, paid: None, charge: None }
+    }
+
+    fn paid(self, bill: Option<Bill<'_>>, effects: &mut Effects) -> Booked {
+        let Some(bill) = bill else { return self };
+        let (paid, charge) = bill.settle(effects);
+        Booked { paid: Some(paid), charge: Some(charge), ..self }
+    }
 }
 
 /// A change of what one event counts.
@@ -91,23 +110,42 @@ pub fn record_at(
     past: &[Restated],
     effects: &mut Effects,
 ) -> Result<Booked, OpError> {
-    not_of_credits(cx, account, feature)?;
     let (limits, origin) = limits_now(cx, account, feature)?;
     let id = cx.catalog.feature(feature).id;
     let places = limits.iter().map(|limit| (limit, place(cx, account, id, limit, at, past)));
-    let value = match cx.catalog.feature(feature).aggregation() {
-        Aggregation::Sum => None,
-        Aggregation::Count => {
-            return book(cx, account, (id, origin, at), places.collect(), Delta::More(1), effects);
+    let units = match cx.catalog.feature(feature).aggregation() {
+        Aggregation::Sum => units,
+        Aggregation::Count => 1,
+        Aggregation::Max => {
+            let value = (Counted::Max(units), origin);
+            return book_value(cx, account, value, places.collect(), effects);
         }
-        Aggregation::Max => Some(Counted::Max(units)),
-        Aggregation::Latest => Some(Counted::Latest(units, at)),
-        Aggregation::Unique => Some(Counted::Unique(Some(units))),
+        Aggregation::Latest => {
+            let value = (Counted::Latest(units, at), origin);
+            return book_value(cx, account, value, places.collect(), effects);
+        }
+        Aggregation::Unique => {
+            let value = (Counted::Unique(Some(units)), origin);
+            return book_value(cx, account, value, places.collect(), effects);
+        }
     };
-    match value {
-        None => book(cx, account, (id, origin, at), places.collect(), Delta::More(units), effects),
-        Some(value) => book_value(cx, account, (value, origin), places.collect(), effects),
+    let bill = Bill::of_new(cx, account, feature, units)?;
+    let booked =
+        book(cx, account, (id, origin, at), places.collect(), Delta::More(units), effects)?;
+    Ok(own_debt(cx, booked.paid(bill, effects), id))
+}
+
+/// What a pool that was used itself owes is the debt of the event.
+fn own_debt(cx: Context<'_>, booked: Booked, feature: NameId) -> Booked {
+    let is_pool = cx.catalog.feature_of(feature).is_some_and(|ix| is_pool(cx.catalog, ix));
+    match &booked.charge {
+        Some(charge) if is_pool => Booked { debt_units: charge.debt_units, ..booked },
+        _ => booked,
     }
+}
+
+fn is_pool(catalog: &Catalog, feature: FeatureIx) -> bool {
+    matches!(catalog.feature(feature).kind, FeatureKind::Credits { .. })
 }
 
 /// Lets an event count `units` from now on, in the windows it was counted in.
@@ -121,7 +159,6 @@ pub fn correct(
 ) -> Result<Booked, OpError> {
     let feature = cx.catalog.feature_of(event.feature);
     feature.map_or(Ok(()), |feature| is_correctable(cx.catalog, feature))?;
-    feature.map_or(Ok(()), |feature| not_of_credits(cx, account, feature))?;
     let resolved = feature.and_then(|feature| limits_now(cx, account, feature).ok());
     let (limits, origin) = resolved.unwrap_or((ResolvedLimits::Planned(&[]), Origin::None));
     let mut places = Vec::new();
@@ -145,7 +182,11 @@ pub fn correct(
         _ => (event.units, units),
     };
     let delta = Delta::between(before, after);
-    book(cx, account, (event.feature, origin, event.occurred_at), places, delta, effects)
+    let bill = event.paid.as_ref().map(|paid| Bill::of_change(cx, account, paid, after));
+    let bill = bill.transpose()?;
+    let of = (event.feature, origin, event.occurred_at);
+    let booked = book(cx, account, of, places, delta, effects)?;
+    Ok(own_debt(cx, booked.paid(bill, effects), event.feature))
 }
 
 /// Whether events can be taken out of what a feature counts.
@@ -160,16 +201,6 @@ pub fn is_correctable(catalog: &Catalog, feature: FeatureIx) -> Result<(), OpErr
     Err(OpError::NotCorrectable { aggregation: aggregation.as_str() })
 }
 
-/// What credits have paid is paid in the order of its coming: it has no other time, and is corrected by a
-/// grant, not by an event.
-fn not_of_credits(cx: Context<'_>, account: &Account, feature: FeatureIx) -> Result<(), OpError> {
-    let is_pool = matches!(cx.catalog.feature(feature).kind, FeatureKind::Credits { .. });
-    if is_pool || Paid::of(cx, account, feature).is_some() {
-        return Err(OpError::PaidByCredits);
-    }
-    Ok(())
-}
-
 /// How the limits of a feature stand, without a question to them: the answer to what has happened.
 pub fn standing(
     cx: Context<'_>,
@@ -178,6 +209,11 @@ pub fn standing(
 ) -> Result<Decision, OpError> {
     let (limits, origin) = limits_now(cx, account, feature)?;
     let id = cx.catalog.feature(feature).id;
+    let paid = Paid::of_event(cx, account, feature);
+    if let Some(paid) = paid.as_ref().filter(|_| is_pool(cx.catalog, feature)) {
+        let blank = Decision { origin, ..credits::blank(cx, account, id) };
+        return Ok(paid.joined(cx, account, blank));
+    }
     let mut working = meter::WorkingSet::new();
     for limit in limits.iter() {
         let mut w = meter::working_now(cx, account, id, limit);
@@ -186,6 +222,9 @@ pub fn standing(
     }
     let mut decision =
         meter::answer(cx, account, Ask { feature, limits: &limits, origin }, &working);
+    if let Some(paid) = paid {
+        return Ok(paid.joined(cx, account, decision));
+    }
     if let Some(binding) = &mut decision.binding {
         measure::note_estimate(cx.catalog.feature(feature), binding);
     }
@@ -229,6 +268,10 @@ fn limits_now<'a>(
     wrong_operation(cx, feature).map_or(Ok(()), Err)?;
     if let FeatureKind::Allocation { .. } = cx.catalog.feature(feature).kind {
         return Err(OpError::LevelIsNow);
+    }
+    if is_pool(cx.catalog, feature) {
+        let origin = resolve(cx.catalog, account, feature, cx.now).1;
+        return Ok((ResolvedLimits::Planned(&[]), origin));
     }
     match resolve(cx.catalog, account, feature, cx.now) {
         (Resolved::Limits(limits), origin) => Ok((limits, origin)),
@@ -315,7 +358,7 @@ fn book(
     }
 
     // Every check is above this line, every change below it.
-    let mut booked = Booked { bookings: Bookings::new(), debt_units: 0 };
+    let mut booked = Booked::nowhere();
     if !todo.is_empty() {
         tally::note(cx, account, feature, (at, within), delta.signed(), effects);
     }
@@ -365,7 +408,7 @@ fn book_value(
     }
 
     // Every check is above this line, every change below it.
-    let mut booked = Booked { bookings: Bookings::new(), debt_units: 0 };
+    let mut booked = Booked::nowhere();
     for (limit, place) in places {
         let (debt, booking) = match place {
             Place::Live(ledger, fresh) => {

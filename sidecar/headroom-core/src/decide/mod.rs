@@ -5,6 +5,7 @@
 
 mod all;
 mod allocation;
+mod bill;
 mod concurrency;
 mod credits;
 mod expiry;
@@ -41,6 +42,7 @@ use crate::window::WindowRule;
 
 pub use all::{AllItem, AllOp, ItemError, decide_all};
 pub use allocation::LevelChange;
+pub use bill::paid_then;
 pub use credits::{GrantError, NewGrant, pool_state, put_grant, settle_pools, void_grant};
 pub use late::{Booked, bookings_at, correct, is_correctable, left, record_at, standing};
 pub use measure::ValueOp;

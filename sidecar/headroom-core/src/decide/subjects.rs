@@ -17,8 +17,8 @@ use crate::decide::credits::Paid;
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::{self, put_or_close};
 use crate::decide::{
-    Context, FeatureOp, Gate, bare_limits, decide_feature, gate, hold, measure, rate, rate_ask,
-    sliding,
+    Context, FeatureOp, Gate, bare_limits, concurrency, decide_feature, gate, hold, measure, rate,
+    rate_ask, sliding, wrong_operation,
 };
 use crate::decision::{Amounts, Decision, LimitState, OpError, Outcome};
 use crate::effect::{Effect, Effects};
@@ -108,6 +108,10 @@ pub(super) fn of_hold(cx: Context<'_>, account: &Account, held: &Reservation) ->
 }
 
 impl Level {
+    pub(super) fn id(&self) -> SubjectId {
+        self.id
+    }
+
     /// The ledgers that a reservation was admitted into at this level.
     pub(super) fn held(&self, cx: Context<'_>, held: &Reservation) -> WorkingSet<'_> {
         let extra = held.extra.as_deref();
@@ -190,6 +194,9 @@ pub fn decide_feature_for(
         Aggregation::Sum | Aggregation::Max | Aggregation::Latest | Aggregation::Unique => op,
     };
     let (limits, origin) = match (op, gate(cx, account, feature)) {
+        (FeatureOp::Record { .. }, _) if wrong_operation(cx, feature).is_some() => {
+            return decide_feature(cx, account, Some(feature), op, effects);
+        }
         (FeatureOp::Record { .. }, _) => match resolve(cx.catalog, account, feature, cx.now) {
             (Resolved::Limits(limits), origin) => (limits, origin),
             _ => {
@@ -229,6 +236,11 @@ pub(super) fn count(
             return Err(OpError::WrongFeatureKind);
         }
     };
+    let is_wrong = hold.is_none() && !matches!(op, FeatureOp::Check { .. })
+        || matches!(op, FeatureOp::ReserveCharging { .. });
+    if is_wrong && ask.is_of_slots() {
+        return Err(OpError::SlotsAreHeld);
+    }
     let uses = hold.is_none();
     let own = meter::weigh(cx, account, ask, units, uses);
     let own_len = own.len();
@@ -246,7 +258,11 @@ pub(super) fn count(
             if !matches!(op, FeatureOp::Check { attempt: false, .. }) {
                 meter::announce_refusal(cx, account, &working[..own_len], units, effects);
             }
-            return Ok(answer(&working));
+            let whose = |place: usize| Some(owners.get(place.checked_sub(own_len)?)?.id);
+            let all = working.iter().enumerate().map(|(place, w)| (whose(place), w));
+            let wait_ms = concurrency::wait_ms(cx, account, units, all);
+            let Outcome { decision, amounts } = answer(&working);
+            return Ok(Outcome { decision: concurrency::waiting(decision, wait_ms), amounts });
         }
     }
     if let FeatureOp::Check { .. } = op {
@@ -272,7 +288,7 @@ pub(super) fn count(
     };
 
     // Every check is above this line, every change below it.
-    freed.into_iter().for_each(|id| free(account, id, effects));
+    freed.into_iter().for_each(|id| free(cx, account, id, effects));
     for level in levels.iter().filter(|level| level.is_new) {
         effects.push(Effect::Subject(level.id, Arc::clone(&level.name)));
     }
@@ -284,6 +300,9 @@ pub(super) fn count(
         if hold.is_some() {
             w.ledger.reserved += units;
             w.ledger.holds += 1;
+            if level.is_none() {
+                concurrency::announce(cx, account, w, units, &mut changes);
+            }
         } else {
             if let FeatureOp::Record { .. } = op {
                 let debt = meter::debt_of(w.room.ceiling, &w.ledger, units, units);
@@ -395,7 +414,7 @@ fn count_rate(
             let freed = room_for(cx, account, std::slice::from_ref(&level), fresh)?;
 
             // Every check is above this line, every change below it.
-            freed.into_iter().for_each(|id| free(account, id, effects));
+            freed.into_iter().for_each(|id| free(cx, account, id, effects));
             if level.is_new {
                 effects.push(Effect::Subject(level.id, Arc::clone(&level.name)));
             }
@@ -513,7 +532,7 @@ fn room_for(
         for (id, subject) in subjects.iter() {
             let state = &subject.state;
             let is_used = levels.iter().any(|level| level.id == id);
-            let is_over = state.ledgers().iter().all(|ledger| has_passed(cx, ledger))
+            let is_over = state.ledgers().iter().all(|l| has_passed(cx, l) || is_idle(cx, l))
                 && state.buckets().iter().all(|bucket| bucket.is_full(cx.now));
             if is_used || !is_over {
                 continue;
@@ -539,10 +558,16 @@ fn has_passed(cx: Context<'_>, ledger: &Ledger) -> bool {
     ledger.is_over(cx.now) && ledger.window.end().plus(counts_on_ms) <= cx.now
 }
 
-/// Lists a subject as gone: its windows go to the usage history.
-fn free(account: &Account, id: SubjectId, effects: &mut Effects) {
+/// Whether a ledger is of slots of which none is held: it says nothing.
+fn is_idle(cx: Context<'_>, ledger: &Ledger) -> bool {
+    cx.catalog.is_of_slots(ledger.limit) && ledger.holds == 0 && ledger.held() == 0
+}
+
+/// Lists a subject as gone: its windows go to the usage history. Slots have none.
+fn free(cx: Context<'_>, account: &Account, id: SubjectId, effects: &mut Effects) {
     let subject = account.subjects().and_then(|subjects| subjects.get(id));
     let ledgers = subject.iter().flat_map(|subject| subject.state.ledgers());
-    list(id, ledgers.map(|ledger| Effect::LedgerClosed(*ledger)).collect(), effects);
+    let windows = ledgers.filter(|ledger| !is_idle(cx, ledger));
+    list(id, windows.map(|ledger| Effect::LedgerClosed(*ledger)).collect(), effects);
     effects.push(Effect::SubjectForgotten(id));
 }

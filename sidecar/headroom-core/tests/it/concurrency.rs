@@ -17,11 +17,11 @@ fn catalog(max_units: Option<u64>, soft_limits_bp: &[u32]) -> CatalogSpec {
     // Without its limits `tokens` is no good quota.
     spec.features[0] = FeatureSpec {
         feature: "jobs".to_owned(),
-        kind: FeatureKindSpec::Concurrency,
+        kind: FeatureKindSpec::Concurrency { per: None },
         ..spec.features[0].clone()
     };
     let soft_limits_bp = soft_limits_bp.to_vec();
-    let given = EntitlementSpec::Concurrency { max_units, soft_limits_bp };
+    let given = EntitlementSpec::Concurrency { max_units, soft_limits_bp, each: None };
     spec.plans[0].entitlements[0] = ("jobs".to_owned(), given);
     spec
 }

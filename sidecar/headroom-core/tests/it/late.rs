@@ -45,6 +45,7 @@ fn event(world: &World, units: u64, booked: &Booked) -> EventState {
         units,
         bookings: booked.bookings.clone(),
         labels: Default::default(),
+        paid: booked.paid.clone(),
     }
 }
 

@@ -130,6 +130,7 @@ fn a_late_value_counts_in_its_window_and_none_is_taken_out() {
         units: 12,
         bookings: Default::default(),
         labels: Default::default(),
+        paid: None,
     };
     let cx = Context { catalog: &world.catalog, now: Millis(now) };
     let corrected = decide::correct(cx, &world.account, &event, 0, &[], &mut Effects::new());

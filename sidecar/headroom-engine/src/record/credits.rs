@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use headroom_core::credits::{
-    Charge, CreditHold, CreditsEffect, Deduction, Grant, GrantEnd, GrantEnding, GrantSource,
-    PoolHead, Segment,
+    Charge, CreditHold, CreditPrice, CreditsEffect, Deduction, Grant, GrantEnd, GrantEnding,
+    GrantSource, PoolHead, Rounding, Segment,
 };
 use headroom_core::effect::Effect;
+use headroom_core::event::{PaidPart, Payment};
 use headroom_core::ledger::Marks;
 use headroom_core::limits;
 use headroom_core::names::NameId;
@@ -245,6 +246,71 @@ pub(super) fn take_charge(from: &mut Take<'_>) -> Result<Charge, Malformed> {
         charge.deductions.push(Deduction { grant, units: from.u64("deduction")? });
     }
     Ok(charge)
+}
+
+/// What an event was paid by, and what one write of it took or gave back.
+pub(crate) fn put_paid(out: &mut Vec<u8>, paid: Option<&Payment>, charge: Option<&Charge>) {
+    out.push(u8::from(paid.is_some()) | u8::from(charge.is_some()) << 1);
+    if let Some(paid) = paid {
+        out.put_u64(u64::from(paid.pool.0));
+        put_price(out, &paid.price);
+        out.put_u64(paid.parts.len() as u64);
+        for part in &paid.parts {
+            // No grant has an empty id.
+            out.put_str(part.grant.as_deref().unwrap_or_default());
+            out.put_u64(part.units);
+            out.put_millis(part.at);
+        }
+    }
+    if let Some(charge) = charge {
+        put_charge(out, charge);
+    }
+}
+
+/// What [`put_paid`] has written.
+#[expect(clippy::type_complexity, reason = "both are optional, and boxed as they are kept")]
+pub(crate) fn take_paid(
+    from: &mut Take<'_>,
+) -> Result<(Option<Box<Payment>>, Option<Box<Charge>>), Malformed> {
+    let has = from.u8("what was paid")?;
+    if has > 3 {
+        return Err(Malformed { what: "what was paid" });
+    }
+    let mut paid = None;
+    if has & 1 != 0 {
+        let (pool, price) = (NameId(from.small("pool")?), take_price(from)?);
+        let mut payment = Payment { pool, price, parts: Vec::new() };
+        for _ in 0..from.small::<usize>("parts of a payment")? {
+            let grant = take_text(from, limits::GRANT_ID_BYTES_MAX, "grant id")?;
+            let grant = Some(grant).filter(|grant| !grant.is_empty());
+            let (units, at) = (take_units(from)?, from.millis("time of a charge")?);
+            payment.parts.push(PaidPart { grant, units, at });
+        }
+        paid = Some(Box::new(payment));
+    }
+    let charge = if has & 2 != 0 { Some(Box::new(take_charge(from)?)) } else { None };
+    Ok((paid, charge))
+}
+
+fn put_price(out: &mut Vec<u8>, price: &CreditPrice) {
+    out.put_u64(price.credits);
+    out.put_u64(price.per);
+    out.push(match price.rounding {
+        Rounding::Up => 1,
+        Rounding::Down => 2,
+        Rounding::Nearest => 3,
+    });
+}
+
+fn take_price(from: &mut Take<'_>) -> Result<CreditPrice, Malformed> {
+    let (credits, per) = (take_units(from)?, take_units(from)?);
+    let rounding = match from.u8("rounding")? {
+        1 => Rounding::Up,
+        2 => Rounding::Down,
+        3 => Rounding::Nearest,
+        _ => return Err(Malformed { what: "rounding" }),
+    };
+    Ok(CreditPrice { credits, per, rounding })
 }
 
 pub(super) fn put_hold(out: &mut Vec<u8>, hold: CreditHold) {

@@ -6,13 +6,13 @@ use headroom_core::account::{
 use headroom_core::announced::Announced;
 use headroom_core::catalog::RateSpec;
 use headroom_core::credits::{
-    Charge, CreditHold, CreditsEffect, Deduction, Grant, GrantEnd, GrantEnding, GrantSource,
-    PoolHead, Segment,
+    Charge, CreditHold, CreditPrice, CreditsEffect, Deduction, Grant, GrantEnd, GrantEnding,
+    GrantSource, PoolHead, Rounding, Segment,
 };
 use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::ending::Ending;
-use headroom_core::event::{Booking, Event, EventChange, EventState, Restated};
+use headroom_core::event::{Booking, Event, EventChange, EventState, PaidPart, Payment, Restated};
 use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::measure::{MeasureChange, Measured, Values};
 use headroom_core::names::NameId;
@@ -238,8 +238,10 @@ fn event(change: EventChange, reason: &str) -> Effect {
         units_before: 1 << 52,
         debt_units: 3,
         reason: reason.to_owned(),
+        charge: None,
         state: EventState {
             labels: Default::default(),
+            paid: None,
             key: [0, 1],
             name: "Größe".to_owned(),
             feature: NameId(9),
@@ -250,6 +252,45 @@ fn event(change: EventChange, reason: &str) -> Effect {
                 .collect(),
         },
     }))
+}
+
+/// An event that credits paid for: with and without a charge of its own, and what it was paid by.
+fn paid_events() -> Vec<Effect> {
+    let part = |grant: Option<&str>, units, at| PaidPart {
+        grant: grant.map(Into::into),
+        units,
+        at: Millis(at),
+    };
+    let price = |credits, rounding| CreditPrice { credits, per: 1 << 53 >> 1, rounding };
+    let payments = [
+        None,
+        Some(Payment { pool: NameId(0), price: price(0, Rounding::Up), parts: vec![] }),
+        Some(Payment {
+            pool: NameId(u32::MAX),
+            price: price(9, Rounding::Nearest),
+            parts: vec![
+                part(Some(&"g".repeat(128)), 1, i64::MIN),
+                part(None, 1 << 52, i64::MAX),
+                part(Some("included@2026-01-01T00:00:00Z"), 7, 0),
+            ],
+        }),
+    ];
+    let charge = Charge {
+        pool: NameId(3),
+        units: 9,
+        deductions: vec![Deduction { grant: "g".into(), units: 5 }],
+        debt_units: 4,
+        returned_units: 2,
+    };
+    let charges = [Some(charge), None];
+    let all = payments.iter().flat_map(|paid| charges.iter().map(move |charge| (paid, charge)));
+    let of = |(paid, charge): (&Option<Payment>, &Option<Charge>)| {
+        let Effect::Event(mut event) = event(EventChange::Amended, "why") else { unreachable!() };
+        event.state.paid = paid.clone().map(Box::new);
+        event.charge = charge.clone().map(Box::new);
+        Effect::Event(event)
+    };
+    all.map(of).collect()
 }
 
 fn tallies() -> Vec<Effect> {
@@ -341,6 +382,7 @@ fn every_effect() -> Vec<Effect> {
     effects.push(Effect::SeatFreed(NameId(0), "".into()));
     effects.extend([0, 1, 16, 48, 63].map(exposure));
     effects.extend(tallies());
+    effects.extend(paid_events());
     effects.extend(measures());
     effects.push(signal(SignalName::SeatThreshold90pct, SignalState::Warning));
     effects.push(signal(SignalName::SeatsNearlyFull, SignalState::Warning));

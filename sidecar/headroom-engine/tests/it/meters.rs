@@ -24,9 +24,12 @@ fn with_tokens(kind: FeatureKindSpec, given: &EntitlementSpec) -> CatalogSpec {
 }
 
 fn slots(max_units: u64) -> CatalogSpec {
-    let given =
-        EntitlementSpec::Concurrency { max_units: Some(max_units), soft_limits_bp: vec![5_000] };
-    with_tokens(FeatureKindSpec::Concurrency, &given)
+    let given = EntitlementSpec::Concurrency {
+        max_units: Some(max_units),
+        soft_limits_bp: vec![5_000],
+        each: None,
+    };
+    with_tokens(FeatureKindSpec::Concurrency { per: None }, &given)
 }
 
 fn rate(units: u64, period_ms: i64, burst_units: u64) -> CatalogSpec {

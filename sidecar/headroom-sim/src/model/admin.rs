@@ -7,6 +7,7 @@ use headroom_core::catalog::{CatalogSpec, FeatureKindSpec, LimitSpec};
 use headroom_engine::ports::StoreRefusal;
 
 use super::migrate::label;
+use super::plan::EACH_SLOTS;
 use super::{Model, Says};
 
 /// Why a change was refused.
@@ -111,7 +112,10 @@ impl Model {
                 FeatureKindSpec::Quota { limits } => {
                     self.names.extend(limits.iter().map(|limit| limit.limit.clone()));
                 }
-                FeatureKindSpec::Concurrency => drop(self.names.insert("concurrent".to_owned())),
+                FeatureKindSpec::Concurrency { per } => {
+                    self.names.insert("concurrent".to_owned());
+                    self.names.extend(per.iter().map(|_| EACH_SLOTS.to_owned()));
+                }
                 FeatureKindSpec::Rate { .. } => drop(self.names.insert("rate".to_owned())),
                 FeatureKindSpec::Allocation { .. } => {
                     self.names.insert("level".to_owned());
@@ -231,8 +235,8 @@ impl Model {
             (Says::Switch(_), FeatureKindSpec::Switch)
             | (Says::Config(_), FeatureKindSpec::Config) => {}
             (Says::Rate(_), FeatureKindSpec::Rate { .. }) => {}
-            (Says::Limit(limit, _), FeatureKindSpec::Concurrency) => {
-                if limit != "concurrent" {
+            (Says::Limit(limit, _), FeatureKindSpec::Concurrency { per }) => {
+                if limit != "concurrent" && (per.is_none() || limit != EACH_SLOTS) {
                     return Err(Refused::Name("limit", limit.clone()));
                 }
             }
@@ -270,6 +274,14 @@ impl Model {
                 let innermost = path.rsplit('/').next().unwrap_or_default();
                 let kind = innermost.split(':').next().unwrap_or_default();
                 if shape.per.as_deref() != Some(kind) {
+                    return Err(Refused::Subject);
+                }
+            }
+            (Says::OfSubject(path, limit, _), FeatureKindSpec::Concurrency { per: Some(per) })
+                if limit == EACH_SLOTS =>
+            {
+                let innermost = path.rsplit('/').next().unwrap_or_default();
+                if innermost.split(':').next() != Some(per) {
                     return Err(Refused::Subject);
                 }
             }

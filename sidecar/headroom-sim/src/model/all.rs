@@ -186,7 +186,7 @@ impl Model {
         let charges = matches!(op, AllOp::Reserve { charging: true, .. });
         match (&spec.kind, op) {
             (FeatureKindSpec::Switch | FeatureKindSpec::Config, _) => None,
-            (FeatureKindSpec::Concurrency, AllOp::Reserve { hold_ms, .. }) => {
+            (FeatureKindSpec::Concurrency { .. }, AllOp::Reserve { hold_ms, .. }) => {
                 Some(FeatureOp::Reserve { units, hold_ms })
             }
             (FeatureKindSpec::Rate { .. }, _) => Some(FeatureOp::Consume { units }),

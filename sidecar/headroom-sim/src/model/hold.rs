@@ -9,7 +9,7 @@ use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
 
 use super::meter::{Page, refuses};
-use super::plan::Entitled;
+use super::plan::{EACH_SLOTS, Entitled};
 use super::sliding::rename;
 use super::spread::within;
 use super::{Account, Book, Done, Hold, Limit, Model, REMEMBERED_MS, Terms};
@@ -182,7 +182,7 @@ impl Model {
                     more: Default::default(),
                 },
                 gone: true,
-                slots: limit == "concurrent",
+                slots: limit == "concurrent" || limit == EACH_SLOTS,
             };
             let in_force = limits.iter().find(|known| known.limit == *limit);
             let in_force = in_force.cloned().unwrap_or_else(gone);

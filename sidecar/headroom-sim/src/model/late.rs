@@ -217,7 +217,7 @@ impl Model {
         now: i64,
     ) -> Result<(Vec<Limit>, Origin), OpError> {
         match self.feature(feature).map(|known| &known.kind) {
-            Some(FeatureKindSpec::Concurrency) => return Err(OpError::SlotsAreHeld),
+            Some(FeatureKindSpec::Concurrency { .. }) => return Err(OpError::SlotsAreHeld),
             Some(FeatureKindSpec::Rate { .. }) => return Err(OpError::RateIsConsumed),
             Some(FeatureKindSpec::Allocation { .. }) => return Err(OpError::LevelIsNow),
             Some(FeatureKindSpec::Seats { .. }) => return Err(OpError::SeatsAreTaken),

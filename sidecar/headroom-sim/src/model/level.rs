@@ -223,7 +223,7 @@ impl Model {
             Some(FeatureKindSpec::Switch) => "switch",
             Some(FeatureKindSpec::Config) => "config",
             Some(FeatureKindSpec::Quota { .. }) => "quota",
-            Some(FeatureKindSpec::Concurrency) => "concurrency",
+            Some(FeatureKindSpec::Concurrency { .. }) => "concurrency",
             Some(FeatureKindSpec::Rate { .. }) => "rate",
             Some(FeatureKindSpec::Credits { .. }) => "credits",
             Some(FeatureKindSpec::Seats { .. }) => "seats",

@@ -782,7 +782,7 @@ impl Model {
             return Ok(Done::refused(Verdict::Denied(Denial::UnknownFeature), None));
         }
         match self.feature(feature).map(|known| &known.kind) {
-            Some(FeatureKindSpec::Concurrency) => return Err(OpError::SlotsAreHeld),
+            Some(FeatureKindSpec::Concurrency { .. }) => return Err(OpError::SlotsAreHeld),
             Some(FeatureKindSpec::Rate { .. }) => return Err(OpError::RateIsConsumed),
             Some(FeatureKindSpec::Seats { .. }) => return Err(OpError::SeatsAreTaken),
             _ => {}

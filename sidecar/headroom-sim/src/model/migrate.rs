@@ -6,6 +6,7 @@ use headroom_core::catalog::{CatalogSpec, FeatureKindSpec, PlanSpec};
 use headroom_core::migrate::Migration;
 use headroom_core::window::{Every, SpanUnit, WindowRule};
 
+use super::plan::EACH_SLOTS;
 use super::{Account, Model, Refused};
 use crate::civil;
 
@@ -35,7 +36,7 @@ fn kind_of(kind: &FeatureKindSpec) -> &'static str {
         FeatureKindSpec::Switch => "switch",
         FeatureKindSpec::Config => "config",
         FeatureKindSpec::Quota { .. } => "quota",
-        FeatureKindSpec::Concurrency => "concurrency",
+        FeatureKindSpec::Concurrency { .. } => "concurrency",
         FeatureKindSpec::Rate { .. } => "rate",
         FeatureKindSpec::Allocation { .. } => "allocation",
         FeatureKindSpec::Credits { .. } => "credits",
@@ -67,6 +68,12 @@ pub(crate) fn lines(from: &CatalogSpec, to: &CatalogSpec, target: &str) -> Vec<M
         };
         if kind_of(&old.kind) != kind_of(&new.kind) {
             lines.push(Migration::ChangeKind { feature, to: kind_of(&new.kind).to_owned() });
+            continue;
+        }
+        if let FeatureKindSpec::Concurrency { per: had @ Some(_) } = &old.kind
+            && !matches!(&new.kind, FeatureKindSpec::Concurrency { per } if per == had)
+        {
+            lines.push(Migration::DropLimit { feature, limit: EACH_SLOTS.to_owned() });
             continue;
         }
         let FeatureKindSpec::Quota { limits: had } = &old.kind else { continue };

@@ -67,7 +67,7 @@ impl Model {
             Some(FeatureKindSpec::Switch) => "switch",
             Some(FeatureKindSpec::Config) => "config",
             Some(FeatureKindSpec::Credits { .. }) => "credits",
-            Some(FeatureKindSpec::Concurrency) => "concurrency",
+            Some(FeatureKindSpec::Concurrency { .. }) => "concurrency",
             Some(FeatureKindSpec::Rate { .. }) => "rate",
             Some(FeatureKindSpec::Allocation { .. }) => "allocation",
             Some(FeatureKindSpec::Seats { .. }) => "seats",

@@ -190,10 +190,10 @@ impl Model {
                 let limit = level(included_units, soft_limits_bp, policy, terms);
                 (Entitled::Limits(vec![limit]), from_plan)
             }
-            FeatureKindSpec::Concurrency => {
+            FeatureKindSpec::Concurrency { .. } => {
                 // As a quota with one limit, so that add-ons add up in the same way.
                 let as_limit = |says: EntitlementSpec| match says {
-                    EntitlementSpec::Concurrency { max_units, soft_limits_bp } => {
+                    EntitlementSpec::Concurrency { max_units, soft_limits_bp, .. } => {
                         Some(PlanLimitSpec {
                             limit: "concurrent".to_owned(),
                             included_units: max_units,
@@ -466,6 +466,9 @@ impl Limit {
 }
 
 /// The limit of a concurrency.
+/// What the limit of slots is called that subjects have for themselves.
+pub(crate) const EACH_SLOTS: &str = "concurrent_each";
+
 pub(crate) fn slots(most: Option<u64>, soft_bp: Vec<u32>) -> Limit {
     let policy = if most.is_none() { Policy::Unlimited } else { Policy::Block };
     Limit {

@@ -13,7 +13,7 @@ use headroom_core::signal::{SignalName, SignalState};
 use super::daily::SLOTS_QUIET_MS;
 use super::meter::Page;
 use super::migrate::label;
-use super::plan::Entitled;
+use super::plan::{EACH_SLOTS, Entitled};
 use super::{Account, Done, LimitAnswer, Model, Request, Told};
 
 /// A signal of one excursion is not followed by another's within this time.
@@ -395,7 +395,8 @@ impl Model {
         more: u64,
         now: i64,
     ) {
-        if page.limit.slots {
+        // Subjects are told of nothing.
+        if page.limit.slots && page.limit.limit != EACH_SLOTS {
             let before = page.held() - u128::from(more);
             if page.end_excursion(account, before) {
                 self.met.insert("slots: an excursion after another");

@@ -226,7 +226,7 @@ impl Model {
             Some(FeatureKindSpec::Config) => Err("config"),
             Some(FeatureKindSpec::Quota { .. }) => Err("quota"),
             Some(FeatureKindSpec::Credits { .. }) => Err("credits"),
-            Some(FeatureKindSpec::Concurrency) => Err("concurrency"),
+            Some(FeatureKindSpec::Concurrency { .. }) => Err("concurrency"),
             Some(FeatureKindSpec::Rate { .. }) => Err("rate"),
             Some(FeatureKindSpec::Allocation { .. }) => Err("allocation"),
         };

@@ -1,17 +1,20 @@
 //! Subjects in the model: each is an account of its own, with the same subscription, that has the limits
 //! of its level. A request is asked of all of them, and counted in all of them or in none.
 
+use headroom_core::catalog::{EntitlementSpec, FeatureKindSpec, Merge, PlanSpec};
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
+use headroom_core::limits::UNITS_MAX;
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::Origin;
 
 use super::hold::Case;
 use super::meter::{Page, binding, refuses};
 use super::migrate::label;
-use super::plan::Entitled;
+use super::plan::{EACH_SLOTS, Entitled, slots};
 use super::{
-    Account, Answer, Done, Hold, Limit, LimitAnswer, Line, Model, Remembered, Request, Says,
+    Account, Answer, Book, Done, Hold, Limit, LimitAnswer, Line, Model, Remembered, Request, Says,
+    is_more,
 };
 
 /// What is said to more units of a reservation.
@@ -59,6 +62,10 @@ impl Model {
     ) -> Vec<(String, Limit)> {
         use headroom_core::catalog::EntitlementSpec::Quota;
         let Some(known) = self.feature(feature) else { return Vec::new() };
+        if let FeatureKindSpec::Concurrency { per } = &known.kind {
+            let slots = per.as_ref().and_then(|_| self.slots_of(account, (feature, name), now));
+            return per.iter().cloned().zip(slots).collect();
+        }
         let (plan, _) = Model::plan_now(account, now);
         let plan = self.catalog.plans.iter().find(|known| label(known) == plan);
         let mut together = match Model::said(plan, feature) {
@@ -94,6 +101,62 @@ impl Model {
             (shape.and_then(|shape| shape.per.clone()).expect("it is of subjects"), limit)
         };
         limits.into_iter().map(per).collect()
+    }
+
+    /// The slots that a subject has for itself.
+    fn slots_of(
+        &self,
+        account: &Account,
+        (feature, name): (&str, &str),
+        now: i64,
+    ) -> Option<Limit> {
+        let merge = self.feature(feature)?.offering.merge;
+        let each_of = |plan: Option<&PlanSpec>| match Model::said(plan, feature) {
+            Some(EntitlementSpec::Concurrency { each, .. }) => Some(each),
+            _ => None,
+        };
+        let (plan, _) = Model::plan_now(account, now);
+        let planned = each_of(self.catalog.plans.iter().find(|known| label(known) == plan));
+        // `None`: no limit. `Some(None)`: one that ends nowhere.
+        let mut most: Option<Option<u64>> = planned.flatten().map(Some);
+        for (addon, quantity) in &account.addons {
+            let addon = self.catalog.addons.iter().find(|known| known.plan == *addon);
+            let Some(Some(more)) = each_of(addon) else { continue };
+            if planned == Some(None) {
+                continue;
+            }
+            let more = u128::from(more) * u128::from(*quantity);
+            let all = match (most, merge) {
+                (Some(Some(known)), Merge::Sum) => u128::from(known) + more,
+                (Some(Some(known)), Merge::MostGenerous) => u128::from(known).max(more),
+                _ => more,
+            };
+            most = Some(Some(u64::try_from(all).unwrap_or(UNITS_MAX).min(UNITS_MAX)));
+        }
+        let in_force = account.overrides.iter().filter(|(of, _, (from, until))| {
+            of == feature && from.is_none_or(|at| at <= now) && until.is_none_or(|at| now < at)
+        });
+        let in_force: Vec<_> = in_force.map(|(_, says, _)| says.plain()).collect();
+        // What is said for this one comes after what is said for all.
+        for of_one in [false, true] {
+            for (says, is_least) in &in_force {
+                let said = match says {
+                    Says::Limit(limit, said) if limit == EACH_SLOTS && !of_one => *said,
+                    Says::OfSubject(who, limit, said)
+                        if who == name && limit == EACH_SLOTS && of_one =>
+                    {
+                        *said
+                    }
+                    _ => continue,
+                };
+                // No limit is more than any promise.
+                if !is_least || most.is_some_and(|most| is_more(said, most)) {
+                    most = Some(said);
+                }
+            }
+        }
+        let most = most?;
+        Some(Limit { limit: EACH_SLOTS.to_owned(), ..slots(most, Vec::new()) })
     }
 
     /// The subjects that a request is charged to, each with its limits.
@@ -195,6 +258,11 @@ impl Model {
             self.met.insert("an override for a subject");
         }
         let records = matches!(op, FeatureOp::Record { .. });
+        let is_of_slots =
+            matches!(self.feature(feature)?.kind, FeatureKindSpec::Concurrency { .. });
+        if records && is_of_slots {
+            return Some(Err(OpError::SlotsAreHeld));
+        }
         let (limits, origin) = if records {
             match self.entitled(account, feature, now) {
                 (Entitled::Limits(limits), origin) => (limits, origin),
@@ -206,6 +274,9 @@ impl Model {
                 _ => return None,
             }
         };
+        if is_of_slots && !matches!(op, FeatureOp::Check { .. } | FeatureOp::Reserve { .. }) {
+            return Some(Err(OpError::SlotsAreHeld));
+        }
         Some(self.count_for(
             &request.account,
             account,
@@ -258,7 +329,11 @@ impl Model {
                     self.announce_refusal(id, account, &pages[..own], units, now);
                 }
                 self.met.insert("a subject refused");
-                return Ok(self.done_for(account, feature, origin, (&pages, &whose), now));
+                if pages.iter().any(|page| page.limit.limit == EACH_SLOTS) {
+                    self.met.insert("slots of a subject refused");
+                }
+                let done = self.done_for(account, feature, origin, (&pages, &whose), now);
+                return Ok(Model::with_longest_wait(account, units, done, (&pages, &whose), now));
             }
         }
         if matches!(op, FeatureOp::Check { .. }) {
@@ -270,6 +345,9 @@ impl Model {
         }
         self.met.insert("a subject counted");
         let mut amounts = Amounts { units, ..Amounts::default() };
+        if pages.iter().any(|page| page.limit.limit == EACH_SLOTS) {
+            self.met.insert("slots of a subject");
+        }
         if let Some(hold_ms) = hold_ms {
             let hold = (id, units, hold_ms, charging);
             let done = self.reserve(account, hold, origin, pages[..own].to_vec(), now);
@@ -286,6 +364,13 @@ impl Model {
                 page.fresh = false;
                 if name.is_some() {
                     self.keep(of, page);
+                } else {
+                    // What was said of slots is news of their book.
+                    let same = |b: &&Book| {
+                        (&b.feature, &b.limit, b.start)
+                            == (&page.book.feature, &page.book.limit, page.book.start)
+                    };
+                    page.book = of.books.iter().find(same).expect("just kept").clone();
                 }
             } else {
                 let previous = page.used();
@@ -323,6 +408,44 @@ impl Model {
         amounts.debt_units = u64::try_from(debt).expect("a part of the units");
         let done = self.done_for(account, feature, origin, (&pages, &whose), now);
         Ok(Done { amounts, shadow, ..done })
+    }
+
+    /// Says when all slots that refuse so many units have room for them, by the clock alone.
+    fn with_longest_wait(
+        account: &Account,
+        units: u64,
+        mut done: Done,
+        (pages, whose): (&[Page], &[Option<String>]),
+        now: i64,
+    ) -> Done {
+        let full = Verdict::Denied(Denial::ConcurrencyFull);
+        if done.verdict != full {
+            return done;
+        }
+        let waits = pages.iter().zip(whose).filter(|(page, _)| page.verdict == full);
+        let waits = waits.map(|(page, name)| {
+            let inner = name.as_ref().map(|name| Model::inner(account, name));
+            Model::wait_for(inner.as_ref().unwrap_or(account), page, units, now)
+        });
+        let waits: Option<Vec<i64>> = waits.collect();
+        done.retry_after_ms = waits.and_then(|waits| waits.into_iter().max());
+        done
+    }
+
+    /// When, by the clock alone, so many slots of a page are free.
+    fn wait_for(account: &Account, page: &Page, units: u64, now: i64) -> Option<i64> {
+        let most = page.ceiling().expect("an unlimited one is never full");
+        let holds: Vec<&Hold> = account
+            .holds
+            .values()
+            .filter(|hold| hold.feature == page.book.feature && hold.lists(&page.book))
+            .collect();
+        let fits_at = |at: &i64| {
+            let open = holds.iter().filter(|hold| hold.is_open(*at));
+            open.map(|hold| u128::from(hold.units)).sum::<u128>() + u128::from(units) <= most
+        };
+        let ends = holds.iter().filter(|hold| hold.is_open(now)).map(|hold| hold.expires_at);
+        ends.filter(fits_at).min().map(|at| at - now)
     }
 
     fn done_for(
@@ -402,7 +525,9 @@ impl Model {
             if refuses(&pages) {
                 self.met.insert("a reservation of subjects denied more");
                 self.announce_refusal(case.id, account, &pages[..own], additional, case.now);
-                return Ok(self.settled_for(account, &feature, &case, (&pages, &whose)));
+                let done = self.settled_for(account, &feature, &case, (&pages, &whose));
+                let of = (&pages[..], &whose[..]);
+                return Ok(Model::with_longest_wait(account, additional, done, of, case.now));
             }
         }
         let done = self.settle_one(account, &mut case, op);

@@ -70,6 +70,8 @@ pub(super) struct Pool {
     anchor: i64,
     window: (i64, i64),
     included: u64,
+    /// What an included coin of this window is like, once there was one.
+    planned: Option<Coin>,
     pub(super) coins: Vec<Coin>,
     spent: Vec<Coin>,
     pub(super) owed: u64,
@@ -90,6 +92,7 @@ impl Pool {
             anchor: at,
             window: civil::window(rule, at, &TimeZone::UTC, at),
             included: 0,
+            planned: None,
             coins: Vec::new(),
             spent: Vec::new(),
             owed: 0,
@@ -161,6 +164,7 @@ impl Pool {
             let (rolled, planned) = (self.coin("rolled_over@"), self.coin("included@"));
             self.coins.extend((0..rolls).map(|_| rolled.clone()));
             self.coins.extend((0..self.included).map(|_| planned.clone()));
+            self.planned = (self.included > 0).then_some(planned);
             came = true;
         }
         self.spent.retain(|coin| coin.expires > at);
@@ -230,8 +234,8 @@ impl Pool {
         let has = if now > burnt { now - burnt } else { 0 };
         if now != self.included {
             self.included = now;
-            let sample = self.coins.iter().chain(&self.spent).find(|coin| is_included(coin));
-            let sample = sample.cloned().unwrap_or_else(|| self.coin("included@"));
+            let sample = self.planned.clone().unwrap_or_else(|| self.coin("included@"));
+            self.planned = Some(sample.clone());
             self.coins.retain(|coin| !is_included(coin));
             self.coins.extend((0..has).map(|_| sample.clone()));
             if has > had {
@@ -352,36 +356,75 @@ impl Pool {
     /// Credits that were burnt at an instant come back.
     pub(super) fn unburn(&mut self, credits: u64, burnt_at: i64, now: i64) -> Took {
         let before = self.balance();
+        self.spent.retain(|coin| now < coin.expires);
         let mut rest = credits;
         while rest > 0 && self.owed > 0 {
             self.owed -= 1;
             rest -= 1;
         }
-        self.spent.sort();
-        let mut included = 0;
-        while rest > 0 {
-            let Some(coin) = self.spent.pop() else { break };
+        while rest > 0 && self.last_back() {
             rest -= 1;
-            if coin.grant.starts_with("included@") {
-                included += 1;
-            }
-            self.coins.push(coin);
         }
-        if included > 0 {
-            // Where the plan includes less by now, what was burnt above it does not come back.
-            let is_included = |coin: &&Coin| coin.grant.starts_with("included@");
-            let burnt = self.spent.iter().filter(is_included).count() as u64;
-            let most = self.included.saturating_sub(burnt);
-            let mut kept = 0;
-            self.coins.retain(|coin| {
-                kept += u64::from(is_included(&coin));
-                !is_included(&coin) || kept <= most
-            });
-        }
+        self.cap_included();
         let (start, end) = self.window;
         if start <= burnt_at && burnt_at < end {
             self.used = self.used.saturating_sub(credits);
         }
+        let returned = (self.balance() - before).unsigned_abs();
+        self.note(now, before);
+        Took { returned, ..Took::default() }
+    }
+
+    /// The coin that burns last comes back. Whether there was one.
+    fn last_back(&mut self) -> bool {
+        self.spent.sort();
+        let Some(coin) = self.spent.pop() else { return false };
+        self.coins.push(coin);
+        true
+    }
+
+    /// Where the plan includes less by now, what was burnt above it does not come back.
+    fn cap_included(&mut self) {
+        let is_included = |coin: &&Coin| coin.grant.starts_with("included@");
+        let burnt = self.spent.iter().filter(is_included).count() as u64;
+        let most = self.included.saturating_sub(burnt);
+        let mut kept = 0;
+        self.coins.retain(|coin| {
+            kept += u64::from(is_included(&coin));
+            !is_included(&coin) || kept <= most
+        });
+    }
+
+    /// Whether a grant can still be drawn from, or could if it had anything left.
+    fn lives(&self, grant: &str, now: i64) -> bool {
+        let planned = |word| grant == self.coin(word).grant;
+        match self.given.get(grant) {
+            Some(given) => given.begun && !given.void && now < given.coin.expires,
+            None => planned("included@") || planned("rolled_over@"),
+        }
+    }
+
+    /// Coins that an event was paid with come back, one by one: each says its grant, if one paid it, and when
+    /// that was.
+    pub(super) fn refund(&mut self, coins: &[(Option<String>, i64)], now: i64) -> Took {
+        let before = self.balance();
+        self.spent.retain(|coin| now < coin.expires);
+        for (grant, at) in coins {
+            let own = |coin: &Coin| grant.as_ref() == Some(&coin.grant);
+            if self.owed > 0 {
+                self.owed -= 1;
+            } else if let Some(place) = self.spent.iter().position(own) {
+                let coin = self.spent.remove(place);
+                self.coins.push(coin);
+            } else if grant.as_ref().is_none_or(|grant| self.lives(grant, now)) {
+                self.last_back();
+            }
+            let (start, end) = self.window;
+            if start <= *at && *at < end {
+                self.used = self.used.saturating_sub(1);
+            }
+        }
+        self.cap_included();
         let returned = (self.balance() - before).unsigned_abs();
         self.note(now, before);
         Took { returned, ..Took::default() }

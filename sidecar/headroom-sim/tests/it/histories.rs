@@ -70,6 +70,8 @@ const MUST_MEET: &[&str] = &[
     "slots: an excursion after another",
     "a wait for slots",
     "no wait for slots",
+    "slots of a subject",
+    "slots of a subject refused",
     "a rate admitted",
     "a rate replayed",
     "an unlimited rate",

@@ -31,6 +31,13 @@ const MUST_MEET: &[&str] = &[
     "checkpoint",
     "restart",
     "a segment",
+    "paid late",
+    "too late",
+    "behind",
+    "a plain write came back",
+    "an event came back",
+    "charged more later",
+    "late, replayed",
 ];
 
 fn number(name: &str) -> Option<u64> {

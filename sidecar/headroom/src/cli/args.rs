@@ -778,8 +778,8 @@ pub(super) struct Instead {
     /// For a config: the value
     #[arg(long, value_name = "JSON", value_parser = json_text)]
     pub(super) value: Option<String>,
-    /// For a quota: the limit's name; for a concurrency: `concurrent`; for an allocation: `level`; for
-    /// credits: `credits`; for seats: `seats`
+    /// For a quota: the limit's name; for a concurrency: `concurrent`, or `concurrent_each` for each
+    /// subject; for an allocation: `level`; for credits: `credits`; for seats: `seats`
     #[arg(long, requires = "included")]
     pub(super) limit: Option<String>,
     /// For a rate: how fast, as in "100 per second" or "5 per 10s"

@@ -300,7 +300,10 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
                     let per = fields.optional("per").and_then(|entry| reader.text(entry));
                     (FeatureKindSpec::Rate { per }, "rate")
                 }
-                _ => (FeatureKindSpec::Concurrency, "concurrency"),
+                _ => {
+                    let per = fields.optional("per").and_then(|entry| reader.text(entry));
+                    (FeatureKindSpec::Concurrency { per }, "concurrency")
+                }
             };
             unit = read_unit(reader, fields.optional("unit"));
             for key in ["scale", "limits"] {
@@ -572,7 +575,7 @@ fn read_entitlement(
             let given = Box::new(given);
             Some(EntitlementSpec::Locked { after: read_unlock(reader, after)?, given })
         }
-        Some(FeatureKindSpec::Concurrency) => meters::read_concurrency(reader, entry),
+        Some(FeatureKindSpec::Concurrency { .. }) => meters::read_concurrency(reader, entry),
         Some(FeatureKindSpec::Rate { .. }) => meters::read_rate(reader, entry),
         Some(FeatureKindSpec::Allocation { .. }) => levels::read_level(reader, entry),
         Some(FeatureKindSpec::Credits { .. }) => credits::read_terms(reader, entry),

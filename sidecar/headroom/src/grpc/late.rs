@@ -67,7 +67,8 @@ pub fn record(
     }
     if !rq.subject.is_empty() {
         let problem = "is not possible with occurred_at: what a subject used counts when it is \
-                       told, so leave one of the two out";
+                       told. Without occurred_at it counts for the subject now, without a subject \
+                       it counts for the account alone, then";
         return Err(WireError::field("subject", problem));
     }
     let occurred_at = parse::timestamp("occurred_at", occurred_at)?;

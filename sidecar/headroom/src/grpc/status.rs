@@ -181,7 +181,6 @@ fn op_reason(error: &OpError) -> ErrorReason {
         OpError::WrongFeatureKind
         | OpError::SlotsAreHeld
         | OpError::RateIsConsumed
-        | OpError::PaidByCredits
         | OpError::LevelIsNow
         | OpError::SeatsAreTaken
         | OpError::NoSeats { .. }
@@ -195,7 +194,7 @@ fn op_reason(error: &OpError) -> ErrorReason {
         OpError::AlreadyUsed { .. } => ErrorReason::AlreadyUsed,
         OpError::WindowNotThen | OpError::NoValue => ErrorReason::InvalidField,
         OpError::WindowIsOver { .. } => ErrorReason::EventTooOld,
-        OpError::TooManyGrants { .. } => ErrorReason::TooManyGrants,
+        OpError::TooManyGrants { .. } | OpError::TooManyParts { .. } => ErrorReason::TooManyGrants,
         OpError::CounterFull => ErrorReason::CounterFull,
         OpError::UnknownMember => ErrorReason::UnknownMember,
         OpError::MemberHasSeat => ErrorReason::MemberHasSeat,

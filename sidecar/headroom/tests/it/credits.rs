@@ -1,6 +1,6 @@
 //! Credits over the wire: granted, burnt in order, charged together with a feature, over kill -9.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use headroom_proto::v1::{self, Denial, FeatureKind};
 use headroom_sdk::{AdminClient, Client, CreditCharge, Decision};
@@ -164,4 +164,54 @@ async fn credits_pay_for_a_feature_and_survive_kill_9() {
     });
     drop(stage);
     sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn what_comes_late_is_paid_now_and_a_correction_gives_it_back() {
+    let home = Home::with_settings(CREDITS, "clock: test\n");
+    let mut sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    stage.admin.put_subscription(subscription("acme", "pro")).await.unwrap();
+    stage.give("pay_1", 30).await.unwrap();
+    // A test clock begins with 2020.
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_810);
+    stage.admin.advance_clock(Duration::from_secs(3_600)).await.unwrap();
+    let late = stage.client.record("acme", "images", 5).occurred_at(at).idempotency_key("late");
+    let told = late.await.unwrap().decision;
+    let first = paid(told.charge.as_ref());
+    assert!(first[0].0.starts_with("included@"), "{first:?}");
+    assert_eq!((first[0].1, first[1]), (20, ("pay_1", 5)));
+    assert_eq!(told.binding.as_ref().unwrap().pool.as_ref().unwrap().balance_units, 25);
+    let charge = told.charge.clone();
+    let plain = stage.draw(1, "plain").await;
+    assert_eq!(paid(plain.charge.as_ref()), [("pay_1", 5)]);
+
+    sidecar.kill();
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let late = stage.client.record("acme", "images", 5).occurred_at(at).idempotency_key("late");
+    let again = late.await.unwrap().decision;
+    assert_eq!((again.replayed, again.charge), (true, charge));
+    // 25 were paid, 10 are: 15 come back, those that were burnt last first.
+    let correct = stage.client.correct("acme", "images", "late").units(2).idempotency_key("less");
+    let less = correct.await.unwrap();
+    let returned = |decision: &Decision| decision.charge.as_ref().unwrap().returned_units;
+    assert_eq!((less.units, returned(&less.decision)), (2, 15));
+    let grant = stage.give("pay_1", 30).await.unwrap();
+    assert_eq!(grant.units_remaining, 25, "the plain one has cost 5");
+    let correct = stage.client.correct("acme", "images", "plain").original_units(1);
+    assert_eq!(returned(&correct.await.unwrap().decision), 5);
+    assert_eq!(stage.give("pay_1", 30).await.unwrap().units_remaining, 30);
+
+    sidecar.stop().await;
+    let _sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let correct = stage.client.correct("acme", "images", "late").units(2).idempotency_key("less");
+    let again = correct.await.unwrap();
+    assert_eq!((again.decision.replayed, returned(&again.decision)), (true, 15));
+    let withdrawn = stage.client.correct("acme", "images", "late").await.unwrap();
+    assert_eq!(returned(&withdrawn.decision), 10);
+    let history = stage.history().await;
+    let returned: i64 = history.iter().map(|segment| segment.returned_units).sum();
+    assert_eq!(returned, 30, "{history:?}");
 }

@@ -16,11 +16,13 @@ features:
   api: { name: API calls, kind: rate, unit: calls }
   web: { name: Web calls, kind: rate, unit: calls, per: user }
   sso: { name: Single sign-on, kind: switch }
+  runs: { name: Agent runs, kind: concurrency, unit: runs, per: user }
 plans:
   pro:
     name: Pro
     entitlements:
       jobs: { max: 2, soft_limits: [50%] }
+      runs: { max: 3, each: 1 }
       api: { rate: 3 per second, burst: 5 }
       web: { rate: 4 per second, burst: 6, each: { rate: 1 per second, burst: 4 } }
       sso: on
@@ -266,4 +268,50 @@ async fn overrides_and_lists_show_slots_and_rates() {
     assert!(put("jobs", rate(1, 1, 1)).await.is_err(), "it is no rate");
     drop(stage);
     sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn each_user_has_slots_of_its_own_over_kill_9() {
+    let home = Home::with_settings(METERS, "clock: test\n");
+    let mut sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let run = async |stage: &Stage, user: &str, key: &str| {
+        let call = stage.client.reserve("acme", "runs", 1).hold_for(Duration::from_secs(60));
+        let call = call.subject(format!("user:{user}")).idempotency_key(key);
+        let reserved = call.await.unwrap();
+        (reserved.decision, reserved.reservation.map(|reservation| reservation.id))
+    };
+    let (first, id) = run(&stage, "u1", "a").await;
+    let limit = first.binding.as_ref().unwrap();
+    assert_eq!(
+        (limit.limit.as_str(), limit.subject.as_deref()),
+        ("concurrent_each", Some("user:u1"))
+    );
+    assert_eq!((limit.included_units, limit.reserved_units), (Some(1), 1));
+
+    sidecar.kill();
+    let _sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    assert!(run(&stage, "u1", "a").await.0.replayed);
+    let (full, _) = run(&stage, "u1", "b").await;
+    assert_eq!(full.denial, Some(Denial::ConcurrencyFull));
+    assert_eq!(full.binding.unwrap().subject.as_deref(), Some("user:u1"));
+    assert_eq!(full.retry_after, Some(Duration::from_secs(60)));
+    assert!(run(&stage, "u2", "c").await.0.allowed);
+    stage.client.release("acme", id.unwrap()).await.unwrap();
+    assert!(run(&stage, "u1", "d").await.0.allowed);
+    // Time gives back what nobody does.
+    stage.later(60_000).await;
+    assert!(run(&stage, "u1", "e").await.0.allowed);
+
+    let one = v1::LimitOverride {
+        limit: "concurrent_each".to_owned(),
+        included_units: Some(2),
+        subject: "user:u1".to_owned(),
+    };
+    let value = Some(OverrideValue::Limit(one));
+    let value = v1::Override { feature: "runs".to_owned(), value, ..Default::default() };
+    stage.admin.put_override("acme", value).await.unwrap();
+    assert!(run(&stage, "u1", "f").await.0.allowed);
+    assert!(!run(&stage, "u1", "g").await.0.allowed);
 }

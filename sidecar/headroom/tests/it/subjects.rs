@@ -308,7 +308,7 @@ async fn what_has_a_time_of_its_own_is_refused_for_subjects_and_says_what_to_do(
     let late = late.occurred_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).await;
     let message = late.unwrap_err().to_string();
     assert!(message.contains("subject: is not possible with occurred_at"), "{message}");
-    assert!(message.contains("leave one of the two out"), "{message}");
+    assert!(message.contains("without a subject it counts for the account alone"), "{message}");
     stage.consume("user:a", 5, "a").await;
     let corrected = stage.client.correct("acme", "tokens", "a").original_units(5).units(3).await;
     let message = corrected.unwrap_err().to_string();

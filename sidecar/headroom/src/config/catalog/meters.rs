@@ -1,4 +1,4 @@
-//! What a plan gives of a concurrency (`{max: 5, soft_limits: [80%]}`) or a rate (`{rate: 100 per
+//! What a plan gives of a concurrency (`{max: 5, soft_limits: [80%], each: 2}`) or a rate (`{rate: 100 per
 //! second, burst: 200, each: {rate: 5 per second}}`).
 
 use headroom_core::catalog::{EntitlementSpec, RateSpec};
@@ -11,9 +11,12 @@ pub(super) fn read_concurrency(reader: &Reader, entry: Entry<'_>) -> Option<Enti
     let mut fields = reader.fields(entry, "a mapping with `max`")?;
     let max_units = fields.required("max").and_then(|entry| read_included(reader, entry));
     let soft_limits = fields.optional("soft_limits");
+    let each = fields.optional("each").map(|entry| reader.whole_number(entry, 0..=UNITS_MAX));
     fields.end();
-    let soft_limits_bp = read_soft_limits(reader, soft_limits);
-    Some(EntitlementSpec::Concurrency { max_units: max_units?, soft_limits_bp: soft_limits_bp? })
+    let soft_limits_bp = read_soft_limits(reader, soft_limits)?;
+    // A key that is not there is one thing, a value that cannot be read another.
+    let each = each.map_or(Some(None), |each| each.map(Some))?;
+    Some(EntitlementSpec::Concurrency { max_units: max_units?, soft_limits_bp, each })
 }
 
 pub(super) fn read_rate(reader: &Reader, entry: Entry<'_>) -> Option<EntitlementSpec> {

@@ -385,7 +385,7 @@ fn slots_and_rates_are_read() {
     assert_eq!(
         kinds,
         [
-            (&FeatureKindSpec::Concurrency, "jobs"),
+            (&FeatureKindSpec::Concurrency { per: None }, "jobs"),
             (&FeatureKindSpec::Rate { per: None }, DEFAULT_UNIT)
         ]
     );
@@ -394,7 +394,10 @@ fn slots_and_rates_are_read() {
         let text = METERS.replacen("{ rate: 100 per second, burst: 200 }", text, 1);
         match &parse("c", text.as_bytes(), &NoSecrets).unwrap().spec.plans[0].entitlements[..] {
             [
-                (_, EntitlementSpec::Concurrency { max_units: Some(5), soft_limits_bp }),
+                (
+                    _,
+                    EntitlementSpec::Concurrency { max_units: Some(5), soft_limits_bp, each: None },
+                ),
                 (_, EntitlementSpec::Rate { rate, .. }),
             ] => {
                 assert_eq!(*soft_limits_bp, [8_000]);
@@ -439,6 +442,30 @@ fn a_rate_may_be_each_users_too() {
     refused("kind: rate, per: user", never, "no user ever reaches this");
     refused("kind: rate, per: User", each, "\"User\" may have only a-z");
     refused("kind: rate, per: user", "{ rate: 9 per second, each: 5 }", "a mapping with `rate`");
+}
+
+#[test]
+fn slots_may_be_each_users_too() {
+    let of = |feature: &str, given: &str| {
+        let text = METERS.replacen("kind: concurrency", feature, 1);
+        text.replacen("{ max: 5, soft_limits: [80%] }", given, 1)
+    };
+    let text = of("kind: concurrency, per: user", "{ max: unlimited, each: 2 }");
+    let spec = parse("c", text.as_bytes(), &NoSecrets).unwrap().spec;
+    let kind = FeatureKindSpec::Concurrency { per: Some("user".to_owned()) };
+    assert_eq!(spec.features[0].kind, kind);
+    let given =
+        EntitlementSpec::Concurrency { max_units: None, soft_limits_bp: vec![], each: Some(2) };
+    assert_eq!(spec.plans[0].entitlements[0].1, given);
+    let refused = |feature: &str, given: &str, why: &str| {
+        let problems = parse("c", of(feature, given).as_bytes(), &NoSecrets).unwrap_err();
+        let all = problems.to_string();
+        assert!(all.contains(why), "{all}");
+    };
+    refused("kind: concurrency", "{ max: 5, each: 2 }", "the most is of the account alone");
+    let per = "kind: concurrency, per: user";
+    refused(per, "{ max: 5, each: 6 }", "no user ever has 6 at a time, the account has 5");
+    refused(per, "{ max: 5, each: some }", "each");
 }
 
 #[test]
