@@ -128,6 +128,7 @@ impl Dictionary {
 pub type Known = BTreeMap<u16, Item>;
 
 /// What there is to be kept of a look.
+#[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
     /// All facts.
     pub facts: &'a Facts,
@@ -421,7 +422,7 @@ fn put(bytes: &mut Vec<u8>, mut number: u64) {
         bytes.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
     }
-    bytes.push(number as u8);
+    bytes.push((number & 0x7f) as u8);
 }
 
 fn take(bytes: &mut &[u8]) -> Option<u64> {

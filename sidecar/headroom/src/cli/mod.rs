@@ -78,6 +78,11 @@ fn dispatch(command: Command, runners: &Runners) -> ExitCode {
     }
 }
 
+/// What a backtest has found, for people.
+pub fn backtest_text(report: &headroom_sdk::v1::BacktestReport) -> String {
+    show::backtest(report).text
+}
+
 fn settings(args: ServeArgs) -> Result<Config, Problems> {
     let ServeArgs { config, listen, admin, events, data_dir, catalog, clock } = args;
     let overrides = Overrides { listen, admin, events, data_dir, catalog, clock };

@@ -78,8 +78,8 @@ fn notes(report: &v1::BacktestReport) -> Vec<String> {
         quarters => format!("{quarters} quarters of 90 days"),
     };
     let mut lines = vec![format!(
-        "{from} to {to}: {span}; {} accounts, eligible in a quarter {}, {} looks",
-        report.accounts, report.eligible, report.looks
+        "{from} to {to}: {span}; {} accounts, counted as eligible {} times",
+        report.accounts, report.eligible
     )];
     lines.push(match report.known_since.as_ref() {
         Some(since) => format!("what was known is kept since {}", day(Some(since))),
