@@ -419,7 +419,8 @@ impl Run<'_, '_> {
             let scene = Scene { facts: &facts, days: &days };
             let was = self.kept[place];
             let (next, told) = watch.look(was, &scene, today);
-            if told.is_some() {
+            // What comes down does not come on that day.
+            if told.is_some() && next.state != SignalState::Ok {
                 told_now.push(watch.signal.as_str());
             }
             let trigger = &mut test.report.triggers[place];

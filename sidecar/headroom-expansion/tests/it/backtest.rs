@@ -341,7 +341,7 @@ fn rules_that_were_in_force_come_out_as_they_came() {
                         watch.look(*kept, &Scene { facts: &facts, days: &days }, today);
                     moved |= next != *kept;
                     *kept = next;
-                    if was.is_some() {
+                    if was.is_some() && next.state != SignalState::Ok {
                         told.push(watch.signal.as_str());
                     }
                     if was.is_some() && next.state == SignalState::Alarm {
