@@ -101,8 +101,8 @@ fn a_generated_fleet_has_a_past_that_rules_are_tried_on() {
         let found = report.triggers.iter().find(|one| one.signal == signal);
         found.unwrap_or_else(|| panic!("{signal} is not in {report:?}")).clone()
     };
-    let (often, never) = (of("at_least_one_login"), of("sponsor_is_happy"));
-    assert!(often.firings + often.standing > 0, "{often:?}");
+    let (often, never) = (of("quiet_for_two_days"), of("sponsor_is_happy"));
+    assert!(often.firings > 12, "{often:?}");
     assert_eq!((never.firings, never.verdict()), (0, headroom_sdk::v1::BacktestVerdict::Blind));
     assert_eq!(never.facts_never_known, ["nps", "sponsor"]);
     assert!(of("calls_at_70").firings >= of("calls_at_90").firings);
