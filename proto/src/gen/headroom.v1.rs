@@ -1267,6 +1267,159 @@ pub struct GetGateReportResponse {
     #[prost(int64, tag = "8")]
     pub upgrades_passed: i64,
 }
+/// BacktestRequest is about rules of growth, which need not be in force.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BacktestRequest {
+    /// The text of a catalog file, or of one with nothing but `expansion` and `plays`, whose rules may name the
+    /// features of the catalog in force. Empty: the rules in force.
+    #[prost(string, tag = "1")]
+    pub rules: ::prost::alloc::string::String,
+    /// How far back, 1 day or more. Absent: 90 days. Whole quarters of 90 days are looked at, as many as are in
+    /// it; if that is none, all of it.
+    #[prost(message, optional, tag = "2")]
+    pub since: ::core::option::Option<::prost_types::Duration>,
+    /// How soon after a trigger an upgrade makes it right, 1 to 90 days. Absent: 30 days.
+    #[prost(message, optional, tag = "3")]
+    pub within: ::core::option::Option<::prost_types::Duration>,
+    /// What problems call the text, as "growth.yaml:14:5: unknown key". Empty: "rules".
+    #[prost(string, tag = "4")]
+    pub file: ::prost::alloc::string::String,
+}
+/// BacktestResponse is how far it is, or what was found.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BacktestResponse {
+    /// The one or the other.
+    #[prost(oneof = "backtest_response::Step", tags = "1, 2")]
+    pub step: ::core::option::Option<backtest_response::Step>,
+}
+/// Nested message and enum types in `BacktestResponse`.
+pub mod backtest_response {
+    /// The one or the other.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Step {
+        /// Another part is done.
+        #[prost(message, tag = "1")]
+        Progress(super::BacktestProgress),
+        /// What was found; nothing comes after it.
+        #[prost(message, tag = "2")]
+        Report(super::BacktestReport),
+    }
+}
+/// BacktestProgress is how far a backtest is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BacktestProgress {
+    /// Accounts that are done.
+    #[prost(int64, tag = "1")]
+    pub accounts_done: i64,
+    /// All that are looked at.
+    #[prost(int64, tag = "2")]
+    pub accounts: i64,
+}
+/// Proportion is a part of a whole, with the range that the share lies in with a probability of 95 % (Wilson's
+/// interval).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Proportion {
+    /// The part.
+    #[prost(int64, tag = "1")]
+    pub count: i64,
+    /// The whole; never 0.
+    #[prost(int64, tag = "2")]
+    pub total: i64,
+    /// The share that was seen, in basis points.
+    #[prost(int32, tag = "3")]
+    pub seen_bp: i32,
+    /// The low end of the range.
+    #[prost(int32, tag = "4")]
+    pub low_bp: i32,
+    /// The high end of the range.
+    #[prost(int32, tag = "5")]
+    pub high_bp: i32,
+}
+/// BacktestTrigger is what became of one trigger. What is counted is an account in a quarter; an account
+/// that is told of every day counts once in it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BacktestTrigger {
+    /// The signal.
+    #[prost(string, tag = "1")]
+    pub signal: ::prost::alloc::string::String,
+    /// Its class. Empty: the rules do not know it.
+    #[prost(string, tag = "2")]
+    pub class: ::prost::alloc::string::String,
+    /// What it comes of.
+    #[prost(enumeration = "BacktestSource", tag = "3")]
+    pub source: i32,
+    /// How often it came, of all accounts, eligible or not.
+    #[prost(int64, tag = "4")]
+    pub firings: i64,
+    /// The eligible accounts a quarter for which it came. Absent: nobody was eligible.
+    #[prost(message, optional, tag = "5")]
+    pub share: ::core::option::Option<Proportion>,
+    /// What is to be thought of that.
+    #[prost(enumeration = "BacktestVerdict", tag = "6")]
+    pub verdict: i32,
+    /// Accounts a quarter for which it came although they were not eligible.
+    #[prost(int64, tag = "7")]
+    pub not_eligible: i64,
+    /// Accounts for which its rule held already when they were first looked at. They are not counted; a rule
+    /// that is put in force tells of such accounts at once.
+    #[prost(int64, tag = "8")]
+    pub standing: i64,
+    /// Of the eligible accounts for which it came, by its first coming in a quarter, those that upgraded in time
+    /// (or won an opportunity). Absent: of none that time is over.
+    #[prost(message, optional, tag = "9")]
+    pub precision: ::core::option::Option<Proportion>,
+    /// How long before the upgrade it came, in the middle of those that upgraded in time. Absent: none did.
+    #[prost(message, optional, tag = "10")]
+    pub lead_median: ::core::option::Option<::prost_types::Duration>,
+    /// The upgrades that it came before in time, of all upgrades of eligible accounts. Absent: there were none.
+    #[prost(message, optional, tag = "11")]
+    pub upgrades_seen: ::core::option::Option<Proportion>,
+    /// Looks at which its rule could not be told, because something that it needs was missing.
+    #[prost(int64, tag = "12")]
+    pub looks_unknown: i64,
+    /// Facts that its rule looks at and that no account had at any look.
+    #[prost(string, repeated, tag = "13")]
+    pub facts_never_known: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// BacktestReport is what was found.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BacktestReport {
+    /// The time that was looked at begins here.
+    #[prost(message, optional, tag = "1")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    /// And ends before here.
+    #[prost(message, optional, tag = "2")]
+    pub to: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whole quarters of 90 days in it. 0: it is shorter than one.
+    #[prost(int32, tag = "3")]
+    pub quarters: i32,
+    /// Since when looks are kept. Absent: none is yet.
+    #[prost(message, optional, tag = "4")]
+    pub known_since: ::core::option::Option<::prost_types::Timestamp>,
+    /// How soon after a trigger an upgrade made it right.
+    #[prost(message, optional, tag = "5")]
+    pub within: ::core::option::Option<::prost_types::Duration>,
+    /// Accounts that were looked at.
+    #[prost(int64, tag = "6")]
+    pub accounts: i64,
+    /// Looks are kept of one in so many accounts.
+    #[prost(int64, tag = "7")]
+    pub one_in: i64,
+    /// Looks in the time.
+    #[prost(int64, tag = "8")]
+    pub looks: i64,
+    /// Accounts that were eligible, counted in each quarter: they passed the gate of the rules at a look of it, or
+    /// were on a plan with a price.
+    #[prost(int64, tag = "9")]
+    pub eligible: i64,
+    /// Of these, from their first look of a quarter on, those that upgraded in time: what a trigger that says
+    /// nothing would be right by. Absent: of none that time is over.
+    #[prost(message, optional, tag = "10")]
+    pub base: ::core::option::Option<Proportion>,
+    /// The rules in the order of the catalog, then what was raised, by name.
+    #[prost(message, repeated, tag = "11")]
+    pub triggers: ::prost::alloc::vec::Vec<BacktestTrigger>,
+}
 /// GateState is how the gate stands for an account or a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1337,6 +1490,93 @@ impl GateOpinion {
             "GATE_OPINION_TOO_STRICT" => Some(Self::TooStrict),
             "GATE_OPINION_FITS" => Some(Self::Fits),
             "GATE_OPINION_TOO_LOOSE" => Some(Self::TooLoose),
+            _ => None,
+        }
+    }
+}
+/// BacktestSource is what a trigger comes of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BacktestSource {
+    /// Never sent.
+    Unspecified = 0,
+    /// A rule of the request, tried on what was known.
+    Rule = 1,
+    /// The sidecar's own detection, or another system: it came so, under the catalog of then. What another
+    /// threshold would have done is not known; a rule about `used_percent.FEATURE` says it.
+    Raised = 2,
+}
+impl BacktestSource {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BACKTEST_SOURCE_UNSPECIFIED",
+            Self::Rule => "BACKTEST_SOURCE_RULE",
+            Self::Raised => "BACKTEST_SOURCE_RAISED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BACKTEST_SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+            "BACKTEST_SOURCE_RULE" => Some(Self::Rule),
+            "BACKTEST_SOURCE_RAISED" => Some(Self::Raised),
+            _ => None,
+        }
+    }
+}
+/// BacktestVerdict is what is to be thought of how often a trigger comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BacktestVerdict {
+    /// Never sent.
+    Unspecified = 0,
+    /// Nobody was eligible.
+    NoAccounts = 1,
+    /// Less than a quarter is known, and the share may still grow.
+    TooShort = 2,
+    /// Less than 3 % of the eligible accounts a quarter.
+    Blind = 3,
+    /// 3 to 5 %.
+    Quiet = 4,
+    /// 5 to 15 %.
+    Good = 5,
+    /// 15 to 40 %.
+    Loud = 6,
+    /// More than 40 %.
+    Noise = 7,
+}
+impl BacktestVerdict {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BACKTEST_VERDICT_UNSPECIFIED",
+            Self::NoAccounts => "BACKTEST_VERDICT_NO_ACCOUNTS",
+            Self::TooShort => "BACKTEST_VERDICT_TOO_SHORT",
+            Self::Blind => "BACKTEST_VERDICT_BLIND",
+            Self::Quiet => "BACKTEST_VERDICT_QUIET",
+            Self::Good => "BACKTEST_VERDICT_GOOD",
+            Self::Loud => "BACKTEST_VERDICT_LOUD",
+            Self::Noise => "BACKTEST_VERDICT_NOISE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BACKTEST_VERDICT_UNSPECIFIED" => Some(Self::Unspecified),
+            "BACKTEST_VERDICT_NO_ACCOUNTS" => Some(Self::NoAccounts),
+            "BACKTEST_VERDICT_TOO_SHORT" => Some(Self::TooShort),
+            "BACKTEST_VERDICT_BLIND" => Some(Self::Blind),
+            "BACKTEST_VERDICT_QUIET" => Some(Self::Quiet),
+            "BACKTEST_VERDICT_GOOD" => Some(Self::Good),
+            "BACKTEST_VERDICT_LOUD" => Some(Self::Loud),
+            "BACKTEST_VERDICT_NOISE" => Some(Self::Noise),
             _ => None,
         }
     }
@@ -3674,6 +3914,33 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("headroom.v1.AdminService", "GetTriggerReport"));
             self.inner.unary(req, path, codec).await
         }
+        /// Backtest tries rules of growth on what was known at the looks of the past, and says for each how often
+        /// it would have told of an account, against what became of the account. It answers how far it is, again
+        /// and again, and ends with a report. One runs at a time; no account is locked and no decision waits.
+        pub async fn backtest(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BacktestRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::BacktestResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/headroom.v1.AdminService/Backtest",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("headroom.v1.AdminService", "Backtest"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// ListAccounts lists accounts in the order they were first seen, or by a score.
         pub async fn list_accounts(
             &mut self,
@@ -4233,6 +4500,19 @@ pub mod admin_service_server {
             tonic::Response<super::GetTriggerReportResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the Backtest method.
+        type BacktestStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::BacktestResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Backtest tries rules of growth on what was known at the looks of the past, and says for each how often
+        /// it would have told of an account, against what became of the account. It answers how far it is, again
+        /// and again, and ends with a report. One runs at a time; no account is locked and no decision waits.
+        async fn backtest(
+            &self,
+            request: tonic::Request<super::BacktestRequest>,
+        ) -> std::result::Result<tonic::Response<Self::BacktestStream>, tonic::Status>;
         /// ListAccounts lists accounts in the order they were first seen, or by a score.
         async fn list_accounts(
             &self,
@@ -5121,6 +5401,52 @@ pub mod admin_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headroom.v1.AdminService/Backtest" => {
+                    #[allow(non_camel_case_types)]
+                    struct BacktestSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::ServerStreamingService<super::BacktestRequest>
+                    for BacktestSvc<T> {
+                        type Response = super::BacktestResponse;
+                        type ResponseStream = T::BacktestStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BacktestRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::backtest(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BacktestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -278,6 +278,27 @@ impl AdminClient {
         self.within_deadline(self.client.clone().get_gate_report(request)).await
     }
 
+    /// Tries rules of growth on the past. `progress` is told how far it is; the call has no deadline, as it
+    /// looks at all accounts.
+    pub async fn backtest(
+        &self,
+        request: v1::BacktestRequest,
+        mut progress: impl FnMut(v1::BacktestProgress),
+    ) -> Result<v1::BacktestReport, Error> {
+        use v1::backtest_response::Step;
+        let mut steps = self.within_deadline(self.client.clone().backtest(request)).await?;
+        while let Some(step) =
+            steps.message().await.map_err(|status| Error::from_status(status, None))?
+        {
+            match step.step {
+                Some(Step::Progress(done)) => progress(done),
+                Some(Step::Report(report)) => return Ok(report),
+                None => {}
+            }
+        }
+        Err(Error::UnexpectedAnswer { problem: "no report" })
+    }
+
     /// Reads the catalog file again.
     pub async fn reload_catalog(&self) -> Result<v1::ReloadCatalogResponse, Error> {
         let request = v1::ReloadCatalogRequest {};

@@ -11,11 +11,14 @@
 //! - [`rule`] is an expression about all that, [`watch`] a signal that comes of one.
 //! - [`opportunity`] is what became of a signal, and whether it takes too long.
 //! - [`report`] says whether the gate itself is any good.
+//! - [`chronicle`] is what was known at each look, and [`backtest`] tries rules on it.
 //!
 //! What a person meets at a limit is no matter of this crate: prompts there are never held back.
 
 pub mod activity;
+pub mod backtest;
 pub mod check;
+pub mod chronicle;
 pub mod class;
 pub mod days;
 pub mod facts;

@@ -132,6 +132,13 @@ impl Rule {
         &self.facts
     }
 
+    /// The texts that it names, which facts are compared with.
+    pub fn texts(&self) -> Vec<&str> {
+        let mut texts = Vec::new();
+        self.node.texts(&mut texts);
+        texts
+    }
+
     /// Whether it holds. `None`: something it needs is missing, or of another kind.
     pub fn holds(&self, scene: &Scene<'_>) -> Option<bool> {
         match self.node.value(scene)? {
@@ -289,6 +296,20 @@ fn path(tree: &IdedExpr) -> Result<String, RuleProblem> {
 }
 
 impl Node {
+    fn texts<'a>(&'a self, texts: &mut Vec<&'a str>) {
+        match self {
+            Node::Constant(Value::Text(text)) => texts.push(text),
+            Node::Constant(_) | Node::Fact(_) | Node::Has(_) | Node::Days { .. } => {}
+            Node::Not(one) | Node::Negative(one) => one.texts(texts),
+            Node::Binary(_, pair) => pair.iter().for_each(|one| one.texts(texts)),
+            Node::In(one, list) => {
+                one.texts(texts);
+                list.iter().for_each(|one| one.texts(texts));
+            }
+            Node::If(parts) => parts.iter().for_each(|one| one.texts(texts)),
+        }
+    }
+
     fn value(&self, scene: &Scene<'_>) -> Option<Value> {
         match self {
             Node::Constant(value) => Some(value.clone()),

@@ -87,6 +87,18 @@ impl Terms {
         named.chain([self.segment_fact.as_str()]).chain(INFERRED).collect()
     }
 
+    /// The texts that rules and conditions compare facts with.
+    pub fn words(&self) -> BTreeSet<&str> {
+        let rules = self.watches.iter().flat_map(|watch| watch.warn.iter().chain([&watch.when]));
+        let conditions = self.segments.iter().flat_map(|segment| &segment.conditions);
+        let tests = conditions.filter_map(|condition| match &condition.test {
+            Test::OneOf(words) => Some(words.iter().map(String::as_str)),
+            _ => None,
+        });
+        let segments = self.segments.iter().map(|segment| segment.segment.as_str());
+        rules.flat_map(Rule::texts).chain(tests.flatten()).chain(segments).collect()
+    }
+
     /// The score of this name: `pql`, `opportunity` or `white_space`.
     pub fn card(&self, name: &str) -> Option<&Card> {
         match name {

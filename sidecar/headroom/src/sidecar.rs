@@ -500,6 +500,7 @@ impl Sidecar {
     /// delivered is, the memory is checkpointed, the directory is closed.
     pub async fn drain(mut self) -> Result<(), headroom_store::CloseError> {
         self.readiness.set_draining();
+        self.core.shared.growth.end();
         // Open health watches would hold the stop up.
         self.admin.end_health_watches().await;
         let drained = self.server.drain(self.drain_timeout).await;

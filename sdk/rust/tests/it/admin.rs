@@ -56,6 +56,10 @@ async fn what_is_asked_is_on_the_wire_and_what_is_answered_comes_back() {
     let readiness = admin.get_readiness("acme").await.unwrap().readiness.unwrap();
     assert_eq!(readiness.segment, "acme");
     assert_eq!(admin.get_gate_report(Duration::from_secs(60)).await.unwrap().accounts, 60);
+    let rules = v1::BacktestRequest { rules: "four".into(), ..Default::default() };
+    let mut done = 0;
+    let report = admin.backtest(rules, |progress| done += progress.accounts_done).await.unwrap();
+    assert_eq!((report.accounts, done), (4, 1));
     assert_eq!(admin.list_opportunities("acme").await.unwrap()[0].account, "acme");
     assert_eq!(admin.get_trigger_report().await.unwrap()[0].won, 3);
 }
@@ -117,6 +121,22 @@ struct FakeAdmin;
 
 #[tonic::async_trait]
 impl AdminService for FakeAdmin {
+    type BacktestStream =
+        tokio_stream::Iter<std::vec::IntoIter<Result<v1::BacktestResponse, Status>>>;
+
+    async fn backtest(
+        &self,
+        request: Request<v1::BacktestRequest>,
+    ) -> Result<Response<Self::BacktestStream>, Status> {
+        use v1::backtest_response::Step;
+        let accounts = i64::try_from(request.into_inner().rules.len()).unwrap();
+        let step = |step| Ok(v1::BacktestResponse { step: Some(step) });
+        let done = v1::BacktestProgress { accounts_done: 1, accounts };
+        let report = v1::BacktestReport { accounts, ..Default::default() };
+        let steps = vec![step(Step::Progress(done)), step(Step::Report(report))];
+        Ok(Response::new(tokio_stream::iter(steps)))
+    }
+
     async fn grandfather_plan(
         &self,
         rq: Request<v1::GrandfatherPlanRequest>,

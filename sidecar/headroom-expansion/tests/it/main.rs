@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 mod activity;
+mod backtest;
 mod check;
+mod chronicle;
 mod gate;
 mod opportunity;
 mod route;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use headroom_sdk::Item;
 
+use super::backtest::BacktestArgs;
 use super::grants::GrantsArgs;
 use super::growth::{Format, GateArgs, Sort};
 use super::import::ImportArgs;
@@ -67,6 +68,8 @@ pub(super) enum Command {
     Account(AccountArgs),
     /// See whether the readiness gate and the signals are any good
     Gate(GateArgs),
+    /// Try rules of growth on the past: would they have told of the right accounts?
+    Backtest(BacktestArgs),
     /// Give credits to an account, take them back, and see where they went
     Grants(GrantsArgs),
     /// See how prompts look, and what became of them

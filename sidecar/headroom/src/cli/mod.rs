@@ -7,6 +7,7 @@
 mod admin;
 mod args;
 mod ask;
+mod backtest;
 mod check;
 mod connect;
 mod grants;
@@ -65,6 +66,7 @@ fn dispatch(command: Command, runners: &Runners) -> ExitCode {
         Command::Account(args) => connect::run(admin::account(args)),
         Command::Prompt(args) => connect::run(prompt::run(args)),
         Command::Gate(args) => connect::run(growth::gate(args)),
+        Command::Backtest(args) => connect::run(backtest::run(args)),
         Command::Grants(args) => connect::run(grants::run(args)),
         Command::Import(args) => connect::run(import::run(args)),
         Command::Clock(args) => connect::run(admin::clock(args)),
@@ -74,6 +76,11 @@ fn dispatch(command: Command, runners: &Runners) -> ExitCode {
         Command::Reload(to) => connect::run(admin::reload(to)),
         Command::Backup { path, to } => connect::run(admin::backup(path, to)),
     }
+}
+
+/// What a backtest has found, for people.
+pub fn backtest_text(report: &headroom_sdk::v1::BacktestReport) -> String {
+    show::backtest(report).text
 }
 
 fn settings(args: ServeArgs) -> Result<Config, Problems> {

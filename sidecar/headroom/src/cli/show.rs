@@ -1,6 +1,7 @@
 //! Answers on paper: as text for people and as JSON for scripts, from the same values.
 
 mod accounts;
+mod backtest;
 mod decisions;
 mod grants;
 mod growth;
@@ -16,6 +17,7 @@ use serde_json::Value;
 pub(super) use accounts::{
     account, accounts, backup, clock, erased, grandfathered, plan_moved, reloaded, status,
 };
+pub(super) use backtest::{backtest, backtest_csv};
 pub(super) use decisions::{
     adjustments, allocated, change, committed, corrected, decision, entitlements, explanation,
     extended, recorded, released, reserved, several, usage, usage_by_time, watch_over,

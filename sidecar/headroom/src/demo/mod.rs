@@ -10,12 +10,15 @@
 //!                  \-- screen      file + board + GetUsage + receiver -> reconcile
 //! ```
 //!
+//! With `--backtest` it is another one: a generated fleet lives, and rules are tried on its past (`fleet`).
+//!
 //! It is a client like any other: what it knows of the sidecar came through its doors. Only to wait
 //! for the end of the background work it looks inside.
 
 mod board;
 mod cast;
 mod closing;
+mod fleet;
 mod frame;
 mod receiver;
 mod reconcile;
@@ -63,6 +66,16 @@ pub struct DemoArgs {
     /// max]
     #[arg(long, value_name = "max|N", value_parser = pace)]
     speed: Option<Pace>,
+    /// Instead: let a generated fleet of accounts live for 420 days, and try rules of growth on its past
+    #[arg(long, conflicts_with_all = ["stay", "keep", "speed"])]
+    backtest: bool,
+    /// With --backtest: how many accounts, 10 to 5000
+    #[arg(long, requires = "backtest", default_value_t = 400,
+          value_parser = clap::value_parser!(u32).range(10..=5_000))]
+    accounts: u32,
+    /// With --backtest: what all chance comes from; the same seed gives the same fleet
+    #[arg(long, requires = "backtest", default_value_t = 1)]
+    seed: u64,
 }
 
 fn pace(text: &str) -> Result<Pace, String> {
@@ -107,6 +120,10 @@ pub fn run(args: &DemoArgs) -> ExitCode {
     let quiet = LogOptions { filter: "error".to_owned(), ..LogOptions::default() };
     if let Err(error) = logging::init(&quiet) {
         return failed(&error.to_string());
+    }
+    if args.backtest {
+        let size = fleet::Size::new(args.accounts, args.seed);
+        return fleet::run(size).unwrap_or_else(|error| failed(&error.to_string()));
     }
     match try_run(args) {
         Ok(code) => code,
@@ -188,7 +205,8 @@ impl Scene {
     fn set(rows: usize, keep: bool) -> Result<Scene, DemoError> {
         let key = stage::random().map_err(|error| DemoError::Io("/dev/urandom", error))?;
         let port = Port::bind().map_err(|error| DemoError::Io("no free port", error))?;
-        let stage = Stage::set(&port.url(), &key, keep).map_err(DemoError::Stage)?;
+        let stage =
+            Stage::set(&stage::catalog_text(&port.url(), &key), keep).map_err(DemoError::Stage)?;
         Ok(Scene { stage, port, key, board: Shared::new(rows) })
     }
 

@@ -99,12 +99,12 @@ impl Directory {
 }
 
 impl Stage {
-    /// Starts a sidecar on a fresh directory, with the example catalog and a webhook to `url`.
-    pub(super) fn set(url: &str, key: &Key, keep: bool) -> Result<Stage, StageError> {
+    /// Starts a sidecar on a fresh directory, with this catalog.
+    pub(super) fn set(text: &str, keep: bool) -> Result<Stage, StageError> {
         let dir_error = |dir: &Path, source| StageError::Directory { dir: dir.to_owned(), source };
         let dir = Directory::new(keep).map_err(|e| dir_error(&std::env::temp_dir(), e))?;
         let catalog = dir.path.join("catalog.yaml");
-        fs::write(&catalog, catalog_text(url, key)).map_err(|e| dir_error(&catalog, e))?;
+        fs::write(&catalog, text).map_err(|e| dir_error(&catalog, e))?;
         let mut attempt = 1;
         loop {
             let (port, admin_port) = free_ports().map_err(StageError::Port)?;
@@ -172,8 +172,8 @@ fn free_ports() -> io::Result<(u16, u16)> {
     Ok((one.local_addr()?.port(), other.local_addr()?.port()))
 }
 
-/// The example catalog with two sinks.
-fn catalog_text(url: &str, key: &Key) -> String {
+/// The example catalog with two sinks: a webhook to `url`, and a file.
+pub(super) fn catalog_text(url: &str, key: &Key) -> String {
     let secret = STANDARD.encode(key);
     format!(
         "{CATALOG}\nsinks:\n  - sink: demo\n    kind: standard_webhook\n    url: \"{url}\"\n    \

@@ -91,3 +91,23 @@ fn speeds_are_max_or_a_number() {
     assert_eq!(pace("140"), Ok(Pace::Times(140)));
     assert!(pace("0").is_err() && pace("fast").is_err() && pace("1.5").is_err());
 }
+
+#[test]
+fn a_generated_fleet_has_a_past_that_rules_are_tried_on() {
+    let lived = |seed| fleet::perform(fleet::Size { accounts: 12, days: 100, seed }).unwrap();
+    let report = lived(3);
+    assert_eq!((report.quarters, report.accounts, report.one_in), (1, 12, 1));
+    let of = |signal: &str| {
+        let found = report.triggers.iter().find(|one| one.signal == signal);
+        found.unwrap_or_else(|| panic!("{signal} is not in {report:?}")).clone()
+    };
+    let (often, never) = (of("quiet_for_two_days"), of("sponsor_is_happy"));
+    assert!(often.firings > 12, "{often:?}");
+    assert_eq!((never.firings, never.verdict()), (0, headroom_sdk::v1::BacktestVerdict::Blind));
+    assert_eq!(never.facts_never_known, ["nps", "sponsor"]);
+    assert!(of("calls_at_70").firings >= of("calls_at_90").firings);
+    assert!(of("pricing_page_viewed").source() == headroom_sdk::v1::BacktestSource::Raised);
+    // The same seed is the same fleet; only how often somebody looked in between may differ.
+    let again = lived(3);
+    assert_eq!((&again.triggers[0], &again.base), (&report.triggers[0], &report.base));
+}

@@ -13,6 +13,7 @@ use headroom_expansion::opportunity::Opportunity;
 use headroom_expansion::watch::Kept as WatchKept;
 
 use super::appraisal::Appraisal;
+use super::chronicle::Chronicle;
 use super::pipeline;
 use super::publish::EVENTS_REMEMBERED_MAX;
 use super::{APPRAISALS_AT_HAND, APPRAISALS_MAX, rows};
@@ -60,6 +61,8 @@ pub(super) struct Book {
     /// By how many thousandths the usage of accounts has changed, of those of which it is known, as of the last
     /// look at all.
     usage_changes: HashMap<u32, i64>,
+    /// The looks that are kept.
+    pub(super) chronicle: Chronicle,
 }
 
 impl Book {
@@ -78,6 +81,9 @@ impl Book {
             rows::KEPT,
             rows::OPPORTUNITY,
             rows::TRIED,
+            rows::NAME,
+            rows::SAMPLED,
+            rows::CHRONICLE,
         ];
         for kind in kinds {
             for row in of_kind(archive, kind) {
@@ -126,6 +132,7 @@ impl Book {
                 known.events.insert(key, place);
                 known.places.insert(place, key);
             }
+            rows::NAME | rows::SAMPLED | rows::CHRONICLE => self.chronicle.take(kind, key, value),
             _ => {
                 let Some((serial, changed)) = rows::activity_of(key, value) else { return };
                 self.accounts.entry(serial).or_default().activity.restore(changed);
@@ -240,14 +247,22 @@ impl Book {
         self.accounts.get(&serial)?.fired.get(signal).copied()
     }
 
+    /// The days on which each signal of an account came.
+    pub(super) fn came(&self, serial: u32) -> Vec<(String, Days)> {
+        let fired = self.accounts.get(&serial).into_iter().flat_map(|known| &known.fired);
+        fired.map(|(name, days)| (name.clone(), *days)).collect()
+    }
+
     /// The opportunities of an account.
     pub(super) fn opportunities(&self, serial: u32) -> Option<&BTreeMap<String, Opportunity>> {
         self.accounts.get(&serial).map(|known| &known.opportunities)
     }
 
-    /// The opportunities of all accounts.
-    pub(super) fn all_opportunities(&self) -> impl Iterator<Item = &Opportunity> {
-        self.accounts.values().flat_map(|known| known.opportunities.values())
+    /// The opportunities of all accounts, with whose they are.
+    pub(super) fn each_opportunity(&self) -> impl Iterator<Item = (&u32, &Opportunity)> {
+        self.accounts
+            .iter()
+            .flat_map(|(serial, known)| known.opportunities.values().map(move |one| (serial, one)))
     }
 
     /// An opportunity is so from now on; nothing: it is forgotten.

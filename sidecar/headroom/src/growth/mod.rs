@@ -14,9 +14,12 @@
 //! - `watching.rs` signals that come of rules.
 //! - `pipeline.rs` what became of signals, as the CRM tells it.
 //! - `standing.rs` accounts in the order of their scores, and whether the gate is any good.
+//! - `chronicle.rs` what was known at each look; `backtest.rs` rules tried on it.
 
 pub mod appraisal;
+pub mod backtest;
 mod book;
+mod chronicle;
 pub mod pipeline;
 pub mod publish;
 mod rows;
@@ -40,6 +43,7 @@ use headroom_expansion::days::Day;
 use headroom_expansion::facts::{Facts, PARTS, Value};
 use headroom_expansion::terms::Terms;
 use headroom_expansion::watch::Watch;
+use tokio::sync::Semaphore;
 
 pub use appraisal::Appraisal;
 use book::Book;
@@ -72,6 +76,9 @@ pub struct Growth {
     is_loaded: AtomicBool,
     book: Mutex<Book>,
     agenda: Mutex<watching::Agenda>,
+    /// Whoever tries rules on the past: one at a time.
+    trying: Semaphore,
+    is_ending: AtomicBool,
 }
 
 impl Growth {
@@ -92,7 +99,19 @@ impl Growth {
             is_loaded: AtomicBool::new(false),
             book: Mutex::default(),
             agenda: Mutex::default(),
+            trying: Semaphore::new(1),
+            is_ending: AtomicBool::new(false),
         }
+    }
+
+    /// The sidecar stops: what takes long is given up.
+    pub fn end(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+    }
+
+    /// The rules in force.
+    pub fn terms(&self) -> Arc<Terms> {
+        self.terms.load_full()
     }
 
     /// What the catalog says, from now on.
@@ -240,8 +259,8 @@ impl Growth {
         facts
     }
 
-    /// An account's plan has changed: whether that is an upgrade, and if so, whether the account had
-    /// passed the gate before it, is written down. Answers the record to wait for.
+    /// An account's plan has changed: it is looked at soon, and whether that is an upgrade, and if so,
+    /// whether the account had passed the gate before it, is written down. Answers the record to wait for.
     pub fn plan_changed(
         &self,
         account: &str,
@@ -250,10 +269,11 @@ impl Growth {
         at: Millis,
     ) -> Option<Seq> {
         let catalog = self.engine.catalog();
+        let serial = self.engine.serial(account)?;
+        self.touch(serial);
         if !standing::is_upgrade(&catalog, before, after, at) {
             return None;
         }
-        let serial = self.engine.serial(account)?;
         let terms = self.terms.load();
         let facts = self.facts_in(&self.book(), &terms, serial, at);
         let is_passed = headroom_expansion::gate::readiness(&terms, &facts).is_passed();

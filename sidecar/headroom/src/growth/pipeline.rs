@@ -105,7 +105,7 @@ impl Growth {
     /// What became of the opportunities that came of each signal.
     pub fn triggers(&self) -> BTreeMap<String, Record> {
         let mut records: BTreeMap<String, Record> = BTreeMap::new();
-        for one in self.book().all_opportunities() {
+        for (_, one) in self.book().each_opportunity() {
             records.entry(one.signal.clone()).or_default().add(one);
         }
         records

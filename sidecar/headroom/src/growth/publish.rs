@@ -224,7 +224,7 @@ impl Growth {
 
     /// A text as two numbers, under the directory's secret: whoever reads the disk cannot tell who it
     /// was.
-    fn hash(&self, text: &str) -> [u64; 2] {
+    pub(super) fn hash(&self, text: &str) -> [u64; 2] {
         let digest = Sha256::new().chain_update(self.secret).chain_update(text).finalize();
         let number = |place: usize| {
             let bytes = digest[place..place + 8].try_into().expect("eight bytes");

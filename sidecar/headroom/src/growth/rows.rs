@@ -13,6 +13,10 @@
 //! w ACCOUNT signal          how a rule stands
 //! x ACCOUNT feature         the days on which a feature outside the plan was tried
 //! u INSTANT ACCOUNT         an upgrade, and whether the account had passed the gate
+//! t ACCOUNT INSTANT         what was known at a look
+//! n NUMBER                  a name in looks
+//! g                         how accounts are sampled whose looks are kept
+//! c                         since when looks are kept
 //! ```
 //!
 //! Numbers in keys are big-endian, so that rows sort as they count.
@@ -37,6 +41,10 @@ pub(super) const EVENT: u8 = b'e';
 pub(super) const OPPORTUNITY: u8 = b'o';
 pub(super) const KEPT: u8 = b'w';
 pub(super) const TRIED: u8 = b'x';
+pub(super) const LOOK: u8 = b't';
+pub(super) const NAME: u8 = b'n';
+pub(super) const SAMPLED: u8 = b'g';
+pub(super) const CHRONICLE: u8 = b'c';
 
 /// The key of a signal's appraisal.
 pub(super) fn appraisal(id: SignalId) -> Vec<u8> {
@@ -179,6 +187,52 @@ pub(super) fn upgrades_since(at: Millis) -> Vec<u8> {
 pub(super) fn upgrade(at: Millis, serial: u32, is_passed: bool) -> GrowthRow {
     let key = [&upgrades_since(at)[..], &serial.to_be_bytes()].concat();
     (key, Some(vec![u8::from(is_passed)]))
+}
+
+/// The instant and the account of an upgrade.
+pub(super) fn upgrade_of(key: &[u8]) -> Option<(Millis, u32)> {
+    let (at, serial) = key.get(1..)?.split_first_chunk::<8>()?;
+    Some((instant_of(at)?, u32::from_be_bytes(serial.try_into().ok()?)))
+}
+
+/// What looks at an account begin with.
+pub(super) fn looks(serial: u32) -> Vec<u8> {
+    of_account(LOOK, serial, &[])
+}
+
+/// The key of a look.
+pub(super) fn look(serial: u32, at: Millis) -> Vec<u8> {
+    of_account(LOOK, serial, &instant_key(at))
+}
+
+/// The instant of a look.
+pub(super) fn look_of(key: &[u8]) -> Option<Millis> {
+    instant_of(account_of(key)?.1)
+}
+
+/// The instant of bytes that [`instant_key`] gave.
+pub(super) fn instant_of(bytes: &[u8]) -> Option<Millis> {
+    Some(Millis(i64::from_be_bytes(bytes.try_into().ok()?) ^ i64::MIN))
+}
+
+/// A name in looks.
+pub(super) fn name(number: u16, entry: &str) -> GrowthRow {
+    ([&[NAME][..], &number.to_be_bytes()].concat(), Some(entry.as_bytes().to_vec()))
+}
+
+/// The number of a name.
+pub(super) fn name_of(key: &[u8]) -> Option<u16> {
+    Some(u16::from_be_bytes(key.get(1..)?.try_into().ok()?))
+}
+
+/// One in 2^`bits` accounts is kept.
+pub(super) fn sampled(bits: u8) -> GrowthRow {
+    (vec![SAMPLED], Some(vec![bits]))
+}
+
+/// Looks are kept since an instant.
+pub(super) fn chronicle(since: Millis) -> GrowthRow {
+    (vec![CHRONICLE], Some(instant_key(since).to_vec()))
 }
 
 /// An event of an account, and its place among them; no place: it is forgotten.

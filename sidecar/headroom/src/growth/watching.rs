@@ -1,7 +1,8 @@
 //! Looking at accounts again and again: signals that come of rules about what is known of them.
 //!
 //! An account is looked at when something about it was told or a signal came, within a fraction of a
-//! second, and every account once a day of the domain's clock.
+//! second, and every account once a day of the domain's clock. What was known at a look is kept, so that
+//! other rules can be tried on it (`chronicle.rs`, `backtest.rs`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::PoisonError;
@@ -9,14 +10,16 @@ use std::sync::PoisonError;
 use headroom_core::time::Millis;
 use headroom_engine::ports::GrowthRow;
 use headroom_engine::told::Told;
-use headroom_expansion::days::Day;
+use headroom_expansion::chronicle::{Occasion, Seen, known};
+use headroom_expansion::days::{Day, Days};
 use headroom_expansion::facts::{Facts, Value};
 use headroom_expansion::rule::Scene;
 use headroom_expansion::terms::Terms;
 use headroom_expansion::watch::Watch;
 use serde_json::{Map, json};
 
-use super::{Growth, sources};
+use super::book::Book;
+use super::{Growth, rows, sources};
 use crate::forecasts::Forecasts;
 
 /// Accounts that are looked at between two records.
@@ -61,7 +64,7 @@ impl Growth {
             (agenda.looked_on, agenda.measured_on) = days;
             (std::mem::take(&mut agenda.touched), is_new_day)
         };
-        if !self.is_loaded() || terms.watches.is_empty() || self.engine.room().is_err() {
+        if !self.is_loaded() || self.engine.room().is_err() {
             // Looked at all once it is possible.
             self.agenda.lock().unwrap_or_else(PoisonError::into_inner).looked_on = None;
             return 0;
@@ -72,13 +75,14 @@ impl Growth {
             });
             self.count_signups(&touched);
             self.measure_usage(forecasts, &touched, leave_off);
+            self.leave_out(&touched);
         }
         let touched: Vec<u32> = touched.into_iter().collect();
         let mut count = 0;
         for some in touched.chunks(ACCOUNTS_PER_RECORD).take_while(|_| !leave_off()) {
             let mut found = Found::default();
             for serial in some {
-                self.look(&terms, *serial, now, &mut found);
+                self.look(&terms, *serial, (now, is_new_day), &mut found);
             }
             count += found.told.len();
             if !found.rows.is_empty() {
@@ -88,10 +92,14 @@ impl Growth {
         count
     }
 
-    fn look(&self, terms: &Terms, serial: u32, now: Millis, found: &mut Found) {
+    fn look(&self, terms: &Terms, serial: u32, (now, is_daily): (Millis, bool), found: &mut Found) {
         let today = Day::of(now);
         let mut book = self.book();
         let facts = self.facts_in(&book, terms, serial, now);
+        // What a rule is told here is what it is tried on later: signals that this look raises are news
+        // for the next one.
+        let came = book.came(serial);
+        let mut moved = false;
         for watch in &terms.watches {
             let kept = book.kept(serial, &watch.signal);
             let (next, before) = {
@@ -103,6 +111,7 @@ impl Growth {
             if next == kept {
                 continue;
             }
+            moved = true;
             book.keep(serial, &watch.signal, next, &mut found.rows);
             if let Some(before) = before {
                 let data_json = because(watch, &facts);
@@ -117,6 +126,39 @@ impl Growth {
                         data_json,
                     },
                 ));
+            }
+        }
+        let occasion = Occasion { at: now, is_daily, moved };
+        self.keep_look(&mut book, serial, (&facts, &came), occasion, &mut found.rows);
+    }
+
+    /// Keeps what was looked at, if it says anything new.
+    fn keep_look(
+        &self,
+        book: &mut Book,
+        serial: u32,
+        (facts, came): (&Facts, &[(String, Days)]),
+        occasion: Occasion,
+        out: &mut Vec<GrowthRow>,
+    ) {
+        let account = self.engine.account_id(serial);
+        let said = account.map(|account| sources::said(&self.engine, &account));
+        let seen =
+            Seen { facts, said: &said.unwrap_or_default(), came, today: Day::of(occasion.at) };
+        let mut entries = Vec::new();
+        let dictionary = &mut book.chronicle.dictionary;
+        let (known, steady) = known(seen, dictionary, &|text| self.hash(text)[0], &mut entries);
+        out.extend(entries.iter().map(|(number, entry)| rows::name(*number, entry)));
+        book.chronicle.note(&*self.archive, serial, (&known, steady), occasion, out);
+    }
+
+    /// Removes what is kept of accounts that are not of the sample any more.
+    fn leave_out(&self, serials: &BTreeSet<u32>) {
+        for serial in serials {
+            let mut rows = Vec::new();
+            self.book().chronicle.leave_out(&*self.archive, *serial, &mut rows);
+            if !rows.is_empty() {
+                self.engine.note_growth(&rows, &[]);
             }
         }
     }

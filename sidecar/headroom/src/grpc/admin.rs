@@ -21,6 +21,7 @@ use crate::grpc::{page, parse};
 use crate::serve::Gate;
 use crate::sidecar::Core;
 
+pub mod backtest;
 pub mod facts;
 mod grants;
 mod growth;
@@ -462,6 +463,15 @@ fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1:
 
 #[tonic::async_trait]
 impl AdminService for Administration {
+    type BacktestStream = backtest::BacktestStream;
+
+    async fn backtest(
+        &self,
+        rq: Request<v1::BacktestRequest>,
+    ) -> Result<Response<backtest::BacktestStream>, Status> {
+        Ok(Response::new(self.backtested(rq.get_ref())?))
+    }
+
     async fn put_subscription(
         &self,
         rq: Request<v1::PutSubscriptionRequest>,

@@ -5,6 +5,7 @@
 
 mod aggregations;
 mod allocations;
+mod backtest;
 mod by_time;
 mod credits;
 mod declines;

@@ -25,7 +25,7 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 const UPGRADES_SINCE_MS: i64 = 90 * DAY_MS;
 
 impl Administration {
-    fn growth(&self) -> Result<Arc<Growth>, WireError> {
+    pub(super) fn growth(&self) -> Result<Arc<Growth>, WireError> {
         let growth = &self.core.shared.growth;
         if !growth.is_loaded() {
             let message = "what is known of accounts' growth is still being read";
@@ -138,7 +138,7 @@ pub(super) fn order(order: v1::AccountOrder) -> Option<Order> {
 
 // The map takes its error by value.
 #[allow(clippy::needless_pass_by_value)]
-fn unreadable(error: headroom_engine::ports::ArchiveError) -> WireError {
+pub(super) fn unreadable(error: headroom_engine::ports::ArchiveError) -> WireError {
     WireError::new(v1::ErrorReason::Internal, error.to_string())
 }
 
