@@ -336,7 +336,8 @@ fn outcomes(scenario: Scenario) -> &'static [bool] {
         Scenario::LockedFeature
         | Scenario::SeatsFull
         | Scenario::InviteWithoutSeat
-        | Scenario::RateTier => &[true],
+        | Scenario::RateTier
+        | Scenario::Unlock => &[true],
         Scenario::NearLimit | Scenario::Grace | Scenario::TrialEnding | Scenario::CreditsLow => {
             &[false]
         }
