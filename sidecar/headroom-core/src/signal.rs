@@ -278,6 +278,11 @@ impl SignalState {
         }
     }
 
+    /// Whether what stood otherwise before is well again.
+    pub fn is_recovered(self, previous: SignalState) -> bool {
+        self == SignalState::Ok && previous != SignalState::Ok
+    }
+
     /// The state that a ledger's marks amount to.
     pub fn of(marks: Marks) -> SignalState {
         if !Marks(marks.0 & (Marks::REACHED.0 | Marks::HIT.0)).is_empty() {

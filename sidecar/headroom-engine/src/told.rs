@@ -52,6 +52,15 @@ impl Raised {
         }
     }
 
+    /// Whether it tells that what it is about is well again.
+    pub fn is_recovered(&self) -> bool {
+        let previous = match self {
+            Raised::Found(signal) => signal.previous_state,
+            Raised::Told(told) => told.previous_state,
+        };
+        self.state().is_recovered(previous)
+    }
+
     /// How what it is about stands after it.
     pub fn state(&self) -> SignalState {
         match self {

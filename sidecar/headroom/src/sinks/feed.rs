@@ -203,7 +203,9 @@ impl Feed {
 fn wants(filter: &Filter, engine: &Engine, serial: u32, signal: &Raised) -> bool {
     let is_named =
         filter.signals.as_ref().is_none_or(|names| names.iter().any(|name| name == signal.name()));
-    if !is_named || !filter.states.contains(&signal.state()) {
+    let is_state =
+        filter.states.contains(&signal.state()) || filter.recovered && signal.is_recovered();
+    if !is_named || !is_state {
         return false;
     }
     let (features, plans) = (&filter.features, &filter.plans);

@@ -67,6 +67,9 @@ pub(super) struct Data {
     pub(super) crossed_bp: Vec<u32>,
     pub(super) previous: Standing,
     pub(super) current: Standing,
+    // Only of what stood otherwise before and is well again: the state is then `ok`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) recovered: bool,
     pub(super) included_units: u64,
     pub(super) refused_units: u64,
     // Only of a grace that ends by time.
@@ -352,6 +355,7 @@ fn tell_told(account: String, id: String, told: &Told, test_clock: bool) -> Mess
             crossed_bp: Vec::new(),
             previous: standing(told.previous_state),
             current: standing(told.state),
+            recovered: told.state.is_recovered(told.previous_state),
             included_units: 0,
             refused_units: 0,
             grace_until: None,
@@ -424,6 +428,7 @@ fn tell(named: Named, signal: &Signal, test_clock: bool) -> Message {
                 state: signal.previous_state.as_str(),
             },
             current: Standing { used_units: signal.current_units, state: signal.state.as_str() },
+            recovered: signal.state.is_recovered(signal.previous_state),
             included_units: signal.included_units,
             refused_units: signal.refused_units,
             grace_until: signal.grace_until.map(|at| at.to_string()),

@@ -16,8 +16,10 @@ use crate::config::reader::{Entry, Fields, Reader};
 pub struct Filter {
     /// Their names. `None`: any.
     pub signals: Option<Vec<String>>,
-    /// How the limit stands after them; never empty.
+    /// How the limit stands after them. Empty only of a sink that is to hear of recoveries alone.
     pub states: Vec<SignalState>,
+    /// Whether it gets what tells that something is well again, whatever the states.
+    pub recovered: bool,
     /// The features they are about. `None`: any.
     pub features: Option<BTreeSet<String>>,
     /// The plans, of whatever version, that were in force for their accounts. `None`: any.
@@ -36,7 +38,8 @@ impl Filter {
     pub fn all() -> Filter {
         let (signals, states) = (None, STATES.to_vec());
         let (features, plans, classes, gates) = (None, None, None, None);
-        Filter { signals, states, features, plans, classes, gates, facts: Vec::new() }
+        let (facts, recovered) = (Vec::new(), false);
+        Filter { signals, states, recovered, features, plans, classes, gates, facts }
     }
 }
 
@@ -67,9 +70,10 @@ pub(super) fn read(
         let found = words(reader, entry, &names, "signals")?;
         Some(Some(found.into_iter().map(str::to_owned).collect()))
     });
-    let states_known = STATES.map(|state| (state.as_str(), state));
+    let mut states_known = STATES.map(|state| (state.as_str(), Some(state))).to_vec();
+    states_known.push(("recovered", None));
     let states = states.map_or_else(
-        || Some(STATES.to_vec()),
+        || Some(STATES.map(Some).to_vec()),
         |entry| words(reader, entry, &states_known, "states"),
     );
     let features = features.map(|entry| named(reader, entry, known.features, "feature"));
@@ -82,9 +86,11 @@ pub(super) fn read(
     let gates =
         gates.map_or(Some(None), |entry| words(reader, entry, Gate::WORDS, "states").map(Some));
     let facts = facts.map_or(Some(Vec::new()), |entry| growth::read_conditions(reader, entry));
+    let states = states?;
     Some(Filter {
         signals: signals?,
-        states: states?,
+        recovered: states.contains(&None),
+        states: states.into_iter().flatten().collect(),
         features: features?,
         plans: plans?,
         classes: classes?,

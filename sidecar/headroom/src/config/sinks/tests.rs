@@ -163,6 +163,8 @@ fn a_filter_names_signals_states_features_and_plans_of_the_catalog() {
     assert_eq!(filter.plans.as_ref().unwrap().iter().collect::<Vec<_>>(), ["p"]);
     assert_eq!(filter.signals, None);
 
+    let recoveries = &of("states: [recovered]").unwrap()[0].filter;
+    assert!(recoveries.recovered && recoveries.states.is_empty() && !filter.recovered);
     check(&format!("{file}, states: [alarms]"), "did you mean `alarm`?");
     check(&format!("{file}, states: []"), "a sink without states gets nothing");
     check(&format!("{file}, features: []"), "a sink without features gets nothing");
