@@ -406,7 +406,8 @@ impl Run<'_, '_> {
             }
         }
         let is_first = !std::mem::replace(&mut self.is_known, true);
-        let is_new = facts.number("days_since_signup").is_some_and(|days| days < PARTS);
+        // Of a new account nothing may be told before the day after.
+        let is_new = facts.number("days_since_signup").is_some_and(|days| days <= PARTS);
         let came: BTreeMap<&str, Days> = last.came(test.dictionary).collect();
         let mut told_now = Vec::new();
         for (place, watch) in test.terms.watches.iter().enumerate() {

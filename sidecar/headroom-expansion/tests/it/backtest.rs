@@ -132,10 +132,11 @@ fn what_holds_since_before_is_no_news() {
     let mut past = Past::new();
     past.look(1, 100 * DAY, &[("seats", "9")], &[]);
     past.look(2, 100 * DAY, &[("seats", "3")], &[]);
-    past.look(3, 120 * DAY, &[("seats", "9"), ("days_since_signup", "0")], &[]);
+    past.look(3, 120 * DAY, &[("seats", "9"), ("days_since_signup", "1")], &[]);
+    past.look(4, 120 * DAY, &[("seats", "9"), ("days_since_signup", "2")], &[]);
     let (report, trigger) = past.of_rule("seats >= 9");
-    // The first held already; the third signed up then.
-    assert_eq!((trigger.standing, trigger.fired, report.eligible), (1, 1, 3));
+    // The first and the last held already; the third signed up the day before.
+    assert_eq!((trigger.standing, trigger.fired, report.eligible), (2, 1, 4));
 }
 
 #[test]

@@ -259,19 +259,20 @@ impl Growth {
         facts
     }
 
-    /// An account's plan has changed: it is looked at soon, and whether that is an upgrade, and if so,
-    /// whether the account had passed the gate before it, is written down. Answers the record to wait for.
+    /// An account's plan has changed, or the account is new: it is looked at soon, and whether that is an
+    /// upgrade, and if so, whether the account had passed the gate before it, is written down. Answers the
+    /// record to wait for.
     pub fn plan_changed(
         &self,
         account: &str,
-        before: &Profile,
+        before: Option<&Profile>,
         after: &Profile,
         at: Millis,
     ) -> Option<Seq> {
         let catalog = self.engine.catalog();
         let serial = self.engine.serial(account)?;
         self.touch(serial);
-        if !standing::is_upgrade(&catalog, before, after, at) {
+        if !standing::is_upgrade(&catalog, before?, after, at) {
             return None;
         }
         let terms = self.terms.load();

@@ -79,10 +79,8 @@ impl Administration {
         let engine = &self.core.shared.engine;
         let (before, now) = (engine.profile(account), self.now());
         let changed = engine.put_subscription(account, &change, now)?;
-        if let Some(before) = before {
-            // Its record comes later than the change's, which is waited for; it need not be.
-            self.core.shared.growth.plan_changed(account, &before, &changed.profile, now);
-        }
+        // Its record comes later than the change's, which is waited for; it need not be.
+        self.core.shared.growth.plan_changed(account, before.as_ref(), &changed.profile, now);
         self.changed(account, changed).await
     }
 
