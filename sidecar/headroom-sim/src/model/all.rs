@@ -134,12 +134,13 @@ impl Model {
         now: i64,
     ) {
         self.met.insert("several, and one refused");
+        // What the items before it would have unlocked may be refused by itself, too: that is not told.
+        let refused = dones.iter().position(|done| !done.verdict.is_allowed());
         for ((feature, units), done) in items.iter().zip(dones.iter_mut()) {
             if done.verdict.is_allowed() {
                 *done = self.look(request, account, (feature, *units), now);
             }
         }
-        let refused = dones.iter().position(|done| !done.verdict.is_allowed());
         let (feature, units) = &items[refused.expect("one is refused")];
         if attempt {
             let op = FeatureOp::Check { units: *units, attempt };

@@ -48,6 +48,10 @@ pub(super) struct Book {
     accounts: HashMap<u32, Known>,
     /// The latest signal that is appraised, or where appraising began.
     appraised_to: SignalId,
+    /// The latest signal whose appraisal is written; what is not may be another after a crash.
+    written_to: SignalId,
+    /// The last signals of records of appraisals that may not be written yet, ascending.
+    unwritten: VecDeque<(SignalId, Seq)>,
     /// Where appraising began, if that was written down.
     began: Option<SignalId>,
     /// Signals whose appraisal is kept, ascending.
@@ -99,6 +103,7 @@ impl Book {
         }
         let last = book.kept.back().copied().max(book.began);
         book.appraised_to = last.unwrap_or(book.appraised_to);
+        book.written_to = book.appraised_to;
         Ok(book)
     }
 
@@ -191,6 +196,22 @@ impl Book {
     /// The latest signal that is appraised.
     pub(super) fn appraised_to(&self) -> SignalId {
         self.appraised_to
+    }
+
+    /// What was appraised is in a record; nothing: in none.
+    pub(super) fn note_record(&mut self, record: Option<Seq>) {
+        self.unwritten.push_back((self.appraised_to, record.unwrap_or(Seq(0))));
+    }
+
+    /// The latest signal whose appraisal is written, when the journal is by `written`.
+    pub(super) fn written_to(&mut self, written: Seq) -> SignalId {
+        while let Some((id, record)) = self.unwritten.front().copied()
+            && record <= written
+        {
+            self.unwritten.pop_front();
+            self.written_to = id;
+        }
+        self.written_to
     }
 
     /// A signal without an appraisal: the next one is looked at.

@@ -64,6 +64,19 @@ const TRIED: &str = "premium_feature_attempted";
 /// Greater than the key of every signal.
 const LAST_KEY: [u8; 11] = [u8::MAX; 11];
 
+/// Says the last record that a crash leaves.
+pub type Written = Box<dyn Fn() -> Seq + Send + Sync>;
+
+/// Where appraising has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appraised {
+    /// The latest signal whose appraisal is written. Only up to it is anybody told: of what a crash takes
+    /// back something else may be said afterwards, under the same id.
+    pub written_to: SignalId,
+    /// Whether that is all of them.
+    pub is_all: bool,
+}
+
 /// What is known of accounts' growth.
 pub struct Growth {
     engine: Arc<Engine>,
@@ -71,6 +84,8 @@ pub struct Growth {
     /// What the projection must know before the rows can be read.
     upto: Seq,
     terms: ArcSwap<Terms>,
+    /// The last record that a crash leaves.
+    written: Written,
     /// The data directory's secret, for hashes of names.
     secret: [u8; 16],
     is_loaded: AtomicBool,
@@ -87,6 +102,7 @@ impl Growth {
         engine: Arc<Engine>,
         archive: Arc<dyn Archive>,
         upto: Seq,
+        written: Written,
         secret: [u8; 16],
         terms: Terms,
     ) -> Growth {
@@ -94,6 +110,7 @@ impl Growth {
             engine,
             archive,
             upto,
+            written,
             terms: ArcSwap::from_pointee(terms),
             secret,
             is_loaded: AtomicBool::new(false),
@@ -152,12 +169,12 @@ impl Growth {
         Ok(true)
     }
 
-    /// Appraises the signals that the projection knows and that are not appraised. Answers the last one
-    /// that is; nothing: what was kept is not read yet.
+    /// Appraises the signals that the projection knows and that are not appraised. Nothing: what was kept
+    /// is not read yet.
     ///
     /// # Errors
     /// When the projection cannot be read; it may be tried again.
-    pub fn appraise(&self) -> Result<Option<SignalId>, ArchiveError> {
+    pub fn appraise(&self) -> Result<Option<Appraised>, ArchiveError> {
         if !self.is_loaded() {
             return Ok(None);
         }
@@ -167,7 +184,9 @@ impl Growth {
             let from = book.appraised_to().after().row_key();
             let page = self.archive.range(Table::Signals, &from, &LAST_KEY, SIGNALS_PER_RECORD)?;
             if page.is_empty() {
-                return Ok(Some(book.appraised_to()));
+                let written_to = book.written_to((self.written)());
+                let is_all = written_to == book.appraised_to();
+                return Ok(Some(Appraised { written_to, is_all }));
             }
             let mut rows = Vec::new();
             for (key, value) in &page {
@@ -180,9 +199,8 @@ impl Growth {
                     Err(_) => book.pass(id),
                 }
             }
-            if !rows.is_empty() {
-                self.engine.note_growth(&rows, &[]);
-            }
+            let record = (!rows.is_empty()).then(|| self.engine.note_growth(&rows, &[]));
+            book.note_record(record);
         }
     }
 

@@ -174,10 +174,12 @@ pub(super) fn open(options: &StartOptions, parsed: &ParsedCatalog) -> Result<Ope
     // So that sinks know at once where they begin. If it takes longer, they find out later.
     store.wait_projected(first, PROJECTED_WITHIN);
     let engine = Arc::new(engine);
+    let journal = Arc::clone(&store);
     let growth = Growth::new(
         Arc::clone(&engine),
         Arc::clone(&store) as Arc<dyn Archive>,
         store.appended(),
+        Box::new(move || journal.durable()),
         store.hash_key(),
         parsed.growth.clone(),
     );

@@ -11,11 +11,11 @@ use headroom_expansion::class;
 use tokio::time::Instant;
 
 use super::dead::Why;
-use super::limits::{CATCH_UP_POLL, PAGE_ROWS, READ_RETRY};
+use super::limits::{CATCH_UP_POLL, PAGE_ROWS, READ_RETRY, WRITTEN_POLL};
 use super::outbox::Wiring;
 use super::status::Board;
 use crate::config::sinks::Filter;
-use crate::growth::{Appraisal, Growth};
+use crate::growth::{Appraisal, Appraised, Growth};
 
 /// Greater than the key of every signal.
 const LAST_KEY: [u8; 11] = [u8::MAX; 11];
@@ -91,8 +91,9 @@ impl Feed {
     /// The next page; empty when there is nothing new, or when reading failed, which is noted.
     pub(super) fn page(&mut self, now: Instant) -> Vec<Fed> {
         match self.read() {
-            Ok(Some(rows)) => {
-                self.retry_at = None;
+            Ok(Some((rows, is_all))) => {
+                // What is being written is written within a moment.
+                self.retry_at = (!is_all).then(|| now + WRITTEN_POLL);
                 rows.into_iter().filter_map(|row| self.sort(&row)).collect()
             }
             // Just after a start what is known of accounts is still being read.
@@ -132,19 +133,22 @@ impl Feed {
         }
     }
 
-    /// The next rows that are appraised. `None`: it is too early to say.
-    fn read(&mut self) -> Result<Option<Vec<Row>>, ArchiveError> {
+    /// The next rows whose appraisal is written, and whether there are no others. `None`: it is too early
+    /// to say.
+    fn read(&mut self) -> Result<Option<(Vec<Row>, bool)>, ArchiveError> {
         // Counted before reading: a row that comes in between is read twice late, never left out.
         let count = self.archive.count(Table::Signals)?;
-        let Some(appraised_to) = self.growth.appraise()? else { return Ok(None) };
-        let (from, to) = (self.read_to.after().row_key(), appraised_to.after().row_key());
+        let Some(Appraised { written_to, is_all }) = self.growth.appraise()? else {
+            return Ok(None);
+        };
+        let (from, to) = (self.read_to.after().row_key(), written_to.after().row_key());
         let rows = match from < to {
             true => self.archive.range(Table::Signals, &from, &to, PAGE_ROWS)?,
             false => Vec::new(),
         };
-        self.unread = rows.len() == PAGE_ROWS;
+        self.unread = rows.len() == PAGE_ROWS || !is_all;
         self.board.read(rows.len() as u64, (!self.unread).then_some(count));
-        Ok(Some(rows))
+        Ok(Some((rows, is_all)))
     }
 
     fn sort(&mut self, (key, value): &Row) -> Option<Fed> {

@@ -46,7 +46,7 @@ use super::outbox::{Positions, Wiring};
 use super::payload::Message;
 use super::status::Board;
 use crate::config::sinks::{Filter, SinkKind, SinkSpec};
-use crate::growth::{Appraisal, Growth};
+use crate::growth::{Appraisal, Growth, Written};
 
 /// 3 November 2026, 09:00 UTC.
 pub(super) const NOW: Millis = Millis(1_793_696_400_000);
@@ -151,8 +151,14 @@ impl Bench {
             Positions { appended: Seq(state.appended), projected: Seq(state.projected) }
         };
         let dir = FreshDir::new();
-        let growth =
-            Growth::new(Arc::clone(&engine), disk.clone(), Seq(0), [7; 16], Terms::default());
+        let growth = Growth::new(
+            Arc::clone(&engine),
+            disk.clone(),
+            Seq(0),
+            at_once(),
+            [7; 16],
+            Terms::default(),
+        );
         assert!(growth.load().unwrap());
         let wiring = Wiring {
             engine,
@@ -168,7 +174,7 @@ impl Bench {
     /// The same after what is known of growth was read back from the disk.
     pub(super) fn restarted(mut self) -> Bench {
         let (engine, disk) = (Arc::clone(&self.wiring.engine), self.disk.clone());
-        let growth = Growth::new(engine, disk, Seq(0), [7; 16], Terms::default());
+        let growth = Growth::new(engine, disk, Seq(0), at_once(), [7; 16], Terms::default());
         assert!(growth.load().unwrap());
         self.wiring.growth = Arc::new(growth);
         self
@@ -260,6 +266,11 @@ pub(super) struct Driver {
     pub(super) wake: watch::Sender<()>,
     pub(super) stop: watch::Sender<Option<Stop>>,
     pub(super) board: Arc<Board>,
+}
+
+/// Everything is written when it is appended.
+fn at_once() -> Written {
+    Box::new(|| Seq(u64::MAX))
 }
 
 fn engine(store: Arc<FakeDisk>) -> Engine {
