@@ -125,7 +125,8 @@ impl<C: Courier> Delivery<C> {
             self.cursor.keep(now);
             let may_read = reads && self.has_room() && self.feed.is_unread(now);
             let may_send = may_begin && self.lanes.is_busy();
-            if self.reins.is_over(now, may_read || may_send || !self.attempts.is_empty()) {
+            let awaits = may_read || may_begin && self.feed.is_writing();
+            if self.reins.is_over(now, awaits || may_send || !self.attempts.is_empty()) {
                 break;
             }
             let due_at = self.due_at(may_begin);
@@ -148,12 +149,14 @@ impl<C: Courier> Delivery<C> {
     }
 
     fn due_at(&self, may_begin: bool) -> [Option<Instant>; 3] {
+        // Without room, what makes room comes first.
+        let retry_at = self.feed.retry_at().filter(|_| self.has_room());
         if !may_begin {
             // Of what was told to stop, the reins know the end.
-            let retry_at = self.feed.retry_at().filter(|_| !self.reins.is_stopping());
+            let retry_at = retry_at.filter(|_| !self.reins.is_stopping());
             return [self.cursor.due_at(), None, retry_at];
         }
-        [self.cursor.due_at(), self.lanes.due_at(), self.feed.retry_at()]
+        [self.cursor.due_at(), self.lanes.due_at(), retry_at]
     }
 
     fn is_resting(&self) -> bool {

@@ -53,6 +53,8 @@ pub(super) struct Feed {
     /// Whether there may be rows that were not read.
     unread: bool,
     retry_at: Option<Instant>,
+    /// Whether what was said of all signals that there are is written.
+    is_written: bool,
 }
 
 impl Feed {
@@ -65,7 +67,17 @@ impl Feed {
     ) -> Feed {
         let (archive, engine) = (Arc::clone(&wiring.archive), Arc::clone(&wiring.engine));
         let growth = Arc::clone(&wiring.growth);
-        Feed { archive, engine, growth, board, filter, read_to, unread: true, retry_at: None }
+        Feed {
+            archive,
+            engine,
+            growth,
+            board,
+            filter,
+            read_to,
+            unread: true,
+            retry_at: None,
+            is_written: true,
+        }
     }
 
     /// The last row that was read, or where reading begins.
@@ -83,7 +95,12 @@ impl Feed {
         self.unread && self.retry_at.is_none_or(|at| at <= now)
     }
 
-    /// When reading is tried again after a failure.
+    /// Whether there are signals that can be read in a moment: nobody ends before.
+    pub(super) fn is_writing(&self) -> bool {
+        !self.is_written
+    }
+
+    /// When reading is tried again: after a failure, or when what was said of a signal was not written.
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
@@ -93,6 +110,7 @@ impl Feed {
         match self.read() {
             Ok(Some((rows, is_all))) => {
                 // What is being written is written within a moment.
+                self.is_written = is_all;
                 self.retry_at = (!is_all).then(|| now + WRITTEN_POLL);
                 rows.into_iter().filter_map(|row| self.sort(&row)).collect()
             }

@@ -87,10 +87,14 @@ impl Ndjson {
             }
             self.cursor.keep(now);
             let may_read = reads && writing.is_none() && self.may_read(now);
-            if self.reins.is_over(now, may_read || writing.is_some()) {
+            let awaits = may_read || may_begin && self.feed.is_writing();
+            if self.reins.is_over(now, awaits || writing.is_some()) {
                 break;
             }
-            let due_at = self.due_at(may_begin && writing.is_none());
+            let due_at = match writing {
+                Some(_) => [self.cursor.due_at(), None, None],
+                None => self.due_at(may_begin),
+            };
             tokio::select! {
                 news = self.reins.pulled(due_at) => {
                     if news {
@@ -114,10 +118,14 @@ impl Ndjson {
     }
 
     fn due_at(&self, may_begin: bool) -> [Option<Instant>; 3] {
+        // While a batch waits nothing is read.
+        let retry_at = self.feed.retry_at().filter(|_| self.batch.is_none());
         if !may_begin {
-            return [self.cursor.due_at(), None, None];
+            // Of what was told to stop, the reins know the end.
+            let retry_at = retry_at.filter(|_| !self.reins.is_stopping());
+            return [self.cursor.due_at(), None, retry_at];
         }
-        [self.cursor.due_at(), self.retry_at, self.feed.retry_at()]
+        [self.cursor.due_at(), self.retry_at, retry_at]
     }
 
     fn may_read(&self, now: Instant) -> bool {
