@@ -23,6 +23,7 @@ mod policy;
 mod rate;
 mod seats;
 mod sliding;
+mod slots;
 mod spread;
 mod subjects;
 mod unlock;
