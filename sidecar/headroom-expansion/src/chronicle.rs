@@ -14,9 +14,9 @@ use headroom_core::time::Millis;
 use crate::days::{Day, Days};
 use crate::facts::{Facts, PARTS, Value};
 
-/// How long looks are kept, in milliseconds: 400 days, a year and what warms up before it. Older ones
-/// go when the account's next whole look is written.
-pub const KEPT_MS: i64 = 400 * 24 * 60 * 60 * 1000;
+/// How long looks are kept, in milliseconds: 450 days, four quarters with what warms up before them. Older
+/// ones go when the account's next whole look is written.
+pub const KEPT_MS: i64 = 450 * 24 * 60 * 60 * 1000;
 
 /// Accounts whose looks are kept. When there are more, every second one is left out, by a hash, and so
 /// on: shares are then of a sample. One takes some 250 bytes of memory, and of disk 10 to 25 KB a

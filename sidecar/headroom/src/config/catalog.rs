@@ -122,37 +122,6 @@ pub fn parse(file: &str, bytes: &[u8], secrets: &dyn Secrets) -> Result<ParsedCa
     }
 }
 
-/// Reads the rules of growth of a file: a whole catalog, or one of nothing but `expansion` and `plays`, whose
-/// rules may name the features in `features`.
-pub fn parse_rules(file: &str, bytes: &[u8], features: &[&str]) -> Result<Terms, Problems> {
-    let source = yaml::decode(bytes).map_err(|problem| Problems::new(file, "", vec![problem]))?;
-    let root = yaml::parse(source, &mut Vec::new());
-    let has = |root: &Node, key| root.get(key).is_some();
-    let Some(root) = root.filter(|root| {
-        let is_whole = has(root, "features") || has(root, "plans");
-        !is_whole && (has(root, "expansion") || has(root, "plays"))
-    }) else {
-        return parse(file, bytes, &sinks::NoSecrets).map(|parsed| parsed.growth);
-    };
-    let reader = Reader::default();
-    let mut syntax = Vec::new();
-    yaml::parse(source, &mut syntax);
-    syntax.into_iter().for_each(|problem| reader.note(problem));
-    let entry = Entry { name: "the file", owner: Place::START, node: &root };
-    let mut terms = Terms::default();
-    if let Some(mut fields) = reader.fields(entry, "a mapping with `expansion`") {
-        let (expansion, plays) = (fields.optional("expansion"), fields.optional("plays"));
-        fields.end();
-        terms = growth::read(&reader, expansion, plays, features);
-        if reader.count() == 0 {
-            let finder = Finder { root: &root, source, prompt_items: &[] };
-            growth::note_problems(&reader, &finder, &terms, plays.is_some());
-        }
-    }
-    let problems = reader.into_problems();
-    if problems.is_empty() { Ok(terms) } else { Err(Problems::new(file, source, problems)) }
-}
-
 fn read_root(
     reader: &Reader,
     root: &Node,

@@ -16,9 +16,10 @@ use headroom_expansion::terms::{Segment, Terms};
 use headroom_expansion::watch::Watch;
 
 use super::places::Finder;
-use crate::config::problems::Problem;
+use crate::config::problems::{Place, Problem, Problems};
 use crate::config::reader::{Entry, Reader};
-use crate::config::yaml::Value;
+use crate::config::sinks::NoSecrets;
+use crate::config::yaml::{self, Node, Value};
 
 /// Longest name of a fact, as of those that are put.
 const FACT_BYTES_MAX: usize = 64;
@@ -26,6 +27,36 @@ const FACT_BYTES_MAX: usize = 64;
 const SIGNAL_BYTES_MAX: usize = 64;
 /// Most points that one part of a score gives.
 const POINTS_MAX: u64 = 1_000;
+
+/// Reads the rules of growth of a file: a whole catalog, or one of nothing but `expansion` and `plays`, whose
+/// rules may name the features in `features`.
+pub fn parse_rules(file: &str, bytes: &[u8], features: &[&str]) -> Result<Terms, Problems> {
+    let source = yaml::decode(bytes).map_err(|problem| Problems::new(file, "", vec![problem]))?;
+    let mut syntax = Vec::new();
+    let root = yaml::parse(source, &mut syntax);
+    let has = |root: &Node, key| root.get(key).is_some();
+    let Some(root) = root.filter(|root| {
+        let is_whole = has(root, "features") || has(root, "plans");
+        !is_whole && (has(root, "expansion") || has(root, "plays"))
+    }) else {
+        return super::parse(file, bytes, &NoSecrets).map(|parsed| parsed.growth);
+    };
+    let reader = Reader::default();
+    syntax.into_iter().for_each(|problem| reader.note(problem));
+    let entry = Entry { name: "the file", owner: Place::START, node: &root };
+    let mut terms = Terms::default();
+    if let Some(mut fields) = reader.fields(entry, "a mapping with `expansion`") {
+        let (expansion, plays) = (fields.optional("expansion"), fields.optional("plays"));
+        fields.end();
+        terms = read(&reader, expansion, plays, features);
+        if reader.count() == 0 {
+            let finder = Finder { root: &root, source, prompt_items: &[] };
+            note_problems(&reader, &finder, &terms, plays.is_some());
+        }
+    }
+    let problems = reader.into_problems();
+    if problems.is_empty() { Ok(terms) } else { Err(Problems::new(file, source, problems)) }
+}
 
 /// Reads both sections.
 pub(super) fn read(

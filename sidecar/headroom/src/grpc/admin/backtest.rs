@@ -95,7 +95,7 @@ impl Administration {
         let features = catalog.features().iter();
         let features: Vec<&str> = features.map(|feature| &*feature.feature).collect();
         let file = if rq.file.is_empty() { "rules" } else { &rq.file };
-        catalog::parse_rules(file, rq.rules.as_bytes(), &features).map_err(|problems| {
+        catalog::growth::parse_rules(file, rq.rules.as_bytes(), &features).map_err(|problems| {
             let lines: Vec<String> = problems.lines().collect();
             WireError {
                 fields: lines.iter().map(|line| ("rules".to_owned(), line.clone())).collect(),
