@@ -56,6 +56,9 @@ pub use open::{StartError, remember_catalog};
 /// How long a start waits for the projection; sinks that begin before it is done only begin later.
 const PROJECTED_WITHIN: Duration = Duration::from_millis(200);
 
+/// How long a start waits for the projection when there is a sink that has no place yet.
+const SINKS_PLACED_WITHIN: Duration = Duration::from_secs(10);
+
 /// What a sidecar is started with. Everything is valid already.
 #[derive(Debug, Clone)]
 pub struct StartOptions {
@@ -328,7 +331,12 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
     // Before anything can raise a signal, whose id says which start of the process raised it.
     sinks::note_start(&shared.engine, store.boot(), store.appended());
     // Sinks begin once the projection has come to the end; without this it comes there a second late.
-    store.wait_projected(store.appended(), PROJECTED_WITHIN);
+    if !store.wait_projected(store.appended(), PROJECTED_WITHIN)
+        && sinks::has_new(&*store, &parsed.sinks)
+    {
+        // A new one that is placed later has lost what came before, if the process dies until then.
+        store.wait_projected(store.appended(), SINKS_PLACED_WITHIN);
+    }
     let outbox = Arc::new(Outbox::start(control.handle(), parsed.sinks, wiring));
     outbox_wake.set(&outbox);
     outbox.wake();

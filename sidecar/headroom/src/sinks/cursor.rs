@@ -9,6 +9,7 @@ use headroom_engine::ports::{Archive, ArchiveError, Table};
 use tokio::time::Instant;
 
 use super::limits::{CURSOR_INTERVAL, CURSOR_SIGNALS};
+use crate::config::sinks::SinkSpec;
 
 /// The cursor of one sink as the journal knows it.
 pub(super) struct Cursor {
@@ -56,6 +57,11 @@ impl Cursor {
             self.signals = 0;
         }
     }
+}
+
+/// Whether one of these sinks has no place yet, as far as the projection knows.
+pub fn has_new(archive: &dyn Archive, specs: &[SinkSpec]) -> bool {
+    specs.iter().any(|spec| matches!(stored(archive, &spec.sink), Ok(None)))
 }
 
 /// The cursor that the projection knows of. `None`: the sink is new.

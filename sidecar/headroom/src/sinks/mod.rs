@@ -48,6 +48,7 @@ pub(crate) mod template;
 mod tests;
 mod webhook;
 
+pub use cursor::has_new;
 pub use dead::Why;
 pub(crate) use generic::{pace_of, sample_facts};
 pub use ids::note_start;

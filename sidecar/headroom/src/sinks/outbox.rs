@@ -296,31 +296,33 @@ impl Keeper {
 
     /// Starts the sinks that do not run.
     fn begin_missing(&mut self, specs: Vec<SinkSpec>) {
-        for spec in specs {
-            if !self.running.contains_key(&spec.sink) {
-                self.begin(spec);
-            }
-        }
+        let is_missing = |spec: &SinkSpec| !self.running.contains_key(&spec.sink);
+        let missing: Vec<SinkSpec> = specs.into_iter().filter(is_missing).collect();
+        self.place(&missing);
+        missing.into_iter().for_each(|spec| self.begin(spec));
         let mut boards: Vec<_> =
             self.running.values().map(|sink| Arc::clone(&sink.board)).collect();
         boards.sort_by(|a, b| a.sink().cmp(b.sink()));
         *self.boards.lock().unwrap_or_else(PoisonError::into_inner) = boards;
     }
 
-    /// Journals where a new sink begins, if that can be told without waiting; otherwise its task
-    /// does, and a crash before that moves the beginning past the signals of that moment.
-    fn place(&self, sink: &str) {
+    /// Journals where new sinks begin, if that can be told without waiting; otherwise their tasks
+    /// do, and a crash before that moves the beginning past the signals of that moment.
+    fn place(&self, specs: &[SinkSpec]) {
+        // Looked at once: what is journaled for the first of them is nothing that the others wait for.
         let Positions { appended, projected } = (self.wiring.positions)();
-        if appended <= projected
-            && let Ok(None) = cursor::stored(&*self.wiring.archive, sink)
-        {
-            let upto = SignalId { seq: appended, place: u16::MAX };
-            self.wiring.engine.note_delivered(sink, upto);
+        if projected < appended {
+            return;
+        }
+        let upto = SignalId { seq: appended, place: u16::MAX };
+        for spec in specs {
+            if let Ok(None) = cursor::stored(&*self.wiring.archive, &spec.sink) {
+                self.wiring.engine.note_delivered(&spec.sink, upto);
+            }
         }
     }
 
     fn begin(&mut self, spec: SinkSpec) {
-        self.place(&spec.sink);
         let board = Arc::new(Board::new(spec.sink.as_str().into()));
         let (stop, stopped) = watch::channel(None);
         let beginning = Beginning {

@@ -164,6 +164,37 @@ async fn what_cannot_be_repaired_is_said() {
     sidecar.stop().await;
 }
 
+/// Where a new sink begins is written before anything can be told, for all of them.
+#[tokio::test]
+async fn new_sinks_lose_nothing_though_the_process_dies_at_once() {
+    let endpoint = Endpoint::start();
+    let mut catalog = catalog(&endpoint);
+    for number in 0..6 {
+        catalog.push_str(&format!(
+            "  - {{ sink: s{number}, kind: ndjson, path: s{number}.ndjson }}\n"
+        ));
+    }
+    for round in 0..3 {
+        let home = Home::new(&catalog);
+        let mut sidecar = home.start();
+        cross(&home, "1").await;
+        sidecar.kill();
+        drop(sidecar);
+        let sidecar = home.start();
+        for number in 0..6 {
+            let file = home.data().join(format!("s{number}.ndjson"));
+            until("every sink has it", || {
+                let text = std::fs::read_to_string(&file).ok()?;
+                text.contains("usage_ceiling").then_some(())
+            });
+        }
+        until("the webhook has it", || (distinct(endpoint.ids()).len() == 1).then_some(()));
+        endpoint.forget();
+        println!("round {round}");
+        sidecar.stop().await;
+    }
+}
+
 /// Whoever writes a webhook's address would otherwise talk to what only the sidecar reaches.
 #[test]
 fn a_private_address_must_be_meant() {

@@ -50,6 +50,11 @@ impl Endpoint {
         self.deliveries.lock().expect("no panic").clone()
     }
 
+    /// As if it had been sent nothing.
+    pub(crate) fn forget(&self) {
+        self.deliveries.lock().expect("no panic").clear();
+    }
+
     pub(crate) fn ids(&self) -> Vec<String> {
         self.deliveries().into_iter().map(|delivery| delivery.id).collect()
     }

@@ -21,6 +21,7 @@ use standardwebhooks::Webhook;
 
 use crate::support::endpoint::{ANSWER_LOST, DEAD, Delivery, Endpoint};
 use crate::support::home::Home;
+use crate::support::rng::{Rng, seed};
 use crate::support::sidecar::Sidecar;
 use crate::support::{until, until_within};
 use script::{Line, What, Work};
@@ -46,6 +47,8 @@ enum Telling {
     Undisturbed,
     /// What the script says of receivers that die and of kill -9 comes about.
     Disturbed,
+    /// It is killed again and again, wherever it happens to be.
+    Killed,
 }
 
 /// A part of what came of the year.
@@ -81,6 +84,8 @@ struct Year {
     endpoints: [Endpoint; 2],
     sidecar: Option<Sidecar>,
     stage: Stage,
+    rng: Rng,
+    kills: u32,
     work: Option<Days>,
     came: Vec<Came>,
     /// What the file says, each once.
@@ -110,6 +115,19 @@ async fn an_hour_without_receivers_and_kill_9_lose_nothing_and_double_nothing() 
     let came = year.end().await;
     compare(&script, &came);
     println!("{sent} deliveries before the last ones, of which some came again");
+}
+
+/// Whatever was answered when it was killed comes about after the next start, and nothing of it twice.
+#[tokio::test]
+async fn a_year_with_kill_9_at_every_turn_is_the_same_year() {
+    let script = std::fs::read_to_string(SCRIPT).expect("the script");
+    let mut year = Year::begin(Telling::Killed).await;
+    year.play(&script::read(&script)).await;
+    let kills = year.kills;
+    let came = year.end().await;
+    compare(&script, &came);
+    println!("killed {kills} times");
+    assert!(kills > 10, "{kills} kills are no year of them");
 }
 
 /// Shows the first line that is another.
@@ -152,7 +170,9 @@ impl Year {
         let sidecar = Some(start(&home));
         let stage = Stage::new(&home).await;
         let (came, signals) = (Vec::new(), Vec::new());
-        Year { telling, home, endpoints, sidecar, stage, work: None, came, signals }
+        let rng = Rng::new(if telling == Telling::Killed { seed() } else { 0 });
+        let (kills, work) = (0, None);
+        Year { telling, home, endpoints, sidecar, stage, rng, kills, work, came, signals }
     }
 
     async fn play(&mut self, lines: &[Line]) {
@@ -181,9 +201,15 @@ impl Year {
                     self.told().await;
                     self.came.push(Came::Line(line.text.clone()));
                     let lines = self.stage.act(&self.home, words).await;
+                    let is_refused = lines.first().is_some_and(|line| line.starts_with("refused"));
                     self.say(lines);
-                    // Killed in the middle of it: what the answer stands on must be enough.
-                    if is_killed && self.telling == Telling::Disturbed {
+                    // Killed in the middle of it: what the answer stands on must be enough. Of a refusal
+                    // the answer does not say that its signal is written.
+                    if match self.telling {
+                        Telling::Undisturbed => false,
+                        Telling::Disturbed => is_killed,
+                        Telling::Killed => !is_refused && self.rng.chance(25),
+                    } {
                         self.kill().await;
                     }
                     self.stage.settle().await;
@@ -244,7 +270,7 @@ impl Year {
 
     /// What the script says of a disturbance.
     fn break_down(&mut self, what: &str) {
-        if self.telling == Telling::Undisturbed {
+        if self.telling != Telling::Disturbed {
             return;
         }
         let set = |status| self.endpoints.iter().for_each(|one| one.status.store(status, SeqCst));
@@ -258,6 +284,7 @@ impl Year {
     }
 
     async fn kill(&mut self) {
+        self.kills += 1;
         let success = &self.endpoints[0];
         if success.status.load(SeqCst) == ANSWER_LOST {
             // It has had the signal, and nobody will know.
