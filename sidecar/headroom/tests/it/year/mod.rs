@@ -235,6 +235,9 @@ impl Year {
             let is_morning = moment.hour() == MORNING;
             if is_morning {
                 self.stage.activity(&people, &days.work).await;
+                // Looked at before anything is used, and not at some moment meanwhile.
+                self.stage.settle().await;
+                self.told().await;
             }
             let tenths = if is_morning { 6 } else { 4 };
             let lines = self.stage.work(&people, queries * tenths / 10).await;
