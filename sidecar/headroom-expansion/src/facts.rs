@@ -17,7 +17,7 @@ pub const PARTS: i64 = 1_000;
 
 /// Facts that are worked out, where there is something to work them out from. `used_percent.FEATURE` is
 /// another of each counted feature.
-pub const INFERRED: [&str; 19] = [
+pub const INFERRED: [&str; 20] = [
     "active_seats_percent",
     "active_users",
     "churn_signal",
@@ -36,6 +36,7 @@ pub const INFERRED: [&str; 19] = [
     "premium_attempt_days",
     "seats",
     "signups_of_domain",
+    "typical_seats",
     "usage_change_percent",
 ];
 

@@ -10,6 +10,7 @@
 //! - [`route`] names the play, the owner and the message of a signal; [`class`] sorts signals.
 //! - [`rule`] is an expression about all that, [`watch`] a signal that comes of one.
 //! - [`opportunity`] is what became of a signal, and whether it takes too long.
+//! - [`benchmark`] is what accounts of a size usually have.
 //! - [`report`] says whether the gate itself is any good.
 //! - [`chronicle`] is what was known at each look, and [`backtest`] tries rules on it.
 //!
@@ -17,6 +18,7 @@
 
 pub mod activity;
 pub mod backtest;
+pub mod benchmark;
 pub mod check;
 pub mod chronicle;
 pub mod class;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::benchmark::BenchmarkTerms;
 use crate::class::{self, Class};
 use crate::facts::{Facts, INFERRED, PARTS};
 use crate::gate::{Condition, Test};
@@ -50,6 +51,8 @@ pub struct Terms {
     pub deadlines: Deadlines,
     /// Uses on so many different days of the last 30 make a feature adopted.
     pub adopted_days: u32,
+    /// What is told of accounts of the same size.
+    pub benchmark: BenchmarkTerms,
 }
 
 impl Terms {
@@ -84,7 +87,8 @@ impl Terms {
         let named =
             conditions.map(|one| one.fact.as_str()).chain(parts.map(|one| one.fact.as_str()));
         let named = named.chain(self.risks.iter().map(String::as_str));
-        named.chain([self.segment_fact.as_str()]).chain(INFERRED).collect()
+        let kinds = [self.segment_fact.as_str(), self.benchmark.size_fact.as_str()];
+        named.chain(kinds).chain(INFERRED).collect()
     }
 
     /// The texts that rules and conditions compare facts with.
@@ -125,6 +129,7 @@ impl Default for Terms {
             watches: watches(),
             deadlines: Deadlines::default(),
             adopted_days: 3,
+            benchmark: BenchmarkTerms::default(),
         }
     }
 }

@@ -192,7 +192,9 @@ impl Core {
             })?;
         let revision = installed.revision;
         let engine = Arc::clone(&self.shared.engine);
-        self.shared.words.store(Some(Arc::new(Words::new(revision, parsed.prompts, engine))));
+        let growth = Arc::clone(&self.shared.growth);
+        let words = Words::new(revision, parsed.prompts, engine, growth);
+        self.shared.words.store(Some(Arc::new(words)));
         self.shared.growth.set_terms(parsed.growth);
         self.outbox.reconfigure(parsed.sinks).await;
         Ok(installed)
@@ -342,7 +344,8 @@ pub fn start(options: &StartOptions) -> Result<Sidecar, StartError> {
     outbox.wake();
     let revision = installed.revision;
     let engine = Arc::clone(&shared.engine);
-    shared.words.store(Some(Arc::new(Words::new(revision, parsed.prompts, engine))));
+    let words = Words::new(revision, parsed.prompts, engine, Arc::clone(&shared.growth));
+    shared.words.store(Some(Arc::new(words)));
     let sweep = Sweep::new(
         &shared.forecasts,
         Arc::clone(&shared.engine),

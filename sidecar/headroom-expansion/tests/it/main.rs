@@ -4,6 +4,7 @@
 
 mod activity;
 mod backtest;
+mod benchmark;
 mod check;
 mod chronicle;
 mod gate;

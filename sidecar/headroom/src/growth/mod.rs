@@ -27,6 +27,7 @@ mod sources;
 pub mod standing;
 mod watching;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,6 +39,7 @@ use headroom_engine::digest::SignalId;
 use headroom_engine::engine::Engine;
 use headroom_engine::ports::{Archive, ArchiveError, GrowthRow, Seq, Table};
 use headroom_engine::told::{Raised, raised_row};
+use headroom_expansion::benchmark::{Benchmarks, TYPICAL_SEATS};
 use headroom_expansion::class::Class;
 use headroom_expansion::days::Day;
 use headroom_expansion::facts::{Facts, PARTS, Value};
@@ -91,6 +93,8 @@ pub struct Growth {
     is_loaded: AtomicBool,
     book: Mutex<Book>,
     agenda: Mutex<watching::Agenda>,
+    /// What accounts of a size usually have, as of the last look at all.
+    benchmarks: ArcSwap<Benchmarks>,
     /// Whoever tries rules on the past: one at a time.
     trying: Semaphore,
     is_ending: AtomicBool,
@@ -116,6 +120,7 @@ impl Growth {
             is_loaded: AtomicBool::new(false),
             book: Mutex::default(),
             agenda: Mutex::default(),
+            benchmarks: ArcSwap::default(),
             trying: Semaphore::new(1),
             is_ending: AtomicBool::new(false),
         }
@@ -263,6 +268,11 @@ impl Growth {
         if let Some(count) = facts.text("email_domain").and_then(|domain| book.signups(domain)) {
             facts.infer("signups_of_domain", Value::whole(count));
         }
+        if let Some(Value::Number(parts)) = facts.get(&terms.benchmark.size_fact)
+            && let Some(seats) = self.typical_seats(*parts)
+        {
+            facts.infer(TYPICAL_SEATS, Value::whole(i64::from(seats)));
+        }
         if let Some(permille) = book.usage_change(serial) {
             facts.infer("usage_change_percent", Value::Number(permille * PARTS / 10));
         }
@@ -275,6 +285,28 @@ impl Growth {
             facts.infer("churn_signal", Value::Flag(true));
         }
         facts
+    }
+
+    /// How many seats accounts of a size usually use; the size as a fact has it, in thousandths.
+    fn typical_seats(&self, size_parts: i64) -> Option<u32> {
+        self.benchmarks.load().seats(u64::try_from(size_parts / PARTS).ok()?)
+    }
+
+    /// The facts that a prompt's words may be about: those that were put, ascending by name and as JSON,
+    /// and how many seats accounts of the same size usually use, where that is known and nobody put
+    /// something else.
+    pub fn facts_for_words<'a>(&self, put: &'a [(String, String)]) -> Cow<'a, [(String, String)]> {
+        let terms = self.terms.load();
+        let json = |name: &str| put.iter().find(|(known, _)| known == name).map(|(_, json)| json);
+        let size = json(&terms.benchmark.size_fact).and_then(|json| appraisal::fact_of(json));
+        let Some(Value::Number(parts)) = size else { return Cow::Borrowed(put) };
+        let (None, Some(seats)) = (json(TYPICAL_SEATS), self.typical_seats(parts)) else {
+            return Cow::Borrowed(put);
+        };
+        let mut facts = put.to_vec();
+        let place = facts.partition_point(|(name, _)| name.as_str() < TYPICAL_SEATS);
+        facts.insert(place, (TYPICAL_SEATS.to_owned(), seats.to_string()));
+        Cow::Owned(facts)
     }
 
     /// An account's plan has changed, or the account is new: it is looked at soon, and whether that is an

@@ -5,11 +5,12 @@
 //! other rules can be tried on it (`chronicle.rs`, `backtest.rs`).
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use headroom_core::time::Millis;
 use headroom_engine::ports::GrowthRow;
 use headroom_engine::told::Told;
+use headroom_expansion::benchmark::Cohorts;
 use headroom_expansion::chronicle::{Occasion, Seen, known};
 use headroom_expansion::days::{Day, Days};
 use headroom_expansion::facts::{Facts, Value};
@@ -75,6 +76,7 @@ impl Growth {
             });
             self.count_signups(&touched);
             self.measure_usage(forecasts, &touched, leave_off);
+            self.compare_sizes(&terms, &touched, now, leave_off);
             self.leave_out(&touched);
         }
         let touched: Vec<u32> = touched.into_iter().collect();
@@ -179,6 +181,27 @@ impl Growth {
             }
         }
         self.book().set_usage_changes(changes);
+    }
+
+    /// Works out what accounts of a size usually have.
+    fn compare_sizes(
+        &self,
+        terms: &Terms,
+        serials: &BTreeSet<u32>,
+        now: Millis,
+        leave_off: &dyn Fn() -> bool,
+    ) {
+        let mut cohorts = Cohorts::default();
+        for serial in serials.iter().take_while(|_| !leave_off()) {
+            let Some(account) = self.engine.account_id(*serial) else { continue };
+            let size_fact = &terms.benchmark.size_fact;
+            if let Some((size, seats)) =
+                sources::size_and_seats(&self.engine, size_fact, &account, now)
+            {
+                cohorts.add(size, seats);
+            }
+        }
+        self.benchmarks.store(Arc::new(cohorts.benchmarks(terms.benchmark.accounts_min)));
     }
 
     /// Counts the accounts of each company, as their facts name its domain.

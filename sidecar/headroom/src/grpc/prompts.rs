@@ -89,7 +89,9 @@ pub fn made(
         }
     };
     let paid = paid(catalog, about);
+    let told = words.growth.facts_for_words(&about.facts);
     let facts = facts(scene, reply, about, (projected, paid))?;
+    let facts = Facts { account_facts: &told, ..facts };
     let wording = Wording { variant, language: language.as_deref() };
     let rendered = words.render(catalog, (chosen.place, wording), &facts)?;
     let names = (known.id, variant_id(known, variant, name(CONTROL)), language_id);

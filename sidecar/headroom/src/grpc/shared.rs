@@ -33,14 +33,21 @@ pub struct Words {
     pub renderer: Renderer,
     /// Where their ids come from, and what would have been shown is written down.
     pub engine: Arc<Engine>,
+    /// What others of an account's size usually have.
+    pub growth: Arc<Growth>,
     // Whether a prompt of these could not be rendered, so that the log says it once.
     has_failed: AtomicBool,
 }
 
 impl Words {
     /// The prompts of a catalog that was just put in force.
-    pub fn new(revision: u64, renderer: Renderer, engine: Arc<Engine>) -> Words {
-        Words { revision, renderer, engine, has_failed: AtomicBool::new(false) }
+    pub fn new(
+        revision: u64,
+        renderer: Renderer,
+        engine: Arc<Engine>,
+        growth: Arc<Growth>,
+    ) -> Words {
+        Words { revision, renderer, engine, growth, has_failed: AtomicBool::new(false) }
     }
 
     /// The texts of the prompt at a place of the catalog. `None` when a template fails: an answer

@@ -402,3 +402,64 @@ async fn a_preview_shows_any_wording_and_counts_nothing() {
     assert_eq!(stage.report("near").await.counts, []);
     sidecar.stop().await;
 }
+
+const SIZES: &str = "\
+default_plan: small
+features:
+  seats: { name: Seats, kind: seats, unit: seats }
+plans:
+  small: { name: Small, entitlements: { seats: { included: 3 } } }
+  large: { name: Large, entitlements: { seats: { included: 50 } } }
+prompts:
+  - prompt: full
+    scenario: seats_full
+    title: All seats are taken
+    message: >-
+      {% if facts.typical_seats %}Teams your size typically use {{ facts.typical_seats }} seats.{% else %}Buy
+      more.{% endif %}
+expansion:
+  benchmark: { size_fact: people, accounts_at_least: 6 }
+";
+
+#[tokio::test]
+async fn who_needs_more_seats_reads_how_many_others_of_that_size_use() {
+    let home = Home::with_settings(SIZES, "clock: test\n");
+    let _sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    let people = async |account: &str, many: u32| {
+        let told = home.run(&["account", "facts", account, &format!("people={many}")]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+    };
+    let sit = async |account: &str, seats: u32| {
+        for seat in 0..seats {
+            let claimed = client.claim_seat(account, "seats", format!("m{seat}")).await.unwrap();
+            assert!(claimed.changed, "{account}: {claimed:?}");
+        }
+    };
+    for (place, seats) in [12, 15, 15, 18, 40].into_iter().enumerate() {
+        let account = format!("other{place}");
+        admin.put_subscription(subscription(&account, "large")).await.unwrap();
+        sit(&account, seats).await;
+        people(&account, 60 + u32::try_from(place).unwrap()).await;
+    }
+    for (account, size) in [("acme", 75), ("tiny", 4)] {
+        sit(account, 3).await;
+        people(account, size).await;
+    }
+    let reads = async |account: &str| {
+        let decision = client.check(account, "seats").with_prompt().await.unwrap();
+        decision.prompt.expect("a prompt").message
+    };
+    assert_eq!(reads("acme").await, "Buy more.", "they are counted once a day");
+    admin.advance_clock(Duration::from_secs(25 * 60 * 60)).await.unwrap();
+    assert_eq!(reads("acme").await, "Teams your size typically use 15 seats.");
+    assert_eq!(reads("tiny").await, "Buy more.", "alone in its size");
+    let shown = home.run(&["prompt", "preview", "full", "--account", "acme"]);
+    assert!(shown.stdout.contains("typically use 15 seats"), "{shown:?}");
+
+    let wrong = SIZES.replace("at_least: 6", "at_least: 4");
+    std::fs::write(home.data().join("wrong.yaml"), wrong).unwrap();
+    let path = home.data().join("wrong.yaml");
+    let refused = home.run(&["check", path.to_str().unwrap()]);
+    assert!(refused.stderr.contains("accounts_at_least"), "{refused:?}");
+}

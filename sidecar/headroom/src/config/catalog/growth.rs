@@ -4,6 +4,7 @@
 //! stands there replaces the whole default list.
 
 use headroom_core::signal::SignalName;
+use headroom_expansion::benchmark::{ACCOUNTS_LEAST, BenchmarkTerms};
 use headroom_expansion::check;
 use headroom_expansion::class::{Class, OVERDUE};
 use headroom_expansion::facts::Value as Fact;
@@ -99,6 +100,21 @@ pub fn known_signals(terms: &Terms) -> impl Iterator<Item = (&str, Class)> {
     known.filter_map(|name| Some((name, terms.class_of(name)?))).chain(watched)
 }
 
+fn read_benchmark(reader: &Reader, entry: Entry<'_>, terms: &mut BenchmarkTerms) {
+    let what = "a mapping with `size_fact` or `accounts_at_least`";
+    let Some(mut fields) = reader.fields(entry, what) else { return };
+    let fact = fields.optional("size_fact").and_then(|entry| fact_name(reader, entry));
+    let least = fields.optional("accounts_at_least");
+    fields.end();
+    terms.size_fact = fact.unwrap_or(std::mem::take(&mut terms.size_fact));
+    let most = u64::from(u32::MAX);
+    if let Some(least) =
+        least.and_then(|entry| reader.whole_number(entry, u64::from(ACCOUNTS_LEAST)..=most))
+    {
+        terms.accounts_min = u32::try_from(least).unwrap_or(u32::MAX);
+    }
+}
+
 fn read_expansion(reader: &Reader, entry: Entry<'_>, features: &[&str], terms: &mut Terms) {
     let what = "a mapping with `segments`, `risk_flags`, `scores`, `rules` or `outside_signals`";
     let Some(mut fields) = reader.fields(entry, what) else { return };
@@ -111,7 +127,11 @@ fn read_expansion(reader: &Reader, entry: Entry<'_>, features: &[&str], terms: &
     let outside = fields.optional("outside_signals");
     let rules = fields.optional("rules");
     let deadlines = fields.optional("deadlines");
+    let benchmark = fields.optional("benchmark");
     fields.end();
+    if let Some(entry) = benchmark {
+        read_benchmark(reader, entry, &mut terms.benchmark);
+    }
     if let Some(entry) = deadlines {
         read_deadlines(reader, entry, &mut terms.deadlines);
     }

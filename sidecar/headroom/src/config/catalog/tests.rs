@@ -1300,9 +1300,12 @@ expansion:
         webinars: { points: 5, zero_at: 0, full_at: 2.5 }
       bands: { not_ready: 0, hot: { from: 60, advice: call them } }
   outside_signals: { webinar_attended: social }
+  benchmark: { accounts_at_least: 50 }
 ",
     );
     assert_eq!((terms.segment_fact.as_str(), terms.adopted_days), ("size", 5));
+    let benchmark = &terms.benchmark;
+    assert_eq!((benchmark.size_fact.as_str(), benchmark.accounts_min), ("employees", 50));
     let names: Vec<&str> = terms.segments.iter().map(|one| one.segment.as_str()).collect();
     assert_eq!(names, ["startup", "smb", "mid_market"]);
     let usual = Terms::default();

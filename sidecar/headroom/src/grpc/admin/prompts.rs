@@ -108,7 +108,11 @@ impl Administration {
                 reaches_limit: None,
             })
         });
-        let facts = |limit| facts(&catalog, (account, feature), &about, (now, plan), limit, known);
+        let told = words.growth.facts_for_words(&about.facts);
+        let facts = |limit| {
+            let facts = facts(&catalog, (account, feature), &about, (now, plan), limit, known);
+            Facts { account_facts: &told, ..facts }
+        };
         // The account's own numbers where the words can be made of them, else made up ones.
         let rendered = words.renderer.render(place, wording, &facts(own));
         let rendered = rendered

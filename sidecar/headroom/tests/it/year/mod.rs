@@ -278,7 +278,14 @@ impl Year {
         }
         let set = |status| self.endpoints.iter().for_each(|one| one.status.store(status, SeqCst));
         match what {
-            "answers of the receivers are lost" => set(ANSWER_LOST),
+            "answers of the receivers are lost" => {
+                // Those of before are not lost: the next one is to be tried.
+                until("what was told is delivered", || {
+                    let received = once(self.endpoints[0].deliveries()).len();
+                    (received >= self.signals.len()).then_some(())
+                });
+                set(ANSWER_LOST);
+            }
             "the receivers are dead" => set(DEAD),
             "the receivers are back" => set(200),
             "kill -9" => {} // It came before what is on the line above it was done with.
