@@ -86,24 +86,14 @@ fn whole_i64(number: i64) -> Value {
     Value::whole(number)
 }
 
-/// How many people an account has, as the fact of this name says, and how many seats it uses. `None`: one
-/// of them is not known.
-pub(super) fn size_and_seats(
-    engine: &Engine,
-    size_fact: &str,
-    account: &str,
-    at: Millis,
-) -> Option<(u64, u64)> {
-    let Some(Value::Number(parts)) = said(engine, account).get(size_fact).cloned() else {
-        return None;
-    };
+/// How many seats an account uses. `None`: it has no seats.
+pub(super) fn seats_used(engine: &Engine, account: &str, at: Millis) -> Option<u64> {
     let catalog = engine.catalog();
     let view = engine.entitlements(&catalog, account, at)?;
     let is_seats = |kind: &FeatureKind| matches!(kind, FeatureKind::Seats { .. });
     let mut seats = view.entitlements.iter();
     let seats = seats.find(|one| is_seats(&catalog.feature(one.feature).kind))?;
-    let used = seats.limits.first()?.ledger.used;
-    Some((u64::try_from(parts / PARTS).ok()?, used))
+    Some(seats.limits.first()?.ledger.used)
 }
 
 /// What the account uses of what it has: `used_percent.FEATURE` of every counted feature, by its fullest

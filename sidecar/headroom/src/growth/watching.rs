@@ -13,7 +13,7 @@ use headroom_engine::told::Told;
 use headroom_expansion::benchmark::Cohorts;
 use headroom_expansion::chronicle::{Occasion, Seen, known};
 use headroom_expansion::days::{Day, Days};
-use headroom_expansion::facts::{Facts, Value};
+use headroom_expansion::facts::{Facts, PARTS, Value};
 use headroom_expansion::rule::Scene;
 use headroom_expansion::terms::Terms;
 use headroom_expansion::watch::Watch;
@@ -74,9 +74,8 @@ impl Growth {
             self.each_account(|serial, _| {
                 touched.insert(serial);
             });
-            self.count_signups(&touched);
             self.measure_usage(forecasts, &touched, leave_off);
-            self.compare_sizes(&terms, &touched, now, leave_off);
+            self.compare(&terms, &touched, now, leave_off);
             self.leave_out(&touched);
         }
         let touched: Vec<u32> = touched.into_iter().collect();
@@ -183,38 +182,31 @@ impl Growth {
         self.book().set_usage_changes(changes);
     }
 
-    /// Works out what accounts of a size usually have.
-    fn compare_sizes(
+    /// Works out what only all accounts together say: how many each company has, as their facts name its
+    /// domain, and what those of a size usually have.
+    fn compare(
         &self,
         terms: &Terms,
         serials: &BTreeSet<u32>,
         now: Millis,
         leave_off: &dyn Fn() -> bool,
     ) {
-        let mut cohorts = Cohorts::default();
+        let (mut signups, mut cohorts) = (HashMap::new(), Cohorts::default());
         for serial in serials.iter().take_while(|_| !leave_off()) {
             let Some(account) = self.engine.account_id(*serial) else { continue };
-            let size_fact = &terms.benchmark.size_fact;
-            if let Some((size, seats)) =
-                sources::size_and_seats(&self.engine, size_fact, &account, now)
+            let facts = sources::said(&self.engine, &account);
+            if let Some(domain) = facts.text("email_domain") {
+                *signups.entry(domain.to_lowercase()).or_insert(0) += 1;
+            }
+            if let Some(Value::Number(parts)) = facts.get(&terms.benchmark.size_fact)
+                && let Ok(size) = u64::try_from(parts / PARTS)
+                && let Some(seats) = sources::seats_used(&self.engine, &account, now)
             {
                 cohorts.add(size, seats);
             }
         }
+        self.book().set_signups(signups);
         self.benchmarks.store(Arc::new(cohorts.benchmarks(terms.benchmark.accounts_min)));
-    }
-
-    /// Counts the accounts of each company, as their facts name its domain.
-    fn count_signups(&self, serials: &BTreeSet<u32>) {
-        let mut counts = HashMap::new();
-        for serial in serials {
-            let Some(account) = self.engine.account_id(*serial) else { continue };
-            let facts = sources::said(&self.engine, &account);
-            if let Some(domain) = facts.text("email_domain") {
-                *counts.entry(domain.to_lowercase()).or_insert(0) += 1;
-            }
-        }
-        self.book().set_signups(counts);
     }
 }
 
