@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use headroom_engine::digest::SignalId;
 use headroom_engine::engine::Engine;
@@ -53,8 +54,8 @@ pub(super) struct Feed {
     /// Whether there may be rows that were not read.
     unread: bool,
     retry_at: Option<Instant>,
-    /// Whether what was said of all signals that there are is written.
-    is_written: bool,
+    /// How long reading rests, because what was said of a signal is not written yet. `None`: all is.
+    pause: Option<Duration>,
 }
 
 impl Feed {
@@ -76,7 +77,7 @@ impl Feed {
             read_to,
             unread: true,
             retry_at: None,
-            is_written: true,
+            pause: None,
         }
     }
 
@@ -97,7 +98,7 @@ impl Feed {
 
     /// Whether there are signals that can be read in a moment: nobody ends before.
     pub(super) fn is_writing(&self) -> bool {
-        !self.is_written
+        self.pause.is_some()
     }
 
     /// When reading is tried again: after a failure, or when what was said of a signal was not written.
@@ -109,9 +110,11 @@ impl Feed {
     pub(super) fn page(&mut self, now: Instant) -> Vec<Fed> {
         match self.read() {
             Ok(Some((rows, is_all))) => {
-                // What is being written is written within a moment.
-                self.is_written = is_all;
-                self.retry_at = (!is_all).then(|| now + WRITTEN_POLL);
+                // What is being written is written within a moment, unless the disk takes nothing.
+                let longer = self.pause.filter(|_| rows.is_empty()).map(|pause| pause * 2);
+                let pause = longer.map_or(WRITTEN_POLL, |pause| pause.min(CATCH_UP_POLL));
+                self.pause = (!is_all).then_some(pause);
+                self.retry_at = self.pause.map(|pause| now + pause);
                 rows.into_iter().filter_map(|row| self.sort(&row)).collect()
             }
             // Just after a start what is known of accounts is still being read.

@@ -104,7 +104,8 @@ pub(super) const CURSOR_SIGNALS: u64 = 64;
 /// See [`CURSOR_SIGNALS`].
 pub(super) const CURSOR_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often a sink looks whether what was said of a signal is written. The journal takes a moment for it.
+/// How soon a sink looks whether what was said of a signal is written. The journal takes a moment for it;
+/// where it takes longer, each pause is twice the last one, up to [`CATCH_UP_POLL`].
 pub(super) const WRITTEN_POLL: Duration = Duration::from_millis(1);
 
 /// How often a beginning sink looks whether the projection has caught up with the journal.
