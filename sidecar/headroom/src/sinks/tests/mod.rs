@@ -2,6 +2,7 @@
 
 mod cloudevents;
 mod delivery;
+mod feed;
 mod filter;
 mod generic;
 mod http;
@@ -17,8 +18,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 use headroom_core::catalog::{
@@ -138,6 +139,8 @@ pub(super) struct Bench {
     disk: Arc<FakeDisk>,
     pub(super) wiring: Wiring,
     writes: AtomicUsize,
+    /// The last record that a crash would leave.
+    pub(super) written: Arc<AtomicU64>,
     _dir: FreshDir,
 }
 
@@ -151,11 +154,13 @@ impl Bench {
             Positions { appended: Seq(state.appended), projected: Seq(state.projected) }
         };
         let dir = FreshDir::new();
+        // Everything is written when it is appended, unless a test says otherwise.
+        let written = Arc::new(AtomicU64::new(u64::MAX));
         let growth = Growth::new(
             Arc::clone(&engine),
             disk.clone(),
             Seq(0),
-            at_once(),
+            reads(&written),
             [7; 16],
             Terms::default(),
         );
@@ -168,13 +173,14 @@ impl Bench {
             data_dir: dir.to_path_buf(),
             test_clock: false,
         };
-        Bench { disk, wiring, writes: AtomicUsize::new(0), _dir: dir }
+        Bench { disk, wiring, writes: AtomicUsize::new(0), written, _dir: dir }
     }
 
     /// The same after what is known of growth was read back from the disk.
     pub(super) fn restarted(mut self) -> Bench {
         let (engine, disk) = (Arc::clone(&self.wiring.engine), self.disk.clone());
-        let growth = Growth::new(engine, disk, Seq(0), at_once(), [7; 16], Terms::default());
+        let written = reads(&self.written);
+        let growth = Growth::new(engine, disk, Seq(0), written, [7; 16], Terms::default());
         assert!(growth.load().unwrap());
         self.wiring.growth = Arc::new(growth);
         self
@@ -268,9 +274,9 @@ pub(super) struct Driver {
     pub(super) board: Arc<Board>,
 }
 
-/// Everything is written when it is appended.
-fn at_once() -> Written {
-    Box::new(|| Seq(u64::MAX))
+fn reads(written: &Arc<AtomicU64>) -> Written {
+    let written = Arc::clone(written);
+    Box::new(move || Seq(written.load(SeqCst)))
 }
 
 fn engine(store: Arc<FakeDisk>) -> Engine {
