@@ -1,7 +1,7 @@
 //! Credits: a pool of units that grants fill and that many features draw from.
 //!
 //! A pool is what an account holds of one credits feature: its grants, what reservations hold of them,
-//! and what is owed. It never reads a clock: [`now`] brings it to an instant, and [`crate::decide`] asks
+//! and what is owed. It never reads a clock: `credits/now.rs` brings it to an instant, and [`crate::decide`] asks
 //! it and draws from it.
 //!
 //! Invariants: grants burn in one order (priority, expiry, age, id); what is owed and what is left are

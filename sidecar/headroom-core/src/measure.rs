@@ -2,7 +2,7 @@
 //!
 //! Of the latest value that is the instant it is of, so that an older one that comes late changes nothing. Of
 //! different values it is which ones there were: as hashes, so that no value is kept, each of them up
-//! to [`limits::DISTINCT_EXACT_MAX`] and beyond it a sketch (HyperLogLog) of a fixed size.
+//! to [`crate::limits::DISTINCT_EXACT_MAX`] and beyond it a sketch (HyperLogLog) of a fixed size.
 //!
 //! The sketch counts as it goes: a value that changes it adds the inverse of the probability that
 //! a new value would have. So the count starts from the exact number, never falls, needs no correction

@@ -7,7 +7,7 @@
 //! same, the answer is [`LateError::Behind`]: look again.
 //!
 //! Invariant: each event and restated window that a decision has made is in what is pending, or the
-//! projection knows it at [`Pending::dropped`] already.
+//! projection knows it at `Pending::dropped` already.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -5,7 +5,8 @@ use headroom_core::names::NameId;
 use headroom_core::subject::SubjectId;
 use headroom_core::time::Millis;
 
-use super::{effect_kind, put_effects, take_effects};
+use super::effect::effect_kind;
+use super::{put_effects, take_effects};
 use crate::codec::{Malformed, Put, Take};
 
 pub(super) fn put_id(out: &mut Vec<u8>, kind: u8, id: SubjectId) {
