@@ -155,7 +155,7 @@ pub struct LimitState {
     pub subject: ::prost::alloc::string::String,
     /// True when used_units is an estimate: of a quota with `aggregation: unique`, more than 1,024 different values
     /// in a window. Up to there it is exact; beyond it is within 1.3 % of the truth two times out of three, and
-    /// within 3.9 % nearly always.
+    /// within 3.9 % nearly always. A subject's limit is exact up to 64, and then within 3.7 % and 11 %.
     #[prost(bool, tag = "60")]
     pub approximate: bool,
 }
@@ -3733,7 +3733,7 @@ pub mod admin_service_client {
         /// the usage history, with overrides for it, and with the next checkpoint also there. The journal holds it
         /// until its segments are removed, ExplainDecision until newer answers take the place of those to it, a
         /// backup as long as it is kept. What counts stays, under a number, so all totals of the account stay
-        /// right. Doing it again changes nothing; the same name used again is a new subject. Seats are not erased:
+        /// right; which different values a subject's own limits have counted (`aggregation: unique`) goes. Doing it again changes nothing; the same name used again is a new subject. Seats are not erased:
         /// release them.
         pub async fn erase_subject(
             &mut self,
@@ -4440,7 +4440,7 @@ pub mod admin_service_server {
         /// the usage history, with overrides for it, and with the next checkpoint also there. The journal holds it
         /// until its segments are removed, ExplainDecision until newer answers take the place of those to it, a
         /// backup as long as it is kept. What counts stays, under a number, so all totals of the account stay
-        /// right. Doing it again changes nothing; the same name used again is a new subject. Seats are not erased:
+        /// right; which different values a subject's own limits have counted (`aggregation: unique`) goes. Doing it again changes nothing; the same name used again is a new subject. Seats are not erased:
         /// release them.
         async fn erase_subject(
             &self,
@@ -6351,15 +6351,22 @@ pub struct ReserveResponse {
 /// Item is one of several features asked for at once. Items are decided in their order, each as if those
 /// before it had been carried out: two that the same credits pay for need enough for both. A switch or a
 /// config is only looked at.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Item {
     /// The feature's name in the catalog. Each feature is there once.
     #[prost(string, tag = "1")]
     pub feature: ::prost::alloc::string::String,
-    /// How many units, 1 to 2^53-1. Absent: 1, for a switch, a config and a concurrency, and in CheckAll for
-    /// every feature.
+    /// How many units, 1 to 2^53-1, and 0 where Consume takes it. Absent: 1, for a switch, a config, a concurrency
+    /// and what counts uses or different values, and in CheckAll for every feature.
     #[prost(int64, optional, tag = "2")]
     pub units: ::core::option::Option<i64>,
+    /// What the usage is told apart by, or which of different values it is, as in ConsumeRequest and, in CheckAll, in
+    /// CheckRequest. An error in ReserveAll, whose commits say it.
+    #[prost(btree_map = "string, string", tag = "60")]
+    pub dimensions: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// CheckAllRequest asks whether several uses would be allowed together.
 #[derive(Clone, PartialEq, ::prost::Message)]

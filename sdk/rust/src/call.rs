@@ -15,6 +15,7 @@ use headroom_proto::v1::{
     ConsumeRequest, CorrectRequest, ExtendRequest, Include, Intent, OnExpiry, RecordRequest,
     ReleaseRequest, ReserveAllRequest, ReserveRequest, allocate_request,
 };
+use std::collections::BTreeMap;
 use std::future::IntoFuture;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
@@ -119,26 +120,38 @@ write_operation!(AllocateRequest, Allocate, Allocated);
 pub struct Item {
     /// The feature's name.
     pub feature: String,
-    /// How many units. Absent: 1, for a switch, a config and a concurrency, and in a check for every
-    /// feature.
+    /// How many units. Absent: 1, for a switch, a config, a concurrency and what counts uses or different
+    /// values, and in a check for every feature.
     pub units: Option<u64>,
+    /// What its usage is told apart by, or which of different values it is: names that the catalog gives the
+    /// feature, each with a value of 1 to 64 bytes. What is reserved has none: its commit says it.
+    pub dimensions: BTreeMap<String, String>,
 }
 
 impl<S: Into<String>> From<(S, u64)> for Item {
     fn from((feature, units): (S, u64)) -> Item {
-        Item { feature: feature.into(), units: Some(units) }
+        Item { feature: feature.into(), units: Some(units), dimensions: BTreeMap::new() }
     }
 }
 
 impl From<&str> for Item {
     fn from(feature: &str) -> Item {
-        Item { feature: feature.to_owned(), units: None }
+        Item { feature: feature.to_owned(), units: None, dimensions: BTreeMap::new() }
     }
 }
 
 impl Item {
+    /// Says what its usage is told apart by, or which of different values it is. The same name again replaces
+    /// its value.
+    #[must_use]
+    pub fn dimension(mut self, name: impl Into<String>, value: impl Into<String>) -> Item {
+        self.dimensions.insert(name.into(), value.into());
+        self
+    }
+
     pub(crate) fn into_proto(self) -> headroom_proto::v1::Item {
-        headroom_proto::v1::Item { feature: self.feature, units: self.units.map(wire_units) }
+        let Item { feature, units, dimensions } = self;
+        headroom_proto::v1::Item { feature, units: units.map(wire_units), dimensions }
     }
 }
 

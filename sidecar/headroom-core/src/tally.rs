@@ -244,7 +244,7 @@ pub enum UnitsMoved {
 }
 
 /// Gives the units that a decision has noted their dimensions.
-pub fn label(account: &Account, labels: &Labels, effects: &mut Effects, moved: UnitsMoved) {
+pub fn label(account: &Account, labels: &Labels, effects: &mut [Effect], moved: UnitsMoved) {
     if labels.is_empty() {
         return;
     }

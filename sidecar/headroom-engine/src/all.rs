@@ -10,6 +10,7 @@ use headroom_core::effect::Effects;
 use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 
+use crate::dimensions::Dimensions;
 use crate::engine::{DecisionId, Engine, EngineError, Reply, Slot, Wants, feature_id, stranger};
 use crate::keys::{Done, KeyEntry, Receipt, hash_key, hash_payload};
 use crate::ports::Seq;
@@ -24,13 +25,25 @@ const CONSUME_ALL: u8 = 70;
 const RESERVE_ALL: u8 = 71;
 const RESERVE_ALL_CHARGING: u8 = 72;
 
+/// One of several features asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// The feature's name.
+    pub feature: &'a str,
+    /// Units, 1 to 2^53-1.
+    pub units: u64,
+    /// What its usage is told apart by, or which of different values it is. Units that are only held have
+    /// none.
+    pub dimensions: Dimensions<'a>,
+}
+
 /// A request for several features: 1 to [`ITEMS_MAX`], none of them twice.
 #[derive(Debug, Clone, Copy)]
 pub struct AllRequest<'a> {
     /// The account's id.
     pub account: &'a str,
-    /// The features' names, and units of each.
-    pub items: &'a [(&'a str, u64)],
+    /// The features, each once.
+    pub items: &'a [Item<'a>],
     /// What to do with all of them.
     pub op: AllOp,
     /// Whether it comes from the vendor's own monitors: decided like any other, counted nowhere.
@@ -69,16 +82,20 @@ impl Engine {
     /// Decides a request for several features.
     pub fn all(&self, catalog: &Catalog, rq: &AllRequest<'_>) -> Result<AllReply, EngineError> {
         let cx = Context { catalog, now: rq.now };
-        let item = |(name, units): &(&str, u64)| AllItem {
-            feature: catalog.feature_named(name),
-            units: *units,
+        let item = |(place, item): (usize, &Item<'_>)| {
+            let asked = AllItem::of(catalog.feature_named(item.feature), item.units);
+            let Some(feature) = asked.feature else { return Ok(asked) };
+            let value = item.dimensions.value(catalog, feature).map_err(at(place))?;
+            Ok(AllItem { value: value.map(|value| self.hash_value(value)), ..asked })
         };
-        let items: Vec<AllItem> = rq.items.iter().map(item).collect();
+        let mut items: Vec<AllItem> =
+            rq.items.iter().enumerate().map(item).collect::<Result<_, EngineError>>()?;
         if matches!(rq.op, AllOp::Check { .. }) {
+            label(catalog, rq, &mut items)?;
             return self.check_all(cx, rq, &items);
         }
         self.with_slot(rq.account, cx, |slot| match slot {
-            Some(slot) => self.write_all(cx, slot, rq, &items),
+            Some(slot) => self.write_all(cx, slot, rq, &mut items),
             None => Ok(self.strangers_refused(cx, items.len())),
         })
     }
@@ -117,7 +134,7 @@ impl Engine {
         cx: Context<'_>,
         slot: &mut Slot,
         rq: &AllRequest<'_>,
-        items: &[AllItem],
+        items: &mut [AllItem],
     ) -> Result<AllReply, EngineError> {
         let cx = rq.at(cx, &slot.account);
         self.keys.advance(cx.now);
@@ -136,6 +153,8 @@ impl Engine {
         let (mut effects, mut bytes) = (Effects::new(), Vec::new());
         self.settle(cx, slot, &mut effects, &mut bytes);
         effects.clear();
+        // Only now, because a retry is answered whatever became of the catalog.
+        label(cx.catalog, rq, items)?;
         let outcomes = match decided(cx, &slot.account, items, rq, &mut effects) {
             Err(EngineError::Halted) => return Err(self.halt(slot)),
             decided => decided?,
@@ -217,6 +236,29 @@ fn are_allowed(outcomes: &[Outcome]) -> bool {
     outcomes.iter().all(|outcome| outcome.decision.verdict.is_allowed())
 }
 
+/// Says which item has wrong dimensions.
+fn at(place: usize) -> impl Fn(EngineError) -> EngineError {
+    move |error| match error {
+        EngineError::Dimensions { problem } => EngineError::ItemDimensions { place, problem },
+        error => error,
+    }
+}
+
+/// Gives the items what their usage is told apart by.
+fn label(catalog: &Catalog, rq: &AllRequest<'_>, items: &mut [AllItem]) -> Result<(), EngineError> {
+    for (place, (item, asked)) in rq.items.iter().zip(items).enumerate() {
+        let Some(feature) = asked.feature else { continue };
+        let is_said = !matches!(item.dimensions, Dimensions::None);
+        // What a dimension says of different values is refused with the request to hold one.
+        if is_said && matches!(rq.op, AllOp::Reserve { .. }) && asked.value.is_none() {
+            let problem = "what is held is told apart when it is used: say them with Commit";
+            return Err(EngineError::ItemDimensions { place, problem: problem.to_owned() });
+        }
+        asked.labels = item.dimensions.labels(catalog, Some(feature)).map_err(at(place))?;
+    }
+    Ok(())
+}
+
 /// Runs the rules. A failed assertion in them changes nothing.
 fn decided(
     cx: Context<'_>,
@@ -257,8 +299,9 @@ fn payload(catalog: &Catalog, rq: &AllRequest<'_>, whose: u64) -> u64 {
         }
     };
     let begin = hold_ms << 1 | u64::from(rq.synthetic);
-    rq.items.iter().fold(begin, |before, (name, units)| {
-        let feature = feature_id(catalog, catalog.feature_named(name), name);
-        hash_payload(operation, feature, [*units, before, whose])
+    rq.items.iter().fold(begin, |before, item| {
+        let feature = feature_id(catalog, catalog.feature_named(item.feature), item.feature);
+        hash_payload(operation, feature, [item.units, before, whose])
+            ^ item.dimensions.fingerprint()
     })
 }

@@ -257,6 +257,14 @@ pub enum EngineError {
         /// What is wrong.
         problem: String,
     },
+    /// The usage of an item of a request for several features cannot be told apart by what it says.
+    #[error("items[{place}].dimensions: {problem}")]
+    ItemDimensions {
+        /// Which item, from 0.
+        place: usize,
+        /// What is wrong.
+        problem: String,
+    },
     /// An internal check failed on this account.
     #[error("the account's ledgers failed an internal check and admit nothing")]
     Halted,

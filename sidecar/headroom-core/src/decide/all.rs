@@ -9,10 +9,12 @@ use std::borrow::Cow;
 
 use crate::account::Account;
 use crate::catalog::{FeatureIx, FeatureKind};
+use crate::decide::measure::ValueOp;
 use crate::decide::{Context, FeatureOp, decide_feature, decide_feature_for};
 use crate::decision::{OpError, Outcome};
 use crate::effect::Effects;
 use crate::subject::SubjectPath;
+use crate::tally::{self, Labels, UnitsMoved};
 
 /// What is asked of every item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +36,39 @@ pub enum AllOp {
 }
 
 /// One of several things asked for. A switch or a config is only looked at, whatever is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllItem {
     /// The feature. `None` is one that the catalog does not have.
     pub feature: Option<FeatureIx>,
     /// Units, 1 to 2^53-1.
     pub units: u64,
+    /// Of a feature that counts different values, the hash of the one that is meant.
+    pub value: Option<u64>,
+    /// What its usage is told apart by.
+    pub labels: Labels,
+}
+
+impl AllItem {
+    /// So many units of a feature.
+    pub fn of(feature: Option<FeatureIx>, units: u64) -> AllItem {
+        AllItem { feature, units, value: None, labels: Labels::default() }
+    }
+
+    /// The question about it.
+    fn look(&self, attempt: bool) -> FeatureOp {
+        match self.value {
+            Some(hash) => FeatureOp::Value { hash, does: ValueOp::Check { attempt } },
+            None => FeatureOp::Check { units: self.units, attempt },
+        }
+    }
+
+    /// The use of it.
+    fn consume(&self) -> FeatureOp {
+        match self.value {
+            Some(hash) => FeatureOp::Value { hash, does: ValueOp::Consume },
+            None => FeatureOp::Consume { units: self.units },
+        }
+    }
 }
 
 /// Why a request for several features has no answer. Nothing is changed.
@@ -71,7 +100,6 @@ pub fn decide_all(
         };
         decided.map_err(|error| ItemError { place, error })
     };
-    let look = |place: usize, attempt| FeatureOp::Check { units: items[place].units, attempt };
     let mut copy = Cow::Borrowed(account);
     let mut outcomes = Vec::with_capacity(items.len());
     let is_allowed = |outcome: &Outcome| outcome.decision.verdict.is_allowed();
@@ -79,8 +107,11 @@ pub fn decide_all(
     for (place, item) in items.iter().enumerate() {
         let begin = effects.len();
         let carries_out = carried_out(cx, item, op);
-        let asked = if is_look { look(place, false) } else { carries_out };
+        let asked = if is_look { item.look(false) } else { carries_out };
         let outcome = decide(&copy, place, asked, effects)?;
+        if !is_look {
+            tally::label(&copy, &item.labels, &mut effects[begin..], UnitsMoved::More);
+        }
         if !is_allowed(&outcome) {
             effects.truncate(begin);
         } else if place + 1 < items.len() {
@@ -101,10 +132,10 @@ pub fn decide_all(
     if op != (AllOp::Check { attempt: false }) {
         // Of the account as it is: what the items before would have used is used by nobody. So a
         // refusal that is only for what they ask for together is not told.
-        decide(account, refused, look(refused, true), effects)?;
+        decide(account, refused, items[refused].look(true), effects)?;
     }
     for (place, outcome) in outcomes.iter_mut().enumerate().filter(|(_, o)| is_allowed(o)) {
-        *outcome = decide(account, place, look(place, false), &mut Effects::new())?;
+        *outcome = decide(account, place, items[place].look(false), &mut Effects::new())?;
     }
     Ok(outcomes)
 }
@@ -112,12 +143,12 @@ pub fn decide_all(
 /// The operation that carries an item out.
 fn carried_out(cx: Context<'_>, item: &AllItem, op: AllOp) -> FeatureOp {
     let units = item.units;
-    let look = FeatureOp::Check { units, attempt: false };
+    let look = item.look(false);
     let Some(feature) = item.feature else { return look };
     match (op, &cx.catalog.feature(feature).kind) {
         (_, FeatureKind::Switch | FeatureKind::Config) => look,
         (AllOp::Check { .. } | AllOp::Consume, _)
-        | (AllOp::Reserve { .. }, FeatureKind::Rate { .. }) => FeatureOp::Consume { units },
+        | (AllOp::Reserve { .. }, FeatureKind::Rate { .. }) => item.consume(),
         (AllOp::Reserve { hold_ms, charging: true }, kind)
             if !matches!(kind, FeatureKind::Concurrency { .. }) =>
         {

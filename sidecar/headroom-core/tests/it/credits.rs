@@ -117,8 +117,7 @@ impl World {
     fn all(&mut self, items: &[(&str, u64)], op: AllOp) -> Result<Vec<Outcome>, ItemError> {
         self.settle_time();
         let cx = Context { catalog: &self.catalog, now: Millis(self.now) };
-        let item =
-            |(name, units): &(&str, u64)| AllItem { feature: self.feature(name), units: *units };
+        let item = |(name, units): &(&str, u64)| AllItem::of(self.feature(name), *units);
         let items: Vec<AllItem> = items.iter().map(item).collect();
         let mut effects = vec![];
         let decided = decide::decide_all(cx, &self.account, &items, op, None, &mut effects);

@@ -154,7 +154,7 @@ fn a_quota_may_be_locked_and_counts_by_its_limits_once_it_is_open() {
 fn one_request_for_several_says_what_is_locked() {
     let mut world = World::of(catalog(10));
     let items: Vec<AllItem> =
-        ["tokens", "sso"].map(|name| AllItem { feature: world.feature(name), units: 1 }).to_vec();
+        ["tokens", "sso"].map(|name| AllItem::of(world.feature(name), 1)).to_vec();
     let cx = Context { catalog: &world.catalog, now: Millis(world.now) };
     let op = AllOp::Check { attempt: false };
     let outcomes =

@@ -19,6 +19,7 @@ impl Model {
         self.telling = None;
         let Asked::All(items, op) = &request.asked else { unreachable!("it asks for several") };
         if let AllOp::Check { attempt } = op {
+            self.check_items(items, *op, &request.key)?;
             return Ok(self.check_all(request, items, *attempt, now));
         }
         let account = match self.ready(request, now)? {
@@ -33,11 +34,13 @@ impl Model {
             }
             Ready::New(account) => *account,
         };
+        self.check_items(items, *op, &request.key)?;
         let told = self.told.len();
         let mut after = account.clone();
         let mut dones = Vec::new();
         for (place, (feature, units)) in items.iter().enumerate() {
             let (before, told_before) = (after.clone(), self.told.len());
+            self.telling = self.dimension_of_item(feature, *op, &request.key);
             let done = match self.each(feature, *units, *op) {
                 None => Ok(self.look(request, &after, (feature, *units), now)),
                 Some(op) => self.use_one(request, &mut after, feature, op, now),
@@ -74,6 +77,39 @@ impl Model {
         Ok((allowed, answers))
     }
 
+    /// Whether each item may say what it says.
+    fn check_items(
+        &mut self,
+        items: &[(String, u64)],
+        op: AllOp,
+        key: &str,
+    ) -> Result<(), EngineError> {
+        for (place, (feature, _)) in items.iter().enumerate() {
+            let told = self.dimension_of_item(feature, op, key);
+            let Some(known) = self.feature(feature) else { continue };
+            let counts_values = known.counting.unique_by.is_some();
+            if told.is_some() && matches!(op, AllOp::Reserve { .. }) && !counts_values {
+                self.met.insert("a dimension of what is held");
+                let problem = "what is held is told apart when it is used: say them with Commit";
+                return Err(EngineError::ItemDimensions { place, problem: problem.to_owned() });
+            }
+            if told.is_some() {
+                self.met.insert(if counts_values {
+                    "a value among several"
+                } else {
+                    "a dimension among several"
+                });
+            }
+            self.check_told(Some(feature), told).map_err(|error| match error {
+                EngineError::Dimensions { problem } => {
+                    EngineError::ItemDimensions { place, problem }
+                }
+                error => error,
+            })?;
+        }
+        Ok(())
+    }
+
     fn check_all(
         &mut self,
         request: &Request,
@@ -98,6 +134,7 @@ impl Model {
         self.settle(&mut copy, now);
         let mut dones = Vec::new();
         for (feature, units) in items {
+            self.telling = self.dimension_of_item(feature, AllOp::Consume, &request.key);
             let done = self.look(request, &copy, (feature, *units), now);
             let mut next = copy.clone();
             let op = FeatureOp::Consume { units: *units };
@@ -134,14 +171,17 @@ impl Model {
         now: i64,
     ) {
         self.met.insert("several, and one refused");
+        let Asked::All(_, op) = request.asked else { unreachable!("it asks for several") };
         // What the items before it would have unlocked may be refused by itself, too: that is not told.
         let refused = dones.iter().position(|done| !done.verdict.is_allowed());
         for ((feature, units), done) in items.iter().zip(dones.iter_mut()) {
             if done.verdict.is_allowed() {
+                self.telling = self.dimension_of_item(feature, op, &request.key);
                 *done = self.look(request, account, (feature, *units), now);
             }
         }
         let (feature, units) = &items[refused.expect("one is refused")];
+        self.telling = self.dimension_of_item(feature, op, &request.key);
         if attempt {
             let op = FeatureOp::Check { units: *units, attempt };
             if self.use_for(&about(request, feature), account, feature, op, now).is_none() {

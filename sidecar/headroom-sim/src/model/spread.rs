@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use headroom_core::account::Zone;
 use headroom_core::catalog::EntitlementSpec;
 use headroom_core::change::OnChange;
-use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::decide::{AllOp, FeatureOp, HoldOp};
 use headroom_core::tally::BucketSize;
 use headroom_core::window::{CalendarUnit, WindowRule};
 
@@ -99,6 +99,15 @@ impl Model {
             }
             Asked::Feature(..) | Asked::Hold(..) | Asked::All(..) | Asked::Opening(..) => None,
         }
+    }
+
+    /// The dimension of one of several features asked for at once. What is held has none, but for the value that
+    /// nobody can hold.
+    pub fn dimension_of_item(&self, feature: &str, op: AllOp, key: &str) -> Option<&'static str> {
+        let holds = matches!(op, AllOp::Reserve { .. });
+        // Now and then somebody says one all the same.
+        let says = !holds || feature == "devices" || key.ends_with('7');
+        dimension(feature, key).filter(|_| says)
     }
 
     /// The dimension of an event, by its key.

@@ -1,14 +1,17 @@
 //! Requests for several features.
 
+use std::collections::BTreeMap;
+
 use headroom_core::decide::AllOp;
 use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
-use headroom_engine::all::{AllReply, AllRequest};
+use headroom_engine::all::{AllReply, AllRequest, Item};
+use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::{DecisionId, EngineError};
 use headroom_engine::ports::Seq;
 
 use super::{Met, Player, compare, request_word};
-use crate::model::{Asked, Request};
+use crate::model::{Asked, Request, dimension_name};
 use crate::observe;
 
 impl Player {
@@ -43,7 +46,23 @@ impl Player {
         let catalog = self.engine.catalog();
         let Request { account, asked, synthetic, key, wants, subject } = request;
         let Asked::All(items, op) = asked else { unreachable!("it asks for several") };
-        let items: Vec<(&str, u64)> = items.iter().map(|(name, units)| (&**name, *units)).collect();
+        let told: Vec<BTreeMap<String, String>> = items
+            .iter()
+            .map(|(feature, _)| {
+                let told = self.model.dimension_of_item(feature, *op, key);
+                let name = dimension_name(feature).to_owned();
+                told.map(|value| (name, value.to_owned())).into_iter().collect()
+            })
+            .collect();
+        let items: Vec<Item<'_>> = items
+            .iter()
+            .zip(&told)
+            .map(|((feature, units), told)| Item {
+                feature,
+                units: *units,
+                dimensions: Dimensions::of(told),
+            })
+            .collect();
         let (op, synthetic, now, wants) = (*op, *synthetic, Millis(self.now), *wants);
         let subject = subject.as_deref().map(|path| SubjectPath::new(path).expect("a path"));
         let rq = AllRequest { account, items: &items, op, synthetic, key, now, wants, subject };

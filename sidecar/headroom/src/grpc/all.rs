@@ -1,18 +1,19 @@
 //! Requests for several features on the wire.
 
-use headroom_core::catalog::{Catalog, FeatureKind};
+use headroom_core::catalog::{Aggregation, Catalog, FeatureKind};
 use headroom_core::decide::AllOp;
 use headroom_core::decision::Verdict;
 use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
-use headroom_engine::all::{AllRequest, ITEMS_MAX};
+use headroom_engine::all::{AllRequest, ITEMS_MAX, Item};
+use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::Wants;
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
 
 use crate::grpc::parse::{self, Asked, Cause};
 use crate::grpc::receipts::{About, Receipts};
-use crate::grpc::shared::{Answered, Shared};
+use crate::grpc::shared::{Answered, Shared, nothing_counts};
 use crate::grpc::status::WireError;
 use crate::telemetry::metrics::Operation;
 
@@ -20,8 +21,8 @@ use crate::telemetry::metrics::Operation;
 #[derive(Debug)]
 pub struct All<'a> {
     account: &'a str,
-    // Names and units.
-    items: Vec<(&'a str, Option<u64>)>,
+    // Each with its units, if it has some.
+    items: Vec<(&'a v1::Item, Option<u64>)>,
     op: AllOp,
     synthetic: bool,
     key: &'a str,
@@ -61,16 +62,17 @@ fn all<'a>(
         let problem = format!("has {} entries, must have 1 to {ITEMS_MAX}", items.len());
         return Err(WireError::field("items", problem));
     }
-    let mut known: Vec<(&str, Option<u64>)> = Vec::with_capacity(items.len());
+    let mut known: Vec<(&v1::Item, Option<u64>)> = Vec::with_capacity(items.len());
     for (place, item) in items.iter().enumerate() {
         let field = |name| format!("items[{place}].{name}");
         let feature = parse::id(&field("feature"), &item.feature)?;
-        if known.iter().any(|(name, _)| *name == feature) {
+        if known.iter().any(|(known, _)| known.feature == feature) {
             let problem = format!("is `{feature}` again: add the units up");
             return Err(WireError::field(&field("feature"), problem));
         }
-        let units = item.units.map(|units| parse::units(&field("units"), units, 1)).transpose()?;
-        known.push((feature, units));
+        // 0 goes on to where the feature is known: a latest value may be 0.
+        let units = |units: i64| parse::units(&field("units"), units, u64::from(units != 0));
+        known.push((item, item.units.map(units).transpose()?));
     }
     let request = All {
         account: parse::id("account", account)?,
@@ -90,12 +92,29 @@ fn all<'a>(
 
 /// What a feature without units is asked by: 1, where nobody can mean anything else.
 fn usual_units(catalog: &Catalog, feature: &str, op: AllOp) -> Option<u64> {
-    let kind = catalog.feature_named(feature).map(|ix| &catalog.feature(ix).kind);
-    let is_plain = matches!(
-        kind,
-        None | Some(FeatureKind::Switch | FeatureKind::Config | FeatureKind::Concurrency { .. })
-    );
+    let known = catalog.feature_named(feature).map(|ix| catalog.feature(ix));
+    let is_plain = known.is_none_or(|feature| match feature.kind {
+        FeatureKind::Switch | FeatureKind::Config | FeatureKind::Concurrency { .. } => true,
+        _ => matches!(feature.aggregation(), Aggregation::Count | Aggregation::Unique),
+    });
     (is_plain || matches!(op, AllOp::Check { .. })).then_some(1)
+}
+
+/// The units of an item, where the catalog knows what they are of.
+fn units_of(
+    catalog: &Catalog,
+    op: AllOp,
+    place: usize,
+    (item, units): (&v1::Item, Option<u64>),
+) -> Result<u64, WireError> {
+    let field = || format!("items[{place}].units");
+    let units = units.or_else(|| usual_units(catalog, &item.feature, op));
+    let units = units.ok_or_else(|| WireError::field(&field(), "is missing"))?;
+    let may_be_0 = || op == AllOp::Consume && nothing_counts(catalog, &item.feature).is_ok();
+    match units {
+        0 if !may_be_0() => parse::units(&field(), 0, 1),
+        units => Ok(units),
+    }
 }
 
 impl Shared {
@@ -109,10 +128,10 @@ impl Shared {
         let catalog = self.engine.catalog();
         let (rq, include) = (&asked.request, asked.include);
         let mut items = Vec::with_capacity(rq.items.len());
-        for (place, (feature, units)) in rq.items.iter().enumerate() {
-            let units = units.or_else(|| usual_units(&catalog, feature, rq.op));
-            let missing = || WireError::field(&format!("items[{place}].units"), "is missing");
-            items.push((*feature, units.ok_or_else(missing)?));
+        for (place, (item, units)) in rq.items.iter().enumerate() {
+            let units = units_of(&catalog, rq.op, place, (item, *units))?;
+            let dimensions = Dimensions::of(&item.dimensions);
+            items.push(Item { feature: &item.feature, units, dimensions });
         }
         let reply = self.engine.all(
             &catalog,
@@ -138,8 +157,7 @@ impl Shared {
         };
         out.bool(1, reply.allowed);
         let mut answers = Vec::with_capacity(items.len());
-        for ((feature, units), reply) in items.iter().zip(&reply.replies) {
-            let (feature, units) = (*feature, *units);
+        for (Item { feature, units, .. }, reply) in items.iter().copied().zip(&reply.replies) {
             let about = About { operation: each, account: rq.account, feature, units };
             answers.push(out.message(2, |out| {
                 self.answer(receipts, about, (&catalog, rq.now), include, reply, out)

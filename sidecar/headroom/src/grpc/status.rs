@@ -168,6 +168,9 @@ impl From<EngineError> for WireError {
             EngineError::Dimensions { .. } => {
                 return WireError::field("dimensions", error.to_string());
             }
+            EngineError::ItemDimensions { place, problem } => {
+                return WireError::field(&format!("items[{place}].dimensions"), problem);
+            }
             EngineError::Halted => ErrorReason::LedgerHalted,
             EngineError::TooManyAccounts { .. } => ErrorReason::Internal,
         };

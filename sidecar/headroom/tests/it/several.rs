@@ -46,8 +46,11 @@ fn hold(reserved: &Reserved) -> &str {
 type Items<'a> = &'a [(&'a str, Option<i64>)];
 
 fn consume_all(key: &str, items: Items<'_>) -> v1::ConsumeAllRequest {
-    let item =
-        |(feature, units): &(&str, _)| v1::Item { feature: (*feature).to_owned(), units: *units };
+    let item = |(feature, units): &(&str, _)| v1::Item {
+        feature: (*feature).to_owned(),
+        units: *units,
+        ..v1::Item::default()
+    };
     v1::ConsumeAllRequest {
         account: "acme".to_owned(),
         items: items.iter().map(item).collect(),

@@ -90,8 +90,8 @@ pub(in crate::cli) enum Question {
     CheckAll {
         /// The account's id
         account: String,
-        /// The features, with units as in tokens=400
-        #[arg(required = true, value_name = "FEATURE[=UNITS]", value_parser = item)]
+        /// The features, with units as in tokens=400, and a value that counts once as in devices,device=d1
+        #[arg(required = true, value_name = "FEATURE[=UNITS][,NAME=VALUE]", value_parser = item)]
         items: Vec<Item>,
         /// A screen is drawn: a refusal is no signal
         #[arg(long)]
@@ -269,8 +269,9 @@ pub(in crate::cli) struct UseArgs {
 pub(in crate::cli) struct SeveralArgs {
     /// The account's id
     pub(in crate::cli) account: String,
-    /// The features, with units as in tokens=400; a switch or a slot needs none
-    #[arg(required = true, value_name = "FEATURE[=UNITS]", value_parser = item)]
+    /// The features, with units as in tokens=400; a switch or a slot needs none. What the usage is told apart by,
+    /// or which of different values it is, comes behind: tokens=400,model=small devices,device=d1
+    #[arg(required = true, value_name = "FEATURE[=UNITS][,NAME=VALUE]", value_parser = item)]
     pub(in crate::cli) items: Vec<Item>,
     /// Makes a retry safe: the same key counts once [default: a new one]
     #[arg(long)]
@@ -387,12 +388,20 @@ pub(in crate::cli) struct SeatArgs {
     pub(in crate::cli) member: String,
 }
 
-/// A feature, with units or without.
+/// A feature, with units or without, and behind commas its dimensions.
 fn item(text: &str) -> Result<Item, String> {
-    match text.split_once('=') {
-        None => Ok(text.into()),
-        Some((feature, text)) => Ok((feature, units(text)?).into()),
+    let mut parts = text.split(',');
+    let head = parts.next().unwrap_or_default();
+    let mut item = match head.split_once('=') {
+        None => Item::from(head),
+        Some((feature, text)) => Item::from((feature, units(text)?)),
+    };
+    for part in parts {
+        let told = part.split_once('=');
+        let (name, value) = told.ok_or("write dimensions as in tokens=400,model=small")?;
+        item = item.dimension(name, value);
     }
+    Ok(item)
 }
 
 /// `NAME=VALUE`.
