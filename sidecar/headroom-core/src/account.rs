@@ -136,7 +136,18 @@ impl SubjectState {
         let excesses = self.rare.iter().flat_map(|rare| &rare.excesses);
         let buckets = self.buckets().iter().map(|bucket| Effect::Bucket(*bucket));
         let excesses = excesses.map(|excess| Effect::Excess(Box::new(excess.clone())));
-        ledgers.chain(excesses).chain(buckets)
+        let measures = measure::further(self.rare.as_ref().map_or(&[], |rare| &rare.measures));
+        ledgers.chain(excesses).chain(buckets).chain(measures)
+    }
+
+    /// Forgets what aggregations know of its windows besides their counters, which stay.
+    pub(crate) fn forget_measures(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.measures = Vec::new();
+            if **rare == Rare::default() {
+                self.rare = None;
+            }
+        }
     }
 }
 

@@ -37,11 +37,13 @@ pub const SUBJECT_BYTES_MAX: usize = 256;
 pub const SUBJECT_LEVELS_MAX: usize = 4;
 
 /// Subjects of one account in which something counts. A write for one more is an error; one in which
-/// nothing counts any more makes room by itself. Each takes about 400 bytes.
+/// nothing counts any more makes room by itself. Each takes about 400 bytes, and once more where it has values, a
+/// rate or a grace.
 pub const SUBJECTS_MAX: usize = 10_000;
 
 /// Windows in which subjects of one account count, so that a checkpoint can hold the account. A write
-/// that begins one more is an error. A sliding limit takes up to 25 of a subject.
+/// that begins one more is an error. A sliding limit takes up to 25 of a subject. One that counts different values
+/// takes up to 512 bytes more, so all of them 32 MiB.
 pub const SUBJECT_LEDGERS_MAX: usize = 64_000;
 
 /// Subjects in which nothing counts any more that one write of a new subject takes out of the memory:
@@ -108,7 +110,11 @@ pub const SLOTS_TOLD_EVERY_MS: i64 = 60 * 60 * 1000;
 /// counted by a sketch of 4 KiB, whose count is approximate and says so.
 pub const DISTINCT_EXACT_MAX: usize = 1_024;
 
-/// Limits of one catalog that count different values, so that a checkpoint can hold the account: each takes
+/// The same of a window of a subject, of which an account may have [`SUBJECT_LEDGERS_MAX`]. More are counted by a
+/// sketch of 512 bytes.
+pub const SUBJECT_DISTINCT_EXACT_MAX: usize = 64;
+
+/// Limits of the accounts of one catalog that count different values, so that a checkpoint can hold the account: each takes
 /// up to 8 KiB of an account. More are refused by the catalog check.
 pub const DISTINCT_LIMITS_MAX: usize = 64;
 

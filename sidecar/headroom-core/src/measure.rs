@@ -2,18 +2,19 @@
 //!
 //! Of the latest value that is the instant it is of, so that an older one that comes late changes nothing. Of
 //! different values it is which ones there were: as hashes, so that no value is kept, each of them up
-//! to [`crate::limits::DISTINCT_EXACT_MAX`] and beyond it a sketch (HyperLogLog) of a fixed size.
+//! to [`DISTINCT_EXACT_MAX`] and beyond it a sketch (HyperLogLog) of a fixed size. A subject's window has a
+//! smaller one, from [`SUBJECT_DISTINCT_EXACT_MAX`] values on, because an account may have thousands of them.
 //!
 //! The sketch counts as it goes: a value that changes it adds the inverse of the probability that
 //! a new value would have. So the count starts from the exact number, never falls, needs no correction
-//! of small numbers, and its standard error is sqrt(ln 2 / registers), 1.3 % (the historic inverse probability
-//! estimator of Cohen and of Ting, 2014). All of it is whole numbers, so the same values in the same order
+//! of small numbers, and its standard error is sqrt(ln 2 / registers), 1.3 %, and 3.7 % of a subject (the historic
+//! inverse probability estimator of Cohen and of Ting, 2014). All of it is whole numbers, so the same values in the same order
 //! give the same count everywhere.
 //!
 //! Invariant: the count of a sketch is not less than that of the values it was made of.
 
 use crate::effect::Effect;
-use crate::limits::DISTINCT_EXACT_MAX;
+use crate::limits::{DISTINCT_EXACT_MAX, SUBJECT_DISTINCT_EXACT_MAX};
 use crate::names::NameId;
 use crate::time::Millis;
 
@@ -73,11 +74,11 @@ pub enum Values {
     Sketch(Box<Sketch>),
 }
 
-/// Bits of a hash that say which register it belongs to.
-const INDEX_BITS: u32 = 12;
+/// Registers of a sketch, a power of two: its size in bytes.
+pub const REGISTERS: usize = 4_096;
 
-/// Registers of a sketch: its size in bytes.
-pub const REGISTERS: usize = 1 << INDEX_BITS;
+/// Registers of a subject's sketch, a power of two: its size in bytes.
+pub const SUBJECT_REGISTERS: usize = 512;
 
 /// The largest number that a register can hold: the bits that are left, and one.
 pub const RANK_MAX: u8 = 53;
@@ -123,19 +124,32 @@ impl Values {
                 let Err(place) = values.binary_search(&value) else { return };
                 values.insert(place, value);
                 if values.len() > DISTINCT_EXACT_MAX {
-                    *self = Values::Sketch(Box::new(Sketch::of(values)));
+                    *self = Values::Sketch(Box::new(Sketch::of(values, REGISTERS)));
                 }
             }
+        }
+    }
+
+    /// The change that adds a value to those of a subject's window. It is made a sketch by the change itself, so
+    /// that whoever applies one need not know whose window it is.
+    pub(crate) fn in_subject(&self, value: u64) -> MeasureChange {
+        match self {
+            Values::Exact(values) if values.len() >= SUBJECT_DISTINCT_EXACT_MAX => {
+                let all = values.iter().copied().chain([value]).collect::<Vec<u64>>();
+                let sketch = Sketch::of(&all, SUBJECT_REGISTERS);
+                MeasureChange::Values(Values::Sketch(Box::new(sketch)))
+            }
+            Values::Exact(_) | Values::Sketch(_) => MeasureChange::Value(value),
         }
     }
 }
 
 impl Sketch {
-    fn of(values: &[u64]) -> Sketch {
-        let mut sketch =
-            Sketch { registers: vec![0; REGISTERS].into(), units: values.len() as u64, parts: 0 };
+    fn of(values: &[u64], registers: usize) -> Sketch {
+        let registers = vec![0; registers].into();
+        let mut sketch = Sketch { registers, units: values.len() as u64, parts: 0 };
         for value in values {
-            let (place, rank) = place_of(*value);
+            let (place, rank) = sketch.place_of(*value);
             sketch.registers[place] = sketch.registers[place].max(rank);
         }
         sketch
@@ -143,9 +157,12 @@ impl Sketch {
 
     /// A sketch that was read. `None`: no sketch is like that.
     pub fn from_parts(registers: &[u8], units: u64, parts: u32) -> Option<Sketch> {
-        let is_one = registers.len() == REGISTERS
-            && registers.iter().all(|rank| *rank <= RANK_MAX)
-            && units >= DISTINCT_EXACT_MAX as u64;
+        let exact = match registers.len() {
+            REGISTERS => DISTINCT_EXACT_MAX,
+            SUBJECT_REGISTERS => SUBJECT_DISTINCT_EXACT_MAX,
+            _ => return None,
+        };
+        let is_one = registers.iter().all(|rank| *rank <= RANK_MAX) && units >= exact as u64;
         is_one.then(|| Sketch { registers: registers.into(), units, parts })
     }
 
@@ -155,7 +172,7 @@ impl Sketch {
     }
 
     fn knows(&self, value: u64) -> bool {
-        let (place, rank) = place_of(value);
+        let (place, rank) = self.place_of(value);
         rank <= self.registers[place]
     }
 
@@ -164,7 +181,7 @@ impl Sketch {
             return;
         }
         (self.units, self.parts) = self.counted_with_one_more();
-        let (place, rank) = place_of(value);
+        let (place, rank) = self.place_of(value);
         self.registers[place] = rank;
     }
 
@@ -175,19 +192,25 @@ impl Sketch {
         let likely: u128 = self.registers.iter().map(|rank| 1_u128 << (RANK_MAX - rank)).sum();
         // In 2^-32 parts. Rounded down, which is less than a millionth of a per cent. Registers that are
         // all at their end count as one that is not: nothing comes near to that.
-        let adds = (1_u128 << (INDEX_BITS + u32::from(RANK_MAX) + 32)) / likely.max(1);
+        let adds = (1_u128 << (self.index_bits() + u32::from(RANK_MAX) + 32)) / likely.max(1);
         let counted = (u128::from(self.units) << 32 | u128::from(self.parts)) + adds;
         let units = u64::try_from(counted >> 32).unwrap_or(u64::MAX);
         (units, u32::try_from(counted & u128::from(u32::MAX)).unwrap_or_default())
     }
-}
 
-/// The register of a hash, and the zeros in front of what is left of it, and one.
-fn place_of(value: u64) -> (usize, u8) {
-    let place = usize::try_from(value >> (64 - INDEX_BITS)).unwrap_or_default();
-    let rest = value << INDEX_BITS;
-    let rank = u8::try_from(rest.leading_zeros().min(u32::from(RANK_MAX) - 1) + 1);
-    (place, rank.unwrap_or(RANK_MAX))
+    /// Bits of a hash that say which register it belongs to.
+    fn index_bits(&self) -> u32 {
+        self.registers.len().trailing_zeros()
+    }
+
+    /// The register of a hash, and the zeros in front of what is left of it, and one.
+    fn place_of(&self, value: u64) -> (usize, u8) {
+        let bits = self.index_bits();
+        let place = usize::try_from(value >> (64 - bits)).unwrap_or_default();
+        let rest = value << bits;
+        let rank = u8::try_from(rest.leading_zeros().min(u32::from(RANK_MAX) - 1) + 1);
+        (place, rank.unwrap_or(RANK_MAX))
+    }
 }
 
 /// Carries out a change.

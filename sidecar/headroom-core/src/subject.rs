@@ -227,6 +227,8 @@ impl Subjects {
         if let Some(subject) = self.by_id.get_mut(&id) {
             self.by_name.remove(&subject.name);
             subject.name = erased_name(id).into();
+            // No value is told under this number any more, and hashes of those that were are somebody's.
+            subject.state.forget_measures();
         }
     }
 

@@ -52,20 +52,35 @@ const SHAPES: [(&str, &[(&str, WindowRule)]); 8] = [
         ],
     ),
     ("exports", &[("monthly", WindowRule::Calendar(CalendarUnit::Month))]),
-    ("visits", &[("weekly", WindowRule::Calendar(CalendarUnit::Week))]),
+    (
+        "visits",
+        &[
+            ("weekly", WindowRule::Calendar(CalendarUnit::Week)),
+            ("own", WindowRule::Calendar(CalendarUnit::Day)),
+        ],
+    ),
     (
         "peaks",
         &[
             ("daily", WindowRule::Calendar(CalendarUnit::Day)),
             ("monthly", WindowRule::Billing { months: 1 }),
+            ("personal", WindowRule::Calendar(CalendarUnit::Day)),
         ],
     ),
-    ("gauge", &[("daily", WindowRule::Calendar(CalendarUnit::Day))]),
+    (
+        "gauge",
+        &[
+            ("daily", WindowRule::Calendar(CalendarUnit::Day)),
+            ("own", WindowRule::Calendar(CalendarUnit::Week)),
+        ],
+    ),
     (
         "devices",
         &[
             ("daily", WindowRule::Calendar(CalendarUnit::Day)),
             ("monthly", WindowRule::Billing { months: 1 }),
+            ("personal", WindowRule::Calendar(CalendarUnit::Day)),
+            ("crew", WindowRule::FirstUse(Every { count: 5, unit: SpanUnit::Hour })),
         ],
     ),
 ];
@@ -237,7 +252,7 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
         name: name.to_owned(),
         unit: String::new(),
         scale: 0,
-        shadow: can_be_watched && rng.percent(8),
+        shadow: can_be_watched && rng.percent(12),
         counting: CountingSpec {
             aggregation: aggregation_of(name, &kind),
             unique_by: (aggregation_of(name, &kind) == Aggregation::Unique)

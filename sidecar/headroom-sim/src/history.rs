@@ -471,8 +471,8 @@ impl History {
         let [visits, peaks, gauge, devices] = rest;
         let often = [
             tokens, tokens, tokens, calls, calls, exports, jobs, jobs, api, web, messages,
-            messages, messages, storage, storage, storage, seats, visits, peaks, peaks, gauge,
-            gauge, devices, devices, devices,
+            messages, messages, messages, messages, storage, storage, storage, seats, visits,
+            peaks, peaks, gauge, gauge, devices, devices, devices,
         ];
         let pick = *self.rng.pick(&often);
         let pick = if self.rng.percent(15) { *self.rng.pick(&features) } else { pick };
@@ -526,6 +526,14 @@ impl History {
             // The very same again; mostly under the same key.
             return self.recent[place].clone();
         }
+        if old > 0 && self.rng.percent(7) {
+            // Once more, as who works does.
+            self.keys += 1;
+            let place = usize::try_from(self.rng.below(old)).expect("small");
+            let again = Request { key: format!("k{}", self.keys), ..self.recent[place].clone() };
+            self.remember(&again);
+            return again;
+        }
         let (account, asked) = self.asked(model, account, now);
         self.keys += 1;
         let mut key = format!("k{}", self.keys);
@@ -546,11 +554,15 @@ impl History {
         };
         let subject = (may && self.rng.percent(50)).then(|| self.subject());
         let request = Request { account, asked, synthetic, key, wants, subject };
+        self.remember(&request);
+        request
+    }
+
+    fn remember(&mut self, request: &Request) {
         self.recent.push_back(request.clone());
         if self.recent.len() > RECENT {
             self.recent.pop_front();
         }
-        request
     }
 
     fn asked(&mut self, model: &Model, account: String, now: i64) -> (String, Asked) {
@@ -563,8 +575,8 @@ impl History {
         let op = match self.rng.below(100) {
             0..=34 => FeatureOp::Consume { units: self.units(drawable) },
             35..=54 => FeatureOp::Reserve { units: self.units(drawable), hold_ms: self.hold_ms() },
-            55..=62 => FeatureOp::Record { units: self.units(drawable) },
-            63..=67 => FeatureOp::Check { units: self.units(drawable), attempt: false },
+            55..=61 => FeatureOp::Record { units: self.units(drawable) },
+            62..=67 => FeatureOp::Check { units: self.units(drawable), attempt: false },
             68..=74 => FeatureOp::Check { units: self.units(drawable), attempt: true },
             _ => {
                 // Of an account that has some, if there is one.

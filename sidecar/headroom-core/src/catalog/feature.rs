@@ -135,9 +135,15 @@ impl Feature {
         self.counting.as_ref()?.unique_by
     }
 
-    /// Whether so many units of it are an estimate: of more different values than are known one by one.
-    pub fn is_approximate(&self, used_units: u64) -> bool {
-        self.aggregation() == Aggregation::Unique && used_units > limits::DISTINCT_EXACT_MAX as u64
+    /// Whether so many units of one of its limits are an estimate: of more different values than are known one
+    /// by one.
+    pub fn is_approximate(&self, limit: NameId, used_units: u64) -> bool {
+        let of_subjects = self.levels.iter().any(|level| level.limit == limit);
+        let exact = match of_subjects {
+            true => limits::SUBJECT_DISTINCT_EXACT_MAX,
+            false => limits::DISTINCT_EXACT_MAX,
+        };
+        self.aggregation() == Aggregation::Unique && used_units > exact as u64
     }
 
     /// What its usage is told apart by in the usage history.

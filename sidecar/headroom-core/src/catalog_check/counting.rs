@@ -49,12 +49,6 @@ fn check_aggregation(report: &mut Report, feature: &FeatureSpec) {
             ),
         );
     }
-    for limit in limits.iter().filter(|limit| limit.per.is_some()) {
-        report.say(
-            &[&path[..], &["limits", &limit.limit, "per"]].concat(),
-            format_args!("{what} has no limits of subjects: leave `per` out"),
-        );
-    }
     if feature.counting.tally.is_some() {
         report.say(
             &at("usage"),
@@ -109,7 +103,10 @@ pub(super) fn check_all(report: &mut Report, features: &[FeatureSpec]) {
     let unique = features.iter().filter(|f| f.counting.aggregation == Aggregation::Unique);
     let limits: usize = unique
         .map(|feature| match &feature.kind {
-            FeatureKindSpec::Quota { limits } => limits.len(),
+            // Those of subjects are bounded with all windows of subjects.
+            FeatureKindSpec::Quota { limits } => {
+                limits.iter().filter(|limit| limit.per.is_none()).count()
+            }
             _ => 0,
         })
         .sum();

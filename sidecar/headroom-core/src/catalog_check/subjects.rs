@@ -2,7 +2,8 @@
 
 use super::{Names, Report, migrations};
 use crate::catalog::{
-    CatalogSpec, EntitlementSpec, FeatureKindSpec, LimitSpec, PlanLimit, PlanLimitSpec, PlanSpec,
+    Aggregation, CatalogSpec, EntitlementSpec, FeatureKindSpec, LimitSpec, PlanLimit,
+    PlanLimitSpec, PlanSpec,
 };
 use crate::change::OnChange;
 use crate::names::NameId;
@@ -38,7 +39,8 @@ pub(super) fn check_given(report: &mut Report, spec: &CatalogSpec, names: &Names
             let version = plan.version.to_string();
             let own_path = migrations::path_of(list, plan, &sold, &version);
             for (feature, entitlement) in &plan.entitlements {
-                let known = names.features.get(feature.as_str()).map(|known| &known.kind);
+                let spec_of = names.features.get(feature.as_str());
+                let known = spec_of.map(|known| &known.kind);
                 if let (Some(FeatureKindSpec::Concurrency { per: Some(per) }), "plans") =
                     (known, list)
                 {
@@ -58,7 +60,8 @@ pub(super) fn check_given(report: &mut Report, spec: &CatalogSpec, names: &Names
                     check_limits(report, &path, shapes, limits);
                     if list == "plans" {
                         let more = raised(&spec.addons, feature);
-                        check_reach(report, &path, shapes, limits, &more);
+                        let aggregation = spec_of.map(|known| known.counting.aggregation);
+                        check_reach(report, &path, (shapes, aggregation), limits, &more);
                     }
                 }
             }
@@ -153,10 +156,12 @@ fn raised<'a>(addons: &'a [PlanSpec], feature: &str) -> Vec<&'a str> {
 fn check_reach(
     report: &mut Report,
     path: &[&str],
-    shapes: &[LimitSpec],
+    (shapes, aggregation): (&[LimitSpec], Option<Aggregation>),
     limits: &[PlanLimitSpec],
     raised: &[&str],
 ) {
+    // A value is asked of every limit as it is, however long their windows are.
+    let is_value = matches!(aggregation, Some(Aggregation::Max | Aggregation::Latest));
     let window = |limit: &PlanLimitSpec| {
         shapes.iter().find(|shape| shape.limit == limit.limit).map(|shape| shape.window)
     };
@@ -165,14 +170,15 @@ fn check_reach(
         let above = limits.iter().find_map(|own| {
             let is_own = per(shapes, own).is_none() && !raised.contains(&own.limit.as_str());
             let ceiling = ceiling(own).filter(|ceiling| is_own && *ceiling < included)?;
-            contains(window(own)?, inner).then_some((&own.limit, ceiling))
+            (is_value || contains(window(own)?, inner)).then_some((&own.limit, ceiling))
         });
         if let Some((own, ceiling)) = above {
+            let over = if is_value { "" } else { " over the same time or a longer one" };
             report.say(
                 &[path, &[limit.limit.as_str()]].concat(),
                 format_args!(
                     "{included} units can never be reached: the limit `{own}` of the whole account \
-                     ends at {ceiling} over the same time or a longer one"
+                     ends at {ceiling}{over}"
                 ),
             );
         }

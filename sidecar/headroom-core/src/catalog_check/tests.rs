@@ -1044,6 +1044,38 @@ fn limits_of_subjects_are_within_reach_and_not_the_only_ones() {
 }
 
 #[test]
+fn subjects_have_values_within_reach_of_the_account() {
+    use crate::catalog::Aggregation::{Latest, Max, Unique};
+    let other_window = |s: &mut CatalogSpec, aggregation| {
+        with_own(s, Some(101));
+        s.features[0].counting.aggregation = aggregation;
+        limits_of(s)[1].window = WindowRule::Lifetime;
+    };
+    for aggregation in [Max, Latest] {
+        check(
+            |s| {
+                with_own(s, Some(100));
+                s.features[0].counting.aggregation = aggregation;
+            },
+            "",
+        );
+        // A value is asked of every limit, whatever their windows.
+        check(
+            |s| other_window(s, aggregation),
+            "plans/free/entitlements/tokens/own: 101 units can never be reached: the limit `monthly` of \
+             the whole account ends at 100",
+        );
+    }
+    check(
+        |s| {
+            other_window(s, Unique);
+            s.features[0].counting.unique_by = Some("device".to_owned());
+        },
+        "",
+    );
+}
+
+#[test]
 fn cohorts_are_names_of_their_own_and_need_accounts_that_are_left() {
     use crate::cohort::Cohorts;
     let of = |names: &[&str], rollout_bp| {

@@ -13,7 +13,7 @@ use crate::catalog::{Aggregation, Catalog, FeatureIx, FeatureKind, PlanLimit};
 use crate::credits::Charge;
 use crate::decide::bill::Bill;
 use crate::decide::credits::Paid;
-use crate::decide::measure::Counted;
+use crate::decide::measure::{Counted, Way};
 use crate::decide::meter::{self, Ask, LedgerNow, Working};
 use crate::decide::settle::put_or_close;
 use crate::decide::{Context, bare_limits, credits, hold, measure, sliding, wrong_operation};
@@ -414,7 +414,8 @@ fn book_value(
             Place::Live(ledger, fresh) => {
                 let mut w = working_at(cx, account, limit, ledger, fresh);
                 let told = origin != Origin::None && ledger.window.contains(cx.now);
-                let debt = value.count(cx, account, &mut w, (true, told), effects);
+                let way = Way { records: true, told, of_subject: false };
+                let debt = value.count(cx, account, &mut w, way, effects);
                 if debt.is_some() && fresh {
                     meter::put_ledger(cx, account, w.own(), true, effects);
                 } else if debt.is_some() {

@@ -6,12 +6,16 @@
 //! new: what was counted already is never refused, because it uses nothing up. None of them has
 //! reservations: what is used is known at once.
 //!
+//! A subject's limits say to a value what the account's say: it counts in all of them that it changes, or in
+//! none.
+//!
 //! What counts is the `used` of a ledger like any other, so thresholds, policies and answers are those of
 //! all limits. What has to be known besides is a [`crate::measure::Measure`].
 
 use crate::account::Account;
 use crate::catalog::{Aggregation, Feature, FeatureIx};
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
+use crate::decide::subjects::{self, Level};
 use crate::decide::{
     Context, FeatureOp, Gate, allocation, announce_premium, bare_limits, closed, gate, plain,
 };
@@ -20,7 +24,7 @@ use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits::UNITS_MAX;
 use crate::measure::{Known, MeasureChange, Measured};
-use crate::resolve::{Origin, Resolved, resolve};
+use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::time::Millis;
 
 /// What becomes of a request about a feature that may not simply add up.
@@ -45,6 +49,17 @@ pub enum ValueOp {
     Record,
 }
 
+/// How a value comes to count.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    /// It has happened, and may be above the limit.
+    pub(super) records: bool,
+    /// The limit is one that may be near or hit.
+    pub(super) told: bool,
+    /// The window is a subject's, which knows fewer different values one by one.
+    pub(super) of_subject: bool,
+}
+
 /// A value that counts otherwise than by being added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counted {
@@ -56,12 +71,13 @@ pub(super) enum Counted {
     Unique(Option<u64>),
 }
 
-/// Takes a request as the aggregation of its feature understands it.
+/// Takes a request as the aggregation of its feature understands it. `levels` are those of its subject that
+/// have limits of the feature.
 #[cold]
 pub(super) fn take(
     cx: Context<'_>,
     account: &Account,
-    feature: FeatureIx,
+    (feature, levels): (FeatureIx, &[Level]),
     op: FeatureOp,
     effects: &mut Effects,
 ) -> Result<Taken, OpError> {
@@ -89,7 +105,7 @@ pub(super) fn take(
         // Values are asked for only of features that count them.
         (_, None, _) => return Err(OpError::WrongFeatureKind),
     };
-    let decided = decide(cx, account, feature, (value, does), effects);
+    let decided = decide(cx, account, (feature, levels), (value, does), effects);
     decided.map(|outcome| Taken::Decided(Box::new(outcome)))
 }
 
@@ -107,85 +123,172 @@ pub(super) fn counted(op: FeatureOp) -> Result<FeatureOp, OpError> {
     })
 }
 
+/// The limits that a value is asked of: those of the account, and behind them those of its subject's levels.
+struct Met<'a> {
+    account: &'a Account,
+    working: WorkingSet<'a>,
+    /// How many of them are the account's.
+    own: usize,
+    /// Whose the others are.
+    owners: Vec<&'a Level>,
+}
+
+impl<'a> Met<'a> {
+    fn of(
+        cx: Context<'_>,
+        account: &'a Account,
+        ask: Ask<'a>,
+        levels: &'a [Level],
+        value: Counted,
+    ) -> Met<'a> {
+        let id = cx.catalog.feature(ask.feature).id;
+        let mut working = WorkingSet::new();
+        for limit in ask.limits {
+            working.push(meter::working_now(cx, account, id, limit));
+        }
+        let own = working.len();
+        let sets = levels.iter().map(|level| level.working_now(cx, id)).collect();
+        let (working, owners) = subjects::together(working, levels, sets);
+        let mut met = Met { account, working, own, owners };
+        for place in 0..met.working.len() {
+            met.working[place].verdict = value.verdict(met.seen(place), &met.working[place]);
+        }
+        met
+    }
+
+    /// The level that a limit is of. `None`: it is the account's.
+    fn level(&self, place: usize) -> Option<&'a Level> {
+        self.owners.get(place.checked_sub(self.own)?).copied()
+    }
+
+    /// The account as a limit sees it.
+    fn seen(&self, place: usize) -> &'a Account {
+        self.level(place).map_or(self.account, |level| &level.seen)
+    }
+
+    fn has_room(&self, value: Counted) -> bool {
+        let mut all = self.working.iter().enumerate();
+        all.all(|(place, w)| value.fits(self.seen(place), &w.ledger))
+    }
+
+    fn answer(&self, cx: Context<'_>, ask: Ask<'_>) -> Decision {
+        let mut decision = meter::answer(cx, self.account, ask, &self.working);
+        subjects::name(&mut decision, &self.working, &self.owners);
+        if let Some(binding) = &mut decision.binding {
+            note_estimate(cx.catalog.feature(ask.feature), binding);
+        }
+        decision
+    }
+
+    /// Lets a value count in all of the limits, and returns the most that was not allowed by one.
+    fn count(
+        &mut self,
+        cx: Context<'_>,
+        value: Counted,
+        (records, told): (bool, bool),
+        effects: &mut Effects,
+    ) -> u64 {
+        let mut debt_units = 0;
+        for place in 0..self.working.len() {
+            let (level, seen) = (self.level(place), self.seen(place));
+            let way = Way { records, told, of_subject: level.is_some() };
+            let mut changes = Effects::new();
+            let w = &mut self.working[place];
+            if let Some(debt) = value.count(cx, seen, w, way, &mut changes) {
+                debt_units = debt_units.max(debt);
+                meter::put_ledger(cx, seen, w.own(), w.fresh, &mut changes);
+                w.fresh = false;
+            }
+            if records {
+                w.verdict = meter::level(w.limit, w.room, &w.ledger);
+            }
+            match level {
+                None => effects.append(&mut changes),
+                Some(level) => level.list(changes, effects),
+            }
+        }
+        debt_units
+    }
+}
+
 /// Asks whether a value is allowed, or counts it, or both.
 fn decide(
     cx: Context<'_>,
     account: &Account,
-    feature: FeatureIx,
+    (feature, levels): (FeatureIx, &[Level]),
     (value, does): (Counted, ValueOp),
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
-    let id = cx.catalog.feature(feature).id;
     let records = does == ValueOp::Record;
-    let (limits, origin) = if records {
-        match resolve(cx.catalog, account, feature, cx.now) {
-            (Resolved::Limits(limits), origin) => (limits, origin),
-            _ => (bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?, Origin::None),
-        }
-    } else {
-        match gate(cx, account, feature) {
-            Gate::Limits(limits, origin) => (limits, origin),
-            Gate::Closed(denial, origin) => {
-                if does != (ValueOp::Check { attempt: false }) {
-                    let closed = (denial, origin);
-                    announce_premium(cx, account, id, closed, value.units(), effects);
-                }
-                return Ok(plain(closed(cx, account, feature, (denial, origin))));
+    let attempts = does != (ValueOp::Check { attempt: false });
+    let (limits, origin) = match limits_of(cx, account, feature, records)? {
+        Ok(limits) => limits,
+        Err(shut) => {
+            if attempts {
+                let id = cx.catalog.feature(feature).id;
+                announce_premium(cx, account, id, shut, value.units(), effects);
             }
-            Gate::Plain(_) | Gate::Rate(..) | Gate::Pool(_) => {
-                return Err(OpError::WrongFeatureKind);
-            }
+            return Ok(plain(closed(cx, account, feature, shut)));
         }
     };
     let ask = Ask { feature, limits: &limits, origin };
-    let mut working = WorkingSet::new();
-    for limit in ask.limits {
-        let mut w = meter::working_now(cx, account, id, limit);
-        w.verdict = value.verdict(account, &w);
-        working.push(w);
-    }
-    if !records && meter::is_refused(&working) {
-        if does != (ValueOp::Check { attempt: false }) {
-            meter::announce_refusal(cx, account, &working, value.units(), effects);
+    let mut met = Met::of(cx, account, ask, levels, value);
+    if !records && meter::is_refused(&met.working) {
+        if attempts {
+            let own = &met.working[..met.own];
+            meter::announce_refusal(cx, account, own, value.units(), effects);
         }
-        let refused = answer(cx, account, ask, &working);
+        let refused = met.answer(cx, ask);
         return Ok(plain(Decision { retry_after_ms: value.retry_after(&refused), ..refused }));
     }
     if matches!(does, ValueOp::Check { .. }) {
-        return Ok(plain(answer(cx, account, ask, &working)));
+        return Ok(plain(met.answer(cx, ask)));
     }
-    if !working.iter().all(|w| value.fits(account, &w.ledger)) {
+    if !met.has_room(value) {
         return Err(OpError::CounterFull);
     }
+    let fresh = met.working[met.own..].iter().filter(|w| w.fresh).count();
+    let freed = subjects::room_for(cx, account, levels, fresh)?;
 
     // Every check is above this line, every change below it.
-    let mut debt_units = 0;
-    for w in &mut working {
-        let told = origin != Origin::None;
-        if let Some(debt) = value.count(cx, account, w, (records, told), effects) {
-            debt_units = debt_units.max(debt);
-            meter::put_ledger(cx, account, w.own(), w.fresh, effects);
-            w.fresh = false;
-        }
-        if records {
-            w.verdict = meter::level(w.limit, w.room, &w.ledger);
-        }
-    }
+    subjects::let_in(cx, account, levels, freed, effects);
+    let debt_units = met.count(cx, value, (records, origin != Origin::None), effects);
     let amounts = Amounts { units: value.units(), debt_units, ..Amounts::default() };
-    Ok(Outcome { decision: answer(cx, account, ask, &working), amounts })
+    Ok(Outcome { decision: met.answer(cx, ask), amounts })
 }
 
-fn answer(cx: Context<'_>, account: &Account, ask: Ask<'_>, working: &[Working<'_>]) -> Decision {
-    let mut decision = meter::answer(cx, account, ask, working);
-    if let Some(binding) = &mut decision.binding {
-        note_estimate(cx.catalog.feature(ask.feature), binding);
+/// The limits of an account, and where they come from.
+type Given<'a> = (ResolvedLimits<'a>, Origin);
+/// What stands before them, and where the limits would come from.
+type Shut = (Denial, Origin);
+
+/// The limits that a value is asked of, or what stands before them. What is recorded has happened, so nothing
+/// stands before that.
+fn limits_of<'a>(
+    cx: Context<'a>,
+    account: &'a Account,
+    feature: FeatureIx,
+    records: bool,
+) -> Result<Result<Given<'a>, Shut>, OpError> {
+    if records {
+        return match resolve(cx.catalog, account, feature, cx.now) {
+            (Resolved::Limits(limits), origin) => Ok(Ok((limits, origin))),
+            _ => {
+                let bare = bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?;
+                Ok(Ok((bare, Origin::None)))
+            }
+        };
     }
-    decision
+    match gate(cx, account, feature) {
+        Gate::Limits(limits, origin) => Ok(Ok((limits, origin))),
+        Gate::Closed(denial, origin) => Ok(Err((denial, origin))),
+        Gate::Plain(_) | Gate::Rate(..) | Gate::Pool(_) => Err(OpError::WrongFeatureKind),
+    }
 }
 
 /// Notes in the state of a limit that what was used is an estimate, if it is.
 pub(super) fn note_estimate(feature: &Feature, state: &mut LimitState) {
-    if feature.is_approximate(state.ledger.used) {
+    if feature.is_approximate(state.ledger.limit, state.ledger.used) {
         state.beyond.get_or_insert_default().approximate = true;
     }
 }
@@ -255,15 +358,15 @@ impl Counted {
     }
 
     /// Lets it count in a window, and returns the part that no limit allowed; `None` when it changes nothing.
-    /// With `records` it may be above the limit; with `told` the limit is one that may be near or hit.
     pub(super) fn count(
         self,
         cx: Context<'_>,
         account: &Account,
         w: &mut Working<'_>,
-        (records, told): (bool, bool),
+        way: Way,
         effects: &mut Effects,
     ) -> Option<u64> {
+        let Way { records, told, of_subject } = way;
         let (previous_units, previous_debt) = (w.ledger.used, w.ledger.debt);
         if let Counted::Latest(value, at) = self {
             if self.is_outdated(account, &w.ledger) {
@@ -285,7 +388,13 @@ impl Counted {
             }
             w.ledger.used += rises;
             if let Counted::Unique(Some(hash)) = self {
-                effects.push(measured(&w.ledger, MeasureChange::Value(hash)));
+                let start = w.ledger.window.start();
+                let known = account.known(w.ledger.feature, w.ledger.limit, start);
+                let change = match known {
+                    Some(Known::Values(values)) if of_subject => values.in_subject(hash),
+                    _ => MeasureChange::Value(hash),
+                };
+                effects.push(measured(&w.ledger, change));
             }
         }
         assert!(w.ledger.is_sound(), "unsound ledger {:?}", w.ledger);

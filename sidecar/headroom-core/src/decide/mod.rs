@@ -173,7 +173,7 @@ pub fn decide_feature(
     };
     let mut op = op;
     if cx.catalog.feature(feature).counting.is_some() {
-        match measure::take(cx, account, feature, op, effects)? {
+        match measure::take(cx, account, (feature, &[]), op, effects)? {
             Taken::As(taken) => op = taken,
             Taken::Decided(outcome) => return Ok(*outcome),
         }

@@ -12,8 +12,9 @@
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::catalog::{Aggregation, FeatureIx, FeatureKind, PlanLimit};
+use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
 use crate::decide::credits::Paid;
+use crate::decide::measure::Taken;
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::{self, put_or_close};
 use crate::decide::{
@@ -112,6 +113,12 @@ impl Level {
         self.id
     }
 
+    /// Its limits as they stand, without a question to them.
+    pub(super) fn working_now(&self, cx: Context<'_>, feature: NameId) -> WorkingSet<'_> {
+        let working = |limit| meter::working_now(cx, &self.seen, feature, limit);
+        self.limits.iter().map(working).collect()
+    }
+
     /// The ledgers that a reservation was admitted into at this level.
     pub(super) fn held(&self, cx: Context<'_>, held: &Reservation) -> WorkingSet<'_> {
         let extra = held.extra.as_deref();
@@ -188,11 +195,13 @@ pub fn decide_feature_for(
     let (Some(feature), false) = (feature, levels.is_empty()) else {
         return decide_feature(cx, account, feature, op, effects);
     };
-    let op = match cx.catalog.feature(feature).aggregation() {
-        Aggregation::Count => measure::counted(op)?,
-        // The others have no limits of subjects: the catalog check says so.
-        Aggregation::Sum | Aggregation::Max | Aggregation::Latest | Aggregation::Unique => op,
-    };
+    let mut op = op;
+    if cx.catalog.feature(feature).counting.is_some() {
+        match measure::take(cx, account, (feature, &levels), op, effects)? {
+            Taken::As(taken) => op = taken,
+            Taken::Decided(outcome) => return Ok(*outcome),
+        }
+    }
     let (limits, origin) = match (op, gate(cx, account, feature)) {
         (FeatureOp::Record { .. }, _) if wrong_operation(cx, feature).is_some() => {
             return decide_feature(cx, account, Some(feature), op, effects);
@@ -288,10 +297,7 @@ pub(super) fn count(
     };
 
     // Every check is above this line, every change below it.
-    freed.into_iter().for_each(|id| free(cx, account, id, effects));
-    for level in levels.iter().filter(|level| level.is_new) {
-        effects.push(Effect::Subject(level.id, Arc::clone(&level.name)));
-    }
+    let_in(cx, account, levels, freed, effects);
     let mut debt_units = 0;
     for (place, w) in working.iter_mut().enumerate() {
         let level = place.checked_sub(own_len).and_then(|place| owners.get(place));
@@ -414,10 +420,7 @@ fn count_rate(
             let freed = room_for(cx, account, std::slice::from_ref(&level), fresh)?;
 
             // Every check is above this line, every change below it.
-            freed.into_iter().for_each(|id| free(cx, account, id, effects));
-            if level.is_new {
-                effects.push(Effect::Subject(level.id, Arc::clone(&level.name)));
-            }
+            let_in(cx, account, std::slice::from_ref(&level), freed, effects);
             let mut changes = Effects::new();
             let there = rate::consume(cx, &level.seen, theirs, units, &mut changes);
             let here = rate::consume(cx, account, own, units, effects);
@@ -462,8 +465,9 @@ pub fn level_states(
         states.push(state);
     }
     for level in of_path(cx, account, feature, subject) {
-        for limit in &level.limits {
-            let mut state = meter::working_now(cx, &level.seen, id, limit).state();
+        for w in level.working_now(cx, id) {
+            let mut state = w.state();
+            measure::note_estimate(cx.catalog.feature(feature), &mut state);
             state.beyond.get_or_insert_default().subject = Some(Arc::clone(&level.name));
             states.push(state);
         }
@@ -514,7 +518,7 @@ pub(super) fn ended(cx: Context<'_>, account: &Account, effects: &mut Effects) {
 }
 
 /// The subjects to take out of the memory so that those of `levels` have room, and so many new ledgers.
-fn room_for(
+pub(super) fn room_for(
     cx: Context<'_>,
     account: &Account,
     levels: &[Level],
@@ -550,6 +554,20 @@ fn room_for(
         return Err(OpError::TooManySubjects { subjects, windows });
     }
     Ok(freed)
+}
+
+/// Lists the subjects that leave the memory, and those of `levels` that come into it.
+pub(super) fn let_in(
+    cx: Context<'_>,
+    account: &Account,
+    levels: &[Level],
+    freed: Vec<SubjectId>,
+    effects: &mut Effects,
+) {
+    freed.into_iter().for_each(|id| free(cx, account, id, effects));
+    for level in levels.iter().filter(|level| level.is_new) {
+        effects.push(Effect::Subject(level.id, Arc::clone(&level.name)));
+    }
 }
 
 /// Whether nothing can be counted in a window any more, nor counts what was.

@@ -32,6 +32,7 @@ mod sliding;
 mod slots_of_subjects;
 mod sources;
 mod spans;
+mod subject_values;
 mod subjects;
 mod tallies;
 mod thresholds;

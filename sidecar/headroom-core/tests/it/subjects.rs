@@ -13,7 +13,7 @@ use crate::credits;
 use crate::world::{DAY_MS, HOUR_MS, Limit, World, daily, spec, total, unlimited};
 
 /// The account has the first limit, and each user the others.
-fn catalog(limits: &[Limit]) -> CatalogSpec {
+pub(crate) fn catalog(limits: &[Limit]) -> CatalogSpec {
     let mut spec = spec(limits, Default::default());
     if let FeatureKindSpec::Quota { limits } = &mut spec.features[0].kind {
         for limit in limits.iter_mut().skip(1) {
@@ -23,7 +23,7 @@ fn catalog(limits: &[Limit]) -> CatalogSpec {
     spec
 }
 
-fn own(included: u64) -> Limit {
+pub(crate) fn own(included: u64) -> Limit {
     Limit { limit: "own", ..daily(included, Policy::Block) }
 }
 
@@ -32,7 +32,7 @@ fn last_day(included: u64) -> Limit {
     Limit { limit: "own", window, ..daily(included, Policy::Block) }
 }
 
-fn ask(world: &mut World, subject: &str, op: FeatureOp) -> Result<Outcome, OpError> {
+pub(crate) fn ask(world: &mut World, subject: &str, op: FeatureOp) -> Result<Outcome, OpError> {
     let (mut effects, now) = (Effects::new(), Millis(world.now));
     let cx = Context { catalog: &world.catalog, now };
     decide::settle_all(cx, &world.account, &mut effects);
@@ -54,7 +54,7 @@ fn consume(world: &mut World, subject: &str, units: u64) -> Verdict {
 }
 
 /// Used and reserved of each subject, by name.
-fn counts(world: &World) -> Vec<(String, u64, u64)> {
+pub(crate) fn counts(world: &World) -> Vec<(String, u64, u64)> {
     let subjects = world.account.subjects().into_iter().flat_map(|subjects| subjects.iter());
     let counts = subjects.map(|(_, subject)| {
         let sum = |of: fn(&headroom_core::ledger::Ledger) -> u64| {

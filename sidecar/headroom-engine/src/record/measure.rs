@@ -2,7 +2,9 @@
 
 use headroom_core::effect::Effect;
 use headroom_core::limits::DISTINCT_EXACT_MAX;
-use headroom_core::measure::{MeasureChange, Measured, REGISTERS, Sketch, Values};
+use headroom_core::measure::{
+    MeasureChange, Measured, REGISTERS, SUBJECT_REGISTERS, Sketch, Values,
+};
 use headroom_core::names::NameId;
 
 use crate::codec::{Malformed, Put, Take};
@@ -13,6 +15,7 @@ mod change {
     pub(super) const VALUE: u8 = 2;
     pub(super) const EXACT: u8 = 3;
     pub(super) const SKETCH: u8 = 4;
+    pub(super) const SKETCH_OF_SUBJECT: u8 = 5;
 }
 
 pub(super) fn put_measured(out: &mut Vec<u8>, measured: &Measured) {
@@ -35,7 +38,10 @@ pub(super) fn put_measured(out: &mut Vec<u8>, measured: &Measured) {
         }
         MeasureChange::Values(Values::Sketch(sketch)) => {
             let (registers, units, parts) = sketch.parts();
-            out.push(change::SKETCH);
+            out.push(match registers.len() {
+                REGISTERS => change::SKETCH,
+                _ => change::SKETCH_OF_SUBJECT,
+            });
             out.extend_from_slice(registers);
             out.put_u64(units);
             out.put_u64(u64::from(parts));
@@ -63,8 +69,10 @@ pub(super) fn take_measured(from: &mut Take<'_>) -> Result<Effect, Malformed> {
             }
             MeasureChange::Values(Values::Exact(values))
         }
-        change::SKETCH => {
-            let registers = from.exactly(REGISTERS, "registers")?;
+        kind @ (change::SKETCH | change::SKETCH_OF_SUBJECT) => {
+            let is_small = kind == change::SKETCH_OF_SUBJECT;
+            let registers = if is_small { SUBJECT_REGISTERS } else { REGISTERS };
+            let registers = from.exactly(registers, "registers")?;
             let (units, parts) = (from.u64("different values")?, from.small("different values")?);
             let sketch = Sketch::from_parts(registers, units, parts).ok_or(malformed)?;
             MeasureChange::Values(Values::Sketch(Box::new(sketch)))

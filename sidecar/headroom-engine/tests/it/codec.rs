@@ -14,7 +14,7 @@ use headroom_core::effect::Effect;
 use headroom_core::ending::Ending;
 use headroom_core::event::{Booking, Event, EventChange, EventState, PaidPart, Payment, Restated};
 use headroom_core::ledger::{Ledger, Marks};
-use headroom_core::measure::{MeasureChange, Measured, Values};
+use headroom_core::measure::{MeasureChange, Measured, Sketch, Values};
 use headroom_core::names::NameId;
 use headroom_core::policy::Excess;
 use headroom_core::prompt::{Exposure, Outcomes, Ticket};
@@ -718,4 +718,24 @@ fn a_sketch_is_read_back_and_no_other_bytes_are_one() {
     let register = bytes.len() - 100;
     bytes[register] = 54;
     assert_eq!(read(&bytes), None, "no register holds so much");
+}
+
+/// A subject's is smaller, and begins with fewer values.
+#[test]
+fn a_sketch_of_a_subject_is_read_back() {
+    for (registers, units, is_one) in [(512, 64, true), (512, 63, false), (1_024, 2_000, false)] {
+        let sketch = Sketch::from_parts(&vec![3; registers], units, 9);
+        assert_eq!(sketch.is_some(), is_one, "{registers} {units}");
+        let Some(sketch) = sketch else { continue };
+        let values = Values::Sketch(Box::new(sketch));
+        let of_subject = measured(MeasureChange::Values(values));
+        let effects = [Effect::OfSubject(SubjectId(3), Box::new(of_subject))];
+        let mut bytes = Vec::new();
+        record::put_noted(&mut bytes, 1, Millis(2), &effects);
+        let Ok(Record::Noted { effects: read, .. }) = record::take(&bytes) else { panic!() };
+        assert_eq!(read, effects);
+        for end in 0..bytes.len() {
+            assert!(record::take(&bytes[..end]).is_err(), "{end}");
+        }
+    }
 }

@@ -19,6 +19,13 @@ pub(crate) struct Value {
     at: i64,
 }
 
+/// The limits that a value is asked of: the account's, and those of its subjects by path.
+pub(crate) struct Bounds {
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) origin: Origin,
+    pub(crate) levels: Vec<(String, Vec<Limit>)>,
+}
+
 impl Value {
     /// What a page holds when the value counts, too. `None`: what it holds now.
     pub(crate) fn after(&self, page: &Page) -> Option<u128> {
@@ -130,7 +137,7 @@ impl Model {
         (attempt, keeps): (bool, bool),
         now: i64,
     ) -> Result<Done, OpError> {
-        let (limits, origin) = match self.gate(account, feature, now) {
+        let given = match self.gate(account, feature, now) {
             Err(closed) => {
                 if attempt {
                     let units = value.asked();
@@ -141,21 +148,45 @@ impl Model {
             Ok((Entitled::Limits(limits), origin)) => (limits, origin),
             Ok(_) => unreachable!("such a feature has limits"),
         };
-        let mut pages = self.pages(account, feature, &limits, now);
+        let (limits, origin) = given;
+        let given = Bounds { limits, origin, levels: Vec::new() };
+        self.ask_value((id, feature), account, &given, value, (attempt, keeps), now)
+    }
+
+    /// Asks some limits for a value, and keeps it in all of them if it may and is to be.
+    pub(crate) fn ask_value(
+        &mut self,
+        (id, feature): (&str, &str),
+        account: &mut Account,
+        given: &Bounds,
+        value: Value,
+        (attempt, keeps): (bool, bool),
+        now: i64,
+    ) -> Result<Done, OpError> {
+        let (mut pages, whose) = self.pages_of(account, feature, given, now);
         for page in &mut pages {
             page.asked = value.asked();
             page.verdict = value.verdict(page);
         }
+        let origin = given.origin;
         if refuses(&pages) {
             self.met.insert(match value.aggregation {
                 Aggregation::Unique => "one value too many",
                 Aggregation::Latest => "a latest value above the limit",
                 _ => "a value above the limit",
             });
+            let own = given.limits.len();
             if attempt {
-                self.announce_refusal(id, account, &pages, value.asked(), now);
+                self.announce_refusal(id, account, &pages[..own], value.asked(), now);
             }
-            let mut done = self.done(account, feature, origin, &pages, now);
+            if refuses(&pages[own..]) {
+                self.met.insert(match value.aggregation {
+                    Aggregation::Unique => "one value too many of a subject",
+                    Aggregation::Latest => "a latest value of a subject above the limit",
+                    _ => "a value of a subject above the limit",
+                });
+            }
+            let mut done = self.done_for(account, feature, origin, (&pages, &whose), now);
             let in_flight = done.verdict == Verdict::Denied(Denial::InFlight);
             if value.aggregation != Aggregation::Unique && !in_flight {
                 // Time alone makes no value smaller.
@@ -164,14 +195,13 @@ impl Model {
             return Ok(done);
         }
         if !keeps {
-            return Ok(self.done(account, feature, origin, &pages, now));
+            return Ok(self.done_for(account, feature, origin, (&pages, &whose), now));
         }
         value.fits()?;
-        for page in &mut pages {
-            self.count_value((id, account), page, value, (false, origin != Origin::None), now);
-        }
+        let way = (false, origin != Origin::None);
+        self.count_everywhere((id, account), (&mut pages, &whose), value, way, now);
         let amounts = Amounts { units: value.asked(), ..Amounts::default() };
-        Ok(Done { amounts, ..self.done(account, feature, origin, &pages, now) })
+        Ok(Done { amounts, ..self.done_for(account, feature, origin, (&pages, &whose), now) })
     }
 
     /// Keeps a value that there was.
@@ -179,22 +209,71 @@ impl Model {
         &mut self,
         (id, feature): (&str, &str),
         account: &mut Account,
-        (limits, origin): (&[Limit], Origin),
+        given: &Bounds,
         value: Value,
         now: i64,
     ) -> Result<Done, OpError> {
         value.fits()?;
-        let mut pages = self.pages(account, feature, limits, now);
-        let mut debt = 0;
-        for page in &mut pages {
-            let told = origin != Origin::None;
-            let owed = self.count_value((id, account), page, value, (true, told), now);
-            debt = owed.max(debt);
-            page.verdict = page.stands();
-        }
+        let (mut pages, whose) = self.pages_of(account, feature, given, now);
+        let origin = given.origin;
+        let way = (true, origin != Origin::None);
+        let debt = self.count_everywhere((id, account), (&mut pages, &whose), value, way, now);
+        pages.iter_mut().for_each(|page| page.verdict = page.stands());
         let debt_units = u64::try_from(debt).expect("a part of the units");
         let amounts = Amounts { units: value.asked(), debt_units, ..Amounts::default() };
-        Ok(Done { amounts, ..self.done(account, feature, origin, &pages, now) })
+        Ok(Done { amounts, ..self.done_for(account, feature, origin, (&pages, &whose), now) })
+    }
+
+    /// The pages of the account's limits, then those of its subjects, and whose each is.
+    fn pages_of(
+        &self,
+        account: &Account,
+        feature: &str,
+        given: &Bounds,
+        now: i64,
+    ) -> (Vec<Page>, Vec<Option<String>>) {
+        let mut pages = self.pages(account, feature, &given.limits, now);
+        let mut whose = vec![None; pages.len()];
+        for (name, limits) in &given.levels {
+            let inner = Model::inner(account, name);
+            pages.extend(self.pages(&inner, feature, limits, now));
+            whose.resize(pages.len(), Some(name.clone()));
+        }
+        (pages, whose)
+    }
+
+    /// Lets a value count on the account's pages and on its subjects'; returns the most that is debt.
+    fn count_everywhere(
+        &mut self,
+        (id, account): (&str, &mut Account),
+        (pages, whose): (&mut [Page], &[Option<String>]),
+        value: Value,
+        way: (bool, bool),
+        now: i64,
+    ) -> u128 {
+        let mut debt = 0;
+        for (page, name) in pages.iter_mut().zip(whose) {
+            let Some(name) = name else {
+                debt = self.count_value((id, account), page, value, way, now).max(debt);
+                continue;
+            };
+            if value.after(page).is_some() {
+                self.met.insert(match value.aggregation {
+                    Aggregation::Unique => "a new value of a subject",
+                    Aggregation::Latest => "a latest value of a subject",
+                    _ => "a largest value of a subject",
+                });
+            } else {
+                self.met.insert("a value that changes nothing of a subject");
+            }
+            let mut inner = Model::inner(account, name);
+            // Subjects are told of nothing.
+            let told = self.told.clone();
+            debt = self.count_value((id, &mut inner), page, value, way, now).max(debt);
+            self.told = told;
+            account.subjects.insert(name.clone(), inner);
+        }
+        debt
     }
 
     /// Lets a value count on a page; returns what of it is debt.

@@ -10,6 +10,7 @@ use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
 use headroom_core::window::WindowRule;
 
+use super::measure::Bounds;
 use super::plan::{Entitled, level, seats};
 use super::sliding::Slide;
 use super::{Account, Book, COUNT_MAX, Done, Hold, Limit, LimitAnswer, Model, Said, Terms, Told};
@@ -795,8 +796,8 @@ impl Model {
             return Err(OpError::WrongFeatureKind);
         }
         if let Some(value) = self.value(feature, units, now) {
-            let limits = (&limits[..], origin);
-            return self.record_value((id, feature), account, limits, value, now);
+            let given = Bounds { limits, origin, levels: Vec::new() };
+            return self.record_value((id, feature), account, &given, value, now);
         }
         let mut pages = self.pages(account, feature, &limits, now);
         if !pages.iter().all(|page| page.fits_counter(units)) {

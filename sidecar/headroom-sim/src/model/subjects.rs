@@ -1,13 +1,14 @@
 //! Subjects in the model: each is an account of its own, with the same subscription, that has the limits
 //! of its level. A request is asked of all of them, and counted in all of them or in none.
 
-use headroom_core::catalog::FeatureKindSpec;
+use headroom_core::catalog::{Aggregation, FeatureKindSpec};
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::Origin;
 
 use super::hold::Case;
+use super::measure::Bounds;
 use super::meter::{Page, binding, refuses};
 use super::migrate::label;
 use super::plan::{EACH_SLOTS, Entitled};
@@ -199,6 +200,15 @@ impl Model {
         if says.any(|says| matches!(says, Says::OfSubject(who, ..) if is_for(who))) {
             self.met.insert("an override for a subject");
         }
+        let op = match self.as_taken(feature, op) {
+            Ok(FeatureOp::Check { attempt, .. })
+                if self.aggregation(feature) == Aggregation::Count =>
+            {
+                FeatureOp::Check { units: 1, attempt }
+            }
+            Ok(op) => op,
+            Err(error) => return Some(Err(error)),
+        };
         let records = matches!(op, FeatureOp::Record { .. });
         let is_of_slots =
             matches!(self.feature(feature)?.kind, FeatureKindSpec::Concurrency { .. });
@@ -218,6 +228,20 @@ impl Model {
         };
         if is_of_slots && !matches!(op, FeatureOp::Check { .. } | FeatureOp::Reserve { .. }) {
             return Some(Err(OpError::SlotsAreHeld));
+        }
+        if let FeatureOp::Check { units, .. }
+        | FeatureOp::Consume { units }
+        | FeatureOp::Record { units } = op
+            && let Some(value) = self.value(feature, units, now)
+        {
+            let (of, given) = ((&*request.account, feature), Bounds { limits, origin, levels });
+            return Some(match op {
+                FeatureOp::Record { .. } => self.record_value(of, account, &given, value, now),
+                FeatureOp::Check { attempt, .. } => {
+                    self.ask_value(of, account, &given, value, (attempt, false), now)
+                }
+                _ => self.ask_value(of, account, &given, value, (true, true), now),
+            });
         }
         Some(self.count_for(
             &request.account,
@@ -352,7 +376,7 @@ impl Model {
         Ok(Done { amounts, shadow, ..done })
     }
 
-    fn done_for(
+    pub(crate) fn done_for(
         &self,
         account: &Account,
         feature: &str,

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use headroom_core::catalog::{Aggregation, FeatureSpec};
-use headroom_core::limits::DISTINCT_EXACT_MAX;
+use headroom_core::catalog::{Aggregation, FeatureKindSpec, FeatureSpec};
+use headroom_core::limits::{DISTINCT_EXACT_MAX, SUBJECT_DISTINCT_EXACT_MAX};
 use serde_json::json;
 
 use super::args::{CheckArgs, FileKind, ReportFormat};
@@ -112,13 +112,25 @@ fn note_of(feature: &FeatureSpec) -> Option<String> {
         Aggregation::Latest => "the latest value counts, and limits are of the value",
         Aggregation::Unique => {
             let by = feature.counting.unique_by.as_deref().unwrap_or_default();
+            let of_subjects = match has_levels(feature) {
+                true => format!(", and to {SUBJECT_DISTINCT_EXACT_MAX} in one of a subject"),
+                false => String::new(),
+            };
             return Some(format!(
                 "feature `{name}`: different values of `{by}` count once each, exactly up to \
-                 {DISTINCT_EXACT_MAX} in a window; it is consumed or recorded, never reserved"
+                 {DISTINCT_EXACT_MAX} in a window{of_subjects}; it is consumed or recorded, never \
+                 reserved"
             ));
         }
     };
     Some(format!("feature `{name}`: {says}; it is consumed or recorded, never reserved"))
+}
+
+fn has_levels(feature: &FeatureSpec) -> bool {
+    match &feature.kind {
+        FeatureKindSpec::Quota { limits } => limits.iter().any(|limit| limit.per.is_some()),
+        _ => false,
+    }
 }
 
 /// What a file is, by its keys. `None` when it cannot be read or has keys of neither.

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use headroom_proto::v1;
 use headroom_sdk::{
-    AdminClient, Aggregation, Client, Denial, ErrorReason, LimitState, UsageWindow, Verdict,
+    AdminClient, Aggregation, Client, Denial, ErrorReason, Item, LimitState, TimeUnit,
+    UsageByTimeQuery, UsageWindow, Verdict,
 };
 
 use crate::support::home::Home;
@@ -173,4 +175,215 @@ async fn many_different_values_are_counted_approximately_and_say_so() {
     assert_eq!((window.used_units, window.approximate), (counted, true));
     let known = client.consume("acme", "visitors", 1).dimension("visitor", "1999").await.unwrap();
     assert_eq!(known.binding.unwrap().used_units, counted, "it is known");
+}
+
+const EACH: &str = "\
+default_plan: pro
+features:
+  context:
+    name: Context
+    kind: quota
+    aggregation: max
+    limits: { daily: { window: { calendar: day } }, of_user: { window: { calendar: day }, per: user } }
+  release:
+    name: Release
+    kind: quota
+    aggregation: latest
+    limits: { daily: { window: { calendar: day } }, of_agent: { window: { calendar: day }, per: agent } }
+  devices:
+    name: Devices
+    kind: quota
+    aggregation: unique
+    unique_by: device
+    limits: { monthly: { window: billing }, of_user: { window: billing, per: user } }
+  tokens:
+    name: Tokens
+    kind: quota
+    usage: { buckets: day, dimensions: [model] }
+    limits: { daily: { window: { calendar: day } } }
+plans:
+  pro:
+    name: Pro
+    entitlements:
+      context: { daily: { included: 1_000 }, of_user: { included: 500 } }
+      release: { daily: { included: 100 }, of_agent: { included: 50 } }
+      devices: { monthly: { included: 200 }, of_user: { included: 2 } }
+      tokens: { daily: { included: 1_000 } }
+";
+
+/// The windows of all subjects: whose, of what, what was used, and whether it is an estimate.
+async fn of_subjects(client: &Client, feature: &str) -> Vec<(String, u64, bool)> {
+    let page = client.get_subject_usage("acme", None, Some(feature), None, None).await.unwrap();
+    let line = |window: &UsageWindow| {
+        let subject = window.subject.clone().expect("a subject's");
+        (subject, window.used_units, window.approximate)
+    };
+    page.windows.iter().map(line).collect()
+}
+
+fn lines(all: &[(&str, u64)]) -> Vec<(String, u64, bool)> {
+    all.iter().map(|(name, used)| ((*name).to_owned(), *used, false)).collect()
+}
+
+#[tokio::test]
+async fn values_of_each_user_are_what_they_are_over_kill_9() {
+    let home = Home::with_settings(EACH, "clock: test\n");
+    let mut sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    clock(&admin, 10 * HOUR).await;
+    let uses = |feature: &'static str, units, subject: &'static str| {
+        client.consume("acme", feature, units).subject(subject)
+    };
+    for (feature, units, subject) in [
+        ("context", 400, "user:ann"),
+        ("context", 300, "user:bob"),
+        ("context", 100, "user:ann"),
+        ("release", 40, "user:ann/agent:a"),
+        ("release", 7, "user:ann/agent:b"),
+        ("release", 12, "user:ann/agent:a"),
+    ] {
+        assert!(uses(feature, units, subject).await.unwrap().allowed, "{feature} {subject}");
+    }
+    let device = |device: &str, subject: &'static str| {
+        uses("devices", 1, subject).dimension("device", device)
+    };
+    for (name, subject) in [("d1", "user:ann"), ("d2", "user:ann"), ("d1", "user:bob")] {
+        assert!(device(name, subject).await.unwrap().allowed);
+    }
+    sidecar.kill();
+    let _sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    let context = lines(&[("user:ann", 400), ("user:bob", 300)]);
+    assert_eq!(of_subjects(&client, "context").await, context);
+    let release = lines(&[("user:ann/agent:a", 12), ("user:ann/agent:b", 7)]);
+    assert_eq!(of_subjects(&client, "release").await, release);
+    assert_eq!(window(&client, "release").await.used_units, 12, "the account has the last of all");
+    let devices = lines(&[("user:ann", 2), ("user:bob", 1)]);
+    assert_eq!(of_subjects(&client, "devices").await, devices);
+    assert_eq!(window(&client, "devices").await.used_units, 2, "one of two users is one");
+    let uses = |feature: &'static str, units, subject: &'static str| {
+        client.consume("acme", feature, units).subject(subject)
+    };
+    for (feature, units, subject) in
+        [("context", 501, "user:bob"), ("release", 51, "user:ann/agent:b")]
+    {
+        let refused = uses(feature, units, subject).await.unwrap();
+        assert_eq!((refused.denial, refused.retry_after), (Some(Denial::QuotaExhausted), None));
+        assert_eq!(refused.binding.unwrap().subject.as_deref(), Some(subject), "{feature}");
+    }
+    let device = |device: &'static str, subject: &'static str| {
+        uses("devices", 1, subject).dimension("device", device)
+    };
+    let third = device("d3", "user:ann").await.unwrap();
+    assert_eq!(third.denial, Some(Denial::QuotaExhausted));
+    assert_eq!(third.binding.unwrap().subject.as_deref(), Some("user:ann"));
+    assert!(device("d2", "user:ann").await.unwrap().allowed, "it is known");
+    // One user may have more; and who is forgotten begins anew.
+    let limit = v1::LimitOverride {
+        limit: "of_user".into(),
+        included_units: Some(3),
+        subject: "user:ann".into(),
+    };
+    let value = Some(v1::r#override::Value::Limit(limit));
+    let more = v1::Override { feature: "devices".into(), value, ..v1::Override::default() };
+    admin.put_override("acme", more).await.unwrap();
+    assert!(device("d3", "user:ann").await.unwrap().allowed);
+    admin.erase_subject("acme", "user:ann").await.unwrap();
+    let again = device("d3", "user:ann").await.unwrap();
+    assert_eq!(again.binding.unwrap().used_units, 1);
+    assert_eq!(window(&client, "devices").await.used_units, 3, "no total changes");
+    // Many of one user are an estimate, of the account not yet.
+    for number in 0..80 {
+        let name = format!("e{number}");
+        client
+            .record("acme", "devices", 1)
+            .subject("user:eve")
+            .dimension("device", name)
+            .await
+            .unwrap();
+    }
+    let all = of_subjects(&client, "devices").await;
+    let eve = all.iter().find(|(name, ..)| name == "user:eve").unwrap();
+    assert!((72..=88).contains(&eve.1) && eve.2, "{eve:?}");
+    let own = window(&client, "devices").await;
+    assert_eq!((own.used_units, own.approximate), (83, false));
+}
+
+#[tokio::test]
+async fn items_say_their_values_and_dimensions_over_kill_9() {
+    let home = Home::with_settings(EACH, "clock: test\n");
+    let mut sidecar = home.start();
+    let (client, _admin) = home.clients().await;
+    let items = |device: &str, model: &str| {
+        [
+            Item::from("devices").dimension("device", device),
+            Item::from(("tokens", 10)).dimension("model", model),
+            Item::from(("release", 0)),
+        ]
+    };
+    let call = client.consume_all("acme", items("d1", "small")).subject("user:ann");
+    assert!(call.idempotency_key("k").await.unwrap().allowed);
+    sidecar.kill();
+    let _sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    let again = |items| client.consume_all("acme", items).subject("user:ann").idempotency_key("k");
+    let replayed = again(items("d1", "small")).await.unwrap();
+    assert!(replayed.items.iter().all(|item| item.replayed));
+    for other in [items("d2", "small"), items("d1", "large")] {
+        let reused = again(other).await.unwrap_err();
+        assert_eq!(reused.reason(), Some(ErrorReason::IdempotencyKeyReused), "{reused}");
+    }
+    for (device, model) in [("d2", "large"), ("d1", "small")] {
+        let all = client.consume_all("acme", items(device, model)).subject("user:ann");
+        assert!(all.await.unwrap().allowed);
+    }
+    assert_eq!(of_subjects(&client, "devices").await, lines(&[("user:ann", 2)]));
+    // Whether nothing could be used is nobody's question.
+    let looks = |device| {
+        let [devices, tokens, release] = items(device, "small");
+        [devices, tokens, Item { units: Some(1), ..release }]
+    };
+    let refused = client.check_all("acme", looks("d3")).subject("user:ann");
+    let refused = refused.await.unwrap();
+    assert!(!refused.allowed && refused.items[1].allowed);
+    let binding = refused.items[0].binding.as_ref().unwrap();
+    assert_eq!(binding.subject.as_deref(), Some("user:ann"));
+    assert!(
+        !client
+            .consume_all("acme", items("d3", "small"))
+            .subject("user:ann")
+            .await
+            .unwrap()
+            .allowed
+    );
+    let known = client.check_all("acme", looks("d2")).subject("user:ann");
+    assert!(known.await.unwrap().allowed);
+    clock(&admin, HOUR).await;
+    let group_by = vec!["model".to_owned()];
+    let query = UsageByTimeQuery { by: TimeUnit::Day, group_by, ..UsageByTimeQuery::default() };
+    let by_model = client.get_usage_by_time("acme", "tokens", &query, None).await.unwrap();
+    let told: Vec<_> = by_model.lines.iter().map(|line| line.units).collect();
+    assert_eq!(told, [10, 20], "large and small");
+    let wrong = client.consume_all("acme", ["tokens".into(), items("d1", "small")[0].clone()]);
+    assert!(wrong.await.unwrap_err().to_string().contains("items[0].units: is missing"));
+    let wrong = client.consume_all("acme", [Item::from(("tokens", 1)).dimension("size", "1")]);
+    let wrong = wrong.await.unwrap_err();
+    assert_eq!(wrong.reason(), Some(ErrorReason::InvalidField), "{wrong}");
+    let place = "items[0].dimensions: there is no \"size\": feature tokens has model";
+    assert!(wrong.to_string().contains(place), "{wrong}");
+    for feature in ["devices", "context", "release"] {
+        let held = client.reserve_all("acme", [("tokens", 1), (feature, 1)]).await.unwrap_err();
+        assert_eq!(held.reason(), Some(ErrorReason::WrongFeatureKind), "{held}");
+        assert!(held.to_string().contains("nothing can be held: consume or record it"), "{held}");
+    }
+    let held = client.reserve_all("acme", [items("d1", "small")[1].clone()]).await.unwrap_err();
+    assert!(held.to_string().contains("say them with Commit"), "{held}");
+    let zero = client.consume_all("acme", [("context", 0)]).await.unwrap_err();
+    assert!(zero.to_string().contains("items[0].units: is 0, must be 1 to"), "{zero}");
+    let told = ["ask", "consume-all", "acme", "devices,device=d9", "tokens=5,model=small"];
+    let ended = home.run(&told);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    assert_eq!(window(&client, "devices").await.used_units, 3);
+    let ended = home.run(&["ask", "consume-all", "acme", "tokens=5,small"]);
+    assert!(ended.code == Some(2) && ended.stderr.contains("tokens=400,model=small"), "{ended:?}");
 }

@@ -187,7 +187,7 @@ fn usage_window(
 /// Whether what a window counted is an estimate.
 fn is_approximate(catalog: &headroom_core::catalog::Catalog, ledger: &Ledger) -> bool {
     let feature = catalog.feature_of(ledger.feature).map(|ix| catalog.feature(ix));
-    feature.is_some_and(|feature| feature.is_approximate(ledger.used))
+    feature.is_some_and(|feature| feature.is_approximate(ledger.limit, ledger.used))
 }
 
 /// What a billing window of an allocation comes to.

@@ -70,6 +70,7 @@ fn a_typo_is_shown_with_its_place_and_a_suggestion() {
     let good = home.run(&["check", example]);
     let note = "feature `machines`: different values of `machine` count once each";
     assert!(good.code == Some(0) && good.stdout.contains(note), "{good:?}");
+    assert!(good.stdout.contains("to 64 in one of a subject"), "{good:?}");
 }
 
 #[test]
