@@ -23,7 +23,7 @@ use headroom_core::time::Millis;
 use headroom_core::versions;
 use headroom_core::window::WindowRule;
 
-use crate::engine::{Engine, EngineError, Slot};
+use crate::engine::{AccountId, Engine, EngineError, Slot};
 use crate::limits;
 use crate::migrate;
 use crate::ports::{Seq, StoreRefusal};
@@ -421,7 +421,7 @@ impl Engine {
         account: &str,
         now: Millis,
         profile: Profile,
-    ) -> Result<RefMut<'_, Arc<str>, Box<Slot>>, EngineError> {
+    ) -> Result<RefMut<'_, AccountId, Box<Slot>>, EngineError> {
         if let Some(slot) = self.accounts.get_mut(account) {
             return Ok(slot);
         }
@@ -433,14 +433,14 @@ impl Engine {
                     if serials.len() >= limits::ACCOUNTS_MAX {
                         return Err(EngineError::TooManyAccounts { count: serials.len() });
                     }
-                    serials.push(Arc::clone(place.key()));
+                    serials.push(place.key().clone());
                     u32::try_from(serials.len() - 1).expect("ACCOUNTS_MAX fits")
                 };
                 let mut bytes = Vec::new();
                 record::put_profile(&mut bytes, serial, account, now, &profile);
                 let last_seq = self.store.append(&bytes, false);
                 let account = Account::new(serial, profile).drawing_by(account);
-                Ok(place.insert(Box::new(Slot { account, last_seq, keys: None, halted: false })))
+                Ok(place.insert(Box::new(Slot { account, last_seq, keys: None })))
             }
         }
     }

@@ -162,7 +162,7 @@ impl Engine {
         if rq.synthetic {
             decide::leave_uncounted(&mut effects);
         }
-        if slot.halted {
+        if self.is_halted(slot) {
             return Err(EngineError::Halted);
         }
         if !are_allowed(&outcomes) {

@@ -149,12 +149,20 @@ const SPREAD: usize = 64;
 pub struct KeyMemory {
     // All but the last chunk are full. The first is by itself, because most accounts have no other.
     chunk: Vec<KeyEntry>,
-    #[expect(clippy::box_collection, reason = "8 bytes in each of a million accounts, not 32")]
-    more: Option<Box<VecDeque<Vec<KeyEntry>>>>,
+    // `None` as long as entries are scanned. Boxed, because most accounts have a few keys: 40 bytes in
+    // each of a million accounts, not 56.
+    many: Option<Box<Many>>,
     // The position of the first entry; positions count on for ever, modulo 2^32.
     first: u32,
-    // Empty as long as entries are scanned; else one table, or SPREAD of them.
-    // Invariant: then the newest entry of each key is in it.
+}
+
+/// What an account with many keys has besides.
+#[derive(Debug, Default)]
+struct Many {
+    // The chunks after the first.
+    more: VecDeque<Vec<KeyEntry>>,
+    // One table, or SPREAD of them.
+    // Invariant: the newest entry of each key is in it.
     index: Box<[HashTable<Place>]>,
 }
 
@@ -180,22 +188,22 @@ impl KeyMemory {
 
     /// The position of the newest entry of a key.
     fn newest(&self, hash: KeyHash) -> Option<u32> {
-        if self.index.is_empty() {
+        let Some(many) = &self.many else {
             // Only the first chunk is ever scanned.
             let place = self.chunk.iter().rposition(|e| e.hash == hash)?;
             return Some(self.first.wrapping_add(place as u32));
-        }
+        };
         let wanted = Place { hash: short(hash), position: 0 };
-        let table = &self.index[table_of(hash, self.index.len())];
+        let table = &many.index[table_of(hash, many.index.len())];
         let found = table.find(wanted.table_hash(), |place| self.at(place.position).hash == hash);
         found.map(|place| place.position)
     }
 
     /// The position after the last entry.
     fn end(&self) -> u32 {
-        let entries = match self.more.as_deref() {
+        let entries = match self.many.as_deref().and_then(|many| many.more.back().zip(Some(many))) {
             None => self.chunk.len(),
-            Some(more) => more.len() * CHUNK + more.back().map_or(CHUNK, Vec::len),
+            Some((last, many)) => many.more.len() * CHUNK + last.len(),
         };
         self.first.wrapping_add(entries as u32)
     }
@@ -203,7 +211,7 @@ impl KeyMemory {
     fn chunk(&self, number: usize) -> Option<&Vec<KeyEntry>> {
         match number.checked_sub(1) {
             None => Some(&self.chunk),
-            Some(number) => self.more.as_ref()?.get(number),
+            Some(number) => self.many.as_ref()?.more.get(number),
         }
     }
 
@@ -216,13 +224,13 @@ impl KeyMemory {
         let offset = position.wrapping_sub(self.first) as usize;
         let chunk = match (offset / CHUNK).checked_sub(1) {
             None => &mut self.chunk,
-            Some(number) => self.more.as_mut()?.get_mut(number)?,
+            Some(number) => self.many.as_mut()?.more.get_mut(number)?,
         };
         chunk.get_mut(offset % CHUNK)
     }
 
     fn push(&mut self, entry: KeyEntry) {
-        if self.more.is_none() && self.chunk.len() < CHUNK {
+        if self.has_one_chunk() && self.chunk.len() < CHUNK {
             // Grows with the account, from one: an account with one key is the most frequent. Later
             // chunks will be filled.
             if self.chunk.capacity() < 2 {
@@ -230,19 +238,23 @@ impl KeyMemory {
             }
             return self.chunk.push(entry);
         }
-        let more = self.more.get_or_insert_default();
-        match more.back_mut() {
+        let many = self.many.as_mut().expect("a full chunk has an index");
+        match many.more.back_mut() {
             Some(last) if last.len() < CHUNK => last.push(entry),
             _ => {
                 let mut chunk = Vec::with_capacity(CHUNK);
                 chunk.push(entry);
-                more.push_back(chunk);
+                many.more.push_back(chunk);
             }
         }
     }
 
+    fn has_one_chunk(&self) -> bool {
+        self.many.as_ref().is_none_or(|many| many.more.is_empty())
+    }
+
     fn iter(&self) -> impl Iterator<Item = &KeyEntry> {
-        self.chunk.iter().chain(self.more.iter().flat_map(|more| more.iter().flatten()))
+        self.chunk.iter().chain(self.many.iter().flat_map(|many| many.more.iter().flatten()))
     }
 
     /// Remembers a key, in place of an older entry of the same key. Says whether it is to be counted:
@@ -281,7 +293,7 @@ impl KeyMemory {
         let place = Place { hash: short(entry.hash), position: self.end() };
         let hash = entry.hash;
         self.push(entry);
-        if !self.index.is_empty() {
+        if self.many.is_some() {
             self.put_place(hash, known, place);
         } else if self.chunk.len() > SCAN_MAX {
             self.build_index(1);
@@ -289,8 +301,9 @@ impl KeyMemory {
     }
 
     fn put_place(&mut self, hash: KeyHash, known: Option<u32>, place: Place) {
-        let tables = self.index.len();
-        let table = &mut self.index[table_of(hash, tables)];
+        let Some(many) = &mut self.many else { return };
+        let tables = many.index.len();
+        let table = &mut many.index[table_of(hash, tables)];
         let old = known.and_then(|position| {
             let old = Place { hash: place.hash, position };
             table.find_mut(old.table_hash(), |p| *p == old)
@@ -301,7 +314,7 @@ impl KeyMemory {
                 table.insert_unique(place.table_hash(), place, |p| p.table_hash());
             }
         }
-        if tables == 1 && self.index[0].len() > SPREAD_ABOVE {
+        if tables == 1 && many.index[0].len() > SPREAD_ABOVE {
             self.build_index(SPREAD);
         }
     }
@@ -321,7 +334,7 @@ impl KeyMemory {
                 }
             }
         }
-        self.index = index.into_boxed_slice();
+        self.many.get_or_insert_default().index = index.into_boxed_slice();
     }
 
     /// Forgets the oldest entries, those before the first that is not below `oldest`: of the first
@@ -329,33 +342,29 @@ impl KeyMemory {
     /// the next one may follow, with the account unlocked in between.
     pub fn forget(&mut self, oldest: u32) -> bool {
         let old = self.chunk.iter().take_while(|e| e.generation < oldest).count();
-        if old == 0 || (self.more.is_some() && old < self.chunk.len()) {
+        if old == 0 || (!self.has_one_chunk() && old < self.chunk.len()) {
             return false;
         }
-        let tables = self.index.len();
-        for (entry, offset) in self.chunk[..old].iter().zip(0u32..) {
-            if tables == 0 {
-                break;
-            }
-            let place =
-                Place { hash: short(entry.hash), position: self.first.wrapping_add(offset) };
-            let table = &mut self.index[table_of(entry.hash, tables)];
-            // A key that came again has its newer place there, which stays.
-            if let Ok(found) = table.find_entry(place.table_hash(), |p| *p == place) {
-                found.remove();
+        if let Some(many) = &mut self.many {
+            let tables = many.index.len();
+            for (entry, offset) in self.chunk[..old].iter().zip(0u32..) {
+                let position = self.first.wrapping_add(offset);
+                let place = Place { hash: short(entry.hash), position };
+                let table = &mut many.index[table_of(entry.hash, tables)];
+                // A key that came again has its newer place there, which stays.
+                if let Ok(found) = table.find_entry(place.table_hash(), |p| *p == place) {
+                    found.remove();
+                }
             }
         }
         self.first = self.first.wrapping_add(old as u32);
-        match &mut self.more {
+        match self.many.as_mut().and_then(|many| many.more.pop_front()) {
             None => {
                 self.chunk.drain(..old);
                 false
             }
-            Some(more) => {
-                self.chunk = more.pop_front().unwrap_or_default();
-                if more.is_empty() {
-                    self.more = None;
-                }
+            Some(next) => {
+                self.chunk = next;
                 true
             }
         }
@@ -363,13 +372,11 @@ impl KeyMemory {
 
     /// Gives memory back that forgotten entries left.
     pub fn shrink(&mut self) {
-        if self.more.is_none() && self.chunk.len() * 4 < self.chunk.capacity() {
+        if self.has_one_chunk() && self.chunk.len() * 4 < self.chunk.capacity() {
             self.chunk.shrink_to_fit();
-            let tables = self.index.len().min(usize::from(self.chunk.len() > SCAN_MAX));
-            if tables == 0 {
-                self.index = Box::default();
-            } else {
-                self.build_index(tables);
+            self.many = None;
+            if self.chunk.len() > SCAN_MAX {
+                self.build_index(1);
             }
         }
     }
@@ -598,6 +605,7 @@ mod tests {
     #[test]
     fn an_entry_is_no_larger_than_it_was() {
         assert_eq!(size_of::<KeyEntry>(), 64, "4 million of them are in memory");
+        assert_eq!(size_of::<KeyMemory>(), 40, "each account with keys has one");
     }
 
     #[test]
@@ -687,7 +695,7 @@ mod tests {
             assert!(holds(&keys, number, generation, generation));
         }
         let capacity = keys.chunk.capacity()
-            + keys.more.iter().flat_map(|m| m.iter()).map(Vec::capacity).sum::<usize>();
+            + keys.many.iter().flat_map(|m| m.more.iter()).map(Vec::capacity).sum::<usize>();
         assert!(capacity <= 128, "{capacity} entries for 40 that are remembered");
     }
 

@@ -3,8 +3,6 @@
 //! A catalog is compared with the one in force before it is. Only when something is gone are the
 //! accounts looked at, so a reload that takes nothing away costs nothing.
 
-use std::sync::Arc;
-
 use headroom_core::account::Profile;
 use headroom_core::catalog::{Catalog, CatalogSpec, FeatureKind, SpecProblem};
 use headroom_core::decide::Context;
@@ -16,7 +14,7 @@ use headroom_core::time::{Millis, Window};
 use headroom_core::window::WindowRule;
 
 use crate::admin::{AdminError, plan_id};
-use crate::engine::{Accounts, Engine, EngineError, Slot};
+use crate::engine::{AccountId, Accounts, Engine, EngineError, Slot};
 use crate::ports::Seq;
 use crate::read::as_of;
 
@@ -195,7 +193,7 @@ impl Engine {
     ) -> Result<(), AdminError> {
         let mut from = 0;
         loop {
-            let page: Vec<(u32, Arc<str>)> = self.account_ids(from, PAGE);
+            let page: Vec<(u32, AccountId)> = self.account_ids(from, PAGE);
             let Some((last, _)) = page.last() else { return Ok(()) };
             from = last + 1;
             for (_, id) in page {

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use headroom_core::account::{Account, Profile};
@@ -16,7 +15,7 @@ use headroom_core::stock::Stock;
 use headroom_core::time::Millis;
 use smallvec::SmallVec;
 
-use crate::engine::Engine;
+use crate::engine::{AccountId, Engine};
 use crate::ports::{Seq, StoreRefusal};
 
 /// What an account may do with one feature now.
@@ -141,17 +140,17 @@ impl Engine {
     }
 
     /// The id of the account with this number.
-    pub fn account_id(&self, serial: u32) -> Option<Arc<str>> {
+    pub fn account_id(&self, serial: u32) -> Option<AccountId> {
         let serials = self.serials.lock().unwrap_or_else(|held| held.into_inner());
         serials.get(serial as usize).filter(|id| !id.is_empty()).cloned()
     }
 
     /// Ids of accounts in the order they were first seen, from number `from` on.
-    pub fn account_ids(&self, from: u32, count_max: usize) -> Vec<(u32, Arc<str>)> {
+    pub fn account_ids(&self, from: u32, count_max: usize) -> Vec<(u32, AccountId)> {
         let serials = self.serials.lock().unwrap_or_else(|held| held.into_inner());
         let rest = serials.get(from as usize..).unwrap_or_default();
         let ids = (from..).zip(rest).filter(|(_, id)| !id.is_empty());
-        ids.take(count_max).map(|(serial, id)| (serial, Arc::clone(id))).collect()
+        ids.take(count_max).map(|(serial, id)| (serial, id.clone())).collect()
     }
 
     /// Counts for status and metrics.
@@ -161,7 +160,7 @@ impl Engine {
             ledgers: self.ledgers.load(Ordering::Relaxed),
             keys: self.keys.live(),
             key_horizon_ms: self.keys.horizon_ms(),
-            halted: self.halted.load(Ordering::Relaxed),
+            halted: self.halted_count.load(Ordering::Relaxed),
         }
     }
 

@@ -20,7 +20,7 @@ use headroom_core::time::Millis;
 
 use crate::admin::{AdminState, Installed};
 use crate::codec::{Malformed, Put, Take};
-use crate::engine::{Accounts, Engine, SHARDS, Slot};
+use crate::engine::{AccountId, Accounts, Engine, SHARDS, Slot};
 use crate::keys::{KeyBook, KeyEntry};
 use crate::late::LateBook;
 use crate::migrate::{self, Compared};
@@ -92,7 +92,7 @@ pub struct ClockMemory {
 /// State being read back.
 pub struct Recovery {
     accounts: Accounts,
-    serials: Vec<Arc<str>>,
+    serials: Vec<AccountId>,
     admin: AdminState,
     clock: Option<ClockMemory>,
     keys: KeyBook,
@@ -185,7 +185,7 @@ impl Recovery {
                 }
             }
             entry_kind::ACCOUNT => {
-                let id: Arc<str> = from.str("account")?.into();
+                let id: AccountId = from.str("account")?.into();
                 let slot = take_slot(&mut from, &id)?;
                 self.set_serial(slot.account.serial, &id);
                 self.accounts.insert(id, Box::new(slot));
@@ -289,10 +289,10 @@ impl Recovery {
     }
 
     /// Accounts in the order they were first seen, each with its ledgers.
-    pub fn contents(&self) -> Vec<(Arc<str>, Vec<Ledger>)> {
-        let with_ledgers = |id: &Arc<str>| {
+    pub fn contents(&self) -> Vec<(AccountId, Vec<Ledger>)> {
+        let with_ledgers = |id: &AccountId| {
             let slot = self.accounts.get(id)?;
-            Some((Arc::clone(id), slot.account.ledgers().to_vec()))
+            Some((id.clone(), slot.account.ledgers().to_vec()))
         };
         self.serials.iter().filter_map(with_ledgers).collect()
     }
@@ -334,7 +334,8 @@ impl Recovery {
             timers,
             late: LateBook::new(floor.max(self.last_seq)),
             ledgers: AtomicU64::new(ledgers),
-            halted: AtomicU64::new(0),
+            halted: Mutex::default(),
+            halted_count: AtomicU64::new(0),
         };
         engine.keys.advance(now);
         let installed = engine.put_catalog(spec, source, now)?;
@@ -348,12 +349,12 @@ impl Recovery {
         }
     }
 
-    fn set_serial(&mut self, serial: u32, id: &Arc<str>) {
+    fn set_serial(&mut self, serial: u32, id: &AccountId) {
         let place = serial as usize;
         if self.serials.len() <= place {
-            self.serials.resize(place + 1, Arc::from(""));
+            self.serials.resize(place + 1, AccountId::new());
         }
-        self.serials[place] = Arc::clone(id);
+        self.serials[place] = id.clone();
     }
 
     fn put_profile(
@@ -369,10 +370,10 @@ impl Recovery {
             }
             return;
         }
-        let id: Arc<str> = account.into();
+        let id: AccountId = account.into();
         self.set_serial(serial, &id);
         let account = Account::new(serial, profile).drawing_by(&id);
-        let slot = Slot { account, last_seq: seq, keys: None, halted: false };
+        let slot = Slot { account, last_seq: seq, keys: None };
         self.accounts.insert(id, Box::new(slot));
     }
 
@@ -576,7 +577,7 @@ fn take_slot(from: &mut Take<'_>, id: &str) -> Result<Slot, Malformed> {
     if parts & rare::FURTHER != 0 {
         record::take_effects(from)?.iter().for_each(|effect| account.apply(effect));
     }
-    Ok(Slot { account, last_seq, keys: None, halted: false })
+    Ok(Slot { account, last_seq, keys: None })
 }
 
 fn take_buckets(from: &mut Take<'_>, account: &mut Account) -> Result<(), Malformed> {

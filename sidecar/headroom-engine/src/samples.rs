@@ -3,8 +3,6 @@
 //! Nothing on the road of a request knows of it. Whoever keeps histories looks at the accounts that
 //! were written since the last look; their counters say what was used in between.
 
-use std::sync::Arc;
-
 use headroom_core::catalog::{Catalog, FeatureIx};
 use headroom_core::decide::{self, Context};
 use headroom_core::decision::{LimitState, WindowPhase};
@@ -12,7 +10,7 @@ use headroom_core::resolve::{Resolved, resolve};
 use headroom_core::signal::{self, Foretold};
 use headroom_core::time::Millis;
 
-use crate::engine::Engine;
+use crate::engine::{AccountId, Engine};
 use crate::ports::Seq;
 use crate::read::as_of;
 
@@ -20,7 +18,7 @@ use crate::read::as_of;
 #[derive(Debug)]
 pub struct Sample {
     /// Its id.
-    pub account: Arc<str>,
+    pub account: AccountId,
     /// Its number.
     pub serial: u32,
     /// When it was first known.
@@ -35,7 +33,7 @@ impl Engine {
     pub fn sample(
         &self,
         catalog: &Catalog,
-        account: &Arc<str>,
+        account: &AccountId,
         after: Seq,
         now: Millis,
     ) -> Option<Sample> {
@@ -61,7 +59,7 @@ impl Engine {
             }
         }
         let created_at = state.profile.created_at;
-        Some(Sample { account: Arc::clone(account), serial: state.serial, created_at, limits })
+        Some(Sample { account: account.clone(), serial: state.serial, created_at, limits })
     }
 
     /// Raises `projected_exhaustion`, if it was not raised for this window, revision of the limit and horizon.

@@ -60,7 +60,7 @@ impl Engine {
                 return Err(self.halt(slot));
             };
             let SeatOutcome { decision, seat, changed } = decided?;
-            if slot.halted && admits {
+            if admits && self.is_halted(slot) {
                 return Err(EngineError::Halted);
             }
             self.note(cx, slot, &effects, &mut bytes);

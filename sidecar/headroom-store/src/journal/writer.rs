@@ -171,7 +171,8 @@ impl Writer {
         if !self.spare.is_empty() {
             self.held.push(&self.spare);
             self.spare.clear();
-            if self.spare.capacity() > (4 << 20) {
+            // Memory of a burst is given back.
+            if self.spare.capacity() > (1 << 20) {
                 self.spare = Vec::new();
             }
         }
@@ -214,10 +215,8 @@ impl Writer {
             active.marked = synced;
         }
         let run = self.held.seal(active.seed, active.offset, active.bytes - active.offset);
-        active
-            .file
-            .write_at(self.held.sealed(&run), active.offset)
-            .doing("write", &active.segment.path)?;
+        let written = write_run(&*active.file, &self.held, &run, active.offset);
+        written.doing("write", &active.segment.path)?;
         active.offset += run.bytes as u64;
         self.wrote(&run);
         Ok(())
@@ -365,6 +364,16 @@ impl Writer {
     }
 }
 
+/// Writes a run that was sealed for `offset`.
+fn write_run(file: &dyn DiskFile, held: &Held, run: &Run, offset: u64) -> io::Result<()> {
+    let mut at = offset;
+    held.sealed(run).try_for_each(|piece| {
+        file.write_at(piece, at)?;
+        at += piece.len() as u64;
+        Ok(())
+    })
+}
+
 /// Writes all that is held into a new segment, which counts only once it is synced: then it
 /// replaces what older ones hold of the same records.
 fn rewrite(shared: &Shared, held: &mut Held) -> Result<(Active, Run), IoError> {
@@ -375,9 +384,7 @@ fn rewrite(shared: &Shared, held: &mut Held) -> Result<(Active, Run), IoError> {
     let run = held.seal(seed, RECORDS_AT, u64::MAX);
     let file = &reserve.file;
     let mut filled = file.write_at(&start_frame(seed, first, first - 1), HEADER_LEN);
-    if run.bytes > 0 {
-        filled = filled.and_then(|()| file.write_at(held.sealed(&run), RECORDS_AT));
-    }
+    filled = filled.and_then(|()| write_run(&**file, held, &run, RECORDS_AT));
     filled = filled.and_then(|()| file.sync_data());
     if let Err(error) = filled.doing("write", &reserve.path) {
         reserve.discard(shared);

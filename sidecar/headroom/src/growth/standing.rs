@@ -4,12 +4,12 @@
 //! ten microseconds each, for a thread that may wait.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use headroom_core::account::Profile;
 use headroom_core::catalog::{Catalog, PricePeriod};
 use headroom_core::time::Millis;
 use headroom_engine::digest::after_prefix;
+use headroom_engine::engine::AccountId;
 use headroom_engine::ports::{ArchiveError, Table};
 use headroom_expansion::days::{Day, Days};
 use headroom_expansion::gate::{self, Readiness};
@@ -43,7 +43,7 @@ pub enum Order {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Its id.
-    pub account: Arc<str>,
+    pub account: AccountId,
     /// Whether it is ready.
     pub readiness: Readiness,
     /// The score of a product-qualified lead.
@@ -86,7 +86,7 @@ impl Growth {
         Some(self.standing_of(serial, &account, at))
     }
 
-    fn standing_of(&self, serial: u32, account: &Arc<str>, at: Millis) -> Standing {
+    fn standing_of(&self, serial: u32, account: &AccountId, at: Millis) -> Standing {
         let terms = self.terms.load();
         let (facts, live) = {
             let book = self.book();
@@ -94,7 +94,7 @@ impl Growth {
             (self.facts_in(&book, &terms, serial, at), live.collect())
         };
         Standing {
-            account: Arc::clone(account),
+            account: account.clone(),
             readiness: gate::readiness(&terms, &facts),
             pql: score::score(&terms.pql, &facts),
             opportunity: score::score(&terms.opportunity, &facts),
@@ -137,7 +137,7 @@ impl Growth {
             .collect()
     }
 
-    pub(super) fn each_account(&self, mut look: impl FnMut(u32, &Arc<str>)) {
+    pub(super) fn each_account(&self, mut look: impl FnMut(u32, &AccountId)) {
         let mut from = 0;
         loop {
             let page = self.engine.account_ids(from, PAGE_ACCOUNTS);
