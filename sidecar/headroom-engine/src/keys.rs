@@ -201,9 +201,11 @@ impl KeyMemory {
 
     /// The position after the last entry.
     fn end(&self) -> u32 {
-        let entries = match self.many.as_deref().and_then(|many| many.more.back().zip(Some(many))) {
+        // All but the last chunk are full, so one that is not is the last.
+        let after = if self.chunk.len() < CHUNK { None } else { self.many.as_deref() };
+        let entries = match after.and_then(|many| many.more.back().zip(Some(many.more.len()))) {
             None => self.chunk.len(),
-            Some((last, many)) => many.more.len() * CHUNK + last.len(),
+            Some((last, more)) => more * CHUNK + last.len(),
         };
         self.first.wrapping_add(entries as u32)
     }
@@ -230,7 +232,7 @@ impl KeyMemory {
     }
 
     fn push(&mut self, entry: KeyEntry) {
-        if self.has_one_chunk() && self.chunk.len() < CHUNK {
+        if self.chunk.len() < CHUNK {
             // Grows with the account, from one: an account with one key is the most frequent. Later
             // chunks will be filled.
             if self.chunk.capacity() < 2 {
