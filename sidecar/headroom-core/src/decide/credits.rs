@@ -17,7 +17,7 @@ use crate::credits::now::{INCLUDED, PoolNow, ROLLED_OVER};
 use crate::credits::{CreditHold, CreditPrice, Grant, GrantSource};
 use crate::decide::meter::{self, Ask};
 use crate::decide::subjects::{self, Level};
-use crate::decide::{Context, FeatureOp, HoldOp, hold, plain_hold};
+use crate::decide::{Context, FeatureOp, HoldOp, hold, plain_hold, wait};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::limits;
@@ -209,7 +209,7 @@ pub(super) fn decide(
         }
     };
     if let Some(denial) = now.denial(units) {
-        let decision = refused(&now, blank, denial);
+        let decision = refused(&now, account, blank, (denial, units));
         if is_attempt && denial == Denial::CreditsExhausted {
             now.announce_refusal(units, effects);
         }
@@ -383,9 +383,10 @@ impl Paid {
     ) -> Result<Outcome, OpError> {
         let op = FeatureOp::Check { units, attempt };
         let outcome = own(now.cx(), account, asked, op, effects)?;
-        let decision = refused(&now, outcome.decision, denial);
+        let charge = self.price.cost(units);
+        let decision = refused(&now, account, outcome.decision, (denial, charge));
         if attempt && denial == Denial::CreditsExhausted {
-            now.announce_refusal(self.price.cost(units), effects);
+            now.announce_refusal(charge, effects);
         }
         Ok(Outcome { decision, amounts: Amounts::default() })
     }
@@ -467,7 +468,7 @@ pub(super) fn decide_hold(
             let is_watched = shape.is_some_and(|shape| cx.catalog.feature(shape).shadow);
             if let Some(denial) = now.denial(more).filter(|_| !is_watched) {
                 effects.truncate(from);
-                let decision = refused(&now, outcome.decision, denial);
+                let decision = refused(&now, account, outcome.decision, (denial, more));
                 if denial == Denial::CreditsExhausted {
                     now.announce_refusal(more, effects);
                 }
@@ -615,8 +616,13 @@ pub(super) fn blank(cx: Context<'_>, account: &Account, feature: NameId) -> Deci
     }
 }
 
-/// The answer of a feature's own limits, and the pool's refusal: the graver denial is told.
-fn refused(now: &PoolNow<'_>, own: Decision, denial: Denial) -> Decision {
+/// The answer of a feature's own limits, and the pool's refusal of a charge: the graver denial is told.
+fn refused(
+    now: &PoolNow<'_>,
+    account: &Account,
+    own: Decision,
+    (denial, charge): (Denial, u64),
+) -> Decision {
     if let Verdict::Denied(graver) = own.verdict
         && graver <= denial
     {
@@ -625,7 +631,7 @@ fn refused(now: &PoolNow<'_>, own: Decision, denial: Denial) -> Decision {
     let at = now.cx().now;
     let retry_after_ms = match denial {
         Denial::InFlight => Some(meter::IN_FLIGHT_RETRY_MS),
-        _ => now.fills_at().map(|fills_at| fills_at.since(at)),
+        _ => wait::pays_at(now, account, charge).map(|pays_at| pays_at.since(at)),
     };
     let (verdict, binding) = (Verdict::Denied(denial), Some(now.state()));
     Decision { verdict, binding, retry_after_ms, ..own }

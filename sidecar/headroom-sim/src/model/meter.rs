@@ -32,6 +32,8 @@ pub(crate) struct Page {
     pub(crate) asked: u64,
     /// When there is room for what was asked for, where that was found out elsewhere.
     pub(crate) enough_at: Option<i64>,
+    /// Whether it holds a value, the largest or the latest, instead of a sum.
+    pub(crate) of_values: bool,
     /// Whether the book is new.
     pub(crate) fresh: bool,
     /// The book before the limit of now was seen in it.
@@ -172,6 +174,12 @@ impl Page {
         if self.grace_over { terms.included() } else { terms.ceiling() }
     }
 
+    /// What a request could still get: of values the largest, whatever there was before.
+    fn drawable(&self) -> Option<u128> {
+        let taken = if self.of_values { self.all_reserved() } else { self.held() };
+        self.ceiling().map(|ceiling| ceiling - ceiling.min(taken))
+    }
+
     pub(crate) fn level(&self, used: u128, held: u128) -> Verdict {
         match self.limit.terms.verdict(used, held) {
             Verdict::Grace if self.grace_over => Verdict::SoftLimit,
@@ -261,8 +269,11 @@ impl Page {
             policy: terms.policy,
             ceiling,
             passed_bp: terms.passed_bp(self.watched()),
-            settled: included.map(|included| included - included.min(used)),
-            drawable: ceiling.map(|ceiling| ceiling - ceiling.min(self.held())),
+            settled: match (included, self.of_values) {
+                (Some(included), false) => Some(included - included.min(used)),
+                (included, _) => included,
+            },
+            drawable: self.drawable(),
             grace_left: match (terms.policy, included, ceiling) {
                 (Policy::Grace { .. }, Some(included), Some(ceiling)) => {
                     Some(ceiling - ceiling.min(used.max(included)))
@@ -302,9 +313,7 @@ pub(crate) fn binding(pages: &[Page]) -> &Page {
         return page;
     }
     let gravest = pages.iter().map(|page| page.verdict).max().expect("at least one limit");
-    let drawable = |page: &&Page| {
-        page.ceiling().map_or(u128::MAX, |ceiling| ceiling - ceiling.min(page.held()))
-    };
+    let drawable = |page: &&Page| page.drawable().unwrap_or(u128::MAX);
     let gravest = pages.iter().filter(|page| page.verdict == gravest);
     gravest.min_by_key(drawable).expect("the gravest is among them")
 }
@@ -391,6 +400,10 @@ impl Model {
             _ => open.map(|hold| u128::from(hold.units)).sum(),
         };
         let (grace_over, grace_until) = account.grace(&book, &limit.terms, now);
+        let of_values = match self.aggregation(&book.feature) {
+            Aggregation::Max | Aggregation::Latest => true,
+            Aggregation::Sum | Aggregation::Count | Aggregation::Unique => false,
+        };
         let mut page = Page {
             limit: limit.clone(),
             book,
@@ -401,6 +414,7 @@ impl Model {
             now,
             asked: 0,
             enough_at: None,
+            of_values,
             fresh,
             own,
             slide: None,
@@ -665,8 +679,11 @@ impl Model {
                 if self.is_watched(feature) {
                     shadow = Model::look_away(&mut pages, origin, units, true);
                 }
-                if attempt && refuses(&pages) {
-                    self.announce_refusal(id, account, &pages, units, now);
+                if refuses(&pages) {
+                    self.find_waits(account, &mut pages, None);
+                    if attempt {
+                        self.announce_refusal(id, account, &pages, units, now);
+                    }
                 }
                 let done = Done { shadow, ..self.done(account, feature, origin, &pages, now) };
                 Model::with_retry(account, units, done, now)
@@ -744,6 +761,7 @@ impl Model {
             shadow = Model::look_away(&mut pages, origin, units, at_once);
         }
         if refuses(&pages) {
+            self.find_waits(account, &mut pages, None);
             self.announce_refusal(id, account, &pages, units, now);
             let done = self.done(account, feature, origin, &pages, now);
             return Ok(Model::with_retry(account, units, done, now));
