@@ -115,11 +115,13 @@ pub struct LimitState {
     #[prost(int64, tag = "5")]
     pub reserved_units: i64,
     /// Included less used, never below 0: the number to show to people, because it does not dip while
-    /// a reservation is open. Absent: unlimited.
+    /// a reservation is open. Where the largest or the latest value counts (`aggregation: max` or `latest`) nothing
+    /// is used up, and it is the included units. Absent: unlimited.
     #[prost(int64, optional, tag = "6")]
     pub settled_units_remaining: ::core::option::Option<i64>,
     /// Units that a request of this moment could still get: included plus grace or capped overage,
-    /// less used and reserved, never below 0. Absent: no bound.
+    /// less used and reserved, never below 0. Of values, the largest that is allowed, whatever there was. Absent:
+    /// no bound.
     #[prost(int64, optional, tag = "7")]
     pub drawable_units_remaining: ::core::option::Option<i64>,
     /// Start of the window, included. Absent: the window begins with the first use, which has not come.
@@ -475,7 +477,9 @@ pub struct Decision {
     /// True when the sidecar runs on a test clock: as_of is not the real time.
     #[prost(bool, tag = "14")]
     pub test_clock: bool,
-    /// When to try again, for refusals that time can lift. Rounded up to the millisecond.
+    /// When to try again, for refusals that time can lift. Rounded up to the millisecond. Worked out of what is known:
+    /// the windows that end, and the overrides and plans that begin or end. Absent: so many units will not be
+    /// there by time alone, because a whole window does not give them, for one.
     #[prost(message, optional, tag = "15")]
     pub retry_after: ::core::option::Option<::prost_types::Duration>,
     /// The prompt, when asked for and there is one.
@@ -585,8 +589,8 @@ pub enum Denial {
     FeaturePaused = 8,
     /// Overage has cost what the spend cap of the limit allows in this window. Tested before IN_FLIGHT.
     SpendCapReached = 9,
-    /// The pool of credits that pays has not enough. Tested after QUOTA_EXHAUSTED. retry_after is when units
-    /// next come to it by time; absent, none are on their way.
+    /// The pool of credits that pays has not enough. Tested after QUOTA_EXHAUSTED. retry_after is when enough
+    /// units will have come to it by time; absent, not so many are on their way.
     CreditsExhausted = 12,
 }
 impl Denial {
@@ -6332,7 +6336,10 @@ pub struct CheckRequest {
     pub synthetic: bool,
     /// For whom inside the account: a path of 1 to 4 levels `type:id`, as `team:growth/user:u42`, at most 256
     /// bytes, each type once. It is charged to the account's limits and to those of every level that has
-    /// some (`per` in the catalog), all together or none. Empty: for the account alone.
+    /// some (`per` in the catalog), all together or none. Where a feature has such limits, a type that no limit of
+    /// the catalog is of is INVALID_FIELD, if no other level is known or it looks like a type that is missing:
+    /// it would walk past the limit. A subject is its whole path: `user:u1` and `team:t1/user:u1` are two people.
+    /// Empty: for the account alone.
     #[prost(string, tag = "20")]
     pub subject: ::prost::alloc::string::String,
     /// Of a quota with `aggregation: unique`, the value asked about, as in ConsumeRequest. Without it the answer
@@ -6374,7 +6381,10 @@ pub struct ConsumeRequest {
     pub synthetic: bool,
     /// For whom inside the account: a path of 1 to 4 levels `type:id`, as `team:growth/user:u42`, at most 256
     /// bytes, each type once. It is charged to the account's limits and to those of every level that has
-    /// some (`per` in the catalog), all together or none. Empty: for the account alone.
+    /// some (`per` in the catalog), all together or none. Where a feature has such limits, a type that no limit of
+    /// the catalog is of is INVALID_FIELD, if no other level is known or it looks like a type that is missing:
+    /// it would walk past the limit. A subject is its whole path: `user:u1` and `team:t1/user:u1` are two people.
+    /// Empty: for the account alone.
     #[prost(string, tag = "20")]
     pub subject: ::prost::alloc::string::String,
     /// What the usage is told apart by: names that the catalog gives the feature, each with a value of 1 to 64
@@ -6425,7 +6435,10 @@ pub struct ReserveRequest {
     pub synthetic: bool,
     /// For whom inside the account: a path of 1 to 4 levels `type:id`, as `team:growth/user:u42`, at most 256
     /// bytes, each type once. It is charged to the account's limits and to those of every level that has
-    /// some (`per` in the catalog), all together or none. Empty: for the account alone.
+    /// some (`per` in the catalog), all together or none. Where a feature has such limits, a type that no limit of
+    /// the catalog is of is INVALID_FIELD, if no other level is known or it looks like a type that is missing:
+    /// it would walk past the limit. A subject is its whole path: `user:u1` and `team:t1/user:u1` are two people.
+    /// Empty: for the account alone.
     #[prost(string, tag = "20")]
     pub subject: ::prost::alloc::string::String,
 }
@@ -8189,7 +8202,8 @@ pub mod entitlement_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// GetUsage lists what an account used, by limit and window: current windows and closed ones.
+        /// GetUsage lists what an account used, by limit and window: current windows and closed ones. Credits, rates and
+        /// switches have none: asked for alone they are WRONG_FEATURE_KIND, which says where to look.
         pub async fn get_usage(
             &mut self,
             request: impl tonic::IntoRequest<super::GetUsageRequest>,
@@ -8452,7 +8466,8 @@ pub mod entitlement_service_server {
             tonic::Response<super::ListEntitlementsResponse>,
             tonic::Status,
         >;
-        /// GetUsage lists what an account used, by limit and window: current windows and closed ones.
+        /// GetUsage lists what an account used, by limit and window: current windows and closed ones. Credits, rates and
+        /// switches have none: asked for alone they are WRONG_FEATURE_KIND, which says where to look.
         async fn get_usage(
             &self,
             request: tonic::Request<super::GetUsageRequest>,

@@ -141,7 +141,8 @@ pub mod entitlement_service_server {
             tonic::Response<crate::v1::ListEntitlementsResponse>,
             tonic::Status,
         >;
-        /// GetUsage lists what an account used, by limit and window: current windows and closed ones.
+        /// GetUsage lists what an account used, by limit and window: current windows and closed ones. Credits, rates and
+        /// switches have none: asked for alone they are WRONG_FEATURE_KIND, which says where to look.
         async fn get_usage(
             &self,
             request: tonic::Request<crate::v1::GetUsageRequest>,

@@ -13,6 +13,7 @@ mod migrations;
 mod prompt_texts;
 mod prompting;
 mod prompts;
+mod reach;
 mod subjects;
 mod terms;
 mod unlocks;
@@ -43,8 +44,9 @@ const GRACE_BP_MAX: u32 = 1_000_000;
 /// Longest billing window: ten years.
 const BILLING_MONTHS_MAX: u16 = 120;
 
-/// Problems reported of one catalog. Above it the rest is left out: whoever has so many has one.
-const PROBLEMS_MAX: usize = 500;
+/// Problems with which known names are listed. All further ones are kept without: a file of so many mistakes
+/// has one cause, and whoever shows them says how many there are.
+const SUGGESTED_MAX: usize = 500;
 
 /// Names listed with one problem. Above it there is no list, and so no "did you mean".
 const KNOWN_NAMES_MAX: usize = 1_000;
@@ -93,10 +95,9 @@ impl Report {
         message: impl Display,
         known: impl Iterator<Item = &'a str>,
     ) {
-        if self.problems.len() >= PROBLEMS_MAX {
-            return;
-        }
-        let mut known: Vec<String> = known.take(KNOWN_NAMES_MAX + 1).map(str::to_owned).collect();
+        let is_one_of_many = self.problems.len() >= SUGGESTED_MAX;
+        let known = known.take(if is_one_of_many { 0 } else { KNOWN_NAMES_MAX + 1 });
+        let mut known: Vec<String> = known.map(str::to_owned).collect();
         if known.len() > KNOWN_NAMES_MAX {
             known.clear();
         }

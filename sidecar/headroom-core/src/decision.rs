@@ -161,15 +161,23 @@ impl LimitState {
         }
     }
 
-    /// Included less used, never below 0: it does not dip while a reservation is open. `None`:
-    /// unlimited.
-    pub fn settled_units_remaining(&self) -> Option<u64> {
-        self.included_units.map(|included| included.saturating_sub(self.ledger.used))
+    /// Whether what was used is a value, the largest or the latest of a window, and not a sum.
+    pub fn is_value(&self) -> bool {
+        self.beyond.as_ref().is_some_and(|beyond| beyond.is_value)
     }
 
-    /// Units that a request of this moment could still get. `None`: no bound.
+    /// Included less used, never below 0: it does not dip while a reservation is open. Of values, which use
+    /// nothing up, the included units. `None`: unlimited.
+    pub fn settled_units_remaining(&self) -> Option<u64> {
+        let used = if self.is_value() { 0 } else { self.ledger.used };
+        self.included_units.map(|included| included.saturating_sub(used))
+    }
+
+    /// Units that a request of this moment could still get; of values, the largest. `None`: no bound.
     pub fn drawable_units_remaining(&self) -> Option<u64> {
-        self.ceiling_units.map(|ceiling| ceiling.saturating_sub(self.ledger.held()))
+        let is_value = self.is_value();
+        let held = if is_value { self.ledger.reserved } else { self.ledger.held() };
+        self.ceiling_units.map(|ceiling| ceiling.saturating_sub(held))
     }
 
     /// Units of grace not yet used; 0 when its time has run out. `None`: the limit has no grace, or

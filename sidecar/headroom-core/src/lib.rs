@@ -43,6 +43,7 @@ pub mod signal;
 pub mod spend_cap;
 pub mod stock;
 pub mod subject;
+pub mod suggest;
 pub mod tally;
 pub mod time;
 pub mod unlock;

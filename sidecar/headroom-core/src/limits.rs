@@ -139,6 +139,9 @@ pub const OVERRIDES_MAX: usize = 256;
 /// Different add-ons of one account. Each is looked at by every request of the account.
 pub const ADDONS_MAX: usize = 32;
 
+/// Most of one add-on that an account may have bought. More are refused.
+pub const ADDON_QUANTITY_MAX: u32 = 1_000_000;
+
 /// Plans that wait for their day in one subscription: a change a month for years.
 pub const SCHEDULED_PLANS_MAX: usize = 64;
 

@@ -438,6 +438,9 @@ pub struct Beyond {
     pub subject: Option<Arc<str>>,
     /// Whether what was used is an estimate.
     pub approximate: bool,
+    /// Whether what was used is a value, the largest or the latest, and not a sum: another value takes
+    /// its place, and nothing of the limit is used up by it.
+    pub is_value: bool,
 }
 
 /// What an answer shows of a limit. `None` for limits without terms.

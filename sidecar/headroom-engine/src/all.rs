@@ -15,7 +15,7 @@ use crate::engine::{DecisionId, Engine, EngineError, Reply, Slot, Wants, feature
 use crate::keys::{Done, KeyEntry, Receipt, hash_key, hash_payload};
 use crate::ports::Seq;
 use crate::read::as_of;
-use crate::subjects::add_levels;
+use crate::subjects::{add_levels, check_types};
 
 /// Features that one request may ask for. More are refused as a whole.
 pub const ITEMS_MAX: usize = 16;
@@ -90,6 +90,11 @@ impl Engine {
         };
         let mut items: Vec<AllItem> =
             rq.items.iter().enumerate().map(item).collect::<Result<_, EngineError>>()?;
+        if let Some(subject) = rq.subject {
+            for item in &items {
+                check_types(catalog, item.feature, subject)?;
+            }
+        }
         if matches!(rq.op, AllOp::Check { .. }) {
             label(catalog, rq, &mut items)?;
             return self.check_all(cx, rq, &items);

@@ -16,7 +16,9 @@ use dashmap::DashMap;
 use foldhash::quality::RandomState;
 use headroom_core::account::{Account, Profile, Zone};
 use headroom_core::catalog::{Catalog, FeatureIx};
-use headroom_core::decide::{self, Context, FeatureOp, HoldOp, ItemError, LevelChange, ValueOp};
+use headroom_core::decide::{
+    self, Context, FeatureOp, HoldOp, ItemError, LevelChange, Mistyped, ValueOp,
+};
 use headroom_core::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::ending;
@@ -280,6 +282,9 @@ pub enum EngineError {
         /// What is wrong.
         problem: String,
     },
+    /// The subject was most probably meant to be another.
+    #[error("subject: {0}")]
+    Subject(Box<Mistyped>),
     /// An internal check failed on this account.
     #[error("the account's ledgers failed an internal check and admit nothing")]
     Halted,

@@ -61,6 +61,7 @@ impl Engine {
         subject: SubjectPath<'_>,
         (rq, op): (&FeatureRequest<'_>, FeatureOp),
     ) -> Result<Box<Reply>, EngineError> {
+        check_types(cx.catalog, feature, subject)?;
         if matches!(rq.op, FeatureOp::Check { .. }) {
             return self.check_for(cx, feature, subject, &FeatureRequest { op, ..*rq });
         }
@@ -228,6 +229,16 @@ impl Engine {
         }
         Ok((count, Some(slot.last_seq)))
     }
+}
+
+/// Refuses a path with a level that was most probably meant to be one that has limits of the feature.
+pub(crate) fn check_types(
+    catalog: &Catalog,
+    feature: Option<FeatureIx>,
+    subject: SubjectPath<'_>,
+) -> Result<(), EngineError> {
+    let wrong = feature.and_then(|feature| decide::mistyped(catalog, feature, subject));
+    wrong.map_or(Ok(()), |wrong| Err(EngineError::Subject(Box::new(wrong))))
 }
 
 /// The limit of a feature that an override for one subject is of.

@@ -177,6 +177,11 @@ impl Pool {
         waiting.map(|given| given.starts)
     }
 
+    /// Whether grants wait for their time.
+    pub(crate) fn awaits(&self) -> bool {
+        self.waiting().next().is_some()
+    }
+
     /// Whether something has happened by now that it does not know.
     pub(crate) fn is_due(&self, now: i64) -> bool {
         self.edges().any(|at| at <= now)

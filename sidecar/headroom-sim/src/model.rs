@@ -32,6 +32,7 @@ mod spread;
 mod subjects;
 mod unlock;
 mod view;
+mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -445,6 +446,7 @@ impl Model {
     ) -> Result<Answer, EngineError> {
         self.telling = self.dimension(&request.account, &request.asked, &request.key);
         self.check_told(Some(feature), self.telling)?;
+        self.check_types(feature, request.subject.as_deref())?;
         if self.refusal.is_none() {
             self.know_settled(&request.account, now);
             self.say_endings(&request.account, now);
@@ -511,6 +513,9 @@ impl Model {
     }
 
     fn write(&mut self, request: &Request, asked: &Asked, now: i64) -> Result<Answer, EngineError> {
+        if let Asked::Feature(feature, _) = asked {
+            self.check_types(feature, request.subject.as_deref())?;
+        }
         let mut account = match self.ready(request, now)? {
             Ready::Nobody => return Ok(self.nobody(now)),
             Ready::Again(known, account) => {

@@ -282,6 +282,17 @@ impl Profile {
         (begun.last().map_or(self.plan, |last| last.plan), false)
     }
 
+    /// The next instant after `at` at which another plan, override or the end of one is in force;
+    /// [`Millis::FOREVER`] if none is known. The end of the subscription is none: it opens nothing.
+    pub fn next_change(&self, at: Millis) -> Millis {
+        let Some(extra) = &self.extra else { return Millis::FOREVER };
+        let of_overrides = extra.overrides.iter().flat_map(|one| [one.starts_at, one.ends_at]);
+        let of_plans = extra.scheduled.iter().map(|plan| plan.starts_at);
+        let of_trial = extra.trial.iter().map(|trial| trial.ends_at);
+        let all = of_overrides.chain(of_plans).chain(of_trial);
+        all.filter(|change| at < *change).min().unwrap_or(Millis::FOREVER)
+    }
+
     /// When the trial that runs at an instant ends. `None`: none runs.
     pub fn trial_ends_at(&self, at: Millis) -> Option<Millis> {
         let trial = self.extra.as_ref()?.trial?;

@@ -180,6 +180,14 @@ impl Aggregation {
         }
     }
 
+    /// Whether one of the values counts, so that the limit is one of the value and nothing is used up.
+    pub fn is_of_values(self) -> bool {
+        match self {
+            Aggregation::Max | Aggregation::Latest => true,
+            Aggregation::Sum | Aggregation::Count | Aggregation::Unique => false,
+        }
+    }
+
     /// The word of the catalog.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,15 +1,10 @@
 //! What can be wrong with limits that subjects have for themselves.
 
-use super::{Names, Report, migrations};
-use crate::catalog::{
-    Aggregation, CatalogSpec, EntitlementSpec, FeatureKindSpec, LimitSpec, PlanLimit,
-    PlanLimitSpec, PlanSpec,
-};
+use super::{Names, Report, migrations, reach};
+use crate::catalog::{CatalogSpec, EntitlementSpec, FeatureKindSpec, LimitSpec, PlanLimitSpec};
 use crate::change::OnChange;
-use crate::names::NameId;
 use crate::subject::ERASED;
 use crate::versions;
-use crate::window::{CalendarUnit, WindowRule};
 
 /// Checks the type of subjects that a limit names.
 pub(super) fn check_type(report: &mut Report, path: &[&str], per: &str) {
@@ -58,10 +53,9 @@ pub(super) fn check_given(report: &mut Report, spec: &CatalogSpec, names: &Names
                         check_own(report, &path, shapes, limits);
                     }
                     check_limits(report, &path, shapes, limits);
-                    if list == "plans" {
-                        let more = raised(&spec.addons, feature);
-                        let aggregation = spec_of.map(|known| known.counting.aggregation);
-                        check_reach(report, &path, (shapes, aggregation), limits, &more);
+                    if let ("plans", Some(known)) = (list, spec_of) {
+                        let of = (*known, &shapes[..]);
+                        reach::check_reach(report, &path, of, limits, &spec.addons);
                     }
                 }
             }
@@ -92,7 +86,8 @@ fn check_most(
     }
 }
 
-fn per<'a>(shapes: &'a [LimitSpec], limit: &PlanLimitSpec) -> Option<&'a str> {
+/// The type of the subjects that a limit is of. `None`: it is the account's.
+pub(super) fn per<'a>(shapes: &'a [LimitSpec], limit: &PlanLimitSpec) -> Option<&'a str> {
     shapes.iter().find(|shape| shape.limit == limit.limit)?.per.as_deref()
 }
 
@@ -137,75 +132,5 @@ fn check_limits(
                 "how often a subject used its grace is not remembered: bound it by units or by time",
             );
         }
-    }
-}
-
-/// The limits of the account that some add-on gives more of.
-fn raised<'a>(addons: &'a [PlanSpec], feature: &str) -> Vec<&'a str> {
-    let given = addons.iter().flat_map(|addon| &addon.entitlements);
-    let given = given.filter(|(of, _)| of == feature).filter_map(|(_, given)| match given {
-        EntitlementSpec::Quota { limits } | EntitlementSpec::PaidQuota { limits, .. } => {
-            Some(limits)
-        }
-        _ => None,
-    });
-    given.flatten().map(|limit| limit.limit.as_str()).collect()
-}
-
-/// Finds limits of subjects that the account's own limit never lets anybody reach.
-fn check_reach(
-    report: &mut Report,
-    path: &[&str],
-    (shapes, aggregation): (&[LimitSpec], Option<Aggregation>),
-    limits: &[PlanLimitSpec],
-    raised: &[&str],
-) {
-    // A value is asked of every limit as it is, however long their windows are.
-    let is_value = matches!(aggregation, Some(Aggregation::Max | Aggregation::Latest));
-    let window = |limit: &PlanLimitSpec| {
-        shapes.iter().find(|shape| shape.limit == limit.limit).map(|shape| shape.window)
-    };
-    for limit in limits.iter().filter(|limit| per(shapes, limit).is_some()) {
-        let (Some(included), Some(inner)) = (limit.included_units, window(limit)) else { continue };
-        let above = limits.iter().find_map(|own| {
-            let is_own = per(shapes, own).is_none() && !raised.contains(&own.limit.as_str());
-            let ceiling = ceiling(own).filter(|ceiling| is_own && *ceiling < included)?;
-            (is_value || contains(window(own)?, inner)).then_some((&own.limit, ceiling))
-        });
-        if let Some((own, ceiling)) = above {
-            let over = if is_value { "" } else { " over the same time or a longer one" };
-            report.say(
-                &[path, &[limit.limit.as_str()]].concat(),
-                format_args!(
-                    "{included} units can never be reached: the limit `{own}` of the whole account \
-                     ends at {ceiling}{over}"
-                ),
-            );
-        }
-    }
-}
-
-/// Where a limit ends, if it does.
-fn ceiling(limit: &PlanLimitSpec) -> Option<u64> {
-    let window = WindowRule::Lifetime;
-    let planned =
-        PlanLimit::new(NameId::default(), window, limit.included_units, vec![], limit.policy);
-    planned.with_terms(limit.terms.clone()).ceiling_units()
-}
-
-/// Whether each window of `inner` lies in one of `outer`, whatever the anchor and the time zone.
-fn contains(outer: WindowRule, inner: WindowRule) -> bool {
-    use CalendarUnit::{Day, Hour, Month, Quarter, Week, Year};
-    match (outer, inner) {
-        (WindowRule::Lifetime, _) => true,
-        // Windows of first use begin at another time for each.
-        (WindowRule::FirstUse(_), _) | (_, WindowRule::FirstUse(_)) => false,
-        (WindowRule::Calendar(outer), WindowRule::Calendar(inner)) => match (outer, inner) {
-            (Hour, Hour) | (Day, Hour | Day) | (Week, Hour | Day | Week) => true,
-            (Month, Hour | Day | Month) | (Quarter, Hour | Day | Month | Quarter) => true,
-            (Year, Hour | Day | Month | Quarter | Year) => true,
-            (Hour | Day | Week | Month | Quarter | Year, _) => false,
-        },
-        (outer, inner) => outer == inner,
     }
 }

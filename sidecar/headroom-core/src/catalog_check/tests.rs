@@ -202,7 +202,9 @@ fn catalogs_are_bounded() {
     let spec = CatalogSpec { default_plan: None, plans: vec![], ..good() };
     assert_eq!(problems(&spec)[0].known, Vec::<String>::new());
     let plans: Vec<PlanSpec> = (0..900).map(|_| plan("", vec![])).collect();
-    assert_eq!(problems(&CatalogSpec { plans, ..good() }).len(), PROBLEMS_MAX);
+    let many = problems(&CatalogSpec { plans, ..good() });
+    assert!(many.len() > SUGGESTED_MAX, "all of them are told: {}", many.len());
+    assert!(many[SUGGESTED_MAX..].iter().all(|problem| problem.known.is_empty()));
 }
 
 #[test]
@@ -1073,6 +1075,63 @@ fn subjects_have_values_within_reach_of_the_account() {
         },
         "",
     );
+}
+
+#[test]
+fn limits_of_subjects_are_within_reach_whatever_the_windows_are() {
+    use crate::window::SpanUnit::{Day, Hour, Month, Week};
+    use WindowRule::{Billing, Calendar, FirstUse, Fixed, Lifetime, Sliding};
+    let every = |count, unit| Every { count, unit };
+    // The window of the account, which has 100 units, that of each user, and the most a user can reach.
+    for (account, user, most) in [
+        (Fixed(every(4, Week)), Fixed(every(1, Week)), Some(100)),
+        (Fixed(every(4, Week)), Fixed(every(3, Week)), Some(200)),
+        (Billing { months: 3 }, Billing { months: 1 }, Some(100)),
+        (Billing { months: 3 }, Fixed(every(1, Month)), Some(100)),
+        (Billing { months: 3 }, Billing { months: 2 }, Some(200)),
+        (Billing { months: 1 }, Fixed(every(1, Day)), Some(100)),
+        (Billing { months: 1 }, Calendar(CalendarUnit::Day), Some(200)),
+        (Billing { months: 1 }, Calendar(CalendarUnit::Month), None),
+        (Sliding(every(7, Day)), Sliding(every(1, Day)), Some(100)),
+        (Sliding(every(7, Day)), FirstUse(every(5, Hour)), Some(100)),
+        (FirstUse(every(5, Hour)), FirstUse(every(5, Hour)), Some(200)),
+        (Calendar(CalendarUnit::Week), Calendar(CalendarUnit::Day), Some(100)),
+        (Calendar(CalendarUnit::Month), Calendar(CalendarUnit::Week), Some(200)),
+        (Calendar(CalendarUnit::Day), Calendar(CalendarUnit::Month), None),
+        (Lifetime, Calendar(CalendarUnit::Year), Some(100)),
+        (Calendar(CalendarUnit::Year), Lifetime, None),
+    ] {
+        let found = |units, addon: Option<u64>| {
+            let mut spec = good();
+            with_own(&mut spec, Some(units));
+            limits_of(&mut spec)[0].window = account;
+            limits_of(&mut spec)[1].window = user;
+            if let Some(units) = addon {
+                let limit = PlanLimitSpec {
+                    included_units: Some(units),
+                    soft_limits_bp: vec![],
+                    ..limit(&mut spec).clone()
+                };
+                let given = EntitlementSpec::Quota { limits: vec![limit] };
+                let (plan, entitlements) = ("more".into(), vec![("tokens".into(), given)]);
+                spec.addons = vec![PlanSpec { plan, entitlements, ..spec.plans[0].clone() }];
+            }
+            let reached = |p: &SpecProblem| p.message.contains("can never be reached");
+            problems(&spec).iter().any(reached)
+        };
+        let case = format!("{user:?} in {account:?}");
+        match most {
+            None => assert!(!found(limits::UNITS_MAX, None), "{case}"),
+            Some(most) => {
+                assert_eq!((found(most, None), found(most + 1, None)), (false, true), "{case}");
+                // As much as can be bought of an add-on counts.
+                let sold = most / 100 * u64::from(limits::ADDON_QUANTITY_MAX);
+                let sold = (found(most + sold, Some(1)), found(most + sold + 1, Some(1)));
+                assert_eq!(sold, (false, true), "{case}");
+                assert!(found(most + 1, Some(0)), "an add-on that gives nothing: {case}");
+            }
+        }
+    }
 }
 
 #[test]

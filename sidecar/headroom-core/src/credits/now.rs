@@ -440,6 +440,11 @@ impl<'a> PoolNow<'a> {
         state
     }
 
+    /// Whether there are grants that have not begun.
+    pub(crate) fn awaits_grants(&self) -> bool {
+        self.pool.grants.iter().any(|grant| !grant.has_begun)
+    }
+
     /// When units next come by time alone.
     pub(crate) fn fills_at(&self) -> Option<Millis> {
         let waiting = self.pool.grants.iter().filter(|g| !g.has_begun).map(|g| g.starts_at);

@@ -17,7 +17,7 @@ use crate::credits::now::{INCLUDED, PoolNow, ROLLED_OVER};
 use crate::credits::{CreditHold, CreditPrice, Grant, GrantSource};
 use crate::decide::meter::{self, Ask};
 use crate::decide::subjects::{self, Level};
-use crate::decide::{Context, FeatureOp, HoldOp, hold, plain_hold};
+use crate::decide::{Context, FeatureOp, HoldOp, hold, plain_hold, wait};
 use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::limits;
@@ -209,7 +209,7 @@ pub(super) fn decide(
         }
     };
     if let Some(denial) = now.denial(units) {
-        let decision = refused(&now, blank, denial, (CreditPrice::ITSELF, units));
+        let decision = refused(&now, account, blank, (denial, CreditPrice::ITSELF, units));
         if is_attempt && denial == Denial::CreditsExhausted {
             now.announce_refusal(units, effects);
         }
@@ -384,7 +384,7 @@ impl Paid {
         let op = FeatureOp::Check { units, attempt };
         let outcome = own(now.cx(), account, asked, op, effects)?;
         let charge = self.price.cost(units);
-        let decision = refused(&now, outcome.decision, denial, (self.price, charge));
+        let decision = refused(&now, account, outcome.decision, (denial, self.price, charge));
         if attempt && denial == Denial::CreditsExhausted {
             now.announce_refusal(charge, effects);
         }
@@ -468,8 +468,8 @@ pub(super) fn decide_hold(
             let is_watched = shape.is_some_and(|shape| cx.catalog.feature(shape).shadow);
             if let Some(denial) = now.denial(more).filter(|_| !is_watched) {
                 effects.truncate(from);
-                let asked = (price_of(cx, account, held), more);
-                let decision = refused(&now, outcome.decision, denial, asked);
+                let asked = (denial, price_of(cx, account, held), more);
+                let decision = refused(&now, account, outcome.decision, asked);
                 if denial == Denial::CreditsExhausted {
                     now.announce_refusal(more, effects);
                 }
@@ -631,9 +631,9 @@ fn priced(now: &PoolNow<'_>, price: CreditPrice, asked_units: Option<u64>) -> Li
 /// graver denial is told.
 fn refused(
     now: &PoolNow<'_>,
+    account: &Account,
     own: Decision,
-    denial: Denial,
-    (price, charge): (CreditPrice, u64),
+    (denial, price, charge): (Denial, CreditPrice, u64),
 ) -> Decision {
     if let Verdict::Denied(graver) = own.verdict
         && graver <= denial
@@ -643,7 +643,7 @@ fn refused(
     let at = now.cx().now;
     let retry_after_ms = match denial {
         Denial::InFlight => Some(meter::IN_FLIGHT_RETRY_MS),
-        _ => now.fills_at().map(|fills_at| fills_at.since(at)),
+        _ => wait::pays_at(now, account, charge).map(|pays_at| pays_at.since(at)),
     };
     let (verdict, binding) = (Verdict::Denied(denial), Some(priced(now, price, Some(charge))));
     Decision { verdict, binding, retry_after_ms, ..own }

@@ -13,7 +13,7 @@ use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::put_or_close;
 use crate::decide::sliding::Moved;
 use crate::decide::subjects::{self, Level};
-use crate::decide::{Context, allocation, concurrency, credits, sliding};
+use crate::decide::{Context, allocation, concurrency, credits, sliding, wait};
 use crate::decision::{Amounts, Decision, Denial, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -40,6 +40,7 @@ pub(super) fn reserve(
     let mut working = meter::weigh(cx, account, ask, units, false);
     let shadow = meter::allow_in_shadow(cx, ask, &mut working, units, false);
     if meter::is_refused(&working) {
+        wait::note_refused(cx, account, (ask.feature, None), &mut working, units);
         meter::announce_refusal(cx, account, &working, units, effects);
         let decision = meter::answer(cx, account, ask, &working);
         let decision = concurrency::with_retry(cx, account, units, decision);
@@ -221,7 +222,10 @@ fn more(
             moved.weigh(w, units);
         } else {
             w.verdict = meter::admission(w.limit, w.room, &w.ledger, units, false);
-            w.note_refused(units);
+            // What is added counts where the hold was admitted, so no later window makes room for it.
+            if w.beyond.is_some() && !w.verdict.is_allowed() {
+                w.enough_at = w.frees_for(units);
+            }
         }
     }
     moves
@@ -617,7 +621,8 @@ pub(super) fn working_of<'a>(
             }
             let room = policy::room(account, limit, &ledger, cx.now);
             let verdict = meter::level(limit, room, &ledger);
-            Working { limit, ledger, fresh: false, room, verdict, beyond }
+            let enough_at = Millis::FOREVER;
+            Working { limit, ledger, fresh: false, room, verdict, enough_at, beyond }
         })
         .collect()
 }

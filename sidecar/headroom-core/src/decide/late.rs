@@ -220,15 +220,11 @@ pub fn standing(
         w.verdict = meter::level(w.limit, w.room, &w.ledger);
         working.push(w);
     }
-    let mut decision =
-        meter::answer(cx, account, Ask { feature, limits: &limits, origin }, &working);
-    if let Some(paid) = paid {
-        return Ok(paid.joined(cx, account, decision));
-    }
-    if let Some(binding) = &mut decision.binding {
-        measure::note_estimate(cx.catalog.feature(feature), binding);
-    }
-    Ok(decision)
+    let decision = measure::answer(cx, account, Ask { feature, limits: &limits, origin }, &working);
+    Ok(match paid {
+        Some(paid) => paid.joined(cx, account, decision),
+        None => decision,
+    })
 }
 
 /// The answer about a feature that left the catalog.
@@ -466,7 +462,8 @@ fn working_at<'a>(
     }
     let room = policy::room(account, limit, &ledger, cx.now);
     let verdict = meter::level(limit, room, &ledger);
-    Working { limit, ledger, fresh, room, verdict, beyond }
+    let enough_at = Millis::FOREVER;
+    Working { limit, ledger, fresh, room, verdict, enough_at, beyond }
 }
 
 fn book_live(

@@ -172,12 +172,7 @@ impl<'a> Met<'a> {
     }
 
     fn answer(&self, cx: Context<'_>, ask: Ask<'_>) -> Decision {
-        let mut decision = meter::answer(cx, self.account, ask, &self.working);
-        subjects::name(&mut decision, &self.working, &self.owners);
-        if let Some(binding) = &mut decision.binding {
-            note_estimate(cx.catalog.feature(ask.feature), binding);
-        }
-        decision
+        answer_for(cx, self.account, ask, (&self.working, &self.owners))
     }
 
     /// Lets a value count in all of the limits, and returns the most that was not allowed by one.
@@ -234,12 +229,16 @@ fn decide(
     let ask = Ask { feature, limits: &limits, origin };
     let mut met = Met::of(cx, account, ask, levels, value);
     if !records && meter::is_refused(&met.working) {
+        // No time makes a value smaller.
+        if let Counted::Unique(_) = value {
+            let of = (&mut met.working[..], &met.owners[..]);
+            subjects::note_waits(cx, account, feature, of, value.units());
+        }
         if attempts {
             let own = &met.working[..met.own];
             meter::announce_refusal(cx, account, own, value.units(), effects);
         }
-        let refused = met.answer(cx, ask);
-        return Ok(plain(Decision { retry_after_ms: value.retry_after(&refused), ..refused }));
+        return Ok(plain(met.answer(cx, ask)));
     }
     if matches!(does, ValueOp::Check { .. }) {
         return Ok(plain(met.answer(cx, ask)));
@@ -286,11 +285,60 @@ fn limits_of<'a>(
     }
 }
 
-/// Notes in the state of a limit that what was used is an estimate, if it is.
-pub(super) fn note_estimate(feature: &Feature, state: &mut LimitState) {
+/// The answer of the account's limits, of any aggregation.
+pub(super) fn answer(
+    cx: Context<'_>,
+    account: &Account,
+    ask: Ask<'_>,
+    working: &[Working<'_>],
+) -> Decision {
+    let owners = Vec::new();
+    answer_for(cx, account, ask, (working, &owners))
+}
+
+/// The answer of limits of the account, and of those of its subjects that stand behind them.
+fn answer_for(
+    cx: Context<'_>,
+    account: &Account,
+    ask: Ask<'_>,
+    (working, owners): (&[Working<'_>], &[&Level]),
+) -> Decision {
+    let feature = cx.catalog.feature(ask.feature);
+    let is_of_values = feature.aggregation().is_of_values();
+    let (binding, owners) = match is_of_values.then(|| binding_value(working)).flatten() {
+        None => (working, owners),
+        Some(place) => {
+            let level = place.checked_sub(working.len() - owners.len());
+            (&working[place..=place], level.map_or(&[][..], |level| &owners[level..=level]))
+        }
+    };
+    let mut decision = meter::answer(cx, account, ask, binding);
+    subjects::name(&mut decision, binding, owners);
+    if let Some(binding) = &mut decision.binding {
+        note_sort(feature, binding);
+    }
+    decision
+}
+
+/// Notes in the state of a limit that what was used is a value or an estimate, if it is.
+pub(super) fn note_sort(feature: &Feature, state: &mut LimitState) {
     if feature.is_approximate(state.ledger.limit, state.ledger.used) {
         state.beyond.get_or_insert_default().approximate = true;
     }
+    if feature.aggregation().is_of_values() {
+        state.beyond.get_or_insert_default().is_value = true;
+    }
+}
+
+/// The place of the limit that binds among those of values, which all allow one: what was used before leaves
+/// none of them less room. `None`: one refuses.
+fn binding_value(working: &[Working<'_>]) -> Option<usize> {
+    let gravest = working.iter().map(|w| w.verdict).max().filter(|gravest| gravest.is_allowed())?;
+    let room = |place: &usize| {
+        let w = &working[*place];
+        w.room.ceiling.map_or(u64::MAX, |ceiling| ceiling.saturating_sub(w.ledger.reserved))
+    };
+    (0..working.len()).filter(|place| working[*place].verdict == gravest).min_by_key(room)
 }
 
 impl Counted {
@@ -344,16 +392,6 @@ impl Counted {
                 let used = if is_latest { value } else { w.ledger.used.max(value) };
                 meter::level(w.limit, w.room, &Ledger { used, ..alone })
             }
-        }
-    }
-
-    /// When time alone lets a refused one be admitted.
-    fn retry_after(self, refused: &Decision) -> Option<i64> {
-        let in_flight = refused.verdict == Verdict::Denied(Denial::InFlight);
-        match self {
-            Counted::Unique(_) => refused.retry_after_ms,
-            // Time alone makes no value smaller.
-            Counted::Max(_) | Counted::Latest(..) => refused.retry_after_ms.filter(|_| in_flight),
         }
     }
 

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::account::Account;
 use crate::catalog::{FeatureIx, PlanLimit, Policy};
 use crate::decide::sliding::{self, Beyond};
-use crate::decide::{Context, allocation, bare_limits, concurrency};
+use crate::decide::{Context, allocation, bare_limits, concurrency, wait};
 use crate::decision::{
     Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict, WindowPhase,
 };
@@ -66,6 +66,9 @@ pub(super) struct Working<'a> {
     pub(super) fresh: bool,
     pub(super) room: Room,
     pub(super) verdict: Verdict,
+    /// When a request that it refused would fit, if nothing else happens; [`Millis::FOREVER`]: never, or
+    /// nothing was refused.
+    pub(super) enough_at: Millis,
     /// The rest of a sliding window; boxed because most windows do not slide.
     pub(super) beyond: Option<Box<Beyond>>,
 }
@@ -87,7 +90,7 @@ impl Working<'_> {
     }
 
     /// Whether nothing has begun a window yet that begins with the first use.
-    fn is_not_begun(&self) -> bool {
+    pub(super) fn is_not_begun(&self) -> bool {
         self.fresh && matches!(self.limit.window, WindowRule::FirstUse(_))
     }
 
@@ -114,22 +117,6 @@ impl Working<'_> {
             beyond.grace_uses = policy::grace_uses(account, self.limit, &self.ledger, cx.now);
         }
         state
-    }
-
-    /// Notes when a request for so many units would fit, after its verdict was no.
-    pub(super) fn note_refused(&mut self, units: u64) {
-        if let (false, Some(beyond)) = (self.verdict.is_allowed(), &mut self.beyond) {
-            beyond.note_refused(&self.ledger, self.limit, units);
-        }
-    }
-
-    /// When time alone lets a refused request be admitted; [`Millis::FOREVER`] if never.
-    fn enough_at(&self) -> Millis {
-        match &self.beyond {
-            None if self.is_not_begun() => Millis::FOREVER,
-            None => self.ledger.window.end(),
-            Some(beyond) => beyond.enough_at,
-        }
     }
 }
 
@@ -186,7 +173,6 @@ pub(super) fn weigh<'a>(
     for limit in ask.limits {
         let mut w = working_now(cx, account, feature, limit);
         w.verdict = admission(limit, w.room, &w.ledger, units, uses);
-        w.note_refused(units);
         working.push(w);
     }
     working
@@ -212,7 +198,8 @@ pub(super) fn working_now<'a>(
         }
     }
     let room = policy::room(account, limit, &ledger, cx.now);
-    Working { limit, ledger, fresh, room, verdict: Verdict::Allowed, beyond }
+    let (verdict, enough_at) = (Verdict::Allowed, Millis::FOREVER);
+    Working { limit, ledger, fresh, room, verdict, enough_at, beyond }
 }
 
 /// What one limit says to `units` more, used at once or held first.
@@ -291,7 +278,7 @@ pub(super) fn binding_place(working: &[Working<'_>]) -> usize {
                 Denial::SpendCapReached => 1,
                 _ => 0,
             };
-            (1, rank, w.enough_at().0)
+            (1, rank, w.enough_at.0)
         }
         allowed => {
             let drawable = w.room.ceiling.map_or(u64::MAX, |c| c.saturating_sub(w.ledger.held()));
@@ -337,9 +324,9 @@ pub(super) fn answer_shadowed(
     let binding = &working[binding_place(working)];
     let retry_after_ms = match binding.verdict {
         Verdict::Denied(Denial::QuotaExhausted | Denial::SpendCapReached)
-            if binding.enough_at() != Millis::FOREVER =>
+            if binding.enough_at != Millis::FOREVER =>
         {
-            Some(binding.enough_at().since(cx.now))
+            Some(binding.enough_at.since(cx.now))
         }
         Verdict::Denied(Denial::InFlight) => {
             Some(freed_within(cx, account, binding.ledger.feature).unwrap_or(IN_FLIGHT_RETRY_MS))
@@ -411,8 +398,11 @@ pub(super) fn check(
 ) -> Outcome {
     let mut working = weigh(cx, account, ask, units, true);
     let shadow = allow_in_shadow(cx, ask, &mut working, units, true);
-    if attempt && is_refused(&working) {
-        announce_refusal(cx, account, &working, units, effects);
+    if is_refused(&working) {
+        wait::note_refused(cx, account, (ask.feature, None), &mut working, units);
+        if attempt {
+            announce_refusal(cx, account, &working, units, effects);
+        }
     }
     let decision = answer_shadowed(cx, account, ask, &working, shadow);
     let decision = concurrency::with_retry(cx, account, units, decision);
@@ -431,6 +421,7 @@ pub(super) fn consume(
     let mut working = weigh(cx, account, ask, units, true);
     let shadow = allow_in_shadow(cx, ask, &mut working, units, true);
     if is_refused(&working) {
+        wait::note_refused(cx, account, (ask.feature, None), &mut working, units);
         announce_refusal(cx, account, &working, units, effects);
         return Ok(Outcome {
             decision: answer(cx, account, ask, &working),

@@ -13,6 +13,7 @@ mod hold;
 mod late;
 mod measure;
 mod meter;
+mod mistyped;
 mod opening;
 mod rate;
 mod seats;
@@ -20,6 +21,7 @@ mod settle;
 mod sliding;
 mod subjects;
 mod synthetic;
+mod wait;
 
 use smallvec::SmallVec;
 
@@ -46,6 +48,7 @@ pub use bill::paid_then;
 pub use credits::{GrantError, NewGrant, pool_state, put_grant, settle_pools, void_grant};
 pub use late::{Booked, bookings_at, correct, is_correctable, left, record_at, standing};
 pub use measure::ValueOp;
+pub use mistyped::{Mistyped, mistyped};
 pub use opening::{Opening, open_balance};
 pub use seats::{SeatOp, SeatOutcome, decide_seat};
 pub use settle::{settle, settle_all};
@@ -318,7 +321,7 @@ pub fn limit_states(
     };
     let state = |limit| {
         let mut state = meter::working_now(cx, account, id, limit).shown(cx, account);
-        measure::note_estimate(cx.catalog.feature(feature), &mut state);
+        measure::note_sort(cx.catalog.feature(feature), &mut state);
         state
     };
     let paid = Paid::of(cx, account, feature);

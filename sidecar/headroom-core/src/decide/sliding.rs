@@ -41,8 +41,6 @@ pub(super) struct Beyond {
     own_leaves_at: Millis,
     /// Whether the bucket counts now. One that the window has passed is booked for itself.
     counts: bool,
-    /// When a refused request would fit, if nothing else happens; [`Millis::FOREVER`] if never.
-    pub(super) enough_at: Millis,
 }
 
 /// How long the units of a limit's window count after its end, in milliseconds: the length of a
@@ -96,7 +94,6 @@ fn sum_of<'a>(
         leaving: SmallVec::new(),
         own_leaves_at: leaves_at(&own),
         counts: counts(&own),
-        enough_at: Millis::FOREVER,
     });
     let mut sum = own;
     if !beyond.counts {
@@ -202,9 +199,8 @@ impl Moved {
     /// Asks the bucket of now for `units` more, and leaves the answer with the limit.
     pub(super) fn weigh(&mut self, w: &mut Working<'_>, units: u64) {
         w.verdict = meter::admission(w.limit, self.room, &self.sum, units, false);
-        if let (false, Some(beyond)) = (w.verdict.is_allowed(), &mut w.beyond) {
-            self.beyond.note_refused(&self.sum, w.limit, units);
-            beyond.enough_at = self.beyond.enough_at;
+        if !w.verdict.is_allowed() {
+            w.enough_at = self.beyond.frees_for(&self.sum, w.limit, units);
         }
     }
 
@@ -264,14 +260,14 @@ impl Beyond {
         enough.find(|(_, left)| units <= *left).map_or(Millis::FOREVER, |(at, _)| at)
     }
 
-    /// Notes when `units` more would fit that do not fit now.
-    pub(super) fn note_refused(&mut self, sum: &Ledger, limit: &PlanLimit, units: u64) {
-        self.enough_at = match limit.ceiling_units() {
+    /// When `units` more would fit that do not fit now; [`Millis::FOREVER`] if never.
+    pub(super) fn frees_for(&self, sum: &Ledger, limit: &PlanLimit, units: u64) -> Millis {
+        match limit.ceiling_units() {
             Some(ceiling) if units <= ceiling => {
                 self.less_by(sum, (sum.held() + units).saturating_sub(ceiling))
             }
             _ => Millis::FOREVER,
-        };
+        }
     }
 
     /// Dresses the state of the limit.

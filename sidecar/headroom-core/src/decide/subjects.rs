@@ -19,7 +19,7 @@ use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::{self, put_or_close};
 use crate::decide::{
     Context, FeatureOp, Gate, bare_limits, concurrency, decide_feature, gate, hold, measure, rate,
-    rate_ask, sliding, wrong_operation,
+    rate_ask, sliding, wait, wrong_operation,
 };
 use crate::decision::{Amounts, Decision, LimitState, OpError, Outcome};
 use crate::effect::{Effect, Effects};
@@ -164,6 +164,22 @@ pub(super) fn together<'a>(
     (working, owners)
 }
 
+/// Notes of the limits that refused so many units when they would fit, each as its owner has it then.
+pub(super) fn note_waits(
+    cx: Context<'_>,
+    account: &Account,
+    feature: FeatureIx,
+    (working, owners): (&mut [Working<'_>], &[&Level]),
+    units: u64,
+) {
+    let (own, of_levels) = working.split_at_mut(working.len() - owners.len());
+    wait::note_refused(cx, account, (feature, None), own, units);
+    for (w, level) in of_levels.iter_mut().zip(owners) {
+        let of = (feature, Some(&*level.name));
+        wait::note_refused(cx, &level.seen, of, std::slice::from_mut(w), units);
+    }
+}
+
 /// Says in an answer whose limit decided.
 pub(super) fn name(decision: &mut Decision, working: &[Working<'_>], owners: &[&Level]) {
     if owners.is_empty() {
@@ -264,6 +280,7 @@ pub(super) fn count(
     if !matches!(op, FeatureOp::Record { .. }) {
         shadow = meter::allow_in_shadow(cx, ask, &mut working, units, uses);
         if meter::is_refused(&working) {
+            note_waits(cx, account, ask.feature, (&mut working, &owners), units);
             if !matches!(op, FeatureOp::Check { attempt: false, .. }) {
                 meter::announce_refusal(cx, account, &working[..own_len], units, effects);
             }
@@ -467,7 +484,7 @@ pub fn level_states(
     for level in of_path(cx, account, feature, subject) {
         for w in level.working_now(cx, id) {
             let mut state = w.state();
-            measure::note_estimate(cx.catalog.feature(feature), &mut state);
+            measure::note_sort(cx.catalog.feature(feature), &mut state);
             state.beyond.get_or_insert_default().subject = Some(Arc::clone(&level.name));
             states.push(state);
         }

@@ -399,6 +399,9 @@ fn a_grant_that_starts_later_counts_from_its_instant() {
     world.grant_all("june", 10, 100, (Some(T0 + DAY_MS), None)).unwrap();
     let refused = world.burn(1).decision;
     assert_eq!((refused.verdict, refused.retry_after_ms), (EXHAUSTED, Some(DAY_MS)));
+    assert_eq!(world.burn(11).decision.retry_after_ms, None, "ten are no eleven");
+    world.grant_all("july", 10, 100, (Some(T0 + 30 * DAY_MS), None)).unwrap();
+    assert_eq!(world.burn(11).decision.retry_after_ms, Some(30 * DAY_MS), "both together");
     world.now = T0 + DAY_MS;
     assert_eq!(world.paid_by(1), [("june".to_owned(), 1)]);
 }

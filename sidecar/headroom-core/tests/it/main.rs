@@ -37,5 +37,6 @@ mod subjects;
 mod tallies;
 mod thresholds;
 mod unlocks;
+mod waits;
 mod windows;
 mod world;

@@ -90,6 +90,36 @@ fn a_maximum_is_the_largest_value_and_its_limit_is_of_the_value() {
 }
 
 #[test]
+fn a_value_uses_nothing_up_and_what_is_left_is_the_limit() {
+    for aggregation in [Aggregation::Max, Aggregation::Latest] {
+        let limits = [daily(100, Policy::Block), total(200, Policy::Grace { grace_bp: 1_000 })];
+        let mut world = world(aggregation, &limits);
+        for (value, also) in [(95, 100), (0, 100), (100, 100)] {
+            assert!(value == 0 || verdict(&mut world, value).is_allowed());
+            let left = |state: &headroom_core::decision::LimitState| {
+                (state.settled_units_remaining(), state.drawable_units_remaining())
+            };
+            assert_eq!(left(&world.state("daily")), (Some(100), Some(100)), "{value}");
+            assert_eq!(left(&world.state("total")), (Some(200), Some(220)), "{value}");
+            let refused = world.check(101).decision.binding.unwrap();
+            assert_eq!(left(&refused), (Some(100), Some(100)), "{value}");
+            assert!(world.check(also).decision.verdict.is_allowed(), "what is told is so");
+        }
+    }
+}
+
+#[test]
+fn of_limits_of_values_the_lowest_binds_whatever_there_was() {
+    let mut world =
+        world(Aggregation::Max, &[total(150, Policy::Block), daily(100, Policy::Block)]);
+    verdict(&mut world, 90);
+    world.now += DAY_MS;
+    // The day has had nothing, and allows less all the same.
+    let binding = world.check(1).decision.binding.unwrap().ledger.limit;
+    assert_eq!(world.catalog.text(binding), "daily");
+}
+
+#[test]
 fn a_value_that_there_was_is_kept_and_what_is_above_is_debt() {
     let mut world = world(Aggregation::Max, &[daily(10, Policy::Block)]);
     assert_eq!(world.record(12).amounts.debt_units, 2);

@@ -276,3 +276,62 @@ fn an_erased_subject_goes_on_without_its_name() {
     consume(&mut world, "user:a", 4);
     assert_eq!(counts(&world).len(), 3, "who comes back is new");
 }
+
+#[test]
+fn a_type_that_was_most_probably_meant_to_be_another_is_found() {
+    // `work` is limited per user and per team, `tokens` per user, `free` per nobody, `builds` per agent.
+    let mut spec = catalog(&[daily(100, Policy::Block), own(4)]);
+    let more = |spec: &mut CatalogSpec, name: &str, pers: &[Option<&str>]| {
+        let mut feature = spec.features[0].clone();
+        feature.feature = name.to_owned();
+        let limits =
+            pers.iter().enumerate().map(|(place, per)| headroom_core::catalog::LimitSpec {
+                limit: format!("l{place}"),
+                window: WindowRule::Lifetime,
+                per: per.map(str::to_owned),
+            });
+        feature.kind = FeatureKindSpec::Quota { limits: limits.collect() };
+        spec.features.push(feature);
+    };
+    more(&mut spec, "free", &[None]);
+    more(&mut spec, "work", &[None, Some("user"), Some("team")]);
+    more(&mut spec, "builds", &[None, Some("agent")]);
+    let world = World::of(spec);
+    let found = |feature: &str, subject: &str| {
+        let path = SubjectPath::new(subject).unwrap();
+        decide::mistyped(&world.catalog, world.feature(feature).unwrap(), path)
+    };
+    for (feature, subject, kind, meant) in [
+        ("tokens", "usr:x", "usr", Some("user")),
+        ("tokens", "users:x", "users", Some("user")),
+        ("tokens", "service:cron", "service", None),
+        ("tokens", "org:o/service:cron", "service", None),
+        ("tokens", "team:t/usr:x", "usr", Some("user")),
+        ("work", "team:t/usr:x", "usr", Some("user")),
+        ("work", "taem:t/user:x", "taem", Some("team")),
+    ] {
+        let wrong = found(feature, subject).expect(subject);
+        assert_eq!(
+            (&*wrong.kind, wrong.meant.as_deref()),
+            (kind, meant),
+            "{feature} for {subject}"
+        );
+    }
+    for (feature, subject) in [
+        ("tokens", "user:x"),
+        ("tokens", "org:o/user:x"),
+        // It is limited elsewhere, and this is a request of the whole team.
+        ("tokens", "team:t"),
+        ("tokens", "agent:a"),
+        ("tokens", "org:o/team:t"),
+        ("work", "org:o/team:t"),
+        ("free", "usr:x"),
+        ("free", "service:cron"),
+    ] {
+        assert_eq!(found(feature, subject), None, "{feature} for {subject}");
+    }
+    let told = found("tokens", "usr:x").unwrap().to_string();
+    let expected = "no limit of the catalog is per `usr`, and `tokens` is limited per `user`, did you mean \
+                    `user`?";
+    assert_eq!(told, expected);
+}

@@ -18,6 +18,9 @@ impl Model {
         self.met.clear();
         self.telling = None;
         let Asked::All(items, op) = &request.asked else { unreachable!("it asks for several") };
+        for (feature, _) in items {
+            self.check_types(feature, request.subject.as_deref())?;
+        }
         if let AllOp::Check { attempt } = op {
             self.check_items(items, *op, &request.key)?;
             return Ok(self.check_all(request, items, *attempt, now));

@@ -400,7 +400,7 @@ impl Model {
         account: &Account,
         (feature, pool): (&str, &Pool),
         own: Done,
-        denial: Denial,
+        (denial, charge, held): (Denial, u64, u64),
         now: i64,
     ) -> Done {
         let graver = [
@@ -420,10 +420,34 @@ impl Model {
         }
         let retry_after_ms = match denial {
             Denial::InFlight => Some(1_000),
-            _ => pool.fills_at().map(|at| at - now),
+            _ => self.pays_at(account, (feature, pool), charge, held).map(|at| at - now),
         };
         let binding = Some(self.pool_answer(account, (feature, pool), now));
         Done { verdict: Verdict::Denied(denial), binding, retry_after_ms, ..own }
+    }
+
+    /// When the pool pays a charge because units come to it, of twelve times at most. What is held now is
+    /// held on, and where a time brought nothing more the next one will not.
+    fn pays_at(
+        &self,
+        account: &Account,
+        (feature, pool): (&str, &Pool),
+        charge: u64,
+        held: u64,
+    ) -> Option<i64> {
+        let (mut pool, mut drawable) = (pool.clone(), pool.drawable(held));
+        for _ in 0..12 {
+            let at = pool.fills_at()?;
+            pool = self.pool_now(account, feature, at);
+            if charge <= pool.drawable(held) {
+                return Some(at);
+            }
+            if pool.drawable(held) == drawable && !pool.awaits() {
+                return None;
+            }
+            drawable = pool.drawable(held);
+        }
+        None
     }
 
     // --- requests about a pool itself ---
@@ -451,7 +475,7 @@ impl Model {
         let own = Done { origin, ..Done::refused(Verdict::Allowed, Some(feature.to_owned())) };
         let records = matches!(op, FeatureOp::Record { .. });
         if let Some(denial) = pool.denial(units, held).filter(|_| !records) {
-            let done = self.refused_by(account, (feature, &pool), own, denial, now);
+            let done = self.refused_by(account, (feature, &pool), own, (denial, units, held), now);
             if attempt && denial == Denial::CreditsExhausted {
                 self.tell_empty(id, account, (feature, pool), units, now);
             }

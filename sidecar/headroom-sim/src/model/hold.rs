@@ -13,6 +13,7 @@ use super::plan::{EACH_SLOTS, Entitled};
 use super::sliding::rename;
 use super::spread::within;
 use super::{Account, Book, Done, Hold, Limit, Model, REMEMBERED_MS, Terms};
+use crate::civil;
 
 impl Hold {
     pub(crate) fn is_open(&self, now: i64) -> bool {
@@ -255,7 +256,9 @@ impl Model {
             }
             there.asked = additional;
             page.verdict = there.admits(additional, false);
-            page.enough_at = Some(there.enough_at());
+            // What is added counts where the hold was admitted; only what slides moves on.
+            let slides = there.slide.is_some();
+            page.enough_at = Some(if slides { there.enough_at() } else { civil::FOREVER });
         }
         moved
     }

@@ -170,6 +170,7 @@ impl Model {
         }
         let origin = given.origin;
         if refuses(&pages) {
+            self.find_waits_for(account, &mut pages, &whose);
             self.met.insert(match value.aggregation {
                 Aggregation::Unique => "one value too many",
                 Aggregation::Latest => "a latest value above the limit",
@@ -186,13 +187,7 @@ impl Model {
                     _ => "a value of a subject above the limit",
                 });
             }
-            let mut done = self.done_for(account, feature, origin, (&pages, &whose), now);
-            let in_flight = done.verdict == Verdict::Denied(Denial::InFlight);
-            if value.aggregation != Aggregation::Unique && !in_flight {
-                // Time alone makes no value smaller.
-                done.retry_after_ms = None;
-            }
-            return Ok(done);
+            return Ok(self.done_for(account, feature, origin, (&pages, &whose), now));
         }
         if !keeps {
             return Ok(self.done_for(account, feature, origin, (&pages, &whose), now));

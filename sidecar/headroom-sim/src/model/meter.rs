@@ -88,6 +88,10 @@ impl Model {
             _ => open.map(|hold| u128::from(hold.units)).sum(),
         };
         let (grace_over, grace_until) = account.grace(&book, &limit.terms, now);
+        let of_values = match self.aggregation(&book.feature) {
+            Aggregation::Max | Aggregation::Latest => true,
+            Aggregation::Sum | Aggregation::Count | Aggregation::Unique => false,
+        };
         let mut page = Page {
             limit: limit.clone(),
             book,
@@ -98,6 +102,7 @@ impl Model {
             now,
             asked: 0,
             enough_at: None,
+            of_values,
             fresh,
             own,
             slide: None,
@@ -411,8 +416,11 @@ impl Model {
         if self.is_watched(feature) {
             shadow = Model::look_away(&mut pages, origin, units, true);
         }
-        if attempt && refuses(&pages) {
-            self.announce_refusal(id, account, &pages, units, now);
+        if refuses(&pages) {
+            self.find_waits(account, &mut pages, None);
+            if attempt {
+                self.announce_refusal(id, account, &pages, units, now);
+            }
         }
         let done = Done { shadow, ..self.done(account, feature, origin, &pages, now) };
         Model::with_retry(account, units, done, now)
@@ -500,6 +508,7 @@ impl Model {
             shadow = Model::look_away(&mut pages, origin, units, at_once);
         }
         if refuses(&pages) {
+            self.find_waits(account, &mut pages, None);
             self.announce_refusal(id, account, &pages, units, now);
             let done = self.done(account, feature, origin, &pages, now);
             return Ok(Model::with_retry(account, units, done, now));

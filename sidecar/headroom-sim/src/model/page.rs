@@ -28,6 +28,8 @@ pub(crate) struct Page {
     pub(crate) asked: u64,
     /// When there is room for what was asked for, where that was found out elsewhere.
     pub(crate) enough_at: Option<i64>,
+    /// Whether it holds a value, the largest or the latest, instead of a sum.
+    pub(crate) of_values: bool,
     /// Whether the book is new.
     pub(crate) fresh: bool,
     /// The book before the limit of now was seen in it.
@@ -169,6 +171,12 @@ impl Page {
         if self.grace_over { terms.included() } else { terms.ceiling() }
     }
 
+    /// What a request could still get: of values the largest, whatever there was before.
+    fn drawable(&self) -> Option<u128> {
+        let taken = if self.of_values { self.all_reserved() } else { self.held() };
+        self.ceiling().map(|ceiling| ceiling - ceiling.min(taken))
+    }
+
     pub(crate) fn level(&self, used: u128, held: u128) -> Verdict {
         match self.limit.terms.verdict(used, held) {
             Verdict::Grace if self.grace_over => Verdict::Unbacked,
@@ -258,8 +266,11 @@ impl Page {
             policy: terms.policy,
             ceiling,
             passed_bp: terms.passed_bp(self.watched()),
-            settled: included.map(|included| included - included.min(used)),
-            drawable: ceiling.map(|ceiling| ceiling - ceiling.min(self.held())),
+            settled: match (included, self.of_values) {
+                (Some(included), false) => Some(included - included.min(used)),
+                (included, _) => included,
+            },
+            drawable: self.drawable(),
             grace_left: match (terms.policy, included, ceiling) {
                 (Policy::Grace { .. }, Some(included), Some(ceiling)) => {
                     Some(ceiling - ceiling.min(used.max(included)))
@@ -301,9 +312,7 @@ pub(crate) fn binding(pages: &[Page]) -> &Page {
         return page;
     }
     let gravest = pages.iter().map(|page| page.verdict).max().expect("at least one limit");
-    let drawable = |page: &&Page| {
-        page.ceiling().map_or(u128::MAX, |ceiling| ceiling - ceiling.min(page.held()))
-    };
+    let drawable = |page: &&Page| page.drawable().unwrap_or(u128::MAX);
     let gravest = pages.iter().filter(|page| page.verdict == gravest);
     gravest.min_by_key(drawable).expect("the gravest is among them")
 }

@@ -133,7 +133,8 @@ impl Model {
             }
             let looks = FeatureOp::Check { units, attempt };
             let done = self.own(id, account, own, looks, now)?;
-            let done = self.refused_by(account, (&payer.pool, &pool), done, denial, now);
+            let done =
+                self.refused_by(account, (&payer.pool, &pool), done, (denial, credits, held), now);
             if done.verdict != Verdict::Denied(denial) {
                 self.met.insert("a limit refuses before the pool");
             }
@@ -293,7 +294,8 @@ impl Model {
             *account = before;
             self.told.truncate(told);
             self.met.insert("a pool refuses to hold more");
-            let done = self.refused_by(account, (&credits.pool, &pool), done, denial, now);
+            let done =
+                self.refused_by(account, (&credits.pool, &pool), done, (denial, more, beside), now);
             if denial == Denial::CreditsExhausted {
                 self.tell_empty(id, account, (&credits.pool, pool), more, now);
             }

@@ -2,10 +2,11 @@
 //! of its level. A request is asked of all of them, and counted in all of them or in none.
 
 use headroom_core::catalog::{Aggregation, FeatureKindSpec};
-use headroom_core::decide::{FeatureOp, HoldOp};
+use headroom_core::decide::{FeatureOp, HoldOp, Mistyped};
 use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::Origin;
+use headroom_engine::engine::EngineError;
 
 use super::hold::Case;
 use super::measure::Bounds;
@@ -97,6 +98,50 @@ impl Model {
             (shape.and_then(|shape| shape.per.clone()).expect("it is of subjects"), limit)
         };
         limits.into_iter().map(per).collect()
+    }
+
+    /// The types of subjects that have limits of a feature.
+    fn types(&self, feature: &str) -> Vec<String> {
+        let per = match self.feature(feature).map(|known| &known.kind) {
+            Some(FeatureKindSpec::Quota { limits }) => {
+                limits.iter().filter_map(|limit| limit.per.clone()).collect()
+            }
+            Some(FeatureKindSpec::Concurrency { per } | FeatureKindSpec::Rate { per }) => {
+                per.iter().cloned().collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut once: Vec<String> = Vec::new();
+        for per in per {
+            if !once.contains(&per) {
+                once.push(per);
+            }
+        }
+        once
+    }
+
+    /// Whoever is named at a feature that has limits of others is a mistake, unless the catalog knows of
+    /// somebody who is named. No two types of these histories look alike.
+    pub(crate) fn check_types(
+        &self,
+        feature: &str,
+        subject: Option<&str>,
+    ) -> Result<(), EngineError> {
+        let limited = self.types(feature);
+        let Some(subject) = subject else { return Ok(()) };
+        let named: Vec<&str> =
+            subject.split('/').filter_map(|level| level.split(':').next()).collect();
+        let all = self.catalog.features.iter().flat_map(|known| self.types(&known.feature));
+        let is_known = all.into_iter().any(|known| named.contains(&known.as_str()));
+        if limited.is_empty() || is_known {
+            return Ok(());
+        }
+        Err(EngineError::Subject(Box::new(Mistyped {
+            kind: named[named.len() - 1].to_owned(),
+            feature: feature.to_owned(),
+            limited,
+            meant: None,
+        })))
     }
 
     /// The subjects that a request is charged to, each with its limits.
@@ -287,6 +332,7 @@ impl Model {
                 shadow = Model::look_away(&mut pages, origin, units, hold_ms.is_none());
             }
             if refuses(&pages) {
+                self.find_waits_for(account, &mut pages, &whose);
                 if !matches!(op, FeatureOp::Check { attempt: false, .. }) {
                     self.announce_refusal(id, account, &pages[..own], units, now);
                 }

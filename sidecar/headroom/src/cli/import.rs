@@ -144,7 +144,10 @@ fn refused(problems: &[String]) -> Ended {
     if more > 0 {
         show::problem(&format!("and {more} more"));
     }
-    show::problem(&format!("{} problems", problems.len()));
+    show::problem(&match problems.len() {
+        1 => "1 problem".to_owned(),
+        count => format!("{count} problems"),
+    });
     Ended::Refused
 }
 

@@ -530,7 +530,8 @@ fn read_price(reader: &Reader, entry: Entry<'_>) -> Option<Price> {
     let periods = [("month", PricePeriod::Month), ("year", PricePeriod::Year)];
     let per = fields.required("per").and_then(|entry| reader.word(entry, &periods));
     fields.end();
-    Some(Price { minor: minor?, currency: currency?, per: per? })
+    let (minor, per) = (minor.unwrap_or(0), per.unwrap_or(PricePeriod::Month));
+    Some(Price { minor, currency: currency?, per })
 }
 
 fn read_entitlement(
@@ -558,9 +559,10 @@ fn read_entitlement(
             let entries = reader.map(entry, "a mapping from limits to what the plan includes")?;
             let stand_in = |(key, _): &(Key, Node)| PlanLimitSpec {
                 limit: key.text.clone(),
-                included_units: Some(1),
+                // Nothing is out of its reach, nor is it itself.
+                included_units: None,
                 soft_limits_bp: vec![],
-                policy: Policy::Block,
+                policy: Policy::Unlimited,
                 terms: LimitTerms::default(),
             };
             let read = |entry| {

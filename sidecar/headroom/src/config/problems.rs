@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+pub use headroom_core::suggest::closest;
+
 /// A place in a file: line and column count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -31,6 +33,8 @@ pub struct Problem {
     pub suggestion: Option<String>,
     /// Never show the line: whatever stands on it may be a secret.
     pub hides_line: bool,
+    /// How many problems it stands for that are not listed. 0: it is one itself.
+    pub left_out: usize,
 }
 
 impl Problem {
@@ -41,7 +45,14 @@ impl Problem {
 
     /// A problem of the file as a whole.
     pub fn of_file(message: impl Into<String>) -> Problem {
-        Problem { place: None, message: message.into(), suggestion: None, hides_line: false }
+        let (message, suggestion) = (message.into(), None);
+        Problem { place: None, message, suggestion, hides_line: false, left_out: 0 }
+    }
+
+    /// So many more of them.
+    pub fn more(left_out: usize) -> Problem {
+        let message = format!("and {left_out} more, which are not listed");
+        Problem { left_out, ..Problem::of_file(message) }
     }
 
     /// Adds the one of `known` that is most like `word`, if one is like it at all.
@@ -62,27 +73,6 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The word that `word` was probably meant to be: at most a third of its letters differ, or it is
-/// the beginning of it.
-pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Long words are no typing errors, and the distance costs the product of the lengths.
-    const WORD_CHARS_MAX: usize = 64;
-    let chars = word.chars().count();
-    if chars > WORD_CHARS_MAX {
-        return None;
-    }
-    let folded = word.to_lowercase();
-    known
-        .into_iter()
-        .filter(|known| *known != word && known.len() <= 2 * WORD_CHARS_MAX)
-        .map(|known| (strsim::damerau_levenshtein(&folded, &known.to_lowercase()), known))
-        .filter(|(distance, known)| {
-            *distance <= (chars / 3).max(1) || (chars >= 3 && known.starts_with(&folded))
-        })
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
-}
-
 /// Everything wrong with one file. It is an error: `Display` is the full report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems {
@@ -101,7 +91,9 @@ impl Problems {
     /// Without any problem.
     pub fn new(file: &str, source: &str, mut list: Vec<Problem>) -> Problems {
         assert!(!list.is_empty(), "a refusal has a reason");
-        list.sort_by(|a, b| (a.place, &a.message).cmp(&(b.place, &b.message)));
+        list.sort_by(|a, b| {
+            (a.left_out, a.place, &a.message).cmp(&(b.left_out, b.place, &b.message))
+        });
         list.dedup();
         Problems { file: file.to_owned(), source: source.to_owned(), list }
     }
@@ -150,7 +142,7 @@ impl fmt::Display for Problems {
                 excerpt(f, text, place)?;
             }
         }
-        match self.list.len() {
+        match self.list.iter().map(|problem| problem.left_out.max(1)).sum::<usize>() {
             1 => write!(f, "1 problem in {}", self.file),
             count => write!(f, "{count} problems in {}", self.file),
         }

@@ -3,7 +3,7 @@
 //! Every function answers `None` after noting why, so that the caller simply goes on with the next
 //! key: an operator gets the whole list in one round.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use super::problems::{Place, Problem, closest};
 use super::values;
 use super::yaml::{Key, Node, Value};
 
-/// Problems kept of one file. Above it the rest is left out: whoever has so many has one.
+/// Problems kept of one file. Above it the rest is counted: whoever has so many has one.
 const PROBLEMS_MAX: usize = 500;
 
 /// Collects the problems of one file.
 #[derive(Debug, Default)]
 pub struct Reader {
     problems: RefCell<Vec<Problem>>,
+    left_out: Cell<usize>,
 }
 
 /// A value and the name that messages give it.
@@ -60,6 +61,8 @@ impl Reader {
         let mut problems = self.problems.borrow_mut();
         if problems.len() < PROBLEMS_MAX {
             problems.push(problem);
+        } else {
+            self.left_out.set(self.left_out.get() + 1);
         }
     }
 
@@ -80,9 +83,14 @@ impl Reader {
         }
     }
 
-    /// All problems.
+    /// All problems, and how many more there are than are kept.
     pub fn into_problems(self) -> Vec<Problem> {
-        self.problems.into_inner()
+        let mut problems = self.problems.into_inner();
+        let left_out = self.left_out.get();
+        if left_out > 0 {
+            problems.push(Problem::more(left_out));
+        }
+        problems
     }
 
     fn expected<T>(&self, entry: Entry<'_>, what: &str) -> Option<T> {
@@ -318,6 +326,18 @@ mod tests {
         let found: Vec<String> = reader.into_problems().into_iter().map(line).collect();
         assert_eq!(found.join("\n"), expected, "{yaml}");
         result
+    }
+
+    #[test]
+    fn what_is_not_listed_is_counted() {
+        let reader = Reader::default();
+        (0..700).for_each(|n| reader.note(Problem::at(Place::START, format!("problem {n}"))));
+        let problems = reader.into_problems();
+        assert_eq!(problems.len(), PROBLEMS_MAX + 1);
+        let problems = crate::config::problems::Problems::new("f.yaml", "", problems);
+        let text = problems.to_string();
+        let last: Vec<&str> = text.lines().rev().take(2).collect();
+        assert_eq!(last, ["700 problems in f.yaml", "f.yaml: and 200 more, which are not listed"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headroom_core::account::{OverrideValue, Profile};
 use headroom_core::catalog::Catalog;
+use headroom_core::limits::ADDON_QUANTITY_MAX;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{Changed, OverrideChange, OverrideTerms, SubscriptionChange};
 use headroom_engine::digest::after_prefix;
@@ -349,13 +350,10 @@ fn internal(error: &tokio::task::JoinError) -> WireError {
     WireError::new(v1::ErrorReason::Internal, "the task failed; the sidecar's log says why")
 }
 
-/// How many of one add-on an account may have.
-const ADDON_QUANTITY_MAX: i32 = 1_000_000;
-
 fn parse_addon(one: &v1::AddOn) -> Result<(&str, u32), WireError> {
     let quantity = u32::try_from(one.quantity).ok();
     let quantity =
-        quantity.filter(|_| (1..=ADDON_QUANTITY_MAX).contains(&one.quantity)).ok_or_else(|| {
+        quantity.filter(|_| (1..=ADDON_QUANTITY_MAX).contains(quantity)).ok_or_else(|| {
             let problem = format!("is {}, must be 1 to {ADDON_QUANTITY_MAX}", one.quantity);
             WireError::field("add_ons.quantity", problem)
         })?;

@@ -171,6 +171,7 @@ impl From<EngineError> for WireError {
             EngineError::ItemDimensions { place, problem } => {
                 return WireError::field(&format!("items[{place}].dimensions"), problem);
             }
+            EngineError::Subject(wrong) => return WireError::field("subject", wrong.to_string()),
             EngineError::Halted => ErrorReason::LedgerHalted,
             EngineError::TooManyAccounts { .. } => ErrorReason::Internal,
         };

@@ -74,6 +74,9 @@ async fn counts_and_largest_values_are_what_they_are_over_kill_9() {
     assert_eq!(consume(&client, "database", 40).await, (Verdict::AllowedSoftLimit, 85));
     let answer = client.consume("acme", "database", 101).await.unwrap();
     assert_eq!((answer.denial, answer.retry_after), (Some(Denial::QuotaExhausted), None));
+    let limit = answer.binding.unwrap();
+    let left = (limit.settled_units_remaining, limit.drawable_units_remaining);
+    assert_eq!(left, (Some(100), Some(100)), "85 were there, and any value up to 100 passes");
     sidecar.kill();
     let _sidecar = home.start();
     let (client, _admin) = home.clients().await;

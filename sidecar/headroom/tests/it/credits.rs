@@ -125,6 +125,10 @@ async fn credits_pay_for_a_feature_and_survive_kill_9() {
     assert_eq!(refused.denial, Some(Denial::CreditsExhausted));
     assert!(refused.retry_after.is_some(), "more come with the next month");
 
+    let asked = stage.client.get_usage("acme", Some("ai"), None, None).await.unwrap_err();
+    assert_eq!(asked.reason(), Some(v1::ErrorReason::WrongFeatureKind));
+    assert!(asked.to_string().contains("ListCreditHistory"), "{asked}");
+
     let entitlements = stage.client.list_entitlements("acme").await.unwrap().entitlements;
     let ai = entitlements.iter().find(|one| one.feature == "ai").unwrap();
     assert_eq!(ai.kind, FeatureKind::Credits);

@@ -154,6 +154,8 @@ async fn a_rate_lets_a_burst_pass_and_says_to_the_millisecond_when_more_does() {
     assert!(error.to_string().contains("consume them"), "{error}");
     let error = stage.client.record("acme", "api", 1).await.unwrap_err();
     assert!(error.to_string().contains("consume them"), "{error}");
+    let error = stage.client.get_usage("acme", Some("api"), None, None).await.unwrap_err();
+    assert!(error.to_string().contains("how full its bucket is"), "{error}");
 
     // What the business hears of it, once.
     let signals = crate::support::until("the signal is in the file", || {

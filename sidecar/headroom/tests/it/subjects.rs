@@ -70,6 +70,41 @@ fn bound_by(decision: &Decision, limit: &str, subject: Option<&str>) {
 }
 
 #[tokio::test]
+async fn a_type_with_a_wrong_letter_walks_past_no_limit() {
+    let home = Home::with_settings(TOKENS, "clock: test\n");
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let typo = stage.client.consume("acme", "tokens", 5).subject("usr:u42").await.unwrap_err();
+    assert_eq!(typo.reason(), Some(v1::ErrorReason::InvalidField));
+    assert!(
+        typo.to_string().contains("`usr`") && typo.to_string().contains("mean `user`?"),
+        "{typo}"
+    );
+    let all = stage.client.consume_all("acme", [("tokens", 5)]).subject("team:t/usr:u42");
+    assert_eq!(all.await.unwrap_err().reason(), Some(v1::ErrorReason::InvalidField));
+    let recorded = stage.client.record("acme", "tokens", 5).subject("usr:u42").await;
+    assert!(recorded.is_err());
+    assert_eq!(stage.account_used().await, 0, "nothing was counted");
+    assert!(stage.consume("org:o/user:u42", 5, "a").await.allowed, "who is in it may be named");
+    drop(stage);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_more_than_a_user_ever_gets_is_not_told_to_wait() {
+    let home = Home::with_settings(TOKENS, "clock: test\n");
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let never = stage.consume("user:u42", 101, "a").await;
+    assert_eq!((never.denial, never.retry_after), (Some(Denial::QuotaExhausted), None));
+    assert!(stage.consume("user:u42", 100, "b").await.allowed);
+    let soon = stage.consume("user:u42", 100, "c").await;
+    assert!(soon.retry_after.is_some_and(|wait| wait <= Duration::from_secs(24 * 60 * 60)));
+    drop(stage);
+    sidecar.stop().await;
+}
+
+#[tokio::test]
 async fn a_request_is_charged_to_every_level_or_to_none_over_kill_9() {
     let home = Home::with_settings(TOKENS, "clock: test\n");
     let mut sidecar = home.start();

@@ -66,7 +66,7 @@ pub(in crate::cli) enum Question {
         /// It comes from a monitor: a refusal is no signal
         #[arg(long)]
         synthetic: bool,
-        /// For whom inside the account, as in team:growth/user:u42
+        /// For whom inside the account, as in team:growth/user:u42; it is the whole path, so user:u42 is another
         #[arg(long, value_name = "PATH")]
         subject: Option<String>,
         #[command(flatten)]
@@ -105,7 +105,7 @@ pub(in crate::cli) enum Question {
         /// It comes from a monitor: a refusal is no signal
         #[arg(long)]
         synthetic: bool,
-        /// For whom inside the account, as in team:growth/user:u42
+        /// For whom inside the account, as in team:growth/user:u42; it is the whole path, so user:u42 is another
         #[arg(long, value_name = "PATH")]
         subject: Option<String>,
     },
@@ -275,7 +275,7 @@ pub(in crate::cli) struct UseArgs {
     /// It comes from a monitor: decided like any other, counted nowhere
     #[arg(long)]
     pub(in crate::cli) synthetic: bool,
-    /// For whom inside the account, as in team:growth/user:u42
+    /// For whom inside the account, as in team:growth/user:u42; it is the whole path, so user:u42 is another
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) subject: Option<String>,
 }
@@ -294,7 +294,7 @@ pub(in crate::cli) struct SeveralArgs {
     /// It comes from a monitor: decided like any other, counted nowhere
     #[arg(long)]
     pub(in crate::cli) synthetic: bool,
-    /// For whom inside the account, as in team:growth/user:u42
+    /// For whom inside the account, as in team:growth/user:u42; it is the whole path, so user:u42 is another
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) subject: Option<String>,
 }

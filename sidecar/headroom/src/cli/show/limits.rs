@@ -62,7 +62,12 @@ fn limit_row(limit: &LimitState, as_of: Option<SystemTime>) -> Vec<String> {
         Some(included) => format!("{} of {} {how}", units(count), units(included)),
         None => format!("{} {how}, unlimited", units(count)),
     };
+    // Values use nothing up: there is more left than a sum would have left.
+    let sum_left = limit.included_units.map(|included| included.saturating_sub(limit.used_units));
     let left = match left {
+        Some(most) if !is_slots && sum_left < Some(most) => {
+            format!("values up to {}", units(most))
+        }
         Some(left) => format!("{} left", units(left)),
         None => String::new(),
     };

@@ -28,5 +28,6 @@ fn read_usage(reader: &Reader, entry: Entry<'_>) -> Option<TallySpec> {
             items.into_iter().filter_map(|item| reader.text(item)).collect()
         }
     };
-    Some(TallySpec { buckets: buckets?, dimensions })
+    // What stands in for a word that is none lets the dimensions be checked all the same.
+    Some(TallySpec { buckets: buckets.unwrap_or(BucketSize::Day), dimensions })
 }

@@ -70,15 +70,16 @@ pub(super) fn read_terms(reader: &Reader, entry: Entry<'_>) -> Option<Entitlemen
     // Unlike the debt of a quota, which ends with its window: credits are bought, so they are owed.
     let carries_debt = debt.map_or(Some(true), |entry| policy::read_debt(reader, entry));
     let soft_limits_bp = read_soft_limits(reader, soft_limits);
-    let (rollover_min_units, rollover_max_units) = rollover?;
+    // What cannot be read does not hide what is wrong with the rest.
+    let (rollover_min_units, rollover_max_units) = rollover.unwrap_or((0, 0));
     let terms = PoolTerms {
-        included_units: included?,
-        priority: priority?,
+        included_units: included.unwrap_or(1),
+        priority: priority.unwrap_or(PRIORITY_USUAL),
         rollover_min_units,
         rollover_max_units,
-        overdraft_units: overdraft_units?,
-        forgives_debt: !carries_debt?,
-        soft_limits_bp: soft_limits_bp?,
+        overdraft_units: overdraft_units.unwrap_or(0),
+        forgives_debt: !carries_debt.unwrap_or(true),
+        soft_limits_bp: soft_limits_bp.unwrap_or_default(),
     };
     Some(EntitlementSpec::Credits { terms })
 }

@@ -109,11 +109,10 @@ fn read_overage(reader: &Reader, entry: Entry<'_>) -> Option<(Policy, LimitTerms
     let currency = fields.required("currency").and_then(|entry| reader.text(entry));
     let cap = fields.optional("cap_minor");
     fields.end();
-    let cap_minor = match cap {
-        Some(entry) => Some(reader.whole_number(entry, 1..=UNITS_MAX)?),
-        None => None,
-    };
-    let overage = OverageTerms { unit_price_nanos: price?, currency: currency?.into(), cap_minor };
+    let cap_minor = cap.and_then(|entry| reader.whole_number(entry, 1..=UNITS_MAX));
+    // The smallest price stands in for one that is none: a cap pays for something then.
+    let unit_price_nanos = price.unwrap_or(1);
+    let overage = OverageTerms { unit_price_nanos, currency: currency?.into(), cap_minor };
     let terms = LimitTerms { overage: Some(overage), ..LimitTerms::default() };
     Some((Policy::Overage, terms))
 }

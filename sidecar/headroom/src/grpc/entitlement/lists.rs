@@ -110,7 +110,8 @@ pub(super) fn usage(
     let catalog = service.shared.engine.catalog();
     let only = feature_only(&catalog, &rq.feature)?;
     if !rq.subject.is_empty() || rq.all_subjects {
-        return subjects::usage(service, rq, (account, only, page_size, closed_since));
+        let listed = subjects::usage(service, rq, (account, only, page_size, closed_since))?;
+        return has_windows(&catalog, rq, &listed).map(|()| listed);
     }
     let view = service.shared.engine.usage(account, now);
     let view = view.ok_or_else(|| WireError::unknown_account(account))?;
@@ -160,7 +161,39 @@ pub(super) fn usage(
             }
         }
     }
-    Ok(response)
+    has_windows(&catalog, rq, &response).map(|()| response)
+}
+
+/// Says of a feature that nothing is listed of where to look instead, when no window of it could have been
+/// listed. Windows of days when it was another sort of thing are listed.
+fn has_windows(
+    catalog: &headroom_core::catalog::Catalog,
+    rq: &v1::GetUsageRequest,
+    listed: &v1::GetUsageResponse,
+) -> Result<(), WireError> {
+    let is_first = rq.page_token.is_empty() && listed.next_page_token.is_empty();
+    if !is_first || !listed.windows.is_empty() {
+        return Ok(());
+    }
+    let Some(feature) = catalog.feature_named(&rq.feature) else { return Ok(()) };
+    let instead = match catalog.feature(feature).kind {
+        FeatureKind::Credits { .. } => {
+            "credits burn from grants and have no windows of usage: ListCreditHistory and the limit of \
+             ListEntitlements say what became of them"
+        }
+        FeatureKind::Rate { .. } => {
+            "the units of a rate come back and are not added up: ListEntitlements says how full its bucket is"
+        }
+        FeatureKind::Switch | FeatureKind::Config => {
+            "nothing is counted of a switch or a config: ListEntitlements says what it is"
+        }
+        FeatureKind::Quota { .. }
+        | FeatureKind::Concurrency { .. }
+        | FeatureKind::Allocation { .. }
+        | FeatureKind::Seats { .. } => return Ok(()),
+    };
+    let message = format!("feature {:?}: {instead}", rq.feature);
+    Err(WireError::new(v1::ErrorReason::WrongFeatureKind, message))
 }
 
 fn usage_window(
