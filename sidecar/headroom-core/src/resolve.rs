@@ -25,7 +25,7 @@ use crate::time::Millis;
 
 mod levels;
 
-pub use levels::{resolve_each, resolve_levels};
+pub use levels::{resolve_each, resolve_each_slots, resolve_levels};
 pub(crate) use levels::{resolve_each_heard, resolve_levels_heard};
 
 /// The limits of one feature for one account: the plan's own, unless an override changes them.
@@ -286,8 +286,13 @@ fn merge<'a>(
                 });
             }
             let caps = overrides.clone();
+            let is_given = !limits.is_empty();
             for one in overrides {
                 let OverrideValue::Limit { limit, included_units } = &one.value else { continue };
+                if one.at_least && is_given && !has_limit(&limits, *limit) {
+                    // What is given has no such limit, which is more than any promise.
+                    continue;
+                }
                 // A limit that left the catalog has no windows any more: its override sleeps.
                 let Some((_, window)) = shapes.iter().find(|(id, _)| id == limit) else { continue };
                 let new =
@@ -525,6 +530,10 @@ fn override_limit(
             true
         }
     }
+}
+
+fn has_limit(limits: &[PlanLimit], limit: NameId) -> bool {
+    limits.iter().any(|known| known.limit == limit)
 }
 
 /// Whether so many units are more than so many; `None` is unlimited.

@@ -11,7 +11,7 @@ use headroom_core::decision::{Decision, LimitState};
 use headroom_core::ledger::Ledger;
 use headroom_core::origin::{self, Origins};
 use headroom_core::rate::Rate;
-use headroom_core::resolve::{Resolved, resolve, resolve_each};
+use headroom_core::resolve::{Resolved, resolve, resolve_each, resolve_each_slots};
 use headroom_core::stock::Stock;
 use headroom_core::time::Millis;
 use smallvec::SmallVec;
@@ -34,6 +34,8 @@ pub struct EntitlementView {
     pub each: Option<Rate>,
     /// Whose word it is. `None`: nobody but the plan has a say in anything of the account.
     pub origins: Option<Box<Origins>>,
+    /// The most slots each subject may hold at a time. `None`: as many as the account.
+    pub slots_each: Option<u64>,
 }
 
 /// An account's entitlements.
@@ -103,8 +105,9 @@ impl Engine {
                     _ => (None, None),
                 };
                 let decision = outcome.decision;
+                let slots_each = resolve_each_slots(catalog, &account.profile, feature, now);
                 let origins = origin::origins(cx, &account, &decision, &limits);
-                Some(EntitlementView { feature, decision, limits, rate, each, origins })
+                Some(EntitlementView { feature, decision, limits, rate, each, slots_each, origins })
             })
             .collect();
         Some(EntitlementsView { profile: account.profile, entitlements })

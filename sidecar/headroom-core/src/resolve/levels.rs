@@ -1,6 +1,6 @@
 //! What subjects have for themselves, by the same rules as the account's own.
 
-use super::{Listener, Voice, add_limit, override_limit};
+use super::{Listener, Voice, add_limit, has_limit, override_limit};
 use crate::account::{OverrideValue, Profile};
 use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Plan, PlanLimit, Policy};
 use crate::rate::Rate;
@@ -98,8 +98,8 @@ pub(crate) fn resolve_levels_heard(
     });
     for (limit, included_units, one) in of_all.chain(of_one) {
         let Some(level) = shape.levels.iter().find(|known| known.limit == *limit) else { continue };
-        if is_of_slots && one.at_least && limits.is_empty() {
-            // As many as the account is more than any promise.
+        if one.at_least && !has_limit(&limits, *limit) {
+            // As much as the account is more than any promise.
             continue;
         }
         let new = |included| match is_of_slots {
@@ -111,4 +111,18 @@ pub(crate) fn resolve_levels_heard(
         }
     }
     limits
+}
+
+/// The most slots that each subject without an override of its own may hold at a time. `None`: as many as
+/// the account.
+pub fn resolve_each_slots(
+    catalog: &Catalog,
+    profile: &Profile,
+    feature: FeatureIx,
+    at: Millis,
+) -> Option<u64> {
+    let is_of_slots = matches!(catalog.feature(feature).kind, FeatureKind::Concurrency { .. });
+    // No subject is called so.
+    let limits = is_of_slots.then(|| resolve_levels(catalog, profile, (feature, ""), at));
+    limits?.first()?.included_units
 }

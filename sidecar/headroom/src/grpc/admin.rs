@@ -6,6 +6,7 @@ use std::sync::Arc;
 use headroom_core::account::{OverrideValue, Profile};
 use headroom_core::catalog::Catalog;
 use headroom_core::limits::ADDON_QUANTITY_MAX;
+use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{Changed, OverrideChange, OverrideTerms, SubscriptionChange};
 use headroom_engine::digest::after_prefix;
@@ -182,9 +183,39 @@ impl Administration {
         self.changed(account, changed).await
     }
 
-    async fn erase(&self, rq: &v1::EraseSubjectRequest) -> Result<i32, WireError> {
+    async fn erase(
+        &self,
+        rq: &v1::EraseSubjectRequest,
+    ) -> Result<v1::EraseSubjectResponse, WireError> {
         let account = parse::id("account", &rq.account)?;
-        let subject = parse::subject(&rq.subject)?;
+        // Everything is read before anything is forgotten.
+        let member = match rq.seat_member.as_str() {
+            "" => None,
+            member => Some(parse::id("seat_member", member)?),
+        };
+        let is_seat_alone = rq.subject.is_empty() && member.is_some();
+        let subject = if is_seat_alone { None } else { Some(parse::subject(&rq.subject)?) };
+        let int = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        let mut erased = v1::EraseSubjectResponse::default();
+        if let Some(subject) = subject {
+            erased.erased_names = int(self.erase_names(account, subject).await?);
+        }
+        if let Some(member) = member {
+            let engine = &self.core.shared.engine;
+            let (count, wait_for) = engine.erase_member(account, member, self.now())?;
+            if let Some(seq) = wait_for {
+                self.written(seq).await?;
+            }
+            erased.freed_seats = int(count);
+        }
+        Ok(erased)
+    }
+
+    async fn erase_names(
+        &self,
+        account: &str,
+        subject: SubjectPath<'_>,
+    ) -> Result<usize, WireError> {
         let engine = &self.core.shared.engine;
         let mut earlier = Vec::new();
         if let Some(view) = engine.subjects(account, self.now()) {
@@ -200,7 +231,7 @@ impl Administration {
         if let Some(seq) = wait_for {
             self.written(seq).await?;
         }
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+        Ok(count)
     }
 
     async fn set_cohorts(
@@ -353,7 +384,7 @@ fn internal(error: &tokio::task::JoinError) -> WireError {
 fn parse_addon(one: &v1::AddOn) -> Result<(&str, u32), WireError> {
     let quantity = u32::try_from(one.quantity).ok();
     let quantity =
-        quantity.filter(|_| (1..=ADDON_QUANTITY_MAX).contains(quantity)).ok_or_else(|| {
+        quantity.filter(|count| (1..=ADDON_QUANTITY_MAX).contains(count)).ok_or_else(|| {
             let problem = format!("is {}, must be 1 to {ADDON_QUANTITY_MAX}", one.quantity);
             WireError::field("add_ons.quantity", problem)
         })?;
@@ -379,7 +410,7 @@ fn parse_scheduled(one: &v1::ScheduledPlan) -> Result<(Millis, &str), WireError>
 fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1::Account {
     use v1::r#override::Value;
     let overrides = profile.overrides().iter().map(|one| v1::Override {
-        feature: catalog.text(one.feature).to_owned(),
+        feature: catalog.feature_text(one.feature).to_owned(),
         value: Some(match &one.value {
             OverrideValue::Switch { on } => Value::SwitchOn(*on),
             OverrideValue::Config { value_json } => Value::ConfigValue(value_json.to_string()),
@@ -540,8 +571,7 @@ impl AdminService for Administration {
         &self,
         rq: Request<v1::EraseSubjectRequest>,
     ) -> Result<Response<v1::EraseSubjectResponse>, Status> {
-        let erased_names = self.erase(rq.get_ref()).await?;
-        Ok(Response::new(v1::EraseSubjectResponse { erased_names }))
+        Ok(Response::new(self.erase(rq.get_ref()).await?))
     }
 
     async fn put_cohorts(
