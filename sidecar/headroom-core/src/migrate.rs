@@ -206,7 +206,8 @@ impl Loss {
                 let name = text(id);
                 let message = format!(
                     "feature `{name}` was a {was} and is a {is}, but {touched}: give it another name, \
-                     or let the counts rest with the migration `change_kind: {name}, to: {is}`"
+                     or let the counts rest with the migration `change_kind: {name}, to: {is}`. They go on \
+                     where they were if it becomes a {was} again"
                 );
                 (vec!["features".to_owned(), name, "kind".to_owned()], message)
             }
