@@ -179,17 +179,13 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
         }
         cohorts::check_cohorts(report, &[&path[..], &["cohorts"]].concat(), &feature.offering);
         counting::check_counting(report, feature);
-        let has_meter = matches!(
-            feature.kind,
-            FeatureKindSpec::Concurrency { .. }
-                | FeatureKindSpec::Rate { .. }
-                | FeatureKindSpec::Credits { .. }
-                | FeatureKindSpec::Seats { .. }
-        );
-        if feature.shadow && has_meter {
+        let is_kept =
+            matches!(feature.kind, FeatureKindSpec::Credits { .. } | FeatureKindSpec::Seats { .. });
+        if feature.shadow && is_kept {
             report.say(
                 &[&path[..], &["shadow"]].concat(),
-                "only switches, configs, quotas and allocations can be watched without refusing",
+                "seats and credits cannot be watched without refusing: who sits and what was bought is kept and \
+                 not tried out. Watch the features that credits pay for",
             );
         }
         match &feature.kind {

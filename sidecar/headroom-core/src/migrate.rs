@@ -240,7 +240,8 @@ impl Loss {
                 let (was_a, is_a) = (article(was), article(is));
                 let message = format!(
                     "feature `{name}` was {was_a}{was} and is {is_a}{is}, but {touched}: give it another name, \
-                     or let the counts rest with the migration `change_kind: {name}, to: {is}`"
+                     or let the counts rest with the migration `change_kind: {name}, to: {is}`. They go on \
+                     where they were if it becomes {was_a}{was} again"
                 );
                 (vec!["features".to_owned(), name, "kind".to_owned()], message)
             }

@@ -246,13 +246,7 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
             _ => FeatureKindSpec::Config,
         },
     };
-    let can_be_watched = !VALUES.contains(&name)
-        && !matches!(
-            kind,
-            FeatureKindSpec::Concurrency { .. }
-                | FeatureKindSpec::Rate { .. }
-                | FeatureKindSpec::Seats { .. }
-        );
+    let can_be_watched = !VALUES.contains(&name) && !matches!(kind, FeatureKindSpec::Seats { .. });
     FeatureSpec {
         feature: name.to_owned(),
         name: name.to_owned(),

@@ -56,7 +56,10 @@ pub(super) fn reserve(
     for w in &mut working {
         w.ledger.reserved += units;
         w.ledger.holds += 1;
-        concurrency::announce(cx, account, w, units, effects);
+        // What no plan contains has no limit that could be near or hit.
+        if ask.origin != Origin::None {
+            concurrency::announce(cx, account, w, units, effects);
+        }
         meter::put_ledger(cx, account, w.own(), w.fresh, effects);
         w.fresh = false;
     }
@@ -176,7 +179,9 @@ pub(super) fn extend(
     }
     for w in &mut working {
         w.ledger.reserved += additional_units;
-        concurrency::announce(cx, account, w, additional_units, effects);
+        if scene.origin != Origin::None {
+            concurrency::announce(cx, account, w, additional_units, effects);
+        }
         meter::put_ledger(cx, account, w.own(), w.fresh, effects);
     }
     for ((level, set), moves) in levels.iter().zip(&mut sets).zip(level_moves) {

@@ -213,9 +213,13 @@ pub fn decide_feature(
             let ask = rate_ask(cx, feature, rate, origin);
             match op {
                 FeatureOp::Check { units, attempt } => {
-                    Ok(rate::check(cx, account, ask, units, attempt, effects))
+                    let checked = rate::check(cx, account, ask, units, attempt, effects);
+                    Ok(rate::watched(cx, feature, checked, 0))
                 }
-                FeatureOp::Consume { units } => Ok(rate::consume(cx, account, ask, units, effects)),
+                FeatureOp::Consume { units } => {
+                    let consumed = rate::consume(cx, account, ask, units, effects);
+                    Ok(rate::watched(cx, feature, consumed, units))
+                }
                 FeatureOp::Reserve { .. }
                 | FeatureOp::ReserveCharging { .. }
                 | FeatureOp::Record { .. }
@@ -460,6 +464,9 @@ fn gate_of_shadow<'a>(
     }
     match bare_limits(cx, feature) {
         Some(limits) => Gate::Limits(limits, Origin::None),
+        None if matches!(cx.catalog.feature(feature).kind, FeatureKind::Rate { .. }) => {
+            Gate::Rate(None, Origin::None)
+        }
         None => Gate::Plain(Decision { shadow: Some(denial), ..allowed }),
     }
 }
@@ -512,6 +519,10 @@ fn plain(decision: Decision) -> Outcome {
 fn bare_limits(cx: Context<'_>, feature: FeatureIx) -> Option<ResolvedLimits<'static>> {
     if let FeatureKind::Allocation { limit, .. } = &cx.catalog.feature(feature).kind {
         let bare = PlanLimit::of_level(*limit, Some(0), Vec::new(), Policy::Block);
+        return Some(ResolvedLimits::Changed(vec![bare]));
+    }
+    if let FeatureKind::Concurrency { limit } = &cx.catalog.feature(feature).kind {
+        let bare = PlanLimit::of_slots(*limit, Some(0), Vec::new());
         return Some(ResolvedLimits::Changed(vec![bare]));
     }
     if let FeatureKind::Seats { limit, .. } = &cx.catalog.feature(feature).kind {

@@ -13,7 +13,7 @@
 use smallvec::SmallVec;
 
 use crate::account::Account;
-use crate::catalog::Policy;
+use crate::catalog::{FeatureIx, Policy};
 use crate::decide::Context;
 use crate::decision::{Amounts, Decision, Denial, LimitState, Outcome, Verdict, WindowPhase};
 use crate::effect::{Effect, Effects};
@@ -92,6 +92,31 @@ pub(super) fn consume(
     let announced_at = excursion(cx, bucket, before);
     put(cx, account, after.bucket(ask.feature, ask.limit, announced_at), effects);
     Outcome { decision: answer(cx, account, ask, after, Verdict::Allowed), amounts }
+}
+
+/// What becomes of an answer where a rate is only watched: a refusal is told and lifted. Nothing was taken for
+/// it, as nothing would be if it were refused; so there are as many of them as there would be. `units` are
+/// those of a use.
+pub(super) fn watched(
+    cx: Context<'_>,
+    feature: FeatureIx,
+    outcome: Outcome,
+    units: u64,
+) -> Outcome {
+    if !cx.catalog.feature(feature).shadow {
+        return outcome;
+    }
+    let Outcome { decision, mut amounts } = outcome;
+    let shadow = match decision.verdict {
+        _ if decision.origin == Origin::None => Some(Denial::NotInPlan),
+        Verdict::Denied(denial) => Some(denial),
+        _ => None,
+    };
+    if !decision.verdict.is_allowed() {
+        amounts.units = units;
+    }
+    let (verdict, retry_after_ms) = (Verdict::Allowed, None);
+    Outcome { decision: Decision { verdict, retry_after_ms, shadow, ..decision }, amounts }
 }
 
 /// The state of a rate's one limit now.

@@ -205,7 +205,9 @@ pub fn decide_feature_for(
         && let Gate::Rate(rate, origin) = gate(cx, account, ix)
     {
         let own = rate_ask(cx, ix, rate, origin);
-        return count_rate(cx, account, own, (level, each), op, effects);
+        let decided = count_rate(cx, account, own, (level, each), op, effects)?;
+        let units = if let FeatureOp::Consume { units } = op { units } else { 0 };
+        return Ok(rate::watched(cx, ix, decided, units));
     }
     let levels = feature.map_or_else(Vec::new, |ix| of_path(cx, account, ix, subject));
     let (Some(feature), false) = (feature, levels.is_empty()) else {
@@ -323,7 +325,7 @@ pub(super) fn count(
         if hold.is_some() {
             w.ledger.reserved += units;
             w.ledger.holds += 1;
-            if level.is_none() {
+            if level.is_none() && ask.origin != Origin::None {
                 concurrency::announce(cx, account, w, units, &mut changes);
             }
         } else {

@@ -52,6 +52,28 @@ fn state(world: &World) -> LimitState {
 }
 
 #[test]
+fn slots_that_are_only_watched_say_what_they_would_have_refused_and_refuse_nothing() {
+    let mut spec = catalog(Some(2), &[]);
+    spec.features[0].shadow = true;
+    let mut world = World::of(spec);
+    slot(&mut world, HOUR_MS);
+    slot(&mut world, HOUR_MS);
+    let third = acquire(&mut world, 1, HOUR_MS);
+    assert_eq!(third.decision.shadow, Some(Denial::ConcurrencyFull));
+    assert!(third.decision.verdict.is_allowed());
+    assert_eq!(state(&world).ledger.reserved, 3);
+    let beat = HoldOp::Extend { hold_ms: Some(2 * HOUR_MS), additional_units: 1 };
+    let beat = world.try_hold(third.amounts.reservation.unwrap(), beat).unwrap();
+    assert_eq!(beat.decision.shadow, Some(Denial::ConcurrencyFull));
+    world.now += 2 * HOUR_MS;
+    assert_eq!(acquire(&mut world, 1, HOUR_MS).decision.shadow, None, "they end as others do");
+    world.account.profile.plan = world.id("bare");
+    let outside = acquire(&mut world, 1, HOUR_MS);
+    assert_eq!(outside.decision.shadow, Some(Denial::NotInPlan));
+    assert!(outside.decision.verdict.is_allowed() && world.told().is_empty());
+}
+
+#[test]
 fn as_many_as_are_allowed_come_in_and_the_next_when_one_leaves() {
     let mut world = world(2, &[]);
     let first = slot(&mut world, HOUR_MS);

@@ -66,6 +66,30 @@ fn drawable(decision: &Decision) -> u64 {
 }
 
 #[test]
+fn a_rate_that_is_only_watched_says_what_it_would_have_refused_and_refuses_nothing() {
+    let mut spec = catalog(&[("api", Some(rate(2, 1_000, 3)))]);
+    spec.features.last_mut().unwrap().shadow = true;
+    let mut world = World::of(spec);
+    let mut real = self::world(rate(2, 1_000, 3));
+    let mut dice = Dice(7);
+    for _ in 0..500 {
+        let (units, later) = (1 + dice.below(3), dice.below(700));
+        let (watched, refused) = (consume(&mut world, units), consume(&mut real, units));
+        let expected = (refused.verdict == LIMITED).then_some(Denial::RateLimited);
+        assert_eq!((watched.verdict, watched.shadow), (Verdict::Allowed, expected));
+        assert_eq!(watched.retry_after_ms, None);
+        assert_eq!(drawable(&watched), drawable(&refused), "the bucket is as it would be");
+        world.now += i64::try_from(later).unwrap();
+        real.now = world.now;
+    }
+    let outcome = world.try_ask("api", FeatureOp::Consume { units: 4 }).unwrap();
+    assert_eq!((outcome.decision.shadow, outcome.amounts.units), (Some(Denial::RateLimited), 4));
+    world.account.profile.plan = world.id("bare");
+    let decision = consume(&mut world, 1);
+    assert_eq!((decision.verdict, decision.shadow), (Verdict::Allowed, Some(Denial::NotInPlan)));
+}
+
+#[test]
 fn a_burst_passes_at_once_and_then_the_rate_does() {
     let mut world = world(rate(2, 1_000, 3));
     assert_eq!(drawable(&consume(&mut world, 2)), 1);

@@ -110,7 +110,9 @@ impl Model {
         let expires_at = now + hold_ms;
         for page in &mut pages {
             page.reserved += u128::from(units);
-            self.announce_held((id, account), page, units, now);
+            if origin != Origin::None {
+                self.announce_held((id, account), page, units, now);
+            }
             self.keep(account, page);
         }
         let feature = pages[0].book.feature.clone();
@@ -298,7 +300,7 @@ impl Model {
         }
         for page in &mut case.pages {
             page.reserved += u128::from(additional);
-            if additional > 0 {
+            if additional > 0 && case.origin != Origin::None {
                 self.announce_held((case.id, account), page, additional, case.now);
             }
             self.keep(account, page);

@@ -12,7 +12,7 @@ use headroom_core::signal::SignalName;
 use super::measure::Bounds;
 use super::page::{Page, binding, refuses, state};
 use super::paid::{Own, Payer};
-use super::plan::{Entitled, level, seats};
+use super::plan::{Entitled, level, seats, slots};
 use super::{Account, Book, Done, Hold, Limit, LimitAnswer, Model, Said, Terms, Told};
 use crate::civil;
 
@@ -283,6 +283,9 @@ impl Model {
             || self.is_chosen(account, feature)
             || origin == Origin::Override;
         match entitled {
+            Entitled::Nothing if self.is_watched(feature) && self.is_rate(feature) => {
+                Ok((Entitled::Rate(None), Origin::None))
+            }
             Entitled::Nothing if self.is_watched(feature) => match self.bare(feature) {
                 bare if bare.is_empty() => Ok((Entitled::Nothing, Origin::None)),
                 bare => Ok((Entitled::Limits(bare), Origin::None)),
@@ -384,7 +387,8 @@ impl Model {
             }
             Ok((Entitled::Rate(rate), origin)) => {
                 let ask = (id, feature, rate, origin);
-                self.check_rate(account, ask, units, attempt, now)
+                let done = self.check_rate(account, ask, units, attempt, now);
+                self.look_away_from(feature, done, 0)
             }
             Ok((entitled, origin)) => Done {
                 origin,
@@ -461,7 +465,8 @@ impl Model {
                 if !matches!(op, FeatureOp::Consume { .. }) {
                     return Err(OpError::RateIsConsumed);
                 }
-                return Ok(self.use_rate(account, (id, feature, rate, origin), units, now));
+                let done = self.use_rate(account, (id, feature, rate, origin), units, now);
+                return Ok(self.look_away_from(feature, done, units));
             }
             Ok((Entitled::Pool(_), origin)) => {
                 return self.use_pool(id, account, (feature, origin), op, now);
@@ -609,6 +614,9 @@ impl Model {
     pub(crate) fn bare(&self, feature: &str) -> Vec<Limit> {
         if let Some(FeatureKindSpec::Seats { .. }) = self.feature(feature).map(|f| &f.kind) {
             return vec![seats(Some(0), Vec::new())];
+        }
+        if let Some(FeatureKindSpec::Concurrency { .. }) = self.feature(feature).map(|f| &f.kind) {
+            return vec![slots(Some(0), Vec::new())];
         }
         if let Some(FeatureKindSpec::Allocation { .. }) = self.feature(feature).map(|f| &f.kind) {
             return vec![level(Some(0), Vec::new(), Policy::Block, Default::default())];

@@ -242,6 +242,28 @@ impl Model {
         done
     }
 
+    pub(super) fn is_rate(&self, feature: &str) -> bool {
+        matches!(self.feature(feature).map(|known| &known.kind), Some(FeatureKindSpec::Rate { .. }))
+    }
+
+    /// Lets a request go on that a rate refused which is only watched. Its bucket is as if it had been refused.
+    pub(super) fn look_away_from(&mut self, feature: &str, mut done: Done, units: u64) -> Done {
+        if !self.is_watched(feature) {
+            return done;
+        }
+        if let Verdict::Denied(denial) = done.verdict {
+            self.met.insert("a rate that is only watched");
+            done.shadow = Some(denial);
+            done.verdict = Verdict::Allowed;
+            done.retry_after_ms = None;
+            done.amounts.units = units;
+        }
+        if done.origin == Origin::None {
+            done.shadow = Some(Denial::NotInPlan);
+        }
+        done
+    }
+
     /// The subject of a request that has a bucket of its own, and how fast it is.
     pub(super) fn each_of(
         &self,
@@ -338,7 +360,8 @@ impl Model {
             };
             wait(&here) < wait(&there)
         };
-        Some(Ok(if binds { there } else { here }))
+        let done = if binds { there } else { here };
+        Some(Ok(self.look_away_from(feature, done, if uses { units } else { 0 })))
     }
 
     fn note_rate(&mut self, account: &Account, (_, feature, rate, _): RateAsk<'_>, now: i64) {

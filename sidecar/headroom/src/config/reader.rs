@@ -316,7 +316,7 @@ mod tests {
     fn check<T>(yaml: &str, read: impl Fn(&Reader, Entry<'_>) -> T, expected: &str) -> T {
         let mut problems = vec![];
         let root = yaml::parse(yaml, &mut problems).unwrap();
-        let reader = Reader { problems: RefCell::new(problems) };
+        let reader = Reader { problems: RefCell::new(problems), left_out: Cell::default() };
         let Value::Map(entries) = &root.value else { panic!("a mapping") };
         let result = read(&reader, Entry::of(&entries[0]));
         let line = |p: Problem| {

@@ -383,11 +383,11 @@ fn internal(error: &tokio::task::JoinError) -> WireError {
 
 fn parse_addon(one: &v1::AddOn) -> Result<(&str, u32), WireError> {
     let quantity = u32::try_from(one.quantity).ok();
-    let quantity =
-        quantity.filter(|count| (1..=ADDON_QUANTITY_MAX).contains(count)).ok_or_else(|| {
-            let problem = format!("is {}, must be 1 to {ADDON_QUANTITY_MAX}", one.quantity);
-            WireError::field("add_ons.quantity", problem)
-        })?;
+    let quantity = quantity.filter(|units| (1..=ADDON_QUANTITY_MAX).contains(units));
+    let quantity = quantity.ok_or_else(|| {
+        let problem = format!("is {}, must be 1 to {ADDON_QUANTITY_MAX}", one.quantity);
+        WireError::field("add_ons.quantity", problem)
+    })?;
     Ok((parse::id("add_ons.add_on", &one.add_on)?, quantity))
 }
 

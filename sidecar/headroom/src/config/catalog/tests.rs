@@ -167,6 +167,25 @@ fn check(from: &str, to: &str, expected: &str) {
     assert_eq!(report(&GOOD.replacen(from, to, 1)), expected, "{to}");
 }
 
+#[test]
+fn a_key_that_cannot_be_read_hides_nothing_that_is_wrong_beside_it() {
+    let usage = "    scale: 0\n    usage: { buckets: minute, dimensions: [a, b, c, d, e] }\n";
+    let pool = "  models: { name: Models, kind: config }\n  ai: { name: AI, kind: credits, window: billing }\n";
+    let terms = "      sso: off\n      ai: { included: 1.5, rollover: { min: 5, max: 2 } }\n";
+    let cap = "policy: { overage: { unit_price_minor: 0.5, currency: usd, cap_minor: 0 } }";
+    let good = GOOD.replacen("  models: { name: Models, kind: config }\n", pool, 1);
+    for (from, to, told) in [
+        ("USD, per: month", "usd, per: week", ["`per` must be", "\"usd\" is no currency"]),
+        ("policy: { grace: 10% }", cap, ["`cap_minor` is 0", "\"usd\" is no currency"]),
+        ("    scale: 0\n", usage, ["`buckets` must be", "5 dimensions, at most 4"]),
+        ("      sso: off\n", terms, ["`1.5` is not", "at least 5 units roll over"]),
+    ] {
+        assert!(good.contains(from), "{from}");
+        let report = report(&good.replacen(from, to, 1));
+        assert!(told.iter().all(|told| report.contains(told)), "{to}: {report}");
+    }
+}
+
 /// Prompts with all that they can say.
 const PROMPTED: &str = "\
 prompting: { language: en, languages: [de], segment_fact: size, language_fact: lang, quiet_hours: { from: '20:30',
