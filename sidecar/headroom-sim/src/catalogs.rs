@@ -1,15 +1,15 @@
 //! Catalogs at random: few names, small numbers, every policy and every window.
 
+mod given;
+mod pools;
+
 use headroom_core::catalog::{
     Aggregation, CatalogSpec, CountingSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec,
-    LimitSpec, Merge, Offering, PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, RateSpec,
-    UnlockSpec,
+    LimitSpec, Merge, Offering, PlanLimitSpec, PlanSpec, Policy, ROLLOUT_ALL_BP, UnlockSpec,
 };
 use headroom_core::change::OnChange;
 use headroom_core::cohort::Cohorts;
 use headroom_core::limits::UNITS_MAX;
-use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, OverageTerms};
-use headroom_core::rate::Rate;
 use headroom_core::signal::{Horizons, SignalSwitches};
 use headroom_core::stock::BilledBy;
 use headroom_core::tally::{BucketSize, TallySpec};
@@ -17,6 +17,10 @@ use headroom_core::window::{CalendarUnit, Every, SpanUnit, WindowRule};
 
 use crate::model::migrate::{label, lines};
 use crate::rng::Rng;
+
+pub use given::{included, rate};
+use given::{level, plan_limit, rates, seats, slots};
+pub use pools::{FILLS, PAID, POOL};
 
 /// The plans that catalogs are made of.
 pub const PLANS: [&str; 3] = ["free", "pro", "max"];
@@ -86,7 +90,7 @@ const SHAPES: [(&str, &[(&str, WindowRule)]); 8] = [
 ];
 
 /// The features that catalogs are made of.
-pub const FEATURES: [&str; 15] = [
+pub const FEATURES: [&str; 16] = [
     "tokens",
     "calls",
     "exports",
@@ -102,10 +106,11 @@ pub const FEATURES: [&str; 15] = [
     "peaks",
     "gauge",
     "devices",
+    "credits",
 ];
 
 /// The limits of those features.
-pub const LIMITS: [&str; 14] = [
+pub const LIMITS: [&str; 15] = [
     "daily",
     "monthly",
     "total",
@@ -120,6 +125,7 @@ pub const LIMITS: [&str; 14] = [
     "personal",
     "own",
     "crew",
+    "credits",
 ];
 
 /// The type of subjects that have a limit for themselves.
@@ -176,7 +182,7 @@ fn aggregation_of(name: &str, kind: &FeatureKindSpec) -> Aggregation {
 fn with_values(mut spec: CatalogSpec) -> CatalogSpec {
     for plan in spec.plans.iter_mut().chain(&mut spec.addons) {
         for (feature, entitlement) in &mut plan.entitlements {
-            let EntitlementSpec::Quota { limits } = entitlement else { continue };
+            let Some(limits) = limits_of(entitlement) else { continue };
             for limit in limits.iter_mut().filter(|_| VALUES.contains(&&**feature)) {
                 limit.terms.carries_debt = false;
                 if limit.terms.on_change == OnChange::Prorate && feature != "devices" {
@@ -298,164 +304,6 @@ fn offering(rng: &mut Rng) -> Offering {
     }
 }
 
-/// Included units: small, and seldom as large as can be.
-pub fn included(rng: &mut Rng) -> Option<u64> {
-    match rng.below(20) {
-        0 | 1 => None,
-        2 | 3 => Some(0),
-        4 => Some(UNITS_MAX - rng.below(3)),
-        5..=8 => Some(10 + rng.below(20)),
-        _ => Some(1 + rng.below(8)),
-    }
-}
-
-fn plan_limit(rng: &mut Rng, limit: &str, window: WindowRule) -> PlanLimitSpec {
-    let included_units = included(rng);
-    let policy = match (included_units, rng.below(20)) {
-        (None, _) | (_, 0..=2) => Policy::Unlimited,
-        (_, 3..=5) => Policy::Overage,
-        (Some(1..), 6..=11) => Policy::Grace { grace_bp: *rng.pick(&[1, 1_000, 3_334, 15_000]) },
-        _ => Policy::Block,
-    };
-    let mut soft_limits_bp = Vec::new();
-    if matches!(included_units, Some(1..)) {
-        for bp in [8_000, 5_000, 9_999, 3_334, 1] {
-            if rng.percent(30) {
-                soft_limits_bp.push(bp);
-            }
-        }
-    }
-    let (policy, terms) = terms(rng, included_units, policy, window);
-    PlanLimitSpec { limit: limit.to_owned(), included_units, soft_limits_bp, policy, terms }
-}
-
-/// The rare parts of a policy, which here are not rare.
-fn terms(
-    rng: &mut Rng,
-    included: Option<u64>,
-    mut policy: Policy,
-    window: WindowRule,
-) -> (Policy, LimitTerms) {
-    let mut terms = LimitTerms::default();
-    if matches!(window, WindowRule::Sliding(_)) {
-        return (policy, terms);
-    }
-    terms.on_change = match rng.below(10) {
-        0..=2 if !matches!(window, WindowRule::Lifetime) => OnChange::Prorate,
-        3 | 4 => OnChange::Reset,
-        _ => OnChange::Keep,
-    };
-    match policy {
-        Policy::Block if included.is_some() && rng.percent(10) => {
-            // Also nothing included may have a grace, if it is by time.
-            policy = Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE };
-            terms.grace = Some(grace(rng, true));
-        }
-        Policy::Grace { .. } if rng.percent(50) => terms.grace = Some(grace(rng, false)),
-        Policy::Overage if rng.percent(60) => {
-            let unit_price_nanos = *rng.pick(&[1, 333_333_333, 1_000_000_000, 2_500_000_000]);
-            let cap_minor = rng.percent(70).then(|| 3 + rng.below(12));
-            let currency = "USD".into();
-            terms.overage = Some(OverageTerms { unit_price_nanos, currency, cap_minor });
-        }
-        _ => {}
-    }
-    let is_capped = terms.overage.as_ref().is_some_and(|overage| overage.cap_minor.is_some());
-    let has_debt = match policy {
-        Policy::Block | Policy::Grace { .. } => included.is_some(),
-        Policy::Overage => is_capped,
-        Policy::Unlimited => false,
-    };
-    let follows = !matches!(window, WindowRule::Lifetime | WindowRule::FirstUse(_));
-    terms.carries_debt = has_debt && follows && rng.percent(50);
-    (policy, terms)
-}
-
-fn grace(rng: &mut Rng, by_time: bool) -> GraceTerms {
-    const HOUR_MS: i64 = 3_600_000;
-    let lasts_ms = *rng.pick(&[60_000, 2 * HOUR_MS, 30 * HOUR_MS, 120 * HOUR_MS]);
-    let notice_ms = *rng.pick(&[1, lasts_ms / 2, lasts_ms - 1]);
-    let times = rng
-        .percent(50)
-        .then(|| GraceTimes { times: *rng.pick(&[1, 1, 2, 12]), months: *rng.pick(&[1, 3, 12]) });
-    let lasts_ms = (by_time || rng.percent(80)).then_some(lasts_ms);
-    GraceTerms { lasts_ms, notice_ms, times }
-}
-
-/// The most at a time: little, so that it is often reached.
-fn slots(rng: &mut Rng, has_each: bool) -> EntitlementSpec {
-    let max_units = match rng.below(10) {
-        0 => None,
-        1 => Some(0),
-        2 => Some(UNITS_MAX),
-        _ => Some(1 + rng.below(7)),
-    };
-    let mut soft_limits_bp = Vec::new();
-    if matches!(max_units, Some(1..)) {
-        for bp in [8_000, 5_000, 9_999, 1] {
-            if rng.percent(25) {
-                soft_limits_bp.push(bp);
-            }
-        }
-    }
-    // What nobody ever reaches is refused.
-    let each = (has_each && rng.percent(70)).then(|| rng.below(5));
-    let each = each.filter(|each| max_units.is_none_or(|most| *each <= most));
-    EntitlementSpec::Concurrency { max_units, soft_limits_bp, each }
-}
-
-/// How many seats: few, so that they are often full.
-fn seats(rng: &mut Rng) -> EntitlementSpec {
-    let EntitlementSpec::Concurrency { max_units, soft_limits_bp, .. } = slots(rng, false) else {
-        unreachable!("slots are of a concurrency");
-    };
-    let included_units = max_units.map(|units| units.min(9));
-    EntitlementSpec::Seats { included_units, soft_limits_bp }
-}
-
-/// How much there may be. What has no window has no grace by time, no cap and no next window.
-fn level(rng: &mut Rng) -> EntitlementSpec {
-    let mut limit = plan_limit(rng, "level", WindowRule::Lifetime);
-    limit.terms.grace = None;
-    if let Some(overage) = &mut limit.terms.overage {
-        overage.cap_minor = None;
-    }
-    if limit.policy == (Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE }) {
-        limit.policy = Policy::Block;
-    }
-    limit.terms.on_change = OnChange::Keep;
-    EntitlementSpec::Allocation { limit }
-}
-
-/// A rate that passes the check; `None`: unlimited.
-pub fn rate(rng: &mut Rng) -> Option<RateSpec> {
-    if rng.percent(10) {
-        return None;
-    }
-    let spec = match rng.below(8) {
-        0 => (UNITS_MAX - rng.below(2), 1 + rng.between(0, 3), UNITS_MAX - rng.below(3)),
-        1 => (1, 60 * 60 * 1000, 1 + rng.below(4)),
-        2 => (1 + rng.below(3), 24 * 60 * 60 * 1000, 1 + rng.below(3)),
-        3 => (1_000 + rng.below(7), 1_000, 1 + rng.below(50)),
-        _ => (1 + rng.below(9), 1_000 * *rng.pick(&[1, 1, 60]), 1 + rng.below(12)),
-    };
-    let (units, period_ms, burst_units) = spec;
-    Some(RateSpec { units, period_ms, burst_units })
-}
-
-fn rates(rng: &mut Rng, has_each: bool) -> EntitlementSpec {
-    let own = rate(rng);
-    let each = if has_each { rate(rng) } else { None };
-    // What nobody ever reaches is refused.
-    let is_reached = |each: &RateSpec| {
-        let (Some(own), Some(each)) = (own.and_then(Rate::new), Rate::new(*each)) else {
-            return true;
-        };
-        !each.is_better(own) || each.burst_units() < own.burst_units()
-    };
-    EntitlementSpec::Rate { rate: own, each: each.filter(is_reached) }
-}
-
 fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
     match kind {
         FeatureKindSpec::Switch => EntitlementSpec::Switch { on: rng.percent(70) },
@@ -463,7 +311,7 @@ fn entitlement(rng: &mut Rng, kind: &FeatureKindSpec) -> EntitlementSpec {
         FeatureKindSpec::Concurrency { per } => slots(rng, per.is_some()),
         FeatureKindSpec::Rate { per } => rates(rng, per.is_some()),
         FeatureKindSpec::Allocation { .. } => level(rng),
-        FeatureKindSpec::Credits { .. } => unreachable!("pools have histories of their own"),
+        FeatureKindSpec::Credits { .. } => unreachable!("a pool comes when all else is there"),
         FeatureKindSpec::Seats { .. } => seats(rng),
         FeatureKindSpec::Quota { limits: shapes } => {
             let mut limits: Vec<PlanLimitSpec> = Vec::new();
@@ -499,14 +347,24 @@ fn versions(rng: &mut Rng, name: &str, features: &[FeatureSpec]) -> Vec<PlanSpec
     all
 }
 
+/// The limits that are given of a quota, whoever pays for it.
+fn limits_of(given: &mut EntitlementSpec) -> Option<&mut Vec<PlanLimitSpec>> {
+    match given {
+        EntitlementSpec::Quota { limits } | EntitlementSpec::PaidQuota { limits, .. } => {
+            Some(limits)
+        }
+        _ => None,
+    }
+}
+
 /// Add-ons count in full from their moment, and what a subject has used stays used.
 fn keep_addons(mut spec: CatalogSpec) -> CatalogSpec {
     for (_, given) in spec.addons.iter_mut().flat_map(|addon| &mut addon.entitlements) {
-        let EntitlementSpec::Quota { limits } = given else { continue };
+        let Some(limits) = limits_of(given) else { continue };
         limits.iter_mut().for_each(|limit| limit.terms.on_change = OnChange::Keep);
     }
     for (_, given) in spec.plans.iter_mut().flat_map(|plan| &mut plan.entitlements) {
-        let EntitlementSpec::Quota { limits } = given else { continue };
+        let Some(limits) = limits_of(given) else { continue };
         for limit in limits.iter_mut().filter(|limit| per(&limit.limit).is_some()) {
             limit.terms.on_change = OnChange::Keep;
         }
@@ -542,7 +400,8 @@ fn fit_levels(limits: &mut Vec<PlanLimitSpec>) {
 
 fn plan(rng: &mut Rng, name: &str, features: &[FeatureSpec]) -> PlanSpec {
     let mut entitlements = Vec::new();
-    for feature in features {
+    let is_pool = |kind: &FeatureKindSpec| matches!(kind, FeatureKindSpec::Credits { .. });
+    for feature in features.iter().filter(|feature| !is_pool(&feature.kind)) {
         if rng.percent(85) {
             entitlements.push((feature.feature.clone(), entitlement(rng, &feature.kind)));
         }
@@ -554,7 +413,8 @@ fn plan(rng: &mut Rng, name: &str, features: &[FeatureSpec]) -> PlanSpec {
 pub fn catalog(rng: &mut Rng) -> CatalogSpec {
     let mut features = Vec::new();
     for name in FEATURES {
-        if rng.percent(92) {
+        // A pool of credits comes last; now and then its name is of another sort of thing.
+        if rng.percent(if name == POOL { 2 } else { 92 }) {
             let place = usize::try_from(rng.below(features.len() as u64 + 1)).expect("small");
             features.insert(place, feature(rng, name));
         }
@@ -571,7 +431,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             addons.push(plan(rng, name, &features));
         }
     }
-    let spec = with_values(keep_addons(CatalogSpec {
+    let spec = CatalogSpec {
         migrations: Vec::new(),
         addons,
         default_plan: rng.percent(70).then(|| rng.pick(&plans).plan.clone()),
@@ -604,8 +464,10 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             },
             unlock_earned: rng.percent(85),
         },
-    }));
-    with_locks(rng, spec)
+    };
+    let has_name = spec.features.iter().any(|feature| feature.feature == POOL);
+    let spec = if has_name { spec } else { pools::with_pool(rng, spec) };
+    with_locks(rng, with_values(keep_addons(spec)))
 }
 
 /// Lets use of tokens unlock this and that, where the plan counts them for ever.
@@ -624,8 +486,8 @@ fn with_locks(rng: &mut Rng, mut spec: CatalogSpec) -> CatalogSpec {
         return spec;
     }
     for plan in &mut spec.plans {
-        let tokens = plan.entitlements.iter().find(|(feature, _)| feature == "tokens");
-        let Some((_, EntitlementSpec::Quota { limits })) = tokens else { continue };
+        let tokens = plan.entitlements.iter_mut().find(|(feature, _)| feature == "tokens");
+        let Some(limits) = tokens.and_then(|(_, given)| limits_of(given)) else { continue };
         let Some(total) = limits.iter().find(|limit| limit.limit == "total") else { continue };
         let most = match (total.policy, total.included_units) {
             (Policy::Block, Some(included)) => included,
@@ -656,13 +518,17 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
     for (_, given) in to.plans.iter_mut().flat_map(|plan| &mut plan.entitlements) {
         *given = given.given().clone();
     }
-    match rng.below(10) {
+    match rng.below(13) {
+        10 | 11 => to = pools::with_other_prices(rng, to),
+        12 if rng.percent(50) => to = pools::without_pool(to),
         8 => {
             // A new version, from which the others differ as from another plan.
             let old = rng.pick(&to.plans).clone();
             let all = to.plans.iter().filter(|plan| plan.plan == old.plan);
             let version = 1 + all.map(|plan| plan.version).max().unwrap_or(0);
-            to.plans.push(PlanSpec { version, ..plan(rng, &old.plan, &from.features) });
+            let mut new = PlanSpec { version, ..plan(rng, &old.plan, &from.features) };
+            pools::complete(rng, &mut new, &from.features);
+            to.plans.push(new);
         }
         9 => {
             // A version goes, if it is not the only one.
@@ -691,7 +557,8 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
             for plan in to.plans.iter_mut().chain(&mut to.addons) {
                 for (feature, entitlement) in &mut plan.entitlements {
                     match entitlement {
-                        EntitlementSpec::Quota { limits } => {
+                        EntitlementSpec::Quota { limits }
+                        | EntitlementSpec::PaidQuota { limits, .. } => {
                             for limit in limits.iter_mut() {
                                 if rng.percent(40) {
                                     let window =
@@ -726,7 +593,7 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
             }
         }
     }
-    let to = with_values(keep_addons(to));
+    let to = with_values(keep_addons(pools::priced_by_somebody(to)));
     with_locks(rng, to)
 }
 

@@ -1,17 +1,20 @@
 //! Requests at random, with an eye on where mistakes hide: the last unit, the edge of a window, a
 //! key used twice, a reservation that has just ended.
 
+mod asked;
+mod pools;
+
 use std::collections::VecDeque;
 
-use headroom_core::decide::{AllOp, FeatureOp, HoldOp, LevelChange};
+use headroom_core::decide::{AllOp, FeatureOp};
 use headroom_core::limits::{HOLD_MS_MAX, UNITS_MAX};
-use headroom_core::reservation::ReservationId;
 use headroom_engine::engine::Wants;
 use headroom_engine::ports::StoreRefusal;
 
 use crate::catalogs;
 use crate::model::{
-    Asked, Earlier, LateAsk, Model, OpeningAsk, RESTATE_MS, Request, Says, SeatAsked, Subscription,
+    Asked, Earlier, GrantAsk, LateAsk, Model, OpeningAsk, RESTATE_MS, Request, Says, SeatAsked,
+    Subscription,
 };
 use crate::rng::Rng;
 
@@ -102,6 +105,15 @@ pub enum Step {
     Timers,
     /// What an account had used elsewhere.
     Opening(OpeningAsk),
+    /// Units are given to a pool of credits.
+    Grant(GrantAsk),
+    /// What is left of a grant is taken back.
+    Void {
+        /// The account.
+        account: String,
+        /// Which grant.
+        id: u8,
+    },
     /// A request about a seat.
     Seat {
         /// The account.
@@ -152,6 +164,8 @@ pub struct History {
     keys: u64,
     /// The last opening balance, to be told again.
     opened: Option<OpeningAsk>,
+    /// Whether the catalog in force has a pool of credits.
+    has_pool: bool,
 }
 
 impl History {
@@ -163,6 +177,7 @@ impl History {
             late: VecDeque::new(),
             keys: 0,
             opened: None,
+            has_pool: false,
         }
     }
 
@@ -176,6 +191,10 @@ impl History {
         if !model.accounts.contains_key(&account) && self.rng.percent(25) {
             return Step::Subscribe { account, change: self.subscription(now) };
         }
+        self.has_pool = model.is_pool(catalogs::POOL);
+        if self.has_pool && self.rng.percent(7) {
+            return self.grant(account, now);
+        }
         match self.rng.below(100) {
             0..=15 => Step::Advance { ms: self.advance(model, now) },
             16..=19 => Step::Subscribe { account, change: self.subscription(now) },
@@ -187,6 +206,9 @@ impl History {
                 let (feature, says) = (self.feature(), self.says());
                 // Slots have one limit, and would rarely hear of it.
                 let says = match says {
+                    Says::Limit(limit, most) if feature == catalogs::POOL => {
+                        self.pool_says(limit, most)
+                    }
                     Says::Limit(_, most) if feature == "jobs" && self.rng.percent(80) => {
                         let few = most.map(|most| most.min(4));
                         match self.rng.below(4) {
@@ -423,7 +445,9 @@ impl History {
         while self.rng.percent(30) && addons.len() < 4 {
             let name =
                 if self.rng.percent(5) { "ghost" } else { *self.rng.pick(&catalogs::ADDONS) };
-            let quantity = if self.rng.percent(5) { u32::MAX } else { 1 + self.small(3) };
+            // Nobody can hold billions of coins.
+            let is_many = self.rng.percent(5) && name != catalogs::FILLS;
+            let quantity = if is_many { u32::MAX } else { 1 + self.small(3) };
             addons.push((name.to_owned(), quantity));
         }
         let trial = self.rng.percent(20).then(|| {
@@ -464,11 +488,16 @@ impl History {
         if self.rng.percent(4) {
             return "ghost".to_owned();
         }
+        if self.has_pool && self.rng.percent(25) {
+            let own = self.rng.percent(40);
+            let feature = if own { catalogs::POOL } else { *self.rng.pick(&catalogs::PAID) };
+            return feature.to_owned();
+        }
         // What is counted is where the work is.
         let features = catalogs::FEATURES;
         let [tokens, calls, exports, _, _, jobs, api, web, messages, storage, seats, rest @ ..] =
             features;
-        let [visits, peaks, gauge, devices] = rest;
+        let [visits, peaks, gauge, devices, _] = rest;
         let often = [
             tokens, tokens, tokens, calls, calls, exports, jobs, jobs, api, web, messages,
             messages, messages, messages, messages, storage, storage, storage, seats, visits,
@@ -565,105 +594,6 @@ impl History {
         }
     }
 
-    fn asked(&mut self, model: &Model, account: String, now: i64) -> (String, Asked) {
-        if self.rng.percent(8) {
-            let several = self.several(model, &account, now);
-            return (account, several);
-        }
-        let feature = self.feature();
-        let drawable = model.drawable(&account, &feature, now);
-        let op = match self.rng.below(100) {
-            0..=34 => FeatureOp::Consume { units: self.units(drawable) },
-            35..=54 => FeatureOp::Reserve { units: self.units(drawable), hold_ms: self.hold_ms() },
-            55..=61 => FeatureOp::Record { units: self.units(drawable) },
-            62..=67 => FeatureOp::Check { units: self.units(drawable), attempt: false },
-            68..=74 => FeatureOp::Check { units: self.units(drawable), attempt: true },
-            _ => {
-                // Of an account that has some, if there is one.
-                let others = ACCOUNTS.iter().filter(|id| !model.holds(id, now).is_empty());
-                let others: Vec<&&str> = others.collect();
-                let lost = self.rng.percent(4);
-                if !others.is_empty() || lost {
-                    let any = [&ACCOUNTS[0], &ACCOUNTS[1]];
-                    let from = if lost { &any[..] } else { &others[..] };
-                    let account = (**self.rng.pick(from)).to_owned();
-                    let asked = self.asked_hold(model.holds(&account, now), drawable);
-                    return (account, asked);
-                }
-                FeatureOp::Reserve { units: self.units(drawable), hold_ms: self.hold_ms() }
-            }
-        };
-        (account, self.sensible(feature, op))
-    }
-
-    /// Up to four features at once; mostly what can be consumed, or held.
-    fn several(&mut self, model: &Model, account: &str, now: i64) -> Asked {
-        let op = match self.rng.below(10) {
-            0 => AllOp::Check { attempt: false },
-            1 => AllOp::Check { attempt: true },
-            2..=6 => AllOp::Consume,
-            _ => AllOp::Reserve { hold_ms: self.hold_ms(), charging: self.rng.percent(30) },
-        };
-        let mut items: Vec<(String, u64)> = Vec::new();
-        for _ in 0..1 + self.rng.below(4) {
-            let feature = self.feature();
-            let is_odd = match feature.as_str() {
-                "jobs" => op == AllOp::Consume,
-                "seats" => true,
-                _ => false,
-            };
-            if items.iter().any(|(name, _)| *name == feature) || is_odd && !self.rng.percent(10) {
-                continue;
-            }
-            let units = self.units(model.drawable(account, &feature, now));
-            items.push((feature, units));
-        }
-        if items.is_empty() {
-            items.push((catalogs::FEATURES[0].to_owned(), 1));
-        }
-        Asked::All(items, op)
-    }
-
-    /// Mostly what can be done with such a feature; the errors are all alike.
-    fn sensible(&mut self, feature: String, op: FeatureOp) -> Asked {
-        let is_odd = self.rng.percent(15);
-        let op = match (feature.as_str(), op) {
-            ("storage", FeatureOp::Consume { units } | FeatureOp::Record { units }) if !is_odd => {
-                FeatureOp::Allocate { change: self.change(units) }
-            }
-            (_, FeatureOp::Record { units }) if is_odd && self.rng.percent(10) => {
-                FeatureOp::Allocate { change: self.change(units) }
-            }
-            ("jobs", FeatureOp::Consume { units } | FeatureOp::Record { units }) if !is_odd => {
-                FeatureOp::Reserve { units, hold_ms: self.hold_ms() }
-            }
-            ("api" | "web", FeatureOp::Reserve { units, .. } | FeatureOp::Record { units })
-                if !is_odd =>
-            {
-                FeatureOp::Consume { units }
-            }
-            (_, op) => op,
-        };
-        let op = match op {
-            FeatureOp::Reserve { units, hold_ms } if self.rng.percent(30) => {
-                let slots = feature == "jobs" && !is_odd;
-                if slots { op } else { FeatureOp::ReserveCharging { units, hold_ms } }
-            }
-            op => op,
-        };
-        Asked::Feature(feature, op)
-    }
-
-    /// Things come and go; what is set is mostly near what is there.
-    fn change(&mut self, units: u64) -> LevelChange {
-        match self.rng.below(10) {
-            0..=3 => LevelChange::Add { units },
-            4..=6 => LevelChange::Remove { units },
-            7 | 8 => LevelChange::Set { units: self.rng.below(12) },
-            _ => LevelChange::Report { units: self.rng.below(16) },
-        }
-    }
-
     /// A path inside an account: few, so that they meet again.
     fn subject(&mut self) -> String {
         let (team, user) = (self.rng.below(2), self.rng.below(2));
@@ -673,33 +603,6 @@ impl History {
             2 => format!("team:t{team}/user:u{user}"),
             _ => format!("team:t{team}/user:u{user}/agent:a"),
         }
-    }
-
-    fn asked_hold(&mut self, mut holds: Vec<ReservationId>, drawable: Option<u64>) -> Asked {
-        // The latest are the most interesting.
-        holds.reverse();
-        holds.truncate(4);
-        let id = if holds.is_empty() || self.rng.percent(4) {
-            ReservationId(self.rng.below(4) << 32 | self.rng.below(9))
-        } else {
-            *self.rng.pick(&holds)
-        };
-        let op = match self.rng.below(10) {
-            0..=2 => HoldOp::Commit { units: self.units(drawable) },
-            3 => {
-                let hold_ms = self.rng.percent(40).then(|| self.hold_ms());
-                HoldOp::CommitPart { units: self.units(drawable), hold_ms }
-            }
-            4 => HoldOp::Commit { units: 0 },
-            5 => HoldOp::Release,
-            _ => {
-                let hold_ms = self.rng.percent(70).then(|| self.hold_ms());
-                let more = self.rng.percent(60);
-                let additional_units = if more { self.units(drawable) } else { 0 };
-                HoldOp::Extend { hold_ms, additional_units }
-            }
-        };
-        Asked::Hold(id, op)
     }
 }
 

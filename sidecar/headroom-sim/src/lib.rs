@@ -6,7 +6,7 @@
 //! - [`store`] is the journal without a disk, with crashes.
 //! - [`model`] says what the engine should answer, slowly and obviously; it shares no rule with
 //!   `headroom-core`, and [`civil`] computes windows its own way.
-//! - [`pools`] are histories of pools of credits, with a model of their own.
+//! - [`pools`] are histories that go deeper into pools of credits alone, with the same pool of coins.
 //! - [`history`] makes requests up, [`catalogs`] catalogs; [`play`] compares step by step.
 
 // The model says what happens in the plainest words, and not in those of the engine.
@@ -14,6 +14,7 @@
 
 pub mod catalogs;
 pub mod civil;
+mod coins;
 pub mod coverage;
 pub mod history;
 pub mod model;

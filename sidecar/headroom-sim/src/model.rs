@@ -7,7 +7,9 @@
 
 mod admin;
 mod all;
+mod answers;
 mod change;
+mod credits;
 mod daily;
 mod ending;
 mod expiry;
@@ -18,6 +20,8 @@ mod measure;
 mod meter;
 pub(crate) mod migrate;
 mod opening;
+mod page;
+mod paid;
 mod plan;
 mod policy;
 mod rate;
@@ -33,18 +37,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headroom_core::catalog::{CatalogSpec, Policy, RateSpec};
 use headroom_core::decide::{AllOp, FeatureOp, HoldOp};
-use headroom_core::decision::{Amounts, Denial, Verdict, WindowPhase};
+use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::policy::LimitTerms;
 use headroom_core::reservation::{ReservationId, ReservationState};
 use headroom_core::resolve::Origin;
-use headroom_core::signal::{SignalName, SignalState};
+use headroom_core::signal::SignalName;
 use headroom_core::window::WindowRule;
 use headroom_engine::engine::{EngineError, Wants};
 use headroom_engine::ports::{Seq, StoreRefusal};
 
+use crate::coins::{Pool, Took};
+
 pub(crate) use late::{Given, Happened};
 pub(crate) use rate::Tank;
 
+pub use answers::{AboutAnswer, Answer, ChargeAnswer, LimitAnswer, Line, PoolAnswer, Told};
+pub use credits::{GrantAsk, GrantRefused, PoolView};
 pub use late::{Earlier, LateAsk, LateRefused, RESTATE_MS};
 pub use level::Bill;
 pub use opening::{OpeningAsk, OpeningRefused};
@@ -60,149 +68,6 @@ pub const KEY_HORIZON_MS: i64 = 24 * 60 * 60 * 1000;
 const KEY_STEP_MS: i64 = 1000;
 /// The largest count.
 pub const COUNT_MAX: u128 = (1 << 53) - 1;
-
-/// One limit as an answer shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitAnswer {
-    /// The limit's name.
-    pub limit: String,
-    /// First instant of its window.
-    pub start: i64,
-    /// First instant after it.
-    pub end: i64,
-    /// Units used.
-    pub used: u128,
-    /// Units set aside.
-    pub reserved: u128,
-    /// Units that no limit allowed.
-    pub debt: u128,
-    /// Definitions of the limit seen in the window.
-    pub revision: u16,
-    /// Included units.
-    pub included: Option<u128>,
-    /// What happens when they are used up.
-    pub policy: Policy,
-    /// The most that may be used and set aside.
-    pub ceiling: Option<u128>,
-    /// Soft thresholds passed.
-    pub passed_bp: Vec<u32>,
-    /// Included less used.
-    pub settled: Option<u128>,
-    /// What could still be drawn.
-    pub drawable: Option<u128>,
-    /// Grace left.
-    pub grace_left: Option<u128>,
-    /// Units billed above the included ones.
-    pub overage: u128,
-    /// How the window is to be read.
-    pub phase: WindowPhase,
-    /// When units next come free.
-    pub frees_at: i64,
-    /// When the grace that has begun ends by time.
-    pub grace_until: Option<i64>,
-    /// What the overage costs so far, and at most, in minor units.
-    pub cost: Option<(u128, Option<u64>)>,
-    /// What the billing window of an allocation comes to so far.
-    pub billed: Option<u128>,
-    /// Whose it is, if not the account's.
-    pub subject: Option<String>,
-}
-
-/// The whole answer to a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The one-word answer.
-    pub verdict: Verdict,
-    /// The limit that decided.
-    pub binding: Option<LimitAnswer>,
-    /// The feature's other limits, when asked for.
-    pub others: Vec<LimitAnswer>,
-    /// Where the entitlement comes from.
-    pub origin: Origin,
-    /// The account's plan.
-    pub plan: Option<String>,
-    /// The feature.
-    pub feature: Option<String>,
-    /// The value of a config.
-    pub value_json: Option<String>,
-    /// When time may have lifted a refusal.
-    pub retry_after_ms: Option<i64>,
-    /// Why it would have been refused.
-    pub shadow: Option<Denial>,
-    /// What was done.
-    pub amounts: Amounts,
-    /// Whether it is the answer of an earlier write.
-    pub replayed: bool,
-    /// When the account was first known.
-    pub created_at: i64,
-    /// What a prompt says of the account, when asked for and there is something to say.
-    pub about: Option<AboutAnswer>,
-}
-
-/// Facts by name, and the time zone.
-pub type AboutAnswer = (Vec<(String, String)>, String);
-
-/// A signal by names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
-    /// Whose.
-    pub account: String,
-    /// What happened.
-    pub name: SignalName,
-    /// The feature.
-    pub feature: String,
-    /// The limit.
-    pub limit: String,
-    /// The window.
-    pub window: (i64, i64),
-    /// Definitions of the limit seen in the window.
-    pub revision: u16,
-    /// The thresholds crossed.
-    pub crossed_bp: Vec<u32>,
-    /// Used before.
-    pub previous: u128,
-    /// Used after.
-    pub current: u128,
-    /// Included units.
-    pub included: u128,
-    /// Refused units.
-    pub refused: u128,
-    /// How the limit stood before.
-    pub previous_state: SignalState,
-    /// How it stands now.
-    pub state: SignalState,
-    /// When the grace ends by time.
-    pub grace_until: Option<i64>,
-    /// Of a trial that ends: how many days ahead it is told.
-    pub days: Option<u16>,
-    /// When.
-    pub at: i64,
-}
-
-/// A ledger by names, as the usage listing shows it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Line {
-    /// The feature.
-    pub feature: String,
-    /// The limit.
-    pub limit: String,
-    /// First instant of the window.
-    pub start: i64,
-    /// First instant after it.
-    pub end: i64,
-    /// Units used.
-    pub used: u128,
-    /// Units set aside.
-    pub reserved: u128,
-    /// Units that no limit allowed.
-    pub debt: u128,
-    /// Reservations that may still book there.
-    pub holds: u32,
-    /// Definitions seen.
-    pub revision: u16,
-    /// What was announced, in the bits of `Marks`.
-    pub marks: u16,
-}
 
 /// What a limit is, so that a change is noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -288,6 +153,17 @@ pub(crate) struct Hold {
     pub(crate) books: Vec<(String, i64)>,
     /// The subjects that hold it, too.
     pub(crate) levels: Vec<String>,
+    /// What it holds of a pool of credits.
+    pub(crate) credits: Option<HeldCredits>,
+}
+
+/// What a reservation holds of a pool of credits.
+#[derive(Debug, Clone)]
+pub(crate) struct HeldCredits {
+    pub(crate) pool: String,
+    pub(crate) units: u64,
+    /// What its end has charged and nobody has accounted for.
+    pub(crate) charged: u64,
 }
 
 /// What an override says.
@@ -353,6 +229,8 @@ pub(crate) struct Remembered {
     pub(crate) feature: Option<String>,
     pub(crate) limit: Option<String>,
     amounts: Amounts,
+    /// What it took from a pool of credits.
+    pub(crate) charge: Option<Took>,
     /// Of a write for several features, what was remembered of each.
     parts: Vec<Remembered>,
 }
@@ -420,6 +298,8 @@ pub(crate) struct Account {
     pub(crate) said_slots: BTreeMap<String, i64>,
     /// Features that were earned by use.
     pub(crate) earned: BTreeSet<String>,
+    /// Its pools of credits, by feature.
+    pub(crate) pools: BTreeMap<String, Pool>,
     /// What may be a trial and ends, by feature; the plan's has no name.
     pub(crate) trying: Vec<(String, ending::Trying)>,
 }
@@ -456,6 +336,8 @@ pub(crate) struct Done {
     pub(crate) retry_after_ms: Option<i64>,
     pub(crate) shadow: Option<Denial>,
     pub(crate) amounts: Amounts,
+    /// What it took from a pool of credits.
+    pub(crate) charge: Option<Took>,
 }
 
 impl Done {
@@ -470,6 +352,7 @@ impl Done {
             retry_after_ms: None,
             shadow: None,
             amounts: Amounts::default(),
+            charge: None,
         }
     }
 }
@@ -676,94 +559,12 @@ impl Model {
         for (count, hold) in &after.holds {
             if !account.holds.contains_key(count) {
                 self.met.insert("a hold of a monitor");
-                let unlisted = Hold { books: vec![], levels: vec![], ..hold.clone() };
+                let unlisted =
+                    Hold { books: vec![], levels: vec![], credits: None, ..hold.clone() };
                 account.holds.insert(*count, unlisted);
             }
         }
         account
-    }
-
-    /// An earlier outcome, with the limits as they are now.
-    pub(crate) fn again(&self, account: &Account, known: &Remembered, now: i64) -> Done {
-        let feature = known.feature.as_deref().unwrap_or_default();
-        let limits = self.limit_answers(account, feature, now);
-        Done {
-            verdict: known.verdict,
-            binding: limits.into_iter().find(|limit| Some(&limit.limit) == known.limit.as_ref()),
-            origin: self.entitled(account, feature, now).1,
-            feature: known.feature.clone(),
-            value_json: None,
-            retry_after_ms: None,
-            shadow: None,
-            amounts: known.amounts,
-        }
-    }
-
-    pub(crate) fn dress(
-        &self,
-        account: &Account,
-        done: Done,
-        wants: Wants,
-        replayed: bool,
-        now: i64,
-    ) -> Answer {
-        let mut others = Vec::new();
-        let is_plain = matches!(done.verdict, Verdict::Allowed);
-        let wanted = wants.all_limits || (wants.all_limits_unless_plain && !is_plain);
-        if let (true, Some(binding), Some(feature)) = (wanted, &done.binding, &done.feature) {
-            others = self.limit_answers(account, feature, now);
-            others.retain(|limit| limit.limit != binding.limit);
-        }
-        let worth_a_word = !matches!(done.verdict, Verdict::Allowed) && {
-            use headroom_core::decision::Denial;
-            let silent = [
-                Denial::UnknownAccount,
-                Denial::AccountSuspended,
-                Denial::UnknownFeature,
-                Denial::SubscriptionEnded,
-                Denial::FeaturePaused,
-                Denial::InFlight,
-            ];
-            let not_here = done.verdict == Verdict::Denied(Denial::NotInPlan);
-            // Bought, but not rolled out: nothing to sell.
-            let waits = not_here && done.origin != Origin::None && done.binding.is_none();
-            !waits && !silent.iter().any(|denial| done.verdict == Verdict::Denied(*denial))
-        };
-        let about = || (account.facts.clone().into_iter().collect(), account.zone.clone());
-        Answer {
-            verdict: done.verdict,
-            binding: done.binding,
-            others,
-            origin: done.origin,
-            plan: Some(Model::plan_now(account, now).0),
-            feature: done.feature,
-            value_json: done.value_json,
-            retry_after_ms: done.retry_after_ms,
-            shadow: done.shadow,
-            amounts: done.amounts,
-            replayed,
-            created_at: account.created_at,
-            about: (wants.about && worth_a_word).then(about),
-        }
-    }
-
-    /// The answer to an account that is not known where there is no default plan.
-    pub(crate) fn nobody(&self, now: i64) -> Answer {
-        Answer {
-            verdict: Verdict::Denied(Denial::UnknownAccount),
-            binding: None,
-            others: Vec::new(),
-            origin: Origin::None,
-            plan: None,
-            feature: None,
-            value_json: None,
-            retry_after_ms: None,
-            shadow: None,
-            amounts: Amounts::default(),
-            replayed: false,
-            created_at: now,
-            about: None,
-        }
     }
 
     /// An account that nobody told us about, on the default plan.
@@ -809,6 +610,7 @@ impl Model {
             subjects: BTreeMap::new(),
             spread: BTreeMap::new(),
             moved: false,
+            pools: BTreeMap::new(),
         }
     }
 }
@@ -825,6 +627,8 @@ fn remembered(request: &Request, done: &Done, now: i64) -> Remembered {
         feature: done.feature.clone(),
         limit: done.binding.as_ref().map(|binding| binding.limit.clone()),
         amounts: done.amounts,
+        // What is charged hangs on the limit that binds.
+        charge: done.charge.clone().filter(|_| done.binding.is_some()),
         parts: Vec::new(),
     }
 }

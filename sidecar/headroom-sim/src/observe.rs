@@ -2,6 +2,7 @@
 
 use headroom_core::account::{OverrideValue, Profile, Zone};
 use headroom_core::catalog::Catalog;
+use headroom_core::credits::Charge;
 use headroom_core::decision::{Decision, LimitState};
 use headroom_core::event::Restated;
 use headroom_core::ledger::Ledger;
@@ -11,11 +12,13 @@ use headroom_core::signal::Signal;
 use headroom_core::stock::Stock;
 use headroom_engine::admin::AdminError;
 use headroom_engine::engine::{EngineError, Reply};
+use headroom_engine::grants::PoolView;
 use headroom_engine::keys::Receipt;
 use headroom_engine::late::LateError;
 
 use crate::model::{
-    Answer, Bill, LateRefused, LimitAnswer, Line, ProfileAnswer, Refused, Says, Sitting, Told,
+    Answer, Bill, ChargeAnswer, LateRefused, LimitAnswer, Line, PoolAnswer, ProfileAnswer, Refused,
+    Says, Sitting, Told,
 };
 
 fn text(catalog: &Catalog, id: NameId) -> String {
@@ -46,7 +49,33 @@ pub fn limit(catalog: &Catalog, state: &LimitState) -> LimitAnswer {
         billed: state.billed_units().map(u128::from),
         cost: state.overage_cost().map(|cost| (cost.minor.into(), cost.cap_minor)),
         subject: state.subject().map(str::to_owned),
+        pool: state.pool().map(|pool| PoolAnswer {
+            balance: pool.balance,
+            next_expiry: pool.next_expiry.map(|(at, units)| (at.0, units)),
+            overdraft: pool.overdraft_units,
+            fills_at: pool.fills_at.map(|at| at.0),
+        }),
+        charge: state.beyond.as_ref().and_then(|beyond| beyond.charge.as_deref()).map(charge),
     }
+}
+
+/// What a write took from a pool.
+pub fn charge(charge: &Charge) -> ChargeAnswer {
+    let paid = charge.deductions.iter();
+    ChargeAnswer {
+        units: charge.units,
+        paid: paid.map(|deduction| (deduction.grant.to_string(), deduction.units)).collect(),
+        owed: charge.debt_units,
+        returned: charge.returned_units,
+    }
+}
+
+/// What each grant of a pool has left that has anything, in the order of their ids.
+pub fn left(view: &PoolView) -> Vec<(String, u64)> {
+    let grants = view.grants.iter().filter(|grant| grant.left_units() > 0);
+    let mut left: Vec<_> = grants.map(|grant| (grant.id.to_string(), grant.left_units())).collect();
+    left.sort();
+    left
 }
 
 /// A decision without what was done.
@@ -228,9 +257,7 @@ pub fn refused(error: &AdminError) -> Option<Refused> {
         AdminError::WrongSubject { .. } => Refused::Subject,
         AdminError::UnknownZone { .. } => Refused::Zone,
         AdminError::Engine(EngineError::Store(refusal)) => Refused::Store(refusal.clone()),
-        AdminError::TooMany { .. }
-        | AdminError::UnlimitedCredits { .. }
-        | AdminError::Grant(_)
-        | AdminError::Engine(_) => return None,
+        AdminError::UnlimitedCredits { .. } => Refused::Unlimited,
+        AdminError::TooMany { .. } | AdminError::Grant(_) | AdminError::Engine(_) => return None,
     })
 }

@@ -4,6 +4,7 @@ mod all;
 mod compare;
 mod late;
 mod opening;
+mod pools;
 mod restart;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -217,6 +218,8 @@ impl Player {
                 }
             }
             Step::Opening(ask) => self.opening(&ask, before),
+            Step::Grant(ask) => self.grant(&ask, before),
+            Step::Void { account, id } => self.void(&account, id, before),
             Step::Seat { account, feature, asked } => {
                 self.seat((&account, &feature), &asked, before)
             }
@@ -372,7 +375,7 @@ impl Player {
             }
             Step::Suspend { account, suspended } => {
                 let got = self.engine.set_suspended(account, *suspended, now);
-                ("suspend", got, self.model.suspend(account, *suspended))
+                ("suspend", got, self.model.suspend(account, *suspended, self.now))
             }
             Step::Override { account, feature, says, times } => {
                 let (plain, at_least) = says.plain();
@@ -412,16 +415,19 @@ impl Player {
             }
             Step::Facts { account, facts } => {
                 let got = self.engine.put_facts(account, facts.clone(), now);
-                ("facts", got, self.model.put_facts(account, facts))
+                ("facts", got, self.model.put_facts(account, facts, self.now))
             }
             Step::Cohort { account, cohort, joins } => {
                 let (one, none): (&[&str], &[&str]) = (&[cohort], &[]);
                 let change = if *joins { (one, none) } else { (none, one) };
                 let got = self.engine.put_cohorts(account, change, now);
-                ("cohort", got, self.model.put_cohort(account, cohort, *joins))
+                ("cohort", got, self.model.put_cohort(account, cohort, *joins, self.now))
             }
             _ => unreachable!("not an administrative step: {step:?}"),
         };
+        for what in self.model.met() {
+            self.coverage.note(what);
+        }
         self.compare_change(name, &got, &expected, before)
     }
 
@@ -540,6 +546,7 @@ fn refused_word(refused: &crate::model::Refused) -> &'static str {
         Refused::Name(what, _) => what,
         Refused::Kind => "kind",
         Refused::Subject => "subject",
+        Refused::Unlimited => "unlimited",
         Refused::Zone => "zone",
         Refused::Store(_) => "store",
     }

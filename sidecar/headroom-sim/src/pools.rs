@@ -1,7 +1,7 @@
 //! Histories of pools of credits, on the engine and on a naive model at once.
 //!
 //! The pool is all that refuses here: what limits refuse besides has its histories in [`crate::play`].
-//! In the model every credit is a coin of its own; nothing is shared with the rules but plain types.
+//! The pool of the model is the one of [`crate::coins`]: every credit is a coin of its own.
 
 mod late;
 mod model;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use headroom_core::catalog::{
     CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Offering, PlanSpec,
 };
-use headroom_core::credits::{CreditPrice, Grant, PoolTerms, Rounding, Segment};
+use headroom_core::credits::{CreditPrice, PoolTerms, Rounding, Segment};
 use headroom_core::decide::{FeatureOp, HoldOp, NewGrant};
 use headroom_core::decision::{OpError, Verdict};
 use headroom_core::reservation::ReservationId;
@@ -27,11 +27,14 @@ use headroom_engine::ports::{Digest, ProjectionOp, Seq, Store, Table};
 use headroom_engine::recovery::{ClockMemory, EngineOptions, Recovery};
 
 use crate::civil::FOREVER;
+use crate::coins::{Id, Payment, Took};
 use crate::coverage::Coverage;
+use crate::model::ChargeAnswer;
+use crate::observe;
 use crate::play::Failure;
 use crate::rng::Rng;
 use crate::store::{Checkpoint, MemStore};
-use model::{Hold, No, Pool, Took};
+use model::{Hold, No, Pool};
 
 const BEGIN: i64 = 1_767_225_600_000;
 const HOUR_MS: i64 = 60 * 60 * 1000;
@@ -233,29 +236,34 @@ impl Player {
         }
     }
 
+    fn grant_id(&mut self) -> (Id, String) {
+        let id = Id::Given(u8::try_from(self.rng.below(30)).expect("few"));
+        (id, id.text())
+    }
+
     fn give(&mut self) -> Result<(), String> {
-        let id = format!("g{}", self.rng.below(30));
+        let (id, text) = self.grant_id();
         let (units, priority) = (1 + self.rng.below(25), *self.rng.pick(&[100, 100, 7]));
         let soon = |rng: &mut Rng| rng.between(-HOUR_MS, 20 * DAY_MS);
         let starts = self.rng.percent(25).then(|| self.now + soon(&mut self.rng));
         let expires = self.rng.percent(50).then(|| self.now + soon(&mut self.rng));
-        self.tell(&format!("give {id} {units} at {priority}, {starts:?} to {expires:?}"));
+        self.tell(&format!("give {text} {units} at {priority}, {starts:?} to {expires:?}"));
         let (starts_at, expires_at) = (starts.map(Millis), expires.map(Millis));
-        let new = NewGrant { id: &id, units, priority, starts_at, expires_at };
+        let new = NewGrant { id: &text, units, priority, starts_at, expires_at };
         let got = self.engine.put_grant(ACCOUNT, "credits", &new, Millis(self.now));
         self.pool.live(self.now);
         let times = (starts, expires.unwrap_or(FOREVER));
-        let made = self.pool.grant(&id, (units, priority), times, self.now);
+        let made = self.pool.coins.grant(id, (units, priority), times, self.now).is_ok();
         self.coverage.note(if made { "given" } else { "not given" });
         same("whether it is given", &got.is_ok(), &made)
     }
 
     fn take_back(&mut self) -> Result<(), String> {
-        let id = format!("g{}", self.rng.below(30));
-        self.tell(&format!("void {id}"));
-        let got = self.engine.void_grant(ACCOUNT, "credits", (&id, "why"), Millis(self.now));
+        let (id, text) = self.grant_id();
+        self.tell(&format!("void {text}"));
+        let got = self.engine.void_grant(ACCOUNT, "credits", (&text, "why"), Millis(self.now));
         self.pool.live(self.now);
-        let known = self.pool.void(&id, self.now);
+        let known = self.pool.coins.void(id, self.now).is_ok();
         self.coverage.note(if known { "voided" } else { "not voided" });
         same("whether it is voided", &got.is_ok(), &known)
     }
@@ -367,8 +375,9 @@ impl Player {
         match op {
             FeatureOp::Check { .. } | FeatureOp::Allocate { .. } | FeatureOp::Value { .. } => {}
             FeatureOp::Consume { .. } | FeatureOp::Record { .. } => {
-                let burnt = self.pool.burn(credits, self.now);
-                self.happened.plain(&key, (images, units), &burnt, self.now);
+                let burnt = self.pool.coins.burn(credits, self.now);
+                let paid = Payment::new(self.pool.price(images));
+                self.happened.plain(&key, (images, units), (paid, &burnt), self.now);
                 took = Some(burnt);
                 self.coverage.note(if images { "paid" } else { "direct" });
             }
@@ -388,7 +397,7 @@ impl Player {
                 self.coverage.note("held");
             }
         }
-        same("the charge", &took_of(&reply), &took)?;
+        same("the charge", &took_of(&reply), &said_of(&took))?;
         if takes {
             self.sent.push((sent, key, took, self.now));
         }
@@ -436,16 +445,17 @@ impl Player {
             }
             HoldOp::Release | HoldOp::Commit { units: 0 } => {
                 self.pool.holds.insert(id, Hold { ended: true, settled: true, ..hold });
-                (hold.charged > 0).then(|| self.pool.unburn(hold.charged, hold.expires, self.now))
+                (hold.charged > 0)
+                    .then(|| self.pool.coins.unburn(hold.charged, hold.expires, self.now))
             }
             HoldOp::Commit { units } => {
                 let cost = self.pool.cost(hold.images, units);
                 self.pool.holds.insert(id, Hold { ended: true, settled: true, ..hold });
                 Some(if cost < hold.charged {
                     self.coverage.note("came back");
-                    self.pool.unburn(hold.charged - cost, hold.expires, self.now)
+                    self.pool.coins.unburn(hold.charged - cost, hold.expires, self.now)
                 } else {
-                    self.pool.burn(cost - hold.charged, self.now)
+                    self.pool.coins.burn(cost - hold.charged, self.now)
                 })
             }
             HoldOp::CommitPart { units, .. } => {
@@ -458,12 +468,12 @@ impl Player {
                 }
                 self.pool.holds.insert(id, after);
                 self.coverage.note("committed in part");
-                Some(self.pool.burn(cost - accounted, self.now))
+                Some(self.pool.coins.burn(cost - accounted, self.now))
             }
         };
         let reply = got.map_err(|error| error.to_string())?;
         self.coverage.note(if hold.ended { "settled late" } else { "settled" });
-        same("the charge", &took_of(&reply), &took)?;
+        same("the charge", &took_of(&reply), &said_of(&took))?;
         self.sent.push((sent, key, took, self.now));
         Ok(())
     }
@@ -480,7 +490,7 @@ impl Player {
         self.pool.live(self.now);
         self.coverage.note("replayed");
         same("whether it is a replay", &reply.replayed, &true)?;
-        same("the charge of the first write", &took_of(&reply), &took)
+        same("the charge of the first write", &took_of(&reply), &said_of(&took))
     }
 
     /// The pool stands as in the model, whoever looks.
@@ -494,19 +504,13 @@ impl Player {
         let mut pool = self.pool.clone();
         pool.live(self.now);
         let state = view.state.pool().ok_or("no pool")?;
-        same("the balance", &state.balance, &pool.balance())?;
+        same("the balance", &state.balance, &pool.coins.balance())?;
         same("what is held", &view.state.ledger.reserved, &pool.held())?;
-        same("what is owed", &view.state.ledger.debt, &pool.owed)?;
-        same("what is used", &view.state.ledger.used, &pool.used)?;
-        let drawable = u64::try_from(pool.drawable()).unwrap_or(0);
+        same("what is owed", &view.state.ledger.debt, &pool.coins.owed)?;
+        same("what is used", &view.state.ledger.used, &pool.coins.used)?;
+        let drawable = pool.coins.drawable(pool.held());
         same("what can be drawn", &view.state.drawable_units_remaining(), &Some(drawable))?;
-        let left: BTreeMap<String, u64> = view
-            .grants
-            .iter()
-            .filter(|grant| grant.left_units() > 0)
-            .map(|grant: &Grant| (grant.id.to_string(), grant.left_units()))
-            .collect();
-        same("what grants have left", &left, &pool.left())
+        same("what grants have left", &observe::left(&view), &pool.coins.left())
     }
 
     /// The history chains, and each of its balances is what the model had then.
@@ -534,7 +538,7 @@ impl Player {
         for segment in &segments {
             // What happens in one millisecond may stand on either side of its end.
             let (mut balance, mut could_be) = (0, Vec::new());
-            for (at, change) in &self.pool.changes {
+            for (at, change) in &self.pool.coins.changes {
                 if *at == segment.to.0 {
                     could_be.push(balance);
                 }
@@ -548,19 +552,17 @@ impl Player {
             self.coverage.note("a segment");
         }
         let burnt: u64 = segments.iter().map(|segment| segment.burnt_units).sum();
-        same("what was burnt in all", &burnt, &self.pool.burnt)
+        same("what was burnt in all", &burnt, &self.pool.coins.burnt)
     }
 }
 
-fn took_of(reply: &Reply) -> Option<Took> {
-    let charge = reply.outcome.decision.charge()?;
-    let paid = charge.deductions.iter();
-    Some(Took {
-        units: charge.units,
-        paid: paid.map(|deduction| (deduction.grant.to_string(), deduction.units)).collect(),
-        owed: charge.debt_units,
-        returned: charge.returned_units,
-    })
+fn took_of(reply: &Reply) -> Option<ChargeAnswer> {
+    reply.outcome.decision.charge().map(observe::charge)
+}
+
+/// As an answer says it.
+fn said_of(took: &Option<Took>) -> Option<ChargeAnswer> {
+    took.as_ref().map(ChargeAnswer::of)
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, engine: &T, model: &T) -> Result<(), String> {

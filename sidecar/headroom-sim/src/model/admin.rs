@@ -6,9 +6,10 @@ use headroom_core::account::Zone;
 use headroom_core::catalog::{CatalogSpec, FeatureKindSpec, LimitSpec};
 use headroom_engine::ports::StoreRefusal;
 
+use super::credits::POOL;
 use super::migrate::label;
 use super::plan::EACH_SLOTS;
-use super::{Model, Says};
+use super::{Account, Model, Says};
 
 /// Why a change was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Refused {
     Kind,
     /// The limit is not of such subjects.
     Subject,
+    /// Credits are included by number.
+    Unlimited,
     /// There is no such time zone.
     Zone,
     /// The store takes no write.
@@ -92,6 +95,17 @@ impl Model {
         if self.accounts.contains_key(account) { Ok(()) } else { Err(Refused::Account) }
     }
 
+    /// Changes what is known of an account, and what its pools have to do with that.
+    fn edit(&mut self, id: &str, now: i64, edit: impl FnOnce(&mut Account)) -> Result<(), Refused> {
+        self.known(id)?;
+        self.before_edit(id, now);
+        if let Some(account) = self.accounts.get_mut(id) {
+            edit(account);
+        }
+        self.after_edit(id, now);
+        Ok(())
+    }
+
     /// Puts a checked catalog into force, and carries out what its migrations say.
     pub fn install(&mut self, spec: &CatalogSpec, source: &str, now: i64) {
         self.know_catalog(spec, source);
@@ -121,10 +135,8 @@ impl Model {
                     self.names.insert("level".to_owned());
                 }
                 FeatureKindSpec::Seats { .. } => drop(self.names.insert("seats".to_owned())),
-                // Pools of credits have histories of their own.
-                FeatureKindSpec::Switch
-                | FeatureKindSpec::Config
-                | FeatureKindSpec::Credits { .. } => {}
+                FeatureKindSpec::Credits { .. } => drop(self.names.insert(POOL.to_owned())),
+                FeatureKindSpec::Switch | FeatureKindSpec::Config => {}
             }
         }
         self.names.extend(spec.plans.iter().chain(&spec.addons).map(label));
@@ -141,6 +153,25 @@ impl Model {
             let newcomer = self.newcomer(plan, by_default, now);
             self.accounts.insert(account.to_owned(), newcomer);
         }
+    }
+
+    /// Notes the profile of an account that a step had changed though the rest of it was lost.
+    pub fn know_profile(&mut self, id: &str, known: ProfileAnswer, now: i64) {
+        let Some(account) = self.accounts.get_mut(id) else { return };
+        account.moved |= account.zone != known.zone && !account.spread.is_empty();
+        account.plan = known.plan;
+        account.by_default = known.by_default;
+        account.suspended = known.suspended;
+        account.anchor = known.anchor;
+        account.ends_at = known.ends_at;
+        account.zone = known.zone;
+        account.overrides = known.overrides;
+        account.addons = known.addons;
+        account.trial = known.trial;
+        account.scheduled = known.scheduled;
+        account.facts = known.facts.into_iter().collect();
+        account.cohorts = known.cohorts.into_iter().collect();
+        account.note_trials(now);
     }
 
     /// Puts an account on a plan.
@@ -190,6 +221,7 @@ impl Model {
         let id = account;
         self.accounts.entry(id.to_owned()).or_insert(newcomer);
         self.look_at(id, now);
+        self.before_edit(id, now);
         let remembers = self.minds_changes();
         let Some(account) = self.accounts.get_mut(id) else { return Ok(()) };
         let before = account.clone();
@@ -206,16 +238,13 @@ impl Model {
         }
         account.remember(&before, now, remembers);
         account.note_trials(now);
+        self.after_edit(id, now);
         Ok(())
     }
 
     /// Suspends an account, or lets it go on.
-    pub fn suspend(&mut self, account: &str, suspended: bool) -> Result<(), Refused> {
-        self.known(account)?;
-        if let Some(account) = self.accounts.get_mut(account) {
-            account.suspended = suspended;
-        }
-        Ok(())
+    pub fn suspend(&mut self, id: &str, suspended: bool, now: i64) -> Result<(), Refused> {
+        self.edit(id, now, |account| account.suspended = suspended)
     }
 
     /// Replaces what the plan says.
@@ -242,6 +271,14 @@ impl Model {
             }
             (Says::Limit(limit, _), FeatureKindSpec::Allocation { .. }) => {
                 if limit != "level" {
+                    return Err(Refused::Name("limit", limit.clone()));
+                }
+            }
+            (Says::Limit(_, None), FeatureKindSpec::Credits { .. }) => {
+                return Err(Refused::Unlimited);
+            }
+            (Says::Limit(limit, _), FeatureKindSpec::Credits { .. }) => {
+                if limit != POOL {
                     return Err(Refused::Name("limit", limit.clone()));
                 }
             }
@@ -295,24 +332,23 @@ impl Model {
         {
             return Err(Refused::Kind);
         }
-        self.known(account)?;
-        let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
-        account.overrides.retain(|(of, known, _)| {
-            of != feature
-                || match (plain, known.plain().0) {
-                    (Says::Limit(new, _), Says::Limit(old, _)) => new != old,
-                    (Says::SpendCap(new, ..), Says::SpendCap(old, ..)) => new != old,
-                    (Says::OfSubject(who, what, _), Says::OfSubject(other, limit, _)) => {
-                        who != other || what != limit
+        self.edit(account, now, |account| {
+            account.overrides.retain(|(of, known, _)| {
+                of != feature
+                    || match (plain, known.plain().0) {
+                        (Says::Limit(new, _), Says::Limit(old, _)) => new != old,
+                        (Says::SpendCap(new, ..), Says::SpendCap(old, ..)) => new != old,
+                        (Says::OfSubject(who, what, _), Says::OfSubject(other, limit, _)) => {
+                            who != other || what != limit
+                        }
+                        (Says::Limit(..) | Says::SpendCap(..) | Says::OfSubject(..), _)
+                        | (_, Says::Limit(..) | Says::SpendCap(..) | Says::OfSubject(..)) => true,
+                        _ => false,
                     }
-                    (Says::Limit(..) | Says::SpendCap(..) | Says::OfSubject(..), _)
-                    | (_, Says::Limit(..) | Says::SpendCap(..) | Says::OfSubject(..)) => true,
-                    _ => false,
-                }
-        });
-        account.overrides.push((feature.to_owned(), says.clone(), times));
-        account.note_trials(now);
-        Ok(())
+            });
+            account.overrides.push((feature.to_owned(), says.clone(), times));
+            account.note_trials(now);
+        })
     }
 
     /// Takes overrides back.
@@ -330,23 +366,24 @@ impl Model {
         if let Some(limit) = limit {
             known("limit", limit)?;
         }
-        self.known(account)?;
-        let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
-        account.overrides.retain(|(of, says, _)| {
-            let meant = match (limit, says.plain().0) {
-                (limit, Says::OfSubject(who, known, _)) => {
-                    subject.is_some_and(|subject| subject == who)
-                        && limit.is_none_or(|limit| limit == known)
-                }
-                (_, _) if subject.is_some() => false,
-                (None, _) => true,
-                (Some(limit), Says::Limit(known, _) | Says::SpendCap(known, ..)) => known == limit,
-                (Some(_), _) => false,
-            };
-            of != feature || !meant
-        });
-        account.note_trials(now);
-        Ok(())
+        self.edit(account, now, |account| {
+            account.overrides.retain(|(of, says, _)| {
+                let meant = match (limit, says.plain().0) {
+                    (limit, Says::OfSubject(who, known, _)) => {
+                        subject.is_some_and(|subject| subject == who)
+                            && limit.is_none_or(|limit| limit == known)
+                    }
+                    (_, _) if subject.is_some() => false,
+                    (None, _) => true,
+                    (Some(limit), Says::Limit(known, _) | Says::SpendCap(known, ..)) => {
+                        known == limit
+                    }
+                    (Some(_), _) => false,
+                };
+                of != feature || !meant
+            });
+            account.note_trials(now);
+        })
     }
 
     /// Sets and removes facts.
@@ -354,27 +391,32 @@ impl Model {
         &mut self,
         account: &str,
         facts: &[(String, Option<String>)],
+        now: i64,
     ) -> Result<(), Refused> {
-        self.known(account)?;
-        let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
-        for (name, value) in facts {
-            match value {
-                Some(value) => account.facts.insert(name.clone(), value.clone()),
-                None => account.facts.remove(name),
-            };
-        }
-        Ok(())
+        self.edit(account, now, |account| {
+            for (name, value) in facts {
+                match value {
+                    Some(value) => account.facts.insert(name.clone(), value.clone()),
+                    None => account.facts.remove(name),
+                };
+            }
+        })
     }
 
     /// Puts an account into one cohort, or takes it out.
-    pub fn put_cohort(&mut self, account: &str, cohort: &str, joins: bool) -> Result<(), Refused> {
-        self.known(account)?;
-        let Some(account) = self.accounts.get_mut(account) else { return Ok(()) };
-        match joins {
-            true => account.cohorts.insert(cohort.to_owned()),
-            false => account.cohorts.remove(cohort),
-        };
-        Ok(())
+    pub fn put_cohort(
+        &mut self,
+        id: &str,
+        cohort: &str,
+        joins: bool,
+        now: i64,
+    ) -> Result<(), Refused> {
+        self.edit(id, now, |account| {
+            match joins {
+                true => account.cohorts.insert(cohort.to_owned()),
+                false => account.cohorts.remove(cohort),
+            };
+        })
     }
 
     /// The profile of an account.

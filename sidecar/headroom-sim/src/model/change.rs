@@ -76,7 +76,7 @@ impl Model {
     pub(crate) fn minds_changes(&self) -> bool {
         self.catalog.plans.iter().flat_map(|plan| &plan.entitlements).any(|(_, says)| {
             match says.given() {
-                EntitlementSpec::Quota { limits } => {
+                EntitlementSpec::Quota { limits } | EntitlementSpec::PaidQuota { limits, .. } => {
                     limits.iter().any(|limit| limit.terms.on_change != OnChange::Keep)
                 }
                 _ => false,
@@ -84,11 +84,11 @@ impl Model {
         })
     }
 
-    fn said_of(&self, plan: &str, feature: &str, limit: &str) -> Option<&PlanLimitSpec> {
+    fn said_of(&self, plan: &str, feature: &str, limit: &str) -> Option<PlanLimitSpec> {
         let plan = self.catalog.plans.iter().find(|known| label(known) == plan)?;
         let (_, says) = plan.entitlements.iter().find(|(known, _)| known == feature)?;
-        let EntitlementSpec::Quota { limits } = says.given() else { return None };
-        limits.iter().find(|known| known.limit == limit)
+        let limits = self.given_of(feature, says)?;
+        limits.into_iter().find(|known| known.limit == limit)
     }
 
     /// The units of a limit of the plan of now, when plans before it had their share of the window.

@@ -7,7 +7,7 @@ use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
 use headroom_core::window::{CalendarUnit, WindowRule};
 
-use super::meter::{Page, state};
+use super::page::{Page, state};
 use super::{Account, Model, Told};
 use crate::civil;
 

@@ -2,7 +2,7 @@
 
 use headroom_core::resolve::Origin;
 
-use super::meter::Page;
+use super::page::Page;
 use super::plan::Entitled;
 use super::spread::within;
 use super::{Account, Limit, Model};
@@ -21,14 +21,18 @@ impl Model {
     pub(crate) fn charge_ended(&mut self, id: &str, account: &mut Account, now: i64) {
         self.turn(account, now);
         self.expire_seats(account, now);
+        let mut since = account.settled_at;
         while let Some((at, count)) = Model::next_charge(account, now) {
             self.met.insert("a charge at the end of a hold");
+            self.bring_pools(id, account, (since, at));
+            since = at;
             let feature = account.holds[&count].feature.clone();
             let (limits, _) = match self.entitled(account, &feature, at) {
                 (Entitled::Limits(limits), origin) => (limits, origin),
                 _ => (Vec::new(), Origin::None),
             };
             self.charge_one(id, account, &limits, count, at);
+            self.charge_credits(id, account, count, at);
             for name in account.holds[&count].levels.clone() {
                 let told = self.told.clone();
                 let limits = self.level_limits(account, (&feature, &name), at);
@@ -39,6 +43,7 @@ impl Model {
                 self.told = told;
             }
         }
+        self.bring_pools(id, account, (since, now));
     }
 
     fn charge_one(
@@ -69,6 +74,7 @@ impl Model {
     pub(crate) fn with_charges(&self, account: &Account, now: i64) -> Account {
         let mut account = account.clone();
         let waits = account.has_turned(now) || Model::waits_for_seats(&account, now);
+        let waits = waits || Model::has_due_pools(&account, now);
         if waits || Model::next_charge(&account, now).is_some() {
             // What is said of it is said when somebody looks.
             self.clone().charge_ended("", &mut account, now);

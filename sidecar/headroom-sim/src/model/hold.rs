@@ -8,7 +8,7 @@ use headroom_core::resolve::Origin;
 use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
 
-use super::meter::{Page, refuses};
+use super::page::{Page, refuses};
 use super::plan::{EACH_SLOTS, Entitled};
 use super::sliding::rename;
 use super::spread::within;
@@ -54,6 +54,37 @@ impl Hold {
     }
 }
 
+/// The place of a reservation in its account.
+fn count_of(hold: ReservationId) -> u32 {
+    u32::try_from(hold.0 & u64::from(u32::MAX)).expect("the lower half")
+}
+
+impl Account {
+    /// Notes a reservation, as the next one.
+    pub(crate) fn hold(&mut self, hold: Hold) -> Amounts {
+        let count = u32::try_from(self.holds.len() + 1).expect("few reservations");
+        let amounts = Amounts {
+            reservation: Some(ReservationId(u64::from(self.serial) << 32 | u64::from(count))),
+            expires_at: Some(Millis(hold.expires_at)),
+            units: hold.units,
+            ..Amounts::default()
+        };
+        self.holds.insert(count, hold);
+        amounts
+    }
+
+    /// A reservation by its id.
+    fn held(&self, hold: ReservationId) -> Option<&Hold> {
+        let serial = u32::try_from(hold.0 >> 32).expect("the upper half");
+        self.holds.get(&count_of(hold)).filter(|_| serial == self.serial)
+    }
+
+    /// One that is known.
+    pub(crate) fn held_mut(&mut self, hold: ReservationId) -> &mut Hold {
+        self.holds.get_mut(&count_of(hold)).expect("a known reservation")
+    }
+}
+
 /// A reservation about to change: the books it was admitted into, under the limits of now.
 #[derive(Clone)]
 pub(crate) struct Case<'a> {
@@ -75,7 +106,6 @@ impl Model {
         mut pages: Vec<Page>,
         now: i64,
     ) -> Done {
-        let count = u32::try_from(account.holds.len() + 1).expect("few reservations");
         let expires_at = now + hold_ms;
         for page in &mut pages {
             page.reserved += u128::from(units);
@@ -94,14 +124,9 @@ impl Model {
             booked: 0,
             books,
             levels: Vec::new(),
+            credits: None,
         };
-        account.holds.insert(count, hold);
-        let amounts = Amounts {
-            reservation: Some(ReservationId(u64::from(account.serial) << 32 | u64::from(count))),
-            expires_at: Some(Millis(expires_at)),
-            units,
-            ..Amounts::default()
-        };
+        let amounts = account.hold(hold);
         Done { amounts, ..self.done(account, &feature, origin, &pages, now) }
     }
 
@@ -113,10 +138,24 @@ impl Model {
         op: HoldOp,
         now: i64,
     ) -> Result<Done, OpError> {
-        let serial = u32::try_from(hold.0 >> 32).expect("the upper half");
-        let count = u32::try_from(hold.0 & u64::from(u32::MAX)).expect("the lower half");
-        let known = account.holds.get(&count);
-        let known = known.filter(|held| serial == account.serial && !held.is_forgotten(now));
+        let known = account.held(hold).filter(|held| !held.is_forgotten(now));
+        match known.and_then(|held| held.credits.clone()) {
+            Some(credits) => self.use_held_credits(id, account, (hold, credits), op, now),
+            None => self.use_plain_hold(id, account, hold, op, now),
+        }
+    }
+
+    /// What limits have to do with a reservation.
+    pub(crate) fn use_plain_hold(
+        &mut self,
+        id: &str,
+        account: &mut Account,
+        hold: ReservationId,
+        op: HoldOp,
+        now: i64,
+    ) -> Result<Done, OpError> {
+        let count = count_of(hold);
+        let known = account.held(hold).filter(|held| !held.is_forgotten(now));
         let Some(held) = known.cloned() else { return Err(OpError::UnknownReservation) };
         let state = held.state(now);
         let closed = match op {

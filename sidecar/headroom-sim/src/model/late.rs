@@ -11,12 +11,14 @@ use headroom_engine::engine::{EngineError, Wants};
 use headroom_engine::ports::Seq;
 
 use super::measure::Value;
-use super::meter::Page;
+use super::page::Page;
+use super::paid::Paid;
 use super::plan::Entitled;
 use super::{
     Account, Answer, Asked, Book, COUNT_MAX, Done, KEY_HORIZON_MS, KEY_STEP_MS, Limit, Model, Terms,
 };
 use crate::civil;
+use crate::coins::Took;
 use crate::model::sliding::length_ms;
 use crate::model::spread::dimension;
 
@@ -86,6 +88,8 @@ pub(crate) struct Happened {
     pub(crate) units: u64,
     /// Limits and window starts.
     books: Vec<(String, i64)>,
+    /// What credits paid for it.
+    paid: Option<Paid>,
 }
 
 /// An answer that was given.
@@ -94,6 +98,7 @@ pub(crate) struct Given {
     feature: String,
     what: Earlier,
     amounts: Amounts,
+    charge: Option<Took>,
     pub(crate) seq: Option<Seq>,
 }
 
@@ -137,9 +142,9 @@ impl Model {
             if !same || given.feature != ask.feature {
                 return Err(LateRefused::Engine(EngineError::KeyReused));
             }
-            let amounts = given.amounts;
+            let (amounts, charge) = (given.amounts, given.charge.clone());
             let account = self.with_charges(&account, now);
-            let done = Done { amounts, ..self.stands(&account, &ask.feature, now) };
+            let done = Done { amounts, charge, ..self.stands(&account, &ask.feature, now) };
             return Ok(self.dress(&account, done, ask.wants, true, now));
         }
         if let Some(refusal) = &self.refusal {
@@ -151,7 +156,7 @@ impl Model {
         self.accounts.insert(ask.account.clone(), account);
         self.say_endings(&ask.account, now);
         let mut account = self.accounts[&ask.account].clone();
-        let amounts = match &ask.what {
+        let (amounts, charge) = match &ask.what {
             Earlier::Recorded { units, occurred_at } => {
                 let at = (*occurred_at).min(now);
                 if at < now - RESTATE_MS {
@@ -168,10 +173,10 @@ impl Model {
                 self.correct(&mut account, ask, wanted, now)?
             }
         };
-        let given =
-            Given { feature: ask.feature.clone(), what: ask.what.clone(), amounts, seq: None };
+        let (feature, what) = (ask.feature.clone(), ask.what.clone());
+        let given = Given { feature, what, amounts, charge: charge.clone(), seq: None };
         account.given.insert(ask.key.clone(), given);
-        let done = Done { amounts, ..self.stands(&account, &ask.feature, now) };
+        let done = Done { amounts, charge, ..self.stands(&account, &ask.feature, now) };
         let answer = self.dress(&account, done, ask.wants, false, now);
         self.accounts.insert(ask.account.clone(), account);
         Ok(answer)
@@ -201,9 +206,16 @@ impl Model {
     fn stands(&self, account: &Account, feature: &str, now: i64) -> Done {
         match self.counted_by(account, feature, now) {
             Ok((limits, origin)) => {
-                let pages: Vec<Page> =
-                    limits.iter().map(|limit| self.page(account, feature, limit, now)).collect();
-                self.done(account, feature, origin, &pages, now)
+                let done = match limits.is_empty() {
+                    true => {
+                        Done { origin, ..Done::refused(Verdict::Allowed, Some(feature.to_owned())) }
+                    }
+                    false => {
+                        let pages = self.pages(account, feature, &limits, now);
+                        self.done(account, feature, origin, &pages, now)
+                    }
+                };
+                self.joined_event(account, feature, done, now)
             }
             Err(_) => Done::refused(Verdict::Allowed, Some(feature.to_owned())),
         }
@@ -225,6 +237,7 @@ impl Model {
         }
         match self.entitled(account, feature, now) {
             (Entitled::Limits(limits), origin) => Ok((limits, origin)),
+            (_, origin) if self.is_pool(feature) => Ok((Vec::new(), origin)),
             _ => match self.bare(feature) {
                 bare if bare.is_empty() => Err(OpError::WrongFeatureKind),
                 bare => Ok((bare, Origin::None)),
@@ -239,7 +252,7 @@ impl Model {
         at: i64,
         units: u64,
         now: i64,
-    ) -> Result<Amounts, LateRefused> {
+    ) -> Result<(Amounts, Option<Took>), LateRefused> {
         let feature = &ask.feature;
         let told = dimension(feature, &ask.key);
         self.telling = told;
@@ -252,20 +265,23 @@ impl Model {
         let books = entries.iter().map(|e| (e.book.limit.clone(), e.book.start)).collect();
         let signals = self.told.len();
         let taken = if self.aggregation(feature) == Aggregation::Count { 1 } else { units };
+        let bill = self.bill_of(account, feature, taken, now)?;
         let debt = match self.value(feature, units, at) {
             Some(value) => {
                 self.enter_value(account, &ask.account, entries, value, (origin, now))?
             }
             None => self.enter(account, &ask.account, entries, (0, taken), (origin, now))?,
         };
+        let (paid, charge) = self.pay(&ask.account, account, bill, now);
         if let Err(error) = self.check_told(Some(feature), told) {
             self.told.truncate(signals);
             return Err(LateRefused::Engine(error));
         }
         self.spread(account, (feature, told), at, taken.into());
+        let debt_units = self.own_debt(feature, &charge).unwrap_or(debt);
         let feature = feature.clone();
-        account.events.insert(ask.key.clone(), Happened { feature, at, units, books });
-        Ok(Amounts { units, debt_units: debt, ..Amounts::default() })
+        account.events.insert(ask.key.clone(), Happened { feature, at, units, books, paid });
+        Ok((Amounts { units, debt_units, ..Amounts::default() }, charge))
     }
 
     fn correct(
@@ -274,7 +290,7 @@ impl Model {
         ask: &LateAsk,
         (event, units, original): (&str, u64, Option<u64>),
         now: i64,
-    ) -> Result<Amounts, LateRefused> {
+    ) -> Result<(Amounts, Option<Took>), LateRefused> {
         let aggregation = self.aggregation(&ask.feature);
         if !matches!(aggregation, Aggregation::Sum | Aggregation::Count) {
             let aggregation = aggregation.as_str();
@@ -309,7 +325,12 @@ impl Model {
                     books.find(|b| b.start <= known.at && known.at < b.end)
                 };
                 let books = limits.iter().filter_map(then);
+                let charge = known.charge.as_ref();
+                let paid = charge.map(|took| {
+                    self.paid_then(account, &ask.feature, counted, (took, known.at), now)
+                });
                 Happened {
+                    paid,
                     feature: ask.feature.clone(),
                     at: known.at,
                     units: counted,
@@ -366,13 +387,16 @@ impl Model {
             self.met.insert("a plain write corrected");
         }
         let is_counted = !entries.is_empty();
+        let bill = self.bill_of_change(account, happened.paid.as_ref(), change.1, now)?;
         let debt = self.enter(account, &ask.account, entries, change, (origin, now))?;
         if is_counted {
             let more = i128::from(units) - i128::from(happened.units);
             self.spread(account, (&ask.feature, told), happened.at, more);
         }
-        account.events.insert(event.to_owned(), Happened { units, ..happened });
-        Ok(Amounts { units, debt_units: debt, ..Amounts::default() })
+        let (paid, charge) = self.pay(&ask.account, account, bill, now);
+        let debt_units = self.own_debt(&ask.feature, &charge).unwrap_or(debt);
+        account.events.insert(event.to_owned(), Happened { units, paid, ..happened });
+        Ok((Amounts { units, debt_units, ..Amounts::default() }, charge))
     }
 
     /// The book that an instant of the past lies in.

@@ -11,7 +11,7 @@ use headroom_core::resolve::Origin;
 use headroom_core::stock::BilledBy;
 use headroom_core::window::WindowRule;
 
-use super::meter::Page;
+use super::page::Page;
 use super::plan::Entitled;
 use super::{Account, Done, LimitAnswer, Model, Said};
 use crate::civil;

@@ -6,7 +6,7 @@ use headroom_core::decide::FeatureOp;
 use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
 use headroom_core::resolve::Origin;
 
-use super::meter::{Page, refuses};
+use super::page::{Page, refuses};
 use super::plan::Entitled;
 use super::{Account, COUNT_MAX, Done, Limit, Model};
 

@@ -5,319 +5,16 @@ use std::collections::BTreeSet;
 use headroom_core::account::Zone;
 use headroom_core::catalog::{Aggregation, FeatureKindSpec, Policy};
 use headroom_core::decide::FeatureOp;
-use headroom_core::decision::{Amounts, Denial, OpError, Verdict, WindowPhase};
+use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
 use headroom_core::resolve::Origin;
-use headroom_core::signal::{SignalName, SignalState};
-use headroom_core::window::WindowRule;
+use headroom_core::signal::SignalName;
 
 use super::measure::Bounds;
+use super::page::{Page, binding, refuses, state};
+use super::paid::{Own, Payer};
 use super::plan::{Entitled, level, seats};
-use super::sliding::Slide;
-use super::{Account, Book, COUNT_MAX, Done, Hold, Limit, LimitAnswer, Model, Said, Terms, Told};
+use super::{Account, Book, Done, Hold, Limit, LimitAnswer, Model, Said, Terms, Told};
 use crate::civil;
-
-/// What one limit holds at one moment.
-#[derive(Debug, Clone)]
-pub(crate) struct Page {
-    pub(crate) limit: Limit,
-    pub(crate) book: Book,
-    pub(crate) reserved: u128,
-    /// Its grace cannot be used any more, though its units could.
-    pub(crate) grace_over: bool,
-    /// When the grace that has begun ends by time.
-    pub(crate) grace_until: Option<i64>,
-    pub(crate) verdict: Verdict,
-    pub(crate) now: i64,
-    /// Units last asked for.
-    pub(crate) asked: u64,
-    /// When there is room for what was asked for, where that was found out elsewhere.
-    pub(crate) enough_at: Option<i64>,
-    /// Whether the book is new.
-    pub(crate) fresh: bool,
-    /// The book before the limit of now was seen in it.
-    pub(crate) own: Book,
-    /// The other books of a sliding window.
-    pub(crate) slide: Option<Slide>,
-}
-
-impl Book {
-    pub(crate) fn used(&self) -> u128 {
-        let all = |uses: &[(u64, u128)]| uses.iter().map(|(n, _)| u128::from(*n)).sum::<u128>();
-        all(&self.uses) - all(&self.undone)
-    }
-
-    pub(crate) fn debt(&self) -> u128 {
-        let all = |uses: &[(u64, u128)]| uses.iter().map(|(_, debt)| *debt).sum::<u128>();
-        all(&self.uses) - all(&self.undone)
-    }
-}
-
-impl Terms {
-    pub(crate) fn included(&self) -> Option<u128> {
-        self.included.map(u128::from)
-    }
-
-    /// The most that may be used and set aside.
-    pub(crate) fn ceiling(&self) -> Option<u128> {
-        let included = self.included()?;
-        match self.policy {
-            Policy::Block => Some(included),
-            Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE } | Policy::Unlimited => None,
-            Policy::Grace { grace_bp } => Some(included + included * u128::from(grace_bp) / 10_000),
-            Policy::Overage => Some(included + self.cap_units()?),
-        }
-    }
-
-    /// The first count of used units at which a threshold counts as passed.
-    fn threshold(&self, bp: u32) -> Option<u128> {
-        Some((self.included()? * u128::from(bp)).div_ceil(10_000).max(1))
-    }
-
-    /// Units billed above the included ones when so many are measured.
-    pub(crate) fn overage(&self, used: u128) -> u128 {
-        match (self.policy, self.included()) {
-            (Policy::Overage, Some(included)) if used > included => {
-                self.cap_units().map_or(used - included, |cap| cap.min(used - included))
-            }
-            _ => 0,
-        }
-    }
-
-    fn passed_bp(&self, used: u128) -> Vec<u32> {
-        let passed = |bp: &&u32| self.threshold(**bp).is_some_and(|units| units <= used);
-        self.soft_bp.iter().filter(passed).copied().collect()
-    }
-
-    /// How a limit stands with so many units used and held in all.
-    fn verdict(&self, used: u128, held: u128) -> Verdict {
-        let Some(included) = self.included() else { return Verdict::Allowed };
-        if held > included {
-            match self.policy {
-                Policy::Grace { .. } => return Verdict::Grace,
-                Policy::Overage => return Verdict::Overage,
-                // Also a grace that is over: the page says so.
-                Policy::Block => return Verdict::SoftLimit,
-                Policy::Unlimited => {}
-            }
-        }
-        if self.passed_bp(used).is_empty() { Verdict::Allowed } else { Verdict::SoftLimit }
-    }
-}
-
-impl Page {
-    /// Units used, in all books that count.
-    pub(crate) fn used(&self) -> u128 {
-        self.book.used() + self.slide.as_ref().map_or(0, Slide::used)
-    }
-
-    /// Debt, in all books that count.
-    pub(crate) fn debt(&self) -> u128 {
-        self.book.debt() + self.slide.as_ref().map_or(0, Slide::debt)
-    }
-
-    pub(crate) fn held(&self) -> u128 {
-        self.used() + self.all_reserved()
-    }
-
-    fn all_reserved(&self) -> u128 {
-        self.reserved + self.slide.as_ref().map_or(0, Slide::reserved)
-    }
-
-    /// Whether the first use has not come that begins the window.
-    fn is_not_begun(&self) -> bool {
-        self.fresh && matches!(self.limit.window, WindowRule::FirstUse(_))
-    }
-
-    /// When time alone makes room for what was asked for.
-    pub(crate) fn enough_at(&self) -> i64 {
-        if let Some(known) = self.enough_at {
-            return known;
-        }
-        let units = u128::from(self.asked);
-        match (&self.slide, self.limit.terms.ceiling()) {
-            _ if self.is_not_begun() => civil::FOREVER,
-            (Some(slide), Some(ceiling)) => slide.enough_at(self, units, ceiling),
-            _ => self.book.end,
-        }
-    }
-
-    /// Everything that the books have said.
-    fn said(&self) -> BTreeSet<Said> {
-        let mut said = self.book.said.clone();
-        said.extend(self.slide.iter().flat_map(|slide| slide.said.clone()));
-        said
-    }
-
-    /// A book of a sliding window goes on saying what was said and is so now.
-    fn carry(&mut self) {
-        if !self.slide.as_ref().is_some_and(|slide| slide.counts) {
-            return;
-        }
-        let (terms, used) = (&self.limit.terms, self.used());
-        let is_so = |said: &Said| {
-            let bp = match said {
-                Said::Soft(place) => terms.soft_bp[*place],
-                Said::Reached => 10_000,
-                Said::Hit => return terms.included().is_some_and(|included| used > included),
-            };
-            terms.threshold(bp).is_some_and(|units| units <= used)
-        };
-        let carried: Vec<Said> = self.said().into_iter().filter(is_so).collect();
-        self.book.said.extend(carried);
-    }
-
-    /// The most that may be used and set aside now.
-    pub(crate) fn ceiling(&self) -> Option<u128> {
-        let terms = &self.limit.terms;
-        if self.grace_over { terms.included() } else { terms.ceiling() }
-    }
-
-    pub(crate) fn level(&self, used: u128, held: u128) -> Verdict {
-        match self.limit.terms.verdict(used, held) {
-            Verdict::Grace if self.grace_over => Verdict::SoftLimit,
-            verdict => verdict,
-        }
-    }
-
-    /// What thresholds look at.
-    pub(crate) fn watched(&self) -> u128 {
-        if self.limit.slots || self.limit.is_seats() { self.held() } else { self.used() }
-    }
-
-    /// What the limit says to so many more units.
-    pub(crate) fn admits(&self, units: u64, at_once: bool) -> Verdict {
-        let units = u128::from(units);
-        match self.ceiling() {
-            Some(ceiling) if self.limit.slots && self.held() + units > ceiling => {
-                Verdict::Denied(Denial::ConcurrencyFull)
-            }
-            Some(ceiling) if self.limit.is_seats() && self.held() + units > ceiling => {
-                Verdict::Denied(Denial::SeatsFull)
-            }
-            Some(ceiling) if self.used() + units > ceiling => self.no_room(),
-            Some(ceiling) if self.held() + units > ceiling => Verdict::Denied(Denial::InFlight),
-            _ => self.goes_on(units, at_once),
-        }
-    }
-
-    /// What the limit says when it is used up.
-    pub(crate) fn no_room(&self) -> Verdict {
-        let spent = self.limit.terms.policy == Policy::Overage;
-        let denial = if spent { Denial::SpendCapReached } else { Denial::QuotaExhausted };
-        Verdict::Denied(denial)
-    }
-
-    /// How the limit stands with so many more units, whatever it says to them.
-    pub(crate) fn goes_on(&self, units: u128, at_once: bool) -> Verdict {
-        let used = if at_once { self.used() + units } else { self.used() };
-        let held = self.held() + units;
-        let all = self.limit.slots || self.limit.is_seats();
-        self.level(if all { held } else { used }, held)
-    }
-
-    pub(crate) fn stands(&self) -> Verdict {
-        self.level(self.watched(), self.held())
-    }
-
-    pub(crate) fn fits_counter(&self, units: u64) -> bool {
-        self.held() + u128::from(units) <= COUNT_MAX
-    }
-
-    /// Adds units, of which so many are surplus; returns the debt among them.
-    pub(crate) fn book_units(&mut self, units: u64, surplus: u64) -> u128 {
-        let after = self.held() + u128::from(units);
-        let above = match self.ceiling() {
-            Some(ceiling) if after > ceiling => after - ceiling,
-            _ => 0,
-        };
-        let debt = above.min(u128::from(surplus));
-        self.book.uses.push((units, debt));
-        debt
-    }
-
-    pub(crate) fn answer(&self) -> LimitAnswer {
-        let terms = &self.limit.terms;
-        let ceiling = self.ceiling();
-        let included = terms.included();
-        let used = self.used();
-        let (start, end, phase, frees_at) = match &self.slide {
-            Some(slide) if slide.counts => {
-                (slide.span.0, slide.span.1, WindowPhase::Sliding, slide.frees_at(self))
-            }
-            _ if self.is_not_begun() => {
-                (self.book.start, self.book.end, WindowPhase::NotBegun, civil::FOREVER)
-            }
-            _ => (self.book.start, self.book.end, WindowPhase::Open, self.book.end),
-        };
-        LimitAnswer {
-            limit: self.book.limit.clone(),
-            start,
-            end,
-            used,
-            reserved: self.all_reserved(),
-            debt: self.debt(),
-            revision: self.book.revision,
-            included,
-            policy: terms.policy,
-            ceiling,
-            passed_bp: terms.passed_bp(self.watched()),
-            settled: included.map(|included| included - included.min(used)),
-            drawable: ceiling.map(|ceiling| ceiling - ceiling.min(self.held())),
-            grace_left: match (terms.policy, included, ceiling) {
-                (Policy::Grace { .. }, Some(included), Some(ceiling)) => {
-                    Some(ceiling - ceiling.min(used.max(included)))
-                }
-                _ => None,
-            },
-            overage: terms.overage(used),
-            billed: None,
-            phase,
-            frees_at,
-            grace_until: self.grace_until,
-            cost: terms.cost(used),
-            subject: None,
-        }
-    }
-}
-
-pub(crate) fn refuses(pages: &[Page]) -> bool {
-    pages.iter().any(|page| matches!(page.verdict, Verdict::Denied(_)))
-}
-
-/// The page that decides.
-pub(crate) fn binding(pages: &[Page]) -> &Page {
-    let denied = |denial| {
-        let those = pages.iter().filter(|page| page.verdict == Verdict::Denied(denial));
-        // `max_by_key` takes the last of equals; the first of the plan is wanted.
-        those.rev().max_by_key(|page| page.enough_at())
-    };
-    let denials = [
-        Denial::ConcurrencyFull,
-        Denial::SeatsFull,
-        Denial::QuotaExhausted,
-        Denial::SpendCapReached,
-        Denial::InFlight,
-    ];
-    if let Some(page) = denials.into_iter().find_map(denied) {
-        return page;
-    }
-    let gravest = pages.iter().map(|page| page.verdict).max().expect("at least one limit");
-    let drawable = |page: &&Page| {
-        page.ceiling().map_or(u128::MAX, |ceiling| ceiling - ceiling.min(page.held()))
-    };
-    let gravest = pages.iter().filter(|page| page.verdict == gravest);
-    gravest.min_by_key(drawable).expect("the gravest is among them")
-}
-
-pub(crate) fn state(said: &BTreeSet<Said>) -> SignalState {
-    if said.contains(&Said::Reached) || said.contains(&Said::Hit) {
-        SignalState::Alarm
-    } else if said.is_empty() {
-        SignalState::Ok
-    } else {
-        SignalState::Warning
-    }
-}
 
 impl Model {
     /// The page of a limit at an instant: of the window that began, or of a new one.
@@ -555,6 +252,7 @@ impl Model {
             retry_after_ms,
             shadow: None,
             amounts: Amounts::default(),
+            charge: None,
         }
     }
 
@@ -615,10 +313,19 @@ impl Model {
         let limits = match self.entitled(account, feature, now).0 {
             Entitled::Limits(limits) => limits,
             Entitled::Rate(rate) => return vec![self.rate_answer(account, feature, rate, now)],
+            Entitled::Pool(_) => {
+                let pool = self.pool_now(account, feature, now);
+                return vec![self.pool_answer(account, (feature, &pool), now)];
+            }
             Entitled::Nothing | Entitled::On | Entitled::Value(_) => return Vec::new(),
         };
         let page = |limit| self.page(account, feature, limit, now);
-        limits.iter().map(|limit| self.shown(account, &page(limit))).collect()
+        let own = limits.iter().map(|limit| self.shown(account, &page(limit)));
+        let payer = self.payer(account, feature, now);
+        let paid = payer.map(|Payer { pool, .. }| {
+            self.pool_answer(account, (&pool, &self.pool_now(account, &pool, now)), now)
+        });
+        own.chain(paid).collect()
     }
 
     pub(crate) fn pages(
@@ -656,20 +363,19 @@ impl Model {
                 self.closed_by(account, feature, closed, now)
             }
             Ok((Entitled::Limits(limits), origin)) => {
-                let mut pages = self.pages(account, feature, &limits, now);
-                for page in &mut pages {
-                    page.verdict = page.admits(units, true);
-                    page.asked = units;
+                if let Some(payer) = self.payer(account, feature, now) {
+                    let own = Own::of_account(feature, origin, limits);
+                    let op = FeatureOp::Check { units, attempt };
+                    let looked = self.use_paid(id, account, (&own, &payer), op, now);
+                    return looked.expect("a check is always answered");
                 }
-                let mut shadow = None;
-                if self.is_watched(feature) {
-                    shadow = Model::look_away(&mut pages, origin, units, true);
-                }
-                if attempt && refuses(&pages) {
-                    self.announce_refusal(id, account, &pages, units, now);
-                }
-                let done = Done { shadow, ..self.done(account, feature, origin, &pages, now) };
-                Model::with_retry(account, units, done, now)
+                let of = (&limits[..], origin);
+                self.check_own((id, feature), account, of, (units, attempt), now)
+            }
+            Ok((Entitled::Pool(_), origin)) => {
+                let op = FeatureOp::Check { units, attempt };
+                let looked = self.use_pool(id, account, (feature, origin), op, now);
+                looked.expect("a check is always answered")
             }
             Ok((Entitled::Rate(rate), origin)) => {
                 let ask = (id, feature, rate, origin);
@@ -685,6 +391,31 @@ impl Model {
                 ..Done::refused(Verdict::Allowed, Some(feature.to_owned()))
             },
         }
+    }
+
+    /// Looks at the limits of a feature.
+    pub(crate) fn check_own(
+        &mut self,
+        (id, feature): (&str, &str),
+        account: &mut Account,
+        (limits, origin): (&[Limit], Origin),
+        (units, attempt): (u64, bool),
+        now: i64,
+    ) -> Done {
+        let mut pages = self.pages(account, feature, limits, now);
+        for page in &mut pages {
+            page.verdict = page.admits(units, true);
+            page.asked = units;
+        }
+        let mut shadow = None;
+        if self.is_watched(feature) {
+            shadow = Model::look_away(&mut pages, origin, units, true);
+        }
+        if attempt && refuses(&pages) {
+            self.announce_refusal(id, account, &pages, units, now);
+        }
+        let done = Done { shadow, ..self.done(account, feature, origin, &pages, now) };
+        Model::with_retry(account, units, done, now)
     }
 
     pub(crate) fn use_feature(
@@ -724,7 +455,32 @@ impl Model {
                 }
                 return Ok(self.use_rate(account, (id, feature, rate, origin), units, now));
             }
+            Ok((Entitled::Pool(_), origin)) => {
+                return self.use_pool(id, account, (feature, origin), op, now);
+            }
             Ok(_) => return Err(OpError::WrongFeatureKind),
+        };
+        if let Some(payer) = self.payer(account, feature, now) {
+            let own = Own::of_account(feature, origin, limits);
+            return self.use_paid(id, account, (&own, &payer), op, now);
+        }
+        self.use_own((id, feature), account, (&limits, origin), op, now)
+    }
+
+    /// Uses or holds units of the limits of a feature.
+    pub(crate) fn use_own(
+        &mut self,
+        (id, feature): (&str, &str),
+        account: &mut Account,
+        (limits, origin): (&[Limit], Origin),
+        op: FeatureOp,
+        now: i64,
+    ) -> Result<Done, OpError> {
+        let (FeatureOp::Consume { units }
+        | FeatureOp::Reserve { units, .. }
+        | FeatureOp::ReserveCharging { units, .. }) = op
+        else {
+            unreachable!("it is neither used nor held")
         };
         let at_once = matches!(op, FeatureOp::Consume { .. });
         let charging = matches!(op, FeatureOp::ReserveCharging { .. });
@@ -734,7 +490,7 @@ impl Model {
         if (at_once || charging) && limits[0].slots {
             return Err(OpError::SlotsAreHeld);
         }
-        let mut pages = self.pages(account, feature, &limits, now);
+        let mut pages = self.pages(account, feature, limits, now);
         for page in &mut pages {
             page.verdict = page.admits(units, at_once);
             page.asked = units;
@@ -790,16 +546,37 @@ impl Model {
         }
         let (limits, origin) = match self.entitled(account, feature, now) {
             (Entitled::Limits(limits), origin) => (limits, origin),
+            (_, origin) if self.is_pool(feature) => {
+                let op = FeatureOp::Record { units };
+                return self.use_pool(id, account, (feature, origin), op, now);
+            }
             _ => (self.bare(feature), Origin::None),
         };
         if limits.is_empty() {
             return Err(OpError::WrongFeatureKind);
         }
+        if let Some(payer) = self.payer(account, feature, now) {
+            let own = Own::of_account(feature, origin, limits);
+            let op = FeatureOp::Record { units };
+            return self.use_paid(id, account, (&own, &payer), op, now);
+        }
+        self.record_own((id, feature), account, (&limits, origin), units, now)
+    }
+
+    /// Counts what happened in the limits of a feature.
+    pub(crate) fn record_own(
+        &mut self,
+        (id, feature): (&str, &str),
+        account: &mut Account,
+        (limits, origin): (&[Limit], Origin),
+        units: u64,
+        now: i64,
+    ) -> Result<Done, OpError> {
         if let Some(value) = self.value(feature, units, now) {
-            let given = Bounds { limits, origin, levels: Vec::new() };
+            let given = Bounds { limits: limits.to_vec(), origin, levels: Vec::new() };
             return self.record_value((id, feature), account, &given, value, now);
         }
-        let mut pages = self.pages(account, feature, &limits, now);
+        let mut pages = self.pages(account, feature, limits, now);
         if !pages.iter().all(|page| page.fits_counter(units)) {
             return Err(OpError::CounterFull);
         }

@@ -173,37 +173,69 @@ impl Model {
         });
         let held = account.holds.values().any(|hold| {
             let is_open = hold.outcome.is_none() && now < hold.expires_at;
-            hold.feature == *feature && is_open && hold.books.iter().any(|(name, _)| is_it(name))
+            let pays = limit.is_none() && hold.credits.is_some();
+            let lists = pays || hold.books.iter().any(|(name, _)| is_it(name));
+            hold.feature == *feature && is_open && lists
         });
+        let pool = account.pools.get(feature).filter(|_| limit.is_none());
+        let used = used || pool.is_some_and(|pool| pool.balance() != 0);
         used || held || account.subjects.values().any(|inner| self.touches(inner, line, now))
+    }
+
+    /// Plans that have gone, and what accounts on them come to.
+    fn moves(&self) -> Vec<(String, String)> {
+        let moved = |line: &Migration| match line {
+            Migration::MovePlan { from, to } => {
+                Some((normal(from), self.bought(to, None).expect("a checked catalog")))
+            }
+            _ => None,
+        };
+        self.catalog.migrations.iter().filter_map(moved).collect()
+    }
+
+    /// Tells the model that an account was looked at, in a step whose other records were lost: perhaps by the names
+    /// that its plans come to, and perhaps without a look for changes of them.
+    pub fn know_noted(&mut self, id: &str, (sees_turns, sees_pools): (bool, bool), now: i64) {
+        let moves = self.moves();
+        let Some(account) = self.accounts.get_mut(id) else { return };
+        let (plan, trial) = (account.plan.clone(), account.trial.clone());
+        let (scheduled, past) = (account.scheduled.clone(), account.past.clone());
+        account.move_all(&moves);
+        match sees_turns {
+            true => self.know_settled(id, now),
+            false => self.know_settled_unturned(id, now),
+        }
+        if sees_pools {
+            self.know_pools(id, now);
+        }
+        let Some(account) = self.accounts.get_mut(id) else { return };
+        (account.plan, account.trial, account.scheduled) = (plan, trial, scheduled);
+        account.past = past;
     }
 
     /// Does what the lines of the catalog in force say.
     pub(crate) fn carry_out(&mut self, now: i64) {
-        for line in self.catalog.migrations.clone() {
-            match line {
-                Migration::MovePlan { from, to } => {
-                    let to = self.bought(&to, None).expect("a checked catalog");
-                    let from = normal(&from);
-                    for account in self.accounts.values_mut() {
-                        account.put_on(&from, &to);
-                        for (_, plan) in &mut account.past {
-                            if *plan == from {
-                                plan.clone_from(&to);
-                            }
-                        }
-                    }
-                }
-                Migration::EndLifetime { feature, limit } => {
-                    let shape = self.shapes(&feature).iter().find(|shape| shape.limit == limit);
-                    if shape.is_none_or(|shape| shape.window == WindowRule::Lifetime) {
-                        continue;
-                    }
-                    for account in self.accounts.values_mut() {
-                        account.end_lifetime(&feature, &limit, now);
-                    }
-                }
-                _ => {}
+        let (lines, moves) = (self.catalog.migrations.clone(), self.moves());
+        for id in self.account_names() {
+            let account = &self.accounts[&id];
+            let is_from = |plan: &String| moves.iter().any(|(from, _)| from == plan);
+            let past = account.past.iter().map(|(_, plan)| plan);
+            if !account.labels().iter().chain(past).any(is_from) {
+                continue;
+            }
+            // What it was on is another name of what it comes to, also before its turn has come.
+            let Some(account) = self.accounts.get_mut(&id) else { continue };
+            account.move_all(&moves);
+            self.after_edit(&id, now);
+        }
+        for line in lines {
+            let Migration::EndLifetime { feature, limit } = line else { continue };
+            let shape = self.shapes(&feature).iter().find(|shape| shape.limit == limit);
+            if shape.is_none_or(|shape| shape.window == WindowRule::Lifetime) {
+                continue;
+            }
+            for account in self.accounts.values_mut() {
+                account.end_lifetime(&feature, &limit, now);
             }
         }
     }
@@ -226,21 +258,6 @@ impl Model {
         });
         if let Some(book) = book {
             book.end = end;
-        }
-    }
-
-    /// Notes the plans of an account that a step had changed though the rest of it was lost.
-    pub fn know_plans(
-        &mut self,
-        id: &str,
-        plan: String,
-        trial: Option<(String, i64)>,
-        scheduled: Vec<(i64, String)>,
-        now: i64,
-    ) {
-        if let Some(account) = self.accounts.get_mut(id) {
-            (account.plan, account.trial, account.scheduled) = (plan, trial, scheduled);
-            account.note_trials(now);
         }
     }
 
@@ -274,10 +291,12 @@ impl Model {
                 continue;
             }
             self.look_at(&id, now);
+            self.before_edit(&id, now);
             let Some(known) = self.accounts.get_mut(&id) else { continue };
             let before = known.clone();
             others.iter().for_each(|from| known.put_on(from, &to));
             known.remember(&before, now, remembers);
+            self.after_edit(&id, now);
         }
         Ok(count)
     }
@@ -299,6 +318,18 @@ impl Account {
             }
         }
         self.subjects.values_mut().for_each(|inner| inner.end_lifetime(feature, limit, now));
+    }
+
+    /// Puts it on other plans, one name for another at a time.
+    fn move_all(&mut self, moves: &[(String, String)]) {
+        let trial = self.trial.iter_mut().map(|(plan, _)| plan);
+        let scheduled = self.scheduled.iter_mut().map(|(_, plan)| plan);
+        let past = self.past.iter_mut().map(|(_, plan)| plan);
+        for plan in std::iter::once(&mut self.plan).chain(trial).chain(scheduled).chain(past) {
+            if let Some((_, to)) = moves.iter().find(|(from, _)| from == plan) {
+                plan.clone_from(to);
+            }
+        }
     }
 
     fn put_on(&mut self, from: &str, to: &str) {

@@ -117,6 +117,7 @@ impl Model {
             feature: done.feature.clone(),
             limit: Some(ask.limit.clone()),
             amounts: done.amounts,
+            charge: None,
             parts: Vec::new(),
             subject: None,
         };

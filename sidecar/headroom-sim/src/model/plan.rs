@@ -4,6 +4,7 @@ use headroom_core::catalog::{
     EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge, PlanLimitSpec, PlanSpec,
     Policy, RateSpec,
 };
+use headroom_core::credits::PoolTerms;
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::policy::LimitTerms;
 use headroom_core::resolve::Origin;
@@ -19,6 +20,7 @@ pub(crate) enum Entitled {
     Value(String),
     Limits(Vec<Limit>),
     Rate(Option<RateSpec>),
+    Pool(PoolTerms),
 }
 
 impl Model {
@@ -38,6 +40,32 @@ impl Model {
     pub(crate) fn said(plan: Option<&PlanSpec>, feature: &str) -> Option<EntitlementSpec> {
         let said = plan?.entitlements.iter().find(|(known, _)| known == feature);
         said.map(|(_, says)| says.clone())
+    }
+
+    /// The limits that a plan or an add-on gives of a quota. Of one that credits pay for and that has none of
+    /// its own all are there, and unlimited.
+    pub(crate) fn given_of(
+        &self,
+        feature: &str,
+        says: &EntitlementSpec,
+    ) -> Option<Vec<PlanLimitSpec>> {
+        let mut limits = match says.given() {
+            EntitlementSpec::Quota { limits } => return Some(limits.clone()),
+            EntitlementSpec::PaidQuota { limits, .. } => limits.clone(),
+            _ => return None,
+        };
+        let of_account = || self.shapes(feature).iter().filter(|shape| shape.per.is_none());
+        let is_own = |limit: &PlanLimitSpec| of_account().any(|shape| shape.limit == limit.limit);
+        if !limits.iter().any(is_own) {
+            limits.extend(of_account().map(|shape| PlanLimitSpec {
+                limit: shape.limit.clone(),
+                included_units: None,
+                soft_limits_bp: Vec::new(),
+                policy: Policy::Unlimited,
+                terms: LimitTerms::default(),
+            }));
+        }
+        Some(limits)
     }
 
     /// The plan that counts at an instant, and whether it is on trial.
@@ -117,7 +145,10 @@ impl Model {
                     _ => nothing,
                 }
             }
-            FeatureKindSpec::Credits { .. } => nothing,
+            FeatureKindSpec::Credits { .. } => {
+                let merge = known.offering.merge;
+                Model::pool_given(planned, addons, &overrides, merge, from_plan)
+            }
             FeatureKindSpec::Config => {
                 for says in &overrides {
                     if let Says::Config(value) = says {
@@ -268,8 +299,8 @@ impl Model {
             }
             FeatureKindSpec::Quota { .. } => {
                 let mut planned: Vec<PlanLimitSpec> = match planned {
-                    Some(EntitlementSpec::Quota { limits }) => limits,
-                    _ => vec![],
+                    Some(says) => self.given_of(feature, &says).unwrap_or_default(),
+                    None => vec![],
                 };
                 for limit in &mut planned {
                     let shape = self.shapes(feature).iter().find(|s| s.limit == limit.limit);
@@ -280,7 +311,7 @@ impl Model {
                     from_plan = Origin::AddOn;
                 }
                 for (says, quantity) in addons {
-                    let EntitlementSpec::Quota { limits } = says else { continue };
+                    let Some(limits) = self.given_of(feature, &says) else { continue };
                     for more in limits {
                         Model::add(&mut planned, more, quantity, known.offering.merge);
                     }
@@ -410,7 +441,7 @@ impl Model {
     pub(crate) fn billed_limits(&self) -> Vec<(String, String)> {
         let mut billed = Vec::new();
         for (feature, says) in self.catalog.plans.iter().flat_map(|plan| &plan.entitlements) {
-            let EntitlementSpec::Quota { limits } = says.given() else { continue };
+            let Some(limits) = self.given_of(feature, says) else { continue };
             for limit in limits.iter().filter(|known| known.terms.overage.is_some()) {
                 billed.push((feature.clone(), limit.limit.clone()));
             }
@@ -422,7 +453,7 @@ impl Model {
     pub(crate) fn has_price(&self, feature: &str, limit: &str, currency: &str) -> bool {
         let offers = [&self.catalog.plans, &self.catalog.addons];
         offers.into_iter().flatten().flat_map(|offer| &offer.entitlements).any(|(of, says)| {
-            let EntitlementSpec::Quota { limits } = says.given() else { return false };
+            let Some(limits) = self.given_of(of, says) else { return false };
             of == feature
                 && limits.iter().filter(|known| known.limit == limit).any(|known| {
                     let price = known.terms.overage.as_ref();

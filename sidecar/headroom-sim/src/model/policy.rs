@@ -7,7 +7,7 @@ use headroom_core::resolve::Origin;
 use headroom_core::signal::SignalName;
 use headroom_core::window::WindowRule;
 
-use super::meter::{Page, binding, state};
+use super::page::{Page, binding, state};
 use super::plan::Entitled;
 use super::{Above, Account, Book, COUNT_MAX, Limit, Model, Terms, Told};
 use crate::civil;
@@ -278,7 +278,7 @@ impl Model {
             let charges = Model::next_charge(account, now).is_some();
             let closes =
                 Model::waits_for_bills(account, now) || Model::waits_for_seats(account, now);
-            let tries = account.waits_for_trials(now);
+            let tries = account.waits_for_trials(now) || Model::waits_for_pools(account, now);
             if charges || closes || tries || account.above.iter().any(waits) {
                 // Whoever looks at an account lets go what else is over.
                 self.know_settled(&id, now);

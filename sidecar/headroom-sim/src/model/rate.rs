@@ -11,8 +11,8 @@ use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
 
 use super::daily::SLOTS_QUIET_MS;
-use super::meter::Page;
 use super::migrate::label;
+use super::page::Page;
 use super::plan::{EACH_SLOTS, Entitled};
 use super::{Account, Done, LimitAnswer, Model, Request, Told};
 
@@ -135,6 +135,8 @@ fn unlimited(now: i64) -> LimitAnswer {
         cost: None,
         billed: None,
         subject: None,
+        pool: None,
+        charge: None,
     }
 }
 
@@ -187,6 +189,7 @@ impl Model {
             value_json: None,
             retry_after_ms: None,
             shadow: None,
+            charge: None,
             amounts: Amounts::default(),
         };
         let Some(rate) = rate else { return done };

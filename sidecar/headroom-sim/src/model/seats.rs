@@ -5,7 +5,7 @@ use headroom_core::decision::{Denial, OpError, Verdict};
 use headroom_core::signal::SignalName;
 use headroom_engine::engine::{EngineError, Wants};
 
-use super::meter::{Page, state};
+use super::page::{Page, state};
 use super::plan::Entitled;
 use super::{Account, Answer, Done, Model, Said, Told};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use headroom_core::window::{Every, SpanUnit, WindowRule};
 
-use super::meter::Page;
+use super::page::Page;
 use super::{Account, Book, Limit, Model, Said};
 use crate::civil::FOREVER;
 

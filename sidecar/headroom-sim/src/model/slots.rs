@@ -4,8 +4,8 @@ use headroom_core::catalog::{EntitlementSpec, Merge, PlanSpec};
 use headroom_core::decision::{Denial, Verdict};
 use headroom_core::limits::UNITS_MAX;
 
-use super::meter::Page;
 use super::migrate::label;
+use super::page::Page;
 use super::plan::{EACH_SLOTS, slots};
 use super::{Account, Done, Hold, Limit, Model, Says, is_more};
 

@@ -12,7 +12,7 @@ use headroom_core::window::{CalendarUnit, WindowRule};
 
 use headroom_engine::engine::EngineError;
 
-use super::meter::Page;
+use super::page::Page;
 use super::{Account, Asked, Limit, Model};
 use crate::catalogs::{DIMENSION, UNIQUE_BY};
 use crate::civil;

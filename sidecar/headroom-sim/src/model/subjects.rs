@@ -9,8 +9,9 @@ use headroom_core::resolve::Origin;
 
 use super::hold::Case;
 use super::measure::Bounds;
-use super::meter::{Page, binding, refuses};
 use super::migrate::label;
+use super::page::{Page, binding, refuses};
+use super::paid::Own;
 use super::plan::{EACH_SLOTS, Entitled};
 use super::{
     Account, Answer, Book, Done, Hold, Limit, LimitAnswer, Line, Model, Remembered, Request, Says,
@@ -31,6 +32,7 @@ impl Model {
     pub(crate) fn inner(account: &Account, name: &str) -> Account {
         let mut inner = account.clone();
         inner.subjects.clear();
+        inner.pools.clear();
         inner.keys.clear();
         match account.subjects.get(name) {
             Some(known) => {
@@ -59,7 +61,7 @@ impl Model {
         (feature, name): (&str, &str),
         now: i64,
     ) -> Vec<(String, Limit)> {
-        use headroom_core::catalog::EntitlementSpec::Quota;
+        let given = |plan| self.given_of(feature, &Model::said(plan, feature)?);
         let Some(known) = self.feature(feature) else { return Vec::new() };
         if let FeatureKindSpec::Concurrency { per } = &known.kind {
             let slots = per.as_ref().and_then(|_| self.slots_of(account, (feature, name), now));
@@ -67,16 +69,11 @@ impl Model {
         }
         let (plan, _) = Model::plan_now(account, now);
         let plan = self.catalog.plans.iter().find(|known| label(known) == plan);
-        let mut together = match Model::said(plan, feature) {
-            Some(Quota { limits }) => limits,
-            _ => Vec::new(),
-        };
+        let mut together = given(plan).unwrap_or_default();
         for (name, quantity) in &account.addons {
             let addon = self.catalog.addons.iter().find(|known| known.plan == *name);
-            if let Some(Quota { limits }) = Model::said(addon, feature) {
-                for more in limits {
-                    Model::add(&mut together, more, *quantity, known.offering.merge);
-                }
+            for more in given(addon).unwrap_or_default() {
+                Model::add(&mut together, more, *quantity, known.offering.merge);
             }
         }
         let overrides = account.overrides.iter().filter(|(of, _, (from, until))| {
@@ -243,16 +240,15 @@ impl Model {
                 _ => self.ask_value(of, account, &given, value, (true, true), now),
             });
         }
-        Some(self.count_for(
-            &request.account,
-            account,
-            (feature, op, origin),
-            (limits, levels),
-            now,
-        ))
+        let id = &request.account;
+        if let Some(payer) = self.payer(account, feature, now) {
+            let own = Own { feature: feature.to_owned(), origin, limits, levels };
+            return Some(self.use_paid(id, account, (&own, &payer), op, now));
+        }
+        Some(self.count_for(id, account, (feature, op, origin), (limits, levels), now))
     }
 
-    fn count_for(
+    pub(crate) fn count_for(
         &mut self,
         id: &str,
         account: &mut Account,
@@ -361,7 +357,8 @@ impl Model {
                     if !held.levels.contains(name) {
                         held.levels.push(name.clone());
                     }
-                    let empty = Hold { books: Vec::new(), levels: Vec::new(), ..held.clone() };
+                    let (books, levels) = (Vec::new(), Vec::new());
+                    let empty = Hold { books, levels, credits: None, ..held.clone() };
                     let held = inner.holds.entry(count).or_insert(empty);
                     held.books.push((page.book.limit.clone(), page.book.start));
                 }

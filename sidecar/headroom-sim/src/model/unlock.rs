@@ -6,8 +6,8 @@ use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
 use headroom_core::window::WindowRule;
 
-use super::meter::Page;
 use super::migrate::label;
+use super::page::Page;
 use super::plan::Entitled;
 use super::{Account, Done, LimitAnswer, Model, Told};
 use crate::civil;
@@ -107,6 +107,8 @@ impl Model {
                 cost: None,
                 billed: None,
                 subject: None,
+                pool: None,
+                charge: None,
                 ..page.answer()
             })
         });

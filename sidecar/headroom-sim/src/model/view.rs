@@ -67,6 +67,7 @@ impl Model {
         let buckets = accounts().flat_map(|account| self.bucket_edges(account, now));
         let bills = accounts().flat_map(Model::bill_edges);
         let seats = accounts().flat_map(|a| a.sits.iter().filter_map(|(_, _, until, _)| *until));
+        let pools = accounts().flat_map(|a| a.pools.values().flat_map(|pool| pool.edges()));
         let far = now.saturating_add(500 * 24 * 60 * 60 * 1000);
         let all = windows
             .chain(holds)
@@ -75,7 +76,8 @@ impl Model {
             .chain(keys)
             .chain(buckets)
             .chain(bills)
-            .chain(seats);
+            .chain(seats)
+            .chain(pools);
         all.filter(|at| now < *at && *at < far).collect()
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use headroom_core::catalog::FeatureIx;
+use headroom_core::credits::CreditsEffect;
 use headroom_core::decide::FeatureOp;
 use headroom_core::decision::{Denial, Verdict, WindowPhase};
 use headroom_core::effect::Effect;
@@ -68,6 +69,7 @@ impl Player {
                     | Effect::TallyClosed(_)
                     | Effect::TallyLate(_)
                     | Effect::Subject(..) => true,
+                    Effect::Credits(change) => matches!(**change, CreditsEffect::Segment(..)),
                     _ => false,
                 };
                 if let Effect::Signal(signal) = effect {
@@ -139,6 +141,7 @@ impl Player {
             lines.sort();
             let expected = self.model.subject_lines(id, false, self.now);
             same(&format!("the subjects of {id}"), &lines, &expected)?;
+            self.inspect_pool(id)?;
         }
         if self.history.rng.percent(30) {
             self.inspect_tallies(&known)?;
@@ -312,6 +315,7 @@ impl Player {
             closed.entry(id.to_string()).or_default().push(observe::past(&catalog, &row.window));
         }
         self.compare_closed_of_subjects(&of_subjects)?;
+        self.inspect_pool_histories()?;
         for id in &names {
             let mut lines = closed.remove(id).unwrap_or_default();
             lines.sort();
@@ -396,6 +400,10 @@ impl Player {
                         binding.is_some_and(|b| b.cost.is_some_and(|(minor, _)| minor > 0)),
                     ),
                     ("replayed", answer.replayed),
+                    (
+                        "a charge replayed",
+                        answer.replayed && binding.is_some_and(|b| b.charge.is_some()),
+                    ),
                     ("debt", amounts.debt_units > 0),
                     ("surplus", amounts.surplus_units > 0),
                     ("late", amounts.late),

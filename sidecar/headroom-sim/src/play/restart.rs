@@ -13,6 +13,7 @@ use headroom_engine::recovery::Recovery;
 use super::{Met, Player, compare, options};
 use crate::catalogs;
 use crate::model::KEY_HORIZON_MS;
+use crate::observe;
 
 impl Player {
     /// Ends the engine as kill -9 would, and starts another on what is left.
@@ -139,16 +140,10 @@ impl Player {
                 let text = |id| catalog.text(id).to_owned();
                 let plan = text(profile.plan);
                 self.model.know_account(account, &plan, profile.by_default, at.0);
+                let serial = self.engine.serial(account).ok_or("a profile of no account")?;
+                let known = observe::profile(&catalog, serial, &profile);
+                self.model.know_profile(account, known, at.0);
                 let extra = profile.extra.as_deref();
-                let trial = extra.and_then(|extra| extra.trial);
-                let scheduled = extra.into_iter().flat_map(|extra| &extra.scheduled);
-                self.model.know_plans(
-                    account,
-                    plan,
-                    trial.map(|trial| (text(trial.plan), trial.ends_at.0)),
-                    scheduled.map(|one| (one.starts_at.0, text(one.plan))).collect(),
-                    at.0,
-                );
                 let past = profile.past().iter().map(|past| (past.until.0, text(past.plan)));
                 let seen_at = extra.map_or(0, |extra| extra.seen_at.0);
                 self.model.know_past(account, past.collect(), seen_at);
@@ -168,10 +163,11 @@ impl Player {
                     Effect::OfSubject(_, change) => matches!(**change, Effect::Ledger(_)),
                     _ => false,
                 };
-                if effects.iter().any(|effect| matches!(effect, Effect::PlansSeen(_))) {
-                    self.model.know_settled(&id, at.0);
-                } else if !effects.iter().all(is_cut) {
-                    self.model.know_settled_unturned(&id, at.0);
+                let is_about = |is_it: fn(&Effect) -> bool| effects.iter().any(is_it);
+                let sees_turns = is_about(|effect| matches!(effect, Effect::PlansSeen(_)));
+                let sees_pools = is_about(|effect| matches!(effect, Effect::Credits(_)));
+                if sees_turns || !effects.iter().all(is_cut) {
+                    self.model.know_noted(&id, (sees_turns, sees_pools), at.0);
                 }
                 let catalog = self.engine.catalog();
                 let view = self.engine.subjects(&id, Millis(self.now));

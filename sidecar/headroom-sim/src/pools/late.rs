@@ -5,8 +5,8 @@ use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::{Reply, Wants};
 use headroom_engine::late::{CorrectRequest, LateError, LateRequest};
 
-use super::model::Took;
-use super::{ACCOUNT, DAY_MS, HOUR_MS, Player, same, took_of};
+use super::{ACCOUNT, DAY_MS, HOUR_MS, Player, said_of, same, took_of};
+use crate::coins::{Payment, Took};
 
 /// How far back windows are restated.
 const RESTATE_MS: i64 = 40 * DAY_MS;
@@ -20,8 +20,8 @@ struct Event {
     at: i64,
     /// Whether only its key is remembered.
     plain: bool,
-    /// Every credit that it cost: of which grant, and when it was charged.
-    coins: Vec<(Option<String>, i64)>,
+    /// Every credit that it cost.
+    paid: Payment,
 }
 
 /// A write that can be sent again.
@@ -40,26 +40,16 @@ pub(super) struct Happened {
 
 impl Happened {
     /// Notes a write that was charged as it came.
-    pub(super) fn plain(&mut self, key: &str, counted: (bool, u64), took: &Took, now: i64) {
-        let ((images, units), key) = (counted, key.to_owned());
-        self.events.push(Event {
-            key,
-            images,
-            units,
-            at: now,
-            plain: true,
-            coins: coins(took, now),
-        });
+    pub(super) fn plain(
+        &mut self,
+        key: &str,
+        (images, units): (bool, u64),
+        (mut paid, took): (Payment, &Took),
+        at: i64,
+    ) {
+        paid.add(took, at);
+        self.events.push(Event { key: key.to_owned(), images, units, at, plain: true, paid });
     }
-}
-
-/// The credits that a write took, in the order of their burning.
-fn coins(took: &Took, now: i64) -> Vec<(Option<String>, i64)> {
-    let paid = took
-        .paid
-        .iter()
-        .flat_map(|(grant, units)| (0..*units).map(move |_| (Some(grant.clone()), now)));
-    paid.chain((0..took.owed).map(|_| (None, now))).collect()
 }
 
 fn name(images: bool) -> &'static str {
@@ -89,10 +79,11 @@ impl Player {
             return same("too old", &matches!(got, Err(LateError::TooOld { .. })), &true);
         }
         let reply = got.map_err(|error| error.to_string())?;
-        let took = self.pool.burn(self.pool.cost(images, units), self.now);
+        let took = self.pool.coins.burn(self.pool.cost(images, units), self.now);
         self.coverage.note("paid late");
-        let coins = coins(&took, self.now);
-        let event = Event { key: key.clone(), images, units, at, plain: false, coins };
+        let mut paid = Payment::new(self.pool.price(images));
+        paid.add(&took, self.now);
+        let event = Event { key: key.clone(), images, units, at, plain: false, paid };
         self.happened.events.push(event);
         self.told(ask, key, &reply, took)
     }
@@ -122,21 +113,18 @@ impl Player {
         let got = self.ask_late(&ask, &key)?;
         self.pool.live(now);
         let reply = got.map_err(|error| error.to_string())?;
-        let cost = self.pool.cost(event.images, units.unwrap_or(0));
-        let before = event.coins.len() as u64;
-        let took = if cost < before {
-            let keep = usize::try_from(cost).expect("few");
-            let mut back = event.coins.split_off(keep);
-            back.reverse();
+        let (more, less) = event.paid.change(units.unwrap_or(0));
+        let took = if less > 0 {
+            let back = event.paid.take_off(less);
             self.coverage.note(if event.plain {
                 "a plain write came back"
             } else {
                 "an event came back"
             });
-            self.pool.refund(&back, now)
+            self.pool.coins.refund(&back, now)
         } else {
-            let took = self.pool.burn(cost - before, now);
-            event.coins.extend(coins(&took, now));
+            let took = self.pool.coins.burn(more, now);
+            event.paid.add(&took, now);
             self.coverage.note("charged more later");
             took
         };
@@ -150,7 +138,7 @@ impl Player {
         same("whether it is a replay", &reply.replayed, &false)?;
         let charge = took_of(reply);
         self.happened.last = Some((ask, key, took.clone()));
-        same("the charge", &charge, &Some(took))
+        same("the charge", &charge, &said_of(&Some(took)))
     }
 
     /// The very same write again: nothing more is charged, and the answer says the same.
@@ -161,7 +149,7 @@ impl Player {
         self.pool.live(self.now);
         self.coverage.note("late, replayed");
         same("whether it is a replay", &reply.replayed, &true)?;
-        same("the charge of the first write", &took_of(&reply), &Some(took))
+        same("the charge of the first write", &took_of(&reply), &said_of(&Some(took)))
     }
 
     /// Asks with what the projection says, and again when that is too old.

@@ -1,0 +1,101 @@
+//! Coins that come back: a hold was charged too much, or an event was corrected.
+
+use super::{HOUR_MS, Id, Pool, Took};
+
+impl Pool {
+    /// Credits that were burnt at an instant come back.
+    pub(crate) fn unburn(&mut self, credits: u64, burnt_at: i64, now: i64) -> Took {
+        let before = self.begin_return(now);
+        let mut rest = credits - self.pay_owed(credits);
+        while rest > 0 && self.last_back() {
+            rest -= 1;
+        }
+        self.note_unused(credits, burnt_at);
+        self.returned(before, now)
+    }
+
+    /// What an event was paid with comes back, the latest part first: each says its grant, if one paid it, when that was,
+    /// and how many coins.
+    pub(crate) fn refund(&mut self, parts: &[(Option<Id>, i64, u64)], now: i64) -> Took {
+        let before = self.begin_return(now);
+        for (grant, at, units) in parts {
+            let mut rest = units - self.pay_owed(*units);
+            while rest > 0 && self.own_back(*grant, now) {
+                rest -= 1;
+            }
+            self.note_unused(*units, *at);
+        }
+        self.returned(before, now)
+    }
+
+    fn begin_return(&mut self, now: i64) -> i64 {
+        self.cut(now - now.rem_euclid(HOUR_MS));
+        self.spent.retain(|coin| now < coin.expires);
+        self.balance()
+    }
+
+    fn pay_owed(&mut self, credits: u64) -> u64 {
+        let pays = credits.min(self.owed);
+        self.owed -= pays;
+        pays
+    }
+
+    /// A coin comes back to the grant that paid it, or to the one that burns last. Whether there was one.
+    fn own_back(&mut self, grant: Option<Id>, now: i64) -> bool {
+        let own = self.spent.iter().position(|coin| Some(coin.grant) == grant);
+        match own {
+            Some(place) => {
+                let coin = self.spent.remove(place);
+                self.coins.push(coin);
+                true
+            }
+            None => grant.is_none_or(|grant| self.lives(grant, now)) && self.last_back(),
+        }
+    }
+
+    /// The coin that burns last comes back. Whether there was one.
+    fn last_back(&mut self) -> bool {
+        self.spent.sort_unstable();
+        let Some(coin) = self.spent.pop() else { return false };
+        self.coins.push(coin);
+        true
+    }
+
+    /// Whether a grant can still be drawn from, or could if it had anything left.
+    fn lives(&self, grant: Id, now: i64) -> bool {
+        match grant {
+            Id::Given(_) => {
+                let given = &self.given[&grant];
+                given.begun && !given.void && now < given.coin.expires
+            }
+            Id::Included(start) | Id::RolledOver(start) => {
+                self.window.is_some_and(|(begun, _)| begun == start)
+            }
+        }
+    }
+
+    fn note_unused(&mut self, credits: u64, burnt_at: i64) {
+        if self.window.is_some_and(|(start, end)| start <= burnt_at && burnt_at < end) {
+            self.used = self.used.saturating_sub(credits);
+        }
+    }
+
+    fn returned(&mut self, before: i64, now: i64) -> Took {
+        self.cap_included();
+        let returned = (self.balance() - before).unsigned_abs();
+        self.note(now, before);
+        Took { returned, ..Took::default() }
+    }
+
+    /// Where the plan includes less by now, what was burnt above it does not come back.
+    fn cap_included(&mut self) {
+        let is_included = |grant: Id| matches!(grant, Id::Included(_));
+        let burnt = self.spent.iter().filter(|coin| is_included(coin.grant)).count() as u64;
+        let most = self.included.saturating_sub(burnt);
+        let mut kept = 0;
+        self.coins.retain(|coin| {
+            kept += u64::from(is_included(coin.grant));
+            !is_included(coin.grant) || kept <= most
+        });
+    }
+}
