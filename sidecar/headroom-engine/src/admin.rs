@@ -496,6 +496,20 @@ impl Engine {
         }
         let mut profile = slot.account.profile.clone();
         edit(&mut profile)?;
+        self.put_profile(account, slot, now, profile);
+        self.settle_pools(slot, now);
+        let profile = slot.account.profile.clone();
+        Ok(Changed { profile, wait_for: slot.last_seq })
+    }
+
+    /// Journals a profile and puts it into force. What it means for pools is seen by whoever looks next.
+    pub(crate) fn put_profile(
+        &self,
+        account: &str,
+        slot: &mut Slot,
+        now: Millis,
+        mut profile: Profile,
+    ) {
         if profile.extra.as_deref() == Some(&ProfileExtra::default()) {
             profile.extra = None;
         }
@@ -503,10 +517,8 @@ impl Engine {
         record::put_profile(&mut bytes, slot.account.serial, account, now, &profile);
         slot.last_seq = self.store.append(&bytes, false);
         let notice_at = slot.account.notice_at();
-        slot.account.put_profile(profile.clone(), now);
+        slot.account.put_profile(profile, now);
         self.timers.reset(&slot.account, notice_at);
-        self.settle_pools(slot, now);
-        Ok(Changed { profile, wait_for: slot.last_seq })
     }
 
     fn resolve_override(

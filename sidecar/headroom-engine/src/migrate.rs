@@ -159,14 +159,14 @@ impl Engine {
             let profile = &slot.account.profile;
             let was_on = profile.past().iter().any(|past| moves(past.plan).is_some());
             if has_moves && (was_on || has_move(profile, &moves)) {
-                // The plan has another name now: nothing changes by that, not in earlier days either.
-                let renamed = self.edit(id, slot, now, |profile| {
-                    move_all(profile, &moves);
-                    let past = profile.extra.iter_mut().flat_map(|extra| &mut extra.past);
-                    past.for_each(|past| past.plan = moves(past.plan).unwrap_or(past.plan));
-                    Ok(())
-                })?;
-                last = Some(renamed.wait_for);
+                // The plan has another name now: nothing changes by that, not in earlier days either, and
+                // nobody looks: by the old names a plan would have followed itself.
+                let mut profile = profile.clone();
+                move_all(&mut profile, &moves);
+                let past = profile.extra.iter_mut().flat_map(|extra| &mut extra.past);
+                past.for_each(|past| past.plan = moves(past.plan).unwrap_or(past.plan));
+                self.put_profile(id, slot, now, profile);
+                last = Some(slot.last_seq);
             }
             effects.clear();
             let end = |ledger: &Ledger| {

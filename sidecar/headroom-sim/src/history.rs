@@ -166,6 +166,8 @@ pub struct History {
     opened: Option<OpeningAsk>,
     /// Whether the catalog in force has a pool of credits.
     has_pool: bool,
+    /// The last grant, to be given again.
+    granted: Option<GrantAsk>,
 }
 
 impl History {
@@ -178,6 +180,7 @@ impl History {
             keys: 0,
             opened: None,
             has_pool: false,
+            granted: None,
         }
     }
 

@@ -34,6 +34,7 @@ mod unlock;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use headroom_core::catalog::{CatalogSpec, Policy, RateSpec};
 use headroom_core::decide::{AllOp, FeatureOp, HoldOp};
@@ -298,8 +299,8 @@ pub(crate) struct Account {
     pub(crate) said_slots: BTreeMap<String, i64>,
     /// Features that were earned by use.
     pub(crate) earned: BTreeSet<String>,
-    /// Its pools of credits, by feature.
-    pub(crate) pools: BTreeMap<String, Pool>,
+    /// Its pools of credits, by feature. Shared, because accounts are copied at every step.
+    pub(crate) pools: BTreeMap<String, Arc<Pool>>,
     /// What may be a trial and ends, by feature; the plan's has no name.
     pub(crate) trying: Vec<(String, ending::Trying)>,
 }

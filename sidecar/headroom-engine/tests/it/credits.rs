@@ -2,9 +2,11 @@
 //! alike, and nothing lost by a restart.
 
 use headroom_core::catalog::{CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec};
+use headroom_core::change::OnChange;
 use headroom_core::credits::{Charge, CreditPrice, Grant, PoolTerms, Rounding};
 use headroom_core::decide::{FeatureOp, GrantError, HoldOp, NewGrant};
 use headroom_core::decision::{Denial, Verdict};
+use headroom_core::migrate::Migration;
 use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
 use headroom_engine::admin::{AdminError, OverrideChange, OverrideTerms, SubscriptionChange};
@@ -304,4 +306,37 @@ fn monitors_draw_no_credits() {
     assert_eq!((house.balance_at("acme", T0), view.state.ledger.reserved), (16, 0));
     assert_eq!(house.counts("acme"), (0, 0));
     assert_eq!(house.balance_at("acme", T0 + 2 * HOUR_MS), 16);
+}
+
+/// A plan that goes is another name of the one that its accounts come to: nothing changes by that, so no
+/// window ends at an instant at which one plan that has gone followed another.
+#[test]
+fn a_move_off_plans_that_go_ends_no_window_of_an_account_with_a_pool() {
+    let house = house(5);
+    let change = SubscriptionChange {
+        plan: "free",
+        scheduled: vec![(Millis(T0 + HOUR_MS), "pro")],
+        ..SubscriptionChange::default()
+    };
+    house.engine.put_subscription("acme", &change, Millis(T0)).unwrap();
+    house.consume("acme", 1, "k");
+    let before = house.ledger("acme", "tokens").unwrap();
+
+    let mut spec = credited(5);
+    spec.default_plan = None;
+    spec.plans.truncate(1);
+    spec.plans[0].plan = "max".to_owned();
+    let EntitlementSpec::PaidQuota { limits, .. } = &mut spec.plans[0].entitlements[0].1 else {
+        panic!()
+    };
+    limits[0].terms.on_change = OnChange::Reset;
+    spec.migrations = ["free", "pro"]
+        .map(|from| Migration::MovePlan { from: from.to_owned(), to: "max".to_owned() })
+        .into();
+    let now = Millis(T0 + 2 * HOUR_MS);
+    house.engine.install_catalog(spec, "new", now).unwrap();
+
+    let usage = house.engine.usage("acme", now).unwrap();
+    assert_eq!(usage.ledgers, [before]);
+    assert_eq!(house.balance_at("acme", now.0), 3);
 }

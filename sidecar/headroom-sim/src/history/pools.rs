@@ -16,6 +16,9 @@ impl History {
         if self.rng.percent(20) {
             return Step::Void { account, id };
         }
+        if let Some(again) = self.granted.clone().filter(|_| self.rng.percent(8)) {
+            return Step::Grant(again);
+        }
         let units = 1 + self.rng.below(9);
         let priority = *self.rng.pick(&[100, 100, 7, 200]);
         let mut soon = |share| {
@@ -23,7 +26,9 @@ impl History {
             self.rng.percent(share).then(|| now + self.rng.between(-lies / 20, lies))
         };
         let (starts, expires) = (soon(25), soon(55));
-        Step::Grant(GrantAsk { account, id, units: (units, priority), times: (starts, expires) })
+        let ask = GrantAsk { account, id, units: (units, priority), times: (starts, expires) };
+        self.granted = Some(ask.clone());
+        Step::Grant(ask)
     }
 
     /// An override of what is included of a pool: mostly one that fits.

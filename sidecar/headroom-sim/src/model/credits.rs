@@ -1,6 +1,8 @@
 //! Pools of credits in the model: how one stands under the catalog and the subscription of an instant, what
 //! time brings to it, grants, and what is asked of it directly.
 
+use std::sync::Arc;
+
 use headroom_core::account::Zone;
 use headroom_core::catalog::{EntitlementSpec, FeatureKindSpec, Merge, Policy};
 use headroom_core::credits::{CreditPrice, PoolTerms};
@@ -111,8 +113,8 @@ impl Model {
 
     /// The pool of an account at an instant; one that it never had is empty but for what the plan includes.
     pub(crate) fn pool_now(&self, account: &Account, feature: &str, now: i64) -> Pool {
-        let known = account.pools.get(feature).cloned();
-        let mut pool = known.unwrap_or_else(|| Pool::new(now));
+        let known = account.pools.get(feature);
+        let mut pool = known.map_or_else(|| Pool::new(now), |known| Pool::clone(known));
         let zone = Zone::named(&account.zone).expect("a zone that was accepted");
         let rule = match self.feature(feature).map(|known| &known.kind) {
             Some(FeatureKindSpec::Credits { window, .. }) => Some(*window),
@@ -188,15 +190,19 @@ impl Model {
         let account = self.with_charges(self.accounts.get(id)?, now);
         let pool = self.pool_now(&account, POOL, now);
         let known = account.pools.get(POOL);
-        let left = known.map(Pool::left).unwrap_or_default();
-        Some((self.pool_answer(&account, (POOL, &pool), now), left, known.map(Pool::balance)))
+        let left = known.map(|known| known.left()).unwrap_or_default();
+        Some((
+            self.pool_answer(&account, (POOL, &pool), now),
+            left,
+            known.map(|known| known.balance()),
+        ))
     }
 
     /// Every change of the balance of an account's pool, and when; and what was burnt in all.
     pub fn pool_changes(&self, id: &str, now: i64) -> (Vec<(i64, i64)>, u64) {
         let account = self.accounts.get(id).map(|account| self.with_charges(account, now));
-        let mut pool = account.and_then(|mut account| account.pools.remove(POOL));
-        pool.take().map(|pool| (pool.changes, pool.burnt)).unwrap_or_default()
+        let pool = account.as_ref().and_then(|account| account.pools.get(POOL));
+        pool.map(|pool| (pool.changes.clone(), pool.burnt)).unwrap_or_default()
     }
 
     // --- what time brings ---
@@ -247,7 +253,7 @@ impl Model {
                     self.met.insert("a pool that left the catalog");
                 }
                 self.tell_pool(id, (&name, &mut pool), (used, 0), now);
-                account.pools.insert(name, pool);
+                account.pools.insert(name, Arc::new(pool));
             }
         }
     }
@@ -275,7 +281,7 @@ impl Model {
                     ];
                     self.met.extend(met.iter().filter(|(_, met)| *met).map(|(what, _)| *what));
                 }
-                account.pools.insert(feature, pool);
+                account.pools.insert(feature, Arc::new(pool));
             }
         }
         self.accounts.insert(id.to_owned(), account);
@@ -355,7 +361,7 @@ impl Model {
     ) {
         let used = pool.used;
         if self.tell_pool(id, (feature, &mut pool), (used, refused), now) {
-            account.pools.insert(feature.to_owned(), pool);
+            account.pools.insert(feature.to_owned(), Arc::new(pool));
         }
     }
 
@@ -478,7 +484,7 @@ impl Model {
         };
         let done = self.joined(account, (feature, &pool), own, CreditPrice::ITSELF, now);
         if !matches!(op, FeatureOp::Check { .. }) {
-            account.pools.insert(feature.to_owned(), pool);
+            account.pools.insert(feature.to_owned(), Arc::new(pool));
         }
         Ok(done)
     }
@@ -539,7 +545,7 @@ impl Model {
         if let Some(account) = self.accounts.get_mut(id)
             && is_kept
         {
-            account.pools.insert(POOL.to_owned(), pool);
+            account.pools.insert(POOL.to_owned(), Arc::new(pool));
         }
         answer
     }

@@ -193,41 +193,11 @@ impl Model {
         self.catalog.migrations.iter().filter_map(moved).collect()
     }
 
-    /// Tells the model that an account was looked at, in a step whose other records were lost: perhaps by the names
-    /// that its plans come to, and perhaps without a look for changes of them.
-    pub fn know_noted(&mut self, id: &str, (sees_turns, sees_pools): (bool, bool), now: i64) {
-        let moves = self.moves();
-        let Some(account) = self.accounts.get_mut(id) else { return };
-        let (plan, trial) = (account.plan.clone(), account.trial.clone());
-        let (scheduled, past) = (account.scheduled.clone(), account.past.clone());
-        account.move_all(&moves);
-        match sees_turns {
-            true => self.know_settled(id, now),
-            false => self.know_settled_unturned(id, now),
-        }
-        if sees_pools {
-            self.know_pools(id, now);
-        }
-        let Some(account) = self.accounts.get_mut(id) else { return };
-        (account.plan, account.trial, account.scheduled) = (plan, trial, scheduled);
-        account.past = past;
-    }
-
     /// Does what the lines of the catalog in force say.
     pub(crate) fn carry_out(&mut self, now: i64) {
         let (lines, moves) = (self.catalog.migrations.clone(), self.moves());
-        for id in self.account_names() {
-            let account = &self.accounts[&id];
-            let is_from = |plan: &String| moves.iter().any(|(from, _)| from == plan);
-            let past = account.past.iter().map(|(_, plan)| plan);
-            if !account.labels().iter().chain(past).any(is_from) {
-                continue;
-            }
-            // What it was on is another name of what it comes to, also before its turn has come.
-            let Some(account) = self.accounts.get_mut(&id) else { continue };
-            account.move_all(&moves);
-            self.after_edit(&id, now);
-        }
+        // Nothing but a name changes, so nobody looks.
+        self.accounts.values_mut().for_each(|account| account.move_all(&moves));
         for line in lines {
             let Migration::EndLifetime { feature, limit } = line else { continue };
             let shape = self.shapes(&feature).iter().find(|shape| shape.limit == limit);

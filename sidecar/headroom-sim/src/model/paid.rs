@@ -1,6 +1,8 @@
 //! What credits pay for, in the model: the limits of the feature are asked first and then the pool, and both
 //! are counted or neither. What was held is charged in the end, and what was charged may come back.
 
+use std::sync::Arc;
+
 use headroom_core::catalog::{Aggregation, EntitlementSpec, FeatureKindSpec};
 use headroom_core::credits::{CreditPrice, Rounding};
 use headroom_core::decide::{FeatureOp, HoldOp};
@@ -167,7 +169,7 @@ impl Model {
             charge = Some(took);
         }
         let done = self.joined(account, (&payer.pool, &pool), done, payer.price, now);
-        account.pools.insert(payer.pool.clone(), pool);
+        account.pools.insert(payer.pool.clone(), Arc::new(pool));
         Ok(Done { charge, ..done })
     }
 
@@ -265,7 +267,7 @@ impl Model {
             }
         }
         let done = self.joined_hold(account, &held, (&credits.pool, &pool), done, now);
-        account.pools.insert(credits.pool, pool);
+        account.pools.insert(credits.pool, Arc::new(pool));
         Ok(Done { charge, ..done })
     }
 
@@ -307,7 +309,7 @@ impl Model {
         let name = credits.pool.clone();
         account.held_mut(hold).credits = Some(HeldCredits { units, ..credits });
         let done = self.joined_hold(account, &held, (&name, &pool), done, now);
-        account.pools.insert(name, pool);
+        account.pools.insert(name, Arc::new(pool));
         Ok(done)
     }
 
@@ -319,7 +321,7 @@ impl Model {
         pool.burn(credits.units, at);
         self.met.insert("credits charged at the end of a hold");
         self.tell_pool(id, (&credits.pool, &mut pool), (used, 0), at);
-        account.pools.insert(credits.pool.clone(), pool);
+        account.pools.insert(credits.pool.clone(), Arc::new(pool));
         let held = account.holds.get_mut(&count).expect("it is there");
         held.credits = Some(HeldCredits { charged: credits.units, ..credits });
     }
@@ -376,7 +378,7 @@ impl Model {
             took
         };
         self.tell_pool(id, (&paid.pool, &mut pool), (used, 0), now);
-        account.pools.insert(paid.pool.clone(), pool);
+        account.pools.insert(paid.pool.clone(), Arc::new(pool));
         (Some(paid), Some(took))
     }
 

@@ -163,11 +163,13 @@ impl Player {
                     Effect::OfSubject(_, change) => matches!(**change, Effect::Ledger(_)),
                     _ => false,
                 };
-                let is_about = |is_it: fn(&Effect) -> bool| effects.iter().any(is_it);
-                let sees_turns = is_about(|effect| matches!(effect, Effect::PlansSeen(_)));
-                let sees_pools = is_about(|effect| matches!(effect, Effect::Credits(_)));
-                if sees_turns || !effects.iter().all(is_cut) {
-                    self.model.know_noted(&id, (sees_turns, sees_pools), at.0);
+                if effects.iter().any(|effect| matches!(effect, Effect::PlansSeen(_))) {
+                    self.model.know_settled(&id, at.0);
+                } else if !effects.iter().all(is_cut) {
+                    self.model.know_settled_unturned(&id, at.0);
+                }
+                if effects.iter().any(|effect| matches!(effect, Effect::Credits(_))) {
+                    self.model.know_pools(&id, at.0);
                 }
                 let catalog = self.engine.catalog();
                 let view = self.engine.subjects(&id, Millis(self.now));
