@@ -152,8 +152,7 @@ impl Pool {
 
     /// What was burnt and is there together.
     pub(crate) fn all(&self) -> u64 {
-        let all = self.used as i64 + self.balance();
-        if all > 0 { all as u64 } else { 0 }
+        u64::try_from(self.used as i64 + self.balance()).unwrap_or(0)
     }
 
     /// What each grant has left.
@@ -419,7 +418,7 @@ impl Pool {
     /// What could be drawn beside what is held.
     pub(crate) fn drawable(&self, held: u64) -> u64 {
         let drawable = self.balance() + self.terms.overdraft_units as i64 - held as i64;
-        if drawable > 0 { drawable as u64 } else { 0 }
+        u64::try_from(drawable).unwrap_or(0)
     }
 
     /// What stands against a charge.

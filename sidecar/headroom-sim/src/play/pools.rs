@@ -24,20 +24,20 @@ impl Player {
         let new = NewGrant { id: &id, units, priority, starts_at, expires_at };
         let got = self.engine.put_grant(&ask.account, POOL, &new, Millis(self.now));
         let expected = self.model.put_grant(ask, self.now);
-        self.compare_grant("given", got, &expected, before)
+        self.compare_grant("given", &got, &expected, before)
     }
 
     pub(super) fn void(&mut self, account: &str, id: u8, before: Seq) -> Met {
         let text = Id::Given(id).text();
         let got = self.engine.void_grant(account, POOL, (&text, "a test"), Millis(self.now));
         let expected = self.model.void_grant(account, id, self.now);
-        self.compare_grant("taken back", got, &expected, before)
+        self.compare_grant("taken back", &got, &expected, before)
     }
 
     fn compare_grant(
         &mut self,
         word: &str,
-        got: Result<GrantChanged, AdminError>,
+        got: &Result<GrantChanged, AdminError>,
         expected: &Result<LimitAnswer, GrantRefused>,
         before: Seq,
     ) -> Met {
@@ -45,7 +45,7 @@ impl Player {
             self.coverage.note(what);
         }
         let catalog = self.engine.catalog();
-        let observed = match &got {
+        let observed = match got {
             Ok(changed) => Ok(observe::limit(&catalog, &changed.state)),
             Err(AdminError::Grant(error)) => Err(GrantRefused::Grant(*error)),
             Err(error) => match observe::refused(error) {
