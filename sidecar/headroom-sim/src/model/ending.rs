@@ -1,6 +1,5 @@
 //! Trials of the model: when each began and ends, and when it was last looked at.
 
-use headroom_core::catalog::FeatureKindSpec;
 use headroom_core::resolve::Origin;
 use headroom_core::signal::{SignalName, SignalState};
 
@@ -118,12 +117,6 @@ impl Model {
             let paid = Account { trial: None, ..account.clone() };
             let goes_on = Model::plan_now(&paid, ends).0;
             return account.trial.as_ref().is_some_and(|(plan, _)| *plan != goes_on);
-        }
-        if matches!(
-            self.feature(feature).map(|known| &known.kind),
-            Some(FeatureKindSpec::Credits { .. })
-        ) {
-            return false;
         }
         let (given, origin) = self.entitled(account, feature, now);
         let (left, _) = self.entitled(account, feature, ends);

@@ -56,6 +56,7 @@ impl Model {
     ) {
         let mut held = account.holds[&count].clone();
         let pages = self.held_pages(limits, account, &held, at);
+        self.note_gone(&pages);
         if !pages.is_empty() {
             let here = within(&pages, at);
             self.spread(account, (&held.feature, None), here, held.units.into());

@@ -376,6 +376,7 @@ impl Model {
             late,
             ..Amounts::default()
         };
+        self.note_gone(&case.pages);
         if !case.pages.is_empty() {
             let settled = if goes_on.is_none() { charged } else { charged - less };
             let (then, here) = (held.expires_at, within(&case.pages, case.now));
@@ -422,6 +423,7 @@ impl Model {
             page.verdict = page.stands();
             self.keep(account, page);
         }
+        self.note_gone(&case.pages);
         if !case.pages.is_empty() {
             let then = within(&case.pages, case.held.expires_at);
             self.spread(account, (&case.held.feature, None), then, -i128::from(charged));

@@ -81,6 +81,13 @@ impl Model {
         }
     }
 
+    /// A limit that is not in force any more cuts no bucket, so what a hold books there may lie in one that began
+    /// before its window.
+    pub(crate) fn note_gone(&mut self, pages: &[Page]) {
+        let gone = pages.iter().filter(|page| page.limit.gone);
+        self.uncut.extend(gone.map(|page| page.book.feature.clone()));
+    }
+
     /// The dimension that a write of a feature or a reservation has.
     pub fn dimension(&self, account: &str, asked: &Asked, key: &str) -> Option<&'static str> {
         match asked {
