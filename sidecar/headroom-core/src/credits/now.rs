@@ -441,7 +441,7 @@ impl<'a> PoolNow<'a> {
     }
 
     /// Whether there are grants that have not begun.
-    pub(crate) fn awaits_grants(&self) -> bool {
+    pub(crate) fn expects_grants(&self) -> bool {
         self.pool.grants.iter().any(|grant| !grant.has_begun)
     }
 

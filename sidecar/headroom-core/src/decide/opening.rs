@@ -8,8 +8,8 @@
 
 use crate::account::Account;
 use crate::catalog::{Aggregation, FeatureIx, FeatureKind, PlanLimit};
-use crate::decide::Context;
 use crate::decide::meter::{self, Ask, Working};
+use crate::decide::{Context, measure};
 use crate::decision::{Amounts, OpError, Outcome};
 use crate::effect::{Effect, Effects};
 use crate::limits;
@@ -84,7 +84,7 @@ pub fn open_balance(
     meter::put_ledger(cx, account, w.ledger, w.fresh, effects);
     w.fresh = false;
     let ask = Ask { feature, limits: std::slice::from_ref(limit), origin };
-    let decision = meter::answer(cx, account, ask, std::slice::from_ref(&w));
+    let decision = measure::answer(cx, account, ask, std::slice::from_ref(&w));
     let amounts = Amounts { units: opening.units, debt_units, ..Amounts::default() };
     Ok(Outcome { decision, amounts })
 }

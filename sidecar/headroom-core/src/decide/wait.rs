@@ -59,7 +59,7 @@ pub(super) fn pays_at(now: &PoolNow<'_>, account: &Account, charge: u64) -> Opti
             return Some(at);
         }
         // Where nothing was left over, the next window brings no more than this one.
-        let is_same = then.drawable() == drawable && !then.awaits_grants();
+        let is_same = then.drawable() == drawable && !then.expects_grants();
         (at, drawable) = (then.fills_at().filter(|_| !is_same)?, then.drawable());
     }
     None

@@ -35,7 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// What the rules are made of, and nothing else: no runtime, no network, no files, no clock, no
 /// random numbers.
-const CORE_USES: &[&str] = &["foldhash", "jiff", "smallvec", "thiserror"];
+const CORE_USES: &[&str] = &["foldhash", "jiff", "smallvec", "strsim", "thiserror"];
 
 /// What the memory must not use: it never waits, opens no file and knows no wire.
 const ENGINE_NEVER_USES: &[&str] =
