@@ -82,7 +82,10 @@ impl Names {
         if called.is_empty() {
             return self.text(id);
         }
-        called.get(&id).or_else(|| displaced.get(&id)).map_or_else(|| self.text(id), |text| text)
+        match called.get(&id).or_else(|| displaced.get(&id)) {
+            Some(text) => text,
+            None => self.text(id),
+        }
     }
 
     /// What the feature of a number was called when it got it, whatever it is called now: what must not

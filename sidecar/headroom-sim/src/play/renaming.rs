@@ -146,7 +146,8 @@ impl Player {
     pub(super) fn called(&self, feature: &str) -> String {
         let renaming = self.renaming();
         let is_in_force = self.model.catalog.features.iter().any(|known| known.feature == feature);
-        let former = renaming.former(feature).filter(|_| is_in_force && self.step % 3 == 0);
+        let former =
+            renaming.former(feature).filter(|_| is_in_force && self.step.is_multiple_of(3));
         former.unwrap_or_else(|| renaming.name(feature)).to_owned()
     }
 
@@ -162,13 +163,17 @@ impl Player {
 
     /// An error by first names.
     pub(super) fn plainly(&self, error: EngineError) -> EngineError {
+        let plainly = |problem: String| {
+            let of = |name: &str| format!(": feature {name} ");
+            let named = self.renaming().called.iter();
+            named.fold(problem, |text, (first, name)| text.replace(&of(name), &of(first)))
+        };
         match error {
             EngineError::Dimensions { problem } => {
-                let named = self.renaming().called.iter();
-                let of = |name: &str| format!(": feature {name} has ");
-                let problem =
-                    named.fold(problem, |text, (first, name)| text.replace(&of(name), &of(first)));
-                EngineError::Dimensions { problem }
+                EngineError::Dimensions { problem: plainly(problem) }
+            }
+            EngineError::ItemDimensions { place, problem } => {
+                EngineError::ItemDimensions { place, problem: plainly(problem) }
             }
             error => error,
         }
