@@ -231,8 +231,13 @@ fn merge<'a>(
                 });
             }
             let caps = overrides.clone().map(|one| &one.value);
+            let is_given = !limits.is_empty();
             for one in overrides {
                 let OverrideValue::Limit { limit, included_units } = &one.value else { continue };
+                if one.at_least && is_given && !has_limit(&limits, *limit) {
+                    // What is given has no such limit, which is more than any promise.
+                    continue;
+                }
                 // A limit that left the catalog has no windows any more: its override sleeps.
                 let Some((_, window)) = shapes.iter().find(|(id, _)| id == limit) else { continue };
                 let new =
@@ -421,8 +426,8 @@ pub fn resolve_levels(
     });
     for (limit, included_units, at_least) in of_all.chain(of_one) {
         let Some(level) = shape.levels.iter().find(|known| known.limit == *limit) else { continue };
-        if is_of_slots && at_least && limits.is_empty() {
-            // As many as the account is more than any promise.
+        if at_least && !has_limit(&limits, *limit) {
+            // As much as the account is more than any promise.
             continue;
         }
         let new = |included| match is_of_slots {
@@ -523,6 +528,10 @@ pub fn mark(included_units: Option<u64>, policy: Policy, soft_limits_bp: &[u32])
         Policy::Overage => (2, 0),
         Policy::Unlimited => (3, 0),
     };
+fn has_limit(limits: &[PlanLimit], limit: NameId) -> bool {
+    limits.iter().any(|known| known.limit == limit)
+}
+
     let head = [included_units.map_or(u64::MAX, |units| units), policy_tag, u64::from(grace_bp)];
     let words = head.into_iter().chain(soft_limits_bp.iter().map(|bp| u64::from(*bp)));
     fold(words)

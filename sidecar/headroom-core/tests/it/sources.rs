@@ -297,3 +297,23 @@ fn a_roll_out_draws_the_same_accounts_every_time_and_a_larger_one_keeps_them() {
     // Written down once: who has a feature must not change with a version.
     assert_eq!(tenth[..5], [0, 1, 15, 27, 66]);
 }
+
+#[test]
+fn a_promise_of_a_limit_that_is_not_given_takes_nothing_away() {
+    let mut world = world();
+    world.account.profile.plan = world.id("bare");
+    buy(&mut world, &[("more", 1)]);
+    let value = OverrideValue::Limit { limit: world.id("total"), included_units: Some(3) };
+    promise(&mut world, "tokens", value.clone());
+    let consume = |world: &mut World, units| {
+        world.try_ask("tokens", FeatureOp::Consume { units }).unwrap().decision
+    };
+    let decision = consume(&mut world, 10);
+    assert_eq!((decision.verdict, decision.origin), (Verdict::Allowed, Origin::AddOn));
+    // Where nothing else gives the feature, the promise is all there is.
+    buy(&mut world, &[]);
+    promise(&mut world, "tokens", value);
+    assert_eq!(consume(&mut world, 4).verdict, Verdict::Denied(Denial::QuotaExhausted));
+    let decision = consume(&mut world, 3);
+    assert_eq!((decision.verdict, decision.origin), (Verdict::Allowed, Origin::Override));
+}

@@ -1,5 +1,6 @@
 //! Limits that subjects have for themselves.
 
+use headroom_core::account::OverrideValue;
 use headroom_core::catalog::{CatalogSpec, EntitlementSpec, FeatureKindSpec, Policy};
 use headroom_core::decide::{self, Context, FeatureOp, HoldOp};
 use headroom_core::decision::{Denial, OpError, Outcome, Verdict};
@@ -275,4 +276,29 @@ fn an_erased_subject_goes_on_without_its_name() {
     assert_eq!(counts(&other), counts(&world), "a snapshot knows no more");
     consume(&mut world, "user:a", 4);
     assert_eq!(counts(&world).len(), 3, "who comes back is new");
+}
+
+/// What is promised gives more and never less: a limit that there is not is more than any number.
+#[test]
+fn a_promise_makes_no_limit_that_the_plan_does_not_give() {
+    let mut given = catalog(&[daily(9, Policy::Block), own(2)]);
+    let EntitlementSpec::Quota { limits } = &mut given.plans[0].entitlements[0].1 else { panic!() };
+    limits.retain(|limit| limit.limit != "own");
+    for (of_one, at_least, expected) in
+        [(false, true, 9), (true, true, 9), (false, false, 1), (true, false, 1)]
+    {
+        let mut world = World::of(given.clone());
+        let (limit, included_units) = (world.id("own"), Some(1));
+        let value = match of_one {
+            true => OverrideValue::SubjectLimit { subject: "user:x".into(), limit, included_units },
+            false => OverrideValue::Limit { limit, included_units },
+        };
+        world.put_override("tokens", value);
+        world.account.profile.extra.as_mut().unwrap().overrides[0].at_least = at_least;
+        let mut count = 0;
+        while consume(&mut world, "user:x", 1).is_allowed() {
+            count += 1;
+        }
+        assert_eq!(count, expected, "{of_one} {at_least}");
+    }
 }

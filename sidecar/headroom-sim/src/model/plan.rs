@@ -346,7 +346,7 @@ impl Model {
                 slots: false,
             });
         }
-        let mut overridden = false;
+        let (mut overridden, is_given) = (false, !limits.is_empty());
         for says in overrides {
             let (Says::Limit(limit, included), is_least) = says.plain() else { continue };
             let Some(shape) = shapes.iter().find(|shape| shape.limit == *limit) else { continue };
@@ -354,7 +354,12 @@ impl Model {
                 continue;
             }
             let known = limits.iter().find(|known| known.limit == *limit);
-            if is_least && known.is_some_and(|known| !is_more(*included, known.terms.included)) {
+            // A limit that there is not is more than any number.
+            let is_less = match known {
+                Some(known) => !is_more(*included, known.terms.included),
+                None => of_subjects || is_given,
+            };
+            if is_least && is_less {
                 continue;
             }
             overridden = true;
