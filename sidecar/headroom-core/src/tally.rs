@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use crate::account::Account;
-use crate::catalog::PlanLimit;
+use crate::catalog::{FeatureKind, PlanLimit};
 use crate::decide::Context;
 use crate::effect::{Effect, Effects};
 use crate::limits;
@@ -191,6 +191,9 @@ pub(crate) fn note(
     let calendar = WindowRule::Calendar(rule.buckets.unit());
     let nominal = || window_at(calendar, profile.anchor, profile.rules(), at);
     let known = now_of(account, feature, effects);
+    // A window that a change of plan has ended may have ended after the bucket began.
+    let cut =
+        known.as_ref().and_then(|known| cut_since(cx, account, feature, known.span.start(), at));
     let labels = Labels::default();
     match &known {
         Some(known) if at < known.span.start() => {
@@ -200,7 +203,9 @@ pub(crate) fn note(
             let cells = vec![Cell { labels, units }];
             effects.push(Effect::TallyLate(Box::new(Tally { feature, span, cells })));
         }
-        Some(known) if known.span.contains(at) && within.start() <= known.span.start() => {
+        Some(known)
+            if known.span.contains(at) && within.start() <= known.span.start() && cut.is_none() =>
+        {
             let before = known.units_of(&labels).unwrap_or(0);
             let cell = Cell { labels, units: before.saturating_add(units) };
             let tallied = Tallied { feature, span: known.span, cell };
@@ -209,6 +214,7 @@ pub(crate) fn note(
         _ => {
             let nominal = nominal();
             let mut start = nominal.start().max(within.start());
+            start = cut.map_or(start, |cut| start.max(cut));
             // What began stays until it ends, also when the time zone changes; the next one tiles.
             if let Some(known) = known.as_ref().filter(|known| known.span.end() <= at) {
                 start = start.max(known.span.end());
@@ -219,6 +225,25 @@ pub(crate) fn note(
             effects.push(Effect::Tally(Box::new(Tallied { feature, span, cell })));
         }
     }
+}
+
+/// The latest end of a window of the feature, of limits that cut time, after one instant and up to another.
+fn cut_since(
+    cx: Context<'_>,
+    account: &Account,
+    feature: NameId,
+    after: Millis,
+    upto: Millis,
+) -> Option<Millis> {
+    let shape = cx.catalog.feature(cx.catalog.feature_of(feature)?);
+    let FeatureKind::Quota { limits } = &shape.kind else { return None };
+    let cuts = |limit: NameId| {
+        let rule = limits.iter().find(|(known, _)| *known == limit).map(|(_, rule)| *rule);
+        rule.is_some_and(|rule| !matches!(rule, WindowRule::Lifetime | WindowRule::Sliding(_)))
+    };
+    let own = account.ledgers().iter().filter(|ledger| ledger.feature == feature);
+    let ends = own.filter(|ledger| cuts(ledger.limit)).map(|ledger| ledger.window.end());
+    ends.filter(|end| after < *end && *end <= upto).max()
 }
 
 /// The tally of a feature after the effects listed so far.

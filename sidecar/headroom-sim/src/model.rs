@@ -410,6 +410,8 @@ pub(crate) struct Account {
     pub(crate) subjects: BTreeMap<String, Account>,
     /// By feature: what was used when.
     pub(crate) spread: BTreeMap<String, spread::Uses>,
+    /// Instants at which a window of a feature was ended by a change of plan, and used in just before.
+    pub(crate) torn: BTreeSet<(String, i64)>,
     /// Whether its time zone was changed after something was used.
     pub(crate) moved: bool,
     /// On which day something was last said of a feature, by its start.
@@ -808,6 +810,7 @@ impl Model {
             sits: Vec::new(),
             subjects: BTreeMap::new(),
             spread: BTreeMap::new(),
+            torn: BTreeSet::new(),
             moved: false,
         }
     }

@@ -22,7 +22,7 @@ fn limit(included: Option<u64>, on_change: OnChange) -> Limit {
 }
 
 /// Plan `pro` has the first limit, `p1`, `p2` … the others.
-fn catalog(limits: &[Limit]) -> CatalogSpec {
+pub(crate) fn catalog(limits: &[Limit]) -> CatalogSpec {
     let mut all = spec(&limits[..1], SignalSwitches::default());
     for (place, limit) in limits.iter().enumerate().skip(1) {
         let one = spec(std::slice::from_ref(limit), SignalSwitches::default());
@@ -33,7 +33,7 @@ fn catalog(limits: &[Limit]) -> CatalogSpec {
 }
 
 /// Puts the account on a plan now, as a subscription does.
-fn put(world: &mut World, plan: &str) {
+pub(crate) fn put(world: &mut World, plan: &str) {
     let before = world.account.profile.clone();
     let mut after = before.clone();
     after.plan = world.id(plan);

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use headroom_core::account::Zone;
 use headroom_core::catalog::Policy;
+use headroom_core::change::OnChange;
 use headroom_core::decide::{self, Context, FeatureOp, HoldOp};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::limits::TALLY_CELLS_MAX;
+use headroom_core::policy::LimitTerms;
 use headroom_core::signal::SignalSwitches;
 use headroom_core::tally::{self, BucketSize, Label, Labels, Tally, TallySpec, UnitsMoved};
 use headroom_core::time::Millis;
 use headroom_core::window::{Every, SpanUnit, WindowRule};
 
+use crate::changes;
 use crate::world::{DAY_MS, Dice, HOUR_MS, Limit, T0, World, daily, spec, total};
 
 fn world(buckets: BucketSize, limits: &[Limit]) -> World {
@@ -265,5 +268,33 @@ fn buckets_add_up_to_their_windows() {
         world.account.further().iter().for_each(|effect| again.apply(effect));
         let tokens = world.id("tokens");
         assert_eq!(again.tally(tokens), world.account.tally(tokens));
+    }
+}
+
+/// A window that a change of plan ends is what its buckets hold, also when what comes next is counted by no
+/// window that cuts.
+#[test]
+fn a_bucket_is_cut_where_a_change_of_plan_ends_a_window() {
+    let terms = LimitTerms { on_change: OnChange::Reset, ..LimitTerms::default() };
+    let limit = || Limit { terms: terms.clone(), ..daily(1_000, Policy::Block) };
+    for next in ["p1", "bare"] {
+        let mut spec = changes::catalog(&[limit(), limit()]);
+        let (buckets, dimensions) = (BucketSize::Hour, vec![]);
+        spec.features[0].counting.tally = Some(TallySpec { buckets, dimensions });
+        let mut world = World::of(spec);
+        world.now += 20 * 60_000;
+        world.consume(1);
+        world.now += 10 * 60_000;
+        changes::put(&mut world, "p1");
+        let cut = Millis(world.now);
+        world.now += 60_000;
+        // It is looked at, and nothing is used.
+        world.state("daily");
+        changes::put(&mut world, next);
+        world.record(2);
+        world.now += HOUR_MS;
+        world.record(4);
+        assert_eq!(between(&world, Millis(T0 - 12 * HOUR_MS), cut), 1, "{next}");
+        assert_eq!(between(&world, cut, Millis(T0 + DAY_MS)), 6, "{next}");
     }
 }

@@ -192,6 +192,12 @@ impl Model {
             if let Some(at) = ends.copied() {
                 self.met.insert("a window ended by a change of plan");
                 account.books[place].end = at;
+                let feature = account.books[place].feature.clone();
+                let uses = account.spread.get(&feature).into_iter().flatten();
+                // What was used in the very millisecond of the change, and before it.
+                if uses.clone().any(|(used_at, ..)| *used_at == at) {
+                    account.torn.insert((feature, at));
+                }
             }
         }
         account.turns_seen_at = now;

@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 
 use headroom_core::account::Zone;
-use headroom_core::catalog::EntitlementSpec;
-use headroom_core::change::OnChange;
 use headroom_core::decide::{AllOp, FeatureOp, HoldOp};
 use headroom_core::tally::BucketSize;
 use headroom_core::window::{CalendarUnit, WindowRule};
@@ -175,7 +173,11 @@ impl Model {
             let inside = uses.iter().filter(|(at, ..)| start <= *at && *at < end);
             ((start, end), inside.map(|(.., units)| units).sum())
         };
-        books.map(|book| used((book.start, book.end))).collect()
+        // A use of the millisecond in which a change ends its window is in the bucket that was open, on
+        // whichever side of the change that bucket begins.
+        let is_torn = |at: i64| account.torn.contains(&(feature.to_owned(), at));
+        let whole = books.filter(|book| !is_torn(book.start) && !is_torn(book.end));
+        whole.map(|book| used((book.start, book.end))).collect()
     }
 
     /// Notes which features have windows that buckets do not follow.
@@ -184,18 +186,7 @@ impl Model {
             let shapes = self.shapes(&feature.feature);
             let is_cut =
                 |rule: WindowRule| !matches!(rule, WindowRule::Lifetime | WindowRule::Sliding(_));
-            // One that a change of plan ends shares its bucket with the next.
-            let resets = self.catalog.plans.iter().chain(&self.catalog.addons).any(|plan| {
-                let said = plan.entitlements.iter().filter(|(of, _)| *of == feature.feature);
-                said.into_iter().any(|(_, spec)| match spec.given() {
-                    EntitlementSpec::Quota { limits }
-                    | EntitlementSpec::PaidQuota { limits, .. } => {
-                        limits.iter().any(|limit| limit.terms.on_change == OnChange::Reset)
-                    }
-                    _ => false,
-                })
-            });
-            if resets || shapes.len() > 1 || shapes.iter().any(|shape| !is_cut(shape.window)) {
+            if shapes.len() > 1 || shapes.iter().any(|shape| !is_cut(shape.window)) {
                 self.uncut.insert(feature.feature.clone());
             }
         }
