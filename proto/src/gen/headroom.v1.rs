@@ -2538,16 +2538,24 @@ pub struct EraseSubjectRequest {
     /// The account.
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
-    /// The path of the subject, as `team:growth/user:u42`. All below it is erased, too.
+    /// The path of the subject, as `team:growth/user:u42`. All below it is erased, too. Empty: only
+    /// seat_member.
     #[prost(string, tag = "2")]
     pub subject: ::prost::alloc::string::String,
+    /// The member of seats who is the same person: 1 to 128 bytes. All seats of it are given back, as by
+    /// ReleaseSeat, also those of features that have left the catalog. Empty: no seat is touched.
+    #[prost(string, tag = "3")]
+    pub seat_member: ::prost::alloc::string::String,
 }
 /// EraseSubjectResponse says what was forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EraseSubjectResponse {
-    /// Names forgotten: 0 when there was none.
+    /// Names of subjects forgotten: 0 when there was none.
     #[prost(int32, tag = "1")]
     pub erased_names: i32,
+    /// Seats given back, of all features.
+    #[prost(int32, tag = "2")]
+    pub freed_seats: i32,
 }
 /// PutCohortsRequest changes the cohorts of an account.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -3733,8 +3741,9 @@ pub mod admin_service_client {
         /// the usage history, with overrides for it, and with the next checkpoint also there. The journal holds it
         /// until its segments are removed, ExplainDecision until newer answers take the place of those to it, a
         /// backup as long as it is kept. What counts stays, under a number, so all totals of the account stay
-        /// right; which different values a subject's own limits have counted (`aggregation: unique`) goes. Doing it again changes nothing; the same name used again is a new subject. Seats are not erased:
-        /// release them.
+        /// right; which different values a subject's own limits have counted (`aggregation: unique`) goes. Doing it
+        /// again changes nothing; the same name used again is a new subject. A member of seats has an id of its
+        /// own: seat_member forgets it, with the seats that it has.
         pub async fn erase_subject(
             &mut self,
             request: impl tonic::IntoRequest<super::EraseSubjectRequest>,
@@ -4440,8 +4449,9 @@ pub mod admin_service_server {
         /// the usage history, with overrides for it, and with the next checkpoint also there. The journal holds it
         /// until its segments are removed, ExplainDecision until newer answers take the place of those to it, a
         /// backup as long as it is kept. What counts stays, under a number, so all totals of the account stay
-        /// right; which different values a subject's own limits have counted (`aggregation: unique`) goes. Doing it again changes nothing; the same name used again is a new subject. Seats are not erased:
-        /// release them.
+        /// right; which different values a subject's own limits have counted (`aggregation: unique`) goes. Doing it
+        /// again changes nothing; the same name used again is a new subject. A member of seats has an id of its
+        /// own: seat_member forgets it, with the seats that it has.
         async fn erase_subject(
             &self,
             request: tonic::Request<super::EraseSubjectRequest>,
@@ -6946,6 +6956,13 @@ pub struct Entitlement {
     /// The type of subjects that rate_each is for, as "user".
     #[prost(string, tag = "13")]
     pub rate_per: ::prost::alloc::string::String,
+    /// How many slots of a concurrency each subject of slots_per may hold at a time. Absent: as many as the
+    /// account.
+    #[prost(int64, optional, tag = "14")]
+    pub slots_each: ::core::option::Option<i64>,
+    /// The type of subjects that slots_each is for, as "user".
+    #[prost(string, tag = "15")]
+    pub slots_per: ::prost::alloc::string::String,
     /// What a quota makes of the units of its uses. Of other kinds it is not set.
     #[prost(enumeration = "Aggregation", tag = "60")]
     pub aggregation: i32,

@@ -191,11 +191,24 @@ impl AdminClient {
         account_id: impl Into<String>,
         subject: impl Into<String>,
     ) -> Result<u32, Error> {
-        let request =
-            v1::EraseSubjectRequest { account: account_id.into(), subject: subject.into() };
+        let (account, subject) = (account_id.into(), subject.into());
+        let request = v1::EraseSubjectRequest { account, subject, ..Default::default() };
         let mut client = self.client.clone();
         let erased = self.within_deadline(client.erase_subject(request)).await?.erased_names;
         Ok(u32::try_from(erased).unwrap_or(0))
+    }
+
+    /// Forgets a member of seats, and gives back all seats of it; returns how many there were.
+    pub async fn erase_seat_member(
+        &self,
+        account_id: impl Into<String>,
+        member: impl Into<String>,
+    ) -> Result<u32, Error> {
+        let (account, seat_member) = (account_id.into(), member.into());
+        let request = v1::EraseSubjectRequest { account, seat_member, ..Default::default() };
+        let mut client = self.client.clone();
+        let freed = self.within_deadline(client.erase_subject(request)).await?.freed_seats;
+        Ok(u32::try_from(freed).unwrap_or(0))
     }
 
     /// Puts an account into cohorts, and takes it out of others.

@@ -9,7 +9,9 @@ use headroom_core::decision::Denial;
 use headroom_core::seats::Seat;
 use headroom_core::time::Millis;
 
+use crate::admin::AdminError;
 use crate::engine::{DecisionId, Engine, EngineError, Reply, Wants};
+use crate::ports::Seq;
 use crate::read::as_of;
 
 /// A request about a seat.
@@ -77,6 +79,32 @@ impl Engine {
             }
             Ok(SeatReply { reply, seat, changed })
         })
+    }
+
+    /// Gives back all seats of a member, whose name is then nowhere in the memory. Returns how many there
+    /// were, and the record to wait for.
+    ///
+    /// # Errors
+    /// When the account is not known, or the store takes no write.
+    pub fn erase_member(
+        &self,
+        account: &str,
+        member: &str,
+        now: Millis,
+    ) -> Result<(usize, Option<Seq>), AdminError> {
+        self.store.room().map_err(EngineError::from)?;
+        let catalog = self.catalog();
+        let unknown = || AdminError::UnknownAccount { account: account.to_owned() };
+        let mut slot = self.accounts.get_mut(account).ok_or_else(unknown)?;
+        let cx = Context { catalog: &catalog, now: slot.account.not_before(now) };
+        let (mut effects, mut bytes) = (Vec::new(), Vec::new());
+        self.settle(cx, &mut slot, &mut effects, &mut bytes);
+        effects.clear();
+        let count = decide::free_member(cx, &slot.account, member, &mut effects);
+        if count > 0 {
+            self.note(cx, &mut slot, &effects, &mut bytes);
+        }
+        Ok((count, Some(slot.last_seq)))
     }
 
     /// The seats of a feature by member, at most so many of those after `after`. `None`: the account

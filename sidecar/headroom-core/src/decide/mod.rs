@@ -47,7 +47,7 @@ pub use credits::{GrantError, NewGrant, pool_state, put_grant, settle_pools, voi
 pub use late::{Booked, bookings_at, correct, is_correctable, left, record_at, standing};
 pub use measure::ValueOp;
 pub use opening::{Opening, open_balance};
-pub use seats::{SeatOp, SeatOutcome, decide_seat};
+pub use seats::{SeatOp, SeatOutcome, decide_seat, free_member};
 pub use settle::{settle, settle_all};
 pub use sliding::counts_on_ms;
 pub use subjects::{decide_feature_for, level_states, not_before};

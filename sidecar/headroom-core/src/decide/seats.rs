@@ -257,12 +257,42 @@ fn transfer(
 pub(super) fn settle(cx: Context<'_>, account: &Account, effects: &mut Effects) {
     let due = account.roster().filter(|roster| roster.next_expiry_at() <= cx.now);
     let Some(roster) = due else { return };
-    let mut ended: BTreeMap<NameId, SmallVec<[SeatState; 4]>> = BTreeMap::new();
-    for (expires_at, feature, member) in roster.ended(cx.now) {
-        ended.entry(feature).or_default().push(SeatState::Invited { expires_at });
-        effects.push(Effect::SeatFreed(feature, Arc::clone(member)));
+    let ended = roster.ended(cx.now).map(|(expires_at, feature, member)| {
+        (feature, Arc::clone(member), SeatState::Invited { expires_at })
+    });
+    free_all(cx, account, ended, effects);
+}
+
+/// Gives back all seats of a member, also those of features that have left the catalog, and returns how
+/// many there were. To be called after [`settle_all`](super::settle_all).
+pub fn free_member(
+    cx: Context<'_>,
+    account: &Account,
+    member: &str,
+    effects: &mut Effects,
+) -> usize {
+    let all = account.roster().into_iter().flat_map(Roster::iter);
+    let left: Vec<_> = all
+        .filter(|seat| *seat.member == *member)
+        .map(|seat| (seat.feature, seat.member, seat.state))
+        .collect();
+    let count = left.len();
+    free_all(cx, account, left.into_iter(), effects);
+    count
+}
+
+fn free_all(
+    cx: Context<'_>,
+    account: &Account,
+    left: impl Iterator<Item = (NameId, Arc<str>, SeatState)>,
+    effects: &mut Effects,
+) {
+    let mut by_feature: BTreeMap<NameId, SmallVec<[SeatState; 4]>> = BTreeMap::new();
+    for (feature, member, state) in left {
+        by_feature.entry(feature).or_default().push(state);
+        effects.push(Effect::SeatFreed(feature, member));
     }
-    for (id, states) in ended {
+    for (id, states) in by_feature {
         let limit = cx.catalog.seats_limit();
         let ledger = limit.and_then(|limit| account.ledger_at(id, limit, cx.now));
         let Some(ledger) = ledger.copied() else { continue };

@@ -162,8 +162,16 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
         AccountAction::DeleteOverride { account, feature, limit, subject: Some(subject) } => {
             client.delete_subject_override(account, feature, limit.as_deref(), subject).await?
         }
-        AccountAction::EraseSubject { account, subject } => {
-            return Ok(show::erased(client.erase_subject(account, subject).await?));
+        AccountAction::EraseSubject { account, subject, seat_member } => {
+            let names = match subject {
+                Some(subject) => Some(client.erase_subject(account.clone(), subject).await?),
+                None => None,
+            };
+            let seats = match seat_member {
+                Some(member) => Some(client.erase_seat_member(account, member).await?),
+                None => None,
+            };
+            return Ok(show::erased(names, seats));
         }
         AccountAction::Cohorts { account, join, leave } => {
             client.put_cohorts(account, join, leave).await?

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headroom_core::account::{OverrideValue, Profile};
 use headroom_core::catalog::Catalog;
+use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{Changed, OverrideChange, OverrideTerms, SubscriptionChange};
 use headroom_engine::digest::after_prefix;
@@ -181,9 +182,39 @@ impl Administration {
         self.changed(account, changed).await
     }
 
-    async fn erase(&self, rq: &v1::EraseSubjectRequest) -> Result<i32, WireError> {
+    async fn erase(
+        &self,
+        rq: &v1::EraseSubjectRequest,
+    ) -> Result<v1::EraseSubjectResponse, WireError> {
         let account = parse::id("account", &rq.account)?;
-        let subject = parse::subject(&rq.subject)?;
+        // Everything is read before anything is forgotten.
+        let member = match rq.seat_member.as_str() {
+            "" => None,
+            member => Some(parse::id("seat_member", member)?),
+        };
+        let is_seat_alone = rq.subject.is_empty() && member.is_some();
+        let subject = if is_seat_alone { None } else { Some(parse::subject(&rq.subject)?) };
+        let int = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        let mut erased = v1::EraseSubjectResponse::default();
+        if let Some(subject) = subject {
+            erased.erased_names = int(self.erase_names(account, subject).await?);
+        }
+        if let Some(member) = member {
+            let engine = &self.core.shared.engine;
+            let (count, wait_for) = engine.erase_member(account, member, self.now())?;
+            if let Some(seq) = wait_for {
+                self.written(seq).await?;
+            }
+            erased.freed_seats = int(count);
+        }
+        Ok(erased)
+    }
+
+    async fn erase_names(
+        &self,
+        account: &str,
+        subject: SubjectPath<'_>,
+    ) -> Result<usize, WireError> {
         let engine = &self.core.shared.engine;
         let mut earlier = Vec::new();
         if let Some(view) = engine.subjects(account, self.now()) {
@@ -199,7 +230,7 @@ impl Administration {
         if let Some(seq) = wait_for {
             self.written(seq).await?;
         }
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+        Ok(count)
     }
 
     async fn set_cohorts(
@@ -542,8 +573,7 @@ impl AdminService for Administration {
         &self,
         rq: Request<v1::EraseSubjectRequest>,
     ) -> Result<Response<v1::EraseSubjectResponse>, Status> {
-        let erased_names = self.erase(rq.get_ref()).await?;
-        Ok(Response::new(v1::EraseSubjectResponse { erased_names }))
+        Ok(Response::new(self.erase(rq.get_ref()).await?))
     }
 
     async fn put_cohorts(

@@ -199,3 +199,39 @@ async fn what_is_asked_of_seats_is_checked_and_lists_have_pages() {
     drop(seats);
     sidecar.stop().await;
 }
+
+#[tokio::test]
+async fn a_member_is_erased_with_its_seats_over_kill_9() {
+    let home = Home::new(TEAM);
+    let mut sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    for member in ["ann", "bob"] {
+        client.claim_seat("acme", "seats", member).await.unwrap();
+    }
+    assert_eq!(admin.erase_seat_member("acme", "ann").await.unwrap(), 1);
+    assert_eq!(admin.erase_seat_member("acme", "ann").await.unwrap(), 0);
+    // Also when its feature has left the catalog, and with the name of a subject in one step.
+    client.invite_seat("acme", "seats", "cid", None).await.unwrap();
+    let calls = |line: &str| !line.contains("seats:");
+    let without: Vec<&str> = TEAM.lines().filter(|line| calls(line)).collect();
+    home.write_catalog(&(without.join("\n") + "\nmigrations: [{ drop_feature: seats }]\n"));
+    admin.reload_catalog().await.unwrap();
+    let erased =
+        home.run(&["account", "erase-subject", "acme", "user:cid", "--seat-member", "cid"]);
+    let told = "nothing of that name is known\n1 seat given back\n";
+    assert_eq!((erased.code, erased.stdout.as_str()), (Some(0), told));
+    drop((client, admin));
+    sidecar.kill();
+    home.write_catalog(TEAM);
+    let sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    assert_eq!(members(&client).await, [("bob".to_owned(), SeatState::Claimed)]);
+    let claimed = client.claim_seat("acme", "seats", "dan").await.unwrap();
+    assert_eq!(claimed.decision.binding.unwrap().used_units, 2);
+    let alone = home.run(&["account", "erase-subject", "acme", "--seat-member", "dan"]);
+    assert_eq!(alone.stdout, "1 seat given back\n");
+    let nobody = admin.erase_seat_member("nobody", "dan").await.unwrap_err();
+    assert_eq!(nobody.reason(), Some(headroom_sdk::ErrorReason::UnknownAccount));
+    drop((client, admin));
+    sidecar.stop().await;
+}

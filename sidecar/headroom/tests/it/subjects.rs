@@ -339,7 +339,8 @@ async fn a_path_that_is_none_is_refused_and_says_why() {
         assert!(status.message().contains(why), "{}", status.message());
     }
     let mut admin = ask::admin(&home).await;
-    let rq = v1::EraseSubjectRequest { account: "nobody".into(), subject: "user:a".into() };
+    let (account, subject) = ("nobody".to_owned(), "user:a".to_owned());
+    let rq = v1::EraseSubjectRequest { account, subject, ..Default::default() };
     let status = admin.erase_subject(rq).await.unwrap_err();
     assert_eq!(ask::reason(&status), "UNKNOWN_ACCOUNT");
     drop((client, admin));

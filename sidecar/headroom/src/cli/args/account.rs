@@ -134,11 +134,17 @@ Example:
         subject: Option<String>,
     },
     /// Forget the name of a user, team or agent of an account; what was counted stays
+    ///
+    /// Example: headroom account erase-subject acme user:u42 --seat-member u42@acme.com
     EraseSubject {
         /// The account's id
         account: String,
         /// The subject, as in team:growth/user:u42; all below it is forgotten, too
-        subject: String,
+        #[arg(required_unless_present = "seat_member")]
+        subject: Option<String>,
+        /// Also the same person as a member of seats, which are given back
+        #[arg(long, value_name = "MEMBER")]
+        seat_member: Option<String>,
     },
     /// Put an account into cohorts that features are rolled out to, or take it out
     Cohorts {

@@ -116,13 +116,22 @@ fn versioned(plan: &str, version: i32) -> String {
 }
 
 /// What was forgotten.
-pub(in super::super) fn erased(names: u32) -> Report {
-    let text = match names {
+pub(in super::super) fn erased(names: Option<u32>, seats: Option<u32>) -> Report {
+    let names_text = names.map(|names| match names {
         0 => "nothing of that name is known".to_owned(),
         1 => "1 name erased".to_owned(),
         _ => format!("{names} names erased"),
-    };
-    Report::new(text, json!({ "erased_names": names }))
+    });
+    let seats_text = seats.map(|seats| match seats {
+        0 => "nobody of that name sits".to_owned(),
+        1 => "1 seat given back".to_owned(),
+        _ => format!("{seats} seats given back"),
+    });
+    let text = names_text.into_iter().chain(seats_text).collect::<Vec<_>>().join("\n");
+    Report::new(
+        text,
+        json!({ "erased_names": names.unwrap_or(0), "freed_seats": seats.unwrap_or(0) }),
+    )
 }
 
 /// Where the clock stands.
