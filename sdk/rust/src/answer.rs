@@ -458,6 +458,11 @@ pub struct Entitlement {
     pub rate_each: Option<Rate>,
     /// The type of subjects that `rate_each` is for.
     pub rate_per: Option<String>,
+    /// How many slots of a concurrency each subject of `slots_per` may hold at a time. Absent: as many as
+    /// the account.
+    pub slots_each: Option<u64>,
+    /// The type of subjects that `slots_each` is for.
+    pub slots_per: Option<String>,
     /// What a quota makes of the units of its uses. Absent: it is no quota.
     pub aggregation: Option<Aggregation>,
     /// The dimension whose different values are counted. Absent: it counts something else.

@@ -439,6 +439,20 @@ pub fn resolve_levels(
     limits
 }
 
+/// The most slots that each subject without an override of its own may hold at a time. `None`: as many as
+/// the account.
+pub fn resolve_each_slots(
+    catalog: &Catalog,
+    profile: &Profile,
+    feature: FeatureIx,
+    at: Millis,
+) -> Option<u64> {
+    let is_of_slots = matches!(catalog.feature(feature).kind, FeatureKind::Concurrency { .. });
+    // No subject is called so.
+    let limits = is_of_slots.then(|| resolve_levels(catalog, profile, (feature, ""), at));
+    limits?.first()?.included_units
+}
+
 /// Adds what an add-on gives, bought `quantity` times. Unlimited stays unlimited, and what would be
 /// more than can be counted is as much as can be counted.
 fn add_limit(limits: &mut Vec<PlanLimit>, more: &PlanLimit, quantity: u32, merge: Merge) {
@@ -514,6 +528,10 @@ fn override_limit(
     }
 }
 
+fn has_limit(limits: &[PlanLimit], limit: NameId) -> bool {
+    limits.iter().any(|known| known.limit == limit)
+}
+
 /// Whether so many units are more than so many; `None` is unlimited.
 fn is_more(units: Option<u64>, than: Option<u64>) -> bool {
     than.is_some_and(|than| units.is_none_or(|units| units > than))
@@ -528,10 +546,6 @@ pub fn mark(included_units: Option<u64>, policy: Policy, soft_limits_bp: &[u32])
         Policy::Overage => (2, 0),
         Policy::Unlimited => (3, 0),
     };
-fn has_limit(limits: &[PlanLimit], limit: NameId) -> bool {
-    limits.iter().any(|known| known.limit == limit)
-}
-
     let head = [included_units.map_or(u64::MAX, |units| units), policy_tag, u64::from(grace_bp)];
     let words = head.into_iter().chain(soft_limits_bp.iter().map(|bp| u64::from(*bp)));
     fold(words)

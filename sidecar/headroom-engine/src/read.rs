@@ -10,7 +10,7 @@ use headroom_core::decide::{self, Context, FeatureOp};
 use headroom_core::decision::{Decision, LimitState};
 use headroom_core::ledger::Ledger;
 use headroom_core::rate::Rate;
-use headroom_core::resolve::{Resolved, resolve, resolve_each};
+use headroom_core::resolve::{Resolved, resolve, resolve_each, resolve_each_slots};
 use headroom_core::stock::Stock;
 use headroom_core::time::Millis;
 use smallvec::SmallVec;
@@ -31,6 +31,8 @@ pub struct EntitlementView {
     pub rate: Option<Rate>,
     /// How fast each subject may be besides. `None`: as fast as the account.
     pub each: Option<Rate>,
+    /// The most slots each subject may hold at a time. `None`: as many as the account.
+    pub slots_each: Option<u64>,
 }
 
 /// An account's entitlements.
@@ -100,7 +102,8 @@ impl Engine {
                     _ => (None, None),
                 };
                 let decision = outcome.decision;
-                Some(EntitlementView { feature, decision, limits, rate, each })
+                let slots_each = resolve_each_slots(catalog, &account.profile, feature, now);
+                Some(EntitlementView { feature, decision, limits, rate, each, slots_each })
             })
             .collect();
         Some(EntitlementsView { profile: account.profile, entitlements })

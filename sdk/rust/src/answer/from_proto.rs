@@ -375,6 +375,8 @@ fn entitlement(proto: v1::Entitlement) -> Entitlement {
         rate: proto.rate.map(rate),
         rate_each: proto.rate_each.map(rate),
         rate_per: text(proto.rate_per),
+        slots_each: proto.slots_each.map(units),
+        slots_per: text(proto.slots_per),
     }
 }
 

@@ -304,6 +304,10 @@ async fn each_user_has_slots_of_its_own_over_kill_9() {
     stage.later(60_000).await;
     assert!(run(&stage, "u1", "e").await.0.allowed);
 
+    let listed = stage.client.list_entitlements("acme").await.unwrap();
+    let runs = listed.entitlements.iter().find(|one| one.feature == "runs").unwrap();
+    assert_eq!((runs.slots_each, runs.slots_per.as_deref()), (Some(1), Some("user")));
+    assert!(listed.entitlements.iter().all(|o| o.feature == "runs" || o.slots_per.is_none()));
     let one = v1::LimitOverride {
         limit: "concurrent_each".to_owned(),
         included_units: Some(2),

@@ -408,7 +408,10 @@ fn entitlement_text(entitlement: &Entitlement) -> String {
             let own = entitlement.rate.map(|rate| rate_text(&rate));
             let per = entitlement.rate_per.as_deref().unwrap_or_default();
             let each = entitlement.rate_each.map(|rate| format!("each {per} {}", rate_text(&rate)));
-            ["yes".to_owned()].into_iter().chain(own).chain(each).collect::<Vec<_>>().join(", ")
+            let per = entitlement.slots_per.as_deref().unwrap_or_default();
+            let slots = entitlement.slots_each.map(|most| format!("each {per} {most} at a time"));
+            let said = ["yes".to_owned()].into_iter().chain(own).chain(each).chain(slots);
+            said.collect::<Vec<_>>().join(", ")
         }
         (None, None) => "no".to_owned(),
     }
@@ -442,6 +445,8 @@ fn entitlement_json(entitlement: &Entitlement) -> Value {
         "rate": entitlement.rate.as_ref().map(rate_json),
         "rate_each": entitlement.rate_each.as_ref().map(rate_json),
         "rate_per": entitlement.rate_per,
+        "slots_each": entitlement.slots_each,
+        "slots_per": entitlement.slots_per,
         "unlock": entitlement.unlock.as_ref().map(unlock_json),
         "origin": entitlement.origin.as_ref().map(|o| word(o.kind.as_str_name(), "ORIGIN_KIND_")),
     })

@@ -59,6 +59,14 @@ pub(super) fn entitlements(
                     FeatureKind::Rate { each: Some((per, _)), .. } => catalog.text(per).to_owned(),
                     _ => String::new(),
                 },
+                slots_each: one.slots_each.map(present::int),
+                slots_per: match feature.kind {
+                    FeatureKind::Concurrency { .. } => {
+                        let per = feature.levels.first().map(|level| catalog.text(level.per));
+                        per.unwrap_or_default().to_owned()
+                    }
+                    _ => String::new(),
+                },
                 aggregation: aggregation(feature).into(),
                 unlock: present::unlock(&catalog, &one.decision),
                 unique_by: feature
