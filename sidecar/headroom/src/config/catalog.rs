@@ -12,6 +12,8 @@ mod meters;
 mod places;
 mod policy;
 mod prompts;
+#[cfg(test)]
+mod reference;
 mod spans;
 mod versions;
 

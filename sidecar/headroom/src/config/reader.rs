@@ -163,6 +163,8 @@ impl Reader {
         let Some(text) = entry.scalar() else {
             return self.expected(entry, &listed(words));
         };
+        #[cfg(test)]
+        asked::note_words(entry, words.iter().map(|(word, _)| *word));
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
@@ -270,6 +272,8 @@ impl<'n> Fields<'_, 'n> {
 
     /// A key that would be right elsewhere.
     pub fn misplaced(&mut self, key: &'static str, why: &str) {
+        #[cfg(test)]
+        asked::note_misplaced(self.entries, key);
         if let Some(entry) = self.optional(key) {
             self.reader.note(Problem::at(entry.owner, why));
         }
@@ -277,6 +281,8 @@ impl<'n> Fields<'_, 'n> {
 
     /// Notes what is unknown and what is missing.
     pub fn end(mut self) {
+        #[cfg(test)]
+        asked::note_keys(self.entries, &self.known);
         for (key, _) in self.entries {
             if self.known.contains(&&*key.text) {
                 continue;
@@ -303,6 +309,62 @@ impl<'n> Fields<'_, 'n> {
         for key in &self.missing {
             self.reader.note(Problem::at(self.owner, format!("the key `{key}` is missing")));
         }
+    }
+}
+
+/// What readers asked for, so that a test can compare it with the reference of the catalog.
+#[cfg(test)]
+pub mod asked {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use super::{Entry, Place};
+    use crate::config::yaml::{Key, Node};
+
+    /// A mapping, by the place and text of its first key.
+    pub type Mapping = (usize, usize, String);
+
+    /// Everything that was asked by this thread.
+    #[derive(Debug, Default)]
+    pub struct Asked {
+        /// The keys that a mapping may have.
+        pub keys: Vec<(Mapping, Vec<&'static str>)>,
+        /// Keys that would be right elsewhere.
+        pub misplaced: BTreeSet<(Mapping, &'static str)>,
+        /// The place of a value, and the words that it may be.
+        pub words: Vec<(Place, Vec<String>)>,
+    }
+
+    thread_local! {
+        static ASKED: RefCell<Asked> = RefCell::default();
+    }
+
+    /// Names a mapping. `None`: it is empty.
+    pub fn mapping(entries: &[(Key, Node)]) -> Option<Mapping> {
+        let (key, _) = entries.first()?;
+        Some((key.place.line, key.place.column, key.text.clone()))
+    }
+
+    /// What was asked since the last call.
+    pub fn take() -> Asked {
+        ASKED.take()
+    }
+
+    pub(super) fn note_keys(entries: &[(Key, Node)], keys: &[&'static str]) {
+        if let Some(mapping) = mapping(entries) {
+            ASKED.with_borrow_mut(|asked| asked.keys.push((mapping, keys.to_vec())));
+        }
+    }
+
+    pub(super) fn note_misplaced(entries: &[(Key, Node)], key: &'static str) {
+        if let Some(mapping) = mapping(entries) {
+            ASKED.with_borrow_mut(|asked| asked.misplaced.insert((mapping, key)));
+        }
+    }
+
+    pub(super) fn note_words<'w>(entry: Entry<'_>, words: impl Iterator<Item = &'w str>) {
+        let words = words.map(str::to_owned).collect();
+        ASKED.with_borrow_mut(|asked| asked.words.push((entry.node.place, words)));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::support::home::{Ended, Home};
 use crate::support::until;
 
 /// The commits of which there is data.
-const VERSIONS: [&str; 2] = ["b80e6fb", "ae366e2"];
+const VERSIONS: [&str; 3] = ["b80e6fb", "ae366e2", "8261fe3"];
 
 const SETTINGS: &str = "clock: test\nidempotency: { horizon: 30d }\n";
 
@@ -99,6 +99,19 @@ fn sees_the_same(home: &Home, said: &Value) {
         still_says(account, &seen["usage"][account], &usage);
         let entitlements = ask(home, &["ask", "entitlements", account]);
         still_says(account, &seen["entitlements"][account], &entitlements);
+    }
+}
+
+/// Whatever else was asked of that version (its `look.txt`) is answered as it was: trails of corrections,
+/// grants and their histories, members, what subjects used, usage by time, reports.
+fn answers_alike(home: &Home, said: &Value) {
+    let Some(looks) = said["seen"]["looks"].as_object() else { return };
+    assert!(!looks.is_empty());
+    for (command, old) in looks {
+        let words: Vec<&str> = command.split_whitespace().chain(["--json"]).collect();
+        // What is known of growth is read back in the background.
+        let new = until(command, || serde_json::from_str(&home.run(&words).stdout).ok());
+        still_says(command, old, &new);
     }
 }
 
@@ -200,6 +213,7 @@ async fn opens(version: &str, archive: &str) {
     for _ in 0..2 {
         let sidecar = old.home.start();
         sees_the_same(&old.home, &old.said);
+        answers_alike(&old.home, &old.said);
         answers_the_same(&old);
         signals_are_delivered(&old);
         sees_the_same(&old.home, &old.said);

@@ -44,6 +44,7 @@ words_of() { # COMMAND
     words=()
     for word in "${parts[@]}"; do
         [[ $word == \$* ]] && word=$(jq -er --arg of "${word:1}" '.[$of].reservation_id' "$home/asked.json")
+        [[ $word == @* ]] && word=$(jq -er --arg of "${word:1}" '.[$of].prompt.prompt_id' "$home/asked.json")
         words+=("$word")
     done
 }
@@ -64,12 +65,19 @@ look() {
         run ask usage "$account" --since 2000-01-01 | jq -c --arg a "$account" '{usage: {($a): .}}'
         run ask entitlements "$account" | jq -c --arg a "$account" '{entitlements: {($a): .}}'
     done
+    [ -f "$here/look.txt" ] || return 0
+    while read -r command; do
+        [[ $command == '#'* ]] && continue
+        words_of "$command"
+        run "${words[@]}" | jq -c --arg command "$command" '{looks: {($command): .}}'
+    done <"$here/look.txt"
 }
 
 make() { # NAME, what comes between the acts, SIGNAL at the end
-    local name command answer seen
+    local name command answer
     rm -rf "${home:?}"/* && cd "$home"
     cp "$here/catalog.yaml" .
+    [ ! -f "$here/opening.csv" ] || cp "$here/opening.csv" .
     cat >headroom.yaml <<SETTINGS
 catalog: catalog.yaml
 data_dir: data
@@ -94,13 +102,18 @@ SETTINGS
         [ "$name" = - ] || remember asked.json "$name" "$answer"
     done <"$here/play.txt"
 
-    # Refusals are told in the background.
+    # Refusals are told in the background, and so is what comes of rules and of time.
     for _ in $(seq 500); do
         [ "$(wc -l <data/signals.ndjson)" -ge "$signals" ] && break
         sleep 0.02
     done
-    [ "$(run status | jq .signals_emitted)" = "$signals" ] || { echo "other signals" >&2; exit 1; }
-    seen=$(look | jq -cs 'reduce .[] as $one ({}; . * $one)')
+    sleep 1
+    [ "$(run status | jq .signals_emitted)" = "$signals" ] || {
+        echo "other signals than $signals:" >&2
+        jq -r '[.timestamp, .data.account, .type, .data.feature] | join(" ")' data/signals.ndjson >&2
+        exit 1
+    }
+    look | jq -cs 'reduce .[] as $one ({}; . * $one)' >seen.json
     while read -r name command; do
         [[ $command == *--key* ]] || continue
         jq -e --arg n "$name" '.[$n].allowed' asked.json >/dev/null || continue
@@ -115,10 +128,10 @@ SETTINGS
     stop "$3"
 
     rmdir data/waiting.ndjson
-    jq -n --argjson seen "$seen" --argjson inspected "$(run inspect data)" \
+    jq -n --argjson inspected "$(run inspect data)" --slurpfile seen seen.json \
         --slurpfile asked asked.json --slurpfile again again.json \
         '($asked[0] | map_values(.reservation_id // empty)) as $reservations |
-        {$seen, $inspected, $reservations, again: $again[0]}' >answers.json
+        {seen: $seen[0], $inspected, $reservations, again: $again[0]}' >answers.json
     rm -f data/LOCK # Which `inspect` made again.
     # No names, times or owners of the machine it was made on.
     tar -c --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 data answers.json |

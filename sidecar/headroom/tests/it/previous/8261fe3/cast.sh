@@ -1,0 +1,2 @@
+signals=68
+accounts=(acme globex initech hooli walk-in umbrella vandelay kramerica wayne stark wonka tyrell)
