@@ -5,9 +5,9 @@ mod from_proto;
 pub(crate) use from_proto::{FromProto, decision as decision_of};
 
 use headroom_proto::v1::{
-    AdjustmentKind, Aggregation, BilledBy, Denial, Durability, FeatureKind, OriginKind, Policy,
-    ProjectionBasis, ProjectionState, RuleOutcome, SeatState, Severity, Source, SuppressionReason,
-    TimeUnit, Verdict,
+    AdjustmentKind, Aggregation, BilledBy, CreditRounding, Denial, Durability, FeatureKind,
+    OriginKind, Policy, ProjectionBasis, ProjectionState, RuleOutcome, SeatState, Severity, Source,
+    SuppressionReason, TimeUnit, Verdict,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -30,7 +30,8 @@ pub struct Decision {
     pub other_limits: Vec<LimitState>,
     /// The value of a config feature, as JSON.
     pub config_value: Option<String>,
-    /// Where the entitlement comes from; absent when nothing entitles the account.
+    /// Where it comes from: the limit that decided, if it is one of the feature's, else the feature; absent
+    /// when nothing entitles the account.
     pub origin: Option<Origin>,
     /// The catalog revision that decided.
     pub catalog_revision: i64,
@@ -138,6 +139,10 @@ pub struct LimitState {
     pub pool: Option<PoolState>,
     /// Whether `used_units` is an estimate, of more different values than are known one by one.
     pub approximate: bool,
+    /// Whose word the limit is, where more than the plan has a say in the account. Absent: as of the answer.
+    pub origin: Option<Origin>,
+    /// How often its grace was used. Absent: it has none, or it may be used in every window.
+    pub grace_uses: Option<GraceUses>,
 }
 
 /// What a pool of credits has beyond the counters of a limit.
@@ -153,6 +158,10 @@ pub struct PoolState {
     pub overdraft_units: u64,
     /// When units next come by time alone.
     pub next_units_at: Option<SystemTime>,
+    /// What the feature asked about costs. Absent: a unit is a credit.
+    pub price: Option<CreditPrice>,
+    /// Credits that the request asks for, where the pool refuses it.
+    pub asked_units: Option<u64>,
 }
 
 impl LimitState {
@@ -178,7 +187,7 @@ pub struct OverageCost {
     pub currency: String,
 }
 
-/// Where an entitlement comes from.
+/// Where an entitlement or a limit comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The kind of source.
@@ -187,6 +196,36 @@ pub struct Origin {
     pub plan: String,
     /// Its version, from 1.
     pub plan_version: u32,
+    /// Of kind `AddOn`: the add-ons that have a part in it, and how many of each.
+    pub add_ons: Vec<(String, u32)>,
+    /// Of kind `Override`: until when it counts. Absent: for ever.
+    pub override_until: Option<SystemTime>,
+    /// Of kind `Override`: whether it is of one subject, and not of the account.
+    pub override_of_subject: bool,
+}
+
+/// How often the grace of a limit was used, where its number is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GraceUses {
+    /// Windows of the last `months` months in which it began, the current one included.
+    pub used: u32,
+    /// In how many it may.
+    pub times: u32,
+    /// The span that is looked at, in months.
+    pub months: u32,
+    /// When the first of them does not count any more. Absent: none was used.
+    pub next_forgotten_at: Option<SystemTime>,
+}
+
+/// What units of a feature cost in credits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CreditPrice {
+    /// Credits,
+    pub credits: u64,
+    /// for so many units.
+    pub per_units: u64,
+    /// What becomes of a part of a credit of one request.
+    pub rounding: CreditRounding,
 }
 
 /// When a limit is reached, from what was used before.
@@ -618,6 +657,8 @@ pub struct UsageWindow {
     pub used_units_at_close: Option<u64>,
     /// Whether `used_units` is an estimate, of more different values than are known one by one.
     pub approximate: bool,
+    /// Whether nothing counts there any more: the catalog in force has no such limit.
+    pub resting: bool,
     /// Whose it is: the path of a user, team or agent. Absent: the account's.
     pub subject: Option<String>,
 }

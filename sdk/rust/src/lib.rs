@@ -58,10 +58,11 @@ mod stream;
 pub use admin::{AdminBuilder, AdminClient};
 pub use answer::{
     Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
-    Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
-    LimitState, Offer, Origin, OverageCost, PoolState, Projection, Prompt, PromptSuppression, Rate,
-    Recorded, Released, Reservation, Reserved, RuleResult, Seat, SeatAnswer, SeatsPage, Several,
-    Unlock, UsageByTime, UsageByTimePage, UsageByTimeQuery, UsagePage, UsageWindow,
+    CreditPrice, Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange,
+    Explanation, Extended, GraceUses, LimitState, Offer, Origin, OverageCost, PoolState,
+    Projection, Prompt, PromptSuppression, Rate, Recorded, Released, Reservation, Reserved,
+    RuleResult, Seat, SeatAnswer, SeatsPage, Several, Unlock, UsageByTime, UsageByTimePage,
+    UsageByTimeQuery, UsagePage, UsageWindow,
 };
 pub use call::{Call, Item, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};
@@ -75,9 +76,9 @@ pub use prompts::PromptOutcome;
 // Enums of the contract, as they are on the wire. A value this version does not know reads as
 // `Unspecified`.
 pub use headroom_proto::v1::{
-    AdjustmentKind, Aggregation, Audience, BilledBy, Denial, Durability, ErrorReason, FeatureKind,
-    OriginKind, Policy, ProjectionBasis, ProjectionState, RuleOutcome, SeatState, Severity, Source,
-    SuppressionReason, TimeUnit, Verdict,
+    AdjustmentKind, Aggregation, Audience, BilledBy, CreditRounding, Denial, Durability,
+    ErrorReason, FeatureKind, OriginKind, Policy, ProjectionBasis, ProjectionState, RuleOutcome,
+    SeatState, Severity, Source, SuppressionReason, TimeUnit, Verdict,
 };
 
 /// The messages of the contract, for [`AdminClient`].

@@ -238,6 +238,25 @@ impl Catalog {
         self.concurrent_limit
     }
 
+    /// Whether anything counts in windows of a limit: the feature has it, for the account or for subjects.
+    pub fn counts(&self, feature: NameId, limit: NameId) -> bool {
+        let Some(shape) = self.feature_of(feature).map(|feature| self.feature(feature)) else {
+            return false;
+        };
+        let is_own = match &shape.kind {
+            FeatureKind::Switch | FeatureKind::Config => false,
+            FeatureKind::Quota { limits } => limits.iter().any(|(known, _)| *known == limit),
+            FeatureKind::Rate { limit: own, each } => {
+                *own == limit || each.is_some_and(|(_, each)| each == limit)
+            }
+            FeatureKind::Concurrency { limit: own }
+            | FeatureKind::Allocation { limit: own, .. }
+            | FeatureKind::Credits { limit: own, .. }
+            | FeatureKind::Seats { limit: own, .. } => *own == limit,
+        };
+        is_own || shape.levels.iter().any(|level| level.limit == limit)
+    }
+
     /// Whether a limit is of slots: those of an account, or of a subject.
     pub fn is_of_slots(&self, limit: NameId) -> bool {
         self.concurrent_limit == Some(limit) || self.each_concurrent_limit == Some(limit)

@@ -470,4 +470,8 @@ pub struct PoolState {
     pub overdraft_units: u64,
     /// When units next come by time alone.
     pub fills_at: Option<Millis>,
+    /// What the feature asked about costs. `None`: a unit is a credit, as of the pool itself.
+    pub price: Option<CreditPrice>,
+    /// Credits that the request asks for, where the pool refuses it.
+    pub asked_units: Option<u64>,
 }

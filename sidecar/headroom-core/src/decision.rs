@@ -8,7 +8,7 @@ use crate::catalog::{PlanLimit, Policy};
 use crate::credits::{Charge, PoolState};
 use crate::ledger::Ledger;
 use crate::names::NameId;
-use crate::policy::{self, Beyond, Room};
+use crate::policy::{self, Beyond, GraceUses, Room};
 use crate::reservation::{ReservationId, ReservationState};
 use crate::resolve::Origin;
 use crate::time::Millis;
@@ -55,6 +55,9 @@ pub enum Verdict {
     Grace,
     /// Above the included units, billed.
     Overage,
+    /// Above what the limit allows, and counted all the same: it happened, it was there before the limit
+    /// was lowered, or shadow mode let it on.
+    Unbacked,
     /// Refused.
     Denied(Denial),
 }
@@ -201,6 +204,11 @@ impl LimitState {
     /// What a pool of credits has beyond the counters. `None`: it is no pool.
     pub fn pool(&self) -> Option<&PoolState> {
         self.beyond.as_ref()?.pool.as_deref()
+    }
+
+    /// How often its grace was used. `None`: that is not bounded.
+    pub fn grace_uses(&self) -> Option<GraceUses> {
+        self.beyond.as_ref()?.grace_uses
     }
 
     /// When the grace that has begun ends by time.

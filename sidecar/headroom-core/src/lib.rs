@@ -32,6 +32,7 @@ pub mod limits;
 pub mod measure;
 pub mod migrate;
 pub mod names;
+pub mod origin;
 pub mod policy;
 pub mod prompt;
 pub mod rate;

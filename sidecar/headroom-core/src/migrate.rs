@@ -147,6 +147,15 @@ fn limits_of(
     own.chain(feature.levels.iter().map(|level| (level.limit, level.window, Some(level.per))))
 }
 
+/// What goes before the name of a kind.
+fn article(kind: &str) -> &'static str {
+    match kind.chars().next() {
+        _ if kind.ends_with('s') => "",
+        Some('a' | 'e' | 'i' | 'o' | 'u') => "an ",
+        _ => "a ",
+    }
+}
+
 impl Loss {
     /// The place of the line of `new` that allows it.
     pub fn covered_by(&self, new: &Catalog) -> Option<usize> {
@@ -204,8 +213,10 @@ impl Loss {
             }
             Loss::Kind(id, was, is) => {
                 let name = text(id);
+                // `seats` and `credits` are many already.
+                let (was_a, is_a) = (article(was), article(is));
                 let message = format!(
-                    "feature `{name}` was a {was} and is a {is}, but {touched}: give it another name, \
+                    "feature `{name}` was {was_a}{was} and is {is_a}{is}, but {touched}: give it another name, \
                      or let the counts rest with the migration `change_kind: {name}, to: {is}`"
                 );
                 (vec!["features".to_owned(), name, "kind".to_owned()], message)

@@ -194,6 +194,32 @@ fn is_used_up(earlier: &Excess, grace: &GraceTerms, ledger: &Ledger, now: Millis
     counted >= usize::from(times.times)
 }
 
+/// How often grace was used in the span that its terms look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GraceUses {
+    /// In how many windows it began, the current one included.
+    pub used: u8,
+    /// In how many it may.
+    pub terms: GraceTimes,
+    /// When the first of them does not count any more. `None`: it was not used.
+    pub forgotten_at: Option<Millis>,
+}
+
+/// How often the grace of a limit was used. `None`: it has none, or that is not bounded.
+pub(crate) fn grace_uses(
+    account: &Account,
+    limit: &PlanLimit,
+    ledger: &Ledger,
+    now: Millis,
+) -> Option<GraceUses> {
+    let terms = limit.terms.as_ref()?.grace.as_ref()?.times?;
+    let graces = account.excess(ledger.feature, ledger.limit).map(|excess| &excess.graces[..]);
+    let ends = graces.unwrap_or_default().iter().map(|(_, began)| forgotten_at(*began, terms));
+    let counted = ends.filter(|ends| now < *ends);
+    let used = u8::try_from(counted.clone().count()).unwrap_or(u8::MAX);
+    Some(GraceUses { used, terms, forgotten_at: counted.min() })
+}
+
 /// When a grace that began at `began` does not count any more.
 fn forgotten_at(began: Millis, times: GraceTimes) -> Millis {
     let rule = WindowRule::Billing { months: u16::from(times.months) };
@@ -396,6 +422,8 @@ pub(crate) fn over(limit: &PlanLimit, debt: u64) -> u64 {
 pub struct Beyond {
     /// When the grace that has begun ends by time. `None`: it has not begun, or ends with the window.
     pub grace_until: Option<Millis>,
+    /// How often its grace was used. `None`: that is not bounded.
+    pub grace_uses: Option<GraceUses>,
     /// The price of overage and its cap.
     pub overage: Option<OverageTerms>,
     /// When the oldest units leave a sliding window. `None`: it does not slide, or they never do.

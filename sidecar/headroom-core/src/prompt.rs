@@ -58,7 +58,8 @@ pub fn scenarios(
     match decision.verdict {
         Verdict::Allowed if occasion.trial_is_ending => Some((&[TrialEnding], Severity::Info)),
         Verdict::Allowed => None,
-        Verdict::SoftLimit => {
+        // Whoever is past a limit and may go on all the same is warned, not stopped.
+        Verdict::SoftLimit | Verdict::Unbacked => {
             let is_pool = decision.binding.as_ref().is_some_and(|limit| limit.pool().is_some());
             let names: &[Scenario] = if is_pool { &[CreditsLow, NearLimit] } else { &[NearLimit] };
             Some((names, Severity::Warning))

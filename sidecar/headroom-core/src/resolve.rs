@@ -11,10 +11,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::account::{Account, OverrideValue, Profile};
-use crate::catalog::{
-    Catalog, Entitlement, FeatureIx, FeatureKind, Merge, Plan, PlanLimit, Policy,
-};
+use crate::account::{Account, AddOn, Override, OverrideValue, Profile};
+use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Merge, PlanLimit, Policy};
 use crate::change::{self, OnChange};
 use crate::credits::{CreditPrice, PoolTerms};
 use crate::fingerprint::fnv1a;
@@ -24,6 +22,11 @@ use crate::policy::LimitTerms;
 use crate::rate::Rate;
 use crate::spend_cap;
 use crate::time::Millis;
+
+mod levels;
+
+pub use levels::{resolve_each, resolve_levels};
+pub(crate) use levels::{resolve_each_heard, resolve_levels_heard};
 
 /// The limits of one feature for one account: the plan's own, unless an override changes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +84,21 @@ pub enum Origin {
     Unlock,
 }
 
+/// Who had a say in what an account may do, besides its plan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Voice<'a> {
+    /// An add-on, besides what was said before.
+    Joins(AddOn),
+    /// An add-on, instead of what was said before.
+    Instead(AddOn),
+    /// An override, instead of what was said before.
+    Override(&'a Override),
+}
+
+/// Is told who had a say in which limit; `None` is a feature that has no limit. In the order in which they
+/// are heard: the last word counts.
+pub(crate) type Listener<'l> = &'l mut dyn FnMut(Option<NameId>, Voice<'_>);
+
 /// Resolves one feature for one account at an instant.
 pub fn resolve<'a>(
     catalog: &'a Catalog,
@@ -96,20 +114,19 @@ pub fn resolve<'a>(
             catalog.plan_of(profile.plan).and_then(|plan| catalog.plan(plan).stated(feature));
         return from_plan(account, planned, origin, at);
     }
-    let (plan, on_trial) = profile.plan_at(at);
-    let origin = match (on_trial, profile.by_default) {
-        (true, _) => Origin::Trial,
-        (false, true) => Origin::DefaultPlan,
-        (false, false) => Origin::Plan,
-    };
-    let planned = catalog.plan_of(plan).and_then(|plan| catalog.plan(plan).stated(feature));
-    let (planned, origin) = match planned {
-        Some(Entitlement::Locked(locked)) => match locked.opened(account, at) {
-            Some(given) => (Some(given), Origin::Unlock),
-            None => (None, origin),
-        },
-        planned => (planned, origin),
-    };
+    resolve_heard(catalog, account, feature, at, &mut |_, _| {})
+}
+
+/// As [`resolve`], and tells who had a say.
+pub(crate) fn resolve_heard<'a>(
+    catalog: &'a Catalog,
+    account: &'a Account,
+    feature: FeatureIx,
+    at: Millis,
+    heard: Listener<'_>,
+) -> (Resolved<'a>, Origin) {
+    let profile = &account.profile;
+    let (planned, origin) = planned(catalog, account, feature, at);
     let shape = catalog.feature(feature);
     let is_overridden =
         profile.overrides().iter().any(|o| o.feature == shape.id && o.is_in_force(at));
@@ -117,7 +134,31 @@ pub fn resolve<'a>(
     if !is_overridden && !has_addon && !is_prorated(planned, profile) {
         return from_plan(account, planned, origin, at);
     }
-    merge(catalog, account, feature, at, (planned, origin))
+    merge(catalog, account, feature, at, (planned, origin), heard)
+}
+
+/// What the plan in force gives of a feature, and what it is called as an origin.
+pub(crate) fn planned<'a>(
+    catalog: &'a Catalog,
+    account: &'a Account,
+    feature: FeatureIx,
+    at: Millis,
+) -> (Option<&'a Entitlement>, Origin) {
+    let profile = &account.profile;
+    let (plan, on_trial) = profile.plan_at(at);
+    let origin = match (on_trial, profile.by_default) {
+        (true, _) => Origin::Trial,
+        (false, true) => Origin::DefaultPlan,
+        (false, false) => Origin::Plan,
+    };
+    let planned = catalog.plan_of(plan).and_then(|plan| catalog.plan(plan).stated(feature));
+    match planned {
+        Some(Entitlement::Locked(locked)) => match locked.opened(account, at) {
+            Some(given) => (Some(given), Origin::Unlock),
+            None => (None, origin),
+        },
+        planned => (planned, origin),
+    }
 }
 
 #[inline]
@@ -150,16 +191,16 @@ fn from_plan<'a>(
     }
 }
 
-/// What the account's add-ons give of a feature, and how many of each there are. An add-on that left
+/// What the account's add-ons give of a feature, and which they are. An add-on that left
 /// the catalog gives nothing.
 fn given_by_addons<'a>(
     catalog: &'a Catalog,
     profile: &'a Profile,
     feature: FeatureIx,
-) -> impl DoubleEndedIterator<Item = (&'a Entitlement, u32)> {
+) -> impl DoubleEndedIterator<Item = (&'a Entitlement, AddOn)> {
     profile.addons().iter().filter_map(move |bought| {
         let given = catalog.addon_of(bought.addon)?.entitlement(feature)?;
-        Some((given, bought.quantity))
+        Some((given, *bought))
     })
 }
 
@@ -175,6 +216,7 @@ fn merge<'a>(
     feature: FeatureIx,
     at: Millis,
     (planned, plan_origin): (Option<&'a Entitlement>, Origin),
+    heard: Listener<'_>,
 ) -> (Resolved<'a>, Origin) {
     let profile = &account.profile;
     let shape = catalog.feature(feature);
@@ -184,31 +226,44 @@ fn merge<'a>(
     match &shape.kind {
         FeatureKind::Switch => {
             let overridden = overrides.find_map(|one| match one.value {
-                OverrideValue::Switch { on } => Some((on, one.at_least)),
+                OverrideValue::Switch { on } => Some((on, one)),
                 _ => None,
             });
             let is_on = |given: &Entitlement| matches!(given, Entitlement::Switch { on: true });
-            match overridden {
-                Some((true, false)) => (Resolved::On, Origin::Override),
-                Some((false, _)) => (Resolved::NotInPlan, Origin::None),
-                _ if planned.is_some_and(is_on) => (Resolved::On, plan_origin),
-                _ if addons.any(|(given, _)| is_on(given)) => (Resolved::On, Origin::AddOn),
-                Some((true, true)) => (Resolved::On, Origin::Override),
-                None => (Resolved::NotInPlan, Origin::None),
+            let promised = match overridden {
+                Some((false, _)) => return (Resolved::NotInPlan, Origin::None),
+                Some((true, one)) if !one.at_least => {
+                    heard(None, Voice::Override(one));
+                    return (Resolved::On, Origin::Override);
+                }
+                promised => promised,
+            };
+            if planned.is_some_and(is_on) {
+                return (Resolved::On, plan_origin);
             }
+            if let Some((_, addon)) = addons.find(|(given, _)| is_on(given)) {
+                heard(None, Voice::Instead(addon));
+                return (Resolved::On, Origin::AddOn);
+            }
+            let Some((_, one)) = promised else { return (Resolved::NotInPlan, Origin::None) };
+            heard(None, Voice::Override(one));
+            (Resolved::On, Origin::Override)
         }
         FeatureKind::Config => {
             let overridden = overrides.find_map(|one| match &one.value {
-                OverrideValue::Config { value_json } => Some(value_json),
+                OverrideValue::Config { value_json } => Some((value_json, one)),
                 _ => None,
             });
             let value_of = |given: &'a Entitlement| match given {
                 Entitlement::Config { value_json } => Some(value_json),
                 _ => None,
             };
-            if let Some(value_json) = overridden {
+            let of_addon = |(given, addon)| Some((value_of(given)?, addon));
+            if let Some((value_json, one)) = overridden {
+                heard(None, Voice::Override(one));
                 (Resolved::Value(value_json), Origin::Override)
-            } else if let Some(value_json) = addons.rev().find_map(|(given, _)| value_of(given)) {
+            } else if let Some((value_json, addon)) = addons.rev().find_map(of_addon) {
+                heard(None, Voice::Instead(addon));
                 (Resolved::Value(value_json), Origin::AddOn)
             } else if let Some(value_json) = planned.and_then(value_of) {
                 (Resolved::Value(value_json), plan_origin)
@@ -223,14 +278,14 @@ fn merge<'a>(
                 _ => Vec::new(),
             };
             change::prorate(catalog, account, feature, at, &mut limits);
-            for (given, quantity) in addons {
+            for (given, addon) in addons {
                 let Entitlement::Quota { limits: more } = given else { continue };
                 origin = Origin::AddOn;
                 more.iter().for_each(|limit| {
-                    add_limit(&mut limits, limit, quantity, shape.offering.merge);
+                    add_limit(&mut limits, limit, addon, shape.offering.merge, heard);
                 });
             }
-            let caps = overrides.clone().map(|one| &one.value);
+            let caps = overrides.clone();
             for one in overrides {
                 let OverrideValue::Limit { limit, included_units } = &one.value else { continue };
                 // A limit that left the catalog has no windows any more: its override sleeps.
@@ -239,9 +294,10 @@ fn merge<'a>(
                     |included| PlanLimit::new(*limit, *window, included, Vec::new(), Policy::Block);
                 if override_limit(&mut limits, (*limit, *included_units), one.at_least, new) {
                     origin = Origin::Override;
+                    heard(Some(*limit), Voice::Override(one));
                 }
             }
-            if spend_cap::apply(&mut limits, caps) {
+            if spend_cap::apply(&mut limits, caps, heard) {
                 origin = Origin::Override;
             }
             if limits.is_empty() {
@@ -263,7 +319,7 @@ fn merge<'a>(
             {
                 limits.push(limit.clone());
             }
-            for (given, quantity) in addons {
+            for (given, addon) in addons {
                 let (Entitlement::Concurrency { limit: more }
                 | Entitlement::Allocation { limit: more }
                 | Entitlement::Seats { limit: more }) = given
@@ -271,7 +327,7 @@ fn merge<'a>(
                     continue;
                 };
                 origin = Origin::AddOn;
-                add_limit(&mut limits, more, quantity, shape.offering.merge);
+                add_limit(&mut limits, more, addon, shape.offering.merge, heard);
             }
             for one in overrides {
                 let OverrideValue::Limit { limit: of, included_units } = &one.value else {
@@ -289,6 +345,7 @@ fn merge<'a>(
                 };
                 if override_limit(&mut limits, (*limit, *included_units), one.at_least, new) {
                     origin = Origin::Override;
+                    heard(Some(*limit), Voice::Override(one));
                 }
             }
             if limits.is_empty() {
@@ -302,9 +359,19 @@ fn merge<'a>(
                 Some(Entitlement::Credits { terms }) => Some((terms.clone(), plan_origin)),
                 _ => None,
             };
-            for (given, quantity) in addons {
+            for (given, addon) in addons {
                 let Entitlement::Credits { terms: more } = given else { continue };
-                best = Some((add_pool(best, more, quantity, shape.offering.merge), Origin::AddOn));
+                let known = best.as_ref().map(|(known, _)| known.included_units);
+                let terms = add_pool(best, more, addon.quantity, shape.offering.merge);
+                let is_all = known.is_none()
+                    || shape.offering.merge == Merge::MostGenerous
+                        && known < Some(terms.included_units);
+                if is_all {
+                    heard(Some(*limit), Voice::Instead(addon));
+                } else if shape.offering.merge == Merge::Sum {
+                    heard(Some(*limit), Voice::Joins(addon));
+                }
+                best = Some((terms, Origin::AddOn));
             }
             for one in overrides {
                 let OverrideValue::Limit { limit: of, included_units: Some(units) } = &one.value
@@ -315,6 +382,7 @@ fn merge<'a>(
                     best.as_ref().is_some_and(|(known, _)| *units <= known.included_units);
                 if of == limit && !(one.at_least && is_less) {
                     let known = best.take().map(|(terms, _)| terms).unwrap_or_default();
+                    heard(Some(*limit), Voice::Override(one));
                     best = Some((PoolTerms { included_units: *units, ..known }, Origin::Override));
                 }
             }
@@ -323,27 +391,35 @@ fn merge<'a>(
                 None => (Resolved::NotInPlan, Origin::None),
             }
         }
-        FeatureKind::Rate { .. } => {
+        FeatureKind::Rate { limit, .. } => {
             let overridden = overrides.find_map(|one| match one.value {
-                OverrideValue::Rate { rate } => Some((rate, one.at_least)),
+                OverrideValue::Rate { rate } => Some((rate, one)),
                 _ => None,
             });
-            if let Some((rate, false)) = overridden {
+            if let Some((rate, one)) = overridden
+                && !one.at_least
+            {
+                heard(Some(*limit), Voice::Override(one));
                 return (Resolved::Rate(rate), Origin::Override);
             }
             // Rates of different periods have no sum: the fastest counts, whatever the merge.
-            let planned = planned.map(|given| (given, plan_origin));
-            let bought = addons.map(|(given, _)| (given, Origin::AddOn));
+            let planned = planned.map(|given| (given, plan_origin, None));
+            let bought =
+                addons.map(|(given, addon)| (given, Origin::AddOn, Some(Voice::Instead(addon))));
             let given =
-                planned.into_iter().chain(bought).filter_map(|(given, origin)| match given {
-                    Entitlement::Rate { rate, .. } => Some((*rate, origin)),
-                    _ => None,
-                });
-            let promised = overridden.map(|(rate, _)| (rate, Origin::Override));
+                planned.into_iter().chain(bought).filter_map(
+                    |(given, origin, voice)| match given {
+                        Entitlement::Rate { rate, .. } => Some((*rate, origin, voice)),
+                        _ => None,
+                    },
+                );
+            let promised =
+                overridden.map(|(rate, one)| (rate, Origin::Override, Some(Voice::Override(one))));
             let mut best: Option<(Option<Rate>, Origin)> = None;
-            for (rate, origin) in given.chain(promised) {
+            for (rate, origin, voice) in given.chain(promised) {
                 if best.is_none_or(|(known, _)| is_faster(rate, known)) {
                     best = Some((rate, origin));
+                    voice.into_iter().for_each(|voice| heard(Some(*limit), voice));
                 }
             }
             match best {
@@ -354,93 +430,25 @@ fn merge<'a>(
     }
 }
 
-/// How fast each subject may use a rate, by the same rules as the account's own. `None`: as fast as the
-/// account.
-pub fn resolve_each(
-    catalog: &Catalog,
-    profile: &Profile,
-    feature: FeatureIx,
-    at: Millis,
-) -> Option<Rate> {
-    let each = |given: &Plan| match given.entitlement(feature) {
-        Some(Entitlement::Rate { each, .. }) => Some(*each),
-        _ => None,
-    };
-    let plan = catalog.plan_of(profile.plan_at(at).0);
-    let planned = plan.and_then(|plan| each(catalog.plan(plan)));
-    if planned == Some(None) {
-        return None;
-    }
-    // An add-on that does not say how fast each subject may be leaves it as it is.
-    let bought = profile.addons().iter().filter_map(|bought| catalog.addon_of(bought.addon));
-    let rates = planned.flatten().into_iter().chain(bought.filter_map(|addon| each(addon)?));
-    rates.reduce(|best, each| if each.is_better(best) { each } else { best })
-}
-
 /// Whether one is better than another; `None` is unlimited.
 fn is_faster(rate: Option<Rate>, known: Option<Rate>) -> bool {
     known.is_some_and(|known| rate.is_none_or(|rate| rate.is_better(known)))
 }
 
-/// The limits that a subject has of a feature, by the same rules as the account's own. An override for
-/// this very subject is the last word.
-pub fn resolve_levels(
-    catalog: &Catalog,
-    profile: &Profile,
-    (feature, subject): (FeatureIx, &str),
-    at: Millis,
-) -> Vec<PlanLimit> {
-    let shape = catalog.feature(feature);
-    let (plan, _) = profile.plan_at(at);
-    let plan = catalog.plan_of(plan).map(|plan| catalog.plan(plan));
-    let mut limits = plan.map(|plan| plan.levels(feature)).unwrap_or_default().to_vec();
-    let is_of_slots = matches!(shape.kind, FeatureKind::Concurrency { .. });
-    // Where the plan lets each subject have as many slots as the account, buying more must not take away.
-    let has_all = is_of_slots
-        && limits.is_empty()
-        && plan.is_some_and(|plan| plan.entitlement(feature).is_some());
-    for bought in profile.addons() {
-        let Some(addon) = catalog.addon_of(bought.addon) else { continue };
-        for more in addon.levels(feature).iter().filter(|_| !has_all) {
-            add_limit(&mut limits, more, bought.quantity, shape.offering.merge);
-        }
-    }
-    let overrides = || profile.overrides().iter().filter(|o| o.feature == shape.id);
-    let in_force = || overrides().filter(|o| o.is_in_force(at));
-    let of_all = in_force().filter_map(|one| match &one.value {
-        OverrideValue::Limit { limit, included_units } => {
-            Some((limit, included_units, one.at_least))
-        }
-        _ => None,
-    });
-    let of_one = in_force().filter_map(|one| match &one.value {
-        OverrideValue::SubjectLimit { subject: of, limit, included_units } if **of == *subject => {
-            Some((limit, included_units, one.at_least))
-        }
-        _ => None,
-    });
-    for (limit, included_units, at_least) in of_all.chain(of_one) {
-        let Some(level) = shape.levels.iter().find(|known| known.limit == *limit) else { continue };
-        if is_of_slots && at_least && limits.is_empty() {
-            // As many as the account is more than any promise.
-            continue;
-        }
-        let new = |included| match is_of_slots {
-            true => PlanLimit::of_slots(*limit, included, Vec::new()),
-            false => PlanLimit::new(*limit, level.window, included, Vec::new(), Policy::Block),
-        };
-        override_limit(&mut limits, (*limit, *included_units), at_least, new);
-    }
-    limits
-}
-
 /// Adds what an add-on gives, bought `quantity` times. Unlimited stays unlimited, and what would be
 /// more than can be counted is as much as can be counted.
-fn add_limit(limits: &mut Vec<PlanLimit>, more: &PlanLimit, quantity: u32, merge: Merge) {
-    let bought =
-        more.included_units.map(|units| units.saturating_mul(u64::from(quantity)).min(UNITS_MAX));
+fn add_limit(
+    limits: &mut Vec<PlanLimit>,
+    more: &PlanLimit,
+    addon: AddOn,
+    merge: Merge,
+    heard: Listener<'_>,
+) {
+    let quantity = u64::from(addon.quantity);
+    let bought = more.included_units.map(|units| units.saturating_mul(quantity).min(UNITS_MAX));
     let Some(known) = limits.iter_mut().find(|known| known.limit == more.limit) else {
         limits.push(more.with_included(bought));
+        heard(Some(more.limit), Voice::Instead(addon));
         return;
     };
     let together = match (known.included_units, bought, merge) {
@@ -448,6 +456,16 @@ fn add_limit(limits: &mut Vec<PlanLimit>, more: &PlanLimit, quantity: u32, merge
         (Some(a), Some(b), Merge::MostGenerous) => Some(a.max(b)),
         (None, _, _) | (_, None, _) => None,
     };
+    match merge {
+        // Where there is no end, nothing is added to.
+        Merge::Sum if known.included_units.is_some() && bought.is_some() => {
+            heard(Some(more.limit), Voice::Joins(addon));
+        }
+        _ if is_more(together, known.included_units) => {
+            heard(Some(more.limit), Voice::Instead(addon));
+        }
+        _ => {}
+    }
     *known = known.with_included(together);
 }
 

@@ -6,19 +6,21 @@
 
 use std::collections::BTreeSet;
 
-use crate::account::OverrideValue;
+use crate::account::{Override, OverrideValue};
 use crate::catalog::{Catalog, Entitlement, FeatureIx, PlanLimit, Policy};
 use crate::names::NameId;
 use crate::policy::LimitTerms;
+use crate::resolve::{Listener, Voice};
 
 /// Puts the caps of overrides into limits. True if there was any to put.
 pub(crate) fn apply<'a>(
     limits: &mut [PlanLimit],
-    overrides: impl Iterator<Item = &'a OverrideValue>,
+    overrides: impl Iterator<Item = &'a Override>,
+    heard: Listener<'_>,
 ) -> bool {
     let mut applied = false;
-    for value in overrides {
-        let OverrideValue::SpendCap { limit, cap_minor, currency } = value else { continue };
+    for one in overrides {
+        let OverrideValue::SpendCap { limit, cap_minor, currency } = &one.value else { continue };
         let capped = limits.iter_mut().find(|known| known.limit == *limit);
         let Some(capped) = capped.filter(|known| known.policy == Policy::Overage) else { continue };
         let mut terms = capped.terms.as_deref().cloned().unwrap_or_default();
@@ -28,6 +30,7 @@ pub(crate) fn apply<'a>(
         };
         overage.cap_minor = *cap_minor;
         *capped = capped.clone().with_terms(terms);
+        heard(Some(*limit), Voice::Override(one));
         applied = true;
     }
     applied

@@ -22,6 +22,7 @@ use headroom_core::effect::{Effect, Effects};
 use headroom_core::ending;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
+use headroom_core::origin::{self, Origins};
 use headroom_core::prompt::{self, Exposure, Occasion};
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::{Origin, resolve};
@@ -229,6 +230,8 @@ pub struct Reply {
     pub created_at: Millis,
     /// What a prompt says of the account, when asked for and a prompt is due.
     pub about: Option<Box<About>>,
+    /// Whose word it is. `None`: nobody but the plan has a say in anything of the account.
+    pub origins: Option<Box<Origins>>,
 }
 
 /// What a prompt says of an account.
@@ -543,6 +546,7 @@ impl Engine {
             replayed: false,
             created_at: cx.now,
             about: None,
+            origins: None,
         })
     }
 
@@ -810,6 +814,10 @@ impl Engine {
                 .extend(states.into_iter().filter(|s| s.ledger.limit != binding.ledger.limit));
         }
         let about = if wants.about { about_if_due(cx, account, &outcome.decision) } else { None };
+        let origins = match account.profile.is_plain() {
+            true => None,
+            false => origin::origins(cx, account, &outcome.decision, &other_limits),
+        };
         let decision_id = self.passing_id();
         // The place first, or the reply would be made on the stack and moved there.
         let place = Box::new_uninit();
@@ -823,6 +831,7 @@ impl Engine {
                 replayed: false,
                 created_at: account.profile.created_at,
                 about,
+                origins,
             },
         )
     }

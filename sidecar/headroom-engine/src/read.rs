@@ -9,6 +9,7 @@ use headroom_core::catalog::{Catalog, FeatureIx};
 use headroom_core::decide::{self, Context, FeatureOp};
 use headroom_core::decision::{Decision, LimitState};
 use headroom_core::ledger::Ledger;
+use headroom_core::origin::{self, Origins};
 use headroom_core::rate::Rate;
 use headroom_core::resolve::{Resolved, resolve, resolve_each};
 use headroom_core::stock::Stock;
@@ -31,6 +32,8 @@ pub struct EntitlementView {
     pub rate: Option<Rate>,
     /// How fast each subject may be besides. `None`: as fast as the account.
     pub each: Option<Rate>,
+    /// Whose word it is. `None`: nobody but the plan has a say in anything of the account.
+    pub origins: Option<Box<Origins>>,
 }
 
 /// An account's entitlements.
@@ -100,7 +103,8 @@ impl Engine {
                     _ => (None, None),
                 };
                 let decision = outcome.decision;
-                Some(EntitlementView { feature, decision, limits, rate, each })
+                let origins = origin::origins(cx, &account, &decision, &limits);
+                Some(EntitlementView { feature, decision, limits, rate, each, origins })
             })
             .collect();
         Some(EntitlementsView { profile: account.profile, entitlements })

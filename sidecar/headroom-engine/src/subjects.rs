@@ -13,6 +13,7 @@ use headroom_core::decision::{Decision, Denial, LimitState, Outcome};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
+use headroom_core::origin;
 use headroom_core::subject::{SubjectId, SubjectPath};
 use headroom_core::time::Millis;
 
@@ -287,6 +288,7 @@ pub(crate) fn add_levels(
         if is_found && wants.others(reply.outcome.decision.verdict) {
             reply.other_limits = decide::limit_states(cx, account, feature).into_iter().collect();
         }
+        see_origins(cx, account, reply);
     }
     add_others(cx, account, feature, (subject, wants), reply);
 }
@@ -306,6 +308,15 @@ pub(crate) fn add_others(
     let is_other = |state: &LimitState| state.ledger.limit != binding.ledger.limit;
     let states = decide::level_states(cx, account, feature, subject).into_iter();
     reply.other_limits.extend(states.filter(is_other));
+    see_origins(cx, account, reply);
+}
+
+/// Says anew whose word the limits are that an answer shows, after they have changed.
+fn see_origins(cx: Context<'_>, account: &Account, reply: &mut Reply) {
+    if !account.profile.is_plain() {
+        let (decision, others) = (&reply.outcome.decision, &reply.other_limits);
+        reply.origins = origin::origins(cx, account, decision, others);
+    }
 }
 
 /// The key of the row that says which number a name has or had.

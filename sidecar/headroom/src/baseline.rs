@@ -131,6 +131,7 @@ fn decision(now: Timestamp) -> Decision {
             kind: OriginKind::Plan.into(),
             plan: "growth".to_owned(),
             plan_version: 1,
+            ..Origin::default()
         }),
         catalog_revision: 7,
         as_of: Some(now),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::config::is_local;
 use crate::config::server::{ClockKind, Config};
 use crate::serve::listener::DEFAULT_UNIX_MODE;
 use crate::sidecar::{self, ReloadError, Sidecar, StartOptions};
@@ -67,6 +68,13 @@ fn options(config: Config) -> StartOptions {
 fn announce(options: &StartOptions) {
     for listen in &options.listen {
         tracing::info!(%listen, "answering");
+        if !is_local(listen) {
+            tracing::warn!(
+                %listen,
+                "there is no authentication yet, and other machines may reach this address: let only the \
+                 product in, by a firewall or a proxy, or listen on loopback or a Unix socket"
+            );
+        }
     }
     if let Some(events) = &options.events {
         tracing::info!(%events, "taking CloudEvents");

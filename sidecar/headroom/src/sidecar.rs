@@ -444,7 +444,7 @@ fn open_doors(
                 .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
             let routes = Routes::new(service).add_service(seats).add_service(prompts);
             let routes = routes.add_service(signals);
-            standard_routes(routes, &reporter)
+            standard::point_elsewhere(standard_routes(routes, &reporter), FOR_PRODUCTS)
         })
     };
     let server = Server::start(control.handle(), listeners.clients, gates, kick, &make)
@@ -455,6 +455,7 @@ fn open_doors(
     let administration = AdminServiceServer::new(administration)
         .max_decoding_message_size(REQUEST_MESSAGE_BYTES_MAX);
     let routes = standard_routes(Routes::new(administration), &reporter);
+    let routes = standard::point_elsewhere(routes, FOR_ADMINISTRATION);
     let admin = Admin::start(
         control.handle(),
         listeners.admin,
@@ -488,6 +489,12 @@ fn open_doors(
         metrics,
     })
 }
+
+/// What a call to the wrong listener is told.
+const FOR_PRODUCTS: &str = "this listener is for products (`listen`); AdminService is at the admin \
+                            listener (`admin`, port 7401 unless the settings say otherwise)";
+const FOR_ADMINISTRATION: &str = "this is the admin listener (`admin`); what products ask is \
+                                  answered at `listen`, port 7400 unless the settings say otherwise";
 
 fn standard_routes(routes: Routes, reporter: &tonic_health::server::HealthReporter) -> Routes {
     let routes = standard::add_health(routes, reporter);

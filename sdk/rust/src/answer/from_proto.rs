@@ -5,10 +5,10 @@
 
 use super::{
     Adjustment, AdjustmentPage, Allocated, AllocationUsage, Committed, Corrected, CreditCharge,
-    Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
-    LimitState, Offer, Origin, OverageCost, PoolState, Projection, Prompt, PromptSuppression, Rate,
-    Recorded, Released, Reservation, Reserved, RuleResult, Seat, Several, Unlock, UsageByTime,
-    UsageByTimePage, UsagePage, UsageWindow,
+    CreditPrice, Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange,
+    Explanation, Extended, GraceUses, LimitState, Offer, Origin, OverageCost, PoolState,
+    Projection, Prompt, PromptSuppression, Rate, Recorded, Released, Reservation, Reserved,
+    RuleResult, Seat, Several, Unlock, UsageByTime, UsageByTimePage, UsagePage, UsageWindow,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -264,6 +264,12 @@ fn pool_state(proto: v1::PoolState) -> PoolState {
         next_expiry: time(proto.next_expiry_at).map(|at| (at, expiring)),
         overdraft_units: units(proto.overdraft_units),
         next_units_at: time(proto.next_units_at),
+        price: proto.price.map(|price| CreditPrice {
+            credits: units(price.credits),
+            per_units: units(price.per_units),
+            rounding: price.rounding(),
+        }),
+        asked_units: proto.asked_units.map(units),
     }
 }
 
@@ -295,6 +301,13 @@ fn limit_state(proto: v1::LimitState) -> LimitState {
         }),
         pool: proto.pool.map(pool_state),
         approximate: proto.approximate,
+        origin: proto.origin.map(origin),
+        grace_uses: proto.grace_uses.map(|uses| GraceUses {
+            used: uses.used.cast_unsigned(),
+            times: uses.times.cast_unsigned(),
+            months: uses.months.cast_unsigned(),
+            next_forgotten_at: time(uses.next_forgotten_at),
+        }),
     }
 }
 
@@ -303,6 +316,13 @@ fn origin(proto: v1::Origin) -> Origin {
         kind: proto.kind(),
         plan: proto.plan,
         plan_version: proto.plan_version.cast_unsigned(),
+        add_ons: proto
+            .add_ons
+            .into_iter()
+            .map(|bought| (bought.add_on, bought.quantity.cast_unsigned()))
+            .collect(),
+        override_until: time(proto.override_until),
+        override_of_subject: proto.override_of_subject,
     }
 }
 
@@ -412,6 +432,7 @@ fn usage_window(proto: v1::UsageWindow) -> UsageWindow {
         debt_units: units(proto.debt_units),
         closed: proto.closed,
         approximate: proto.approximate,
+        resting: proto.resting,
         counts_until: time(proto.counts_until),
         subject: text(proto.subject),
         allocation: proto.allocation.map(|allocation| AllocationUsage {

@@ -171,6 +171,7 @@ fn decision(units: i64, key: &str, replayed: bool) -> Option<v1::Decision> {
             kind: v1::OriginKind::Plan.into(),
             plan: "team".to_owned(),
             plan_version: 2,
+            ..v1::Origin::default()
         }),
         decision_id: key.to_owned(),
         replayed,

@@ -54,6 +54,20 @@ pub enum OverrideValue {
     },
 }
 
+impl OverrideValue {
+    /// The path of the subject that it speaks of. `None`: it speaks of the account.
+    pub fn subject(&self) -> Option<&str> {
+        match self {
+            OverrideValue::SubjectLimit { subject, .. } => Some(subject),
+            OverrideValue::Switch { .. }
+            | OverrideValue::Config { .. }
+            | OverrideValue::Limit { .. }
+            | OverrideValue::Rate { .. }
+            | OverrideValue::SpendCap { .. } => None,
+        }
+    }
+}
+
 /// One override of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {

@@ -412,7 +412,13 @@ impl<'a> PoolNow<'a> {
         let limit = self.limit();
         let used = self.pool.head.used_units;
         let is_past = self.terms.soft_limits_bp.iter().any(|bp| limit.is_past(used, *bp));
-        if is_past || self.pool.balance() < 0 { Verdict::SoftLimit } else { Verdict::Allowed }
+        let lowest = -i64::try_from(self.terms.overdraft_units).unwrap_or(i64::MAX);
+        match self.pool.balance() {
+            // What happened is charged, whatever the overdraft covers.
+            balance if balance < lowest => Verdict::Unbacked,
+            balance if is_past || balance < 0 => Verdict::SoftLimit,
+            _ => Verdict::Allowed,
+        }
     }
 
     /// The pool in the shape of a limit: what was burnt is used, and that and what is left together
@@ -427,6 +433,8 @@ impl<'a> PoolNow<'a> {
             next_expiry: self.pool.next_expiry(),
             overdraft_units: self.terms.overdraft_units,
             fills_at: self.fills_at(),
+            price: None,
+            asked_units: None,
         };
         state.beyond = Some(Box::new(Beyond { pool: Some(Box::new(pool)), ..Beyond::default() }));
         state

@@ -209,7 +209,7 @@ pub(super) fn decide(
         }
     };
     if let Some(denial) = now.denial(units) {
-        let decision = refused(&now, blank, denial);
+        let decision = refused(&now, blank, denial, (CreditPrice::ITSELF, units));
         if is_attempt && denial == Denial::CreditsExhausted {
             now.announce_refusal(units, effects);
         }
@@ -300,7 +300,7 @@ impl Paid {
 
     /// The state of the pool now.
     pub(super) fn limit_state(&self, cx: Context<'_>, account: &Account) -> LimitState {
-        PoolNow::of(cx, account, self.pool).state()
+        priced(&PoolNow::of(cx, account, self.pool), self.price, None)
     }
 
     /// A request about the feature: its own limits first, also those of subjects, then the pool, which is
@@ -383,9 +383,10 @@ impl Paid {
     ) -> Result<Outcome, OpError> {
         let op = FeatureOp::Check { units, attempt };
         let outcome = own(now.cx(), account, asked, op, effects)?;
-        let decision = refused(&now, outcome.decision, denial);
+        let charge = self.price.cost(units);
+        let decision = refused(&now, outcome.decision, denial, (self.price, charge));
         if attempt && denial == Denial::CreditsExhausted {
-            now.announce_refusal(self.price.cost(units), effects);
+            now.announce_refusal(charge, effects);
         }
         Ok(Outcome { decision, amounts: Amounts::default() })
     }
@@ -467,7 +468,8 @@ pub(super) fn decide_hold(
             let is_watched = shape.is_some_and(|shape| cx.catalog.feature(shape).shadow);
             if let Some(denial) = now.denial(more).filter(|_| !is_watched) {
                 effects.truncate(from);
-                let decision = refused(&now, outcome.decision, denial);
+                let asked = (price_of(cx, account, held), more);
+                let decision = refused(&now, outcome.decision, denial, asked);
                 if denial == Denial::CreditsExhausted {
                     now.announce_refusal(more, effects);
                 }
@@ -615,8 +617,24 @@ pub(super) fn blank(cx: Context<'_>, account: &Account, feature: NameId) -> Deci
     }
 }
 
-/// The answer of a feature's own limits, and the pool's refusal: the graver denial is told.
-fn refused(now: &PoolNow<'_>, own: Decision, denial: Denial) -> Decision {
+/// The pool as an answer about a feature shows it: with what that costs, and what a refused request asks for.
+fn priced(now: &PoolNow<'_>, price: CreditPrice, asked_units: Option<u64>) -> LimitState {
+    let mut state = now.state();
+    if let Some(pool) = state.beyond.as_mut().and_then(|beyond| beyond.pool.as_mut()) {
+        pool.price = (price != CreditPrice::ITSELF).then_some(price);
+        pool.asked_units = asked_units;
+    }
+    state
+}
+
+/// The answer of a feature's own limits, and the pool's refusal of so many credits at this price: the
+/// graver denial is told.
+fn refused(
+    now: &PoolNow<'_>,
+    own: Decision,
+    denial: Denial,
+    (price, charge): (CreditPrice, u64),
+) -> Decision {
     if let Verdict::Denied(graver) = own.verdict
         && graver <= denial
     {
@@ -627,7 +645,7 @@ fn refused(now: &PoolNow<'_>, own: Decision, denial: Denial) -> Decision {
         Denial::InFlight => Some(meter::IN_FLIGHT_RETRY_MS),
         _ => now.fills_at().map(|fills_at| fills_at.since(at)),
     };
-    let (verdict, binding) = (Verdict::Denied(denial), Some(now.state()));
+    let (verdict, binding) = (Verdict::Denied(denial), Some(priced(now, price, Some(charge))));
     Decision { verdict, binding, retry_after_ms, ..own }
 }
 
@@ -643,7 +661,8 @@ fn joined(now: &PoolNow<'_>, own: Decision, price: CreditPrice) -> Decision {
         Some(_) => own.verdict < level,
     };
     if binds {
-        Decision { verdict: own.verdict.max(level), binding: Some(now.state()), ..own }
+        let binding = Some(priced(now, price, None));
+        Decision { verdict: own.verdict.max(level), binding, ..own }
     } else {
         own
     }
@@ -659,9 +678,13 @@ fn joined_hold(
     let cx = now.cx();
     let feature = cx.catalog.feature_of(held.feature);
     let origin = feature.map_or(Origin::None, |f| resolve(cx.catalog, account, f, cx.now).1);
-    let price = match feature.and_then(|feature| Paid::of(cx, account, feature)) {
-        Some(paid) => paid.price,
-        None => CreditPrice::ITSELF,
-    };
-    joined(now, Decision { origin, ..own }, price)
+    joined(now, Decision { origin, ..own }, price_of(cx, account, held))
+}
+
+/// What units of a reservation's feature cost now; of the pool itself, and of what is not paid for any
+/// more, a credit each.
+fn price_of(cx: Context<'_>, account: &Account, held: &Reservation) -> CreditPrice {
+    let feature = cx.catalog.feature_of(held.feature);
+    let paid = feature.and_then(|feature| Paid::of(cx, account, feature));
+    paid.map_or(CreditPrice::ITSELF, |paid| paid.price)
 }

@@ -106,7 +106,14 @@ impl Working<'_> {
     /// The limit as an answer shows it: of a level also what its billing window comes to so far.
     #[inline(always)]
     pub(super) fn shown(&self, cx: Context<'_>, account: &Account) -> LimitState {
-        if self.limit.is_level() { allocation::state(cx, account, self) } else { self.state() }
+        if self.limit.is_level() {
+            return allocation::state(cx, account, self);
+        }
+        let mut state = self.state();
+        if let Some(beyond) = &mut state.beyond {
+            beyond.grace_uses = policy::grace_uses(account, self.limit, &self.ledger, cx.now);
+        }
+        state
     }
 
     /// Notes when a request for so many units would fit, after its verdict was no.
@@ -257,11 +264,12 @@ pub(super) fn level(limit: &PlanLimit, room: Room, ledger: &Ledger) -> Verdict {
     let Some(included) = limit.included_units else { return Verdict::Allowed };
     let above = ledger.held() > included;
     match limit.policy {
-        Policy::Grace { .. } if above && !room.grace_over => Verdict::Grace,
+        // Past what admission lets in: a blocking limit, a grace that has run out, a spend cap.
+        _ if above && room.ceiling.is_some_and(|ceiling| ledger.held() > ceiling) => {
+            Verdict::Unbacked
+        }
+        Policy::Grace { .. } if above => Verdict::Grace,
         Policy::Overage if above => Verdict::Overage,
-        // Only what is recorded afterwards takes a blocking limit past its included units, and a
-        // grace that has run out blocks.
-        Policy::Block | Policy::Grace { .. } if above => Verdict::SoftLimit,
         _ if limit
             .soft_limits_bp
             .iter()
@@ -292,6 +300,7 @@ pub(super) fn binding_place(working: &[Working<'_>]) -> usize {
                 Verdict::SoftLimit => 1,
                 Verdict::Grace => 2,
                 Verdict::Overage => 3,
+                Verdict::Unbacked => 4,
             };
             (0, rank, -i64::try_from(drawable).unwrap_or(i64::MAX))
         }

@@ -96,7 +96,14 @@ pub fn decide_seat(
                 announce_premium(cx, account, shape.id, (denial, origin), 1, effects);
             }
             let closed = refusal(account, cx.now, Some(shape.id), denial);
-            return Ok(refused(Decision { origin, ..closed }));
+            // Whoever was let in before has a seat, whatever is refused now.
+            let seat = match op {
+                SeatOp::Invite { member, .. } | SeatOp::Claim { member } => {
+                    account.seat(shape.id, member)
+                }
+                SeatOp::Release { .. } | SeatOp::Transfer { .. } => None,
+            };
+            return Ok(SeatOutcome { seat, ..refused(Decision { origin, ..closed }) });
         }
         Gate::Plain(_) | Gate::Rate(..) | Gate::Pool(_) => {
             unreachable!("seats resolve to limits")

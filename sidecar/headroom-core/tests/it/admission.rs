@@ -39,9 +39,13 @@ pub(crate) fn naive_level(
     let above = used + reserved > included;
     let soft = soft_bp.is_some_and(|bp| used > 0 && used * 10_000 >= included * u64::from(bp));
     match policy {
+        _ if above
+            && naive_ceiling(included, policy).is_some_and(|most| used + reserved > most) =>
+        {
+            Verdict::Unbacked
+        }
         Policy::Grace { .. } if above => Verdict::Grace,
         Policy::Overage if above => Verdict::Overage,
-        Policy::Block if above => Verdict::SoftLimit,
         _ if soft => Verdict::SoftLimit,
         _ => Verdict::Allowed,
     }

@@ -115,7 +115,7 @@ fn a_late_commit_is_booked_and_its_units_are_surplus() {
     assert!(outcome.amounts.late);
     assert_eq!((outcome.amounts.surplus_units, outcome.amounts.debt_units), (3, 3));
     assert_eq!(world.counts(), (13, 0, 3));
-    assert_eq!(outcome.decision.verdict, Verdict::SoftLimit);
+    assert_eq!(outcome.decision.verdict, Verdict::Unbacked);
 }
 
 #[test]

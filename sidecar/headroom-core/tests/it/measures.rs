@@ -254,9 +254,9 @@ fn different_values_count_once_each() {
     assert_eq!(world.check(1).decision.verdict, full, "for any that is new there is no room");
     let refused = world.ask(FeatureOp::Value { hash: 7, does: Consume });
     assert_eq!(refused.decision.retry_after_ms, Some(DAY_MS / 2), "a new day has room");
-    assert_eq!(value(&mut world, 4, Record), (Verdict::SoftLimit, 1), "what happened counts");
+    assert_eq!(value(&mut world, 4, Record), (Verdict::Unbacked, 1), "what happened counts");
     assert_eq!(world.counts(), (4, 0, 1));
-    assert_eq!(value(&mut world, 4, Record), (Verdict::SoftLimit, 0), "once");
+    assert_eq!(value(&mut world, 4, Record), (Verdict::Unbacked, 0), "once");
     world.now += DAY_MS;
     assert!(value(&mut world, 1, Consume).0.is_allowed());
     assert_eq!(world.counts(), (1, 0, 0), "a new day knows nobody");

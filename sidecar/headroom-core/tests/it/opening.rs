@@ -64,7 +64,7 @@ fn thresholds_it_passes_count_as_told_until_the_next_window() {
 fn what_no_limit_allows_is_debt_and_a_grace_begins_in_silence() {
     let mut world = World::new(&[daily(10, Policy::Block)]);
     let outcome = open(&mut world, "daily", 13);
-    assert_eq!((outcome.amounts.debt_units, outcome.decision.verdict), (3, Verdict::SoftLimit));
+    assert_eq!((outcome.amounts.debt_units, outcome.decision.verdict), (3, Verdict::Unbacked));
     assert_eq!(world.told(), []);
 
     let mut limit = daily(10, Policy::Grace { grace_bp: Policy::GRACE_BY_TIME_ALONE });

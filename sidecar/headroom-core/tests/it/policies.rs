@@ -92,7 +92,7 @@ fn grace_ends_by_units_or_by_time_whichever_comes_first() {
     assert_eq!(world.state("daily").drawable_units_remaining(), Some(0));
     assert_eq!(world.consume(1).decision.verdict, EXHAUSTED);
     let recorded = world.record(2);
-    assert_eq!((recorded.amounts.debt_units, recorded.decision.verdict), (2, Verdict::SoftLimit));
+    assert_eq!((recorded.amounts.debt_units, recorded.decision.verdict), (2, Verdict::Unbacked));
 }
 
 #[test]
@@ -444,7 +444,7 @@ fn shadow_mode_counts_and_says_what_it_would_have_refused_and_refuses_nothing() 
     let within = world.consume(10).decision;
     assert_eq!((within.verdict, within.shadow), (Verdict::Allowed, None));
     let above = world.consume(5).decision;
-    assert_eq!((above.verdict, above.shadow), (Verdict::SoftLimit, Some(Denial::QuotaExhausted)));
+    assert_eq!((above.verdict, above.shadow), (Verdict::Unbacked, Some(Denial::QuotaExhausted)));
     assert_eq!(world.counts(), (15, 0, 0), "counted, and nobody's debt");
     assert_eq!(world.check(1).decision.shadow, Some(Denial::QuotaExhausted));
     let held = world.ask(FeatureOp::Reserve { units: 3, hold_ms: HOUR_MS });

@@ -52,7 +52,7 @@ fn a_record_is_counted_whatever_stands_against_it() {
     world.account.profile.suspended = true;
     world.account.profile.ends_at = Millis(world.now);
     let outcome = world.record(3);
-    assert_eq!(outcome.decision.verdict, Verdict::SoftLimit);
+    assert_eq!(outcome.decision.verdict, Verdict::Unbacked);
     assert_eq!(world.counts(), (3, 0, 1));
 }
 

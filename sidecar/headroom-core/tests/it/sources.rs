@@ -7,9 +7,10 @@ use headroom_core::catalog::{
     CatalogSpec, EntitlementSpec, Merge, Offering, PlanLimitSpec, PlanSpec, Policy,
 };
 use headroom_core::cohort::{self, Cohorts};
-use headroom_core::decide::FeatureOp;
+use headroom_core::decide::{Context, FeatureOp};
 use headroom_core::decision::{Decision, Denial, Verdict};
 use headroom_core::limits::UNITS_MAX;
+use headroom_core::origin::{self, Given, Overridden};
 use headroom_core::prompt;
 use headroom_core::resolve::Origin;
 use headroom_core::signal::SignalSwitches;
@@ -100,6 +101,57 @@ fn the_most_generous_of_plan_and_add_ons_counts_where_the_feature_says_so() {
     assert_eq!(world.state("daily").policy, Policy::Overage, "the add-on alone says");
     buy(&mut world, &[]);
     assert_eq!(check(&mut world, "tokens").verdict, Verdict::Denied(Denial::NotInPlan));
+}
+
+/// Whose word a limit of the tokens is.
+fn whose(world: &World, limit: &str) -> Given {
+    let cx = Context { catalog: &world.catalog, now: Millis(world.now) };
+    origin::of_limit(cx, &world.account, &world.state(limit))
+}
+
+#[test]
+fn each_limit_says_whose_word_it_is_and_the_last_word_counts() {
+    let mut world = world();
+    buy(&mut world, &[("more", 2), ("keys", 1)]);
+    let more = AddOn { addon: world.id("more"), quantity: 2 };
+    let given = whose(&world, "daily");
+    assert_eq!((given.origin, &given.addons[..]), (Origin::AddOn, &[more][..]));
+    assert_eq!(whose(&world, "total").origin, Origin::Plan, "no add-on speaks of it");
+    // Without an end nothing is added to.
+    buy(&mut world, &[("more", 2), ("endless", 1), ("more", 1)]);
+    let endless = AddOn { addon: world.id("endless"), quantity: 1 };
+    assert_eq!(whose(&world, "daily").addons, [endless]);
+
+    let until = Millis(world.now + DAY_MS);
+    let value = OverrideValue::Limit { limit: world.id("total"), included_units: Some(7) };
+    let one = Override { ends_at: until, ..Override::new(world.id("tokens"), value) };
+    world.account.profile.extra.get_or_insert_default().overrides = vec![one];
+    let given = whose(&world, "total");
+    let overridden = Some(Overridden { until: Some(until), of_subject: false });
+    assert_eq!((given.origin, given.overridden), (Origin::Override, overridden));
+    assert_eq!(
+        whose(&world, "daily").addons,
+        [endless],
+        "an override of one says nothing of another"
+    );
+    world.now += DAY_MS;
+    assert_eq!(whose(&world, "total").origin, Origin::Plan, "it has ended");
+}
+
+#[test]
+fn of_the_most_generous_only_who_gives_it_has_a_say() {
+    let mut world =
+        World::of(catalog(Offering { merge: Merge::MostGenerous, ..Offering::default() }));
+    buy(&mut world, &[("more", 1)]);
+    let more = AddOn { addon: world.id("more"), quantity: 1 };
+    assert_eq!(whose(&world, "daily").addons, [more]);
+    // A promise that gives no more is not heard; one that does is.
+    for (units, origin) in [(10, Origin::AddOn), (11, Origin::Override)] {
+        let value = OverrideValue::Limit { limit: world.id("daily"), included_units: Some(units) };
+        let one = Override { at_least: true, ..Override::new(world.id("tokens"), value) };
+        world.account.profile.extra.get_or_insert_default().overrides = vec![one];
+        assert_eq!(whose(&world, "daily").origin, origin, "{units}");
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(crate) fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
         Verdict::SoftLimit => 1,
         Verdict::Grace => 2,
         Verdict::Overage => 3,
+        Verdict::Unbacked => 4,
         // A refusal is never remembered; the byte is refused when read.
         Verdict::Denied(_) => u8::MAX,
     });
@@ -68,6 +69,7 @@ pub(super) fn take_receipt_of(from: &mut Take<'_>, is_part: bool) -> Result<Rece
         1 => Verdict::SoftLimit,
         2 => Verdict::Grace,
         3 => Verdict::Overage,
+        4 => Verdict::Unbacked,
         _ => return Err(Malformed { what: "verdict" }),
     };
     let feature = NameId(from.small("feature")?);

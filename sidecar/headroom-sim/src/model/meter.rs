@@ -92,12 +92,13 @@ impl Terms {
     fn verdict(&self, used: u128, held: u128) -> Verdict {
         let Some(included) = self.included() else { return Verdict::Allowed };
         if held > included {
+            let is_past = self.ceiling().is_some_and(|most| held > most);
             match self.policy {
+                // A grace that is over is the page's to say.
+                _ if is_past => return Verdict::Unbacked,
                 Policy::Grace { .. } => return Verdict::Grace,
                 Policy::Overage => return Verdict::Overage,
-                // Also a grace that is over: the page says so.
-                Policy::Block => return Verdict::SoftLimit,
-                Policy::Unlimited => {}
+                Policy::Block | Policy::Unlimited => {}
             }
         }
         if self.passed_bp(used).is_empty() { Verdict::Allowed } else { Verdict::SoftLimit }
@@ -174,7 +175,7 @@ impl Page {
 
     pub(crate) fn level(&self, used: u128, held: u128) -> Verdict {
         match self.limit.terms.verdict(used, held) {
-            Verdict::Grace if self.grace_over => Verdict::SoftLimit,
+            Verdict::Grace if self.grace_over => Verdict::Unbacked,
             verdict => verdict,
         }
     }

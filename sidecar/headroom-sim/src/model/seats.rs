@@ -256,7 +256,11 @@ impl Model {
             if !matches!(asked, SeatAsked::Transfer(..)) {
                 self.tried_premium((id, feature), account, closed, 1, now);
             }
-            return Ok((self.refused(closed.0, closed.1, feature), None, false));
+            let seat = match asked {
+                SeatAsked::Invite(who, _) | SeatAsked::Claim(who) => account.sitting(feature, who),
+                SeatAsked::Release(_) | SeatAsked::Transfer(..) => None,
+            };
+            return Ok((self.refused(closed.0, closed.1, feature), seat, false));
         }
         if let SeatAsked::Transfer(from, to) = asked {
             let (left, there) = (account.sitting(feature, from), account.sitting(feature, to));

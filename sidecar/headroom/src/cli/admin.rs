@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use headroom_sdk::v1::r#override::Value as OverrideValue;
-use headroom_sdk::{AdminClient, Error, v1};
+use headroom_sdk::{AdminClient, Error, ErrorReason, v1};
 
 use super::args::{
     AccountAction, AccountArgs, ClockAction, ClockArgs, Included, Instead, OverrideArgs, Pace,
@@ -102,9 +102,14 @@ pub(super) async fn with_client(
 async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Error> {
     let account = match action {
         AccountAction::Put { account, plan, anchor, zone, ends, add_ons, trial, scheduled } => {
+            let before = match client.get_account(&*account).await {
+                Ok(before) => Some(before),
+                Err(Error::Rejected { reason: ErrorReason::UnknownAccount, .. }) => None,
+                Err(error) => return Err(error),
+            };
             let add_ons = add_ons.into_iter();
             let scheduled = scheduled.into_iter();
-            client
+            let after = client
                 .put_subscription(v1::PutSubscriptionRequest {
                     account,
                     plan,
@@ -127,7 +132,8 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
                         })
                         .collect(),
                 })
-                .await?
+                .await?;
+            return Ok(show::account_put(before.as_ref(), &after));
         }
         AccountAction::Move { account, plan, to_version, all: _, dry_run } => {
             let moved = client.move_plan(&plan, to_version, account.as_deref(), dry_run).await?;

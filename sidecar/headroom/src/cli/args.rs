@@ -212,6 +212,10 @@ pub(super) struct ToAdmin {
 
 /// Move the clock of a sidecar that has a test clock
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example, with `clock: test` in the settings:
+  headroom clock set 2027-03-31T23:59:00Z    just before the month ends
+  headroom clock advance 2min                and just after: windows close, timers go off")]
 pub(super) struct ClockArgs {
     #[command(subcommand)]
     pub(super) action: ClockAction,
@@ -302,7 +306,11 @@ pub(super) fn time(text: &str) -> Result<SystemTime, String> {
         let day: jiff::civil::Date = text.parse().ok()?;
         Some(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
     });
-    let wrong = || "write it as 2026-05-01T12:00:00Z or 2026-05-01".to_owned();
+    let is_far = text.parse::<jiff::civil::Date>().is_ok();
+    let wrong = || match is_far {
+        true => format!("is beyond the calendar, whose last day is {}", jiff::Timestamp::MAX),
+        false => "write it as 2026-05-01T12:00:00Z or 2026-05-01".to_owned(),
+    };
     stamp.map(SystemTime::from).ok_or_else(wrong)
 }
 

@@ -1,5 +1,6 @@
 //! `headroom check`: every mistake in catalogs and settings, before anything runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -87,11 +88,13 @@ fn check_catalog(
         1 => format!("1 {one}"),
         _ => format!("{count} {one}s"),
     };
+    // Versions of a plan are one plan.
+    let plans: BTreeSet<&str> = parsed.spec.plans.iter().map(|plan| &*plan.plan).collect();
     let mut summary = format!(
         "{}: a good catalog with {}, {}, {} and {}",
         file.display(),
         many(parsed.spec.features.len(), "feature"),
-        many(parsed.spec.plans.len(), "plan"),
+        many(plans.len(), "plan"),
         many(parsed.spec.prompts.len(), "prompt"),
         many(parsed.sinks.len(), "sink"),
     );

@@ -41,7 +41,15 @@ pub(super) enum ImportWhat {
     /// What accounts have used of limits in their current windows
     ///
     /// Nobody is told of thresholds that this passes. The accounts must have their subscriptions. A file
-    /// with any problem changes nothing, and the same file again changes nothing more.
+    /// with any problem changes nothing, and the same file again changes nothing more. A file that was changed
+    /// since needs another --key-prefix: the keys of the first are taken.
+    #[command(after_help = "\
+Example:
+  cat balances.csv
+    account,feature,limit,used_units
+    acme,tokens,monthly,120000
+  headroom import opening-balances balances.csv --dry-run    what is wrong?
+  headroom import opening-balances balances.csv")]
     OpeningBalances {
         /// CSV with the columns account, feature, limit, used_units and perhaps began_at, or a JSON object
         /// with these keys on each line; `-` is standard input

@@ -3,11 +3,14 @@
 mod accounts;
 mod backtest;
 mod decisions;
+mod explain;
 mod grants;
 mod growth;
+mod limits;
 mod prompts;
 mod seats;
 mod sinks;
+mod usage;
 
 use std::io::Write as _;
 use std::time::SystemTime;
@@ -15,13 +18,15 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 pub(super) use accounts::{
-    account, accounts, backup, clock, erased, grandfathered, plan_moved, reloaded, status,
+    account, account_put, accounts, backup, clock, erased, grandfathered, plan_moved, reloaded,
+    status,
 };
 pub(super) use backtest::{backtest, backtest_csv};
 pub(super) use decisions::{
-    adjustments, allocated, change, committed, corrected, decision, entitlements, explanation,
-    extended, recorded, released, reserved, several, usage, usage_by_time, watch_over,
+    adjustments, allocated, change, committed, corrected, decision, entitlements, extended,
+    recorded, released, reserved, several, watch_over,
 };
+pub(super) use explain::explanation;
 pub(super) use grants::{credit_history, grants};
 pub(super) use growth::{
     gate_report, opportunities, opportunity, published, ranked, readiness, scorecard, triggers,
@@ -29,6 +34,7 @@ pub(super) use growth::{
 pub(super) use prompts::{preview, prompt_report, told};
 pub(super) use seats::{seat, seats};
 pub(super) use sinks::{dead_letters, new_secret, replaying, sinks};
+pub(super) use usage::{usage, usage_by_time};
 
 /// One answer, in both forms.
 pub(super) struct Report {

@@ -67,6 +67,16 @@ pub(super) fn events(
     Some(address)
 }
 
+/// Whether only this machine reaches an address, as far as that is seen without looking a name up.
+pub fn is_local(address: &ListenAddr) -> bool {
+    match address {
+        ListenAddr::Unix(_) => true,
+        ListenAddr::Tcp { host, .. } => {
+            host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+        }
+    }
+}
+
 /// Notes an address that other machines reach.
 fn must_be_local(
     listener: &str,
@@ -74,13 +84,7 @@ fn must_be_local(
     place: Option<Place>,
     problems: &mut Vec<Problem>,
 ) {
-    let is_local = match address {
-        ListenAddr::Unix(_) => true,
-        ListenAddr::Tcp { host, .. } => {
-            host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-        }
-    };
-    if !is_local {
+    if !is_local(address) {
         let message = format!(
             "the {listener} listener has no authentication, so {address} is refused: use a loopback \
              address or unix:/path"

@@ -14,6 +14,8 @@ pub mod yaml;
 use std::io::Read as _;
 use std::path::Path;
 
+pub use listeners::is_local;
+
 use problems::Problem;
 
 /// The bytes of a file; of one that is too large only as many as tell that it is.

@@ -55,6 +55,7 @@ fn verdict_colour(verdict: Verdict) -> &'static str {
         Verdict::AllowedSoftLimit => "33",
         Verdict::AllowedGrace => "35",
         Verdict::AllowedOverage => "36",
+        Verdict::AllowedUnbacked => "31",
         Verdict::Denied => "31",
     }
 }
@@ -223,6 +224,8 @@ mod tests {
                 approximate: false,
                 pool: None,
                 subject: None,
+                origin: None,
+                grace_uses: None,
             }),
             other_limits: vec![],
             config_value: None,

@@ -66,6 +66,7 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
         Verdict::AllowedSoftLimit => "soft limit",
         Verdict::AllowedGrace => "grace",
         Verdict::AllowedOverage => "overage",
+        Verdict::AllowedUnbacked => "unbacked",
         Verdict::Denied => "refused",
     }
 }

@@ -7,12 +7,12 @@ use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_engine::all::{AllRequest, ITEMS_MAX, Item};
 use headroom_engine::dimensions::Dimensions;
-use headroom_engine::engine::Wants;
+use headroom_engine::engine::{Reply, Wants};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
 
 use crate::grpc::parse::{self, Asked, Cause};
-use crate::grpc::receipts::{About, Receipts};
+use crate::grpc::receipts::{About, Receipts, Whole};
 use crate::grpc::shared::{Answered, Shared, nothing_counts};
 use crate::grpc::status::WireError;
 use crate::telemetry::metrics::Operation;
@@ -157,8 +157,20 @@ impl Shared {
         };
         out.bool(1, reply.allowed);
         let mut answers = Vec::with_capacity(items.len());
+        let is_refused = |reply: &Reply| !reply.outcome.decision.verdict.is_allowed();
+        let refused = reply.replies.iter().position(|reply| is_refused(reply));
+        let mut part = Whole {
+            operation: whole as u64,
+            items: items.len() as u64,
+            refused: refused.map_or(0, |place| place as u64 + 1),
+            refused_feature: refused
+                .map_or_else(String::new, |place| items[place].feature.to_owned()),
+            item: 0,
+        };
         for (Item { feature, units, .. }, reply) in items.iter().copied().zip(&reply.replies) {
-            let about = About { operation: each, account: rq.account, feature, units };
+            part.item += 1;
+            let whole = Some(&part);
+            let about = About { operation: each, account: rq.account, feature, units, whole };
             answers.push(out.message(2, |out| {
                 self.answer(receipts, about, (&catalog, rq.now), include, reply, out)
             }));

@@ -1,12 +1,15 @@
 //! Why a decision was what it was: the rules in the order in which they are tested, each with what
 //! became of it. Read off the answer that was given, so it cannot say anything else.
 
-use headroom_proto::v1::{self, Denial, RuleOutcome, Verdict};
+use headroom_core::catalog::{Catalog, FeatureKind};
+use headroom_prompts::display_units;
+use headroom_proto::v1::{self, Denial, OriginKind, RuleOutcome};
 
 use crate::grpc::present;
-use crate::grpc::receipts::Kept;
+use crate::grpc::receipts::{Kept, Whole};
 use crate::telemetry::metrics::Operation;
-use headroom_prompts::display_units;
+
+mod limits;
 
 /// The rules that stand before the limits, in the order in which they are tested: the denial they end
 /// in, and what it means that they pass.
@@ -19,13 +22,34 @@ const GATES: [(Denial, &str); 6] = [
     (Denial::FeaturePaused, "the feature is not paused"),
 ];
 
-/// Explains a decision.
-pub fn explain(kept: Kept) -> v1::ExplainDecisionResponse {
+/// Explains a decision. Of the catalog, which is the one in force and not the one that decided, nothing
+/// is taken but what kind of thing a feature is.
+pub fn explain(catalog: &Catalog, kept: Kept) -> v1::ExplainDecisionResponse {
     let operation = kept.operation();
     let decision = kept.decision.clone().unwrap_or_default();
-    let mut rules = Vec::new();
-    // What is reported afterwards, or was admitted before, passes no gate.
-    let asks = matches!(
+    let mut rules: Vec<v1::RuleResult> = kept.whole.iter().map(together).collect();
+    let (denial, _) = refused_by(&decision);
+    // What is reported afterwards, or was admitted before, passes no gate; it can be refused at one.
+    let asks = asks(operation);
+    if asks || GATES.iter().any(|(gate, _)| *gate == denial) {
+        gates(&decision, &mut rules);
+    }
+    limits::explain(&kept, &decision, asks, &mut rules);
+    let kind = catalog.feature_named(&kept.feature).map(|ix| &catalog.feature(ix).kind);
+    let has_units = !matches!(kind, Some(FeatureKind::Switch | FeatureKind::Config));
+    v1::ExplainDecisionResponse {
+        account: kept.account,
+        feature: kept.feature,
+        operation: operation.map_or("", Operation::label).to_owned(),
+        units: if has_units { present::int(kept.units) } else { 0 },
+        decision: Some(decision),
+        rules,
+    }
+}
+
+/// Whether an operation asks for something that can be refused.
+fn asks(operation: Option<Operation>) -> bool {
+    matches!(
         operation,
         Some(
             Operation::Check
@@ -37,26 +61,35 @@ pub fn explain(kept: Kept) -> v1::ExplainDecisionResponse {
                 | Operation::ClaimSeat
                 | Operation::TransferSeat
         )
-    );
-    if asks {
-        gates(&decision, &mut rules);
-    }
-    limits(&kept, &decision, asks, &mut rules);
-    if let Some(charge) = &decision.charge {
-        rules.push(v1::RuleResult {
-            rule: "credits".to_owned(),
-            outcome: RuleOutcome::Passed.into(),
-            explanation: paid(charge),
-            ..v1::RuleResult::default()
-        });
-    }
-    v1::ExplainDecisionResponse {
-        account: kept.account,
-        feature: kept.feature,
-        operation: operation.map_or("", Operation::label).to_owned(),
-        units: present::int(kept.units),
-        decision: Some(decision),
-        rules,
+    )
+}
+
+/// What became of the request for several features of which the decision is one.
+fn together(whole: &Whole) -> v1::RuleResult {
+    let Whole { item, items, refused, refused_feature, .. } = whole;
+    let operation = usize::try_from(whole.operation).ok().and_then(|at| Operation::ALL.get(at));
+    let named = operation.map_or("", |operation| operation.label());
+    let is_check = matches!(operation, Some(Operation::CheckAll));
+    let (outcome, what) = match (refused, is_check) {
+        (0, true) => (RuleOutcome::Passed, "all of them would be allowed together".to_owned()),
+        (0, false) => (RuleOutcome::Passed, "all of them were allowed, and counted".to_owned()),
+        (refused, true) => {
+            let what = format!("item {refused} ({refused_feature}) would refuse all of them");
+            (RuleOutcome::Refused, what)
+        }
+        (refused, false) => {
+            let what = format!(
+                "item {refused} ({refused_feature}) was refused, so nothing was counted of any; \
+                 what follows is how this one stands by itself"
+            );
+            (RuleOutcome::Refused, what)
+        }
+    };
+    v1::RuleResult {
+        rule: "all_or_nothing".to_owned(),
+        outcome: outcome.into(),
+        explanation: format!("item {item} of {items} of one {named}: {what}"),
+        ..v1::RuleResult::default()
     }
 }
 
@@ -117,7 +150,6 @@ fn refusal(gate: Denial, decision: &v1::Decision) -> String {
 
 fn locked(plan: &str, unlock: Option<&v1::Unlock>) -> String {
     let Some(unlock) = unlock else { return String::new() };
-    let units = |number: i64| display_units(number.unsigned_abs(), 0);
     format!(
         "{plan} contains the feature once {} of {} were used: {} so far, {} are left",
         units(unlock.needed_units),
@@ -131,120 +163,47 @@ fn entitled(decision: &v1::Decision) -> String {
     let Some(origin) = &decision.origin else { return "the feature is entitled".to_owned() };
     let plan = &origin.plan;
     match origin.kind() {
-        v1::OriginKind::Plan => format!("the plan {plan} contains it"),
-        v1::OriginKind::DefaultPlan => format!("the default plan {plan} contains it"),
-        v1::OriginKind::Trial => format!("the plan {plan}, on trial, contains it"),
-        v1::OriginKind::AddOn => format!("an add-on to the plan {plan} contains it"),
-        v1::OriginKind::Unlock => format!("the plan {plan} contains it, and it was earned by use"),
-        v1::OriginKind::Override => format!("an override of the account gives it (plan {plan})"),
-        v1::OriginKind::Unspecified => "the feature is entitled".to_owned(),
+        OriginKind::Plan => format!("the plan {plan} contains it"),
+        OriginKind::DefaultPlan => format!("the default plan {plan} contains it"),
+        OriginKind::Trial => format!("the plan {plan}, on trial, contains it"),
+        OriginKind::AddOn => format!("{} gives it (plan {plan})", addons(origin)),
+        OriginKind::Unlock => format!("the plan {plan} contains it, and it was earned by use"),
+        OriginKind::Override => format!("{} gives it (plan {plan})", overridden(origin)),
+        OriginKind::Unspecified => "the feature is entitled".to_owned(),
     }
 }
 
-fn limits(kept: &Kept, decision: &v1::Decision, asks: bool, rules: &mut Vec<v1::RuleResult>) {
-    let Some(binding) = &decision.binding else { return };
-    // Either the answer has them, or they were kept beside it.
-    let others = decision.other_limits.iter().chain(&kept.other_limits);
-    let (denial, refused) = refused_by(decision);
-    let gate = GATES.iter().any(|(gate, _)| *gate == denial);
-    let is_no = asks && denial != Denial::Unspecified && !gate;
-    for (limit, is_binding) in [(binding, true)].into_iter().chain(others.map(|l| (l, false))) {
-        let (outcome, why) = match is_no && is_binding {
-            true => (refused, cause(denial, kept.units, limit)),
-            // Of the limits that refuse the gravest is named; what the others say is read off them.
-            false if is_no && would_refuse(kept.units, limit) => {
-                (refused, "would refuse as well".to_owned())
-            }
-            false => (RuleOutcome::Passed, standing(decision, limit, is_binding)),
-        };
-        rules.push(v1::RuleResult {
-            rule: "limit".to_owned(),
-            outcome: outcome.into(),
-            explanation: format!("{}{}: {why}", whose(limit), numbers(limit)),
-            limit: limit.limit.clone(),
-            binding: is_binding,
-            subject: limit.subject.clone(),
-        });
-    }
-}
-
-/// From which grants the credits came that a write took, in the order in which they burnt.
-fn paid(charge: &v1::CreditCharge) -> String {
-    let units = |number: i64| display_units(number.unsigned_abs(), 0);
-    let of = |deduction: &v1::Deduction| {
-        format!("{} from the grant {}", units(deduction.units), deduction.grant)
-    };
-    let mut parts: Vec<String> = charge.deductions.iter().map(of).collect();
-    if charge.debt_units > 0 {
-        parts.push(format!("{} that no grant paid and the pool owes", units(charge.debt_units)));
-    }
-    if charge.returned_units > 0 {
-        parts.push(format!("{} came back", units(charge.returned_units)));
-    }
-    let (count, pool) = (units(charge.units), &charge.pool);
-    let parts = if parts.is_empty() { "nothing to pay".to_owned() } else { parts.join(", ") };
-    format!("{count} credits of {pool}: {parts}")
-}
-
-fn would_refuse(units: u64, limit: &v1::LimitState) -> bool {
-    limit.drawable_units_remaining.is_some_and(|drawable| present::int(units) > drawable)
-}
-
-/// Whose limit it is, if not the account's.
-fn whose(limit: &v1::LimitState) -> String {
-    if limit.subject.is_empty() { String::new() } else { format!("of {}, ", limit.subject) }
-}
-
-/// The counters of a limit, as the answer had them: before a refusal, after everything else.
-fn numbers(limit: &v1::LimitState) -> String {
-    let units = |number: i64| display_units(number.unsigned_abs(), 0);
-    let mut text = format!("{} used", units(limit.used_units));
-    if limit.reserved_units > 0 {
-        text += &format!(", {} held", units(limit.reserved_units));
-    }
-    text += &match limit.included_units {
-        Some(included) => format!(" of {} included", units(included)),
-        None => ", unlimited".to_owned(),
-    };
-    if limit.debt_units > 0 {
-        text += &format!(", {} of it debt", units(limit.debt_units));
-    }
-    text
-}
-
-fn cause(denial: Denial, units: u64, limit: &v1::LimitState) -> String {
-    let asked = display_units(units, 0);
-    let drawable = limit.drawable_units_remaining.unwrap_or(i64::MAX).unsigned_abs();
-    let room = match drawable {
-        0 => "nothing is left".to_owned(),
-        units => format!("only {} can be drawn", display_units(units, 0)),
-    };
-    let then = match denial {
-        Denial::RateLimited => "the bucket fills again with time",
-        Denial::ConcurrencyFull => "a slot comes free when one is released or its hold ends",
-        Denial::SeatsFull => "a seat comes free when one is released or an invitation ends",
-        Denial::InFlight => "reservations hold the rest, and may give it back",
-        Denial::SpendCapReached => "overage has cost what the spend cap allows",
-        _ => match limit.policy() {
-            v1::Policy::Grace if limit.grace_units_remaining == Some(0) => {
-                "its grace is used up as well"
-            }
-            v1::Policy::Grace => "its grace does not cover that",
-            _ => "the policy is to block",
-        },
-    };
-    format!("{asked} asked for, {room}; {then}")
-}
-
-fn standing(decision: &v1::Decision, limit: &v1::LimitState, is_binding: bool) -> String {
-    let passed = limit.thresholds_passed_bp.last();
-    let verdict = if is_binding { decision.verdict() } else { Verdict::Unspecified };
-    match (verdict, passed) {
-        (Verdict::AllowedGrace, _) => "above what is included, within grace".to_owned(),
-        (Verdict::AllowedOverage, _) => "above what is included, billed as overage".to_owned(),
-        (_, Some(bp)) => {
-            format!("at or above the soft limit of {} %", f64::from(*bp) / 100.0)
+/// The add-ons that have a part in something, by name.
+fn addons(origin: &v1::Origin) -> String {
+    let named = |bought: &v1::AddOn| match bought.quantity {
+        1 => bought.add_on.clone(),
+        quantity => {
+            format!("{} ({})", bought.add_on, display_units(u64::from(quantity.unsigned_abs()), 0))
         }
-        _ => "below every soft limit".to_owned(),
+    };
+    let names: Vec<String> = origin.add_ons.iter().map(named).collect();
+    match names.len() {
+        0 => "an add-on".to_owned(),
+        1 => format!("the add-on {}", names[0]),
+        _ => format!("the add-ons {}", names.join(", ")),
     }
+}
+
+/// The override that had the last word, and until when.
+fn overridden(origin: &v1::Origin) -> String {
+    let of = if origin.override_of_subject { "this subject" } else { "the account" };
+    let until = origin.override_until.as_ref().map(instant);
+    let until = until.map_or_else(String::new, |at| format!(" until {at}"));
+    format!("an override of {of}{until}")
+}
+
+/// An instant as people and programs read it.
+fn instant(at: &prost_types::Timestamp) -> String {
+    jiff::Timestamp::new(at.seconds, at.nanos)
+        .map_or_else(|_| "beyond the calendar".to_owned(), |at| at.to_string())
+}
+
+/// Units on the wire as people read them.
+fn units(number: i64) -> String {
+    display_units(number.unsigned_abs(), 0)
 }

@@ -144,7 +144,11 @@ impl Shared {
                 let seen = self.engine.look_late(&catalog, archive, &rq).map_err(unreadable)?;
                 let reply = self.engine.record_at(&catalog, &rq, &seen)?;
                 let LateRequest { account, feature, units, now, .. } = rq;
-                (About { operation: Operation::Record, account, feature, units }, now, reply)
+                (
+                    About { operation: Operation::Record, account, feature, units, whole: None },
+                    now,
+                    reply,
+                )
             }
             Late::Correct(mut rq) => {
                 rq.wants.all_limits_unless_plain = all_limits_unless_plain;
@@ -152,7 +156,11 @@ impl Shared {
                 let reply = self.engine.correct(&catalog, &rq, &seen)?;
                 let CorrectRequest { account, feature, units, now, .. } = rq;
                 let units = units.unwrap_or(0);
-                (About { operation: Operation::Correct, account, feature, units }, now, reply)
+                (
+                    About { operation: Operation::Correct, account, feature, units, whole: None },
+                    now,
+                    reply,
+                )
             }
         };
         Ok(self.answer(receipts, about, (&catalog, now), asked.include, &reply, out))

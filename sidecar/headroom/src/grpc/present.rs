@@ -5,11 +5,13 @@
 
 use std::cell::OnceCell;
 
+use headroom_core::account::AddOn;
 use headroom_core::catalog::{Catalog, Policy};
-use headroom_core::credits::{Charge, PoolState};
+use headroom_core::credits::{Charge, PoolState, Rounding};
 use headroom_core::decision::{Decision, Denial, LimitState, Verdict, WindowPhase};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
+use headroom_core::origin::{Given, Origins};
 use headroom_core::rate::Rate;
 use headroom_core::resolve::Origin;
 use headroom_core::time::Millis;
@@ -109,15 +111,22 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: Include<'_>, out: &mut Fie
     out.enumeration(3, denial(decided.verdict));
     if let Some(limit) = &decided.binding {
         match unlock(catalog, decided) {
-            None => out.message(4, |out| put_limit_state(catalog, limit, out)),
+            None => out.message(4, |out| {
+                put_limit_state(catalog, limit, out);
+                if let Some(given) = reply.origins.as_ref().and_then(|all| all.binding.as_ref()) {
+                    put_origin(catalog, decided.plan, given, (23, out));
+                }
+            }),
             Some(unlock) => out.generated(100, &unlock),
         }
     }
     if include.all_limits {
-        limits(catalog, 5, &reply.other_limits, out);
+        other_limits(catalog, 5, reply, out);
     }
     out.text(6, decided.value_json.as_deref().unwrap_or_default());
-    if let Some(kind) = origin_kind(decided.origin) {
+    if let Some(origins) = &reply.origins {
+        put_origin(catalog, decided.plan, &origins.decided, (7, out));
+    } else if let Some(kind) = origin_kind(decided.origin) {
         out.message(7, |out| {
             out.enumeration(1, kind);
             let (plan, version) = catalog.plan_name(decided.plan);
@@ -180,10 +189,25 @@ fn project(scene: Scene<'_>, reply: &Reply) -> Option<Projection> {
     feature.adds_up().then(tell).flatten()
 }
 
-/// Limits as a repeated field.
-pub fn limits(catalog: &Catalog, tag: u32, states: &[LimitState], out: &mut Fields<'_>) {
-    for state in states {
-        out.message(tag, |out| put_limit_state(catalog, state, out));
+/// The limits of an answer that did not decide, as a repeated field.
+pub fn other_limits(catalog: &Catalog, tag: u32, reply: &Reply, out: &mut Fields<'_>) {
+    let plan = reply.outcome.decision.plan;
+    let origins = reply.origins.as_ref();
+    for (place, state) in reply.other_limits.iter().enumerate() {
+        out.message(tag, |out| {
+            put_limit_state(catalog, state, out);
+            if let Some(given) = origins.and_then(|all| all.others.get(place)) {
+                put_origin(catalog, plan, given, (23, out));
+            }
+        });
+    }
+}
+
+/// Whose word something is, as a field. Nothing, where nobody has a say.
+#[cold]
+fn put_origin(catalog: &Catalog, plan: NameId, given: &Given, (tag, out): (u32, &mut Fields<'_>)) {
+    if let Some(origin) = origin(catalog, plan, given) {
+        out.generated(tag, &origin);
     }
 }
 
@@ -194,6 +218,7 @@ pub fn verdict(verdict: Verdict) -> v1::Verdict {
         Verdict::SoftLimit => v1::Verdict::AllowedSoftLimit,
         Verdict::Grace => v1::Verdict::AllowedGrace,
         Verdict::Overage => v1::Verdict::AllowedOverage,
+        Verdict::Unbacked => v1::Verdict::AllowedUnbacked,
         Verdict::Denied(_) => v1::Verdict::Denied,
     }
 }
@@ -239,10 +264,32 @@ fn origin_kind(origin: Origin) -> Option<v1::OriginKind> {
 }
 
 /// Where the entitlement of a decision comes from.
-pub fn origin(catalog: &Catalog, decided: &Decision) -> Option<v1::Origin> {
-    let kind = origin_kind(decided.origin)?;
-    let (plan, version) = plan_name(catalog, decided.plan);
-    Some(v1::Origin { kind: kind.into(), plan, plan_version: version })
+pub fn decided_by(
+    catalog: &Catalog,
+    decided: &Decision,
+    origins: Option<&Origins>,
+) -> Option<v1::Origin> {
+    let plain = Given { origin: decided.origin, addons: Vec::new(), overridden: None };
+    origin(catalog, decided.plan, origins.map_or(&plain, |origins| &origins.decided))
+}
+
+/// Whose word something is, under a plan. `None`: nobody has a say.
+fn origin(catalog: &Catalog, plan: NameId, given: &Given) -> Option<v1::Origin> {
+    let kind = origin_kind(given.origin)?;
+    let (plan, version) = plan_name(catalog, plan);
+    let addon = |bought: &AddOn| v1::AddOn {
+        add_on: catalog.text(bought.addon).to_owned(),
+        quantity: i32::try_from(bought.quantity).unwrap_or(i32::MAX),
+    };
+    let overridden = given.overridden.as_ref();
+    Some(v1::Origin {
+        kind: kind.into(),
+        plan,
+        plan_version: version,
+        add_ons: given.addons.iter().map(addon).collect(),
+        override_until: overridden.and_then(|one| one.until).map(timestamp),
+        override_of_subject: overridden.is_some_and(|one| one.of_subject),
+    })
 }
 
 /// What is left to be used before a feature counts. `None`: no lock refuses.
@@ -311,6 +358,16 @@ fn put_beyond(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) {
     if let Some(at) = state.grace_until() {
         put_timestamp(out, 16, at);
     }
+    if let Some(uses) = state.grace_uses() {
+        out.message(24, |out| {
+            out.uint(1, u64::from(uses.used));
+            out.uint(2, u64::from(uses.terms.times));
+            out.uint(3, u64::from(uses.terms.months));
+            if let Some(at) = uses.forgotten_at {
+                put_timestamp(out, 4, at);
+            }
+        });
+    }
     if let Some(cost) = state.overage_cost() {
         out.message(17, |out| {
             out.uint(1, cost.minor);
@@ -340,6 +397,21 @@ fn put_pool(feature: &str, pool: &PoolState, out: &mut Fields<'_>) {
     if let Some(at) = pool.fills_at {
         put_timestamp(out, 6, at);
     }
+    if let Some(price) = pool.price {
+        out.message(7, |out| {
+            out.uint(1, price.credits);
+            out.uint(2, price.per);
+            out.enumeration(
+                3,
+                match price.rounding {
+                    Rounding::Up => v1::CreditRounding::Up,
+                    Rounding::Down => v1::CreditRounding::Down,
+                    Rounding::Nearest => v1::CreditRounding::Nearest,
+                },
+            );
+        });
+    }
+    out.optional_uint(8, pool.asked_units);
 }
 
 /// The fields of what a write took from a pool.
@@ -354,6 +426,20 @@ fn put_charge(catalog: &Catalog, charge: &Charge, out: &mut Fields<'_>) {
     }
     out.uint(4, charge.debt_units);
     out.uint(5, charge.returned_units);
+}
+
+/// The limits of a feature and whose word they are, for lists.
+pub fn limit_states(
+    catalog: &Catalog,
+    states: &[LimitState],
+    (plan, origins): (NameId, Option<&Origins>),
+) -> Vec<v1::LimitState> {
+    let one = |(place, state): (usize, &LimitState)| {
+        let given = origins.and_then(|origins| origins.others.get(place));
+        let origin = given.and_then(|given| origin(catalog, plan, given));
+        v1::LimitState { origin, ..limit_state(catalog, state) }
+    };
+    states.iter().enumerate().map(one).collect()
 }
 
 /// One limit, for lists. Made from the same fields, so that there is one place that says what a

@@ -8,8 +8,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use headroom_core::catalog::{Aggregation, Catalog};
 use headroom_core::decision::Verdict;
-use headroom_engine::engine::DecisionId;
+use headroom_engine::engine::{DecisionId, Reply};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
 use prost::Message;
@@ -39,6 +40,28 @@ pub struct About<'a> {
     pub feature: &'a str,
     /// Units asked for; 0 when the operation has none.
     pub units: u64,
+    /// The request that it is an item of.
+    pub whole: Option<&'a Whole>,
+}
+
+/// A request for several features, of which a decision is one.
+#[derive(Clone, PartialEq, Message)]
+pub struct Whole {
+    /// The place of the operation in [`Operation::ALL`].
+    #[prost(uint64, tag = "1")]
+    pub operation: u64,
+    /// Which item the decision is, from 1.
+    #[prost(uint64, tag = "2")]
+    pub item: u64,
+    /// How many items there are.
+    #[prost(uint64, tag = "3")]
+    pub items: u64,
+    /// The first item that was refused, from 1; 0 when all were allowed.
+    #[prost(uint64, tag = "4")]
+    pub refused: u64,
+    /// The feature of that.
+    #[prost(string, tag = "5")]
+    pub refused_feature: String,
 }
 
 /// An entry of a ring, read again. The first field is that of every answer to an operation; the
@@ -63,10 +86,41 @@ pub struct Kept {
     /// The feature's other limits, where they were not part of the answer.
     #[prost(message, repeated, tag = "105")]
     pub other_limits: Vec<v1::LimitState>,
+    /// The request that it is an item of.
+    #[prost(message, optional, tag = "106")]
+    pub whole: Option<Whole>,
+    /// Units that the limits were asked for, where a feature makes something else of the units.
+    #[prost(uint64, optional, tag = "107")]
+    pub counted_units: Option<u64>,
+    /// Of what shadow mode let on: the most that the binding limit lets used and reserved become, and the
+    /// others in their order. [`u64::MAX`]: no bound.
+    #[prost(uint64, repeated, tag = "108")]
+    pub ceilings: Vec<u64>,
 }
 
 /// The tag of [`Kept::other_limits`].
 pub const OTHER_LIMITS: u32 = 105;
+
+/// Notes what an answer does not show, and whoever asks later why needs to know: of what is not simply
+/// allowed, and of items.
+#[cold]
+pub fn note_more(catalog: &Catalog, about: About<'_>, reply: &Reply, more: &mut Fields<'_>) {
+    if let Some(whole) = about.whole {
+        more.generated(106, whole);
+    }
+    let decision = &reply.outcome.decision;
+    let feature = decision.feature.and_then(|id| catalog.feature_of(id));
+    let aggregation = feature.map(|feature| catalog.feature(feature).aggregation());
+    if let Some(Aggregation::Count | Aggregation::Unique) = aggregation {
+        more.optional_uint(107, Some(1));
+    }
+    if decision.shadow.is_some() {
+        let states = decision.binding.iter().chain(&reply.other_limits);
+        let ceilings: Vec<u64> =
+            states.map(|state| state.ceiling_units.unwrap_or(u64::MAX)).collect();
+        more.packed_uints(108, ceilings.into_iter());
+    }
+}
 
 impl Kept {
     /// What was asked.
@@ -232,8 +286,13 @@ mod tests {
     #[test]
     fn refusals_are_not_displaced_by_what_is_allowed() {
         let receipts = Receipts::new(4_096);
-        let about =
-            About { operation: Operation::Consume, account: "acme", feature: "tokens", units: 5 };
+        let about = About {
+            operation: Operation::Consume,
+            account: "acme",
+            feature: "tokens",
+            units: 5,
+            whole: None,
+        };
         let refused = Verdict::Denied(headroom_core::decision::Denial::QuotaExhausted);
         receipts.keep(DecisionId::Passing(1, 2, 3), refused, about, &[], |_| {});
         for number in 0..1_000 {

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use headroom_core::catalog::FeatureKind;
 use headroom_core::decide::SeatOp;
+use headroom_core::decision::OpError;
 use headroom_core::limits::INVITATION_MS_MAX;
 use headroom_core::seats::{Seat, SeatState};
 use headroom_core::time::Millis;
+use headroom_engine::engine::EngineError;
 use headroom_engine::seats::{SeatReply, SeatRequest};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1;
@@ -85,7 +88,7 @@ impl Seats {
             SeatOp::Release { .. } => Operation::ReleaseSeat,
             SeatOp::Transfer { .. } => Operation::TransferSeat,
         };
-        let about = About { operation, account, feature, units: 1 };
+        let about = About { operation, account, feature, units: 1, whole: None };
         let (receipts, mut bytes) = (&self.receipts, Vec::new());
         let out = &mut Fields::new(&mut bytes);
         let answered = shared.answer(receipts, about, (&catalog, now), include, &reply, out);
@@ -108,6 +111,10 @@ impl Seats {
         let catalog = shared.engine.catalog();
         let feature =
             catalog.feature_named(name).ok_or_else(|| WireError::unknown_feature(name))?;
+        let kind = &catalog.feature(feature).kind;
+        if !matches!(kind, FeatureKind::Seats { .. }) {
+            return Err(EngineError::Op(OpError::NoSeats { kind: kind.as_str() }).into());
+        }
         let seats = shared.engine.seats(&catalog, account, feature, (after, size + 1), now);
         let mut seats = seats.ok_or_else(|| WireError::unknown_account(account))?;
         let has_more = size < seats.len();

@@ -155,7 +155,8 @@ impl Shared {
             FeatureOp::Value { .. } => (Operation::Consume, 1),
             FeatureOp::Allocate { change } => (Operation::Allocate, change.units()),
         };
-        let about = About { operation, account: rq.account, feature: rq.feature, units };
+        let (account, feature) = (rq.account, rq.feature);
+        let about = About { operation, account, feature, units, whole: None };
         Ok(self.answer(receipts, about, (&catalog, rq.now), asked.include, &reply, out))
     }
 
@@ -178,7 +179,7 @@ impl Shared {
             HoldOp::Release => (Operation::Release, 0),
         };
         let feature = reply.outcome.decision.feature.map_or("", |id| catalog.text(id));
-        let about = About { operation, account: rq.account, feature, units };
+        let about = About { operation, account: rq.account, feature, units, whole: None };
         Ok(self.answer(receipts, about, (&catalog, rq.now), asked.include, &reply, out))
     }
 
@@ -207,10 +208,14 @@ impl Shared {
         let decision = &reply.outcome.decision;
         // The answer of a replay is kept already, under the same id.
         if !reply.replayed {
-            let (id, others) = (reply.decision_id, &reply.other_limits);
-            receipts.keep(id, decision.verdict, about, out.since(start), |more| {
+            let (id, verdict) = (reply.decision_id, decision.verdict);
+            receipts.keep(id, verdict, about, out.since(start), |more| {
                 if !include.all_limits {
-                    present::limits(catalog, receipts::OTHER_LIMITS, others, more);
+                    present::other_limits(catalog, receipts::OTHER_LIMITS, reply, more);
+                }
+                let is_plain = verdict == Verdict::Allowed && decision.shadow.is_none();
+                if !is_plain || about.whole.is_some() {
+                    receipts::note_more(catalog, about, reply, more);
                 }
             });
         }
@@ -237,7 +242,8 @@ impl Shared {
             return Err(WireError::new(ErrorReason::UnknownDecision, problem));
         }
         let kept = self.receipts.iter().find_map(|receipts| receipts.find(id));
-        kept.map(explain::explain).ok_or_else(|| {
+        let catalog = self.engine.catalog();
+        kept.map(|kept| explain::explain(&catalog, kept)).ok_or_else(|| {
             let problem = "is not among the recent decisions of this sidecar: it was another's, or \
                            too long ago, or before a restart";
             WireError::new(ErrorReason::UnknownDecision, format!("{} {problem}", rq.decision_id))

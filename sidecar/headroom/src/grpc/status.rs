@@ -165,8 +165,8 @@ impl From<EngineError> for WireError {
             EngineError::Store(StoreRefusal::Broken { .. }) => ErrorReason::StoreBroken,
             EngineError::Store(StoreRefusal::Closed) => ErrorReason::ShuttingDown,
             EngineError::KeyReused => ErrorReason::IdempotencyKeyReused,
-            EngineError::Dimensions { .. } => {
-                return WireError::field("dimensions", error.to_string());
+            EngineError::Dimensions { problem } => {
+                return WireError::field("dimensions", problem.clone());
             }
             EngineError::ItemDimensions { place, problem } => {
                 return WireError::field(&format!("items[{place}].dimensions"), problem);

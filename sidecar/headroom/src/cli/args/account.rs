@@ -20,6 +20,14 @@ pub(in crate::cli) struct AccountArgs {
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum AccountAction {
     /// Put an account on a plan; a new account is created, what was used stays used
+    ///
+    /// It says all of the subscription but anchor and zone: add-ons, a trial, scheduled plans and an end that
+    /// are not named again are taken away, and it is printed which.
+    #[command(after_help = "\
+Example:
+  headroom account put acme --plan team --add-on seats=5
+  headroom account put acme --plan team --add-on seats=5 --zone Europe/Berlin   the seats stay
+  headroom account put acme --plan team                                         the seats go")]
     Put {
         /// The account's id
         account: String,
@@ -33,16 +41,18 @@ pub(in crate::cli) enum AccountAction {
         /// The time zone of calendar windows, as in Europe/Berlin [default: as it was, or UTC]
         #[arg(long, value_name = "ZONE")]
         zone: Option<String>,
-        /// When the subscription ends [default: never]
+        /// When the subscription ends [default: never, also where an end was set]
         #[arg(long, value_name = "TIME", value_parser = time)]
         ends: Option<SystemTime>,
-        /// Bought in addition, as in --add-on seats=5; may be given several times
+        /// Bought in addition, as in --add-on seats=5; may be given several times [default: none, also
+        /// where some were bought]
         #[arg(long = "add-on", value_name = "NAME[=QUANTITY]", value_parser = add_on)]
         add_ons: Vec<(String, i32)>,
-        /// Another plan on trial, as in --trial pro=2026-06-01; then the plan
+        /// Another plan on trial, as in --trial pro=2026-06-01; then the plan [default: none]
         #[arg(long, value_name = "PLAN=END", value_parser = plan_and_time)]
         trial: Option<(String, SystemTime)>,
         /// A plan from an instant on, as in --then scale=2027-01-01; may be given several times
+        /// [default: none]
         #[arg(long = "then", value_name = "PLAN=START", value_parser = plan_and_time)]
         scheduled: Vec<(String, SystemTime)>,
     },

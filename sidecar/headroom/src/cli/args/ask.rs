@@ -11,6 +11,12 @@ use super::{ToSidecar, duration, time, units};
 ///
 /// The answer comes with its prompt, projection and all limits. Exit code 1 when it is a refusal.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  headroom ask check acme tokens --units 400     would 400 be allowed?
+  headroom ask consume acme tokens 400           use them
+  headroom ask explain dec_1.1.7                 why? a refusal prints its decision
+  headroom ask usage acme --feature tokens       what was used, window by window")]
 pub(in crate::cli) struct AskArgs {
     #[command(subcommand)]
     pub(in crate::cli) question: Question,
@@ -175,7 +181,7 @@ pub(in crate::cli) enum Question {
         feature: String,
         /// The idempotency key of the event
         event: String,
-        /// What it should have counted; without it, it is withdrawn
+        /// What it should have counted; 0, or without it, it is withdrawn
         #[arg(long, value_parser = units)]
         units: Option<u64>,
         /// What it counts now; needed for what was counted as it came
@@ -234,8 +240,17 @@ pub(in crate::cli) enum Question {
         counters: bool,
     },
     /// Why was a recent answer what it was? Rule by rule
+    ///
+    /// Every answer has a decision_id: a refusal prints it, and all others have it with --json. The sidecar
+    /// that decided remembers as many as `recent_decisions_bytes` has room for, until it restarts.
+    #[command(after_help = "\
+Example:
+  headroom ask consume acme tokens 400
+    denied: quota exhausted
+    why: headroom ask explain dec_1.1.7
+  headroom ask explain dec_1.1.7")]
     Explain {
-        /// The answer's decision_id
+        /// The answer's decision_id, as in dec_1.1.7
         decision_id: String,
     },
     /// What an account may use, and how much is left
@@ -337,6 +352,12 @@ pub(in crate::cli) struct ReservationArgs {
 ///
 /// The same again changes nothing. Exit code 1 when it is refused.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  headroom seats invite acme seats ann --for 7d    hold a seat for ann
+  headroom seats claim acme seats ann              she sits down
+  headroom seats transfer acme seats ann bob       bob has it now
+  headroom seats list acme seats                   who sits, who is invited")]
 pub(in crate::cli) struct SeatsArgs {
     #[command(subcommand)]
     pub(in crate::cli) action: SeatsAction,

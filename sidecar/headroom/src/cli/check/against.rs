@@ -24,6 +24,9 @@ impl Against {
     /// A directory that exists, or an address.
     pub(super) fn of(text: &str) -> Result<Against, String> {
         let dir = Path::new(text);
+        if !dir.is_dir() && (text.starts_with('/') || text.starts_with('.')) {
+            return Err(format!("--against {text}: there is no such directory"));
+        }
         if !dir.is_dir() {
             return Ok(Against::Sidecar(connect::endpoint(text)));
         }

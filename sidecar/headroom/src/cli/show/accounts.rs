@@ -53,6 +53,49 @@ pub(in super::super) fn account(account: &v1::Account) -> Report {
     Report::new(table(&rows), account_json(account))
 }
 
+/// An account that was put on a plan, and what it had before and has no more.
+pub(in super::super) fn account_put(before: Option<&v1::Account>, after: &v1::Account) -> Report {
+    let mut report = account(after);
+    let taken = before.map_or_else(Vec::new, |before| taken_away(before, after));
+    for one in &taken {
+        report.text += &format!("\ntaken away: {one}");
+    }
+    report.json["taken_away"] = json!(taken);
+    report
+}
+
+/// What a subscription had and has no more.
+fn taken_away(before: &v1::Account, after: &v1::Account) -> Vec<String> {
+    let when =
+        |at: Option<&prost_types::Timestamp>| wire_instant(at).map_or_else(String::new, instant);
+    let mut taken = Vec::new();
+    for had in &before.add_ons {
+        let has = after.add_ons.iter().find(|known| known.add_on == had.add_on);
+        let less = had.quantity - has.map_or(0, |has| has.quantity);
+        if less > 0 {
+            taken.push(format!("add-on {less} x {}", had.add_on));
+        }
+    }
+    if let Some(trial) = before.trial.as_ref().filter(|_| after.trial.is_none()) {
+        let until = when(trial.ends_at.as_ref());
+        taken
+            .push(format!("trial of {} until {until}", versioned(&trial.plan, trial.plan_version)));
+    }
+    for one in &before.scheduled {
+        let is_kept = |other: &v1::ScheduledPlan| {
+            (&other.plan, other.starts_at) == (&one.plan, one.starts_at)
+        };
+        if !after.scheduled.iter().any(is_kept) {
+            let from = when(one.starts_at.as_ref());
+            taken.push(format!("plan {} from {from}", versioned(&one.plan, one.plan_version)));
+        }
+    }
+    if before.ends_at.is_some() && after.ends_at.is_none() {
+        taken.push(format!("end {}", when(before.ends_at.as_ref())));
+    }
+    taken
+}
+
 /// A list of accounts, which may have been cut.
 pub(in super::super) fn accounts(accounts: &[v1::Account], is_cut: bool) -> Report {
     let mut rows = vec![["ACCOUNT", "PLAN", "STATUS", "OVERRIDES"].map(str::to_owned).to_vec()];

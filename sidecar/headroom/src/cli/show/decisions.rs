@@ -1,16 +1,15 @@
 //! What a product would be told.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use headroom_core::catalog::{CONCURRENT_LIMIT, RATE_LIMIT, SEATS_LIMIT};
 use headroom_sdk::{
-    Adjustment, Allocated, AllocationUsage, Committed, Corrected, CreditCharge, Decision,
-    DimensionValue, Entitlement, Entitlements, EntitlementsChange, Explanation, Extended,
-    LimitState, PoolState, Projection, ProjectionState, Prompt, Rate, Recorded, Released, Reserved,
-    RuleOutcome, Several, Unlock, UsageByTime, UsageByTimeQuery, UsageWindow,
+    Adjustment, Allocated, Committed, Corrected, CreditCharge, Decision, Entitlement, Entitlements,
+    EntitlementsChange, Extended, Projection, ProjectionState, Prompt, Recorded, Released,
+    Reserved, Several, Unlock,
 };
 use serde_json::{Value, json};
 
+use super::limits::{given_text, limit_json, limits_text, origin_json, rate_json, rate_text};
 use super::{Report, instant, json_instant, spaced, table, word};
 use headroom_prompts::display_units;
 
@@ -151,7 +150,7 @@ pub(in super::super) fn corrected(corrected: &Corrected) -> Report {
 pub(in super::super) fn adjustments(adjustments: &[Adjustment]) -> Report {
     let head = ["FEATURE", "LIMIT", "WINDOW", "EVENT", "OF", "WAS", "IS", "AT", "WHAT"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let when = |at: Option<std::time::SystemTime>| at.map_or_else(|| "ever".to_owned(), instant);
+    let when = |at: Option<SystemTime>| at.map_or_else(|| "ever".to_owned(), instant);
     for one in adjustments {
         let kind = word(one.kind.as_str_name(), "ADJUSTMENT_KIND_");
         let closed = if one.after_close { ", after the close" } else { "" };
@@ -185,104 +184,6 @@ pub(in super::super) fn adjustments(adjustments: &[Adjustment]) -> Report {
     });
     let text = if adjustments.is_empty() { "nothing came later".to_owned() } else { table(&rows) };
     Report::new(text, json!({ "adjustments": json.collect::<Vec<_>>() }))
-}
-
-/// What was used.
-pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
-    let head = ["FEATURE", "LIMIT", "USED", "RESERVED", "DEBT", "FROM", "TO", "STATE"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let when = |at: Option<std::time::SystemTime>| at.map_or_else(|| "never".to_owned(), instant);
-    for window in windows {
-        rows.push(vec![
-            window.feature.clone(),
-            limit_name(&window.limit, window.subject.as_deref()),
-            display_units(window.used_units, 0),
-            display_units(window.reserved_units, 0),
-            display_units(window.debt_units, 0),
-            when(window.window_start),
-            when(window.window_end),
-            match (window.closed, window.counts_until) {
-                (true, Some(at)) => format!("counts until {}", instant(at)),
-                (true, _) => match window.used_units_at_close {
-                    Some(units) => format!("closed with {}, restated", display_units(units, 0)),
-                    None => "closed".to_owned(),
-                },
-                (false, _) => "current".to_owned(),
-            } + if window.approximate { ", approximate" } else { "" }
-                + &window.allocation.map_or_else(String::new, allocation_text),
-        ]);
-    }
-    let json = windows.iter().map(|window| {
-        json!({
-            "feature": window.feature,
-            "limit": window.limit,
-            "subject": window.subject,
-            "used_units": window.used_units,
-            "reserved_units": window.reserved_units,
-            "debt_units": window.debt_units,
-            "window_start": json_instant(window.window_start),
-            "window_end": json_instant(window.window_end),
-            "closed": window.closed,
-            "counts_until": json_instant(window.counts_until),
-            "allocation": window.allocation.map(|allocation| json!({
-                "billed_by": word(allocation.billed_by.as_str_name(), "BILLED_BY_"),
-                "level_units": allocation.level_units,
-                "peak_units": allocation.peak_units,
-                "average_units": allocation.average_units,
-            })),
-            "used_units_at_close": window.used_units_at_close,
-            "approximate": window.approximate,
-        })
-    });
-    let text = if windows.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
-    Report::new(text, json!({ "windows": json.collect::<Vec<_>>() }))
-}
-
-/// What was used by time.
-pub(in super::super) fn usage_by_time(query: &UsageByTimeQuery, lines: &[UsageByTime]) -> Report {
-    let heads = ["FROM", "TO"].into_iter().map(str::to_owned);
-    let names = query.group_by.iter().map(|name| name.to_uppercase());
-    let mut rows = vec![heads.chain(names).chain(["USED".to_owned()]).collect::<Vec<_>>()];
-    let when = |at: Option<std::time::SystemTime>| at.map_or_else(String::new, instant);
-    for line in lines {
-        let values =
-            line.dimensions.iter().map(|dimension| match (&dimension.value, dimension.other) {
-                (_, true) => "(other)".to_owned(),
-                (Some(value), _) => value.clone(),
-                (None, _) => "(none)".to_owned(),
-            });
-        let sign = if line.units < 0 { "-" } else { "" };
-        let units = format!("{sign}{}", display_units(line.units.unsigned_abs(), 0));
-        rows.push(
-            [when(line.start), when(line.end)].into_iter().chain(values).chain([units]).collect(),
-        );
-    }
-    let json = lines.iter().map(|line| {
-        let values = line.dimensions.iter().map(|dimension| {
-            let DimensionValue { name, value, other } = dimension;
-            json!({ "name": name, "value": value, "other": other })
-        });
-        json!({
-            "start": json_instant(line.start),
-            "end": json_instant(line.end),
-            "dimensions": values.collect::<Vec<_>>(),
-            "units": line.units,
-        })
-    });
-    let text = if lines.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
-    Report::new(text, json!({ "lines": json.collect::<Vec<_>>() }))
-}
-
-/// What a billing window comes to, and by what it is billed.
-fn allocation_text(allocation: AllocationUsage) -> String {
-    let units = |units: u64| display_units(units, 0);
-    format!(
-        ", level {}, peak {}, average {}, billed by {}",
-        units(allocation.level_units),
-        units(allocation.peak_units),
-        units(allocation.average_units),
-        word(allocation.billed_by.as_str_name(), "BILLED_BY_"),
-    )
 }
 
 /// What an account may use.
@@ -331,68 +232,10 @@ fn entitlements_text(entitlements: &[Entitlement]) -> String {
     for entitlement in entitlements {
         text += &format!("\n{}: {}", entitlement.feature, entitlement_text(entitlement));
         if !entitlement.limits.is_empty() {
-            text += &format!("\n{}", limits_text(entitlement.limits.iter()));
+            text += &format!("\n{}", limits_text(entitlement.limits.iter(), None));
         }
     }
     text
-}
-
-/// Why an answer was what it was.
-pub(in super::super) fn explanation(explanation: &Explanation) -> Report {
-    let decision = &explanation.decision;
-    let outcome = |outcome: RuleOutcome| word(outcome.as_str_name(), "RULE_OUTCOME_");
-    let mut rows = Vec::new();
-    for rule in &explanation.rules {
-        let mark = match rule.outcome {
-            RuleOutcome::Passed => "ok",
-            RuleOutcome::Refused => "no",
-            RuleOutcome::Shadowed => "no, but shadowed",
-            RuleOutcome::NotReached | RuleOutcome::Unspecified => "-",
-        };
-        let name = rule.limit.as_ref().map_or_else(
-            || spaced(&rule.rule),
-            |limit| format!("limit {limit}{}", if rule.binding { ", binding" } else { "" }),
-        );
-        rows.push(vec![format!("  {mark}"), name, rule.explanation.clone()]);
-    }
-    let units = match explanation.units {
-        0 => String::new(),
-        units => format!(" {}", display_units(units, 0)),
-    };
-    let asked =
-        format!("{}{units} {}", explanation.operation, explanation.feature).trim_end().to_owned();
-    let at = decision.as_of.map_or_else(String::new, |at| format!(" at {}", instant(at)));
-    let text = format!(
-        "{}: {asked} for {}{at}, catalog revision {}\n{}\n{}",
-        decision.decision_id,
-        explanation.account,
-        decision.catalog_revision,
-        decision_text(decision),
-        table(&rows),
-    );
-    let rules: Vec<Value> = explanation
-        .rules
-        .iter()
-        .map(|rule| {
-            json!({
-                "rule": rule.rule,
-                "outcome": outcome(rule.outcome),
-                "explanation": rule.explanation,
-                "limit": rule.limit,
-                "subject": rule.subject,
-                "binding": rule.binding,
-            })
-        })
-        .collect();
-    let json = json!({
-        "account": explanation.account,
-        "feature": explanation.feature,
-        "operation": explanation.operation,
-        "units": explanation.units,
-        "decision": decision_json(decision),
-        "rules": rules,
-    });
-    Report::new(text.trim_end(), json)
 }
 
 fn entitlement_text(entitlement: &Entitlement) -> String {
@@ -412,19 +255,6 @@ fn entitlement_text(entitlement: &Entitlement) -> String {
         }
         (None, None) => "no".to_owned(),
     }
-}
-
-fn rate_text(rate: &Rate) -> String {
-    let (pace, burst) = (display_units(rate.units, 0), display_units(rate.burst_units, 0));
-    format!("{pace} per {} ms, {burst} at once", millis(rate.period))
-}
-
-fn rate_json(rate: &Rate) -> Value {
-    json!({
-        "units": rate.units,
-        "period_ms": millis(rate.period),
-        "burst_units": rate.burst_units,
-    })
 }
 
 fn entitlement_json(entitlement: &Entitlement) -> Value {
@@ -447,7 +277,17 @@ fn entitlement_json(entitlement: &Entitlement) -> Value {
     })
 }
 
+/// The answer as text, and where it leads on to when it was no.
 fn decision_text(decision: &Decision) -> String {
+    let mut text = answer_text(decision);
+    let is_worth = !decision.allowed || decision.shadow_denial.is_some();
+    if is_worth && !decision.decision_id.is_empty() {
+        text += &format!("\nwhy: headroom ask explain {}", decision.decision_id);
+    }
+    text
+}
+
+pub(super) fn answer_text(decision: &Decision) -> String {
     let verdict = spaced(&word(decision.verdict.as_str_name(), "VERDICT_"));
     let mut text = match decision.denial {
         Some(denial) => {
@@ -460,11 +300,7 @@ fn decision_text(decision: &Decision) -> String {
         text += &format!(", in shadow mode (it would have been refused: {denial})");
     }
     if let Some(wait) = decision.retry_after {
-        // Never earlier than it is worth it.
-        text += &match wait.as_secs() {
-            0 => format!(", try again in {} ms", millis(wait)),
-            secs => format!(", try again in {} s", secs + u64::from(wait.subsec_nanos() > 0)),
-        };
+        text += &format!(", try again {}", wait_text(wait, decision.as_of));
     }
     if decision.replayed {
         text += " (the answer of the first write with this key)";
@@ -480,7 +316,9 @@ fn decision_text(decision: &Decision) -> String {
     }
     let limits = decision.binding.iter().chain(&decision.other_limits);
     if decision.binding.is_some() {
-        text += &format!("\n{}", limits_text(limits));
+        text += &format!("\n{}", limits_text(limits, decision.as_of));
+    } else if let Some(given) = decision.origin.as_ref().and_then(given_text) {
+        text += &format!("\n{given}");
     }
     if let Some(line) = decision.projection.as_ref().and_then(projection_text) {
         text += &format!("\n{line}");
@@ -494,6 +332,24 @@ fn decision_text(decision: &Decision) -> String {
         text += &format!("\nprompt {} is held back: {}{until}", held.prompt, spaced(&why));
     }
     text
+}
+
+/// How long to wait: so long, and when that is more than a few minutes, until when. Never earlier than it
+/// is worth it.
+fn wait_text(wait: Duration, as_of: Option<SystemTime>) -> String {
+    let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let (days, hours, minutes) = (secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);
+    let span = match (days, hours) {
+        _ if wait.as_secs() == 0 => return format!("in {} ms", millis(wait)),
+        _ if secs < 300 => return format!("in {secs} s"),
+        (0, 0) => format!("{minutes} min"),
+        (0, hours) => format!("{hours} h {minutes} min"),
+        (days, hours) => format!("{days} d {hours} h"),
+    };
+    match as_of.and_then(|as_of| as_of.checked_add(wait)) {
+        Some(at) => format!("at {} (in {span})", instant(at)),
+        None => format!("in {span}"),
+    }
 }
 
 fn unlock_text(unlock: &Unlock) -> String {
@@ -546,91 +402,6 @@ fn charge_json(charge: &CreditCharge) -> Value {
     })
 }
 
-fn pool_json(pool: &PoolState) -> Value {
-    json!({
-        "feature": pool.feature,
-        "balance_units": pool.balance_units,
-        "next_expiry_at": json_instant(pool.next_expiry.map(|(at, _)| at)),
-        "next_expiry_units": pool.next_expiry.map(|(_, units)| units),
-        "overdraft_units": pool.overdraft_units,
-        "next_units_at": json_instant(pool.next_units_at),
-    })
-}
-
-fn limits_text<'a>(limits: impl Iterator<Item = &'a LimitState>) -> String {
-    let rows: Vec<Vec<String>> = limits.map(limit_row).collect();
-    table(&rows)
-}
-
-/// A limit, and whose it is.
-fn limit_name(limit: &str, subject: Option<&str>) -> String {
-    subject.map_or_else(|| limit.to_owned(), |subject| format!("{limit} of {subject}"))
-}
-
-fn limit_row(limit: &LimitState) -> Vec<String> {
-    let units = |units: u64| display_units(units, 0);
-    let mut notes = Vec::new();
-    let is_slots = limit.limit == CONCURRENT_LIMIT;
-    if limit.reserved_units > 0 && !is_slots {
-        notes.push(format!("{} reserved", units(limit.reserved_units)));
-    }
-    if limit.overage_units > 0 {
-        notes.push(format!("{} billed as overage", units(limit.overage_units)));
-    }
-    if let Some(cost) = &limit.overage_cost {
-        let cap = cost.cap_minor.map_or_else(String::new, |cap| format!(" of at most {cap}"));
-        notes.push(format!("overage costs {}{cap} minor units of {}", cost.minor, cost.currency));
-    }
-    if let Some(left) =
-        limit.grace_units_remaining.filter(|_| limit.settled_units_remaining == Some(0))
-    {
-        notes.push(format!("{} of grace left", units(left)));
-    }
-    if limit.approximate {
-        notes.push("approximate".to_owned());
-    }
-    if let Some(billed) = limit.billed_units {
-        notes.push(format!("{} billed so far", units(billed)));
-    }
-    if let Some(at) = limit.grace_until {
-        notes.push(format!("grace until {}", instant(at)));
-    }
-    if limit.debt_units > 0 {
-        notes.push(format!("{} debt", units(limit.debt_units)));
-    }
-    match (limit.window_start, limit.frees_at()) {
-        _ if is_slots || limit.limit == SEATS_LIMIT || limit.billed_units.is_some() => {}
-        (_, Some(at)) if limit.limit == RATE_LIMIT => {
-            notes.push(format!("full at {}", instant(at)));
-        }
-        (None, _) => notes.push("begins with the first use".to_owned()),
-        (_, Some(at)) if limit.pool.is_some() => {
-            notes.push(format!("more come at {}", instant(at)));
-        }
-        (_, Some(at)) if limit.sliding => {
-            notes.push(format!("the oldest leave at {}", instant(at)))
-        }
-        (_, None) if limit.sliding => notes.push("sliding".to_owned()),
-        (_, Some(at)) => notes.push(format!("until {}", instant(at))),
-        (_, None) if limit.pool.is_some() => {}
-        (_, None) => notes.push("for ever".to_owned()),
-    }
-    let (count, how, left) = match is_slots {
-        true => (limit.reserved_units, "held", limit.drawable_units_remaining),
-        false => (limit.used_units, "used", limit.settled_units_remaining),
-    };
-    let used = match limit.included_units {
-        Some(included) => format!("{} of {} {how}", units(count), units(included)),
-        None => format!("{} {how}, unlimited", units(count)),
-    };
-    let left = match left {
-        Some(left) => format!("{} left", units(left)),
-        None => String::new(),
-    };
-    let name = limit_name(&limit.limit, limit.subject.as_deref());
-    vec![format!("  {name}"), used, left, notes.join(", ")]
-}
-
 fn projection_text(projection: &Projection) -> Option<String> {
     let limit = &projection.limit;
     match projection.state {
@@ -676,7 +447,7 @@ fn prompt_text(prompt: &Prompt) -> String {
     text
 }
 
-fn decision_json(decision: &Decision) -> Value {
+pub(super) fn decision_json(decision: &Decision) -> Value {
     json!({
         "allowed": decision.allowed,
         "verdict": word(decision.verdict.as_str_name(), "VERDICT_"),
@@ -684,11 +455,7 @@ fn decision_json(decision: &Decision) -> Value {
         "binding": decision.binding.as_ref().map(limit_json),
         "other_limits": decision.other_limits.iter().map(limit_json).collect::<Vec<_>>(),
         "config_value": config_json(decision.config_value.as_deref()),
-        "origin": decision.origin.as_ref().map(|origin| json!({
-            "kind": word(origin.kind.as_str_name(), "ORIGIN_KIND_"),
-            "plan": origin.plan,
-            "plan_version": origin.plan_version,
-        })),
+        "origin": decision.origin.as_ref().map(origin_json),
         "catalog_revision": decision.catalog_revision,
         "as_of": json_instant(decision.as_of),
         "durability": word(decision.durability.as_str_name(), "DURABILITY_"),
@@ -721,7 +488,7 @@ fn decision_json(decision: &Decision) -> Value {
     })
 }
 
-fn millis(span: Duration) -> u64 {
+pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -729,37 +496,6 @@ fn millis(span: Duration) -> u64 {
 fn config_json(value: Option<&str>) -> Value {
     value.map_or(Value::Null, |text| {
         serde_json::from_str(text).unwrap_or_else(|_| Value::from(text))
-    })
-}
-
-fn limit_json(limit: &LimitState) -> Value {
-    json!({
-        "limit": limit.limit,
-        "subject": limit.subject,
-        "policy": word(limit.policy.as_str_name(), "POLICY_"),
-        "included_units": limit.included_units,
-        "used_units": limit.used_units,
-        "reserved_units": limit.reserved_units,
-        "settled_units_remaining": limit.settled_units_remaining,
-        "drawable_units_remaining": limit.drawable_units_remaining,
-        "window_start": json_instant(limit.window_start),
-        "window_end": json_instant(limit.window_end),
-        "thresholds_passed_bp": limit.thresholds_passed_bp,
-        "grace_units_remaining": limit.grace_units_remaining,
-        "grace_until": json_instant(limit.grace_until),
-        "overage_cost": limit.overage_cost.as_ref().map(|cost| json!({
-            "cost_minor": cost.minor,
-            "cap_minor": cost.cap_minor,
-            "currency": cost.currency,
-        })),
-        "overage_units": limit.overage_units,
-        "debt_units": limit.debt_units,
-        "limit_revision": limit.limit_revision,
-        "sliding": limit.sliding,
-        "oldest_units_leave_at": json_instant(limit.oldest_units_leave_at),
-        "billed_units": limit.billed_units,
-        "approximate": limit.approximate,
-        "pool": limit.pool.as_ref().map(pool_json),
     })
 }
 

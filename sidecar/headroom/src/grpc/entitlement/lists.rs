@@ -50,8 +50,12 @@ pub(super) fn entitlements(
                 allowed: one.decision.verdict.is_allowed(),
                 denial: present::denial(one.decision.verdict).into(),
                 config_value: one.decision.value_json.as_deref().unwrap_or_default().to_owned(),
-                limits: one.limits.iter().map(|l| present::limit_state(&catalog, l)).collect(),
-                origin: present::origin(&catalog, &one.decision),
+                limits: present::limit_states(
+                    &catalog,
+                    &one.limits,
+                    (one.decision.plan, one.origins.as_deref()),
+                ),
+                origin: present::decided_by(&catalog, &one.decision, one.origins.as_deref()),
                 shadow_denial: present::reason(one.decision.shadow).into(),
                 rate: one.rate.map(present::rate),
                 rate_each: one.each.map(present::rate),
@@ -181,6 +185,7 @@ fn usage_window(
         used_units_at_close: None,
         approximate: is_approximate(catalog, ledger),
         subject: String::new(),
+        resting: !catalog.counts(ledger.feature, ledger.limit),
     }
 }
 

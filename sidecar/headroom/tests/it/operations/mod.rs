@@ -13,3 +13,4 @@ mod spans;
 mod start;
 mod stop;
 mod watch;
+mod words;

@@ -1,0 +1,110 @@
+//! What was used, by limit and window, or by time.
+
+use std::time::SystemTime;
+
+use headroom_prompts::display_units;
+use headroom_sdk::{AllocationUsage, DimensionValue, UsageByTime, UsageByTimeQuery, UsageWindow};
+use serde_json::json;
+
+use super::limits::limit_name;
+use super::{Report, instant, json_instant, table, word};
+
+/// What was used.
+pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
+    let head = ["FEATURE", "LIMIT", "USED", "RESERVED", "DEBT", "FROM", "TO", "STATE"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let when = |at: Option<SystemTime>| at.map_or_else(|| "never".to_owned(), instant);
+    for window in windows {
+        rows.push(vec![
+            window.feature.clone(),
+            limit_name(&window.limit, window.subject.as_deref()),
+            display_units(window.used_units, 0),
+            display_units(window.reserved_units, 0),
+            display_units(window.debt_units, 0),
+            when(window.window_start),
+            when(window.window_end),
+            match (window.closed, window.counts_until) {
+                (true, Some(at)) => format!("counts until {}", instant(at)),
+                (true, _) => match window.used_units_at_close {
+                    Some(units) => format!("closed with {}, restated", display_units(units, 0)),
+                    None => "closed".to_owned(),
+                },
+                (false, _) if window.resting => "resting, counts nowhere".to_owned(),
+                (false, _) => "current".to_owned(),
+            } + if window.approximate { ", approximate" } else { "" }
+                + &window.allocation.map_or_else(String::new, allocation_text),
+        ]);
+    }
+    let json = windows.iter().map(|window| {
+        json!({
+            "feature": window.feature,
+            "limit": window.limit,
+            "subject": window.subject,
+            "used_units": window.used_units,
+            "reserved_units": window.reserved_units,
+            "debt_units": window.debt_units,
+            "window_start": json_instant(window.window_start),
+            "window_end": json_instant(window.window_end),
+            "closed": window.closed,
+            "counts_until": json_instant(window.counts_until),
+            "allocation": window.allocation.map(|allocation| json!({
+                "billed_by": word(allocation.billed_by.as_str_name(), "BILLED_BY_"),
+                "level_units": allocation.level_units,
+                "peak_units": allocation.peak_units,
+                "average_units": allocation.average_units,
+            })),
+            "used_units_at_close": window.used_units_at_close,
+            "approximate": window.approximate,
+            "resting": window.resting,
+        })
+    });
+    let text = if windows.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
+    Report::new(text, json!({ "windows": json.collect::<Vec<_>>() }))
+}
+
+/// What was used by time.
+pub(in super::super) fn usage_by_time(query: &UsageByTimeQuery, lines: &[UsageByTime]) -> Report {
+    let heads = ["FROM", "TO"].into_iter().map(str::to_owned);
+    let names = query.group_by.iter().map(|name| name.to_uppercase());
+    let mut rows = vec![heads.chain(names).chain(["USED".to_owned()]).collect::<Vec<_>>()];
+    let when = |at: Option<SystemTime>| at.map_or_else(String::new, instant);
+    for line in lines {
+        let values =
+            line.dimensions.iter().map(|dimension| match (&dimension.value, dimension.other) {
+                (_, true) => "(other)".to_owned(),
+                (Some(value), _) => value.clone(),
+                (None, _) => "(none)".to_owned(),
+            });
+        let sign = if line.units < 0 { "-" } else { "" };
+        let units = format!("{sign}{}", display_units(line.units.unsigned_abs(), 0));
+        rows.push(
+            [when(line.start), when(line.end)].into_iter().chain(values).chain([units]).collect(),
+        );
+    }
+    let json = lines.iter().map(|line| {
+        let values = line.dimensions.iter().map(|dimension| {
+            let DimensionValue { name, value, other } = dimension;
+            json!({ "name": name, "value": value, "other": other })
+        });
+        json!({
+            "start": json_instant(line.start),
+            "end": json_instant(line.end),
+            "dimensions": values.collect::<Vec<_>>(),
+            "units": line.units,
+        })
+    });
+    let text = if lines.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
+    Report::new(text, json!({ "lines": json.collect::<Vec<_>>() }))
+}
+
+/// What a billing window comes to, and by what it is billed.
+fn allocation_text(allocation: AllocationUsage) -> String {
+    let units = |units: u64| display_units(units, 0);
+    format!(
+        ", level {}, peak {}, average {}, billed by {}",
+        units(allocation.level_units),
+        units(allocation.peak_units),
+        units(allocation.average_units),
+        word(allocation.billed_by.as_str_name(), "BILLED_BY_"),
+    )
+}
