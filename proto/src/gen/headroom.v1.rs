@@ -7223,7 +7223,8 @@ pub struct ExplainDecisionRequest {
 /// RuleResult is one rule of a decision.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RuleResult {
-    /// What is tested: the denial it ends in, in lower case ("not_in_plan"), or "limit".
+    /// What is tested: the denial it ends in, in lower case ("not_in_plan"), or "limit", or "credits"; of an item of
+    /// a request for several features first "all_or_nothing": whether another item refused it.
     #[prost(string, tag = "1")]
     pub rule: ::prost::alloc::string::String,
     /// What became of it.

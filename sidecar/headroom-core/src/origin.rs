@@ -10,7 +10,7 @@ use crate::decide::Context;
 use crate::decision::{Decision, LimitState};
 use crate::names::NameId;
 use crate::resolve::{
-    self, Origin, Resolved, Voice, resolve_each_heard, resolve_heard, resolve_levels_heard,
+    self, Origin, Voice, resolve_each_heard, resolve_heard, resolve_levels_heard,
 };
 use crate::time::Millis;
 
@@ -64,7 +64,7 @@ pub fn origins(
     let own = binding.filter(|state| Some(state.ledger.feature) == decision.feature);
     let decided = match own {
         Some(state) => of_state(state),
-        None => of_feature(cx, account, feature),
+        None => of_feature(cx, account, feature, decision.origin),
     };
     let (binding, others) = (binding.map(of_state), others.iter().map(of_state).collect());
     Some(Box::new(Origins { decided, binding, others }))
@@ -95,14 +95,18 @@ pub fn of_limit(cx: Context<'_>, account: &Account, state: &LimitState) -> Given
     heard.given(plan_origin)
 }
 
-/// Whose word a feature is, whatever its limits say.
-fn of_feature(cx: Context<'_>, account: &Account, feature: FeatureIx) -> Given {
+/// Who has a part in what a feature is, whatever its limits say. The kind of source is known: of what has
+/// to be earned first it is the plan.
+fn of_feature(cx: Context<'_>, account: &Account, feature: FeatureIx, origin: Origin) -> Given {
     let mut heard = Heard::default();
     let mut hear = |_: Option<NameId>, voice: Voice<'_>| heard.hear(voice);
-    let (resolved, origin) = resolve_heard(cx.catalog, account, feature, cx.now, &mut hear);
-    let is_nothing = resolved == Resolved::NotInPlan;
-    let known = heard.given(origin);
-    if is_nothing { Given { origin: Origin::None, ..known } } else { Given { origin, ..known } }
+    resolve_heard(cx.catalog, account, feature, cx.now, &mut hear);
+    let Heard { addons, overridden } = heard;
+    match origin {
+        Origin::AddOn => Given { origin, addons, overridden: None },
+        Origin::Override => Given { origin, addons: Vec::new(), overridden },
+        _ => Given { origin, addons: Vec::new(), overridden: None },
+    }
 }
 
 /// Who was heard so far.

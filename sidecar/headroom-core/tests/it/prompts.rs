@@ -38,6 +38,7 @@ fn each_verdict_has_its_scenario_or_none() {
     };
     check(Verdict::Allowed, None);
     check(Verdict::SoftLimit, Some((&[NearLimit], Severity::Warning)));
+    check(Verdict::Unbacked, Some((&[NearLimit], Severity::Warning)));
     check(Verdict::Grace, Some((&[Grace], Severity::Alarm)));
     check(Verdict::Overage, Some((&[LimitHit], Severity::Alarm)));
     check(Verdict::Denied(Denial::UnknownAccount), None);

@@ -466,6 +466,7 @@ fn receipts() -> Vec<Receipt> {
     let all = [
         (Verdict::Allowed, None),
         (Verdict::SoftLimit, Some(Amounts::default())),
+        (Verdict::Unbacked, Some(Amounts { debt_units: 5, ..Amounts::default() })),
         (Verdict::Grace, Some(amounts(true, None))),
         (Verdict::Overage, Some(amounts(false, Some(Millis(0))))),
     ];
