@@ -127,9 +127,22 @@ impl Catalog {
         Ok(number(spec, revision, names))
     }
 
-    /// The text of a name's number.
+    /// The text of a name's number: of a plan, a limit, a dimension. What features are called,
+    /// [`Catalog::feature_text`] says.
     pub fn text(&self, id: NameId) -> &str {
         self.names.text(id)
+    }
+
+    /// What the feature of a number is called, also one that has left.
+    pub fn feature_text(&self, id: NameId) -> &str {
+        self.names.feature_text(id)
+    }
+
+    /// The number of the feature that is called so, or was before a line of this catalog renamed it; also of
+    /// one that has left.
+    pub fn feature_id(&self, feature: &str) -> Option<NameId> {
+        let known = self.feature_named(feature).map(|ix| self.feature(ix).id);
+        known.or_else(|| self.names.feature(feature))
     }
 
     /// All names known when this catalog was built: its own and all earlier ones.
@@ -137,7 +150,7 @@ impl Catalog {
         &self.names
     }
 
-    /// The feature of this name.
+    /// The feature of this name, or that a line of this catalog renames from it.
     pub fn feature_named(&self, feature: &str) -> Option<FeatureIx> {
         self.feature_by_name.get(feature).copied()
     }

@@ -6,6 +6,8 @@
 //! of editing. The lines are of the step from one catalog to the next: one that is not needed any more
 //! does no harm.
 
+pub(crate) mod rename;
+
 use std::collections::BTreeSet;
 
 use crate::account::Account;
@@ -16,6 +18,8 @@ use crate::reservation::ReservationState;
 use crate::time::Millis;
 use crate::versions;
 use crate::window::WindowRule;
+
+pub use rename::renames;
 
 /// A line of the catalog: what may be lost against the catalog before.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,13 @@ pub enum Migration {
         feature: String,
         /// The limit.
         limit: String,
+    },
+    /// A feature is called otherwise; everything that is known of it goes on.
+    RenameFeature {
+        /// What it was called.
+        from: String,
+        /// What it is called in this catalog, or by the `from` of another line.
+        to: String,
     },
     /// A feature becomes another kind; what was counted of the kind before rests.
     ChangeKind {
@@ -78,6 +89,9 @@ pub enum Loss {
     Plan(NameId),
     /// An add-on is gone.
     AddOn(NameId),
+    /// The name of a feature that is not in force, but may have counts that rest, is given to another
+    /// one: their numbers.
+    Taken(NameId, NameId),
 }
 
 /// How much a loss touches.
@@ -129,6 +143,11 @@ pub fn losses(old: &Catalog, new: &Catalog) -> Vec<Loss> {
     let plans: BTreeSet<NameId> = new.plans().iter().map(|plan| plan.id).collect();
     let gone = old.plans().iter().map(|plan| plan.id).filter(|id| !plans.contains(id));
     losses.extend(gone.map(Loss::Plan));
+    losses.extend(new.features().iter().filter_map(|after| {
+        let before = old.names().feature(&after.feature)?;
+        (before != after.id && old.feature_of(before).is_none())
+            .then_some(Loss::Taken(before, after.id))
+    }));
     let addons: BTreeSet<NameId> = new.addons().iter().map(|addon| addon.id).collect();
     let gone = old.addons().iter().map(|addon| addon.id).filter(|id| !addons.contains(id));
     losses.extend(gone.map(Loss::AddOn));
@@ -151,17 +170,18 @@ impl Loss {
     /// The place of the line of `new` that allows it.
     pub fn covered_by(&self, new: &Catalog) -> Option<usize> {
         let is = |name: &str, id: NameId| new.text(id) == name;
+        let is_feature = |name: &str, id: NameId| new.feature_text(id) == name;
         new.migrations().iter().position(|line| match (line, self) {
-            (Migration::DropFeature { feature }, Loss::Feature(id)) => is(feature, *id),
+            (Migration::DropFeature { feature }, Loss::Feature(id)) => is_feature(feature, *id),
             (Migration::ChangeKind { feature, to }, Loss::Kind(id, _, kind)) => {
-                is(feature, *id) && to == kind
+                is_feature(feature, *id) && to == kind
             }
             (
                 Migration::DropLimit { feature, limit },
                 Loss::Limit(of, id) | Loss::Owner(of, id, ..),
             )
             | (Migration::EndLifetime { feature, limit }, Loss::Lifetime(of, id)) => {
-                is(feature, *of) && is(limit, *id)
+                is_feature(feature, *of) && is(limit, *id)
             }
             (Migration::MovePlan { from, .. }, Loss::Plan(id)) => {
                 versions::canonical(from) == new.text(*id)
@@ -174,7 +194,7 @@ impl Loss {
     /// What one account has of it at an instant, under the catalog that had it.
     pub fn touches(&self, old: &Catalog, account: &Account, now: Millis) -> Touched {
         match self {
-            Loss::Feature(feature) | Loss::Kind(feature, ..) => {
+            Loss::Feature(feature) | Loss::Kind(feature, ..) | Loss::Taken(feature, _) => {
                 counted(old, account, (*feature, None), now)
             }
             Loss::Limit(feature, limit)
@@ -190,20 +210,23 @@ impl Loss {
     }
 
     /// Why a catalog without a line for it is refused.
-    pub fn explain(&self, new: &Catalog, touched: Touched) -> SpecProblem {
+    pub fn explain(&self, old: &Catalog, new: &Catalog, touched: Touched) -> SpecProblem {
         let text = |id: &NameId| new.text(*id).to_owned();
+        let feature_text = |id: &NameId| new.feature_text(*id).to_owned();
         let touched = Counted(touched);
         let (path, message) = match self {
             Loss::Feature(id) => {
-                let name = text(id);
-                let message = format!(
-                    "feature `{name}` is gone, but {touched}: put it back, or let the counts rest with \
-                     the migration `drop_feature: {name}`"
-                );
+                let name = feature_text(id);
+                let message = explain_gone(&name, old, new, *id, &touched);
                 (vec!["features".to_owned()], message)
             }
+            Loss::Taken(_, by) => {
+                let name = feature_text(by);
+                let message = explain_taken(&name, old.feature_text(*by), &touched);
+                (vec!["features".to_owned(), name], message)
+            }
             Loss::Kind(id, was, is) => {
-                let name = text(id);
+                let name = feature_text(id);
                 let message = format!(
                     "feature `{name}` was a {was} and is a {is}, but {touched}: give it another name, \
                      or let the counts rest with the migration `change_kind: {name}, to: {is}`"
@@ -211,7 +234,7 @@ impl Loss {
                 (vec!["features".to_owned(), name, "kind".to_owned()], message)
             }
             Loss::Limit(of, id) => {
-                let (feature, limit) = (text(of), text(id));
+                let (feature, limit) = (feature_text(of), text(id));
                 let message = format!(
                     "limit `{limit}` of `{feature}` is gone, but {touched}: put it back, or let the \
                      counts rest with the migration `drop_limit: {limit}, of: {feature}`"
@@ -219,7 +242,7 @@ impl Loss {
                 (vec!["features".to_owned(), feature, "limits".to_owned()], message)
             }
             Loss::Owner(of, id, was, is) => {
-                let (feature, limit) = (text(of), text(id));
+                let (feature, limit) = (feature_text(of), text(id));
                 let whose = |per: &Option<NameId>| match per {
                     Some(per) => format!("each {}", new.text(*per)),
                     None => "the account".to_owned(),
@@ -234,7 +257,7 @@ impl Loss {
                 (vec!["features".to_owned(), feature, "limits".to_owned(), limit], message)
             }
             Loss::Lifetime(of, id) => {
-                let (feature, limit) = (text(of), text(id));
+                let (feature, limit) = (feature_text(of), text(id));
                 let message = format!(
                     "limit `{limit}` of `{feature}` counted for ever and has another window now, but \
                      {touched}, whose window would never end: keep `lifetime`, or end it now with the \
@@ -264,6 +287,38 @@ impl Loss {
     }
 }
 
+fn explain_taken(name: &str, before: &str, touched: &Counted) -> String {
+    format!(
+        "feature `{before}` cannot be called `{name}`: another one was called so, and {touched}, which \
+         would be left without a name: give it another one"
+    )
+}
+
+/// Why a catalog without a feature is refused. If another one has come that it may be called now, that is
+/// said first of all: most features that go have only been given a better name.
+fn explain_gone(name: &str, old: &Catalog, new: &Catalog, id: NameId, touched: &Counted) -> String {
+    let gone = old.feature_of(id).map(|ix| old.feature(ix));
+    let candidates: Vec<&str> =
+        gone.into_iter().flat_map(|gone| rename::candidates(old, new, gone)).collect();
+    match candidates.as_slice() {
+        [] => format!(
+            "feature `{name}` is gone, but {touched}: put it back, or let the counts rest with the \
+             migration `drop_feature: {name}`"
+        ),
+        [other] => format!(
+            "feature `{name}` is gone, but {touched}: if it is called `{other}` now, let the counts go on \
+             with the migration `rename_feature: {name}, to: {other}`; else put it back, or let them rest \
+             with `drop_feature: {name}`"
+        ),
+        others => format!(
+            "feature `{name}` is gone, but {touched}: if it has another name now (`{}`), let the counts go \
+             on with the migration `rename_feature: {name}, to: …`; else put it back, or let them rest \
+             with `drop_feature: {name}`",
+            others.join("`, `")
+        ),
+    }
+}
+
 /// The plan that accounts on `plan` are moved to, if a line says so.
 pub fn moved_to(catalog: &Catalog, plan: NameId) -> Option<NameId> {
     let to = catalog.plan(catalog.plan_of(plan)?).id;
@@ -278,6 +333,19 @@ pub fn is_on(account: &Account, plan: NameId, now: Millis) -> bool {
             extra.trial.is_some_and(|trial| trial.plan == plan && now < trial.ends_at)
                 || extra.scheduled.iter().any(|one| one.plan == plan)
         })
+}
+
+/// Whether an account remembers anything of a feature: what counts, also of windows that are over, what is
+/// held, and what was promised.
+pub fn is_known_of(feature: NameId, account: &Account) -> bool {
+    let subjects = account.subjects().into_iter().flat_map(|subjects| subjects.iter());
+    let of_subjects = subjects.flat_map(|(_, subject)| subject.state.ledgers());
+    let mut ledgers = account.ledgers().iter().chain(of_subjects);
+    let mut held = account.reservations().into_iter().flat_map(|all| all.iter());
+    ledgers.any(|ledger| ledger.feature == feature)
+        || held.any(|held| held.feature == feature)
+        || account.pool(feature).is_some()
+        || account.profile.overrides().iter().any(|known| known.feature == feature)
 }
 
 fn touched_if(is_touched: bool) -> Touched {

@@ -15,6 +15,7 @@ use headroom_core::change;
 use headroom_core::cohort;
 use headroom_core::decide::{Context, GrantError};
 use headroom_core::limits as core_limits;
+use headroom_core::migrate::renames;
 use headroom_core::names::{NameId, Names};
 use headroom_core::rate::Rate;
 use headroom_core::spend_cap;
@@ -23,7 +24,7 @@ use headroom_core::time::Millis;
 use headroom_core::versions;
 use headroom_core::window::WindowRule;
 
-use crate::engine::{AccountId, Engine, EngineError, Slot};
+use crate::engine::{AccountId, Accounts, Engine, EngineError, Slot};
 use crate::limits;
 use crate::migrate;
 use crate::ports::{Seq, StoreRefusal};
@@ -285,7 +286,7 @@ impl Engine {
             name: name.to_owned(),
             known: catalog.features().iter().map(|f| f.feature.to_string()).collect(),
         };
-        let feature_id = catalog.names().get(feature).ok_or_else(|| unknown("feature", feature))?;
+        let feature_id = catalog.feature_id(feature).ok_or_else(|| unknown("feature", feature))?;
         let limit_id = match limit {
             None => None,
             Some(limit) => Some(catalog.names().get(limit).ok_or_else(|| unknown("limit", limit))?),
@@ -366,34 +367,49 @@ impl Engine {
         self.put_catalog(spec, source, now).map_err(CatalogRefusal::Problems)
     }
 
-    /// As [`Engine::install_catalog`], also without room: a start must not decide under names whose
-    /// numbers the journal does not know, or the next catalog would give them to other names.
-    pub(crate) fn put_catalog(
+    fn put_catalog(
         &self,
         spec: CatalogSpec,
         source: &str,
         now: Millis,
     ) -> Result<Installed, Vec<SpecProblem>> {
         let mut admin = self.admin.lock().unwrap_or_else(|held| held.into_inner());
-        let (catalog, mut installed) = admin.build(spec, source)?;
-        let orphans = migrate::orphans(&self.accounts, &self.catalog(), &catalog, now);
+        let before = self.catalog();
+        let (catalog, installed) =
+            admin.build(spec, source, Step::From(Some(&before), &self.accounts))?;
+        let orphans = migrate::orphans(&self.accounts, &before, &catalog, now);
         if !orphans.is_empty() {
             return Err(orphans);
         }
+        Ok(self.bring_in(&mut admin, (catalog, installed), source, now))
+    }
+
+    /// Brings a catalog into force that takes nothing away, also without room: a start must not decide
+    /// under names whose numbers the journal does not know, or the next catalog would give them to other
+    /// names.
+    pub(crate) fn bring_in(
+        &self,
+        admin: &mut AdminState,
+        (catalog, mut installed): (Catalog, Installed),
+        source: &str,
+        now: Millis,
+    ) -> Installed {
         // Of the same text a later version of the program may number names that an earlier one did not.
         let has_new_names = admin.names.len() < catalog.names().len();
-        if installed.changed || has_new_names {
-            installed.wait_for = Some(self.journal_catalog(&mut admin, &catalog, source, now));
+        let is_renamed = !admin.names.called().eq(catalog.names().called());
+        if installed.changed || has_new_names || is_renamed {
+            installed.wait_for = Some(self.journal_catalog(admin, &catalog, source, now));
         }
         let catalog = Arc::new(catalog);
         self.catalog.store(Arc::clone(&catalog));
         if let Some(last) = self.carry_out(&catalog, now) {
             installed.wait_for = Some(last);
         }
-        Ok(installed)
+        installed
     }
 
-    /// Journals the names a catalog uses for the first time, and then the catalog.
+    /// Journals the names a catalog uses for the first time, and then the catalog. What it calls features
+    /// that were called otherwise is in its own record: both are in force, or neither.
     fn journal_catalog(
         &self,
         admin: &mut AdminState,
@@ -408,7 +424,10 @@ impl Engine {
             self.store.append(&bytes, false);
         }
         bytes.clear();
-        record::put_catalog(&mut bytes, catalog.revision, now, source);
+        let is_called = |names: &Names| names.called().next().is_some();
+        let called = (is_called(&admin.names) || is_called(catalog.names()))
+            .then(|| catalog.names().called().collect::<Vec<_>>());
+        record::put_catalog(&mut bytes, catalog.revision, now, source, called.as_deref());
         admin.names = catalog.names().clone();
         admin.revision = catalog.revision;
         admin.source = source.into();
@@ -688,17 +707,41 @@ fn sources(
     Ok((addons, trial, scheduled))
 }
 
+/// What a catalog comes after.
+#[derive(Clone, Copy)]
+pub(crate) enum Step<'a> {
+    /// It is the one in force: what its lines say is done.
+    InForce,
+    /// Another one, or none that is known; and who counts by it.
+    From(Option<&'a Catalog>, &'a Accounts),
+}
+
 impl AdminState {
     /// Checks a catalog against the names given so far; changes nothing.
     pub(crate) fn build(
         &self,
         spec: CatalogSpec,
         source: &str,
+        step: Step<'_>,
     ) -> Result<(Catalog, Installed), Vec<SpecProblem>> {
         let changed = self.revision == 0 || *self.source != *source;
         let revision = self.revision + u64::from(changed);
         let mut names = self.names.clone();
-        let catalog = Catalog::build(spec, revision, &mut names)?;
-        Ok((catalog, Installed { revision, changed, wait_for: None }))
+        let renames = match step {
+            Step::InForce => Ok(Vec::new()),
+            Step::From(before, accounts) => {
+                renames(&spec, before, &names, &|id| migrate::is_counted(accounts, id))
+            }
+        };
+        for (id, text) in renames.iter().flatten() {
+            names.call_feature(*id, text);
+        }
+        let built = Catalog::build(spec, revision, &mut names);
+        match (built, renames) {
+            (Ok(catalog), Ok(_)) => Ok((catalog, Installed { revision, changed, wait_for: None })),
+            (Ok(_), Err(problems)) => Err(problems),
+            // Lines that are wrong in themselves say so, and not what they would come to.
+            (Err(problems), _) => Err(problems),
+        }
     }
 }

@@ -886,7 +886,11 @@ fn numbers_of(change: LevelChange, synthetic: u64) -> [u64; 3] {
 pub(crate) fn feature_id(catalog: &Catalog, feature: Option<FeatureIx>, name: &str) -> NameId {
     match feature {
         Some(feature) => catalog.feature(feature).id,
-        None => catalog.names().get(name).unwrap_or(Receipt::NO_LIMIT),
+        // Also by a name that it had, when nothing else is called so.
+        None => {
+            let known = catalog.feature_id(name).or_else(|| catalog.names().get(name));
+            known.unwrap_or(Receipt::NO_LIMIT)
+        }
     }
 }
 

@@ -480,7 +480,7 @@ impl Engine {
                 (None, None) => return Err(LateError::UnknownEvent),
             };
             if state.feature != id || rq.original_units.is_some_and(|u| u != state.units) {
-                let feature = cx.catalog.text(state.feature);
+                let feature = cx.catalog.feature_text(state.feature);
                 let what = format!("the event counts {} units of {feature}", state.units);
                 return Err(LateError::Differs { what });
             }
@@ -675,7 +675,7 @@ fn not_it(catalog: &Catalog, counted: NameId, rq: &CorrectRequest<'_>) -> LateEr
                 .to_owned()
         }
         Some(units) => {
-            let of = if counted == Receipt::NO_LIMIT { "?" } else { catalog.text(counted) };
+            let of = if counted == Receipt::NO_LIMIT { "?" } else { catalog.feature_text(counted) };
             format!(
                 "the write of this key was of {of}, and no Consume or Record of {units} units of {} \
                  (what was counted for a subject cannot be corrected: raise its limit with an override)",

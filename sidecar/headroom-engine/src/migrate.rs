@@ -13,7 +13,7 @@ use headroom_core::names::NameId;
 use headroom_core::time::{Millis, Window};
 use headroom_core::window::WindowRule;
 
-use crate::admin::{AdminError, plan_id};
+use crate::admin::{AdminError, Step, plan_id};
 use crate::engine::{AccountId, Accounts, Engine, EngineError, Slot};
 use crate::ports::Seq;
 use crate::read::as_of;
@@ -42,14 +42,25 @@ pub(crate) fn orphans(
         }
     }
     losses.retain(|(_, touched)| touched.accounts > 0);
-    losses.iter().map(|(loss, touched)| loss.explain(new, *touched)).collect()
+    losses.iter().map(|(loss, touched)| loss.explain(old, new, *touched)).collect()
+}
+
+/// Whether anything is known of a feature of this number. Asked only of one that is not in force and that a
+/// line renames.
+pub(crate) fn is_counted(accounts: &Accounts, feature: NameId) -> bool {
+    accounts.iter().any(|slot| migrate::is_known_of(feature, &slot.account))
 }
 
 /// The lines of `new` that allow nothing that it takes away from `old`: their places.
 pub(crate) fn needless(old: &Catalog, new: &Catalog) -> Vec<usize> {
     let losses = migrate::losses(old, new);
     let needed: Vec<usize> = losses.iter().filter_map(|loss| loss.covered_by(new)).collect();
-    (0..new.migrations().len()).filter(|line| !needed.contains(line)).collect()
+    let lines = new.migrations().iter().enumerate();
+    // By a line that renames a feature its old name is understood, also long after.
+    let may_go = lines.filter(|(place, line)| {
+        !needed.contains(place) && !matches!(line, Migration::RenameFeature { .. })
+    });
+    may_go.map(|(place, _)| place).collect()
 }
 
 /// What a catalog would take away, and the places of its migrations that are not needed; or all that
@@ -85,11 +96,11 @@ impl Engine {
     /// # Errors
     /// Everything that is wrong with the catalog.
     pub fn check_catalog(&self, spec: CatalogSpec, now: Millis) -> Compared {
+        let before = self.catalog();
         let catalog = {
             let admin = self.admin.lock().unwrap_or_else(|held| held.into_inner());
-            admin.build(spec, "")?.0
+            admin.build(spec, "", Step::From(Some(&before), &self.accounts))?.0
         };
-        let before = self.catalog();
         let orphans = orphans(&self.accounts, &before, &catalog, now);
         Ok((orphans, needless(&before, &catalog)))
     }

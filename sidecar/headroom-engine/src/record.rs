@@ -51,6 +51,7 @@ mod kind {
     pub(super) const DELIVERED: u8 = 7;
     pub(super) const FORGOTTEN: u8 = 40;
     pub(super) const GROWTH: u8 = 60;
+    pub(super) const CATALOG_CALLED: u8 = 70;
 }
 
 /// One record.
@@ -104,6 +105,8 @@ pub enum Record<'a> {
         at: Millis,
         /// What the file said.
         source: &'a str,
+        /// All features that are not called by the text of their number. `None`: as before.
+        called: Option<Vec<(NameId, &'a str)>>,
     },
     /// The domain's clock was started or set.
     Clock {
@@ -177,12 +180,38 @@ pub fn put_name(out: &mut Vec<u8>, id: NameId, text: &str) {
     out.put_str(text);
 }
 
-/// Writes a catalog.
-pub fn put_catalog(out: &mut Vec<u8>, revision: u64, at: Millis, source: &str) {
-    out.push(kind::CATALOG);
+/// Writes a catalog, and what features are called from it on that are not called by the text of their
+/// number. `None`: none is, nor was before.
+pub fn put_catalog(
+    out: &mut Vec<u8>,
+    revision: u64,
+    at: Millis,
+    source: &str,
+    called: Option<&[(NameId, &str)]>,
+) {
+    out.push(if called.is_some() { kind::CATALOG_CALLED } else { kind::CATALOG });
     out.put_u64(revision);
     out.put_millis(at);
     out.put_str(source);
+    if let Some(called) = called {
+        put_called(out, called);
+    }
+}
+
+pub(crate) fn put_called(out: &mut Vec<u8>, called: &[(NameId, &str)]) {
+    out.put_u64(called.len() as u64);
+    for (id, text) in called {
+        out.put_u64(u64::from(id.0));
+        out.put_str(text);
+    }
+}
+
+pub(crate) fn take_called<'a>(from: &mut Take<'a>) -> Result<Vec<(NameId, &'a str)>, Malformed> {
+    let mut called = Vec::new();
+    for _ in 0..from.small::<usize>("names of features")? {
+        called.push((NameId(from.small("feature")?), from.str("name of a feature")?));
+    }
+    Ok(called)
 }
 
 /// Writes a clock.
@@ -281,10 +310,14 @@ pub fn take(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
         kind::NAME => {
             Record::Name { id: NameId(from.small("name number")?), text: from.str("name")? }
         }
-        kind::CATALOG => Record::Catalog {
+        kind @ (kind::CATALOG | kind::CATALOG_CALLED) => Record::Catalog {
             revision: from.u64("catalog revision")?,
             at: from.millis("time")?,
             source: from.str("catalog")?,
+            called: match kind {
+                kind::CATALOG => None,
+                _ => Some(take_called(&mut from)?),
+            },
         },
         kind::CLOCK => Record::Clock { test: from.bool("clock kind")?, at: from.millis("time")? },
         kind::DELIVERED => Record::Delivered {

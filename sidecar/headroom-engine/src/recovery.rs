@@ -11,14 +11,14 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use foldhash::quality::RandomState;
 use headroom_core::account::{Account, Profile};
-use headroom_core::catalog::{CatalogSpec, SpecProblem};
+use headroom_core::catalog::{Catalog, CatalogSpec, SpecProblem};
 use headroom_core::effect::Effect;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::{NameId, Names};
 use headroom_core::reservation::ReservationState;
 use headroom_core::time::Millis;
 
-use crate::admin::{AdminState, Installed};
+use crate::admin::{AdminState, Installed, Step};
 use crate::codec::{Malformed, Put, Take};
 use crate::engine::{AccountId, Accounts, Engine, SHARDS, Slot};
 use crate::keys::{KeyBook, KeyEntry};
@@ -151,14 +151,19 @@ impl Recovery {
     /// # Errors
     /// Everything that is wrong with the catalog.
     pub fn compare(&self, spec: CatalogSpec, now: Millis) -> Compared {
-        let (catalog, _) = self.admin.build(spec, "")?;
-        let Some(before) = self.before.clone() else { return Ok((Vec::new(), Vec::new())) };
-        // One that a later version of the check refuses was in force all the same; it takes nothing.
-        let Ok((before, _)) = self.admin.build(before, "") else {
-            return Ok((Vec::new(), Vec::new()));
-        };
+        let before = self.catalog_before();
+        let (catalog, _) =
+            self.admin.build(spec, "", Step::From(before.as_ref(), &self.accounts))?;
+        let Some(before) = before else { return Ok((Vec::new(), Vec::new())) };
         let orphans = migrate::orphans(&self.accounts, &before, &catalog, now);
         Ok((orphans, migrate::needless(&before, &catalog)))
+    }
+
+    /// The catalog that was in force. One that a later version of the check refuses was in force all the
+    /// same; then nothing is known of it.
+    fn catalog_before(&self) -> Option<Catalog> {
+        let before = self.before.clone()?;
+        self.admin.build(before, "", Step::InForce).ok().map(|(before, _)| before)
     }
 
     /// Adds the next entry of a snapshot.
@@ -182,6 +187,11 @@ impl Recovery {
                     if given != NameId(number) {
                         return Err(Malformed { what: "names" });
                     }
+                }
+                // Written only where a feature is called otherwise than at first.
+                if !from.is_done() {
+                    let called = record::take_called(&mut from)?;
+                    self.admin.names.set_called(called);
                 }
             }
             entry_kind::ACCOUNT => {
@@ -259,11 +269,14 @@ impl Recovery {
                     return Err(RecoveryError::NameMoved { seq, text: text.to_owned() });
                 }
             }
-            Record::Catalog { revision, at, source } => {
+            Record::Catalog { revision, at, source, called } => {
                 self.see(at);
                 if revision >= self.admin.revision {
                     self.admin.revision = revision;
                     self.admin.source = source.into();
+                    if let Some(called) = called {
+                        self.admin.names.set_called(called);
+                    }
                 }
             }
             Record::Clock { test, at } => {
@@ -283,9 +296,14 @@ impl Recovery {
         self.clock
     }
 
-    /// The text of a name's number.
+    /// The text of a name's number: of a limit or a plan.
     pub fn name(&self, id: NameId) -> &str {
         self.admin.names.text(id)
+    }
+
+    /// What the feature of a number is called.
+    pub fn feature_name(&self, id: NameId) -> &str {
+        self.admin.names.feature_text(id)
     }
 
     /// Accounts in the order they were first seen, each with its ledgers.
@@ -313,11 +331,13 @@ impl Recovery {
         now: Millis,
         options: EngineOptions,
     ) -> Result<(Engine, Installed), Vec<SpecProblem>> {
-        let (orphans, _) = self.compare(spec.clone(), now)?;
-        if !orphans.is_empty() {
+        let before = self.catalog_before();
+        let (catalog, installed) =
+            self.admin.build(spec, source, Step::From(before.as_ref(), &self.accounts))?;
+        let orphans = before.map(|before| migrate::orphans(&self.accounts, &before, &catalog, now));
+        if let Some(orphans) = orphans.filter(|orphans| !orphans.is_empty()) {
             return Err(orphans);
         }
-        let (catalog, _) = self.admin.build(spec.clone(), source)?;
         let ledgers = self.accounts.iter().map(|slot| slot.account.ledgers().len() as u64).sum();
         let floor = self.accounts.iter().map(|slot| slot.last_seq).max().unwrap_or_default();
         let timers =
@@ -325,7 +345,7 @@ impl Recovery {
         let engine = Engine {
             accounts: self.accounts,
             serials: Mutex::new(self.serials),
-            catalog: ArcSwap::from_pointee(catalog),
+            catalog: ArcSwap::from_pointee(catalog.clone()),
             admin: Mutex::new(self.admin),
             store: options.store,
             keys: self.keys,
@@ -338,7 +358,10 @@ impl Recovery {
             halted_count: AtomicU64::new(0),
         };
         engine.keys.advance(now);
-        let installed = engine.put_catalog(spec, source, now)?;
+        let installed = {
+            let mut admin = engine.admin.lock().unwrap_or_else(|held| held.into_inner());
+            engine.bring_in(&mut admin, (catalog, installed), source, now)
+        };
         Ok((engine, installed))
     }
 
@@ -513,6 +536,10 @@ fn put_head(out: &mut Vec<u8>, admin: &AdminState, clock: ClockMemory) {
     out.put_u64(names.len() as u64);
     for (_, text) in names.since(0) {
         out.put_str(text);
+    }
+    let called: Vec<(NameId, &str)> = names.called().collect();
+    if !called.is_empty() {
+        record::put_called(out, &called);
     }
 }
 

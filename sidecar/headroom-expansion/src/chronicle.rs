@@ -111,6 +111,19 @@ impl Dictionary {
         }
     }
 
+    /// The same numbers under other names; `None`: the name stays.
+    pub fn renamed(self, rename: impl Fn(Kind, &str) -> Option<String>) -> Dictionary {
+        let mut renamed = Dictionary::default();
+        for number in 0..self.names.len() {
+            let Some((kind, name)) = u16::try_from(number).ok().and_then(|n| self.name(n)) else {
+                break;
+            };
+            let name = rename(kind, name).unwrap_or_else(|| name.to_owned());
+            renamed.add(format!("{}{name}", kind.letter()));
+        }
+        renamed
+    }
+
     /// The names of signals.
     pub fn signals(&self) -> impl Iterator<Item = &str> {
         self.names.iter().filter_map(|entry| entry.strip_prefix(Kind::Signal.letter()))

@@ -4,6 +4,7 @@ mod all;
 mod compare;
 mod late;
 mod opening;
+mod renaming;
 mod restart;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +37,7 @@ use crate::model::{
 };
 use crate::observe;
 use crate::store::{Checkpoint, MemStore};
+use renaming::Renaming;
 
 /// Where a history begins: 1 January 2026, UTC.
 const BEGIN: i64 = 1_767_225_600_000;
@@ -71,6 +73,8 @@ struct Player {
     boot: u32,
     /// What the text of a catalog says.
     catalogs: BTreeMap<String, CatalogSpec>,
+    /// What features are called under it.
+    renamings: BTreeMap<String, Renaming>,
     undoable: VecDeque<Moment>,
     coverage: Coverage,
     step: usize,
@@ -129,6 +133,7 @@ impl Player {
             engine: Arc::new(engine),
             now,
             boot: 1,
+            renamings: BTreeMap::from([(source.clone(), Renaming::default())]),
             catalogs: BTreeMap::from([(source, spec)]),
             undoable: VecDeque::new(),
             coverage: Coverage::default(),
@@ -233,7 +238,7 @@ impl Player {
         }
         let observed = match &got {
             Ok(reply) => Ok(observe::reply(&self.engine.catalog(), reply)),
-            Err(error) => Err(error.clone()),
+            Err(error) => Err(self.plainly(error.clone())),
         };
         compare::same("the answer", &observed, &expected)?;
         self.compare_told(before)?;
@@ -251,7 +256,9 @@ impl Player {
         };
         let (now, wants) = (Millis(self.now), Wants::default());
         let catalog = self.engine.catalog();
-        let got = self.engine.seat(&catalog, &SeatRequest { account, feature, op, now, wants });
+        let name = self.called(feature);
+        let asked_by_name = SeatRequest { account, feature: &name, op, now, wants };
+        let got = self.engine.seat(&catalog, &asked_by_name);
         let expected = self.model.seat(account, feature, asked, self.now);
         for what in self.model.met() {
             self.coverage.note(what);
@@ -305,7 +312,7 @@ impl Player {
                 let rq = FeatureRequest {
                     dimensions,
                     account,
-                    feature,
+                    feature: &self.called(feature),
                     op: *op,
                     synthetic,
                     key,
@@ -398,12 +405,14 @@ impl Player {
                     ends_at: ends_at.map(Millis),
                     at_least,
                 };
-                let got = self.engine.put_override(account, feature, &change, span, now);
+                let name = self.called(feature);
+                let got = self.engine.put_override(account, &name, &change, span, now);
                 ("override", got, self.model.put_override(account, feature, says, *times, self.now))
             }
             Step::DeleteOverride { account, feature, limit, subject } => {
                 let which = (limit.as_deref(), subject.as_deref());
-                let got = self.engine.delete_override(account, feature, which, now);
+                let name = self.called(feature);
+                let got = self.engine.delete_override(account, &name, which, now);
                 (
                     "delete override",
                     got,
@@ -441,7 +450,7 @@ impl Player {
                 compare::same("the record to wait for", &changed.wait_for, &self.store.last())
             }
             (Err(error), Err(refused)) => {
-                let known = observe::refused(error);
+                let known = self.by_first_names(observe::refused(error));
                 self.coverage.note(&format!("change refused: {}", refused_word(refused)));
                 compare::same("no record", &self.store.last(), &before)?;
                 compare::same("the refusal", &known.as_ref(), &Some(refused))
@@ -470,7 +479,11 @@ impl Player {
             NewCatalog::Same => self.model.source.clone(),
             _ => format!("catalog {}", self.catalogs.len() + 1),
         };
-        let got = self.engine.install_catalog(spec.clone(), &source, now);
+        let renaming = match kind {
+            NewCatalog::Same | NewCatalog::Wrong => self.renaming().clone(),
+            _ => self.renamings[&self.model.source].next(&mut self.history.rng, old, &spec),
+        };
+        let got = self.engine.install_catalog(renaming.put(&spec), &source, now);
         let expected = match (&self.model.refusal, kind) {
             (Some(refusal), _) => Err(CatalogRefusal::Store(refusal.clone())),
             (None, NewCatalog::Wrong) => Err(CatalogRefusal::Problems(Vec::new())),
@@ -483,11 +496,12 @@ impl Player {
         match (got, expected) {
             (Ok(installed), Ok(())) => {
                 self.model.install(&spec, &source, self.now);
-                for line in &spec.migrations {
+                for line in &renaming.put(&spec).migrations {
                     self.coverage.note(migration_word(line));
                 }
-                self.catalogs.insert(source, spec);
                 self.coverage.note(&format!("catalog {kind:?}"));
+                self.note_renaming(&source, renaming);
+                self.catalogs.insert(source, spec);
                 compare::same("the revision", &installed.revision, &self.model.revision)?;
                 compare::same("a change", &installed.changed, &(kind != NewCatalog::Same))
             }
@@ -530,6 +544,7 @@ fn migration_word(line: &Migration) -> &'static str {
         Migration::EndLifetime { .. } => "migration end_lifetime",
         Migration::MovePlan { .. } => "migration move_plan",
         Migration::DropAddOn { .. } => "migration drop_addon",
+        Migration::RenameFeature { .. } => "migration rename_feature",
     }
 }
 

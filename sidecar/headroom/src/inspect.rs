@@ -107,7 +107,7 @@ fn print(health: &Health, content: Option<&Recovery>) {
     println!("accounts  {} with {ledgers} ledgers", contents.len());
     let all = contents.iter().flat_map(|(id, ledgers)| ledgers.iter().map(move |l| (id, l)));
     for (id, ledger) in all.take(LEDGERS_SHOWN) {
-        let (feature, limit) = (content.name(ledger.feature), content.name(ledger.limit));
+        let (feature, limit) = (content.feature_name(ledger.feature), content.name(ledger.limit));
         let Ledger { used, reserved, debt, .. } = ledger;
         println!(
             "  {id}  {feature}/{limit}  {} .. {}  used {used}, reserved {reserved}, debt {debt}",
@@ -124,7 +124,7 @@ fn to_json(health: &Health, content: Option<&Recovery>) -> Value {
     let accounts = content.map(|content| {
         let ledger = |l: &Ledger| {
             json!({
-                "feature": content.name(l.feature),
+                "feature": content.feature_name(l.feature),
                 "limit": content.name(l.limit),
                 "window_start": l.window.start().to_string(),
                 "window_end": (!l.window.is_lifetime()).then(|| l.window.end().to_string()),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::change;
 use crate::credits::CreditPrice;
-use crate::migrate::Migration;
+use crate::migrate::{Migration, rename};
 use crate::names::{NameId, Names};
 use crate::prompt::{CONTROL, HOLDOUT, Scenario};
 use crate::rate::Rate;
@@ -53,7 +53,7 @@ pub(super) fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Cat
             entitlements[ix] = Some(number_entitlement(entitlement, &features[ix], names));
             locks.extend(after.map(|after| (FeatureIx(ix), after)));
         }
-        let locked = lock_entitlements(locks, &features, &mut entitlements, names);
+        let locked = lock_entitlements(locks, &features, &mut entitlements);
         Plan {
             id: names.intern(&versions::join(&plan.plan, plan.version)),
             plan: plan.plan.into(),
@@ -95,6 +95,13 @@ pub(super) fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Cat
     for (ix, feature) in features.iter().enumerate() {
         feature_by_name.insert(Box::from(&*feature.feature), FeatureIx(ix));
         feature_by_id[feature.id.0 as usize] = Some(FeatureIx(ix));
+    }
+    // Who has not heard of a new name yet asks by the old one.
+    for (_, from, _) in rename::lines(&spec.migrations) {
+        let leads_to = rename::leads_to(&spec.migrations, from, |name| feature_ix(name).is_some());
+        if let Some(ix) = leads_to.and_then(feature_ix) {
+            feature_by_name.insert(Box::from(from), FeatureIx(ix));
+        }
     }
     let mut plan_by_id = vec![None; names.len()];
     for (ix, plan) in plans.iter().enumerate() {
@@ -144,7 +151,6 @@ fn lock_entitlements(
     locks: Vec<(FeatureIx, UnlockSpec)>,
     features: &[Feature],
     entitlements: &mut [Option<Entitlement>],
-    names: &mut Names,
 ) -> Vec<FeatureIx> {
     let lock = |(feature, spec): (FeatureIx, UnlockSpec)| {
         let of = features.iter().position(|known| *known.feature == *spec.feature);
@@ -160,7 +166,7 @@ fn lock_entitlements(
         for known in counts.iter_mut().filter(|known| known.limit == limit) {
             *known = known.clone().unlocking_at(spec.units);
         }
-        let after = Unlock { feature: names.intern(&spec.feature), limit, units: spec.units };
+        let after = Unlock { feature: features[of].id, limit, units: spec.units };
         let given = entitlements[feature.0].take().expect("it was just numbered");
         let locked = Locked { feature: features[feature.0].id, after, given };
         entitlements[feature.0] = Some(Entitlement::Locked(Box::new(locked)));
@@ -228,7 +234,7 @@ fn number_feature(spec: FeatureSpec, names: &mut Names) -> Feature {
             FeatureKind::Seats { limit: names.intern(SEATS_LIMIT), invited_ms }
         }
     };
-    let id = names.intern(&spec.feature);
+    let id = names.intern_feature(&spec.feature);
     Feature {
         id,
         feature: spec.feature.into(),

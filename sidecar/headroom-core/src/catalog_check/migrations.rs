@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Names, Report, check_plan_name};
 use crate::catalog::{CatalogSpec, PlanSpec};
 use crate::limits;
-use crate::migrate::Migration;
+use crate::migrate::{Migration, rename};
 use crate::versions;
 
 /// Where a plan stands: the version that is sold under its name, the others under that one's
@@ -38,6 +38,7 @@ pub(super) fn check_version(report: &mut Report, path: &[&str], what: &str, plan
 pub(super) fn check_migrations(report: &mut Report, spec: &CatalogSpec, names: &Names<'_>) {
     let lines = &spec.migrations;
     report.at_most(&["migrations"], "migrations", lines.len(), limits::CATALOG_ITEMS_MAX);
+    check_renames(report, lines, names);
     let mut moved = BTreeSet::new();
     for (ix, line) in lines.iter().enumerate() {
         let ix = ix.to_string();
@@ -63,6 +64,42 @@ pub(super) fn check_migrations(report: &mut Report, spec: &CatalogSpec, names: &
                 format_args!("plan `{}` has no version {}", version.0, version.1),
             ),
             Some(_) => {}
+        }
+    }
+}
+
+fn check_renames(report: &mut Report, lines: &[Migration], names: &Names<'_>) {
+    let (mut renamed, mut taken) = (BTreeSet::new(), BTreeSet::new());
+    for (ix, from, to) in rename::lines(lines) {
+        let ix = ix.to_string();
+        let path = |step: &'static str| ["migrations", ix.as_str(), step];
+        if names.features.contains_key(from) {
+            report.say(
+                &path("rename_feature"),
+                format_args!(
+                    "`{from}` is a feature of this catalog, and a rename is of one that is called \
+                     otherwise now: take the line out if it was meant for an earlier catalog; to swap two \
+                     names, give one of the two a third name first"
+                ),
+            );
+            continue;
+        }
+        if !renamed.insert(from) {
+            report.say(&path("rename_feature"), format_args!("`{from}` is renamed twice"));
+        }
+        if !taken.insert(to) {
+            report.say(
+                &path("to"),
+                format_args!("two features are renamed to `{to}`, and cannot become one"),
+            );
+        }
+        let is_feature = |name: &str| names.features.contains_key(name);
+        if rename::leads_to(lines, to, is_feature).is_none() {
+            report.say_known(
+                &path("to"),
+                format_args!("`{to}` is no feature of this catalog, nor renamed on to one"),
+                names.features.keys().copied(),
+            );
         }
     }
 }

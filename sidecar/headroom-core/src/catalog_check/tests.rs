@@ -795,6 +795,33 @@ fn versions_and_migrations_are_checked() {
     );
 }
 
+#[test]
+fn lines_that_rename_features_lead_to_one_each() {
+    use crate::migrate::Migration;
+    let rename =
+        |from: &str, to: &str| Migration::RenameFeature { from: from.into(), to: to.into() };
+    check(|s| s.migrations.push(rename("toks", "tokens")), "");
+    check(|s| s.migrations.extend([rename("a", "b"), rename("c", "tokens"), rename("b", "c")]), "");
+    check(
+        |s| s.migrations.push(rename("tokens", "toks")),
+        "migrations/0/rename_feature: `tokens` is a feature of this catalog, and a rename is of one that is \
+         called otherwise now: take the line out if it was meant for an earlier catalog; to swap two names, \
+         give one of the two a third name first",
+    );
+    check(
+        |s| s.migrations.extend([rename("a", "tokens"), rename("b", "tokens"), rename("a", "sso")]),
+        "migrations/1/to: two features are renamed to `tokens`, and cannot become one\n\
+         migrations/2/rename_feature: `a` is renamed twice",
+    );
+    // A circle leads nowhere.
+    check(
+        |s| s.migrations.extend([rename("a", "b"), rename("b", "a"), rename("c", "toks")]),
+        "migrations/0/to: `b` is no feature of this catalog, nor renamed on to one\n\
+         migrations/1/to: `a` is no feature of this catalog, nor renamed on to one\n\
+         migrations/2/to: `toks` is no feature of this catalog, nor renamed on to one",
+    );
+}
+
 /// Adds a pool that pays for `tokens`, and what plan `free` says of both.
 fn add_pool(spec: &mut CatalogSpec, window: WindowRule, terms: PoolTerms) {
     let price = CreditPrice { credits: 3, per: 10, rounding: Rounding::Up };

@@ -362,8 +362,8 @@ fn gate<'a>(cx: Context<'a>, account: &'a Account, feature: FeatureIx) -> Gate<'
     let offered = &cx.catalog.feature(feature).offering;
     if *offered != Offering::default() && resolved.0 != Resolved::NotInPlan {
         // Who has an override of the feature was chosen by hand, and is in every roll-out.
-        let has_come =
-            || cohort::is_offered(account, &cx.catalog.feature(feature).feature, offered);
+        // Another name of the feature draws nobody anew.
+        let has_come = || cohort::is_offered(account, cx.catalog.names().first_text(id), offered);
         if resolved.1 != Origin::Override && !has_come() {
             return Gate::Closed(Denial::NotInPlan, resolved.1);
         }

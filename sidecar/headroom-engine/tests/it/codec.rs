@@ -571,9 +571,11 @@ fn every_record() -> Vec<Vec<u8>> {
         keep(&bytes, Record::Name { id, text });
     }
     for (revision, source) in [(1, ""), (u64::MAX, "plans:\n  ä: 1\n")] {
-        let (at, mut bytes) = (Millis(-1), Vec::new());
-        record::put_catalog(&mut bytes, revision, at, source);
-        keep(&bytes, Record::Catalog { revision, at, source });
+        for called in [None, Some(vec![]), Some(vec![(NameId(0), "ä"), (NameId(7), "units")])] {
+            let (at, mut bytes) = (Millis(-1), Vec::new());
+            record::put_catalog(&mut bytes, revision, at, source, called.as_deref());
+            keep(&bytes, Record::Catalog { revision, at, source, called });
+        }
     }
     for (test, at) in [true, false].into_iter().flat_map(|t| INSTANTS.map(|at| (t, Millis(at)))) {
         let mut bytes = Vec::new();

@@ -21,6 +21,7 @@ mod meters;
 mod prompts;
 mod races;
 mod recovery;
+mod renames;
 mod seats;
 mod subjects;
 mod timers;

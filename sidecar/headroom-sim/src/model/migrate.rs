@@ -158,6 +158,8 @@ impl Model {
                         .is_some_and(|(plan, end)| plan == from && now < *end)
                     || account.scheduled.iter().any(|(_, plan)| plan == from);
             }
+            // Nothing is lost by another name, and the model has none.
+            Migration::RenameFeature { .. } => return false,
             Migration::DropAddOn { addon } => {
                 return account.addons.iter().any(|(known, _)| known == addon);
             }

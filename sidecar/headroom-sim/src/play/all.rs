@@ -34,7 +34,7 @@ impl Player {
                 let each = all.replies.iter().map(|reply| observe::reply(&catalog, reply));
                 Ok((all.allowed, each.collect()))
             }
-            Err(error) => Err(error.clone()),
+            Err(error) => Err(self.plainly(error.clone())),
         };
         compare::same("the answer about several", &observed, &expected)?;
         self.compare_told(before)?;
@@ -54,10 +54,12 @@ impl Player {
                 told.map(|value| (name, value.to_owned())).into_iter().collect()
             })
             .collect();
+        let names: Vec<String> = items.iter().map(|(feature, _)| self.called(feature)).collect();
         let items: Vec<Item<'_>> = items
             .iter()
             .zip(&told)
-            .map(|((feature, units), told)| Item {
+            .zip(&names)
+            .map(|(((_, units), told), feature)| Item {
                 feature,
                 units: *units,
                 dimensions: Dimensions::of(told),

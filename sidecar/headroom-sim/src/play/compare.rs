@@ -105,6 +105,7 @@ impl Player {
         let mut known: Vec<String> = ids.iter().map(|(_, id)| id.to_string()).collect();
         known.sort();
         same("the accounts", &known, &self.model.account_names().into_iter().collect())?;
+        self.inspect_names(&catalog)?;
         for (serial, id) in &ids {
             let profile = self.engine.profile(id).ok_or("an account without a profile")?;
             let profile = observe::profile(&catalog, *serial, &profile);
@@ -122,7 +123,7 @@ impl Player {
                 let page = (None, usize::MAX);
                 let seats = self.engine.seats(&catalog, id, feature, page, now);
                 let seats = seats.map(|all| all.iter().map(observe::seat).collect::<Vec<_>>());
-                let name = &catalog.feature(feature).feature;
+                let name = catalog.text(catalog.feature(feature).id);
                 let expected = self.model.sitting(id, name, self.now);
                 same(&format!("the seats of {id}"), &seats, &expected)?;
             }
@@ -167,7 +168,7 @@ impl Player {
         for id in ids {
             for shape in catalog.features() {
                 let Some(rule) = shape.tally() else { continue };
-                let name = &shape.feature;
+                let name = catalog.text(shape.id);
                 let (always, by) = ((i64::MIN, i64::MAX), rule.buckets.unit());
                 let lines = self.tally(id, (shape.id, by), always)?;
                 if let Some(expected) = self.model.by_time(id, name, self.now) {

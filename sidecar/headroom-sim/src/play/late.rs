@@ -37,7 +37,10 @@ impl Player {
         }
         let observed = match &got {
             Ok(reply) => Ok(observe::reply(&self.engine.catalog(), reply)),
-            Err(error) => Err(observe::late_refused(error).ok_or("it is behind for ever")?),
+            Err(error) => match observe::late_refused(error).ok_or("it is behind for ever")? {
+                LateRefused::Engine(error) => Err(LateRefused::Engine(self.plainly(error))),
+                refused => Err(refused),
+            },
         };
         compare::same("the answer", &observed, &expected)?;
         self.compare_told(before)?;
@@ -73,6 +76,7 @@ impl Player {
         let catalog = self.engine.catalog();
         let LateAsk { account, feature, key, what, wants } = ask;
         let (now, wants, restate_ms) = (Millis(self.now), *wants, RESTATE_MS);
+        let name = &self.called(feature);
         match what {
             Earlier::Recorded { units, occurred_at } => {
                 let (units, occurred_at) = (*units, Millis(*occurred_at));
@@ -80,7 +84,7 @@ impl Player {
                 let rq = LateRequest {
                     dimensions: Dimensions::of(&told),
                     account,
-                    feature,
+                    feature: name,
                     units,
                     occurred_at,
                     key,
@@ -97,7 +101,7 @@ impl Player {
                 let rq = CorrectRequest {
                     dimensions: Dimensions::of(&told),
                     account,
-                    feature,
+                    feature: name,
                     event,
                     units: *units,
                     original_units: *original,

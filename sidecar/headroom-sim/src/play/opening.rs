@@ -13,7 +13,7 @@ impl Player {
     pub(super) fn opening(&mut self, ask: &OpeningAsk, before: Seq) -> Met {
         let request = OpeningRequest {
             account: &ask.account,
-            feature: &ask.feature,
+            feature: &self.called(&ask.feature),
             limit: &ask.limit,
             units: ask.units,
             began_at: ask.began_at.map(Millis),
@@ -31,7 +31,7 @@ impl Player {
         let observed = match &got {
             Ok(reply) => Ok(observe::reply(&catalog, reply)),
             Err(AdminError::Engine(error)) => Err(OpeningRefused::Engine(error.clone())),
-            Err(error) => match observe::refused(error) {
+            Err(error) => match self.by_first_names(observe::refused(error)) {
                 Some(refused) => Err(OpeningRefused::Admin(refused)),
                 None => return Err(format!("an opening balance is refused: {error}")),
             },

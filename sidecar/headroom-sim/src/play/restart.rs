@@ -59,7 +59,8 @@ impl Player {
 
     /// Starts the engine, under the catalog that was in force or under a changed one.
     fn finish(&mut self, mut recovery: Recovery) -> Met {
-        recovery.coming_from(self.model.catalog.clone());
+        recovery.coming_from(self.renaming().put(&self.model.catalog));
+        let mut renaming = self.renaming().clone();
         let mut changed = self.history.rng.percent(30);
         let mut other = None;
         if changed {
@@ -70,12 +71,15 @@ impl Player {
                 true => catalogs::with_lines(&mut self.history.rng, old, new),
                 false => CatalogSpec { migrations: Vec::new(), ..new },
             };
-            let compared = recovery.compare(new.clone(), Millis(self.now));
+            let next = renaming.next(&mut self.history.rng, &self.model.catalog, &new);
+            let compared = recovery.compare(next.put(&new), Millis(self.now));
             let (problems, _) = compared.map_err(|problems| format!("{problems:?}"))?;
             changed = !self.model.is_orphaned_by(&new, self.now);
             compare::same("whether a start goes on", &problems.is_empty(), &changed)?;
             if !changed {
                 self.coverage.note("restart that would take something away");
+            } else {
+                renaming = next;
             }
             other = Some(new);
         }
@@ -93,11 +97,12 @@ impl Player {
             self.model.set_refusal(refusal);
         }
         let options = options(&self.store, self.boot);
-        let finished = recovery.finish(spec.clone(), &source, Millis(self.now), options);
+        let finished = recovery.finish(renaming.put(&spec), &source, Millis(self.now), options);
         let (engine, installed) = finished.map_err(|problems| format!("{problems:?}"))?;
         self.engine = Arc::new(engine);
         self.engine.note_clock(false, Millis(self.now));
         self.model.install(&spec, &source, self.now);
+        self.note_renaming(&source, renaming);
         self.catalogs.insert(source, spec);
         compare::same("whether the catalog changed", &installed.changed, &changed)?;
         compare::same("the revision", &installed.revision, &self.model.revision)

@@ -17,7 +17,7 @@ use headroom_expansion::opportunity::Stage;
 use headroom_expansion::terms::Terms;
 use tokio::sync::SemaphorePermit;
 
-use super::{Growth, rows};
+use super::{Growth, lasting, rows};
 
 /// Rows read at a time.
 const PAGE_ROWS: usize = 512;
@@ -78,6 +78,7 @@ impl Growth {
         let mut outcomes = self.outcomes(span.warm_up_from())?;
         let hash = |text: &str| self.hash(text)[0];
         let catalog = self.engine.catalog();
+        let dictionary = lasting::told(&catalog, dictionary);
         let plans = catalog.plans().iter().map(|plan| &*plan.plan);
         let mut test = Backtest::new(terms, plans, &dictionary, &hash, (span, ask.within_ms));
         let mut serials = Vec::new();

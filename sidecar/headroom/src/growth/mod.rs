@@ -20,6 +20,7 @@ pub mod appraisal;
 pub mod backtest;
 mod book;
 mod chronicle;
+mod lasting;
 pub mod pipeline;
 pub mod publish;
 mod rows;
@@ -227,6 +228,7 @@ impl Growth {
             && name == TRIED
         {
             let catalog = self.engine.catalog();
+            // Under the name that lasts: what it is called may change.
             book.tried(serial, catalog.text(signal.feature), Day::of(at), rows);
         }
         self.touch(serial);

@@ -11,7 +11,7 @@ use headroom_expansion::activity::TooManyFeatures;
 use headroom_expansion::days::Day;
 use sha2::{Digest as _, Sha256};
 
-use super::{Book, Growth, rows};
+use super::{Book, Growth, lasting, rows};
 
 /// How long ago an event may have happened, in milliseconds: 35 days, as long as windows can be
 /// restated. An older one is refused.
@@ -194,6 +194,8 @@ impl Growth {
                     activity.person(number, day, &mut changed);
                 }
                 if let Some(feature) = feature {
+                    let catalog = self.engine.catalog();
+                    let feature = lasting::feature(&catalog, feature);
                     activity.feature(feature, day, &mut changed)?;
                 }
                 taken.duplicates.push(changed.is_empty());

@@ -20,7 +20,7 @@ use headroom_expansion::watch::Watch;
 use serde_json::{Map, json};
 
 use super::book::Book;
-use super::{Growth, rows, sources};
+use super::{Growth, lasting, rows, sources};
 use crate::forecasts::Forecasts;
 
 /// Accounts that are looked at between two records.
@@ -144,6 +144,8 @@ impl Growth {
     ) {
         let account = self.engine.account_id(serial);
         let said = account.map(|account| sources::said(&self.engine, &account));
+        let renamed = lasting::facts(&self.engine.catalog(), facts);
+        let facts = renamed.as_ref().unwrap_or(facts);
         let seen =
             Seen { facts, said: &said.unwrap_or_default(), came, today: Day::of(occasion.at) };
         let mut entries = Vec::new();

@@ -412,7 +412,7 @@ fn parse_scheduled(one: &v1::ScheduledPlan) -> Result<(Millis, &str), WireError>
 fn show(catalog: &Catalog, account: &str, profile: &Profile, now: Millis) -> v1::Account {
     use v1::r#override::Value;
     let overrides = profile.overrides().iter().map(|one| v1::Override {
-        feature: catalog.text(one.feature).to_owned(),
+        feature: catalog.feature_text(one.feature).to_owned(),
         value: Some(match &one.value {
             OverrideValue::Switch { on } => Value::SwitchOn(*on),
             OverrideValue::Config { value_json } => Value::ConfigValue(value_json.to_string()),

@@ -254,7 +254,7 @@ pub fn unlock(catalog: &Catalog, decided: &Decision) -> Option<v1::Unlock> {
     // Nothing else that stands before the limits has a counter.
     let state = decided.binding.as_ref()?;
     Some(v1::Unlock {
-        feature: catalog.text(state.ledger.feature).to_owned(),
+        feature: catalog.feature_text(state.ledger.feature).to_owned(),
         limit: catalog.text(state.ledger.limit).to_owned(),
         needed_units: int(state.included_units.unwrap_or(0)),
         used_units: int(state.ledger.used),
@@ -323,7 +323,7 @@ fn put_beyond(catalog: &Catalog, state: &LimitState, out: &mut Fields<'_>) {
     }
     out.optional_uint(30, state.billed_units());
     if let Some(pool) = state.pool() {
-        out.message(22, |out| put_pool(catalog.text(state.ledger.feature), pool, out));
+        out.message(22, |out| put_pool(catalog.feature_text(state.ledger.feature), pool, out));
     }
     out.bool(60, state.is_approximate());
 }
@@ -344,7 +344,7 @@ fn put_pool(feature: &str, pool: &PoolState, out: &mut Fields<'_>) {
 
 /// The fields of what a write took from a pool.
 fn put_charge(catalog: &Catalog, charge: &Charge, out: &mut Fields<'_>) {
-    out.text(1, catalog.text(charge.pool));
+    out.text(1, catalog.feature_text(charge.pool));
     out.uint(2, charge.units);
     for deduction in &charge.deductions {
         out.message(3, |out| {

@@ -177,7 +177,7 @@ impl Shared {
             }
             HoldOp::Release => (Operation::Release, 0),
         };
-        let feature = reply.outcome.decision.feature.map_or("", |id| catalog.text(id));
+        let feature = reply.outcome.decision.feature.map_or("", |id| catalog.feature_text(id));
         let about = About { operation, account: rq.account, feature, units };
         Ok(self.answer(receipts, about, (&catalog, rq.now), asked.include, &reply, out))
     }

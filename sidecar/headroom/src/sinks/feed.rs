@@ -240,7 +240,7 @@ fn wants(filter: &Filter, engine: &Engine, serial: u32, signal: &Raised) -> bool
     let catalog = engine.catalog();
     // What was told is about no feature.
     let has_feature = |wanted: &BTreeSet<String>| match signal {
-        Raised::Found(signal) => wanted.contains(catalog.text(signal.feature)),
+        Raised::Found(signal) => wanted.contains(catalog.feature_text(signal.feature)),
         Raised::Told(_) => false,
     };
     let has_plan = |wanted: &BTreeSet<String>| {

@@ -313,7 +313,7 @@ impl Named {
     fn of(catalog: &Catalog, account: &str, id: String, signal: &Signal) -> Named {
         let feature = match signal.feature {
             WHOLE_PLAN => String::new(),
-            feature => catalog.text(feature).to_owned(),
+            feature => catalog.feature_text(feature).to_owned(),
         };
         let shown = match catalog.feature_of(signal.feature).map(|ix| catalog.feature(ix)) {
             Some(found) => Shown {
@@ -330,7 +330,7 @@ impl Named {
         };
         let plan = signal.trial.map(|trial| catalog.plan_name(trial.plan).0.to_owned());
         let plan = plan.unwrap_or_default();
-        let earned_by = signal.earned_by.map(|feature| catalog.text(feature).to_owned());
+        let earned_by = signal.earned_by.map(|feature| catalog.feature_text(feature).to_owned());
         Named { account: account.to_owned(), id, feature, limit, shown, plan, earned_by }
     }
 }

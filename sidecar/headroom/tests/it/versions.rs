@@ -170,8 +170,9 @@ async fn a_catalog_that_would_take_something_away_is_explained_and_refused() {
     let data = home.data().display().to_string();
     for ended in [home.refused(), home.run(&["check", &catalog, "--against", &data])] {
         assert_eq!(ended.code, Some(1));
-        let expected = "feature `tokens` is gone, but 1 account has used it (1 ledger): put it back, or \
-                        let the counts rest with the migration `drop_feature: tokens`";
+        let expected = "feature `tokens` is gone, but 1 account has used it (1 ledger): if it is called \
+                        `units` now, let the counts go on with the migration `rename_feature: tokens, to: \
+                        units`; else put it back, or let them rest with `drop_feature: tokens`";
         assert!(ended.stderr.contains(expected), "{}", ended.stderr);
     }
     home.write_catalog(&format!(

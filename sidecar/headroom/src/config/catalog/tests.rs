@@ -877,7 +877,7 @@ fn versions_and_migrations_are_read() {
         "pro: { name: Pro, entitlements: { sso: true } }",
         "pro:\n    name: Pro\n    version: 3\n    entitlements: { sso: true }\n    versions:\n      \
          2: { name: Pro of old, entitlements: { sso: off } }\n      1: { entitlements: {} }",
-    ) + "migrations:\n  - drop_feature: a\n  - { drop_limit: b, of: c }\n  - { change_kind: d, to: \
+    ) + "migrations:\n  - { rename_feature: h, to: tokens }\n  - drop_feature: a\n  - { drop_limit: b, of: c }\n  - { change_kind: d, to: \
          switch }\n  - { end_lifetime: e, of: f }\n  - { move_plan: pro@4, to: pro }\n  - { drop_addon: g }\n";
     let spec = parse("c", text.as_bytes(), &NoSecrets).unwrap().spec;
     let plans: Vec<_> = spec.plans.iter().map(|p| (&*p.plan, p.version, &*p.name)).collect();
@@ -886,6 +886,7 @@ fn versions_and_migrations_are_read() {
     assert_eq!(plans, expected);
     let text = |text: &str| text.to_owned();
     let lines = [
+        Migration::RenameFeature { from: text("h"), to: text("tokens") },
         Migration::DropFeature { feature: text("a") },
         Migration::DropLimit { feature: text("c"), limit: text("b") },
         Migration::ChangeKind { feature: text("d"), to: text("switch") },
@@ -947,8 +948,15 @@ fn mistakes_of_versions_and_migrations_have_their_place() {
     check(
         end,
         &lines("{ drop_limit: a, of: b, drop_feature: c }"),
-        "c:36:5: a migration is one of `{drop_feature: …}`, `{drop_limit: …, of: …}`, `{change_kind: …, \
-         to: …}`, `{end_lifetime: …, of: …}`, `{move_plan: …, to: …}` or `{drop_addon: …}`",
+        "c:36:5: a migration is one of `{rename_feature: …, to: …}`, `{drop_feature: …}`, `{drop_limit: …, \
+         of: …}`, `{change_kind: …, to: …}`, `{end_lifetime: …, of: …}`, `{move_plan: …, to: …}` or \
+         `{drop_addon: …}`",
+    );
+    check(end, &lines("{ rename_feature: a }"), "c:36:5: the key `to` is missing");
+    check(
+        end,
+        &lines("{ rename_feature: toks, to: tokns }"),
+        "c:36:33: `tokns` is no feature of this catalog, nor renamed on to one, did you mean `tokens`?",
     );
 }
 

@@ -11,8 +11,9 @@ use crate::config::reader::{Entry, Reader};
 /// Highest version of a plan: one a week for two thousand years.
 const VERSION_MAX: u64 = 99_999;
 
-const LINE: &str = "`{drop_feature: …}`, `{drop_limit: …, of: …}`, `{change_kind: …, to: …}`, \
-                    `{end_lifetime: …, of: …}`, `{move_plan: …, to: …}` or `{drop_addon: …}`";
+const LINE: &str = "`{rename_feature: …, to: …}`, `{drop_feature: …}`, `{drop_limit: …, of: …}`, \
+                    `{change_kind: …, to: …}`, `{end_lifetime: …, of: …}`, `{move_plan: …, to: …}` or \
+                    `{drop_addon: …}`";
 
 /// A plan, and after it the versions of it that are not sold any more.
 pub(super) fn read_plan(
@@ -112,8 +113,15 @@ pub(super) fn read_lines(reader: &Reader, entry: Entry<'_>) -> Vec<Migration> {
 }
 
 fn read_line(reader: &Reader, entry: Entry<'_>) -> Option<Migration> {
-    const FIRST: [&str; 6] =
-        ["drop_feature", "drop_limit", "change_kind", "end_lifetime", "move_plan", "drop_addon"];
+    const FIRST: [&str; 7] = [
+        "rename_feature",
+        "drop_feature",
+        "drop_limit",
+        "change_kind",
+        "end_lifetime",
+        "move_plan",
+        "drop_addon",
+    ];
     let mut fields = reader.fields(entry, LINE)?;
     let mut said = FIRST.map(|key| (key, fields.optional(key))).into_iter();
     let mut said = said.by_ref().filter_map(|(key, entry)| Some((key, entry?)));
@@ -128,7 +136,7 @@ fn read_line(reader: &Reader, entry: Entry<'_>) -> Option<Migration> {
     };
     let second = match key {
         "drop_limit" | "end_lifetime" => fields.required("of"),
-        "change_kind" | "move_plan" => fields.required("to"),
+        "rename_feature" | "change_kind" | "move_plan" => fields.required("to"),
         _ => None,
     };
     fields.end();
@@ -136,6 +144,7 @@ fn read_line(reader: &Reader, entry: Entry<'_>) -> Option<Migration> {
     let second = second.map(|entry| reader.text(entry));
     let needed = || second.clone().flatten();
     match key {
+        "rename_feature" => Some(Migration::RenameFeature { from: what, to: needed()? }),
         "drop_feature" => Some(Migration::DropFeature { feature: what }),
         "drop_addon" => Some(Migration::DropAddOn { addon: what }),
         "drop_limit" => Some(Migration::DropLimit { limit: what, feature: needed()? }),

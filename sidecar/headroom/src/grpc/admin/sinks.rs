@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headroom_core::signal::Signal;
 use headroom_engine::engine::EngineError;
 use headroom_engine::ports::Store as _;
 use headroom_engine::told::Raised;
@@ -64,13 +65,14 @@ impl Administration {
                     Raised::Found(signal) => Some(signal),
                     Raised::Told(_) => None,
                 });
-                let name = |id| catalog.text(id).to_owned();
+                let of = |signal: &Signal| catalog.feature_text(signal.feature).to_owned();
+                let limit = |signal: &Signal| catalog.text(signal.limit).to_owned();
                 v1::DeadLetter {
                     id: letter.id,
                     account: account.unwrap_or_default(),
                     signal: signal.map_or("", Raised::name).to_owned(),
-                    feature: found.map(|signal| name(signal.feature)).unwrap_or_default(),
-                    limit: found.map(|signal| name(signal.limit)).unwrap_or_default(),
+                    feature: found.map(of).unwrap_or_default(),
+                    limit: found.map(limit).unwrap_or_default(),
                     raised_at: signal.map(|signal| timestamp(signal.at())),
                     given_up_at: Some(timestamp(letter.given_up_at)),
                     status: match letter.why {

@@ -175,7 +175,7 @@ fn usage_window(
 ) -> v1::UsageWindow {
     let counts_until = counts_until(catalog, ledger);
     v1::UsageWindow {
-        feature: catalog.text(ledger.feature).to_owned(),
+        feature: catalog.feature_text(ledger.feature).to_owned(),
         limit: catalog.text(ledger.limit).to_owned(),
         window_start: Some(present::timestamp(ledger.window.start())),
         window_end: present::window_end(ledger),
@@ -266,7 +266,7 @@ pub(super) fn adjustments(
             EventChange::Withdrawn => v1::AdjustmentKind::Withdrawn,
         };
         Ok(v1::Adjustment {
-            feature: catalog.text(feature).to_owned(),
+            feature: catalog.feature_text(feature).to_owned(),
             limit: catalog.text(limit).to_owned(),
             window_start: Some(present::timestamp(start)),
             kind: kind.into(),
@@ -295,9 +295,9 @@ fn feature_only(
     if name.is_empty() {
         return Ok(None);
     }
-    let known = catalog.names().get(parse::id("feature", name)?);
+    let known = catalog.feature_id(parse::id("feature", name)?);
     known.map(Some).ok_or_else(|| {
-        let message = format!("nothing was ever called {name:?}");
+        let message = format!("no feature was ever called {name:?}");
         WireError::new(v1::ErrorReason::UnknownName, message)
     })
 }
