@@ -24,6 +24,7 @@ mod policies;
 mod previous;
 mod prompts;
 mod race;
+mod renames;
 mod seats;
 mod several;
 mod sinks;
