@@ -43,7 +43,7 @@ impl NoRoom {
 impl Drop for NoRoom {
     fn drop(&mut self) {
         // It may have ended.
-        let _ = prlimit(Some(self.pid), Resource::Fsize, self.before.clone());
+        let _ = prlimit(Some(self.pid), Resource::Fsize, self.before);
     }
 }
 
