@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything this project promises, checked: the test command of the README.
 #
-# It installs what it needs and says so: redis-server by apt-get; cargo-deny, buf and the libraries of
+# It installs what it needs and says so: redis-server and valgrind by apt-get; cargo-deny, buf and the libraries of
 # webhook receivers by pip into a virtual environment under target/. Nothing else is needed but a Rust toolchain and Python 3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,6 +23,8 @@ apt_install() {
 
 command -v cc >/dev/null || apt_install build-essential
 command -v redis-server >/dev/null || apt_install redis-server
+# valgrind counts instructions, and needs the symbols of the C library.
+command -v valgrind >/dev/null || apt_install valgrind libc6-dbg
 python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
 if [ ! -x "$tools/bin/cargo-deny" ] || [ ! -x "$tools/bin/buf" ] ||
     ! "$tools/bin/python" -c 'import standardwebhooks, cloudevents, cryptography' 2>/dev/null; then
@@ -34,6 +36,8 @@ if [ ! -x "$tools/bin/cargo-deny" ] || [ ! -x "$tools/bin/buf" ] ||
 fi
 # Tests that deliver to other people's libraries run with it.
 export HEADROOM_TEST_PYTHON="$PWD/$tools/bin/python"
+# Everything is there, so a test that would say that it skipped fails.
+export HEADROOM_TEST_ALL=1
 
 step "format"
 cargo fmt --all --check
@@ -57,9 +61,12 @@ step "load tests: that the command works (its figures need a quiet machine and t
 cargo build --locked --quiet --workspace
 target/debug/headroom-load-tests --smoke --headroom target/debug/headroom
 
+step "instructions of a decision"
+load-tests/instructions.sh target/debug/headroom || failed=1
+
 passed=$(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")
 broken=$(awk '/^test result:/ { n += $6 } END { print n + 0 }' "$log")
 # A test binary that could not be built or was killed has no result line.
 if [ "$failed" = 1 ] && [ "$broken" = 0 ]; then broken=1; fi
 printf '\n%s passed, %s failed\n' "$passed" "$broken"
-[ "$broken" = 0 ]
+[ "$failed" = 0 ] && [ "$broken" = 0 ]

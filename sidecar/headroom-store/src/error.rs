@@ -181,6 +181,13 @@ impl OpenError {
     }
 }
 
+/// Whether an error says that there is no room: on the disk, or within what this user or this process
+/// may write. Room can come back, so writes are refused and tried again.
+pub(crate) fn is_no_room(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 impl From<IoError> for OpenError {
     fn from(error: IoError) -> OpenError {
         let IoError { path, source, .. } = error;
@@ -188,9 +195,7 @@ impl From<IoError> for OpenError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 OpenError::NotWritable { path, source }
             }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                OpenError::NoRoom { path, source }
-            }
+            kind if is_no_room(kind) => OpenError::NoRoom { path, source },
             _ => OpenError::Io(IoError { doing: error.doing, path, source }),
         }
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use headroom_engine::ports::Seq;
 
 use crate::disk::DiskFile;
-use crate::error::{CloseError, Doing, IoError};
+use crate::error::{CloseError, Doing, IoError, is_no_room};
 use crate::limits::{RETRY_MAX, RETRY_MIN, WRITE_DELAY_MAX};
 use crate::options::{Durability, OnProgress, Progress};
 use crate::wake::locked;
@@ -323,8 +323,7 @@ impl Writer {
 
     fn failed(&mut self, error: &IoError, now: Instant) {
         let reason = format!("{error}: {}", error.source);
-        if matches!(error.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        {
+        if is_no_room(error.source.kind()) {
             self.shared.welcome(BROKEN);
             self.shared.refuse(NO_ROOM);
         } else {

@@ -2,7 +2,8 @@
 //! own library of CloudEvents, both in Python, and Redis.
 //!
 //! The test command installs them, the libraries into a virtual environment whose Python it names
-//! in `HEADROOM_TEST_PYTHON`. Without them these tests say that they skipped.
+//! in `HEADROOM_TEST_PYTHON`. Without them these tests say that they skipped,
+//! and under the test command they fail.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use crate::support::ask;
 use crate::support::home::Home;
 use crate::support::http::send_unix;
-use crate::support::until;
+use crate::support::{skip, until};
 
 const OLD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const NEW: &str = "whsec_QUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJD";
@@ -36,7 +37,7 @@ impl Receiver {
     /// `None`: there is no Python with the libraries.
     fn start() -> Option<Receiver> {
         let Some(python) = std::env::var_os("HEADROOM_TEST_PYTHON") else {
-            println!("skipped: HEADROOM_TEST_PYTHON is not set");
+            skip("HEADROOM_TEST_PYTHON is not set");
             return None;
         };
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/interop/receiver.py");
@@ -143,7 +144,7 @@ async fn what_arrives_is_what_other_peoples_libraries_verify() {
 #[tokio::test]
 async fn what_other_peoples_libraries_send_is_taken() {
     let Some(python) = std::env::var_os("HEADROOM_TEST_PYTHON") else {
-        println!("skipped: HEADROOM_TEST_PYTHON is not set");
+        skip("HEADROOM_TEST_PYTHON is not set");
         return;
     };
     let home = Home::new(&catalog(0));
@@ -190,7 +191,7 @@ impl Redis {
         let args = ["--port", &port_text, "--save", "", "--requirepass", PASSWORD];
         let started = Command::new("redis-server").args(args).stdout(Stdio::null()).spawn();
         let Ok(child) = started else {
-            println!("skipped: there is no redis-server");
+            skip("there is no redis-server");
             return None;
         };
         let redis = Redis { child, port };

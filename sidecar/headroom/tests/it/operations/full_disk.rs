@@ -1,10 +1,6 @@
 //! A disk without room: writes are refused and nothing is counted, checks go on, and when there is
-//! room again, so do writes.
-
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+//! room again, so do writes. The room is taken by a limit on the size of files, which any user may set
+//! on any file system; what the store makes of each error of a disk is tested there, on a disk of its own.
 
 use headroom_proto::v1::operation::Operation as Op;
 use headroom_proto::v1::operation_result::Result as OpResult;
@@ -14,49 +10,16 @@ use tonic_types::StatusExt as _;
 
 use crate::support::catalogs::PLAIN;
 use crate::support::home::Home;
+use crate::support::room::{NoRoom, start_bounded};
 use crate::support::{ask, until_async};
-
-/// A small disk in memory, gone with its owner.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` where this user may not mount.
-    fn mount(at: &Path, bytes: u64) -> Option<SmallDisk> {
-        fs::create_dir_all(at).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "headroom-test"]).arg(at);
-        let mounted = mount.output().is_ok_and(|output| output.status.success());
-        mounted.then(|| SmallDisk(at.to_owned()))
-    }
-
-    /// Takes all room that is left.
-    fn fill(&self) {
-        let mut file = File::create(self.0.join("lost+found")).unwrap();
-        while file.write_all(&[1; 4096]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.0.join("lost+found")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
-    }
-}
 
 #[tokio::test]
 async fn a_full_disk_refuses_writes_and_counts_nothing() {
     let home = Home::new(PLAIN.split_once("sinks:").unwrap().0);
-    let Some(disk) = SmallDisk::mount(&home.data(), 12 << 20) else {
-        println!("skipped: this user may not mount a tmpfs");
-        return;
-    };
-    let sidecar = home.start();
+    let sidecar = start_bounded(&home);
     let mut client = ask::entitlements(&home).await;
     let mut admin = ask::admin(&home).await;
-    disk.fill();
+    let no_room = NoRoom::for_segments(&sidecar);
 
     let (acked, unknown) = write_until_refused(&mut client).await;
     let (used, _) = ask::used(&mut client, "acme", "calls").await;
@@ -72,7 +35,7 @@ async fn a_full_disk_refuses_writes_and_counts_nothing() {
     let refused = admin.put_subscription(ask::subscription("acme", "tight")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
 
-    disk.make_room();
+    drop(no_room);
     let again = ask::consume("acme", "calls", 1, "first after");
     until_async("writes are taken again", async || client.consume(again.clone()).await.ok()).await;
     assert_eq!(ask::used(&mut client, "acme", "calls").await, (used + 1, 0));

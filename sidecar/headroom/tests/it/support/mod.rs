@@ -6,6 +6,7 @@ pub(crate) mod endpoint;
 pub(crate) mod home;
 pub(crate) mod http;
 pub(crate) mod rng;
+pub(crate) mod room;
 pub(crate) mod sidecar;
 
 use std::time::{Duration, Instant};
@@ -46,4 +47,12 @@ pub(crate) async fn until_within<T>(
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// Says that a test cannot be run on this machine. The test command installs what tests need, so there
+/// that is a failure: what is not run shows nothing.
+#[track_caller]
+pub(crate) fn skip(why: &str) {
+    assert!(std::env::var_os("HEADROOM_TEST_ALL").is_none(), "it could not be run: {why}");
+    println!("skipped: {why}");
 }
