@@ -24,7 +24,12 @@ pub(super) fn of(message: &Message) -> String {
             let percent = data.threshold_bp.unwrap_or_default() / 100;
             format!("has used {percent} % of what is included: {stand} ({of})")
         }
-        Some(SignalName::FeatureLimitHit) => format!("has run into a limit: {stand} used ({of})"),
+        Some(SignalName::FeatureLimitHit) if data.refused_units > 0 => {
+            format!("was refused at a limit: {stand} used ({of})")
+        }
+        Some(SignalName::FeatureLimitHit) => {
+            format!("has run into a limit, and goes on: {stand} used ({of})")
+        }
         Some(SignalName::GraceStarted) => format!("is in grace: {stand} used ({of})"),
         Some(SignalName::GraceEnding) => format!("is soon out of grace: {stand} used ({of})"),
         Some(SignalName::OverageStarted) => format!("is in overage: {stand} used ({of})"),
@@ -66,6 +71,9 @@ pub(super) fn of(message: &Message) -> String {
     };
     if let Some(until) = &data.grace_until {
         let _ = write!(said, ", until {until}"); // A text takes everything.
+    }
+    if data.recovered {
+        said.push_str(", and is well again");
     }
     if data.test_clock {
         said.push_str(" [test clock]");

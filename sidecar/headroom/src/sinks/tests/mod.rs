@@ -11,6 +11,7 @@ mod ndjson;
 mod payload;
 mod repair;
 mod segment;
+mod sentence;
 mod slack;
 mod webhook;
 

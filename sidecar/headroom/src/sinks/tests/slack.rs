@@ -43,7 +43,7 @@ fn a_signal_is_a_sentence_with_its_facts_and_a_text_for_notifications() {
     assert_eq!(posts[0], expected);
     assert_eq!(
         posts[10]["text"],
-        "acme has run into a limit: 100 of 100 tokens used (AI tokens, limit monthly)"
+        "acme was refused at a limit: 100 of 100 tokens used (AI tokens, limit monthly)"
     );
 }
 
