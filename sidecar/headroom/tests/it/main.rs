@@ -10,6 +10,7 @@ mod by_time;
 mod credits;
 mod declines;
 mod events;
+mod faults;
 mod forecasts;
 mod growth;
 mod holds;
