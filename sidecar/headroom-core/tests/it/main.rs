@@ -28,6 +28,7 @@ mod rates;
 mod records;
 mod seats;
 mod signals;
+mod sizes;
 mod sliding;
 mod slots_of_subjects;
 mod sources;

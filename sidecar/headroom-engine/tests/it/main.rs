@@ -17,6 +17,7 @@ mod halted;
 mod house;
 mod keys;
 mod measures;
+mod memory;
 mod meters;
 mod prompts;
 mod races;
