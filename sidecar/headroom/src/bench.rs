@@ -137,6 +137,8 @@ fn bench_decide(accounts: usize, decisions: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// One decision and nothing else, by itself so that `load-tests/instructions.sh` can count it by its name.
+#[inline(never)]
 fn consume(engine: &Engine, account: &str, key: &str, now: Millis) -> Result<(), String> {
     let request = FeatureRequest {
         account,
