@@ -477,7 +477,11 @@ impl Pool {
     /// How it stands.
     pub(crate) fn level(&self) -> Verdict {
         let is_past = !self.passed_bp().is_empty();
-        if is_past || self.balance() < 0 { Verdict::SoftLimit } else { Verdict::Allowed }
+        match self.balance() {
+            balance if balance < -(self.terms.overdraft_units as i64) => Verdict::Unbacked,
+            balance if is_past || balance < 0 => Verdict::SoftLimit,
+            _ => Verdict::Allowed,
+        }
     }
 
     /// The thresholds that are passed.

@@ -288,8 +288,11 @@ fn a_bucket_is_cut_where_a_change_of_plan_ends_a_window() {
         changes::put(&mut world, "p1");
         let cut = Millis(world.now);
         world.now += 60_000;
-        // It is looked at, and nothing is used.
-        world.state("daily");
+        // The window ends, as before every change of a profile, and nothing is used.
+        let mut effects = Effects::new();
+        let cx = Context { catalog: &world.catalog, now: Millis(world.now) };
+        decide::settle(cx, &world.account, &mut effects);
+        world.apply(&effects);
         changes::put(&mut world, next);
         world.record(2);
         world.now += HOUR_MS;

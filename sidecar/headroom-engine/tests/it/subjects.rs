@@ -126,7 +126,7 @@ fn a_key_belongs_to_a_subject_and_a_retry_is_answered_alike() {
     assert_eq!(again.charge(), first.charge(), "what the pool paid is said again");
     assert_eq!(again.binding.unwrap().subject(), Some("user:x"));
     let one = (FeatureOp::Consume { units: 10 }, false);
-    for subject in ["user:y", "team:x"] {
+    for subject in ["user:y", "team:x/user:x"] {
         let other = house.ask_for(("acme", subject), one, "a");
         assert_eq!(other.unwrap_err(), EngineError::KeyReused, "{subject}");
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use headroom_core::catalog::{Catalog, CatalogSpec, EntitlementSpec};
+use headroom_core::catalog::{Catalog, CatalogSpec, EntitlementSpec, FeatureKindSpec};
 use headroom_core::migrate::Migration;
 use headroom_engine::engine::EngineError;
 
@@ -53,12 +53,19 @@ impl Renaming {
     pub(super) fn put(&self, spec: &CatalogSpec) -> CatalogSpec {
         let mut spec = spec.clone();
         let rename = |feature: &mut String| *feature = self.name(feature).to_owned();
-        spec.features.iter_mut().for_each(|feature| rename(&mut feature.feature));
+        for feature in &mut spec.features {
+            rename(&mut feature.feature);
+            if let FeatureKindSpec::Credits { rate_card, .. } = &mut feature.kind {
+                rate_card.iter_mut().for_each(|(paid, _)| rename(paid));
+            }
+        }
         let plans = spec.plans.iter_mut().chain(&mut spec.addons);
         for (feature, given) in plans.flat_map(|plan| &mut plan.entitlements) {
             rename(feature);
-            if let EntitlementSpec::Locked { after, .. } = given {
-                rename(&mut after.feature);
+            match given {
+                EntitlementSpec::Locked { after, .. } => rename(&mut after.feature),
+                EntitlementSpec::PaidQuota { paid_by, .. } => rename(paid_by),
+                _ => {}
             }
         }
         for line in &mut spec.migrations {
