@@ -22,14 +22,19 @@ impl Player {
         let id = Id::Given(ask.id).text();
         let (starts_at, expires_at) = (ask.times.0.map(Millis), ask.times.1.map(Millis));
         let new = NewGrant { id: &id, units, priority, starts_at, expires_at };
-        let got = self.engine.put_grant(&ask.account, POOL, &new, Millis(self.now));
+        let got = self.engine.put_grant(&ask.account, &self.called(POOL), &new, Millis(self.now));
         let expected = self.model.put_grant(ask, self.now);
         self.compare_grant("given", &got, &expected, before)
     }
 
     pub(super) fn void(&mut self, account: &str, id: u8, before: Seq) -> Met {
         let text = Id::Given(id).text();
-        let got = self.engine.void_grant(account, POOL, (&text, "a test"), Millis(self.now));
+        let got = self.engine.void_grant(
+            account,
+            &self.called(POOL),
+            (&text, "a test"),
+            Millis(self.now),
+        );
         let expected = self.model.void_grant(account, id, self.now);
         self.compare_grant("taken back", &got, &expected, before)
     }
@@ -73,7 +78,7 @@ impl Player {
     /// The pools of an account stand as in the model.
     pub(super) fn inspect_pool(&mut self, id: &str) -> Met {
         let catalog = self.engine.catalog();
-        let view = self.engine.pool(id, POOL, Millis(self.now)).ok();
+        let view = self.engine.pool(id, &self.called(POOL), Millis(self.now)).ok();
         let stands = view.as_ref().map(|view| {
             let open = view.open_segment.map(|segment| segment.closing());
             (observe::limit(&catalog, &view.state), observe::left(view), open)
@@ -118,7 +123,7 @@ impl Player {
         for (serial, id) in self.engine.account_ids(0, usize::MAX) {
             let of_account = rows.iter().filter(|((of, _), _)| *of == serial);
             let mut segments: Vec<Segment> = of_account.map(|(_, row)| *row).collect();
-            let view = self.engine.pool(&id, POOL, Millis(self.now)).ok();
+            let view = self.engine.pool(&id, &self.called(POOL), Millis(self.now)).ok();
             let open = view.and_then(|view| view.open_segment);
             let is_whole = open.is_some();
             segments.extend(open);

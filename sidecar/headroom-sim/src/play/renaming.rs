@@ -182,6 +182,10 @@ impl Player {
             EngineError::ItemDimensions { place, problem } => {
                 EngineError::ItemDimensions { place, problem: plainly(problem) }
             }
+            EngineError::Subject(mut mistyped) => {
+                mistyped.feature = self.renaming().first(&mistyped.feature).to_owned();
+                EngineError::Subject(mistyped)
+            }
             error => error,
         }
     }

@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn every_enum_value_has_a_cell() {
         let counts = Counts::new();
-        assert_eq!(counts.verdicts, Verdict::Denied as usize + 1);
+        assert_eq!(counts.verdicts, Verdict::AllowedUnbacked as usize + 1);
         assert_eq!(counts.denials.len(), Denial::SeatsFull as usize + 1);
         assert_eq!(counts.errors.len(), ErrorReason::AlreadyUsed as usize + 1);
     }

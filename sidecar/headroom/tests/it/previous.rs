@@ -18,6 +18,12 @@ const VERSIONS: [&str; 3] = ["b80e6fb", "ae366e2", "8261fe3"];
 
 const SETTINGS: &str = "clock: test\nidempotency: { horizon: 30d }\n";
 
+/// What is meant to be answered otherwise, and why.
+const ANSWERED_OTHERWISE: [(&str, &str); 1] = [(
+    "vandelay.entitlements[7].origin",
+    "the origin is that of the limit that decides: the plan's, where another one is overridden",
+)];
+
 /// Data of an earlier version in a home of its own.
 struct Old {
     home: Home,
@@ -74,7 +80,7 @@ fn lost(at: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
                 lost(&format!("{at}[{place}]"), old, new, found);
             }
         }
-        _ if old == new => {}
+        _ if old == new || ANSWERED_OTHERWISE.iter().any(|(place, _)| *place == at) => {}
         _ => found.push(format!("{at}: was {old}, is {new}")),
     }
 }
