@@ -16,6 +16,7 @@ use crate::fingerprint::fnv1a;
 use crate::ledger::Ledger;
 use crate::measure::{self, Known, Measure};
 use crate::names::NameId;
+use crate::owing::{self, Owing};
 use crate::policy::Excess;
 use crate::prompt::{self, Exposure};
 use crate::rate::Bucket;
@@ -96,6 +97,8 @@ struct Rare {
     exposures: Vec<Exposure>,
     // What was told that no ledger remembers: of each signal, feature and limit the latest.
     announced: Vec<Announced>,
+    // What is remembered of windows that owe or took over, of those in memory.
+    owings: Vec<Owing>,
     // What may be a trial and ends: one for the plan and one for each feature that an override gives.
     endings: Vec<Ending>,
 }
@@ -218,6 +221,7 @@ impl Account {
         let notices = notices.chain(rare.stocks.iter().map(Stock::next_event_at));
         let notices = notices.chain(rare.pools.iter().map(Pool::next_event_at));
         let notices = notices.chain(rare.endings.iter().map(Ending::next_at));
+        let notices = notices.chain([self.owing_until()]);
         let charged_at = rare.reservations.next_charge_at().min(rare.roster.next_expiry_at());
         notices.fold(charged_at, Millis::min)
     }
@@ -260,6 +264,11 @@ impl Account {
     ) -> Option<&Announced> {
         let mut all = self.rare.as_ref()?.announced.iter();
         all.find(|told| told.limit == limit && told.feature == feature && told.name == name)
+    }
+
+    /// What is remembered of windows that owe or took over.
+    pub fn owings(&self) -> &[Owing] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.owings)
     }
 
     /// What may be a trial of it and ends.
@@ -313,6 +322,7 @@ impl Account {
         let told = announced::further(self.rare.as_ref().map_or(&[], |rare| &rare.announced));
         let endings = ending::further(self.endings());
         let all = all.chain(measures).chain(exposures).chain(told).chain(endings);
+        let all = all.chain(owing::further(self.owings()));
         all.chain(self.subjects().into_iter().flat_map(of_subjects)).collect()
     }
 
@@ -389,7 +399,7 @@ impl Account {
                     }
                 }
             }
-            Effect::LedgerClosed(last) => {
+            Effect::LedgerClosed(last, _) => {
                 let (feature, limit, start) = (last.feature, last.limit, last.window.start());
                 let mut ledgers = take(&mut self.ledgers).into_vec();
                 ledgers.retain(|l| !l.is(feature, limit, start));
@@ -399,6 +409,7 @@ impl Account {
                         (m.feature, m.limit, m.window_start) == (feature, limit, start)
                     };
                     rare.measures.retain(|measure| !is_it(measure));
+                    rare.owings.retain(|one| !one.is_of(last));
                 }
             }
             Effect::Reservation(after) => {
@@ -484,10 +495,13 @@ impl Account {
             Effect::Announced(after) => {
                 announced::apply(&mut self.rare.get_or_insert_default().announced, after)
             }
+            Effect::Owing(after) => {
+                owing::apply(&mut self.rare.get_or_insert_default().owings, after);
+            }
             Effect::Ending(after) => {
                 ending::apply(&mut self.rare.get_or_insert_default().endings, after)
             }
-            Effect::StockClosed(_)
+            Effect::StockClosed(..)
             | Effect::TallyClosed(_)
             | Effect::TallyLate(_)
             | Effect::Signal(_)
@@ -515,6 +529,7 @@ impl Account {
                 measures: Vec::new(),
                 exposures: Vec::new(),
                 announced: rare.announced.clone(),
+                owings: rare.owings.clone(),
                 endings: Vec::new(),
             })
         });

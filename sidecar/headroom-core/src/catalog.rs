@@ -99,6 +99,8 @@ pub struct Catalog {
     feature_by_id: Vec<Option<FeatureIx>>,
     migrations: Vec<Migration>,
     minds_changes: bool,
+    // The features and limits of which some plan or add-on carries debt, ascending.
+    carrying: Vec<(NameId, NameId)>,
     // Tells the reservations of slots, also when their feature has left or changed its kind.
     concurrent_limit: Option<NameId>,
     // Tells the slots of subjects, alike.
@@ -273,6 +275,16 @@ impl Catalog {
     /// Whether a limit is of slots: those of an account, or of a subject.
     pub fn is_of_slots(&self, limit: NameId) -> bool {
         self.concurrent_limit == Some(limit) || self.each_concurrent_limit == Some(limit)
+    }
+
+    /// Whether a plan or an add-on carries the debt of this limit.
+    pub fn carries(&self, feature: NameId, limit: NameId) -> bool {
+        self.carrying.binary_search(&(feature, limit)).is_ok()
+    }
+
+    /// Whether a limit carries debt that does not in another catalog.
+    pub fn carries_more_than(&self, other: &Catalog) -> bool {
+        self.carrying.iter().any(|(feature, limit)| !other.carries(*feature, *limit))
     }
 
     /// The name of every allocation's limit. `None`: no catalog so far had one.

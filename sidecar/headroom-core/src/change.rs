@@ -12,7 +12,7 @@
 //! All of it is a function of the instant, of the profile, and of where windows lie.
 
 use crate::account::{Account, PastPlan, Profile, ProfileExtra};
-use crate::catalog::{Catalog, Entitlement, FeatureIx, Plan, PlanLimit};
+use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Plan, PlanLimit};
 use crate::decide::Context;
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -52,7 +52,8 @@ pub(crate) fn of(limit: &PlanLimit) -> OnChange {
 /// The plan in force at an instant, also before the subscription was what it is now.
 pub fn plan_over(profile: &Profile, at: Millis) -> NameId {
     let past = profile.past();
-    past.iter().find(|past| at < past.until).map_or_else(|| profile.plan_at(at).0, |past| past.plan)
+    let piece = past.get(past.partition_point(|past| past.until <= at));
+    piece.map_or_else(|| profile.plan_at(at).0, |past| past.plan)
 }
 
 /// Whether a plan has a limit that does not simply keep.
@@ -90,7 +91,15 @@ fn changes(profile: &Profile, after: Millis, upto: Millis) -> Vec<Millis> {
 ///
 /// With `remembers`, the catalog has a limit to which it matters; without, only that all changes until
 /// now have been seen is noted.
-pub fn note(before: &Profile, after: &mut Profile, now: Millis, remembers: bool) {
+///
+/// Returns whether all that has a share of a window that began at `needed_from` or later can be remembered.
+#[must_use]
+pub fn note(
+    before: &Profile,
+    after: &mut Profile,
+    now: Millis,
+    (remembers, needed_from): (bool, Millis),
+) -> bool {
     let is_new = now <= before.created_at;
     let is_changed = !is_new && plan_over(before, now) != after.plan_at(now).0;
     let mut past = before.past().to_vec();
@@ -105,14 +114,36 @@ pub fn note(before: &Profile, after: &mut Profile, now: Millis, remembers: bool)
             past.clear();
         }
     }
-    let most = past.len().saturating_sub(limits::PAST_PLANS_MAX);
-    past.drain(..most);
+    if past.len() > limits::PAST_PLANS_MAX {
+        past.retain(|piece| needed_from < piece.until);
+    }
+    let fits = past.len() <= limits::PAST_PLANS_MAX;
     let extra = after.extra.get_or_insert_default();
     extra.past = past;
     // A change at this very instant is still to be seen.
     let seen_at = if is_changed { now.plus(-1) } else { now };
     let has_any = instants(extra).next().is_some();
     extra.seen_at = if has_any { seen_at } else { Millis::default() };
+    fits
+}
+
+/// Where the oldest window begins that a plan of before may have a share of: of those in memory, and of
+/// those of now. Never is later than now.
+pub fn needed_from(catalog: &Catalog, account: &Account, now: Millis) -> Millis {
+    let lies = |window: &Window| !window.is_lifetime();
+    let begun = account.ledgers().iter().map(|ledger| ledger.window).filter(lies);
+    let mut oldest = begun.map(|window| window.start()).fold(now, Millis::min);
+    let profile = &account.profile;
+    for feature in catalog.features() {
+        let FeatureKind::Quota { limits } = &feature.kind else { continue };
+        for (_, rule) in limits {
+            let window = window_at(*rule, profile.anchor, profile.rules(), now);
+            if lies(&window) {
+                oldest = oldest.min(window.start());
+            }
+        }
+    }
+    oldest
 }
 
 /// The plans in force up to `now`, each with its end; the last one ends now.
@@ -203,19 +234,43 @@ fn cuts(cx: Context<'_>, account: &Account) -> Vec<Ledger> {
     let Some(extra) = profile.extra.as_deref() else { return Vec::new() };
     let changes = changes(profile, extra.seen_at, cx.now);
     let cut = |ledger: &Ledger| {
-        let feature = cx.catalog.feature_of(ledger.feature)?;
-        let start = ledger.window.start();
-        let inside = changes.iter().filter(|at| start < **at && **at < ledger.window.end());
-        let first = inside.copied().find(|at| {
-            let plan = cx.catalog.plan_of(plan_over(profile, *at));
-            let given = plan.and_then(|plan| cx.catalog.plan(plan).entitlement(feature));
-            let Some(Entitlement::Quota { limits }) = given else { return false };
-            let limit = limits.iter().find(|limit| limit.limit == ledger.limit);
-            limit.is_some_and(|limit| of(limit) == OnChange::Reset)
-        })?;
-        Some(Ledger { window: Window::new(start, first)?, ..*ledger })
+        let of = (ledger.feature, ledger.limit);
+        let window = first_cut(cx.catalog, profile, of, ledger.window, &changes)?;
+        Some(Ledger { window, ..*ledger })
     };
     account.ledgers().iter().filter_map(cut).collect()
+}
+
+/// What is left of a window after the first of some changes that ends it. `None`: none does.
+fn first_cut(
+    catalog: &Catalog,
+    profile: &Profile,
+    (feature, limit): (NameId, NameId),
+    window: Window,
+    changes: &[Millis],
+) -> Option<Window> {
+    let feature = catalog.feature_of(feature)?;
+    let inside = changes.iter().filter(|at| window.start() < **at && **at < window.end());
+    let first = inside.copied().find(|at| {
+        let plan = catalog.plan_of(plan_over(profile, *at));
+        let given = plan.and_then(|plan| catalog.plan(plan).entitlement(feature));
+        let Some(Entitlement::Quota { limits }) = given else { return false };
+        let limit = limits.iter().find(|known| known.limit == limit);
+        limit.is_some_and(|limit| of(limit) == OnChange::Reset)
+    })?;
+    Window::new(window.start(), first)
+}
+
+/// A window that lies in the past, as the changes of the plan until an instant have left it.
+pub(crate) fn cut(
+    catalog: &Catalog,
+    profile: &Profile,
+    of: (NameId, NameId),
+    window: Window,
+    upto: Millis,
+) -> Window {
+    let changes = changes(profile, window.start(), upto);
+    first_cut(catalog, profile, of, window, &changes).unwrap_or(window)
 }
 
 /// Lists the windows that changes of plan have ended, and that they were seen. Returns the account with

@@ -447,7 +447,10 @@ pub enum OpError {
     #[error("the count would pass 2^53-1 units")]
     CounterFull,
     /// The account has no such reservation (any more).
-    #[error("the account has no such reservation")]
+    #[error(
+        "the account has no such reservation (any more): a hold is remembered for 24 h after its end; \
+         Record what was used"
+    )]
     UnknownReservation,
     /// The reservation had its outcome already.
     #[error("the reservation is closed: {}", outcome_word(.state))]

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 
 use crate::announced::Announced;
+use crate::closing::WindowTerms;
 use crate::credits::CreditsEffect;
 use crate::ending::Ending;
 use crate::event::{Event, Restated};
 use crate::ledger::Ledger;
 use crate::measure::Measured;
 use crate::names::NameId;
+use crate::owing::Owing;
 use crate::policy::Excess;
 use crate::prompt::Exposure;
 use crate::rate::Bucket;
@@ -30,8 +32,8 @@ pub enum Effect {
     /// A ledger is now this.
     Ledger(Ledger),
     /// A ledger's window is over and nothing can book there any more: this is its last state, and
-    /// it leaves the memory for the usage history.
-    LedgerClosed(Ledger),
+    /// it leaves the memory for the usage history, with what it was measured by.
+    LedgerClosed(Ledger, Option<Box<WindowTerms>>),
     /// A reservation is now this.
     Reservation(Reservation),
     /// A reservation is not remembered any more.
@@ -47,7 +49,7 @@ pub enum Effect {
     Stock(Box<Stock>),
     /// A billing window of an allocation is over: this is its last state, and it is kept in the usage
     /// history. In memory the next window has taken its place.
-    StockClosed(Box<Stock>),
+    StockClosed(Box<Stock>, Option<Box<WindowTerms>>),
     /// Changes of the plan in force up to this instant have been seen, and what they end has ended.
     PlansSeen(Millis),
     /// A pool of credits has changed. Boxed because it is rare and large.
@@ -79,6 +81,9 @@ pub enum Effect {
     Exposure(Box<Exposure>),
     /// A signal was raised that no ledger remembers. Boxed because it is rare.
     Announced(Box<Announced>),
+    /// What is remembered of a window that owes or took over. It leaves the memory with its ledger. Boxed because
+    /// it is rare.
+    Owing(Box<Owing>),
     /// What may be a trial was looked at. Boxed because it is rare.
     Ending(Box<Ending>),
     /// Something the business should hear of. Boxed because it is rare and large.

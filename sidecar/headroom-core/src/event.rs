@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::closing::WindowTerms;
 use crate::credits::{Charge, CreditPrice};
 use crate::ledger::Ledger;
 use crate::names::NameId;
@@ -27,12 +28,30 @@ pub struct Restated {
     pub used: u64,
     /// The part of them that no limit allowed.
     pub debt: u64,
+    /// What it is measured by. `None`: nothing is known of that.
+    pub terms: Option<WindowTerms>,
+    /// What it counts now of what the window before owes, where that is why it was restated.
+    pub passed: Option<Delta>,
+}
+
+/// A change of a number of units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delta {
+    /// So many more.
+    More(u64),
+    /// So many less.
+    Less(u64),
 }
 
 impl Restated {
     /// A window that nothing came to afterwards.
-    pub fn as_closed(closed: Ledger) -> Restated {
-        Restated { closed, used: closed.used, debt: closed.debt }
+    pub fn as_closed(closed: Ledger, terms: Option<WindowTerms>) -> Restated {
+        Restated { closed, used: closed.used, debt: closed.debt, terms, passed: None }
+    }
+
+    /// The most of its units that it can have taken over from the window before.
+    pub fn carried_units_max(&self) -> u64 {
+        self.terms.map_or(u64::MAX, |terms| terms.carried_units)
     }
 
     /// Whether anything came afterwards.

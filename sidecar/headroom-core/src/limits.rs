@@ -71,9 +71,9 @@ pub const HOLD_MS_MAX: i64 = 7 * 24 * 60 * 60 * 1000;
 /// account. More are refused by the catalog check; of the remembered ones the oldest is forgotten.
 pub const GRACE_TIMES_MAX: usize = 12;
 
-/// Windows without use that a carried debt is followed through. What they all do not take off is
-/// forgiven.
-pub const CARRY_WINDOWS_MAX: usize = 100;
+/// Windows that follow one that ended owing are listed so many at a time, because what is listed at once is
+/// one record. When nobody looked for longer, the next ones are listed by the next record.
+pub const FOLLOWING_WINDOWS_AT_ONCE: usize = 400;
 
 /// Given grants of one pool of one account that have not ended. The next one is refused.
 pub const GRANTS_MAX: usize = 64;
@@ -146,8 +146,9 @@ pub const ADDON_QUANTITY_MAX: u32 = 1_000_000;
 pub const SCHEDULED_PLANS_MAX: usize = 64;
 
 /// Plans that an account has had before and that are remembered, for limits that prorate. When there are
-/// more, the oldest is forgotten, and its time counts as the next one's.
-pub const PAST_PLANS_MAX: usize = 32;
+/// more, those are forgotten that ended before every window of now and of the memory began; where all of
+/// them still have a share of one, the next change of plan is refused.
+pub const PAST_PLANS_MAX: usize = 256;
 
 /// Cohorts that one account is in, and that one feature is rolled out to. More are refused.
 pub const COHORTS_MAX: usize = 32;

@@ -20,6 +20,7 @@ use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
+use crate::owing;
 use crate::resolve::{Resolved, resolve};
 use crate::signal::{REACHED_BP, Signal, SignalName, SignalState};
 use crate::time::{Millis, Window};
@@ -103,20 +104,31 @@ pub struct OverageTerms {
 }
 
 impl OverageTerms {
-    /// What so many units cost, in minor units. Rounded down: a customer is never charged for a part
-    /// of a cent. This is the one function for what is displayed and for what is billed.
+    /// What so many units cost, in minor units, by [`cost_minor`].
     pub fn cost_minor(&self, units: u64) -> u64 {
-        let nanos = u128::from(units) * u128::from(self.unit_price_nanos);
-        u64::try_from(nanos / u128::from(NANOS_PER_MINOR)).unwrap_or(u64::MAX)
+        cost_minor(units, self.unit_price_nanos)
     }
 
-    /// The most units that cost no more than the cap, before any rounding of money. Rounded down: a
-    /// unit that would take the cost past the cap is refused. `None`: there is no cap.
+    /// The most units that cost no more than the cap, by [`cap_units`]. `None`: there is no cap.
     pub fn cap_units(&self) -> Option<u64> {
-        let nanos = u128::from(self.cap_minor?) * u128::from(NANOS_PER_MINOR);
-        let units = nanos / u128::from(self.unit_price_nanos.max(1));
-        Some(u64::try_from(units).unwrap_or(u64::MAX).min(limits::UNITS_MAX))
+        Some(cap_units(self.cap_minor?, self.unit_price_nanos))
     }
+}
+
+/// What so many units cost at a price in billionths of a minor unit, in minor units. Rounded down: a
+/// customer is never charged for a part of a cent. This is the one function for what is displayed and for
+/// what is billed.
+pub fn cost_minor(units: u64, unit_price_nanos: u64) -> u64 {
+    let nanos = u128::from(units) * u128::from(unit_price_nanos);
+    u64::try_from(nanos / u128::from(NANOS_PER_MINOR)).unwrap_or(u64::MAX)
+}
+
+/// The most units that cost no more than a cap, before any rounding of money. Rounded down: a unit that
+/// would take the cost past the cap is refused.
+pub fn cap_units(cap_minor: u64, unit_price_nanos: u64) -> u64 {
+    let nanos = u128::from(cap_minor) * u128::from(NANOS_PER_MINOR);
+    let units = nanos / u128::from(unit_price_nanos.max(1));
+    u64::try_from(units).unwrap_or(u64::MAX).min(limits::UNITS_MAX)
 }
 
 /// What is remembered of an account that went above the included units of one limit. There is one
@@ -268,6 +280,9 @@ pub(crate) fn begin(
     let ends_at = excess.ends_at;
     room.grace_until = ends_at;
     effects.push(Effect::Excess(Box::new(excess)));
+    if name == SignalName::OverageStarted {
+        owing::note_billed(account, ledger, effects);
+    }
     if cx.catalog.signals.raises(name) {
         effects.push(signal(name, ledger, (previous_units, included_units), ends_at, cx.now));
     }
@@ -386,35 +401,6 @@ fn signal(
         earned_by: None,
         at,
     }))
-}
-
-/// Debt of the latest earlier window as it counts in the window of `now`, after every window in
-/// between has taken off what it allows. The limits of now are taken for those windows, too.
-///
-/// After [`limits::CARRY_WINDOWS_MAX`] windows without any use the rest is forgiven.
-pub(crate) fn carried_units(
-    account: &Account,
-    limit: &PlanLimit,
-    earlier: &Ledger,
-    now: Millis,
-) -> u64 {
-    let mut debt = earlier.debt;
-    let mut at = earlier.window.end();
-    let profile = &account.profile;
-    for _ in 0..limits::CARRY_WINDOWS_MAX {
-        let window = window_at(limit.window, profile.anchor, profile.rules(), at);
-        if debt == 0 || window.contains(now) {
-            return debt;
-        }
-        debt = over(limit, debt);
-        at = window.end();
-    }
-    0
-}
-
-/// The part of a debt that a whole window does not take off.
-pub(crate) fn over(limit: &PlanLimit, debt: u64) -> u64 {
-    limit.ceiling_units().map_or(0, |ceiling| debt.saturating_sub(ceiling))
 }
 
 /// What an answer shows of a limit beyond the counters: of its grace, its overage, its sliding, its pool.

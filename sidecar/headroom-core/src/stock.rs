@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 
 use crate::account::{Account, Profile};
 use crate::catalog::{Catalog, FeatureKind};
+use crate::closing;
 use crate::decide::Context;
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -197,7 +198,8 @@ fn roll(cx: Context<'_>, account: &Account, from: &Stock, effects: &mut Effects)
         }
         if !stock.is_empty() {
             stock.count_to(stock.window.end());
-            effects.push(Effect::StockClosed(Box::new(stock)));
+            let terms = closing::terms_of_stock(cx, account, &stock).map(Box::new);
+            effects.push(Effect::StockClosed(Box::new(stock), terms));
         }
         if stock.level_units == 0 {
             break;

@@ -17,6 +17,7 @@ use headroom_core::decide::{Context, GrantError};
 use headroom_core::limits as core_limits;
 use headroom_core::migrate::renames;
 use headroom_core::names::{NameId, Names};
+use headroom_core::owing;
 use headroom_core::rate::Rate;
 use headroom_core::spend_cap;
 use headroom_core::subject::SubjectPath;
@@ -401,11 +402,35 @@ impl Engine {
             installed.wait_for = Some(self.journal_catalog(admin, &catalog, source, now));
         }
         let catalog = Arc::new(catalog);
+        let carries_more = catalog.carries_more_than(&self.catalog());
         self.catalog.store(Arc::clone(&catalog));
+        if carries_more {
+            self.note_owing(&catalog, now);
+        }
         if let Some(last) = self.carry_out(&catalog, now) {
             installed.wait_for = Some(last);
         }
         installed
+    }
+
+    /// Remembers which windows owe: under a catalog that carries what none did before, or since a version
+    /// of the program that did not remember it. Without room it is not journaled, and the next start finds
+    /// the same.
+    pub(crate) fn note_owing(&self, catalog: &Catalog, now: Millis) {
+        let mut bytes = Vec::new();
+        for mut slot in self.accounts.iter_mut() {
+            let effects = owing::unnoted(catalog, &slot.account);
+            if effects.is_empty() {
+                continue;
+            }
+            if self.store.room().is_ok() {
+                self.note_at(now, &mut slot, &effects, &mut bytes);
+            } else {
+                let notice_at = slot.account.notice_at();
+                effects.iter().for_each(|effect| slot.account.apply(effect));
+                self.timers.reset(&slot.account, notice_at);
+            }
+        }
     }
 
     /// Journals the names a catalog uses for the first time, and then the catalog. What it calls features
@@ -492,9 +517,13 @@ impl Engine {
         let (mut effects, mut bytes) = (Vec::new(), Vec::new());
         self.settle(Context { catalog, now }, slot, &mut effects, &mut bytes);
         let before = slot.account.profile.clone();
+        let needed_from = change::needed_from(catalog, &slot.account, now);
         let mut changed = self.edit(account, slot, now, |profile| {
             edit(profile)?;
-            change::note(&before, profile, now, catalog.minds_changes());
+            if !change::note(&before, profile, now, (catalog.minds_changes(), needed_from)) {
+                let what = "changes of plan within one window";
+                return Err(AdminError::TooMany { what, max: core_limits::PAST_PLANS_MAX });
+            }
             Ok(())
         })?;
         self.note_conversions(slot, (catalog, &before), now);

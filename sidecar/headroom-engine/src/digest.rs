@@ -106,9 +106,13 @@ fn digest_effects(
     let (mut place, mut tallies) = (0u16, 0u16);
     for effect in effects {
         match effect {
-            Effect::LedgerClosed(ledger) => {
+            Effect::LedgerClosed(ledger, terms) => {
                 let mut value = Vec::new();
                 record::put_ledger(&mut value, ledger);
+                if let Some(terms) = terms {
+                    value.push(events::TERMS);
+                    record::closing::put_terms(&mut value, terms);
+                }
                 let key = usage_key(serial, ledger.feature, ledger.limit, ledger.window.start());
                 ops.push(ProjectionOp::Put { table: Table::Usage, key, value });
             }
@@ -120,11 +124,14 @@ fn digest_effects(
                 ops.push(ProjectionOp::Put { table: Table::Signals, key, value });
                 place += 1;
             }
-            Effect::StockClosed(stock) => {
+            Effect::StockClosed(stock, terms) => {
                 let mut value = Vec::new();
                 record::put_ledger(&mut value, &billed(stock));
                 value.push(events::STOCK);
                 record::put_stock(&mut value, stock);
+                if let Some(terms) = terms {
+                    record::closing::put_terms(&mut value, terms);
+                }
                 let key = usage_key(serial, stock.feature, stock.limit, stock.window.start());
                 ops.push(ProjectionOp::Put { table: Table::Usage, key, value });
             }
@@ -136,7 +143,10 @@ fn digest_effects(
                 ops.push(ProjectionOp::Put { table: Table::Prompts, key, value });
             }
             Effect::Restated(restated) => events::digest_restated(serial, restated, ops),
-            Effect::Event(event) => events::digest_event((seq, serial, at), event, ops),
+            Effect::Event(event) => {
+                events::digest_event((seq, serial, at), event, ops);
+                events::digest_passed((seq, serial, at), event, effects, ops);
+            }
             Effect::Credits(change) => {
                 let CreditsEffect::Segment(pool, segment) = &**change else { continue };
                 let mut value = Vec::new();
@@ -153,6 +163,7 @@ fn digest_effects(
             | Effect::Measured(_)
             | Effect::Announced(_)
             | Effect::Ending(_)
+            | Effect::Owing(_)
             | Effect::Stock(_)
             | Effect::Seat(_)
             | Effect::SeatFreed(..)
@@ -168,7 +179,7 @@ fn digest_effects(
                 ops.extend(subjects::erased(serial, *id, name));
             }
             Effect::OfSubject(id, effect) => {
-                if let Effect::LedgerClosed(ledger) = &**effect {
+                if let Effect::LedgerClosed(ledger, _) = &**effect {
                     ops.push(subjects::closed(serial, *id, ledger));
                 }
             }

@@ -6,7 +6,10 @@
 //! each window that it touched, which stays.
 
 use headroom_core::credits::Charge;
-use headroom_core::event::{Booking, Bookings, Event, EventChange, EventKey, EventState, Restated};
+use headroom_core::effect::Effect;
+use headroom_core::event::{
+    Booking, Bookings, Delta, Event, EventChange, EventKey, EventState, Restated,
+};
 use headroom_core::names::NameId;
 use headroom_core::stock::Stock;
 use headroom_core::tally::Labels;
@@ -40,7 +43,8 @@ pub(crate) fn put_restated(out: &mut Vec<u8>, restated: &Restated) {
 
 pub(crate) fn take_restated(from: &mut Take<'_>) -> Result<Restated, Malformed> {
     let closed = record::take_ledger(from)?;
-    Ok(Restated { closed, used: from.u64("restated units")?, debt: from.u64("restated debt")? })
+    let (used, debt) = (from.u64("restated units")?, from.u64("restated debt")?);
+    Ok(Restated { used, debt, ..Restated::as_closed(closed, None) })
 }
 
 fn put_event_key(out: &mut Vec<u8>, key: EventKey) {
@@ -188,6 +192,49 @@ pub(crate) fn digest_event(
     }
 }
 
+/// In the place of a change: the window counts what an earlier one owes.
+const PASSED: u8 = 4;
+
+/// What was done, of a line.
+fn take_line_change(from: &mut Take<'_>) -> Result<Option<EventChange>, Malformed> {
+    let mut ahead = *from;
+    if ahead.u8("change of an event")? == PASSED {
+        *from = ahead;
+        return Ok(None);
+    }
+    take_change(from).map(Some)
+}
+
+/// The lines of the windows that count more or less of what an earlier one owes since an event.
+pub(crate) fn digest_passed(
+    (seq, serial, at): (Seq, u32, Millis),
+    event: &Event,
+    effects: &[Effect],
+    ops: &mut Vec<ProjectionOp>,
+) {
+    for effect in effects {
+        let Effect::Restated(restated) = effect else { continue };
+        let (before, after) = match restated.passed {
+            None => continue,
+            Some(Delta::More(units)) => (0, units),
+            Some(Delta::Less(units)) => (units, 0),
+        };
+        let mut line = Vec::new();
+        line.put_millis(at);
+        line.push(PASSED);
+        line.put_str(&event.state.name);
+        line.put_millis(event.state.occurred_at);
+        line.put_u64(before);
+        line.put_u64(after);
+        line.push(1);
+        line.put_str(&event.reason);
+        let closed = &restated.closed;
+        let window = usage_key(serial, closed.feature, closed.limit, closed.window.start());
+        let key = [window.as_slice(), &seq.0.to_be_bytes()].concat();
+        ops.push(ProjectionOp::Put { table: Table::Adjustments, key, value: line });
+    }
+}
+
 /// The row of a window that was restated after it had closed.
 pub(crate) fn digest_restated(serial: u32, restated: &Restated, ops: &mut Vec<ProjectionOp>) {
     let closed = &restated.closed;
@@ -197,6 +244,9 @@ pub(crate) fn digest_restated(serial: u32, restated: &Restated, ops: &mut Vec<Pr
     value.push(RESTATED);
     value.put_u64(restated.used);
     value.put_u64(restated.debt);
+    if let Some(terms) = &restated.terms {
+        record::closing::put_terms(&mut value, terms);
+    }
     ops.push(ProjectionOp::Put { table: Table::Usage, key, value });
 }
 
@@ -253,15 +303,16 @@ pub(crate) fn state_row(value: &[u8]) -> Result<EventState, Malformed> {
 pub struct Adjustment {
     /// When it came.
     pub at: Millis,
-    /// What was done.
-    pub change: EventChange,
+    /// What was done. `None`: an earlier window came to owe more or less by it, and this one counts that.
+    pub change: Option<EventChange>,
     /// The idempotency key of the event.
     pub event: String,
     /// When the event happened.
     pub occurred_at: Millis,
-    /// Units it counted before; 0 when it is new.
+    /// Units it counted before; 0 when it is new. Of a window that counts what an earlier one owes, so many
+    /// of those less.
     pub units_before: u64,
-    /// Units it has counted since; 0 when it was withdrawn.
+    /// Units it has counted since; 0 when it was withdrawn. Of such a window, so many more.
     pub units: u64,
     /// Whether the window had left the memory: what it held at its close is shown beside its total.
     pub restated: bool,
@@ -274,7 +325,7 @@ pub fn adjustment_row(value: &[u8]) -> Result<Adjustment, Malformed> {
     let mut from = Take::new(value);
     Ok(Adjustment {
         at: from.millis("time")?,
-        change: take_change(&mut from)?,
+        change: take_line_change(&mut from)?,
         event: from.str("event")?.to_owned(),
         occurred_at: from.millis("time of an event")?,
         units_before: from.u64("units")?,
@@ -297,6 +348,8 @@ pub fn adjustment_key(key: &[u8]) -> Option<(NameId, NameId, Millis)> {
 /// window holds since it was restated.
 pub(crate) const STOCK: u8 = 1;
 const RESTATED: u8 = 2;
+/// What the window was measured by. Behind the other two it follows without a word.
+pub(crate) const TERMS: u8 = 3;
 
 /// A row of the usage history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -311,7 +364,7 @@ pub struct UsageRow {
 pub fn usage_row(value: &[u8]) -> Result<UsageRow, Malformed> {
     let mut from = Take::new(value);
     let closed = record::take_ledger(&mut from)?;
-    let mut row = UsageRow { window: Restated::as_closed(closed), stock: None };
+    let mut row = UsageRow { window: Restated::as_closed(closed, None), stock: None };
     if from.is_done() {
         return Ok(row);
     }
@@ -321,7 +374,11 @@ pub fn usage_row(value: &[u8]) -> Result<UsageRow, Malformed> {
             (row.window.used, row.window.debt) =
                 (from.u64("restated units")?, from.u64("restated debt")?);
         }
+        TERMS => {}
         _ => return Err(Malformed { what: "kind of a row" }),
+    }
+    if !from.is_done() {
+        row.window.terms = Some(record::closing::take_terms(&mut from)?);
     }
     Ok(row)
 }

@@ -31,7 +31,7 @@ use crate::engine::{DecisionId, Engine, EngineError, Reply, Slot, Wants};
 use crate::events::{self, EventRow};
 use crate::keys::{KeyEntry, KeyHash, Receipt, hash_key, hash_payload};
 use crate::limits;
-use crate::ports::{Archive, ArchiveError, Seq, Table};
+use crate::ports::{Archive, ArchiveError, Seq, Table, rows};
 use crate::read::as_of;
 use crate::record;
 
@@ -174,7 +174,7 @@ impl LateBook {
 
     /// Notes a window that has left the memory: what the disk says is too old until it knows.
     pub(crate) fn note_closings(&self, serial: u32, seq: Seq, effects: &[Effect]) {
-        if effects.iter().any(|effect| matches!(effect, Effect::LedgerClosed(_))) {
+        if effects.iter().any(|effect| matches!(effect, Effect::LedgerClosed(..))) {
             self.closings[serial as usize % STRIPES].store(seq.0, Ordering::Relaxed);
         }
     }
@@ -221,7 +221,9 @@ impl Pending {
     fn past(&self, serial: u32, seen: &[Restated]) -> Vec<Restated> {
         let recent = self.of(serial).filter_map(|(_, effect)| match effect {
             Effect::Restated(restated) => Some(**restated),
-            Effect::LedgerClosed(closed) => Some(Restated::as_closed(*closed)),
+            Effect::LedgerClosed(closed, terms) => {
+                Some(Restated::as_closed(*closed, terms.as_deref().copied()))
+            }
             _ => None,
         });
         let mut past: Vec<Restated> = Vec::new();
@@ -272,6 +274,7 @@ impl Engine {
         for limit in limits {
             around(archive, (serial, feature, limit), at, &mut seen.past)?;
         }
+        self.later(catalog, archive, (serial, feature), at, &mut seen.past)?;
         Ok(seen)
     }
 
@@ -304,6 +307,9 @@ impl Engine {
                 let of = (serial, state.feature, booking.limit);
                 before(archive, of, booking.window_start, &mut seen.past)?;
             }
+            let first = state.bookings.iter().map(|booking| booking.window_start).min();
+            let at = first.unwrap_or(state.occurred_at);
+            self.later(catalog, archive, (serial, state.feature), at, &mut seen.past)?;
         } else if let Some(feature) = catalog.feature_named(rq.feature)
             && let Some(at) = self.remembered_at(rq.account, event)
             && let Some((_, limits)) = self.limits_without(catalog, rq.account, feature, at)
@@ -312,9 +318,35 @@ impl Engine {
             for limit in limits {
                 before(archive, (serial, feature, limit), at, &mut seen.past)?;
             }
+            self.later(catalog, archive, (serial, feature), at, &mut seen.past)?;
         }
         seen.state = state;
         Ok(seen)
+    }
+
+    /// The windows after an instant, of limits that carry debt: they may have taken over what is owed
+    /// by one before.
+    fn later(
+        &self,
+        catalog: &Catalog,
+        archive: &dyn Archive,
+        (serial, feature): (u32, NameId),
+        at: Millis,
+        past: &mut Vec<Restated>,
+    ) -> Result<(), ArchiveError> {
+        let Some(shape) = catalog.feature_of(feature).map(|ix| catalog.feature(ix)) else {
+            return Ok(());
+        };
+        let FeatureKind::Quota { limits: all } = &shape.kind else { return Ok(()) };
+        for (limit, _) in all.iter().filter(|(limit, _)| catalog.carries(feature, *limit)) {
+            let from = usage_key(serial, feature, *limit, at.plus(1));
+            let to = after_prefix(&limit_prefix(serial, feature, *limit));
+            // As many as there are: back to where windows are restated, and none is shorter than a day.
+            for row in rows(archive, Table::Usage, from, to, limits::TALLY_ROWS_AT_ONCE) {
+                past.push(events::usage_row(&row?.1).map_err(unreadable)?.window);
+            }
+        }
+        Ok(())
     }
 
     fn remembered<'a>(&self, slot: &'a Slot, key: KeyHash) -> Option<&'a KeyEntry> {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use headroom_core::account::{Account, Profile};
 use headroom_core::catalog::{Catalog, FeatureIx};
+use headroom_core::closing::{WindowTerms, terms_of, terms_of_stock};
 use headroom_core::decide::{self, Context, FeatureOp};
 use headroom_core::decision::{Decision, LimitState};
 use headroom_core::ledger::Ledger;
@@ -56,6 +57,20 @@ pub struct UsageView {
     pub ledgers: Vec<Ledger>,
     /// The stocks of its allocations in the window of now, counted until now.
     pub stocks: Vec<Stock>,
+    /// What the ledgers are measured by, one for each, and then the stocks.
+    pub terms: Vec<Option<WindowTerms>>,
+}
+
+impl UsageView {
+    /// What a window of it is measured by. `None`: it is a bucket, or not of it.
+    pub fn terms_of(&self, of: &Ledger) -> Option<&WindowTerms> {
+        // A stock lies in a billing window, and its ledger is a lifetime.
+        let stocks = self.stocks.iter().map(|s| (s.feature, s.limit, s.window.start()));
+        let ledgers = self.ledgers.iter().map(|l| (l.feature, l.limit, l.window.start()));
+        let is_it = |key| key == (of.feature, of.limit, of.window.start());
+        let found = ledgers.chain(stocks).zip(&self.terms).filter(|(key, _)| is_it(*key));
+        found.last()?.1.as_ref()
+    }
 }
 
 /// Counts for status and metrics.
@@ -123,9 +138,13 @@ impl Engine {
     pub fn usage(&self, account: &str, now: Millis) -> Option<UsageView> {
         let slot = self.accounts.get(account)?;
         let catalog = self.catalog();
-        let account = as_of(Context { catalog: &catalog, now }, &slot.account);
+        let cx = Context { catalog: &catalog, now };
+        let account = as_of(cx, &slot.account);
         let (ledgers, stocks) = (account.ledgers().to_vec(), account.stocks_at(now));
-        Some(UsageView { serial: account.serial, ledgers, stocks })
+        let of_ledgers = ledgers.iter().map(|ledger| terms_of(cx, &account, ledger));
+        let of_stocks = stocks.iter().map(|stock| terms_of_stock(cx, &account, stock));
+        let terms = of_ledgers.chain(of_stocks).collect();
+        Some(UsageView { serial: account.serial, ledgers, stocks, terms })
     }
 
     /// The number of an account. `None`: it is not known.
@@ -219,6 +238,10 @@ pub(crate) fn as_of<'a>(cx: Context<'_>, account: &'a Account) -> Cow<'a, Accoun
     let mut copy = account.clone();
     for effect in &effects {
         copy.apply(effect);
+    }
+    if copy.owing_until() <= cx.now {
+        // More windows have followed one another than one look lists.
+        return Cow::Owned(as_of(cx, &copy).into_owned());
     }
     Cow::Owned(copy)
 }

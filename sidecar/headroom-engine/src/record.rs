@@ -16,6 +16,7 @@ use crate::limits;
 use crate::ports::GrowthRow;
 use crate::told::{Told, put_told, take_told};
 
+pub(crate) mod closing;
 pub(crate) mod credits;
 mod effect;
 mod measure;
@@ -275,11 +276,11 @@ pub fn is_matter(effects: &[Effect]) -> bool {
         SubjectErased, TallyClosed, TallyLate,
     };
     let matters = |effect: &Effect| match effect {
-        LedgerClosed(_) | StockClosed(_) | Signal(_) | Restated(_) | Event(_) => true,
+        LedgerClosed(..) | StockClosed(..) | Signal(_) | Restated(_) | Event(_) => true,
         Subject(..) | SubjectErased(..) => true,
         TallyClosed(_) | TallyLate(_) | Exposure(_) => true,
         Credits(change) => matches!(**change, CreditsEffect::Segment(..)),
-        OfSubject(_, change) => matches!(**change, LedgerClosed(_)),
+        OfSubject(_, change) => matches!(**change, LedgerClosed(..)),
         _ => false,
     };
     effects.iter().any(matters)

@@ -362,6 +362,8 @@ impl Recovery {
             let mut admin = engine.admin.lock().unwrap_or_else(|held| held.into_inner());
             engine.bring_in(&mut admin, (catalog, installed), source, now)
         };
+        let catalog = Arc::clone(&engine.catalog());
+        engine.note_owing(&catalog, now);
         Ok((engine, installed))
     }
 

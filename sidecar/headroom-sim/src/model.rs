@@ -20,6 +20,7 @@ mod measure;
 mod meter;
 pub(crate) mod migrate;
 mod opening;
+mod owing;
 mod page;
 mod paid;
 mod plan;
@@ -115,8 +116,12 @@ pub(crate) struct Book {
     /// Of which instant the value is that counts, and which different values there were.
     pub(crate) latest: Option<i64>,
     pub(crate) seen: BTreeSet<&'static str>,
-    /// Whether the first of them is what an earlier window owed.
-    pub(crate) owes: bool,
+    /// Units of the window before that count here, because it owed them.
+    pub(crate) carried: u128,
+    /// Whether it is looked at when it ends, was looked at, and whether its debt has stayed in it.
+    pub(crate) noted: bool,
+    pub(crate) ended: bool,
+    pub(crate) stays: bool,
     pub(crate) terms: Terms,
     pub(crate) revision: u16,
     pub(crate) said: BTreeSet<Said>,

@@ -14,6 +14,7 @@ use crate::change;
 use crate::credits::CreditPrice;
 use crate::migrate::{Migration, rename};
 use crate::names::{NameId, Names};
+use crate::owing;
 use crate::prompt::{CONTROL, HOLDOUT, Scenario};
 use crate::rate::Rate;
 use crate::stock::StockRule;
@@ -121,6 +122,7 @@ pub(super) fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Cat
     }
     let default_plan = spec.default_plan.as_deref().and_then(plan_ix);
     let minds_changes = plans.iter().any(change::is_minded);
+    let carrying = carrying(&features, plans.iter().chain(&addons));
     Catalog {
         revision,
         signals: spec.signals,
@@ -138,12 +140,33 @@ pub(super) fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Cat
         addon_by_id,
         feature_by_id,
         minds_changes,
+        carrying,
         concurrent_limit: names.get(CONCURRENT_LIMIT),
         each_concurrent_limit: names.get(EACH_CONCURRENT_LIMIT),
         level_limit: names.get(LEVEL_LIMIT),
         pools,
         seats_limit: names.get(SEATS_LIMIT),
     }
+}
+
+/// The features and limits of which some plan or add-on carries debt, ascending.
+fn carrying<'a>(
+    features: &[Feature],
+    plans: impl Iterator<Item = &'a Plan>,
+) -> Vec<(NameId, NameId)> {
+    let mut all = Vec::new();
+    for plan in plans {
+        for (ix, feature) in features.iter().enumerate() {
+            let Some(Entitlement::Quota { limits }) = plan.entitlement(FeatureIx(ix)) else {
+                continue;
+            };
+            let carrying = limits.iter().filter(|limit| owing::carries(limit));
+            all.extend(carrying.map(|limit| (feature.id, limit.limit)));
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// Locks what has to be earned, and has the limits that count for it stir. Returns the locked features.

@@ -6,13 +6,19 @@ use crate::catalog::{PlanLimitSpec, Policy};
 use crate::change::OnChange;
 use crate::limits;
 use crate::policy::{GraceTerms, OverageTerms};
-use crate::window::WindowRule;
+use crate::window::{CalendarUnit, WindowRule};
 
 /// Shortest grace: a minute. Below it nobody could be told in time.
 const GRACE_MS_MIN: i64 = 60_000;
 
 /// Longest grace: a leap year.
 const GRACE_MS_MAX: i64 = 366 * 24 * 60 * 60 * 1000;
+
+/// Shortest window whose debt is carried: each that follows one that owes is a row of the usage history,
+/// until all is taken off.
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+const TOO_SHORT: &str = "debt is carried by windows of a day or longer: say `debt: forgive`, or carry it in a \
+     second limit with a longer window";
 
 /// Spans that graces are counted over, in months.
 const GRACE_SPANS_MONTHS: [u8; 3] = [1, 3, 12];
@@ -152,6 +158,10 @@ fn check_debt(
             "debt is carried from one window into the next, which needs windows that follow each \
              other, as `billing` or `fixed`",
         ),
+        Some(WindowRule::Calendar(CalendarUnit::Hour)) => report.say(path, TOO_SHORT),
+        Some(WindowRule::Fixed(every)) if every.length_ms().is_some_and(|ms| ms < DAY_MS) => {
+            report.say(path, TOO_SHORT);
+        }
         _ => {}
     }
 }

@@ -573,6 +573,19 @@ fn terms_of_policies_are_possible_and_fit_their_policy() {
         },
         &format!("{at}/debt: a lifetime window has no next one that debt could be carried into"),
     );
+    let hours = |count| WindowRule::Fixed(Every { count, unit: SpanUnit::Hour });
+    let short = [WindowRule::Calendar(CalendarUnit::Hour), hours(1), hours(23)];
+    for (window, said) in short.map(|w| (w, true)).into_iter().chain([(hours(24), false)]) {
+        let too_short = "debt is carried by windows of a day or longer: say `debt: forgive`, or carry it in \
+                         a second limit with a longer window";
+        check(
+            |s| {
+                limits_of(s)[0].window = window;
+                limit(s).terms.carries_debt = true;
+            },
+            &if said { format!("{at}/debt: {too_short}") } else { String::new() },
+        );
+    }
 }
 
 #[test]

@@ -3,11 +3,16 @@
 //! It is booked as of the very instant at which the hold ended, whenever somebody looks: in the window
 //! of its admission, under the limits of that instant, one hold after the other, so that thresholds are
 //! crossed in the order in which they were. The engine's timers look, so nobody has to ask.
+//!
+//! Windows that end owing something have their turn between them, each at the instant at which it ends.
 
 use crate::account::Account;
+use crate::closing;
 use crate::decide::settle::ended;
-use crate::decide::{Context, hold, seats};
-use crate::effect::Effects;
+use crate::decide::{Context, hold, meter, seats};
+use crate::effect::{Effect, Effects};
+use crate::limits;
+use crate::owing::{self, Owing};
 use crate::stock;
 use crate::time::Millis;
 
@@ -18,14 +23,24 @@ pub(super) fn settle(cx: Context<'_>, account: &Account, effects: &mut Effects) 
     let due_at = |account: &Account| {
         account.reservations().map_or(Millis::FOREVER, |held| held.next_charge_at())
     };
-    if cx.now < due_at(account) {
+    if cx.now < due_at(account) && cx.now < account.owing_until() {
         ended(cx, account, effects);
         stock::settle(cx, account, effects);
         return None;
     }
     // A charge is decided on what came before it, and effects change nothing by themselves.
     let mut then = account.due_part(cx.now);
-    while due_at(&then) <= cx.now {
+    let mut room = limits::FOLLOWING_WINDOWS_AT_ONCE;
+    loop {
+        let ends_at = if room > 0 { then.owing_until() } else { Millis::FOREVER };
+        if ends_at <= cx.now && ends_at <= due_at(&then) {
+            step(&mut then, effects, |then, effects| end(cx, then, effects));
+            room -= 1;
+            continue;
+        }
+        if cx.now < due_at(&then) {
+            break;
+        }
         let at = Context { now: due_at(&then), ..cx };
         step(&mut then, effects, |then, effects| ended(at, then, effects));
         step(&mut then, effects, |then, effects| {
@@ -38,6 +53,38 @@ pub(super) fn settle(cx: Context<'_>, account: &Account, effects: &mut Effects) 
     // What was charged was there from the end of its hold on.
     step(&mut then, effects, |then, effects| stock::settle(cx, then, effects));
     Some(then)
+}
+
+/// Takes an account on to a later instant, as far as windows that owe have ended by then: for looking
+/// ahead. No more of them than are listed at once.
+pub(super) fn end_windows(cx: Context<'_>, account: &mut Account) {
+    let mut effects = Effects::new();
+    for _ in 0..limits::FOLLOWING_WINDOWS_AT_ONCE {
+        if cx.now < account.owing_until() {
+            break;
+        }
+        step(account, &mut effects, |then, effects| end(cx, then, effects));
+    }
+}
+
+/// Lists what becomes of the window that owes and has ended first: the next one begins with what it takes
+/// over, or the debt stays. Either way it is known by then what the window was measured by.
+fn end(cx: Context<'_>, then: &Account, effects: &mut Effects) {
+    let Some(ended) = then.next_owing().copied() else { return };
+    let at = Context { now: ended.window.end(), ..cx };
+    let known = then.owing(&ended).copied().unwrap_or_else(|| Owing::of(&ended));
+    let next = owing::follow(cx, then, &ended, cx.now).filter(|_| ended.debt > 0);
+    let known = Owing {
+        stays: ended.debt > 0 && next.is_none(),
+        ended: true,
+        terms: closing::terms_of(at, then, &ended),
+        ..known
+    };
+    effects.push(Effect::Owing(Box::new(known)));
+    if let Some((ledger, owing)) = next {
+        meter::put_ledger(at, then, ledger, true, effects);
+        effects.push(Effect::Owing(Box::new(owing)));
+    }
 }
 
 fn step(then: &mut Account, effects: &mut Effects, list: impl FnOnce(&Account, &mut Effects)) {

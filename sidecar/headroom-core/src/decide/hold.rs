@@ -19,6 +19,7 @@ use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
+use crate::owing;
 use crate::policy;
 use crate::reservation::{
     OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState, Reservations,
@@ -302,6 +303,9 @@ pub(super) fn commit(
         let debt = share.book(cx, account, w, effects);
         debt_units = debt_units.max(debt);
         effects.push(put_or_close(cx, account, w.own()));
+        if !account.is_replaced(&w.own(), 0) {
+            owing::note(cx, account, &w.own(), effects);
+        }
         if let Some(to) = carried.filter(|_| debt > 0) {
             meter::carry(cx, account, to, debt, effects);
         }

@@ -10,19 +10,24 @@
 
 use crate::account::Account;
 use crate::catalog::{Aggregation, Catalog, FeatureIx, FeatureKind, PlanLimit};
+use crate::change;
+use crate::closing::WindowTerms;
 use crate::credits::Charge;
 use crate::decide::bill::Bill;
 use crate::decide::credits::Paid;
 use crate::decide::measure::{Counted, Way};
 use crate::decide::meter::{self, Ask, LedgerNow, Working};
 use crate::decide::settle::put_or_close;
-use crate::decide::{Context, bare_limits, credits, hold, measure, sliding, wrong_operation};
+use crate::decide::{
+    Context, bare_limits, carried, credits, hold, measure, sliding, wrong_operation,
+};
 use crate::decision::{Decision, Denial, OpError, Verdict};
 use crate::effect::{Effect, Effects};
-use crate::event::{Booking, Bookings, EventState, Payment, Restated};
+use crate::event::{Booking, Bookings, Delta, EventState, Payment, Restated};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
+use crate::owing;
 use crate::policy;
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::tally;
@@ -54,13 +59,6 @@ impl Booked {
     }
 }
 
-/// A change of what one event counts.
-#[derive(Debug, Clone, Copy)]
-enum Delta {
-    More(u64),
-    Less(u64),
-}
-
 impl Delta {
     fn between(before: u64, after: u64) -> Delta {
         // The same again is nothing that anybody should hear of.
@@ -83,7 +81,7 @@ impl Delta {
 }
 
 /// The window that an event falls into.
-enum Place {
+pub(super) enum Place {
     /// In memory, or new there.
     Live(Ledger, bool),
     /// It has left the memory, or was never there.
@@ -91,7 +89,7 @@ enum Place {
 }
 
 impl Place {
-    fn window(&self) -> Window {
+    pub(super) fn window(&self) -> Window {
         match self {
             Place::Live(ledger, _) => ledger.window,
             Place::Past(restated) => restated.closed.window,
@@ -131,7 +129,7 @@ pub fn record_at(
     };
     let bill = Bill::of_new(cx, account, feature, units)?;
     let booked =
-        book(cx, account, (id, origin, at), places.collect(), Delta::More(units), effects)?;
+        book(cx, account, (id, origin, at), (places.collect(), past), Delta::More(units), effects)?;
     Ok(own_debt(cx, booked.paid(bill, effects), id))
 }
 
@@ -185,7 +183,7 @@ pub fn correct(
     let bill = event.paid.as_ref().map(|paid| Bill::of_change(cx, account, paid, after));
     let bill = bill.transpose()?;
     let of = (event.feature, origin, event.occurred_at);
-    let booked = book(cx, account, of, places, delta, effects)?;
+    let booked = book(cx, account, of, (places, past), delta, effects)?;
     Ok(own_debt(cx, booked.paid(bill, effects), event.feature))
 }
 
@@ -281,7 +279,7 @@ fn is_of(ledger: &Ledger, feature: NameId, limit: &PlanLimit, at: Millis) -> boo
 
 /// The window of a limit that an instant of the past lies in: the one that was counted over then, or
 /// a new one in the gap between those that were.
-fn place(
+pub(super) fn place(
     cx: Context<'_>,
     account: &Account,
     feature: NameId,
@@ -321,36 +319,47 @@ fn place(
     if counts_on_ms > 0 && now_start < window.end().plus(counts_on_ms) {
         return Place::Live(ledger, true);
     }
-    Place::Past(Restated::as_closed(ledger))
+    // A bucket has no limit of its own.
+    let terms = (counts_on_ms == 0).then(|| WindowTerms::of(limit, change::plan_over(profile, at)));
+    Place::Past(Restated::as_closed(ledger, terms))
+}
+
+/// Whether a window had begun to count before anything came late to it.
+pub(super) fn is_known(place: &Place, past: &[Restated]) -> bool {
+    match place {
+        Place::Live(_, fresh) => !fresh,
+        Place::Past(found) => {
+            let is_it = |r: &&Restated| {
+                r.closed.is(found.closed.feature, found.closed.limit, found.closed.window.start())
+            };
+            past.iter().any(|known| is_it(&known))
+        }
+    }
 }
 
 fn book(
     cx: Context<'_>,
     account: &Account,
     (feature, origin, at): (NameId, Origin, Millis),
-    places: Vec<(&PlanLimit, Place)>,
+    (places, past): (Vec<(&PlanLimit, Place)>, &[Restated]),
     delta: Delta,
     effects: &mut Effects,
 ) -> Result<Booked, OpError> {
     let within = tally::within(places.iter().map(|(limit, place)| (*limit, place.window())));
     let mut todo = Vec::with_capacity(places.len());
     for (limit, place) in places {
-        let (held, replaced) = match place {
+        let (held, own) = match &place {
             Place::Live(ledger, fresh) => {
-                let w = working_at(cx, account, limit, ledger, fresh);
-                let carried = meter::carried_now(cx, account, limit, &ledger);
-                (w.ledger.held(), (Err(Box::new(w)), carried))
+                (working_at(cx, account, limit, *ledger, *fresh).ledger.held(), *ledger)
             }
-            Place::Past(restated) => {
-                let carried = meter::carried_now(cx, account, limit, &restated.closed);
-                (restated.used, (Ok(restated), carried))
-            }
+            Place::Past(restated) => (restated.used, restated.closed),
         };
-        let carried_held = replaced.1.as_ref().map_or(0, |to| to.ledger.held());
-        if held.max(carried_held) + delta.more() > limits::UNITS_MAX {
+        let is_passed_on = carried::concerns(cx, limit, &own);
+        let fits_after = !is_passed_on || carried::fits(account, past, &own, delta.more());
+        if held + delta.more() > limits::UNITS_MAX || !fits_after {
             return Err(OpError::CounterFull);
         }
-        todo.push((limit, replaced));
+        todo.push((limit, place, is_passed_on));
     }
 
     // Every check is above this line, every change below it.
@@ -358,24 +367,29 @@ fn book(
     if !todo.is_empty() {
         tally::note(cx, account, feature, (at, within), delta.signed(), effects);
     }
-    for (limit, (place, carried)) in todo {
-        let (debt, booking) = match place {
-            Err(w) => book_live(cx, account, (*w, origin), delta, effects),
-            Ok(restated) => book_past(limit, restated, delta, effects),
+    for (limit, place, is_passed_on) in todo {
+        let listed = effects.len();
+        let (owed, debt, booking) = match place {
+            Place::Live(ledger, fresh) => {
+                let w = working_at(cx, account, limit, ledger, fresh);
+                let before = w.own().debt;
+                let (own, debt, booking) = book_live(cx, account, (w, origin), delta, effects);
+                (carried::Owed { window: own.window, before, after: own.debt }, debt, booking)
+            }
+            Place::Past(restated) => {
+                let (window, before) = (restated.closed.window, restated.debt);
+                let (after, debt, booking) = book_past(limit, restated, delta, effects);
+                (carried::Owed { window, before, after }, debt, booking)
+            }
         };
         booked.debt_units = booked.debt_units.max(debt);
         booked.bookings.push(booking);
-        if let Some(to) = carried.filter(|_| debt > 0) {
-            let (feature, listed) = (to.ledger.feature, effects.len());
-            meter::carry(cx, account, to, debt, effects);
-            // A window of now that is new closes the earlier ones as they were before this event; the
-            // event's own is closed already, with the event in it.
-            let mut place = 0;
-            effects.retain(|effect| {
-                place += 1;
-                let is_own = |l: &Ledger| l.is(feature, booking.limit, booking.window_start);
-                place <= listed || !matches!(effect, Effect::LedgerClosed(l) if is_own(l))
-            });
+        if is_passed_on && owed.before != owed.after {
+            // The windows after it meet the account as this one has left it.
+            let mut then = account.clone();
+            effects[listed..].iter().for_each(|effect| then.apply(effect));
+            let of = (feature, limit, origin);
+            carried::pass_on(cx, &mut then, of, owed, past, effects);
         }
     }
     Ok(booked)
@@ -428,7 +442,7 @@ fn book_value(
                     0 => (None, booking),
                     _ => {
                         let more = Delta::More(rises);
-                        let (debt, booking) = book_past(limit, restated, more, effects);
+                        let (_, debt, booking) = book_past(limit, restated, more, effects);
                         (Some(debt), booking)
                     }
                 }
@@ -441,7 +455,7 @@ fn book_value(
 }
 
 /// The limit with the ledger of an earlier moment, as [`meter::working_now`] has that of now.
-fn working_at<'a>(
+pub(super) fn working_at<'a>(
     cx: Context<'_>,
     account: &Account,
     limit: &'a PlanLimit,
@@ -472,7 +486,7 @@ fn book_live(
     (mut w, origin): (Working<'_>, Origin),
     delta: Delta,
     effects: &mut Effects,
-) -> (u64, Booking) {
+) -> (Ledger, u64, Booking) {
     let own = w.own();
     let mut debt = 0;
     match delta {
@@ -501,8 +515,11 @@ fn book_live(
     } else {
         effects.push(put_or_close(cx, account, w.own()));
     }
+    if !account.is_replaced(&own, 0) {
+        owing::note(cx, account, &w.own(), effects);
+    }
     let limit = own.limit;
-    (debt, Booking { limit, window_start: own.window.start(), restated: false })
+    (w.own(), debt, Booking { limit, window_start: own.window.start(), restated: false })
 }
 
 fn book_past(
@@ -510,7 +527,7 @@ fn book_past(
     mut restated: Restated,
     delta: Delta,
     effects: &mut Effects,
-) -> (u64, Booking) {
+) -> (u64, u64, Booking) {
     let ceiling = limit.ceiling_units();
     let mut debt = 0;
     match delta {
@@ -527,15 +544,16 @@ fn book_past(
         }
     }
     assert!(restated.debt <= restated.used, "unsound window {restated:?}");
+    restated.passed = None;
     let (limit, window_start) = (restated.closed.limit, restated.closed.window.start());
     effects.push(Effect::Restated(Box::new(restated)));
-    (debt, Booking { limit, window_start, restated: true })
+    (restated.debt, debt, Booking { limit, window_start, restated: true })
 }
 
 /// The debt of a window when `units` less are used: it shrinks by no more than them, and not below what
 /// is over the ceiling all the same. `left` is what is then used in the window's own ledger and in all
 /// that the limit counts.
-fn debt_without(debt: u64, units: u64, left: (u64, u64), ceiling: Option<u64>) -> u64 {
+pub(super) fn debt_without(debt: u64, units: u64, left: (u64, u64), ceiling: Option<u64>) -> u64 {
     let over = ceiling.map_or(0, |most| left.1.saturating_sub(most));
     debt.saturating_sub(units).max(debt.min(over)).min(left.0)
 }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::account::Account;
 use crate::catalog::{FeatureIx, PlanLimit, Policy};
 use crate::decide::sliding::{self, Beyond};
-use crate::decide::{Context, allocation, bare_limits, concurrency, wait};
+use crate::decide::{Context, allocation, bare_limits, concurrency, settle, wait};
 use crate::decision::{
     Amounts, Decision, Denial, LimitState, OpError, Outcome, Verdict, WindowPhase,
 };
@@ -16,6 +16,7 @@ use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
+use crate::owing::{self, Owing};
 use crate::policy::{self, Room};
 use crate::reservation::ReservationState;
 use crate::resolve::{Origin, Resolved, resolve};
@@ -145,18 +146,7 @@ pub(super) fn ledger_now(
         .max_by_key(|l| l.window.end());
     let start = earlier.map_or(ruled.start(), |l| l.window.end().max(ruled.start()));
     let window = Window::new(start, ruled.end()).unwrap_or(ruled);
-    let mut ledger = Ledger::new(feature, limit.limit, window, limit.mark());
-    if let Some(earlier) = earlier
-        && carries_debt(limit)
-    {
-        ledger.used = policy::carried_units(account, limit, earlier, cx.now);
-        ledger.debt = policy::over(limit, ledger.used);
-    }
-    LedgerNow { ledger, fresh: true }
-}
-
-fn carries_debt(limit: &PlanLimit) -> bool {
-    limit.terms.as_ref().is_some_and(|terms| terms.carries_debt)
+    LedgerNow { ledger: Ledger::new(feature, limit.limit, window, limit.mark()), fresh: true }
 }
 
 /// Compares `units` more with every limit. The verdicts are what the request would get.
@@ -472,6 +462,7 @@ pub(super) fn record(
         use_units(cx, account, w, (units, origin), effects);
         w.verdict = level(w.limit, w.room, &w.ledger);
         put_ledger(cx, account, w.own(), w.fresh, effects);
+        owing::note(cx, account, &w.own(), effects);
         w.fresh = false;
     }
     note_tally(cx, account, feature, &working, units, effects);
@@ -556,7 +547,7 @@ pub(super) fn carried_now<'a>(
     limit: &'a PlanLimit,
     ledger: &Ledger,
 ) -> Option<Working<'a>> {
-    if !carries_debt(limit) || cx.now < ledger.window.end() || !account.is_replaced(ledger, 0) {
+    if !owing::carries(limit) || cx.now < ledger.window.end() || !account.is_replaced(ledger, 0) {
         return None;
     }
     // A limit that carries debt does not slide.
@@ -577,6 +568,9 @@ pub(super) fn carry(
     assert!(to.ledger.is_sound(), "unsound ledger {:?}", to.ledger);
     announce_use(cx, account, &mut to, previous_units, effects);
     put_ledger(cx, account, to.ledger, to.fresh, effects);
+    let known = account.owing(&to.ledger).copied().unwrap_or_else(|| Owing::of(&to.ledger));
+    let carried_units = known.carried_units + debt;
+    effects.push(Effect::Owing(Box::new(Owing { carried_units, ..known })));
 }
 
 /// Lists a ledger as changed. A new one takes the place of older ones whose window is over.
@@ -595,7 +589,7 @@ pub(super) fn put_ledger(
                 && l.is_over(cx.now)
                 && l.window.end().plus(counts_on_ms) <= ledger.window.start()
         });
-        effects.extend(over.map(|l| Effect::LedgerClosed(*l)));
+        effects.extend(over.map(|l| settle::closed(cx, account, *l)));
     }
     effects.push(Effect::Ledger(ledger));
 }

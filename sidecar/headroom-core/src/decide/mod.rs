@@ -6,6 +6,7 @@
 mod all;
 mod allocation;
 mod bill;
+mod carried;
 mod concurrency;
 mod credits;
 mod expiry;

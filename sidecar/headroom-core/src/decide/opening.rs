@@ -14,6 +14,7 @@ use crate::decision::{Amounts, OpError, Outcome};
 use crate::effect::{Effect, Effects};
 use crate::limits;
 use crate::names::NameId;
+use crate::owing;
 use crate::policy;
 use crate::resolve::{Resolved, resolve};
 use crate::time::{Millis, Window};
@@ -82,6 +83,7 @@ pub fn open_balance(
     effects.extend(kept.filter(|effect| !matches!(effect, Effect::Signal(_))));
     w.verdict = meter::level(limit, w.room, &w.ledger);
     meter::put_ledger(cx, account, w.ledger, w.fresh, effects);
+    owing::note(cx, account, &w.ledger, effects);
     w.fresh = false;
     let ask = Ask { feature, limits: std::slice::from_ref(limit), origin };
     let decision = measure::answer(cx, account, ask, std::slice::from_ref(&w));

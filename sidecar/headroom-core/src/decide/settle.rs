@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::account::Account;
 use crate::change;
+use crate::closing;
 use crate::decide::{Context, credits, expiry, sliding, subjects};
 use crate::effect::{Effect, Effects};
 use crate::ending;
@@ -117,6 +118,12 @@ impl Fate {
     }
 }
 
+/// A ledger as closed, with what it was measured by.
+#[cold]
+pub(super) fn closed(cx: Context<'_>, account: &Account, ledger: Ledger) -> Effect {
+    Effect::LedgerClosed(ledger, closing::terms_of(cx, account, &ledger).map(Box::new))
+}
+
 /// Lists a ledger of an earlier day as changed, or as closed. The latest of its limit stays, also
 /// after its window: the next one begins where it ended. So does a bucket of a sliding window, until
 /// the window has passed it.
@@ -125,7 +132,7 @@ pub(super) fn put_or_close(cx: Context<'_>, account: &Account, ledger: Ledger) -
         && account
             .is_replaced(&ledger, sliding::counts_on_ms(cx.catalog, ledger.feature, ledger.limit))
     {
-        Effect::LedgerClosed(ledger)
+        closed(cx, account, ledger)
     } else {
         Effect::Ledger(ledger)
     }

@@ -208,7 +208,7 @@ impl Moved {
     pub(super) fn leave(&self, cx: Context<'_>, account: &Account) -> Effect {
         let counted_to = self.left.window.end().plus(self.counts_on_ms);
         if self.left.is_over(cx.now) && counted_to <= self.to_start() {
-            Effect::LedgerClosed(self.left)
+            Effect::LedgerClosed(self.left, None)
         } else {
             put_or_close(cx, account, self.left)
         }

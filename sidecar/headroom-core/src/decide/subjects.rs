@@ -26,6 +26,7 @@ use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
+use crate::owing;
 use crate::rate::Rate;
 use crate::reservation::{OnExpiry, Reservation, ReservationExtra, Reservations};
 use crate::resolve::{Origin, Resolved, resolve, resolve_each, resolve_levels};
@@ -145,9 +146,12 @@ impl Level {
 }
 
 fn list(id: SubjectId, changes: Effects, effects: &mut Effects) {
-    let of_signals = |effect: &Effect| matches!(effect, Effect::Signal(_) | Effect::Announced(_));
-    let told = changes.into_iter().filter(|effect| !of_signals(effect));
-    effects.extend(told.map(|effect| Effect::OfSubject(id, Box::new(effect))));
+    // Nobody is told of a subject, and what it uses is billed to the account.
+    let of_account = |effect: &Effect| {
+        matches!(effect, Effect::Signal(_) | Effect::Announced(_) | Effect::Owing(_))
+    };
+    let own = changes.into_iter().filter(|effect| !of_account(effect));
+    effects.extend(own.map(|effect| Effect::OfSubject(id, Box::new(effect))));
 }
 
 /// The limits of the account and of its levels in one list, and how to tell whose they are.
@@ -340,6 +344,7 @@ pub(super) fn count(
             }
         }
         meter::put_ledger(cx, seen, w.own(), w.fresh, &mut changes);
+        owing::note(cx, seen, &w.own(), &mut changes);
         w.fresh = false;
         match level {
             None => effects.append(&mut changes),
@@ -605,6 +610,6 @@ fn free(cx: Context<'_>, account: &Account, id: SubjectId, effects: &mut Effects
     let subject = account.subjects().and_then(|subjects| subjects.get(id));
     let ledgers = subject.iter().flat_map(|subject| subject.state.ledgers());
     let windows = ledgers.filter(|ledger| !is_idle(cx, ledger));
-    list(id, windows.map(|ledger| Effect::LedgerClosed(*ledger)).collect(), effects);
+    list(id, windows.map(|ledger| Effect::LedgerClosed(*ledger, None)).collect(), effects);
     effects.push(Effect::SubjectForgotten(id));
 }

@@ -14,7 +14,7 @@ use crate::account::Account;
 use crate::catalog::{FeatureIx, PlanLimit};
 use crate::credits::now::PoolNow;
 use crate::decide::meter::{self, Working};
-use crate::decide::{Context, account_denial};
+use crate::decide::{Context, account_denial, expiry};
 use crate::decision::{Denial, Verdict};
 use crate::resolve::{Resolved, resolve, resolve_levels};
 use crate::time::Millis;
@@ -86,6 +86,8 @@ fn fits_at(
     units: u64,
 ) -> Millis {
     let feature = cx.catalog.feature(of.0).id;
+    // What windows take over from those that owe is looked at as it will be.
+    let mut ahead = (!account.owings().is_empty()).then(|| account.clone());
     let mut at = cx.now;
     let mut ends_at = refused.frees_for(units);
     for _ in 0..LOOKS_MAX {
@@ -94,11 +96,15 @@ fn fits_at(
             break;
         }
         let then = Context { now: at, ..cx };
+        if let Some(ahead) = &mut ahead {
+            expiry::end_windows(then, ahead);
+        }
         let Some(limit) = in_force(then, account, of, refused.limit) else {
             ends_at = Millis::FOREVER;
             continue;
         };
-        let w = meter::working_now(then, account, feature, &limit);
+        let seen = ahead.as_ref().unwrap_or(account);
+        let w = meter::working_now(then, seen, feature, &limit);
         if meter::admission(&limit, w.room, &w.ledger, units, true).is_allowed() {
             return at;
         }

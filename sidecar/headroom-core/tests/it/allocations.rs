@@ -97,7 +97,7 @@ fn counts(world: &World) -> (u64, u64, u64) {
 
 fn closed(world: &World) -> Vec<Stock> {
     let closed = |effect: &Effect| match effect {
-        Effect::StockClosed(stock) => Some(**stock),
+        Effect::StockClosed(stock, _) => Some(**stock),
         _ => None,
     };
     world.effects.iter().filter_map(closed).collect()

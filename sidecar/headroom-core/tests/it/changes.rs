@@ -37,7 +37,9 @@ pub(crate) fn put(world: &mut World, plan: &str) {
     let before = world.account.profile.clone();
     let mut after = before.clone();
     after.plan = world.id(plan);
-    change::note(&before, &mut after, Millis(world.now), world.catalog.minds_changes());
+    let needed_from = change::needed_from(&world.catalog, &world.account, Millis(world.now));
+    let remembers = (world.catalog.minds_changes(), needed_from);
+    assert!(change::note(&before, &mut after, Millis(world.now), remembers));
     world.account.profile = after;
 }
 
@@ -141,7 +143,7 @@ fn a_reset_begins_a_window_windows_tile_and_nothing_is_counted_twice() {
     assert_eq!((window.start(), window.end()), (Millis(T0), Millis(DAY + DAY_MS)));
     world.consume(9);
     let closed = world.last.iter().find_map(|effect| match effect {
-        Effect::LedgerClosed(ledger) => Some(*ledger),
+        Effect::LedgerClosed(ledger, _) => Some(*ledger),
         _ => None,
     });
     let closed = closed.expect("the window before");
@@ -181,7 +183,7 @@ fn a_hold_from_before_a_reset_is_committed_where_it_was_admitted() {
     world.consume(9);
     world.commit(id, 4);
     let closed = world.last.iter().any(|effect| {
-        matches!(effect, Effect::LedgerClosed(l) if l.used == 4 && l.window.start() == Millis(DAY))
+        matches!(effect, Effect::LedgerClosed(l, _) if l.used == 4 && l.window.start() == Millis(DAY))
     });
     assert!(closed, "{:?}", world.last);
     assert_eq!(world.state("daily").ledger.used, 9);
@@ -212,11 +214,21 @@ fn day_31_anchors_are_unaffected_by_a_reset() {
 fn plans_of_before_are_bounded() {
     let limits = [limit(Some(24), OnChange::Prorate), limit(Some(48), OnChange::Prorate)];
     let mut world = World::of(catalog(&limits));
-    for change in 0..100 {
+    let most = headroom_core::limits::PAST_PLANS_MAX;
+    for change in 0..most {
         world.now += 1;
         put(&mut world, if change % 2 == 0 { "p1" } else { "pro" });
     }
-    assert_eq!(world.account.profile.past().len(), headroom_core::limits::PAST_PLANS_MAX);
+    assert_eq!(world.account.profile.past().len(), most);
+    // One more has a share of the same window, and is refused; in a later window the old ones have none.
+    let mut after = world.account.profile.clone();
+    after.plan = world.id("p1");
+    let needed_from = change::needed_from(&world.catalog, &world.account, Millis(world.now));
+    let now = Millis(world.now + 1);
+    assert!(!change::note(&world.account.profile, &mut after, now, (true, needed_from)));
+    world.now += 40 * DAY_MS;
+    put(&mut world, "p1");
+    assert_eq!(world.account.profile.past().len(), 1);
     // A catalog that does not mind remembers nobody's plans.
     let kept = [limit(Some(24), OnChange::Keep), limit(Some(48), OnChange::Keep)];
     let mut world = World::of(catalog(&kept));

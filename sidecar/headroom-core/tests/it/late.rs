@@ -76,7 +76,7 @@ fn an_event_counts_in_the_window_of_its_time() {
     let mut daily = world.account.ledgers().iter().filter(|l| !l.window.is_lifetime());
     let closed = Ledger { used: 1, ..*daily.next().expect("of today") };
     let day = Window::new(Millis(T0 - 12 * HOUR_MS), Millis(T0 + 12 * HOUR_MS)).expect("a day");
-    let yesterday = Restated::as_closed(Ledger { window: day, ..closed });
+    let yesterday = Restated::as_closed(Ledger { window: day, ..closed }, None);
     let (booked, effects) = record(&mut world, before, 12, &[yesterday]);
     assert_eq!(restated(&effects), [(13, 3)], "3 above the 10 of the day");
     assert_eq!(booked.debt_units, 3);

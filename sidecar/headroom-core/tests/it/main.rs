@@ -16,6 +16,7 @@ mod credits;
 mod expiry;
 mod holds;
 mod late;
+mod late_debt;
 mod measures;
 mod opening;
 mod overrides;

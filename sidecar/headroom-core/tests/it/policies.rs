@@ -325,6 +325,86 @@ fn a_spent_cap_is_reported_after_an_exhausted_quota_and_before_units_in_flight()
     assert_eq!(world.consume(12).decision.verdict, Verdict::Denied(Denial::SpendCapReached));
 }
 
+/// The same of a window that took debt over, whoever looked at it or nobody.
+#[test]
+fn a_window_that_took_debt_over_is_billed_though_nobody_looked() {
+    let limit = || carrying(priced(daily(100, Policy::Overage), NANOS_PER_MINOR / 2, Some(50)));
+    for looks in [false, true] {
+        let mut world = World::new(&[limit()]);
+        world.record(500);
+        world.now += DAY_MS;
+        let shown = world.state("daily");
+        assert_eq!((shown.ledger.used, shown.overage_units()), (300, 100));
+        if looks {
+            world.ask(FeatureOp::Check { units: 1, attempt: true });
+        }
+        world.now += DAY_MS;
+        world.check(1);
+        let rows = world.closed_by();
+        let billed: Vec<_> = rows
+            .iter()
+            .map(|(_, used, debt, by)| {
+                let cost = (by.overage_units(*used), by.cost_minor(*used));
+                (*used, *debt, by.carried_units, cost)
+            })
+            .collect();
+        let expected = [(500, 300, 0, (100, Some(50))), (300, 100, 300, (100, Some(50)))];
+        assert_eq!(billed, expected, "looks {looks}");
+        assert_eq!(shown.overage_cost().unwrap().minor, 50);
+    }
+}
+
+#[test]
+fn debt_is_taken_off_by_windows_and_never_by_time() {
+    for stops in [vec![], vec![50], vec![1, 2, 399, 400, 401, 700]] {
+        let mut world = World::new(&[carrying(daily(1, Policy::Block))]);
+        world.record(1_001);
+        let begin = world.now;
+        for days in stops.iter().chain([&900]) {
+            world.now = begin + days * DAY_MS;
+            // One look lists so many windows, and the next one goes on.
+            for _ in 0..3 {
+                world.check(1);
+            }
+            let owed = 1_000 - u64::try_from(*days).unwrap();
+            assert_eq!(world.counts(), (owed + 1, 0, owed), "after {days} days of {stops:?}");
+        }
+        assert_eq!(world.closed().len(), 900, "each window is a row, {stops:?}");
+    }
+}
+
+#[test]
+fn the_limit_at_the_end_of_a_window_says_what_becomes_of_its_debt() {
+    let mut world = World::new(&[carrying(daily(10, Policy::Block))]);
+    world.record(25);
+    world.account.profile.plan = world.id("bare");
+    world.now += DAY_MS;
+    world.check(1);
+    world.account.profile.plan = world.id("pro");
+    assert_eq!(world.counts(), (0, 0, 0), "what carries nothing leaves it where it is");
+    world.now += DAY_MS;
+    assert_eq!(world.counts(), (0, 0, 0));
+}
+
+/// A bill is made long after the plan has changed.
+#[test]
+fn a_window_is_billed_by_what_was_in_force_when_it_ended() {
+    let cheap = || priced(daily(7, Policy::Overage), NANOS_PER_MINOR, None);
+    let dear = || priced(daily(1, Policy::Overage), 100 * NANOS_PER_MINOR, None);
+    let mut world = World::new(&[cheap()]);
+    world.consume(10);
+    world.now += DAY_MS;
+    // What a timer does: nobody asks.
+    world.check(1);
+    world.change_limits(&[dear()]);
+    world.consume(5);
+    let (_, used, _, by) = world.closed_by()[0];
+    assert_eq!((used, by.included_units, by.overage_units(used)), (10, Some(7), 3));
+    assert_eq!((by.cost_minor(used), by.price.unwrap().currency()), (Some(3), "USD"));
+    // What comes later is measured by the same.
+    assert_eq!((by.overage_units(12), by.cost_minor(12)), (5, Some(5)));
+}
+
 /// Displayed and billed overage that differ.
 #[test]
 fn displayed_and_billed_overage_are_one_function_of_the_counter() {
@@ -347,6 +427,13 @@ fn displayed_and_billed_overage_are_one_function_of_the_counter() {
             assert_eq!(state.overage_cost().unwrap().minor, terms.cost_minor(billed));
             assert!(terms.cost_minor(billed) <= cap);
         }
+        // The bill is read off the row of the window, the screen was the last answer before its end.
+        let shown = world.state("daily");
+        world.now += DAY_MS;
+        world.consume(1);
+        let (_, used, _, by) = world.closed_by()[0];
+        assert_eq!(by.overage_units(used), shown.overage_units());
+        assert_eq!(by.cost_minor(used), Some(shown.overage_cost().unwrap().minor));
     }
 }
 
@@ -401,12 +488,20 @@ fn windows_without_use_take_debt_off_as_if_somebody_had_looked() {
         looked.record(45);
         for _ in 0..=skipped {
             looked.now += DAY_MS;
-            let (used, _, debt) = looked.counts();
-            looked.set("daily", used, 0);
-            assert_eq!(looked.counts(), (used, 0, debt));
+            let before = looked.counts();
+            looked.ask(FeatureOp::Check { units: 1_000, attempt: true });
+            assert_eq!(looked.counts(), before);
         }
         world.now += (skipped + 1) * DAY_MS;
         assert_eq!(world.counts(), looked.counts(), "{skipped} windows skipped");
+        // And so are the windows on the way, each with what it was measured by.
+        let rows = |world: &mut World| {
+            world.now += 9 * DAY_MS;
+            world.consume(1);
+            let rows = world.closed_by().into_iter();
+            rows.filter(|(_, used, ..)| *used > 0).collect::<Vec<_>>()
+        };
+        assert_eq!(rows(&mut world), rows(&mut looked), "{skipped} windows skipped");
     }
 }
 

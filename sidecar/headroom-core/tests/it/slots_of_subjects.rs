@@ -249,7 +249,7 @@ fn idle_subjects_make_room() {
     let known = world.account.subjects().unwrap();
     assert!(known.len() < 80, "{} of 201", known.len());
     let closed = |effect: &Effect| match effect {
-        Effect::OfSubject(_, effect) => matches!(**effect, Effect::LedgerClosed(_)),
+        Effect::OfSubject(_, effect) => matches!(**effect, Effect::LedgerClosed(..)),
         _ => false,
     };
     assert!(!world.effects.iter().any(closed));

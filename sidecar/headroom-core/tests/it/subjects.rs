@@ -249,7 +249,7 @@ fn subjects_in_which_nothing_counts_any_more_make_room() {
     let left = world.account.subjects().unwrap().len();
     assert_eq!(left, SUBJECTS_MAX - SUBJECTS_FREED_MAX + 1);
     let closed = world.effects.iter().filter(|effect| match effect {
-        Effect::OfSubject(_, of) => matches!(**of, Effect::LedgerClosed(_)),
+        Effect::OfSubject(_, of) => matches!(**of, Effect::LedgerClosed(..)),
         _ => false,
     });
     assert_eq!(closed.count(), SUBJECTS_FREED_MAX, "what they used goes to the history");

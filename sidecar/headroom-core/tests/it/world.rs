@@ -5,6 +5,7 @@ use headroom_core::catalog::{
     Catalog, CatalogSpec, EntitlementSpec, FeatureIx, FeatureKindSpec, FeatureSpec, LimitSpec,
     PlanLimitSpec, PlanSpec, Policy,
 };
+use headroom_core::closing::WindowTerms;
 use headroom_core::decide::{self, Context, FeatureOp, HoldOp};
 use headroom_core::decision::{LimitState, OpError, Outcome};
 use headroom_core::effect::{Effect, Effects};
@@ -256,7 +257,13 @@ impl World {
     pub(crate) fn state(&self, limit: &str) -> LimitState {
         let cx = Context { catalog: &self.catalog, now: Millis(self.now) };
         let tokens = self.feature("tokens").unwrap();
-        let mut states = decide::limit_states(cx, &self.account, tokens).into_iter();
+        let mut account = self.account.clone();
+        if account.is_due(cx.now) {
+            let mut effects = Effects::new();
+            decide::settle(cx, &account, &mut effects);
+            effects.iter().for_each(|effect| account.apply(effect));
+        }
+        let mut states = decide::limit_states(cx, &account, tokens).into_iter();
         states.find(|state| state.ledger.limit == self.id(limit)).unwrap()
     }
 
@@ -283,10 +290,21 @@ impl World {
         self.signals().iter().map(|signal| (signal.name, signal.crossed_bp.to_vec())).collect()
     }
 
+    /// The closed windows so far: start, used units, debt, units taken over and what they were measured by.
+    pub(crate) fn closed_by(&self) -> Vec<(i64, u64, u64, WindowTerms)> {
+        let closed = |effect: &Effect| match effect {
+            Effect::LedgerClosed(l, terms) => {
+                Some((l.window.start().0, l.used, l.debt, **terms.as_ref()?))
+            }
+            _ => None,
+        };
+        self.effects.iter().filter_map(closed).collect()
+    }
+
     /// The closed ledgers so far.
     pub(crate) fn closed(&self) -> Vec<Ledger> {
         let closed = |effect: &Effect| match effect {
-            Effect::LedgerClosed(ledger) => Some(*ledger),
+            Effect::LedgerClosed(ledger, _) => Some(*ledger),
             _ => None,
         };
         self.effects.iter().filter_map(closed).collect()

@@ -13,8 +13,8 @@ use super::signal::put_ending;
 use super::signal::take_announced;
 use super::signal::take_ending;
 use super::{
-    credits, measure, put_exposure, put_member, put_seat, put_stock, subjects, take_exposure,
-    take_member, take_seat, take_stock, tally,
+    closing, credits, measure, put_exposure, put_member, put_seat, put_stock, subjects,
+    take_exposure, take_member, take_seat, take_stock, tally,
 };
 use super::{put_reservation, put_signal, take_reservation, take_signal};
 use crate::codec::{Malformed, Put, Take};
@@ -53,6 +53,11 @@ pub(super) mod effect_kind {
     pub(in crate::record) const EXPOSURE: u8 = 80;
     pub(in crate::record) const ANNOUNCED: u8 = 65;
     pub(in crate::record) const ENDING: u8 = 100;
+    /// As those without: they say what the window was measured by, which earlier versions did not.
+    pub(in crate::record) const LEDGER_CLOSED_BY: u8 = 110;
+    pub(in crate::record) const STOCK_CLOSED_BY: u8 = 111;
+    pub(in crate::record) const RESTATED_BY: u8 = 112;
+    pub(in crate::record) const OWING: u8 = 113;
 }
 
 /// Writes a list of effects.
@@ -64,9 +69,14 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::LEDGER);
                 put_ledger(out, ledger);
             }
-            Effect::LedgerClosed(ledger) => {
+            Effect::LedgerClosed(ledger, None) => {
                 out.push(effect_kind::LEDGER_CLOSED);
                 put_ledger(out, ledger);
+            }
+            Effect::LedgerClosed(ledger, Some(terms)) => {
+                out.push(effect_kind::LEDGER_CLOSED_BY);
+                put_ledger(out, ledger);
+                closing::put_terms(out, terms);
             }
             Effect::Reservation(reservation) => {
                 out.push(effect_kind::RESERVATION);
@@ -101,13 +111,23 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::STOCK);
                 put_stock(out, stock);
             }
-            Effect::StockClosed(stock) => {
+            Effect::StockClosed(stock, None) => {
                 out.push(effect_kind::STOCK_CLOSED);
                 put_stock(out, stock);
             }
+            Effect::StockClosed(stock, Some(terms)) => {
+                out.push(effect_kind::STOCK_CLOSED_BY);
+                put_stock(out, stock);
+                closing::put_terms(out, terms);
+            }
             Effect::Restated(restated) => {
-                out.push(effect_kind::RESTATED);
+                out.push(effect_kind::RESTATED_BY);
                 events::put_restated(out, restated);
+                closing::put_restating(out, restated.terms.as_ref(), restated.passed);
+            }
+            Effect::Owing(one) => {
+                out.push(effect_kind::OWING);
+                closing::put_owing(out, one);
             }
             Effect::Event(event) if event.state.paid.is_some() || event.charge.is_some() => {
                 out.push(effect_kind::EVENT_PAID);
@@ -193,7 +213,11 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
         let kind = from.u8("effect kind")?;
         effects.push(match kind {
             effect_kind::LEDGER => Effect::Ledger(take_ledger(from)?),
-            effect_kind::LEDGER_CLOSED => Effect::LedgerClosed(take_ledger(from)?),
+            effect_kind::LEDGER_CLOSED => Effect::LedgerClosed(take_ledger(from)?, None),
+            effect_kind::LEDGER_CLOSED_BY => {
+                let ledger = take_ledger(from)?;
+                Effect::LedgerClosed(ledger, Some(Box::new(closing::take_terms(from)?)))
+            }
             effect_kind::RESERVATION => Effect::Reservation(take_reservation(from)?),
             effect_kind::RESERVATION_FORGOTTEN => {
                 Effect::ReservationForgotten(ReservationId(from.u64("reservation")?))
@@ -211,7 +235,17 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
                 NameId(from.small("limit")?),
             ),
             effect_kind::STOCK => Effect::Stock(Box::new(take_stock(from)?)),
-            effect_kind::STOCK_CLOSED => Effect::StockClosed(Box::new(take_stock(from)?)),
+            effect_kind::STOCK_CLOSED => Effect::StockClosed(Box::new(take_stock(from)?), None),
+            effect_kind::STOCK_CLOSED_BY => {
+                let stock = Box::new(take_stock(from)?);
+                Effect::StockClosed(stock, Some(Box::new(closing::take_terms(from)?)))
+            }
+            effect_kind::RESTATED_BY => {
+                let mut restated = events::take_restated(from)?;
+                (restated.terms, restated.passed) = closing::take_restating(from)?;
+                Effect::Restated(Box::new(restated))
+            }
+            effect_kind::OWING => Effect::Owing(Box::new(closing::take_owing(from)?)),
             effect_kind::RESTATED => Effect::Restated(Box::new(events::take_restated(from)?)),
             effect_kind::EVENT => Effect::Event(Box::new(events::take_event(from)?)),
             effect_kind::EXPOSURE => Effect::Exposure(Box::new(take_exposure(from)?)),

@@ -5,6 +5,7 @@ use headroom_core::account::{
 };
 use headroom_core::announced::Announced;
 use headroom_core::catalog::RateSpec;
+use headroom_core::closing::{Price, WindowTerms};
 use headroom_core::credits::{
     Charge, CreditHold, CreditPrice, CreditsEffect, Deduction, Grant, GrantEnd, GrantEnding,
     GrantSource, PoolHead, Rounding, Segment,
@@ -12,10 +13,13 @@ use headroom_core::credits::{
 use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::ending::Ending;
-use headroom_core::event::{Booking, Event, EventChange, EventState, PaidPart, Payment, Restated};
+use headroom_core::event::{
+    Booking, Delta, Event, EventChange, EventState, PaidPart, Payment, Restated,
+};
 use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::measure::{MeasureChange, Measured, Sketch, Values};
 use headroom_core::names::NameId;
+use headroom_core::owing::Owing;
 use headroom_core::policy::Excess;
 use headroom_core::prompt::{Exposure, Outcomes, Ticket};
 use headroom_core::rate::{Bucket, Rate};
@@ -220,9 +224,24 @@ fn stock(billed_by: BilledBy, units: u64, unit_ms: u128) -> Stock {
     }
 }
 
+fn terms(units: u64) -> WindowTerms {
+    let cap_minor = (!units.is_multiple_of(3)).then_some(units);
+    let price = Price { unit_price_nanos: units.max(1), cap_minor, currency: *b"USD" };
+    WindowTerms {
+        included_units: (!units.is_multiple_of(4)).then_some(units),
+        bills: units.is_multiple_of(2),
+        price: (!units.is_multiple_of(5)).then_some(price),
+        plan: NameId(7),
+        carried_units: units / 2,
+    }
+}
+
 fn restated(used: u64) -> Effect {
-    let Effect::LedgerClosed(closed) = Effect::LedgerClosed(ledger(5)) else { unreachable!() };
-    Effect::Restated(Box::new(Restated { closed, used, debt: used / 2 }))
+    let Effect::Ledger(closed) = Effect::Ledger(ledger(5)) else { unreachable!() };
+    let passed = [None, Some(Delta::More(used)), Some(Delta::Less(used))];
+    let passed = passed[usize::try_from(used % 3).unwrap()];
+    let terms = used.is_multiple_of(2).then(|| terms(used));
+    Effect::Restated(Box::new(Restated { closed, used, debt: used / 2, terms, passed }))
 }
 
 fn event(change: EventChange, reason: &str) -> Effect {
@@ -337,7 +356,7 @@ fn measures() -> Vec<Effect> {
 
 fn every_effect() -> Vec<Effect> {
     let mut effects = vec![
-        Effect::LedgerClosed(ledger(5)),
+        Effect::LedgerClosed(ledger(5), None),
         restated(0),
         restated(u64::MAX >> 11),
         event(EventChange::Recorded, ""),
@@ -370,7 +389,9 @@ fn every_effect() -> Vec<Effect> {
     ];
     for billed_by in BilledBy::ALL {
         effects.push(Effect::Stock(Box::new(stock(billed_by, 0, 0))));
-        effects.push(Effect::StockClosed(Box::new(stock(billed_by, u64::MAX, u128::MAX))));
+        effects.push(Effect::StockClosed(Box::new(stock(billed_by, u64::MAX, u128::MAX)), None));
+        let (one, by) = (stock(billed_by, 1, 2), terms(u64::MAX));
+        effects.push(Effect::StockClosed(Box::new(one), Some(Box::new(by))));
         effects.push(Effect::Stock(Box::new(stock(billed_by, 1, 1 << 64))));
     }
     effects.extend(pools());
@@ -415,6 +436,16 @@ fn every_effect() -> Vec<Effect> {
         let Effect::Signal(mut signal) = signal(name, SignalState::Warning) else { unreachable!() };
         signal.trial = Some(TrialEnds { plan: NameId(7), days });
         effects.push(Effect::Signal(signal));
+        effects.push(Effect::LedgerClosed(ledger(5), Some(Box::new(terms(days.into())))));
+        effects.push(Effect::Owing(Box::new(Owing {
+            feature: NameId(1),
+            limit: NameId(2),
+            window_start: Millis(-5),
+            carried_units: u64::from(days),
+            ended: days % 2 == 0,
+            stays: days % 3 == 0,
+            terms: (days % 2 == 0).then(|| terms(days.into())),
+        })));
         effects.push(Effect::Ending(Box::new(Ending {
             feature: NameId(u32::MAX),
             began_at: Millis(i64::MIN),

@@ -11,6 +11,7 @@ mod accounts;
 mod allocations;
 mod codec;
 mod credits;
+mod debts;
 mod endings;
 mod grandfather;
 mod halted;

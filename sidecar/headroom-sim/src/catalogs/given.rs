@@ -5,7 +5,7 @@ use headroom_core::change::OnChange;
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, OverageTerms};
 use headroom_core::rate::Rate;
-use headroom_core::window::WindowRule;
+use headroom_core::window::{CalendarUnit, WindowRule};
 
 use crate::rng::Rng;
 
@@ -78,7 +78,12 @@ fn terms(
         Policy::Unlimited => false,
     };
     let follows = !matches!(window, WindowRule::Lifetime | WindowRule::FirstUse(_));
-    terms.carries_debt = has_debt && follows && rng.percent(50);
+    let is_short = match window {
+        WindowRule::Calendar(CalendarUnit::Hour) => true,
+        WindowRule::Fixed(every) => every.length_ms().is_some_and(|ms| ms < 86_400_000),
+        _ => false,
+    };
+    terms.carries_debt = has_debt && follows && rng.percent(50) && !is_short;
     (policy, terms)
 }
 

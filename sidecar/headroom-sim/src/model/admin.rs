@@ -119,6 +119,7 @@ impl Model {
         }
         self.source = source.to_owned();
         self.catalog = spec.clone();
+        self.note_owing();
         self.note_uncut();
         for feature in &spec.features {
             self.names.insert(feature.feature.clone());

@@ -12,7 +12,7 @@ use crate::civil;
 
 impl Account {
     /// The plan that was in force at an instant, as far as it was remembered.
-    fn plan_then(&self, at: i64) -> String {
+    pub(crate) fn plan_then(&self, at: i64) -> String {
         for (until, plan) in &self.past {
             if at < *until {
                 return plan.clone();
@@ -32,7 +32,7 @@ impl Account {
     }
 
     /// Those that did, after one instant and not after another.
-    fn real_turns(&self, after: i64, upto: i64) -> Vec<i64> {
+    pub(crate) fn real_turns(&self, after: i64, upto: i64) -> Vec<i64> {
         let mut turns = self.turns();
         turns.retain(|at| after < *at && *at <= upto);
         turns.retain(|at| self.plan_then(*at - 1) != self.plan_then(*at));
@@ -60,9 +60,6 @@ impl Account {
                 self.past.clear();
             }
         }
-        while self.past.len() > 32 {
-            self.past.remove(0);
-        }
         self.turns_seen_at = match (self.turns().is_empty(), is_changed) {
             (true, _) => 0,
             (false, true) => now - 1,
@@ -84,7 +81,7 @@ impl Model {
         })
     }
 
-    fn said_of(&self, plan: &str, feature: &str, limit: &str) -> Option<PlanLimitSpec> {
+    pub(crate) fn said_of(&self, plan: &str, feature: &str, limit: &str) -> Option<PlanLimitSpec> {
         let plan = self.catalog.plans.iter().find(|known| label(known) == plan)?;
         let (_, says) = plan.entitlements.iter().find(|(known, _)| known == feature)?;
         let limits = self.given_of(feature, says)?;

@@ -22,7 +22,16 @@ impl Model {
         self.turn(account, now);
         self.expire_seats(account, now);
         let mut since = account.settled_at;
-        while let Some((at, count)) = Model::next_charge(account, now) {
+        loop {
+            let (charge, end) = (Model::next_charge(account, now), Model::next_end(account, now));
+            if let Some((end, place)) = end
+                && charge.is_none_or(|(at, _)| end <= at)
+            {
+                let met = self.end_window(account, place, now);
+                self.met.extend(met);
+                continue;
+            }
+            let Some((at, count)) = charge else { break };
             self.met.insert("a charge at the end of a hold");
             self.bring_pools(id, account, (since, at));
             since = at;
@@ -76,7 +85,8 @@ impl Model {
         let mut account = account.clone();
         let waits = account.has_turned(now) || Model::waits_for_seats(&account, now);
         let waits = waits || Model::has_due_pools(&account, now);
-        if waits || Model::next_charge(&account, now).is_some() {
+        let ends = Model::next_end(&account, now).is_some();
+        if waits || ends || Model::next_charge(&account, now).is_some() {
             // What is said of it is said when somebody looks.
             self.clone().charge_ended("", &mut account, now);
         }

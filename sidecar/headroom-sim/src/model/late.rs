@@ -103,12 +103,12 @@ pub(crate) struct Given {
 }
 
 /// A book and how it is to be changed.
-struct Entry {
-    limit: Limit,
-    book: Book,
+pub(crate) struct Entry {
+    pub(crate) limit: Limit,
+    pub(crate) book: Book,
     /// Whether it is in memory.
-    live: bool,
-    fresh: bool,
+    pub(crate) live: bool,
+    pub(crate) fresh: bool,
 }
 
 impl Model {
@@ -400,7 +400,14 @@ impl Model {
     }
 
     /// The book that an instant of the past lies in.
-    fn entry(&self, account: &Account, feature: &str, limit: &Limit, at: i64, now: i64) -> Entry {
+    pub(crate) fn entry(
+        &self,
+        account: &Account,
+        feature: &str,
+        limit: &Limit,
+        at: i64,
+        now: i64,
+    ) -> Entry {
         let at = if limit.window == WindowRule::Lifetime { now } else { at };
         let mine = || {
             let of_limit = |b: &&Book| b.feature == feature && b.limit == limit.limit;
@@ -410,28 +417,28 @@ impl Model {
             let live = !self.is_closed(account, book, now);
             return Entry { limit: limit.clone(), book: book.clone(), live, fresh: false };
         }
-        let (mut start, mut end, owed) = self.span_now(account, feature, limit, at);
+        let (mut start, mut end) = self.span_now(account, feature, limit, at);
         let next = mine().map(|b| b.start).filter(|start| at < *start).min();
         let mut live = true;
-        let mut uses = Vec::new();
         if let Some(next) = next {
             let zone = Zone::named(&account.zone).expect("a zone that was accepted");
             (start, end) = civil::window(limit.window, account.anchor, zone.rules(), at);
             let before = mine().map(|b| b.end).filter(|end| *end <= at).max();
             start = before.map_or(start, |before| before.max(start));
             end = end.min(next);
-            let (current, _, _) = self.span_now(account, feature, limit, now);
+            let (current, _) = self.span_now(account, feature, limit, now);
             live = length_ms(limit.window).is_some_and(|ms| current < end.saturating_add(ms));
-        } else if owed.0 > 0 {
-            uses.push(owed);
         }
         let book = Book {
             feature: feature.to_owned(),
             limit: limit.limit.clone(),
             start,
             end,
-            owes: !uses.is_empty(),
-            uses,
+            carried: 0,
+            noted: false,
+            ended: false,
+            stays: false,
+            uses: Vec::new(),
             undone: Vec::new(),
             latest: None,
             seen: Default::default(),
@@ -457,8 +464,7 @@ impl Model {
         for entry in entries {
             let page = self.page_of(account, entry.book.clone(), &entry.limit, entry.fresh, now);
             let held = if entry.live { page.held() } else { entry.book.used() };
-            let later = self.owed_now(account, &page, now);
-            let most = later.map_or(held, |later| later.held().max(held));
+            let most = self.most_after(account, &page, now).max(held);
             if most + u128::from(more) > COUNT_MAX {
                 return Err(OpError::CounterFull.into());
             }
@@ -466,6 +472,7 @@ impl Model {
         }
         let mut debt = 0;
         for (entry, page) in pages {
+            let before = entry.book.debt();
             let owed = if entry.live {
                 self.enter_live(account, id, page.clone(), (from, to), (origin, now))
             } else {
@@ -473,9 +480,7 @@ impl Model {
                 enter_closed(account, entry, (from, to))
             };
             debt = owed.max(debt);
-            if let Some(mut later) = self.owed_now(account, &page, now).filter(|_| owed > 0) {
-                self.carry(id, account, &mut later, owed, now);
-            }
+            self.pass_on(account, id, &page, before, (origin, now));
         }
         Ok(u64::try_from(debt).expect("a part of the units"))
     }
@@ -578,7 +583,7 @@ fn enter_closed(account: &mut Account, entry: Entry, (from, to): (u64, u64)) -> 
 
 /// Takes units off a book of a limit that then counts `all`. The debt goes first, but not what is over
 /// the ceiling all the same.
-fn take(book: &mut Book, less: u128, all: u128, ceiling: Option<u128>) {
+pub(crate) fn take(book: &mut Book, less: u128, all: u128, ceiling: Option<u128>) {
     let over = ceiling.map_or(0, |ceiling| all - all.min(ceiling));
     let debt = book.debt();
     let must_stay = debt.min(over);

@@ -19,7 +19,7 @@ use crate::civil;
 impl Model {
     /// The page of a limit at an instant: of the window that began, or of a new one.
     pub(crate) fn page(&self, account: &Account, feature: &str, limit: &Limit, now: i64) -> Page {
-        let (start, end, owed) = self.span_now(account, feature, limit, now);
+        let (start, end) = self.span_now(account, feature, limit, now);
         let same = |b: &&Book| b.feature == feature && b.limit == limit.limit && b.start == start;
         let known = account.books.iter().find(same).cloned();
         let fresh = known.is_none();
@@ -28,8 +28,11 @@ impl Model {
             limit: limit.limit.clone(),
             start,
             end,
-            owes: owed.0 > 0,
-            uses: if owed.0 > 0 { vec![owed] } else { Vec::new() },
+            carried: 0,
+            noted: false,
+            ended: false,
+            stays: false,
+            uses: Vec::new(),
             undone: Vec::new(),
             latest: None,
             seen: BTreeSet::new(),
@@ -41,28 +44,26 @@ impl Model {
         self.page_of(account, book, limit, fresh, now)
     }
 
-    /// The window of a limit at an instant: the one that began, or a new one and what it takes over
-    /// of debt.
+    /// The window of a limit at an instant: the one that began, or a new one.
     pub(crate) fn span_now(
         &self,
         account: &Account,
         feature: &str,
         limit: &Limit,
         now: i64,
-    ) -> (i64, i64, (u64, u128)) {
+    ) -> (i64, i64) {
         let books = || {
             let of_limit = |b: &&Book| b.feature == feature && b.limit == limit.limit;
             account.books.iter().filter(of_limit)
         };
         if let Some(book) = books().find(|book| book.start <= now && now < book.end) {
-            return (book.start, book.end, (0, 0));
+            return (book.start, book.end);
         }
         let zone = Zone::named(&account.zone).expect("a zone that was accepted");
         let (start, end) = civil::window(limit.window, account.anchor, zone.rules(), now);
         // What began before a change of the rules goes on to its end; the next tiles.
         let earlier = books().filter(|book| book.end <= now).max_by_key(|book| book.end);
-        let owed = earlier.map_or((0, 0), |book| self.owed(account, limit, book, now));
-        (earlier.map_or(start, |book| book.end.max(start)), end, owed)
+        (earlier.map_or(start, |book| book.end.max(start)), end)
     }
 
     /// The page of a book under a limit; `fresh` says that the book is new.
@@ -115,6 +116,8 @@ impl Model {
     pub(crate) fn keep(&self, account: &mut Account, page: &mut Page) {
         page.carry();
         page.fresh = false;
+        page.book.noted |=
+            page.book.debt() > 0 && self.carries(&page.book.feature, &page.book.limit);
         self.note_level(account, page);
         let same = |b: &&mut Book| {
             b.feature == page.book.feature

@@ -9,11 +9,8 @@ use headroom_core::window::WindowRule;
 
 use super::page::{Page, binding, state};
 use super::plan::Entitled;
-use super::{Above, Account, Book, COUNT_MAX, Limit, Model, Terms, Told};
+use super::{Above, Account, Book, COUNT_MAX, Model, Terms, Told};
 use crate::civil;
-
-/// Windows without use that a debt is followed through.
-const FOLLOWED: usize = 100;
 
 impl Terms {
     /// Units that a spend cap pays for, found from the price of that many.
@@ -103,34 +100,6 @@ impl Model {
         denial
     }
 
-    /// What a book of an earlier window owes to the one of now, and the debt in that.
-    pub(crate) fn owed(
-        &self,
-        account: &Account,
-        limit: &Limit,
-        book: &Book,
-        now: i64,
-    ) -> (u64, u128) {
-        if !limit.terms.more.carries_debt {
-            return (0, 0);
-        }
-        let zone = Zone::named(&account.zone).expect("a zone that was accepted");
-        let over = |owed: u128| match limit.terms.ceiling() {
-            Some(ceiling) => owed - owed.min(ceiling),
-            None => 0,
-        };
-        let (mut owed, mut at) = (book.debt(), book.end);
-        for _ in 0..FOLLOWED {
-            let (_, end) = civil::window(limit.window, account.anchor, zone.rules(), at);
-            if now < end {
-                return (u64::try_from(owed).expect("a count"), over(owed));
-            }
-            owed = over(owed);
-            at = end;
-        }
-        (0, 0)
-    }
-
     /// The page of now, if what a page of an earlier window comes to owe is owed there at once.
     pub(crate) fn owed_now(&self, account: &Account, page: &Page, now: i64) -> Option<Page> {
         let later = account.books.iter().any(|book| {
@@ -156,6 +125,8 @@ impl Model {
         let held = previous + page.reserved + owed;
         let over = page.limit.terms.ceiling().map_or(0, |ceiling| held - held.min(ceiling));
         page.book.uses.push((u64::try_from(owed).expect("a count"), over.min(owed)));
+        page.book.carried += owed;
+        page.book.noted = true;
         self.announce_use(id, account, page, previous, now);
         self.keep(account, page);
     }
@@ -183,7 +154,7 @@ impl Model {
         previous: u128,
         now: i64,
     ) {
-        if page.book.owes {
+        if page.book.carried > 0 {
             self.met.insert("debt carried into a window");
         }
         let (book, terms) = (&page.book, &page.limit.terms);
@@ -227,6 +198,7 @@ impl Model {
         }
         let until = above.ends.map(|(ends, _)| ends);
         page.grace_until = until;
+        let is_billed = name == SignalName::OverageStarted;
         let same = |a: &&mut Above| a.feature == book.feature && a.limit == book.limit;
         match account.above.iter_mut().find(same) {
             Some(known) => *known = above,
@@ -236,6 +208,7 @@ impl Model {
             let told = Model::tell(id, name, book, (previous, included), until, now);
             self.told.push(told);
         }
+        page.book.noted |= is_billed;
     }
 
     fn tell(
@@ -279,7 +252,8 @@ impl Model {
             let closes =
                 Model::waits_for_bills(account, now) || Model::waits_for_seats(account, now);
             let tries = account.waits_for_trials(now) || Model::waits_for_pools(account, now);
-            if charges || closes || tries || account.above.iter().any(waits) {
+            let ends = Model::next_end(account, now).is_some();
+            if charges || closes || tries || ends || account.above.iter().any(waits) {
                 // Whoever looks at an account lets go what else is over.
                 self.know_settled(&id, now);
                 self.say_endings(&id, now);

@@ -159,7 +159,7 @@ impl Model {
     ) -> Option<Page> {
         page.slide.as_ref()?;
         let (feature, limit) = (&page.book.feature, &page.limit);
-        let (start, _, _) = self.span_now(account, feature, limit, now);
+        let (start, _) = self.span_now(account, feature, limit, now);
         if start == page.book.start {
             return None;
         }

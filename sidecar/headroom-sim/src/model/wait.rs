@@ -66,6 +66,9 @@ impl Model {
             if at == FOREVER {
                 return FOREVER;
             }
+            while let Some((_, place)) = Model::next_end(&waiting, at) {
+                self.end_window(&mut waiting, place, at);
+            }
             lets_go_at = FOREVER;
             let Some(limit) = self.limit_then(account, page, who, at) else { continue };
             let mut then = self.page(&waiting, &page.book.feature, &limit, at);

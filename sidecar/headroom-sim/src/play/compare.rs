@@ -60,10 +60,10 @@ impl Player {
             let mut matter = false;
             for effect in &effects {
                 matter |= match effect {
-                    Effect::OfSubject(_, of) => matches!(**of, Effect::LedgerClosed(_)),
+                    Effect::OfSubject(_, of) => matches!(**of, Effect::LedgerClosed(..)),
                     Effect::Signal(_)
-                    | Effect::LedgerClosed(_)
-                    | Effect::StockClosed(_)
+                    | Effect::LedgerClosed(..)
+                    | Effect::StockClosed(..)
                     | Effect::Restated(_)
                     | Effect::Event(_)
                     | Effect::TallyClosed(_)

@@ -165,6 +165,7 @@ impl Player {
                 // A window that a migration ended is a record without a look at the account.
                 let is_cut = |effect: &Effect| match effect {
                     Effect::Ledger(_) => true,
+                    Effect::Owing(one) => !one.ended,
                     Effect::OfSubject(_, change) => matches!(**change, Effect::Ledger(_)),
                     _ => false,
                 };
