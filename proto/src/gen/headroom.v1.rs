@@ -7150,7 +7150,8 @@ pub struct UsageWindow {
     /// Units set aside by open reservations.
     #[prost(int64, tag = "6")]
     pub reserved_units: i64,
-    /// Used units that no limit allowed.
+    /// Used units that no limit allowed. Of a limit with `debt: carry` they are used_units of the next window,
+    /// too, from its start on: terms.carried_units says how many those are.
     #[prost(int64, tag = "7")]
     pub debt_units: i64,
     /// True when the window is over.
@@ -7178,6 +7179,36 @@ pub struct UsageWindow {
     /// another kind. What was counted rests.
     #[prost(bool, tag = "62")]
     pub resting: bool,
+    /// What the window is measured by: of one that is over, what was in force in its last millisecond,
+    /// whatever prices and plans there are by now. What comes to it afterwards is measured by the same, so
+    /// this is what a bill is made of. Absent: it is a bucket of a sliding window or a subject's, or an earlier
+    /// version of the sidecar closed it, which did not keep that.
+    #[prost(message, optional, tag = "70")]
+    pub terms: ::core::option::Option<WindowTerms>,
+}
+/// WindowTerms is what a window is measured by, and what that comes to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WindowTerms {
+    /// Included units. Absent: no bound.
+    #[prost(int64, optional, tag = "1")]
+    pub included_units: ::core::option::Option<i64>,
+    /// Used units above the included ones that are billed, never more than a spend cap pays for. Of an
+    /// allocation, by what its billing window is measured by.
+    #[prost(int64, tag = "2")]
+    pub overage_units: i64,
+    /// What they cost. Absent: nothing is billed, or the plan says no price.
+    #[prost(message, optional, tag = "3")]
+    pub overage_cost: ::core::option::Option<OverageCost>,
+    /// The part of used_units that the window before owed and this one took over, of a limit with
+    /// `debt: carry`. Those units are in used_units of both.
+    #[prost(int64, tag = "4")]
+    pub carried_units: i64,
+    /// The plan in force.
+    #[prost(string, tag = "5")]
+    pub plan: ::prost::alloc::string::String,
+    /// Its version, from 1.
+    #[prost(int32, tag = "6")]
+    pub plan_version: i32,
 }
 /// AllocationUsage is what one billing window of an allocation comes to: until now, or until its end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -7319,10 +7350,10 @@ pub struct Adjustment {
     /// When this was done.
     #[prost(message, optional, tag = "7")]
     pub adjusted_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Units the event counted before; 0 when it is new.
+    /// Units the event counted before; 0 when it is new. Of CARRIED, so many less were taken over.
     #[prost(int64, tag = "8")]
     pub units_before: i64,
-    /// Units it has counted since; 0 when it was withdrawn.
+    /// Units it has counted since; 0 when it was withdrawn. Of CARRIED, so many more were taken over.
     #[prost(int64, tag = "9")]
     pub units: i64,
     /// True when the window had left the memory before, so that used_units_at_close does not contain it.
@@ -7659,6 +7690,8 @@ pub enum AdjustmentKind {
     Amended = 2,
     /// It does not count any more.
     Withdrawn = 3,
+    /// The window before owes more or less by what was done to the event, and this one took that over.
+    Carried = 4,
 }
 impl AdjustmentKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -7671,6 +7704,7 @@ impl AdjustmentKind {
             Self::Recorded => "ADJUSTMENT_KIND_RECORDED",
             Self::Amended => "ADJUSTMENT_KIND_AMENDED",
             Self::Withdrawn => "ADJUSTMENT_KIND_WITHDRAWN",
+            Self::Carried => "ADJUSTMENT_KIND_CARRIED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -7680,6 +7714,7 @@ impl AdjustmentKind {
             "ADJUSTMENT_KIND_RECORDED" => Some(Self::Recorded),
             "ADJUSTMENT_KIND_AMENDED" => Some(Self::Amended),
             "ADJUSTMENT_KIND_WITHDRAWN" => Some(Self::Withdrawn),
+            "ADJUSTMENT_KIND_CARRIED" => Some(Self::Carried),
             _ => None,
         }
     }

@@ -666,6 +666,26 @@ pub struct UsageWindow {
     pub resting: bool,
     /// Whose it is: the path of a user, team or agent. Absent: the account's.
     pub subject: Option<String>,
+    /// What the window is measured by, and what that comes to: of one that is over, as of its end. Absent: it
+    /// is a bucket of a sliding window or a subject's, or an earlier version of the sidecar closed it.
+    pub terms: Option<WindowTerms>,
+}
+
+/// What a window is measured by, and what that comes to: what a bill is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowTerms {
+    /// Included units. Absent: no bound.
+    pub included_units: Option<u64>,
+    /// Used units above the included ones that are billed, never more than a spend cap pays for.
+    pub overage_units: u64,
+    /// What they cost. Absent: nothing is billed, or the plan says no price.
+    pub overage_cost: Option<OverageCost>,
+    /// The part of the used units that the window before owed and this one took over.
+    pub carried_units: u64,
+    /// The plan in force.
+    pub plan: String,
+    /// Its version, from 1.
+    pub plan_version: u32,
 }
 
 /// What one billing window of an allocation comes to: until now, or until its end.

@@ -62,7 +62,7 @@ pub use answer::{
     Explanation, Extended, GraceUses, LimitState, Offer, Origin, OverageCost, PoolState,
     Projection, Prompt, PromptSuppression, Rate, Recorded, Released, Reservation, Reserved,
     RuleResult, Seat, SeatAnswer, SeatsPage, Several, Unlock, UsageByTime, UsageByTimePage,
-    UsageByTimeQuery, UsagePage, UsageWindow,
+    UsageByTimeQuery, UsagePage, UsageWindow, WindowTerms,
 };
 pub use call::{Call, Item, LevelChange, Operation, Write};
 pub use client::{Client, ClientBuilder};

@@ -8,7 +8,7 @@ use super::{
     CreditPrice, Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange,
     Explanation, Extended, GraceUses, LimitState, Offer, Origin, OverageCost, PoolState,
     Projection, Prompt, PromptSuppression, Rate, Recorded, Released, Reservation, Reserved,
-    RuleResult, Seat, Several, Unlock, UsageByTime, UsageByTimePage, UsagePage, UsageWindow,
+    RuleResult, Seat, Several, Unlock, UsageByTime, UsageByTimePage, UsagePage, UsageWindow, WindowTerms,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -294,11 +294,7 @@ fn limit_state(proto: v1::LimitState) -> LimitState {
         grace_until: time(proto.grace_until),
         billed_units: proto.billed_units.map(units),
         subject: text(proto.subject),
-        overage_cost: proto.overage_cost.map(|cost| OverageCost {
-            minor: units(cost.cost_minor),
-            cap_minor: cost.cap_minor.map(units),
-            currency: cost.currency,
-        }),
+        overage_cost: proto.overage_cost.map(overage_cost),
         pool: proto.pool.map(pool_state),
         approximate: proto.approximate,
         origin: proto.origin.map(origin),
@@ -423,6 +419,25 @@ fn usage_by_time(proto: v1::UsageByTime) -> UsageByTime {
     }
 }
 
+fn overage_cost(cost: v1::OverageCost) -> OverageCost {
+    OverageCost {
+        minor: units(cost.cost_minor),
+        cap_minor: cost.cap_minor.map(units),
+        currency: cost.currency,
+    }
+}
+
+fn window_terms(proto: v1::WindowTerms) -> WindowTerms {
+    WindowTerms {
+        included_units: proto.included_units.map(units),
+        overage_units: units(proto.overage_units),
+        overage_cost: proto.overage_cost.map(overage_cost),
+        carried_units: units(proto.carried_units),
+        plan: proto.plan,
+        plan_version: proto.plan_version.cast_unsigned(),
+    }
+}
+
 fn usage_window(proto: v1::UsageWindow) -> UsageWindow {
     UsageWindow {
         feature: proto.feature,
@@ -444,6 +459,7 @@ fn usage_window(proto: v1::UsageWindow) -> UsageWindow {
             average_units: units(allocation.average_units),
         }),
         used_units_at_close: proto.used_units_at_close.map(units),
+        terms: proto.terms.map(window_terms),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use headroom_prompts::display_units;
-use headroom_sdk::{AllocationUsage, DimensionValue, UsageByTime, UsageByTimeQuery, UsageWindow};
+use headroom_sdk::{
+    AllocationUsage, DimensionValue, UsageByTime, UsageByTimeQuery, UsageWindow, WindowTerms,
+};
 use serde_json::json;
 
 use super::limits::limit_name;
@@ -32,7 +34,8 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
                 (false, _) if window.resting => "resting, counts nowhere".to_owned(),
                 (false, _) => "current".to_owned(),
             } + if window.approximate { ", approximate" } else { "" }
-                + &window.allocation.map_or_else(String::new, allocation_text),
+                + &window.allocation.map_or_else(String::new, allocation_text)
+                + &window.terms.as_ref().map_or_else(String::new, terms_text),
         ]);
     }
     let json = windows.iter().map(|window| {
@@ -56,6 +59,18 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
             "used_units_at_close": window.used_units_at_close,
             "approximate": window.approximate,
             "resting": window.resting,
+            "terms": window.terms.as_ref().map(|terms| json!({
+                "included_units": terms.included_units,
+                "overage_units": terms.overage_units,
+                "overage_cost": terms.overage_cost.as_ref().map(|cost| json!({
+                    "cost_minor": cost.minor,
+                    "cap_minor": cost.cap_minor,
+                    "currency": cost.currency,
+                })),
+                "carried_units": terms.carried_units,
+                "plan": terms.plan,
+                "plan_version": terms.plan_version,
+            })),
         })
     });
     let text = if windows.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
@@ -95,6 +110,23 @@ pub(in super::super) fn usage_by_time(query: &UsageByTimeQuery, lines: &[UsageBy
     });
     let text = if lines.is_empty() { "nothing was used".to_owned() } else { table(&rows) };
     Report::new(text, json!({ "lines": json.collect::<Vec<_>>() }))
+}
+
+/// What of a window is billed, or was taken over: nothing where neither is so.
+fn terms_text(terms: &WindowTerms) -> String {
+    let units = |units: u64| display_units(units, 0);
+    let mut text = String::new();
+    if terms.carried_units > 0 {
+        text += &format!(", {} taken over", units(terms.carried_units));
+    }
+    if terms.overage_units > 0 {
+        let included = terms.included_units.map_or_else(|| "no bound".to_owned(), units);
+        text += &format!(", {} above {included} billed", units(terms.overage_units));
+    }
+    if let Some(cost) = terms.overage_cost.as_ref().filter(|_| terms.overage_units > 0) {
+        text += &format!(" with {} minor units of {}", cost.minor, cost.currency);
+    }
+    text
 }
 
 /// What a billing window comes to, and by what it is billed.

@@ -1,6 +1,7 @@
 //! What an account has and what it used, as lists.
 
 use headroom_core::catalog::{Aggregation, Feature, FeatureKind};
+use headroom_core::closing::WindowTerms;
 use headroom_core::event::EventChange;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
@@ -129,11 +130,19 @@ pub(super) fn usage(
         stocks.find(|stock| stock.limit == ledger.limit && stock.feature == ledger.feature)
     };
     let window = |ledger: &Ledger| match stock_of(ledger) {
-        None => usage_window(&catalog, ledger, None, now),
+        None => v1::UsageWindow {
+            terms: view.terms_of(ledger).map(|terms| window_terms(&catalog, terms, ledger.used)),
+            ..usage_window(&catalog, ledger, None, now)
+        },
         Some(stock) => {
             let Ledger { reserved, debt, holds, .. } = *ledger;
             let ledger = Ledger { reserved, debt, holds, ..billed(stock) };
-            usage_window(&catalog, &ledger, Some(stock), now)
+            v1::UsageWindow {
+                terms: view
+                    .terms_of(&ledger)
+                    .map(|terms| window_terms(&catalog, terms, ledger.used)),
+                ..usage_window(&catalog, &ledger, Some(stock), now)
+            }
         }
     };
     let is_wanted = |ledger: &Ledger| {
@@ -227,6 +236,29 @@ fn usage_window(
         approximate: is_approximate(catalog, ledger),
         subject: String::new(),
         resting: !catalog.counts(ledger.feature, ledger.limit),
+        terms: None,
+    }
+}
+
+/// What a window is measured by, and what so many units come to.
+fn window_terms(
+    catalog: &headroom_core::catalog::Catalog,
+    terms: &WindowTerms,
+    measured: u64,
+) -> v1::WindowTerms {
+    let (plan, plan_version) = present::plan_name(catalog, terms.plan);
+    let cost = terms.price.zip(terms.cost_minor(measured));
+    v1::WindowTerms {
+        included_units: terms.included_units.map(present::int),
+        overage_units: present::int(terms.overage_units(measured)),
+        overage_cost: cost.map(|(price, cost_minor)| v1::OverageCost {
+            cost_minor: present::int(cost_minor),
+            cap_minor: price.cap_minor.map(present::int),
+            currency: price.currency().to_owned(),
+        }),
+        carried_units: present::int(terms.carried_units),
+        plan,
+        plan_version,
     }
 }
 
@@ -263,6 +295,7 @@ fn past_window(
         approximate: is_approximate(catalog, &Ledger { used: past.used, ..past.closed }),
         debt_units: present::int(past.debt),
         used_units_at_close: past.is_restated().then(|| present::int(past.closed.used)),
+        terms: past.terms.as_ref().map(|terms| window_terms(catalog, terms, past.used)),
         ..usage_window(catalog, &past.closed, row.stock.as_ref(), now)
     }
 }
@@ -299,9 +332,10 @@ pub(super) fn adjustments(
             WireError::new(v1::ErrorReason::Internal, "an adjustment has a short key")
         })?;
         let kind = match line.change {
-            EventChange::Recorded => v1::AdjustmentKind::Recorded,
-            EventChange::Amended => v1::AdjustmentKind::Amended,
-            EventChange::Withdrawn => v1::AdjustmentKind::Withdrawn,
+            Some(EventChange::Recorded) => v1::AdjustmentKind::Recorded,
+            Some(EventChange::Amended) => v1::AdjustmentKind::Amended,
+            Some(EventChange::Withdrawn) => v1::AdjustmentKind::Withdrawn,
+            None => v1::AdjustmentKind::Carried,
         };
         Ok(v1::Adjustment {
             feature: catalog.feature_text(feature).to_owned(),
