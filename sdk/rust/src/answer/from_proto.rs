@@ -8,7 +8,8 @@ use super::{
     CreditPrice, Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange,
     Explanation, Extended, GraceUses, LimitState, Offer, Origin, OverageCost, PoolState,
     Projection, Prompt, PromptSuppression, Rate, Recorded, Released, Reservation, Reserved,
-    RuleResult, Seat, Several, Unlock, UsageByTime, UsageByTimePage, UsagePage, UsageWindow, WindowTerms,
+    RuleResult, Seat, Several, Unlock, UsageByTime, UsageByTimePage, UsagePage, UsageWindow,
+    WindowTerms,
 };
 use crate::error::Error;
 use headroom_proto::v1;

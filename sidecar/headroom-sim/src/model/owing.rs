@@ -7,7 +7,7 @@ use headroom_core::change::OnChange;
 use headroom_core::resolve::Origin;
 
 use super::late::{Entry, take};
-use super::meter::Page;
+use super::page::Page;
 use super::plan::Entitled;
 use super::{Account, Book, Limit, Model};
 use crate::civil;
