@@ -787,7 +787,9 @@ fn spans_are_a_number_and_a_unit() {
 fn terms_of_policies_are_read() {
     use headroom_core::policy::{GraceTerms, GraceTimes, OverageTerms};
     let read = |policy: &str| {
-        let source = GOOD.replacen("policy: { grace: 10% }", policy, 1);
+        // Debt is carried by windows of a day or longer.
+        let source = GOOD.replacen("calendar: hour", "calendar: day", 1);
+        let source = source.replacen("policy: { grace: 10% }", policy, 1);
         let spec = match parse("c", source.as_bytes(), &NoSecrets) {
             Ok(parsed) => parsed.spec,
             Err(problems) => panic!("{policy}: {problems}"),
@@ -878,7 +880,9 @@ fn a_mistake_in_the_terms_of_a_policy_says_how_it_is_written() {
         ),
         (
             "policy: unlimited, debt: carry",
-            "c:24:90: there is never any debt to carry, because the policy refuses nothing",
+            "c:24:90: debt is carried by windows of a day or longer: say `debt: forgive`, or carry it in a \
+             second limit with a longer window\nc:24:90: there is never any debt to carry, because the policy \
+             refuses nothing",
         ),
         (
             "policy: block, debt: cary",
