@@ -231,6 +231,7 @@ pub fn refused(error: &AdminError) -> Option<Refused> {
         AdminError::TooMany { .. }
         | AdminError::UnlimitedCredits { .. }
         | AdminError::Grant(_)
+        | AdminError::Behind { .. }
         | AdminError::Engine(_) => return None,
     })
 }

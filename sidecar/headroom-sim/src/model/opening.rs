@@ -119,6 +119,7 @@ impl Model {
             amounts: done.amounts,
             parts: Vec::new(),
             subject: None,
+            subjects: Default::default(),
         };
         account.keys.insert(ask.key.clone(), remembered);
         // What was used elsewhere is in its window and in no bucket.

@@ -187,6 +187,7 @@ impl Player {
                 let rq = LateRequest {
                     account,
                     feature,
+                    subject: None,
                     units,
                     occurred_at,
                     key,
@@ -202,6 +203,7 @@ impl Player {
                 let rq = CorrectRequest {
                     account,
                     feature: name(*images),
+                    subject: None,
                     event,
                     units: *units,
                     original_units: *original,

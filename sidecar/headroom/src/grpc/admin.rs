@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headroom_core::account::{OverrideValue, Profile};
 use headroom_core::catalog::Catalog;
+use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{Changed, OverrideChange, OverrideTerms, SubscriptionChange};
 use headroom_engine::digest::after_prefix;
@@ -184,8 +185,21 @@ impl Administration {
     async fn erase(&self, rq: &v1::EraseSubjectRequest) -> Result<i32, WireError> {
         let account = parse::id("account", &rq.account)?;
         let subject = parse::subject(&rq.subject)?;
+        let erased = crate::grpc::late::caught_up(|| self.erase_once(account, subject));
+        let (count, wait_for) = erased.await?;
+        if let Some(seq) = wait_for {
+            self.written(seq).await?;
+        }
+        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+
+    fn erase_once(
+        &self,
+        account: &str,
+        subject: SubjectPath<'_>,
+    ) -> Result<(usize, Option<Seq>), WireError> {
         let engine = &self.core.shared.engine;
-        let mut earlier = Vec::new();
+        let (mut earlier, seen_at) = (Vec::new(), self.core.store.position());
         if let Some(view) = engine.subjects(account, self.now()) {
             let prefix = name_prefix(view.serial, subject.as_str());
             let to = after_prefix(&prefix);
@@ -195,11 +209,7 @@ impl Administration {
                 earlier.extend(named.filter(|(_, name)| subject.contains(name)));
             }
         }
-        let (count, wait_for) = engine.erase_subject(account, subject, &earlier, self.now())?;
-        if let Some(seq) = wait_for {
-            self.written(seq).await?;
-        }
-        Ok(i32::try_from(count).unwrap_or(i32::MAX))
+        Ok(engine.erase_subject(account, subject, (&earlier, seen_at), self.now())?)
     }
 
     async fn set_cohorts(
