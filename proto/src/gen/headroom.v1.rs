@@ -6748,8 +6748,8 @@ pub struct RecordRequest {
     pub synthetic: bool,
     /// For whom inside the account: a path of 1 to 4 levels `type:id`, as `team:growth/user:u42`, at most 256
     /// bytes, each type once. It is charged to the account's limits and to those of every level that has
-    /// some (`per` in the catalog). Empty: for the account alone. Not together with occurred_at: what a
-    /// subject used counts when it is told.
+    /// some (`per` in the catalog), with occurred_at in the windows of that time. A name that was erased is that of
+    /// somebody new. Empty: for the account alone.
     #[prost(string, tag = "20")]
     pub subject: ::prost::alloc::string::String,
     /// What the usage is told apart by: names that the catalog gives the feature, each with a value of 1 to 64
@@ -6864,6 +6864,9 @@ pub struct CorrectRequest {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// For whom the event was counted, as it was said then; another one, or none where there was one, is an error.
+    #[prost(string, tag = "20")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// CorrectResponse is the answer to Correct.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -7378,6 +7381,9 @@ pub struct ListAdjustmentsRequest {
     /// The next_page_token of the previous page. Empty: the first page.
     #[prost(string, tag = "4")]
     pub page_token: ::prost::alloc::string::String,
+    /// What came to the windows of this user, team or agent inside the account. Empty: to the account's own.
+    #[prost(string, tag = "20")]
+    pub subject: ::prost::alloc::string::String,
 }
 /// ListAdjustmentsResponse lists adjustments. The newest may be missing for a few milliseconds.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -8099,8 +8105,10 @@ pub mod entitlement_service_client {
         /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
         /// units can be used at once; thresholds that were told are not told again. The trail stays:
         /// ListAdjustments. Credits come back to the grants that paid, as far as those last, and what is charged in
-        /// addition costs as much as the event did when it came. What was counted for a subject is not corrected: raise its limit with an override,
-        /// or put right what is billed.
+        /// addition costs as much as the event did when it came. What was counted for a subject is corrected at its
+        /// levels, too, under the numbers it was counted under: also when its name has been erased since, if it was a
+        /// Record with occurred_at. Another write for who was erased is corrected for the account alone. What a
+        /// Commit or a request for several features booked is not corrected.
         pub async fn correct(
             &mut self,
             request: impl tonic::IntoRequest<super::CorrectRequest>,
@@ -8467,8 +8475,10 @@ pub mod entitlement_service_server {
         /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
         /// units can be used at once; thresholds that were told are not told again. The trail stays:
         /// ListAdjustments. Credits come back to the grants that paid, as far as those last, and what is charged in
-        /// addition costs as much as the event did when it came. What was counted for a subject is not corrected: raise its limit with an override,
-        /// or put right what is billed.
+        /// addition costs as much as the event did when it came. What was counted for a subject is corrected at its
+        /// levels, too, under the numbers it was counted under: also when its name has been erased since, if it was a
+        /// Record with occurred_at. Another write for who was erased is corrected for the account alone. What a
+        /// Commit or a request for several features booked is not corrected.
         async fn correct(
             &self,
             request: tonic::Request<super::CorrectRequest>,

@@ -86,8 +86,10 @@ pub mod entitlement_service_server {
         /// window can be restated, a Consume or a Record without for as long as its key is remembered. Freed
         /// units can be used at once; thresholds that were told are not told again. The trail stays:
         /// ListAdjustments. Credits come back to the grants that paid, as far as those last, and what is charged in
-        /// addition costs as much as the event did when it came. What was counted for a subject is not corrected: raise its limit with an override,
-        /// or put right what is billed.
+        /// addition costs as much as the event did when it came. What was counted for a subject is corrected at its
+        /// levels, too, under the numbers it was counted under: also when its name has been erased since, if it was a
+        /// Record with occurred_at. Another write for who was erased is corrected for the account alone. What a
+        /// Commit or a request for several features booked is not corrected.
         async fn correct(
             &self,
             request: tonic::Request<crate::v1::CorrectRequest>,

@@ -358,7 +358,7 @@ macro_rules! for_subjects {
     };
 }
 
-for_subjects!(CheckRequest, ConsumeRequest, ReserveRequest, RecordRequest);
+for_subjects!(CheckRequest, ConsumeRequest, ReserveRequest, RecordRequest, CorrectRequest);
 for_subjects!(CheckAllRequest, ConsumeAllRequest, ReserveAllRequest);
 
 macro_rules! dimensions {

@@ -289,7 +289,8 @@ impl Client {
     /// Corrects an event that was counted under `event_key`: withdraws it, unless told with
     /// [`units`](Call::<v1::CorrectRequest>::units) what it should have counted. Of a Consume, or a
     /// Record without a time of its own, say with [`original_units`](Call::original_units) what it
-    /// counts.
+    /// counts. Of what was counted for a subject, say with
+    /// [`subject`](Call::<v1::CorrectRequest>::subject) for which.
     pub fn correct(
         &self,
         account: impl Into<String>,
@@ -313,8 +314,21 @@ impl Client {
         feature: Option<&str>,
         page_token: Option<&str>,
     ) -> Result<AdjustmentPage, Error> {
+        self.list_subject_adjustments(account, "", feature, page_token).await
+    }
+
+    /// As [`list_adjustments`](Client::list_adjustments), of the windows of a user, team or agent inside
+    /// the account.
+    pub async fn list_subject_adjustments(
+        &self,
+        account: impl Into<String>,
+        subject: impl Into<String>,
+        feature: Option<&str>,
+        page_token: Option<&str>,
+    ) -> Result<AdjustmentPage, Error> {
         let request = v1::ListAdjustmentsRequest {
             account: account.into(),
+            subject: subject.into(),
             feature: feature.unwrap_or_default().to_owned(),
             page_size: 0,
             page_token: page_token.unwrap_or_default().to_owned(),

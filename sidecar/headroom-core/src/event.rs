@@ -13,6 +13,7 @@ use crate::closing::WindowTerms;
 use crate::credits::{Charge, CreditPrice};
 use crate::ledger::Ledger;
 use crate::names::NameId;
+use crate::subject::SubjectId;
 use crate::tally::Labels;
 use crate::time::Millis;
 
@@ -73,6 +74,15 @@ pub struct Booking {
 
 /// The places that an event was counted at, one for each limit.
 pub type Bookings = SmallVec<[Booking; 2]>;
+
+/// For whom inside the account an event was counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventSubject {
+    /// A keyed hash of the path. The path itself would be a place more to erase it from.
+    pub path_hash: u64,
+    /// The places that it was counted at, one for each limit of a level, with the number of its subject.
+    pub bookings: Vec<(SubjectId, Booking)>,
+}
 
 /// A part of what an event cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +165,8 @@ pub struct EventState {
     pub labels: Labels,
     /// What it cost. `None`: credits did not pay for it when it came. Boxed because it is rare.
     pub paid: Option<Box<Payment>>,
+    /// For whom it was counted. `None`: for the account alone. Boxed because it is rare.
+    pub subject: Option<Box<EventSubject>>,
 }
 
 /// What was done to an event.

@@ -73,6 +73,13 @@ pub enum AdminError {
         /// What it is of.
         what: String,
     },
+    /// What was seen on disk is older than what memory has let go: look again when the projection has come to
+    /// this record. Nothing was changed.
+    #[error("the projection has not come to record {until} yet")]
+    Behind {
+        /// The record.
+        until: Seq,
+    },
     /// What is included of credits is a number.
     #[error("feature {feature:?} is credits, which are included by number, never unlimited")]
     UnlimitedCredits {

@@ -3,6 +3,7 @@
 
 use headroom_core::credits::{CreditsEffect, Segment};
 use headroom_core::effect::Effect;
+use headroom_core::event::Restated;
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
 use headroom_core::signal::Signal;
@@ -174,14 +175,17 @@ fn digest_effects(
             | Effect::BucketForgotten(..)
             | Effect::SubjectForgotten(_)
             | Effect::PlansSeen(_) => {}
-            Effect::Subject(id, name) => ops.extend(subjects::named(serial, *id, name)),
+            Effect::Subject(id, name) => ops.extend(subjects::named((seq, serial, at), *id, name)),
             Effect::SubjectErased(id, name) => {
                 ops.extend(subjects::erased(serial, *id, name));
             }
             Effect::OfSubject(id, effect) => {
-                if let Effect::LedgerClosed(ledger, _) = &**effect {
-                    ops.push(subjects::closed(serial, *id, ledger));
-                }
+                let window = match &**effect {
+                    Effect::LedgerClosed(ledger, _) => Restated::as_closed(*ledger, None),
+                    Effect::Restated(restated) => **restated,
+                    _ => continue,
+                };
+                ops.push(subjects::closed(serial, *id, &window));
             }
         }
     }
@@ -204,9 +208,13 @@ pub fn credits_row(value: &[u8]) -> Result<Segment, Malformed> {
 pub fn usage_key(serial: u32, feature: NameId, limit: NameId, start: Millis) -> Vec<u8> {
     let mut key = usage_prefix(serial, Some(feature));
     key.extend_from_slice(&limit.0.to_be_bytes());
-    // The sign bit turned, so that instants before 1970 sort first.
-    key.extend_from_slice(&(start.0 ^ i64::MIN).to_be_bytes());
+    key.extend_from_slice(&start_key(start));
     key
+}
+
+/// An instant in a key: the sign bit turned, so that those before 1970 sort first.
+pub(crate) fn start_key(start: Millis) -> [u8; 8] {
+    (start.0 ^ i64::MIN).to_be_bytes()
 }
 
 /// What the keys of an account's closed windows begin with, or of one feature's.

@@ -655,7 +655,7 @@ impl Engine {
     ) -> Seq {
         bytes.clear();
         record::put_decided(bytes, slot.account.serial, now, hash, &receipt, effects);
-        let seq = self.append(slot.account.serial, bytes, effects);
+        let seq = self.append(&slot.account, bytes, effects);
         self.apply(slot, seq, effects);
         let generation = self.keys.generation(now);
         let offset_ms = self.keys.offset_ms(now, generation);
@@ -723,17 +723,17 @@ impl Engine {
     ) -> Seq {
         bytes.clear();
         record::put_noted(bytes, slot.account.serial, now, effects);
-        let seq = self.append(slot.account.serial, bytes, effects);
+        let seq = self.append(&slot.account, bytes, effects);
         self.apply(slot, seq, effects);
         seq
     }
 
     #[inline]
-    pub(crate) fn append(&self, serial: u32, bytes: &[u8], effects: &[Effect]) -> Seq {
+    pub(crate) fn append(&self, account: &Account, bytes: &[u8], effects: &[Effect]) -> Seq {
         let matter = record::is_matter(effects);
         let seq = self.store.append(bytes, matter);
         if matter {
-            self.late.note_closings(serial, seq, effects);
+            self.late.note_closings(account, seq, effects);
         }
         seq
     }

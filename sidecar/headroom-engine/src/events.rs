@@ -8,17 +8,18 @@
 use headroom_core::credits::Charge;
 use headroom_core::effect::Effect;
 use headroom_core::event::{
-    Booking, Bookings, Delta, Event, EventChange, EventKey, EventState, Restated,
+    Booking, Bookings, Delta, Event, EventChange, EventKey, EventState, EventSubject, Restated,
 };
 use headroom_core::names::NameId;
 use headroom_core::stock::Stock;
+use headroom_core::subject::SubjectId;
 use headroom_core::tally::Labels;
 use headroom_core::time::Millis;
 
 use crate::codec::{Malformed, Put, Take};
 use crate::digest::usage_key;
 use crate::ports::{ProjectionOp, Seq, Table};
-use crate::record;
+use crate::{record, subjects};
 
 /// A day, in milliseconds.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -79,11 +80,40 @@ fn put_state(out: &mut Vec<u8>, state: &EventState) {
     out.put_millis(state.occurred_at);
     out.put_u64(state.units);
     out.put_u64(state.bookings.len() as u64);
-    for booking in &state.bookings {
-        out.put_u64(u64::from(booking.limit.0));
-        out.put_millis(booking.window_start);
-        out.push(u8::from(booking.restated));
+    state.bookings.iter().for_each(|booking| put_booking(out, *booking));
+}
+
+fn put_booking(out: &mut Vec<u8>, booking: Booking) {
+    out.put_u64(u64::from(booking.limit.0));
+    out.put_millis(booking.window_start);
+    out.push(u8::from(booking.restated));
+}
+
+fn take_booking(from: &mut Take<'_>) -> Result<Booking, Malformed> {
+    Ok(Booking {
+        limit: NameId(from.small("limit")?),
+        window_start: from.millis("window")?,
+        restated: from.bool("restated window")?,
+    })
+}
+
+/// For whom an event was counted, which is not everywhere known to be somebody.
+pub(crate) fn put_subject(out: &mut Vec<u8>, subject: &EventSubject) {
+    out.extend_from_slice(&subject.path_hash.to_le_bytes());
+    out.put_u64(subject.bookings.len() as u64);
+    for (id, booking) in &subject.bookings {
+        out.put_u64(u64::from(id.0));
+        put_booking(out, *booking);
     }
+}
+
+pub(crate) fn take_subject(from: &mut Take<'_>) -> Result<Box<EventSubject>, Malformed> {
+    let path_hash = from.fixed_u64("subject")?;
+    let mut bookings = Vec::new();
+    for _ in 0..from.small::<usize>("bookings")? {
+        bookings.push((SubjectId(from.small("subject")?), take_booking(from)?));
+    }
+    Ok(Box::new(EventSubject { path_hash, bookings }))
 }
 
 fn take_state(from: &mut Take<'_>) -> Result<EventState, Malformed> {
@@ -94,25 +124,26 @@ fn take_state(from: &mut Take<'_>) -> Result<EventState, Malformed> {
     let units = from.u64("units")?;
     let mut bookings = Bookings::new();
     for _ in 0..from.small::<usize>("bookings")? {
-        bookings.push(Booking {
-            limit: NameId(from.small("limit")?),
-            window_start: from.millis("window")?,
-            restated: from.bool("restated window")?,
-        });
+        bookings.push(take_booking(from)?);
     }
-    // Those who have dimensions or were paid write that behind it.
-    let (labels, paid) = (Labels::default(), None);
-    Ok(EventState { key, name, feature, occurred_at, units, bookings, labels, paid })
+    // Those who have dimensions, were paid or are of a subject write that behind it.
+    let (labels, paid, subject) = (Labels::default(), None, None);
+    Ok(EventState { key, name, feature, occurred_at, units, bookings, labels, paid, subject })
 }
 
-/// What few events have, behind the event: dimensions, and what was paid. Nothing where there is neither.
+/// What few events have, behind the event: dimensions, what was paid, and for whom it was. Nothing behind the
+/// last that there is.
 fn put_more(out: &mut Vec<u8>, state: &EventState, charge: Option<&Charge>) {
-    if state.labels.is_empty() && state.paid.is_none() && charge.is_none() {
+    let is_paid = state.paid.is_some() || charge.is_some();
+    if state.labels.is_empty() && !is_paid && state.subject.is_none() {
         return;
     }
     record::tally::put_labels(out, &state.labels);
-    if state.paid.is_some() || charge.is_some() {
+    if is_paid || state.subject.is_some() {
         record::credits::put_paid(out, state.paid.as_deref(), charge);
+    }
+    if let Some(subject) = &state.subject {
+        put_subject(out, subject);
     }
 }
 
@@ -130,6 +161,9 @@ fn take_more(
     }
     let (paid, charge) = record::credits::take_paid(from)?;
     state.paid = paid;
+    if !from.is_done() {
+        state.subject = Some(take_subject(from)?);
+    }
     Ok(charge)
 }
 
@@ -176,7 +210,7 @@ pub(crate) fn digest_event(
     if event.key != state.key {
         put(Table::Events, day_key(at, serial, event.key), Vec::new());
     }
-    for booking in &state.bookings {
+    let line = |booking: &Booking| {
         let mut line = Vec::new();
         line.put_millis(at);
         put_change(&mut line, event.change);
@@ -186,9 +220,16 @@ pub(crate) fn digest_event(
         line.put_u64(state.units);
         line.push(u8::from(booking.restated));
         line.put_str(&event.reason);
+        line
+    };
+    for booking in &state.bookings {
         let window = usage_key(serial, state.feature, booking.limit, booking.window_start);
         let key = [window.as_slice(), &seq.0.to_be_bytes()].concat();
-        put(Table::Adjustments, key, line);
+        put(Table::Adjustments, key, line(booking));
+    }
+    for (id, booking) in state.subject.iter().flat_map(|subject| &subject.bookings) {
+        let key = subjects::adjustment_key((serial, *id), state.feature, booking, seq);
+        put(Table::Subjects, key, line(booking));
     }
 }
 
@@ -239,15 +280,21 @@ pub(crate) fn digest_passed(
 pub(crate) fn digest_restated(serial: u32, restated: &Restated, ops: &mut Vec<ProjectionOp>) {
     let closed = &restated.closed;
     let key = usage_key(serial, closed.feature, closed.limit, closed.window.start());
+    let value = restated_row(restated);
+    ops.push(ProjectionOp::Put { table: Table::Usage, key, value });
+}
+
+/// The row of a window that may have been restated after it had closed.
+pub(crate) fn restated_row(restated: &Restated) -> Vec<u8> {
     let mut value = Vec::new();
-    record::put_ledger(&mut value, closed);
+    record::put_ledger(&mut value, &restated.closed);
     value.push(RESTATED);
     value.put_u64(restated.used);
     value.put_u64(restated.debt);
     if let Some(terms) = &restated.terms {
         record::closing::put_terms(&mut value, terms);
     }
-    ops.push(ProjectionOp::Put { table: Table::Usage, key, value });
+    value
 }
 
 /// The key of an event's row.
@@ -335,7 +382,7 @@ pub fn adjustment_row(value: &[u8]) -> Result<Adjustment, Malformed> {
     })
 }
 
-/// The feature, the limit and the window's start that a line of the history is of.
+/// The feature, the limit and the window's start that a line of the account's history is of.
 pub fn adjustment_key(key: &[u8]) -> Option<(NameId, NameId, Millis)> {
     let number = |at: usize| -> Option<u32> {
         Some(u32::from_be_bytes(key.get(at..at + 4)?.try_into().ok()?))

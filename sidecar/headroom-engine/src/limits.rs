@@ -22,6 +22,11 @@ pub const RESTATE_MS_DEFAULT: i64 = 35 * 24 * 60 * 60 * 1000;
 /// next ones are told to come again: it trails by milliseconds, unless its disk is in trouble.
 pub const LATE_PENDING_MAX: usize = 65_536;
 
+/// Numbers that a name had before and after the one that owns an instant, so many each, whose windows are looked
+/// at for a late event: what lies beside its window. Of more, windows that lie otherwise than the
+/// rules say are overlooked; the event then counts in one of its own beside them.
+pub const SUBJECT_NUMBERS_BESIDE_MAX: usize = 8;
+
 /// Names of subjects erased by one record.
 pub const ERASED_NAMES_MAX: usize = 1_000;
 

@@ -280,7 +280,7 @@ pub fn is_matter(effects: &[Effect]) -> bool {
         Subject(..) | SubjectErased(..) => true,
         TallyClosed(_) | TallyLate(_) | Exposure(_) => true,
         Credits(change) => matches!(**change, CreditsEffect::Segment(..)),
-        OfSubject(_, change) => matches!(**change, LedgerClosed(..)),
+        OfSubject(_, change) => matches!(**change, LedgerClosed(..) | Restated(_)),
         _ => false,
     };
     effects.iter().any(matters)

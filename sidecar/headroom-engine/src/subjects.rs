@@ -11,6 +11,7 @@ use headroom_core::catalog::{Catalog, Feature, FeatureIx, FeatureKind};
 use headroom_core::decide::{self, Context, FeatureOp};
 use headroom_core::decision::{Decision, Denial, LimitState, Outcome};
 use headroom_core::effect::{Effect, Effects};
+use headroom_core::event::{Booking, Restated};
 use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
 use headroom_core::origin;
@@ -18,10 +19,12 @@ use headroom_core::subject::{SubjectId, SubjectPath};
 use headroom_core::time::Millis;
 
 use crate::admin::AdminError;
-use crate::digest::usage_key;
+use crate::codec::{Put, Take};
+use crate::digest::start_key;
 use crate::engine::{
     Engine, EngineError, FeatureRequest, Key, Reply, Wants, about_if_due, decided, feature_id,
 };
+use crate::events::restated_row;
 use crate::keys::{Receipt, hash_key, hash_payload};
 use crate::limits;
 use crate::ports::{ProjectionOp, Seq, Table};
@@ -173,21 +176,27 @@ impl Engine {
     }
 
     /// Forgets the names of a subject and of all below it, and returns how many there were. What counts
-    /// in them goes on under their numbers. `earlier` are those that the usage history knows.
+    /// in them goes on under their numbers. `earlier` are those that the usage history knows, as of the position
+    /// that the projection had before it was read.
     ///
     /// # Errors
-    /// When the account is not known, or the store takes no write.
+    /// When the account is not known, or the store takes no write; [`AdminError::Behind`] when a subject has left
+    /// the memory since.
     pub fn erase_subject(
         &self,
         account: &str,
         subject: SubjectPath<'_>,
-        earlier: &[(SubjectId, String)],
+        (earlier, seen_at): (&[(SubjectId, String)], Seq),
         now: Millis,
     ) -> Result<(usize, Option<Seq>), AdminError> {
         self.store.room().map_err(EngineError::from)?;
         let catalog = self.catalog();
         let unknown = || AdminError::UnknownAccount { account: account.to_owned() };
         let mut slot = self.accounts.get_mut(account).ok_or_else(unknown)?;
+        let until = self.late.forgotten_last(slot.account.serial);
+        if until > seen_at {
+            return Err(AdminError::Behind { until });
+        }
         let is_named = |one: &Override| match &one.value {
             OverrideValue::SubjectLimit { subject: of, .. } => subject.contains(of),
             _ => false,
@@ -362,6 +371,14 @@ pub fn id_key(serial: u32, id: SubjectId) -> Vec<u8> {
     key
 }
 
+/// The record that gave a name its number, and its instant. Rows of versions that did not keep that say the
+/// beginning of all.
+pub(crate) fn name_value(value: &[u8]) -> (Seq, Millis) {
+    let mut from = Take::new(value);
+    let known = from.fixed_u64("position").and_then(|seq| Ok((Seq(seq), from.millis("time")?)));
+    known.unwrap_or((Seq(0), Millis(i64::MIN)))
+}
+
 /// The name and the number of a name's row.
 pub fn name_row(key: &[u8]) -> Option<(SubjectId, String)> {
     let (name, id) = key.get(5..)?.split_last_chunk::<4>()?;
@@ -374,14 +391,32 @@ pub fn window_subject(key: &[u8]) -> Option<SubjectId> {
     Some(SubjectId(u32::from_be_bytes(*key.get(5..)?.first_chunk()?)))
 }
 
-/// Names first, then windows, then numbers. No name has the zero that ends it: it has no control characters.
+/// Whether a row is that of a name.
+pub fn is_name(key: &[u8]) -> bool {
+    key.get(4) == Some(&NAMES)
+}
+
+/// Whether a row is that of a closed window.
+pub fn is_window(key: &[u8]) -> bool {
+    key.get(4) == Some(&WINDOWS)
+}
+
+/// Names first, then windows, then numbers, then what came to windows. No name has the zero that ends it: it
+/// has no control characters.
 const NAMES: u8 = 0;
 const WINDOWS: u8 = 1;
 const IDS: u8 = 2;
+const ADJUSTMENTS: u8 = 3;
 
-pub(crate) fn named(serial: u32, id: SubjectId, name: &str) -> [ProjectionOp; 2] {
+pub(crate) fn named(
+    (seq, serial, at): (Seq, u32, Millis),
+    id: SubjectId,
+    name: &str,
+) -> [ProjectionOp; 2] {
     let put = |key, value| ProjectionOp::Put { table: Table::Subjects, key, value };
-    [put(name_key(serial, id, name), Vec::new()), put(id_key(serial, id), name.into())]
+    let mut born = seq.0.to_le_bytes().to_vec();
+    born.put_millis(at);
+    [put(name_key(serial, id, name), born), put(id_key(serial, id), name.into())]
 }
 
 pub(crate) fn erased(serial: u32, id: SubjectId, name: &str) -> [ProjectionOp; 2] {
@@ -389,10 +424,48 @@ pub(crate) fn erased(serial: u32, id: SubjectId, name: &str) -> [ProjectionOp; 2
     [delete(name_key(serial, id, name)), delete(id_key(serial, id))]
 }
 
-pub(crate) fn closed(serial: u32, id: SubjectId, ledger: &Ledger) -> ProjectionOp {
-    let mut key = window_prefix(serial, Some(id));
-    key.extend(&usage_key(0, ledger.feature, ledger.limit, ledger.window.start())[4..]);
-    let mut value = Vec::new();
-    record::put_ledger(&mut value, ledger);
+pub(crate) fn closed(serial: u32, id: SubjectId, window: &Restated) -> ProjectionOp {
+    let ledger = &window.closed;
+    let mut key = limit_prefix(serial, id, ledger.feature, ledger.limit);
+    key.extend_from_slice(&start_key(ledger.window.start()));
+    let value = match window.is_restated() {
+        true => restated_row(window),
+        false => {
+            let mut value = Vec::new();
+            record::put_ledger(&mut value, ledger);
+            value
+        }
+    };
     ProjectionOp::Put { table: Table::Subjects, key, value }
+}
+
+/// What the keys of the closed windows of a limit of a subject begin with.
+pub(crate) fn limit_prefix(serial: u32, id: SubjectId, feature: NameId, limit: NameId) -> Vec<u8> {
+    let mut key = window_prefix(serial, Some(id));
+    key.extend_from_slice(&feature.0.to_be_bytes());
+    key.extend_from_slice(&limit.0.to_be_bytes());
+    key
+}
+
+/// What the keys of what came to the windows of a subject begin with, or to those of one feature.
+pub fn adjustment_prefix(serial: u32, id: SubjectId, feature: Option<NameId>) -> Vec<u8> {
+    let mut key = serial.to_be_bytes().to_vec();
+    key.push(ADJUSTMENTS);
+    key.extend_from_slice(&id.0.to_be_bytes());
+    key.extend(feature.iter().flat_map(|feature| feature.0.to_be_bytes()));
+    key
+}
+
+/// The key of a line of a subject's history. Behind the number it is as one of the account's behind its own.
+pub(crate) fn adjustment_key(
+    (serial, id): (u32, SubjectId),
+    feature: NameId,
+    booking: &Booking,
+    seq: Seq,
+) -> Vec<u8> {
+    let mut key = adjustment_prefix(serial, id, Some(feature));
+    key.extend_from_slice(&booking.limit.0.to_be_bytes());
+    key.extend_from_slice(&start_key(booking.window_start));
+    key.extend_from_slice(&seq.0.to_be_bytes());
+    key
 }

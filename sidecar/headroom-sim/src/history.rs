@@ -352,10 +352,14 @@ impl History {
         };
         let known = model.correctable(&account);
         let mut feature = self.feature();
+        let mut subject = self.rng.percent(50).then(|| self.subject());
         let what = if self.rng.percent(45) && !known.is_empty() {
-            let (event, of, units) = self.rng.pick(&known).clone();
+            let (event, of, units, whose) = self.rng.pick(&known).clone();
             if !self.rng.percent(5) {
                 feature = of;
+            }
+            if !self.rng.percent(5) {
+                subject = whose;
             }
             let event = if self.rng.percent(3) { "never".to_owned() } else { event };
             let original = match self.rng.below(10) {
@@ -381,7 +385,7 @@ impl History {
             let drawable = model.drawable(&account, &feature, now);
             Earlier::Recorded { units: self.units(drawable), occurred_at }
         };
-        let ask = LateAsk { account, feature, key, what, wants };
+        let ask = LateAsk { account, feature, subject, key, what, wants };
         self.late.push_back(ask.clone());
         if self.late.len() > RECENT {
             self.late.pop_front();

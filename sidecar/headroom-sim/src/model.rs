@@ -228,6 +228,8 @@ pub enum Asked {
 pub(crate) struct Remembered {
     pub(crate) asked: Asked,
     pub(crate) subject: Option<String>,
+    /// The subjects that something had been counted in by then.
+    pub(crate) subjects: BTreeSet<String>,
     pub(crate) synthetic: bool,
     pub(crate) at: i64,
     /// Where the record is; the player tells, as the model has no journal.
@@ -557,7 +559,8 @@ impl Model {
             account = self.without_counts(&account, uncounted);
         }
         if done.verdict.is_allowed() {
-            let remembered = remembered(request, &done, now);
+            let mut remembered = remembered(request, &done, now);
+            remembered.subjects = account.subjects.keys().cloned().collect();
             account.keys.insert(request.key.clone(), remembered);
         }
         let answer = self.dress_for(request, &account, done, false, now);
@@ -635,6 +638,7 @@ fn remembered(request: &Request, done: &Done, now: i64) -> Remembered {
         asked: request.asked.clone(),
         synthetic: request.synthetic,
         subject: request.subject.clone(),
+        subjects: BTreeSet::new(),
         at: now,
         seq: None,
         verdict: done.verdict,

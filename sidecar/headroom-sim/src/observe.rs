@@ -258,6 +258,9 @@ pub fn refused(error: &AdminError) -> Option<Refused> {
         AdminError::UnknownZone { .. } => Refused::Zone,
         AdminError::Engine(EngineError::Store(refusal)) => Refused::Store(refusal.clone()),
         AdminError::UnlimitedCredits { .. } => Refused::Unlimited,
-        AdminError::TooMany { .. } | AdminError::Grant(_) | AdminError::Engine(_) => return None,
+        AdminError::TooMany { .. }
+        | AdminError::Grant(_)
+        | AdminError::Behind { .. }
+        | AdminError::Engine(_) => return None,
     })
 }

@@ -247,7 +247,7 @@ fn decide(
         return Err(OpError::CounterFull);
     }
     let fresh = met.working[met.own..].iter().filter(|w| w.fresh).count();
-    let freed = subjects::room_for(cx, account, levels, fresh)?;
+    let freed = subjects::room_for(cx, account, &levels.iter().collect::<Vec<_>>(), fresh)?;
 
     // Every check is above this line, every change below it.
     subjects::let_in(cx, account, levels, freed, effects);
@@ -297,7 +297,7 @@ pub(super) fn answer(
 }
 
 /// The answer of limits of the account, and of those of its subjects that stand behind them.
-fn answer_for(
+pub(super) fn answer_for(
     cx: Context<'_>,
     account: &Account,
     ask: Ask<'_>,
@@ -443,6 +443,14 @@ impl Counted {
             Counted::Latest(..) => w.ledger.debt,
             Counted::Max(_) | Counted::Unique(_) => w.ledger.debt - previous_debt,
         })
+    }
+
+    /// Whether it would change a window.
+    pub(super) fn changes(self, account: &Account, ledger: &Ledger) -> bool {
+        match self {
+            Counted::Latest(..) => !self.is_outdated(account, ledger),
+            Counted::Max(_) | Counted::Unique(_) => self.rise(account, ledger) > 0,
+        }
     }
 
     /// The aggregation that has to know more of a window than its counter. `None`: the counter is enough.

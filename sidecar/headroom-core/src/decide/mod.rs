@@ -47,7 +47,9 @@ pub use all::{AllItem, AllOp, ItemError, decide_all};
 pub use allocation::LevelChange;
 pub use bill::paid_then;
 pub use credits::{GrantError, NewGrant, pool_state, put_grant, settle_pools, void_grant};
-pub use late::{Booked, bookings_at, correct, is_correctable, left, record_at, standing};
+pub use late::{
+    Booked, LevelPast, Past, bookings_at, correct, is_correctable, left, record_at, standing,
+};
 pub use measure::ValueOp;
 pub use mistyped::{Mistyped, mistyped};
 pub use opening::{Opening, open_balance};

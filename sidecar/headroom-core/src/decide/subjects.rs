@@ -39,17 +39,17 @@ const LOOK_EVERY: u32 = 64;
 
 /// A level of a subject's path that has limits.
 pub(super) struct Level {
-    id: SubjectId,
-    name: Arc<str>,
+    pub(super) id: SubjectId,
+    pub(super) name: Arc<str>,
     /// Nothing counts in it yet.
-    is_new: bool,
+    pub(super) is_new: bool,
     /// The account as the limits of this level see it.
     pub(super) seen: Account,
-    limits: Vec<PlanLimit>,
+    pub(super) limits: Vec<PlanLimit>,
 }
 
 /// The levels of a path that have limits of a feature.
-fn of_path(
+pub(super) fn of_path(
     cx: Context<'_>,
     account: &Account,
     feature: FeatureIx,
@@ -145,7 +145,7 @@ impl Level {
     }
 }
 
-fn list(id: SubjectId, changes: Effects, effects: &mut Effects) {
+pub(super) fn list(id: SubjectId, changes: Effects, effects: &mut Effects) {
     // Nobody is told of a subject, and what it uses is billed to the account.
     let of_account = |effect: &Effect| {
         matches!(effect, Effect::Signal(_) | Effect::Announced(_) | Effect::Owing(_))
@@ -306,7 +306,7 @@ pub(super) fn count(
         return Err(OpError::CounterFull);
     }
     let fresh = working[own_len..].iter().filter(|w| w.fresh).count();
-    let freed = room_for(cx, account, levels, fresh)?;
+    let freed = room_for(cx, account, &levels.iter().collect::<Vec<_>>(), fresh)?;
     let feature = cx.catalog.feature(ask.feature).id;
     let made = match hold {
         Some((units, hold_ms, _)) => {
@@ -441,7 +441,7 @@ fn count_rate(
     let (here, there) = match op {
         FeatureOp::Consume { .. } => {
             let fresh = usize::from(level.seen.bucket(own.feature, limit).is_none());
-            let freed = room_for(cx, account, std::slice::from_ref(&level), fresh)?;
+            let freed = room_for(cx, account, &[&level], fresh)?;
 
             // Every check is above this line, every change below it.
             let_in(cx, account, std::slice::from_ref(&level), freed, effects);
@@ -545,7 +545,7 @@ pub(super) fn ended(cx: Context<'_>, account: &Account, effects: &mut Effects) {
 pub(super) fn room_for(
     cx: Context<'_>,
     account: &Account,
-    levels: &[Level],
+    levels: &[&Level],
     fresh: usize,
 ) -> Result<Vec<SubjectId>, OpError> {
     let Some(subjects) = account.subjects().filter(|_| fresh > 0) else { return Ok(Vec::new()) };
@@ -606,7 +606,7 @@ fn is_idle(cx: Context<'_>, ledger: &Ledger) -> bool {
 }
 
 /// Lists a subject as gone: its windows go to the usage history. Slots have none.
-fn free(cx: Context<'_>, account: &Account, id: SubjectId, effects: &mut Effects) {
+pub(super) fn free(cx: Context<'_>, account: &Account, id: SubjectId, effects: &mut Effects) {
     let subject = account.subjects().and_then(|subjects| subjects.get(id));
     let ledgers = subject.iter().flat_map(|subject| subject.state.ledgers());
     let windows = ledgers.filter(|ledger| !is_idle(cx, ledger));

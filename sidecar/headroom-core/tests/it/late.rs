@@ -1,7 +1,7 @@
 //! Late events and corrections: where they are counted, and what becomes of debt.
 
 use headroom_core::catalog::{FeatureIx, Policy};
-use headroom_core::decide::{self, Booked, Context, FeatureOp};
+use headroom_core::decide::{self, Booked, Context, FeatureOp, Past};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::event::{EventState, Restated};
 use headroom_core::ledger::Ledger;
@@ -17,20 +17,30 @@ fn tokens(world: &World) -> FeatureIx {
     world.catalog.feature_named("tokens").expect("a feature")
 }
 
+fn of(own: &[Restated]) -> Past<'_> {
+    Past { own, ..Past::default() }
+}
+
 /// Records at an instant, and applies what that changes.
 fn record(world: &mut World, at: i64, units: u64, past: &[Restated]) -> (Booked, Effects) {
     let mut effects = Effects::new();
     let (cx, feature) = (context(world), tokens(world));
-    let booked =
-        decide::record_at(cx, &world.account, feature, (Millis(at), units), past, &mut effects)
-            .expect("it can be counted");
+    let booked = decide::record_at(
+        cx,
+        &world.account,
+        (feature, None),
+        (Millis(at), units),
+        of(past),
+        &mut effects,
+    )
+    .expect("it can be counted");
     effects.iter().for_each(|effect| world.account.apply(effect));
     (booked, effects)
 }
 
 fn correct(world: &mut World, event: &EventState, units: u64, past: &[Restated]) -> Effects {
     let mut effects = Effects::new();
-    decide::correct(context(world), &world.account, event, units, past, &mut effects)
+    decide::correct(context(world), &world.account, (event, None), units, of(past), &mut effects)
         .expect("it can be corrected");
     effects.iter().for_each(|effect| world.account.apply(effect));
     effects
@@ -46,6 +56,7 @@ fn event(world: &World, units: u64, booked: &Booked) -> EventState {
         bookings: booked.bookings.clone(),
         labels: Default::default(),
         paid: booked.paid.clone(),
+        subject: None,
     }
 }
 

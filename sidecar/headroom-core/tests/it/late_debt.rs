@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use headroom_core::catalog::Policy;
-use headroom_core::decide::{self, Booked, Context, FeatureOp};
+use headroom_core::decide::{self, Booked, Context, FeatureOp, Past};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::event::{Delta, EventState, Restated};
 use headroom_core::time::Millis;
@@ -61,8 +61,10 @@ impl Told {
         let mut effects = Effects::new();
         let (cx, of) = (self.cx(), (Millis(at), units));
         let feature = self.world.catalog.feature_named("tokens").unwrap();
+        let past = Past { own: &past, ..Past::default() };
+        let account = &self.world.account;
         let booked =
-            decide::record_at(cx, &self.world.account, feature, of, &past, &mut effects).unwrap();
+            decide::record_at(cx, account, (feature, None), of, past, &mut effects).unwrap();
         self.world.apply(&effects);
         self.note();
         (booked, effects)
@@ -72,7 +74,9 @@ impl Told {
         let past: Vec<Restated> = self.past.values().copied().collect();
         let mut effects = Effects::new();
         let cx = self.cx();
-        decide::correct(cx, &self.world.account, event, units, &past, &mut effects).unwrap();
+        let past = Past { own: &past, ..Past::default() };
+        let account = &self.world.account;
+        decide::correct(cx, account, (event, None), units, past, &mut effects).unwrap();
         self.world.apply(&effects);
         self.note();
         effects
@@ -88,6 +92,7 @@ impl Told {
             bookings: booked.bookings.clone(),
             labels: Default::default(),
             paid: None,
+            subject: None,
         }
     }
 

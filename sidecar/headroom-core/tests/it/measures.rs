@@ -1,7 +1,7 @@
 //! Aggregations: what a quota makes of the units of its uses, and what its limit says to them.
 
 use headroom_core::catalog::{Aggregation, CatalogSpec, Policy};
-use headroom_core::decide::{self, Context, FeatureOp, ValueOp};
+use headroom_core::decide::{self, Context, FeatureOp, Past, ValueOp};
 use headroom_core::decision::{Denial, OpError, Verdict};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::event::EventState;
@@ -34,7 +34,8 @@ fn record_at(world: &mut World, at: i64, units: u64) -> Effects {
     let cx = Context { catalog: &world.catalog, now: Millis(world.now) };
     let feature = world.catalog.feature_named("tokens").unwrap();
     let at = (Millis(at), units);
-    decide::record_at(cx, &world.account, feature, at, &[], &mut effects).unwrap();
+    decide::record_at(cx, &world.account, (feature, None), at, Past::default(), &mut effects)
+        .unwrap();
     world.apply(&effects);
     effects
 }
@@ -161,9 +162,17 @@ fn a_late_value_counts_in_its_window_and_none_is_taken_out() {
         bookings: Default::default(),
         labels: Default::default(),
         paid: None,
+        subject: None,
     };
     let cx = Context { catalog: &world.catalog, now: Millis(now) };
-    let corrected = decide::correct(cx, &world.account, &event, 0, &[], &mut Effects::new());
+    let corrected = decide::correct(
+        cx,
+        &world.account,
+        (&event, None),
+        0,
+        Past::default(),
+        &mut Effects::new(),
+    );
     assert_eq!(corrected, Err(OpError::NotCorrectable { aggregation: "max" }));
 }
 
@@ -245,7 +254,14 @@ fn of_a_window_that_is_over_neither_knows_enough() {
         let feature = world.catalog.feature_named("tokens").unwrap();
         let mut effects = Effects::new();
         let at = (Millis(yesterday), 1);
-        let late = decide::record_at(cx, &world.account, feature, at, &[], &mut effects);
+        let late = decide::record_at(
+            cx,
+            &world.account,
+            (feature, None),
+            at,
+            Past::default(),
+            &mut effects,
+        );
         let expected = OpError::WindowIsOver { aggregation: aggregation.as_str() };
         assert_eq!((late.unwrap_err(), effects), (expected, Effects::new()));
     }

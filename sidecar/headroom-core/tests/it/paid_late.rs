@@ -2,7 +2,7 @@
 
 use headroom_core::catalog::FeatureKindSpec;
 use headroom_core::credits::{Charge, CreditPrice, GrantEnding, Rounding};
-use headroom_core::decide::{self, Booked, Context, FeatureOp, NewGrant};
+use headroom_core::decide::{self, Booked, Context, FeatureOp, NewGrant, Past};
 use headroom_core::decision::OpError;
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::event::{EventState, Payment};
@@ -37,8 +37,14 @@ impl World {
         let cx = Context { catalog: &self.catalog, now: Millis(self.now) };
         let feature = self.feature(name).unwrap();
         let mut effects = Effects::new();
-        let booked =
-            decide::record_at(cx, &self.account, feature, (Millis(at), units), &[], &mut effects);
+        let booked = decide::record_at(
+            cx,
+            &self.account,
+            (feature, None),
+            (Millis(at), units),
+            Past::default(),
+            &mut effects,
+        );
         if booked.is_err() {
             assert_eq!(effects, [], "an error changes nothing");
         }
@@ -54,6 +60,7 @@ impl World {
             bookings: booked.bookings.clone(),
             labels: Default::default(),
             paid: booked.paid.clone(),
+            subject: None,
         };
         Ok((event, booked))
     }
@@ -66,7 +73,8 @@ impl World {
     fn correct(&mut self, event: &mut EventState, units: u64) -> Result<Charge, OpError> {
         let cx = Context { catalog: &self.catalog, now: Millis(self.now) };
         let mut effects = Effects::new();
-        let booked = decide::correct(cx, &self.account, event, units, &[], &mut effects);
+        let booked =
+            decide::correct(cx, &self.account, (event, None), units, Past::default(), &mut effects);
         if booked.is_err() {
             assert_eq!(effects, [], "an error changes nothing");
         }

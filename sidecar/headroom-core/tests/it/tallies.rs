@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use headroom_core::account::Zone;
 use headroom_core::catalog::Policy;
 use headroom_core::change::OnChange;
-use headroom_core::decide::{self, Context, FeatureOp, HoldOp};
+use headroom_core::decide::{self, Context, FeatureOp, HoldOp, Past};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::limits::TALLY_CELLS_MAX;
 use headroom_core::policy::LimitTerms;
@@ -55,7 +55,8 @@ fn record_at(world: &mut World, at: i64, units: u64) {
     let cx = Context { catalog: &world.catalog, now: Millis(world.now) };
     let feature = world.catalog.feature_named("tokens").unwrap();
     let at = (Millis(at), units);
-    decide::record_at(cx, &world.account, feature, at, &[], &mut effects).unwrap();
+    decide::record_at(cx, &world.account, (feature, None), at, Past::default(), &mut effects)
+        .unwrap();
     world.apply(&effects);
 }
 

@@ -2,6 +2,7 @@
 
 use headroom_core::credits::CreditsEffect;
 use headroom_core::effect::Effect;
+use headroom_core::event::Event;
 use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::names::NameId;
 use headroom_core::policy::Excess;
@@ -34,6 +35,7 @@ pub(super) mod effect_kind {
     pub(in crate::record) const STOCK_CLOSED: u8 = 11;
     pub(in crate::record) const RESTATED: u8 = 40;
     pub(in crate::record) const EVENT: u8 = 41;
+    pub(in crate::record) const EVENT_FOR_SUBJECT: u8 = 43;
     pub(in crate::record) const POOL: u8 = 20;
     pub(in crate::record) const GRANT: u8 = 21;
     pub(in crate::record) const GRANT_ENDED: u8 = 22;
@@ -129,12 +131,14 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::OWING);
                 closing::put_owing(out, one);
             }
+            Effect::Event(event) if event.state.subject.is_some() => {
+                out.push(effect_kind::EVENT_FOR_SUBJECT);
+                put_paid_event(out, event);
+                event.state.subject.iter().for_each(|subject| events::put_subject(out, subject));
+            }
             Effect::Event(event) if event.state.paid.is_some() || event.charge.is_some() => {
                 out.push(effect_kind::EVENT_PAID);
-                events::put_event(out, event);
-                tally::put_labels(out, &event.state.labels);
-                let (paid, charge) = (event.state.paid.as_deref(), event.charge.as_deref());
-                credits::put_paid(out, paid, charge);
+                put_paid_event(out, event);
             }
             Effect::Event(event) if event.state.labels.is_empty() => {
                 out.push(effect_kind::EVENT);
@@ -204,6 +208,19 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
     }
 }
 
+fn put_paid_event(out: &mut Vec<u8>, event: &Event) {
+    events::put_event(out, event);
+    tally::put_labels(out, &event.state.labels);
+    credits::put_paid(out, event.state.paid.as_deref(), event.charge.as_deref());
+}
+
+fn take_paid_event(from: &mut Take<'_>) -> Result<Event, Malformed> {
+    let mut event = events::take_event(from)?;
+    event.state.labels = tally::take_labels(from)?;
+    (event.state.paid, event.charge) = credits::take_paid(from)?;
+    Ok(event)
+}
+
 /// Reads a list of effects.
 pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed> {
     let count: usize = from.small("effects")?;
@@ -260,10 +277,10 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
                 event.state.labels = tally::take_labels(from)?;
                 Effect::Event(Box::new(event))
             }
-            effect_kind::EVENT_PAID => {
-                let mut event = events::take_event(from)?;
-                event.state.labels = tally::take_labels(from)?;
-                (event.state.paid, event.charge) = credits::take_paid(from)?;
+            effect_kind::EVENT_PAID => Effect::Event(Box::new(take_paid_event(from)?)),
+            effect_kind::EVENT_FOR_SUBJECT => {
+                let mut event = take_paid_event(from)?;
+                event.state.subject = Some(events::take_subject(from)?);
                 Effect::Event(Box::new(event))
             }
             effect_kind::SEAT => Effect::Seat(Box::new(take_seat(from)?)),

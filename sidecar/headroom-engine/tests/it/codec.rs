@@ -14,7 +14,7 @@ use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::ending::Ending;
 use headroom_core::event::{
-    Booking, Delta, Event, EventChange, EventState, PaidPart, Payment, Restated,
+    Booking, Delta, Event, EventChange, EventState, EventSubject, PaidPart, Payment, Restated,
 };
 use headroom_core::ledger::{Ledger, Marks};
 use headroom_core::measure::{MeasureChange, Measured, Sketch, Values};
@@ -261,6 +261,7 @@ fn event(change: EventChange, reason: &str) -> Effect {
         state: EventState {
             labels: Default::default(),
             paid: None,
+            subject: None,
             key: [0, 1],
             name: "Größe".to_owned(),
             feature: NameId(9),
@@ -310,6 +311,24 @@ fn paid_events() -> Vec<Effect> {
         Effect::Event(event)
     };
     all.map(of).collect()
+}
+
+/// The same for somebody, at some levels or at none.
+fn events_for_subjects() -> Vec<Effect> {
+    let booking =
+        |limit| Booking { limit: NameId(limit), window_start: Millis(-7), restated: true };
+    let levels = [vec![], vec![(SubjectId(1), booking(9)), (SubjectId(u32::MAX), booking(0))]];
+    let plain = [event(EventChange::Recorded, "")];
+    let all = plain.into_iter().chain(paid_events());
+    all.flat_map(|effect| {
+        let Effect::Event(event) = effect else { unreachable!() };
+        levels.clone().map(|bookings| {
+            let mut event = event.clone();
+            event.state.subject = Some(Box::new(EventSubject { path_hash: u64::MAX, bookings }));
+            Effect::Event(event)
+        })
+    })
+    .collect()
 }
 
 fn tallies() -> Vec<Effect> {
@@ -404,6 +423,7 @@ fn every_effect() -> Vec<Effect> {
     effects.extend([0, 1, 16, 48, 63].map(exposure));
     effects.extend(tallies());
     effects.extend(paid_events());
+    effects.extend(events_for_subjects());
     effects.extend(measures());
     effects.push(signal(SignalName::SeatThreshold90pct, SignalState::Warning));
     effects.push(signal(SignalName::SeatsNearlyFull, SignalState::Warning));

@@ -17,6 +17,7 @@ mod grandfather;
 mod halted;
 mod house;
 mod keys;
+mod late_subjects;
 mod measures;
 mod memory;
 mod meters;

@@ -248,7 +248,7 @@ fn whose_name_is_erased_has_no_override_any_more() {
     house.consume_for(("acme", "user:x"), 1, "b");
     let erase = |name: &str| {
         let path = SubjectPath::new(name).unwrap();
-        house.engine.erase_subject("acme", path, &[], Millis(T0)).unwrap().0
+        house.engine.erase_subject("acme", path, (&[], house.store.last()), Millis(T0)).unwrap().0
     };
     assert_eq!(erase("user:x"), 1, "one name, in two places");
     assert_eq!(erase("user:x"), 0);

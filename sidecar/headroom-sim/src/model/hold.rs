@@ -384,6 +384,10 @@ impl Model {
         self.note_gone(&case.pages);
         if !case.pages.is_empty() {
             let settled = if goes_on.is_none() { charged } else { charged - less };
+            if case.pages.iter().any(|page| page.limit.gone) {
+                // It may come back, and what was used meanwhile is in buckets that it did not cut.
+                self.uncut.insert(held.feature.clone());
+            }
             let (then, here) = (held.expires_at, within(&case.pages, case.now));
             let then = within(&case.pages, then);
             self.spread(account, (&held.feature, None), then, -i128::from(settled));

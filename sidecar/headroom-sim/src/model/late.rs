@@ -15,7 +15,8 @@ use super::page::Page;
 use super::paid::Paid;
 use super::plan::Entitled;
 use super::{
-    Account, Answer, Asked, Book, COUNT_MAX, Done, KEY_HORIZON_MS, KEY_STEP_MS, Limit, Model, Terms,
+    Account, Answer, Asked, Book, COUNT_MAX, Done, KEY_HORIZON_MS, KEY_STEP_MS, Limit, Model,
+    Request, Terms,
 };
 use crate::civil;
 use crate::coins::Took;
@@ -53,6 +54,8 @@ pub struct LateAsk {
     pub account: String,
     /// The feature.
     pub feature: String,
+    /// For whom inside the account.
+    pub subject: Option<String>,
     /// The idempotency key.
     pub key: String,
     /// What is asked.
@@ -86,8 +89,10 @@ pub(crate) struct Happened {
     pub(crate) feature: String,
     at: i64,
     pub(crate) units: u64,
-    /// Limits and window starts.
-    books: Vec<(String, i64)>,
+    /// Whose, limits and window starts.
+    books: Vec<(Option<String>, String, i64)>,
+    /// For whom it was told.
+    pub(crate) subject: Option<String>,
     /// What credits paid for it.
     paid: Option<Paid>,
 }
@@ -96,6 +101,7 @@ pub(crate) struct Happened {
 #[derive(Debug, Clone)]
 pub(crate) struct Given {
     feature: String,
+    subject: Option<String>,
     what: Earlier,
     amounts: Amounts,
     charge: Option<Took>,
@@ -104,11 +110,28 @@ pub(crate) struct Given {
 
 /// A book and how it is to be changed.
 pub(crate) struct Entry {
+    /// Which subject's; none is the account's.
+    pub(crate) whose: Option<String>,
     pub(crate) limit: Limit,
     pub(crate) book: Book,
     /// Whether it is in memory.
     pub(crate) live: bool,
     pub(crate) fresh: bool,
+}
+
+impl LateAsk {
+    /// As a request about the same limits.
+    fn as_request(&self) -> Request {
+        let check = FeatureOp::Check { units: 1, attempt: false };
+        Request {
+            account: self.account.clone(),
+            asked: Asked::Feature(self.feature.clone(), check),
+            synthetic: false,
+            key: self.key.clone(),
+            wants: self.wants,
+            subject: self.subject.clone(),
+        }
+    }
 }
 
 impl Model {
@@ -139,13 +162,13 @@ impl Model {
                 ) => (a, x.unwrap_or(0)) == (b, y.unwrap_or(0)),
                 (a, b) => a == b,
             };
-            if !same || given.feature != ask.feature {
+            if !same || given.feature != ask.feature || given.subject != ask.subject {
                 return Err(LateRefused::Engine(EngineError::KeyReused));
             }
             let (amounts, charge) = (given.amounts, given.charge.clone());
             let account = self.with_charges(&account, now);
-            let done = Done { amounts, charge, ..self.stands(&account, &ask.feature, now) };
-            return Ok(self.dress(&account, done, ask.wants, true, now));
+            let done = Done { amounts, charge, ..self.stands(&account, ask, now) };
+            return Ok(self.dress_for(&ask.as_request(), &account, done, true, now));
         }
         if let Some(refusal) = &self.refusal {
             return Err(LateRefused::Engine(refusal.clone().into()));
@@ -173,11 +196,12 @@ impl Model {
                 self.correct(&mut account, ask, wanted, now)?
             }
         };
-        let (feature, what) = (ask.feature.clone(), ask.what.clone());
-        let given = Given { feature, what, amounts, charge: charge.clone(), seq: None };
+        let (feature, subject) = (ask.feature.clone(), ask.subject.clone());
+        let (what, seq) = (ask.what.clone(), None);
+        let given = Given { feature, subject, what, amounts, charge: charge.clone(), seq };
         account.given.insert(ask.key.clone(), given);
-        let done = Done { amounts, charge, ..self.stands(&account, &ask.feature, now) };
-        let answer = self.dress(&account, done, ask.wants, false, now);
+        let done = Done { amounts, charge, ..self.stands(&account, ask, now) };
+        let answer = self.dress_for(&ask.as_request(), &account, done, false, now);
         self.accounts.insert(ask.account.clone(), account);
         Ok(answer)
     }
@@ -203,17 +227,22 @@ impl Model {
     }
 
     /// The limits of a feature as they stand, whatever may be asked of them.
-    fn stands(&self, account: &Account, feature: &str, now: i64) -> Done {
+    fn stands(&self, account: &Account, ask: &LateAsk, now: i64) -> Done {
+        let feature = ask.feature.as_str();
         match self.counted_by(account, feature, now) {
             Ok((limits, origin)) => {
-                let done = match limits.is_empty() {
+                let mut pages = self.pages(account, feature, &limits, now);
+                let mut whose = vec![None; pages.len()];
+                for (name, limits) in self.levels(account, feature, ask.subject.as_deref(), now) {
+                    let inner = Model::inner(account, &name);
+                    pages.extend(limits.iter().map(|l| self.page(&inner, feature, l, now)));
+                    whose.resize(pages.len(), Some(name));
+                }
+                let done = match pages.is_empty() {
                     true => {
                         Done { origin, ..Done::refused(Verdict::Allowed, Some(feature.to_owned())) }
                     }
-                    false => {
-                        let pages = self.pages(account, feature, &limits, now);
-                        self.done(account, feature, origin, &pages, now)
-                    }
+                    false => self.done_for(account, feature, origin, (&pages, &whose), now),
                 };
                 self.joined_event(account, feature, done, now)
             }
@@ -260,9 +289,19 @@ impl Model {
             return Err(OpError::NoValue.into());
         }
         let (limits, origin) = self.counted_by(account, feature, now)?;
-        let entries: Vec<Entry> =
+        let mut entries: Vec<Entry> =
             limits.iter().map(|limit| self.entry(account, feature, limit, at, now)).collect();
-        let books = entries.iter().map(|e| (e.book.limit.clone(), e.book.start)).collect();
+        for (name, limits) in self.levels(account, feature, ask.subject.as_deref(), now) {
+            self.met.insert("a late event of a subject");
+            let inner = Model::inner(account, &name);
+            let here = limits.iter().map(|limit| Entry {
+                whose: Some(name.clone()),
+                ..self.entry(&inner, feature, limit, at, now)
+            });
+            entries.extend(here);
+        }
+        let place = |e: &Entry| (e.whose.clone(), e.book.limit.clone(), e.book.start);
+        let books = entries.iter().map(place).collect();
         let signals = self.told.len();
         let taken = if self.aggregation(feature) == Aggregation::Count { 1 } else { units };
         let bill = self.bill_of(account, feature, taken, now)?;
@@ -280,7 +319,9 @@ impl Model {
         self.spread(account, (feature, told), at, taken.into());
         let debt_units = self.own_debt(feature, &charge).unwrap_or(debt);
         let feature = feature.clone();
-        account.events.insert(ask.key.clone(), Happened { feature, at, units, books, paid });
+        let subject = ask.subject.clone();
+        let happened = Happened { feature, at, units, books, subject, paid };
+        account.events.insert(ask.key.clone(), happened);
         Ok((Amounts { units, debt_units, ..Amounts::default() }, charge))
     }
 
@@ -308,8 +349,7 @@ impl Model {
                     ) if *feature == ask.feature
                         && Some(*units) == original
                         && !known.synthetic
-                        // What was counted for a subject is not corrected.
-                        && known.subject.is_none() =>
+                        && known.subject == ask.subject =>
                     {
                         *units
                     }
@@ -319,12 +359,23 @@ impl Model {
                     return Err(LateRefused::Differs);
                 }
                 let (limits, _) = self.counted_by(account, &ask.feature, now)?;
-                let then = |limit: &Limit| {
+                let then = |account: &Account, whose: Option<&String>, limit: &Limit| {
                     let of_limit = |b: &&Book| b.feature == ask.feature && b.limit == limit.limit;
                     let mut books = account.books.iter().filter(of_limit);
-                    books.find(|b| b.start <= known.at && known.at < b.end)
+                    let book = books.find(|b| b.start <= known.at && known.at < b.end)?;
+                    Some((whose.cloned(), book.limit.clone(), book.start))
                 };
-                let books = limits.iter().filter_map(then);
+                let mut books: Vec<_> =
+                    limits.iter().filter_map(|limit| then(account, None, limit)).collect();
+                let subject = ask.subject.as_deref();
+                for (name, limits) in self.levels(account, &ask.feature, subject, now) {
+                    // Of who came later nothing was counted.
+                    if known.subjects.contains(&name) {
+                        let inner = Model::inner(account, &name);
+                        let here = limits.iter().filter_map(|l| then(&inner, Some(&name), l));
+                        books.extend(here);
+                    }
+                }
                 let charge = known.charge.as_ref();
                 let paid = charge.map(|took| {
                     self.paid_then(account, &ask.feature, counted, (took, known.at), now)
@@ -334,12 +385,17 @@ impl Model {
                     feature: ask.feature.clone(),
                     at: known.at,
                     units: counted,
-                    books: books.map(|b| (b.limit.clone(), b.start)).collect(),
+                    books,
+                    subject: ask.subject.clone(),
                 }
             }
             None => return Err(LateRefused::UnknownEvent),
         };
         if happened.feature != ask.feature || original.is_some_and(|o| o != happened.units) {
+            return Err(LateRefused::Differs);
+        }
+        if happened.subject != ask.subject {
+            self.met.insert("a correction that names another subject");
             return Err(LateRefused::Differs);
         }
         let told = dimension(&ask.feature, event);
@@ -361,12 +417,20 @@ impl Model {
             gone: true,
             slots: false,
         };
-        let entry = |(limit, start): &(String, i64)| {
+        let entry = |(whose, limit, start): &(Option<String>, String, i64)| {
             let same =
                 |b: &&Book| b.feature == ask.feature && b.limit == *limit && b.start == *start;
+            let inner = whose.as_ref().map(|name| Model::inner(account, name));
+            let account = inner.as_ref().unwrap_or(account);
             let book = account.books.iter().find(same).expect("books stay").clone();
+            let of_level = whose.as_ref().map(|name| {
+                let all = self.level_limits(account, (&ask.feature, name), now);
+                all.into_iter().map(|(_, limit)| limit).collect::<Vec<_>>()
+            });
+            let limits = of_level.as_ref().unwrap_or(&limits);
             let in_force = limits.iter().find(|known| known.limit == *limit).cloned();
             Entry {
+                whose: whose.clone(),
                 limit: in_force.unwrap_or_else(|| gone(limit)),
                 live: !self.is_closed(account, &book, now),
                 book,
@@ -386,7 +450,10 @@ impl Model {
         if !account.events.contains_key(event) {
             self.met.insert("a plain write corrected");
         }
-        let is_counted = !entries.is_empty();
+        if entries.iter().any(|entry| entry.whose.is_some()) {
+            self.met.insert("an event of a subject corrected");
+        }
+        let is_counted = entries.iter().any(|entry| entry.whose.is_none());
         let bill = self.bill_of_change(account, happened.paid.as_ref(), change.1, now)?;
         let debt = self.enter(account, &ask.account, entries, change, (origin, now))?;
         if is_counted {
@@ -415,7 +482,8 @@ impl Model {
         };
         if let Some(book) = mine().find(|b| b.start <= at && at < b.end) {
             let live = !self.is_closed(account, book, now);
-            return Entry { limit: limit.clone(), book: book.clone(), live, fresh: false };
+            let (whose, limit, book) = (None, limit.clone(), book.clone());
+            return Entry { whose, limit, book, live, fresh: false };
         }
         let (mut start, mut end) = self.span_now(account, feature, limit, at);
         let next = mine().map(|b| b.start).filter(|start| at < *start).min();
@@ -447,7 +515,7 @@ impl Model {
             said: Default::default(),
             closed: !live,
         };
-        Entry { limit: limit.clone(), book, live, fresh: true }
+        Entry { whose: None, limit: limit.clone(), book, live, fresh: true }
     }
 
     /// Lets the books count so many units in place of so many.
@@ -462,9 +530,11 @@ impl Model {
         let more = to.saturating_sub(from);
         let mut pages = Vec::new();
         for entry in entries {
-            let page = self.page_of(account, entry.book.clone(), &entry.limit, entry.fresh, now);
+            let inner = entry.whose.as_ref().map(|name| Model::inner(account, name));
+            let of = inner.as_ref().unwrap_or(account);
+            let page = self.page_of(of, entry.book.clone(), &entry.limit, entry.fresh, now);
             let held = if entry.live { page.held() } else { entry.book.used() };
-            let most = self.most_after(account, &page, now).max(held);
+            let most = self.most_after(of, &page, now).max(held);
             if most + u128::from(more) > COUNT_MAX {
                 return Err(OpError::CounterFull.into());
             }
@@ -473,14 +543,24 @@ impl Model {
         let mut debt = 0;
         for (entry, page) in pages {
             let before = entry.book.debt();
+            let (whose, told) = (entry.whose.clone(), self.told.clone());
+            let mut inner = whose.as_ref().map(|name| Model::inner(account, name));
+            let of = inner.as_mut().unwrap_or(account);
             let owed = if entry.live {
-                self.enter_live(account, id, page.clone(), (from, to), (origin, now))
+                self.enter_live(of, id, page.clone(), (from, to), (origin, now))
             } else {
-                self.met.insert("a window restated after its close");
-                enter_closed(account, entry, (from, to))
+                let by_subject = "a window of a subject restated after its close";
+                let by_account = "a window restated after its close";
+                self.met.insert(if whose.is_some() { by_subject } else { by_account });
+                enter_closed(of, entry, (from, to))
             };
             debt = owed.max(debt);
-            self.pass_on(account, id, &page, before, (origin, now));
+            self.pass_on(of, id, &page, before, (origin, now));
+            if let (Some(name), Some(inner)) = (whose, inner) {
+                // Subjects are told of nothing.
+                self.told = told;
+                account.subjects.insert(name, inner);
+            }
         }
         Ok(u64::try_from(debt).expect("a part of the units"))
     }
@@ -502,8 +582,11 @@ impl Model {
         }
         let mut debt = 0;
         for entry in entries {
-            let mut page =
-                self.page_of(account, entry.book.clone(), &entry.limit, entry.fresh, now);
+            let told = self.told.clone();
+            let whose = entry.whose.clone();
+            let mut inner = whose.as_ref().map(|name| Model::inner(account, name));
+            let of = inner.as_mut().unwrap_or(account);
+            let mut page = self.page_of(of, entry.book.clone(), &entry.limit, entry.fresh, now);
             if value.after(&page).is_none() {
                 self.met.insert("a late value that changes nothing");
                 continue;
@@ -511,19 +594,23 @@ impl Model {
             let owed = if entry.live {
                 let is_now = page.book.start <= now && now < page.book.end;
                 let told = is_now && origin != Origin::None;
-                let owed = self.count_value((id, account), &mut page, value, (true, told), now);
+                let owed = self.count_value((id, of), &mut page, value, (true, told), now);
                 let key = (page.book.limit.clone(), page.book.start);
                 let feature = page.book.feature;
                 self.met.insert("a late value that counts");
-                self.close(account, now, |b| {
-                    b.feature == feature && (b.limit.clone(), b.start) == key
-                });
+                self.close(of, now, |b| b.feature == feature && (b.limit.clone(), b.start) == key);
                 owed
             } else {
                 self.met.insert("a window restated after its close");
-                enter_closed(account, entry, (0, Model::rise(&page, value.number)))
+                enter_closed(of, entry, (0, Model::rise(&page, value.number)))
             };
             debt = owed.max(debt);
+            if let (Some(name), Some(inner)) = (whose, inner) {
+                self.met.insert("a late value of a subject");
+                // Subjects are told of nothing.
+                self.told = told;
+                account.subjects.insert(name, inner);
+            }
         }
         Ok(u64::try_from(debt).expect("a part of the units"))
     }

@@ -120,6 +120,7 @@ impl Model {
             charge: None,
             parts: Vec::new(),
             subject: None,
+            subjects: Default::default(),
         };
         account.keys.insert(ask.key.clone(), remembered);
         // What was used elsewhere is in its window and in no bucket.

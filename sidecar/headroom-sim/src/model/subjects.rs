@@ -145,7 +145,7 @@ impl Model {
     }
 
     /// The subjects that a request is charged to, each with its limits.
-    fn levels(
+    pub(crate) fn levels(
         &self,
         account: &Account,
         feature: &str,

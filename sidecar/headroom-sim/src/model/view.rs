@@ -84,22 +84,26 @@ impl Model {
     /// Starts and ends of the windows of a feature that have passed.
     pub fn past_edges(&self, account: &str, feature: &str, now: i64) -> Vec<i64> {
         let Some(account) = self.accounts.get(account) else { return Vec::new() };
-        let books = account.books.iter().filter(|book| book.feature == feature);
+        let of_subjects = account.subjects.values().flat_map(|subject| &subject.books);
+        let books = account.books.iter().chain(of_subjects);
+        let books = books.filter(|book| book.feature == feature);
         let edges = books.flat_map(|book| [book.start, book.end]);
         edges.filter(|at| *at <= now && now - RESTATE_MS - 2 <= *at).collect()
     }
 
-    /// Keys that can be corrected or could once, with the feature and units they are of.
-    pub fn correctable(&self, account: &str) -> Vec<(String, String, u64)> {
+    /// Keys that can be corrected or could once, with the feature, the units and the subject they are of.
+    pub fn correctable(&self, account: &str) -> Vec<(String, String, u64, Option<String>)> {
         let Some(account) = self.accounts.get(account) else { return Vec::new() };
         let plain = account.keys.iter().filter_map(|(key, known)| match &known.asked {
             Asked::Feature(feature, FeatureOp::Consume { units } | FeatureOp::Record { units }) => {
-                Some((key.clone(), feature.clone(), *units))
+                Some((key.clone(), feature.clone(), *units, known.subject.clone()))
             }
             _ => None,
         });
         let events = account.events.iter();
-        let events = events.map(|(key, known)| (key.clone(), known.feature.clone(), known.units));
+        let events = events.map(|(key, known)| {
+            (key.clone(), known.feature.clone(), known.units, known.subject.clone())
+        });
         // The latest are the most interesting; what was corrected says how it stands.
         let mut all: Vec<_> = plain.filter(|(key, ..)| !account.events.contains_key(key)).collect();
         all.extend(events);

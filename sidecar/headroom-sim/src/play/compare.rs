@@ -60,7 +60,9 @@ impl Player {
             let mut matter = false;
             for effect in &effects {
                 matter |= match effect {
-                    Effect::OfSubject(_, of) => matches!(**of, Effect::LedgerClosed(..)),
+                    Effect::OfSubject(_, of) => {
+                        matches!(**of, Effect::LedgerClosed(..) | Effect::Restated(_))
+                    }
                     Effect::Signal(_)
                     | Effect::LedgerClosed(..)
                     | Effect::StockClosed(..)
@@ -269,8 +271,13 @@ impl Player {
             for op in ops {
                 let ProjectionOp::Put { table, key, value } = op else { continue };
                 let is_new = match table {
-                    Table::Usage => {
+                    Table::Subjects if !subjects::is_window(&key) => {
+                        of_subjects.insert(key, value).is_none()
+                    }
+                    Table::Usage | Table::Subjects => {
                         let seen = usage_row(&value).map_err(|error| error.to_string())?;
+                        let is_own = table == Table::Usage;
+                        let rows = if is_own { &mut rows } else { &mut of_subjects };
                         match rows.insert(key, value) {
                             None => true,
                             // What it held at its close is never changed.
@@ -292,7 +299,6 @@ impl Player {
                     | Table::Tallies
                     | Table::Prompts
                     | Table::Growth => true,
-                    Table::Subjects => of_subjects.insert(key, value).is_none(),
                 };
                 same("a row written once", &is_new, &true)?;
             }
@@ -336,22 +342,20 @@ impl Player {
         let serial = |key: &[u8]| key.first_chunk().map(|serial| u32::from_be_bytes(*serial));
         let mut names = BTreeMap::new();
         let mut closed: BTreeMap<(u32, String), Vec<Line>> = BTreeMap::new();
-        for (key, value) in rows {
+        for key in rows.keys() {
             let serial = serial(key).ok_or("a short key")?;
-            if value.is_empty() {
-                // The other way round there is a row, too.
+            if subjects::is_name(key) {
                 let (id, name) = subjects::name_row(key).ok_or("a name's row")?;
                 names.insert((serial, id), name);
             }
         }
-        let is_window = |key: &[u8]| key.get(4) == Some(&1);
-        for (key, value) in rows.iter().filter(|(key, _)| is_window(key)) {
+        for (key, value) in rows.iter().filter(|(key, _)| subjects::is_window(key)) {
             let serial = serial(key).ok_or("a short key")?;
             let id = subjects::window_subject(key).ok_or("a window's row")?;
             let name = names.get(&(serial, id)).ok_or("a subject without a name")?;
-            let ledger = usage_row(value).map_err(|error| error.to_string())?.window.closed;
+            let window = usage_row(value).map_err(|error| error.to_string())?.window;
             let lines = closed.entry((serial, name.clone())).or_default();
-            lines.push(observe::line(&catalog, &ledger));
+            lines.push(observe::past(&catalog, &window));
         }
         drop(catalog);
         for (serial, id) in self.engine.account_ids(0, usize::MAX) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::{DecisionId, Reply};
@@ -74,7 +75,8 @@ impl Player {
 
     fn ask_late_once(&self, ask: &LateAsk) -> Result<Result<Box<Reply>, LateError>, String> {
         let catalog = self.engine.catalog();
-        let LateAsk { account, feature, key, what, wants } = ask;
+        let LateAsk { account, feature, subject, key, what, wants } = ask;
+        let subject = subject.as_deref().map(|path| SubjectPath::new(path).expect("a path"));
         let (now, wants, restate_ms) = (Millis(self.now), *wants, RESTATE_MS);
         let name = &self.called(feature);
         match what {
@@ -85,6 +87,7 @@ impl Player {
                     dimensions: Dimensions::of(&told),
                     account,
                     feature: name,
+                    subject,
                     units,
                     occurred_at,
                     key,
@@ -102,6 +105,7 @@ impl Player {
                     dimensions: Dimensions::of(&told),
                     account,
                     feature: name,
+                    subject,
                     event,
                     units: *units,
                     original_units: *original,

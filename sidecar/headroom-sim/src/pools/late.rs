@@ -175,6 +175,7 @@ impl Player {
                 let rq = LateRequest {
                     account,
                     feature,
+                    subject: None,
                     units,
                     occurred_at,
                     key,
@@ -190,6 +191,7 @@ impl Player {
                 let rq = CorrectRequest {
                     account,
                     feature: name(*images),
+                    subject: None,
                     event,
                     units: *units,
                     original_units: *original,

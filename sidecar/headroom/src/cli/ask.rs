@@ -158,8 +158,19 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             let call = client.allocate(account, feature, level_change(change));
             Ok(show::allocated(&keyed(full(call), key).await?))
         }
-        Question::Correct { account, feature, event, units, original, reason, key, told } => {
+        Question::Correct {
+            account,
+            feature,
+            event,
+            units,
+            original,
+            subject,
+            reason,
+            key,
+            told,
+        } => {
             let mut call = client.correct(account, feature, event).reason(reason);
+            call = call.subject(subject.unwrap_or_default());
             for (name, value) in told.dimensions {
                 call = call.dimension(name, value);
             }
@@ -171,12 +182,14 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             }
             Ok(show::corrected(&keyed(full(call), key).await?))
         }
-        Question::Adjustments { account, feature } => {
+        Question::Adjustments { account, feature, subject } => {
+            let subject = subject.unwrap_or_default();
             let mut all = Vec::new();
             let mut token: Option<String> = None;
             loop {
                 let (feature, from) = (feature.as_deref(), token.as_deref());
-                let page = client.list_adjustments(&*account, feature, from).await?;
+                let page = client.list_subject_adjustments(&*account, &*subject, feature, from);
+                let page = page.await?;
                 all.extend(page.adjustments);
                 token = page.next_page_token;
                 if token.is_none() {

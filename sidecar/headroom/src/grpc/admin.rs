@@ -216,8 +216,21 @@ impl Administration {
         account: &str,
         subject: SubjectPath<'_>,
     ) -> Result<usize, WireError> {
+        let erased = crate::grpc::late::caught_up(|| self.erase_once(account, subject));
+        let (count, wait_for) = erased.await?;
+        if let Some(seq) = wait_for {
+            self.written(seq).await?;
+        }
+        Ok(count)
+    }
+
+    fn erase_once(
+        &self,
+        account: &str,
+        subject: SubjectPath<'_>,
+    ) -> Result<(usize, Option<Seq>), WireError> {
         let engine = &self.core.shared.engine;
-        let mut earlier = Vec::new();
+        let (mut earlier, seen_at) = (Vec::new(), self.core.store.position());
         if let Some(view) = engine.subjects(account, self.now()) {
             let prefix = name_prefix(view.serial, subject.as_str());
             let to = after_prefix(&prefix);
@@ -227,11 +240,7 @@ impl Administration {
                 earlier.extend(named.filter(|(_, name)| subject.contains(name)));
             }
         }
-        let (count, wait_for) = engine.erase_subject(account, subject, &earlier, self.now())?;
-        if let Some(seq) = wait_for {
-            self.written(seq).await?;
-        }
-        Ok(count)
+        Ok(engine.erase_subject(account, subject, (&earlier, seen_at), self.now())?)
     }
 
     async fn set_cohorts(

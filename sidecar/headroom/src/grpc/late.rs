@@ -65,12 +65,6 @@ pub fn record(
     if rq.synthetic {
         return Err(WireError::field("synthetic", "counts nowhere, so it has no occurred_at"));
     }
-    if !rq.subject.is_empty() {
-        let problem = "is not possible with occurred_at: what a subject used counts when it is \
-                       told. Without occurred_at it counts for the subject now, without a subject \
-                       it counts for the account alone, then";
-        return Err(WireError::field("subject", problem));
-    }
     let occurred_at = parse::timestamp("occurred_at", occurred_at)?;
     if now.plus(AHEAD_MS_MAX) < occurred_at {
         let problem = format!("is {occurred_at}, more than 5 minutes later than now ({now})");
@@ -80,6 +74,7 @@ pub fn record(
     let request = LateRequest {
         account: parse::id("account", &rq.account)?,
         feature: parse::id("feature", &rq.feature)?,
+        subject: parse::subject_if_any(&rq.subject)?,
         units: parse::used_units(rq.units)?,
         occurred_at,
         key: parse::id("idempotency_key", &rq.idempotency_key)?,
@@ -106,6 +101,7 @@ pub fn correct(
     let request = CorrectRequest {
         account: parse::id("account", &rq.account)?,
         feature: parse::id("feature", &rq.feature)?,
+        subject: parse::subject_if_any(&rq.subject)?,
         event: parse::id("event_key", &rq.event_key)?,
         units: rq.units.map(|units| parse::units("units", units, 1)).transpose()?,
         original_units: rq.original_units.map(original).transpose()?,
@@ -171,7 +167,7 @@ impl From<LateError> for WireError {
     fn from(error: LateError) -> WireError {
         let reason = match &error {
             LateError::Engine(engine) => return engine.clone().into(),
-            LateError::Differs { what } => return WireError::field("original_units", what.clone()),
+            LateError::Differs { field, what } => return WireError::field(field, what.clone()),
             LateError::Behind { .. } => ErrorReason::CatchingUp,
             LateError::TooOld { .. } => ErrorReason::EventTooOld,
             LateError::UnknownEvent => ErrorReason::UnknownEvent,

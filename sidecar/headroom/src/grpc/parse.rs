@@ -247,9 +247,14 @@ fn feature<'a>(
         dimensions: Dimensions::None,
         now,
         wants: wants(include),
-        subject: if of.is_empty() { None } else { Some(subject(of)?) },
+        subject: subject_if_any(of)?,
     };
     Ok(Asked { request, include })
+}
+
+/// The path of a subject. `None`: the request is for the account alone.
+pub fn subject_if_any(text: &str) -> Result<Option<SubjectPath<'_>>, WireError> {
+    if text.is_empty() { Ok(None) } else { subject(text).map(Some) }
 }
 
 /// The path of a subject.

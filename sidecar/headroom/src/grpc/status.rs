@@ -218,6 +218,7 @@ impl From<AdminError> for WireError {
             AdminError::Engine(engine) => return engine.clone().into(),
             AdminError::UnknownAccount { .. } => ErrorReason::UnknownAccount,
             AdminError::UnknownName { .. } => ErrorReason::UnknownName,
+            AdminError::Behind { .. } => ErrorReason::CatchingUp,
             AdminError::WrongKind { .. } => ErrorReason::WrongFeatureKind,
             AdminError::NoLeast { .. } => {
                 return WireError::field("override.at_least", error.to_string());

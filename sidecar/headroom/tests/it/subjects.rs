@@ -334,21 +334,118 @@ async fn an_explanation_names_the_subject_of_each_limit() {
     sidecar.stop().await;
 }
 
+/// 2020-01-01T00:00:00Z, where a test clock begins.
+const BEGIN: u64 = 1_577_836_800;
+const DAY: u64 = 86_400;
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(BEGIN + seconds)
+}
+
 #[tokio::test]
-async fn what_has_a_time_of_its_own_is_refused_for_subjects_and_says_what_to_do() {
+async fn what_came_late_for_a_user_counts_in_its_time_at_every_level_over_kill_9() {
+    let home = Home::with_settings(TOKENS, "clock: test\n");
+    let mut sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    stage.admin.set_clock(at(DAY + 10)).await.unwrap();
+    let user = "team:growth/user:u42";
+    assert!(stage.consume(user, 5, "a").await.allowed);
+    stage.admin.set_clock(at(2 * DAY + 10)).await.unwrap();
+    assert!(stage.consume(user, 1, "b").await.allowed);
+    let late = async |stage: &Stage, units, seconds, key: &str| {
+        let call = stage.client.record("acme", "tokens", units).subject(user);
+        call.occurred_at(at(seconds)).idempotency_key(key).with_all_limits().await.unwrap()
+    };
+    // Yesterday has closed, the month is open; the day before there was nothing.
+    let told = late(&stage, 7, DAY + 20, "l1").await;
+    bound_by(&told.decision, "per_user", Some(user));
+    let others = told.decision.other_limits.iter().map(|l| (l.limit.as_str(), l.used_units));
+    let mut others: Vec<_> = others.collect();
+    others.sort_unstable();
+    assert_eq!(others, [("monthly", 13), ("per_team", 13)]);
+    late(&stage, 3, 20, "l2").await;
+    assert!(late(&stage, 7, DAY + 20, "l1").await.decision.replayed);
+
+    drop(stage);
+    sidecar.kill();
+    let sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    assert!(late(&stage, 3, 20, "l2").await.decision.replayed);
+    let correct = |event: &str| stage.client.correct("acme", "tokens", event);
+    // Who it was for must be said, and rightly.
+    let unsaid = correct("l1").units(6).await.unwrap_err().to_string();
+    assert!(unsaid.contains("subject: is missing"), "{unsaid}");
+    let wrong = correct("l1").units(6).subject("user:u42").await.unwrap_err().to_string();
+    assert!(wrong.contains("counted for another"), "{wrong}");
+    correct("l1").units(6).subject(user).reason("twice").await.unwrap();
+    correct("a").original_units(5).units(4).subject(user).await.unwrap();
+    correct("l2").subject(user).await.unwrap();
+    let windows = until_async("the history", async || {
+        let since = Some(SystemTime::UNIX_EPOCH);
+        let all = stage.client.get_subject_usage("acme", Some(user), None, since, None).await;
+        let mut windows = all.unwrap().windows;
+        windows.sort_by_key(|window| window.window_start);
+        let used: Vec<u64> = windows.iter().map(|window| window.used_units).collect();
+        (used == [0, 10, 1]).then_some(windows)
+    })
+    .await;
+    assert_eq!(windows[1].window_start, Some(at(DAY)));
+    assert_eq!((windows[1].closed, windows[1].used_units_at_close), (true, Some(5)));
+    assert_eq!(stage.used(Some("team:growth")).await[0].2, 11);
+    assert_eq!(stage.account_used().await, 11);
+    // The trail of the user's own windows, and by hand.
+    let trail = stage.client.list_subject_adjustments("acme", user, Some("tokens"), None).await;
+    let trail = trail.unwrap().adjustments;
+    let told: Vec<_> =
+        trail.iter().map(|a| (a.event_key.as_str(), a.units_before, a.units)).collect();
+    assert_eq!(told, [("l2", 0, 3), ("l2", 3, 0), ("l1", 0, 7), ("l1", 7, 6), ("a", 5, 4)]);
+    assert!(trail[2].after_close && trail[3].reason.as_deref() == Some("twice"));
+    drop(stage);
+    by_hand(&home, user);
+    sidecar.stop().await;
+}
+
+fn by_hand(home: &Home, user: &str) {
+    let endpoint = home.endpoint();
+    let ask = |args: &[&str]| {
+        let ended = home.run(&[&["ask", "--endpoint", &endpoint], args].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stdout
+    };
+    let (when, key) = ("2020-01-02T10:00:00Z", "by-hand");
+    let late = ["record", "acme", "tokens", "8", "--occurred-at", when, "--key", key];
+    ask(&[&late[..], &["--subject", user]].concat());
+    let said = ask(&["correct", "acme", "tokens", key, "--units", "6", "--subject", user]);
+    assert!(said.starts_with("it counts 6 now"), "{said}");
+    let said = ask(&["adjustments", "acme", "--subject", user]);
+    assert!(said.contains("per_user") && !said.contains("monthly"), "{said}");
+}
+
+#[tokio::test]
+async fn what_came_late_for_an_erased_name_is_somebody_elses() {
     let home = Home::with_settings(TOKENS, "clock: test\n");
     let sidecar = home.start();
     let stage = Stage::new(&home).await;
-    let late = stage.client.record("acme", "tokens", 5).subject("user:a");
-    let late = late.occurred_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).await;
-    let message = late.unwrap_err().to_string();
-    assert!(message.contains("subject: is not possible with occurred_at"), "{message}");
-    assert!(message.contains("without a subject it counts for the account alone"), "{message}");
-    stage.consume("user:a", 5, "a").await;
-    let corrected = stage.client.correct("acme", "tokens", "a").original_units(5).units(3).await;
-    let message = corrected.unwrap_err().to_string();
-    assert!(message.contains("what was counted for a subject cannot be corrected"), "{message}");
-    assert_eq!(stage.account_used().await, 5);
+    // The month of the account begins with it.
+    stage.admin.set_clock(at(DAY + 1)).await.unwrap();
+    assert!(stage.client.consume("acme", "tokens", 1).await.unwrap().allowed);
+    stage.admin.set_clock(at(DAY + 10)).await.unwrap();
+    let late = async |units, key: &str| {
+        let call = stage.client.record("acme", "tokens", units).subject("user:alice");
+        call.occurred_at(at(DAY + 5)).idempotency_key(key).await.unwrap()
+    };
+    late(10, "first").await;
+    assert_eq!(stage.admin.erase_subject("acme", "user:alice").await.unwrap(), 1);
+    late(4, "second").await;
+    let alice = ("per_user".to_owned(), "user:alice".to_owned(), 4);
+    assert_eq!(stage.used(Some("user:alice")).await, [alice]);
+    // The event of before is known by its number, and says whose it was.
+    let correct = stage.client.correct("acme", "tokens", "first").units(9);
+    correct.subject("user:alice").await.unwrap();
+    let all = stage.used(None).await;
+    let erased = all.iter().find(|(_, name, _)| name.starts_with("erased:")).unwrap();
+    assert_eq!(erased.2, 9);
+    assert_eq!(stage.account_used().await, 14);
     drop(stage);
     sidecar.stop().await;
 }

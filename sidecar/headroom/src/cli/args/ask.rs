@@ -187,6 +187,9 @@ pub(in crate::cli) enum Question {
         /// What it counts now; needed for what was counted as it came
         #[arg(long, value_name = "UNITS", value_parser = units)]
         original: Option<u64>,
+        /// For whom it was counted, as in team:growth/user:u42; needed if it was for somebody
+        #[arg(long, value_name = "PATH")]
+        subject: Option<String>,
         /// Why, for the trail
         #[arg(long, default_value = "")]
         reason: String,
@@ -203,6 +206,9 @@ pub(in crate::cli) enum Question {
         /// Only this feature
         #[arg(long)]
         feature: Option<String>,
+        /// Of this subject inside the account, as in team:growth/user:u42
+        #[arg(long, value_name = "PATH")]
+        subject: Option<String>,
     },
     /// What was used, by limit and window, or by time and dimension
     Usage {

@@ -312,23 +312,35 @@ pub(super) fn adjustments(
     let only = feature_only(&catalog, &rq.feature)?;
     let view = service.shared.engine.usage(account, now);
     let view = view.ok_or_else(|| WireError::unknown_account(account))?;
-    let prefix = usage_prefix(view.serial, only);
-    let from = page::key(&rq.page_token, |key| key.starts_with(&prefix))?;
-    let from = from.map_or_else(|| prefix.clone(), |last| page::after(&last));
-    let to = after_prefix(&prefix);
-    let archive = &service.archive;
-    let mut rows = archive
-        .range(Table::Adjustments, &from, &to, page_size + 1)
-        .map_err(|error| WireError::archive(&error))?;
+    // A page has one more row than is given, to know whether it is the last.
+    let mut rows = match rq.subject.as_str() {
+        "" => {
+            let prefix = usage_prefix(view.serial, only);
+            let from = page::key(&rq.page_token, |key| key.starts_with(&prefix))?;
+            let from = from.map_or_else(|| prefix.clone(), |last| page::after(&last));
+            let to = after_prefix(&prefix);
+            let rows = service.archive.range(Table::Adjustments, &from, &to, page_size + 1);
+            rows.map_err(|error| WireError::archive(&error))?
+        }
+        name => {
+            let of = (view.serial, name, only);
+            subjects::adjustment_rows(service, of, &rq.page_token, page_size + 1)?
+        }
+    };
     let is_last = rows.len() <= page_size;
     rows.truncate(page_size);
     let next_page_token = match rows.last() {
         Some((key, _)) if !is_last => page::token(key),
         _ => String::new(),
     };
+    // That of a subject's line has a number more in front.
+    let plain_key = |key: &[u8]| match rq.subject.is_empty() {
+        true => key.to_vec(),
+        false => key.get(5..).unwrap_or_default().to_vec(),
+    };
     let one = |(key, value): (Vec<u8>, Vec<u8>)| {
         let line = adjustment_row(&value).map_err(|error| WireError::archive(&error))?;
-        let (feature, limit, start) = adjustment_key(&key).ok_or_else(|| {
+        let (feature, limit, start) = adjustment_key(&plain_key(&key)).ok_or_else(|| {
             WireError::new(v1::ErrorReason::Internal, "an adjustment has a short key")
         })?;
         let kind = match line.change {

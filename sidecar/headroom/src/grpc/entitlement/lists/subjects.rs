@@ -5,11 +5,13 @@ use headroom_core::names::NameId;
 use headroom_core::subject::{SubjectId, erased_name};
 use headroom_core::time::Millis;
 use headroom_engine::digest::{after_prefix, usage_row};
-use headroom_engine::ports::{Table, rows};
-use headroom_engine::subjects::{id_key, name_prefix, name_row, window_prefix, window_subject};
+use headroom_engine::ports::{Row, Table, rows};
+use headroom_engine::subjects::{
+    adjustment_prefix, id_key, name_prefix, name_row, window_prefix, window_subject,
+};
 use headroom_proto::v1;
 
-use super::{counts_until, usage_window};
+use super::{counts_until, past_window, usage_window};
 use crate::grpc::entitlement::Entitlements;
 use crate::grpc::status::WireError;
 use crate::grpc::{page, parse, present};
@@ -107,15 +109,15 @@ pub(super) fn usage(
         let from = prefix.max(after.clone());
         for row in rows(&*service.archive, Table::Subjects, from, to, page::SIZE_MAX) {
             let (key, value) = row.map_err(|error| WireError::archive(&error))?;
-            let ledger =
-                usage_row(&value).map_err(|error| WireError::archive(&error))?.window.closed;
+            let row = usage_row(&value).map_err(|error| WireError::archive(&error))?;
             rows_seen += 1;
-            if is_wanted(&ledger) {
+            if is_wanted(&row.window.closed) {
                 let id = window_subject(&key).unwrap_or_default();
                 if name.1.is_empty() || name.0 != id {
                     name = (id, name_of(service, view.serial, id)?);
                 }
-                response.windows.push(window(&ledger, name.1.clone()));
+                let past = past_window(&catalog, &row, now);
+                response.windows.push(v1::UsageWindow { subject: name.1.clone(), ..past });
             }
             if response.windows.len() >= page_size || rows_seen == ROWS_SEEN_MAX {
                 response.next_page_token = page::token(&key);
@@ -130,6 +132,33 @@ pub(super) fn usage(
 fn named_by(key: &[u8], serial: u32) -> Option<SubjectId> {
     let id = window_subject(key)?;
     (id_key(serial, id) == key).then_some(id)
+}
+
+/// What came to the windows of a subject: the rows of one page and the next one's first.
+pub(super) fn adjustment_rows(
+    service: &Entitlements,
+    (serial, name, only): (u32, &str, Option<NameId>),
+    page_token: &str,
+    rows_max: usize,
+) -> Result<Vec<Row>, WireError> {
+    let path = parse::subject(name)?.as_str();
+    let prefixes: Vec<Vec<u8>> = ids_of(service, serial, path)?
+        .into_iter()
+        .map(|id| adjustment_prefix(serial, id, only))
+        .collect();
+    let is_one = |key: &[u8]| prefixes.iter().any(|prefix| key.starts_with(prefix));
+    let last = page::key(page_token, is_one)?;
+    let after = last.as_deref().map(page::after).unwrap_or_default();
+    let mut found = Vec::new();
+    for prefix in &prefixes {
+        let (from, to) = (prefix.clone().max(after.clone()), after_prefix(prefix));
+        if from < to && found.len() < rows_max {
+            let left = rows_max - found.len();
+            let rows = service.archive.range(Table::Subjects, &from, &to, left);
+            found.extend(rows.map_err(|error| WireError::archive(&error))?);
+        }
+    }
+    Ok(found)
 }
 
 /// The numbers that a name has and had, in the order in which it got them.

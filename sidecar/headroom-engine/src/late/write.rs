@@ -1,0 +1,142 @@
+//! The road of a late write, under the account's lock.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use headroom_core::account::Account;
+use headroom_core::catalog::Catalog;
+use headroom_core::decide::{self, Context, LevelPast, Past};
+use headroom_core::decision::{Amounts, Outcome};
+use headroom_core::effect::{Effect, Effects};
+use headroom_core::event::Event;
+
+use super::{Decided, LateError, Seen, Write};
+use crate::engine::{DecisionId, Engine, EngineError, Reply, Slot};
+use crate::ports::Seq;
+use crate::read::as_of;
+use crate::record;
+use crate::subjects::add_others;
+
+impl Engine {
+    /// The road of a late write, under the account's lock.
+    pub(super) fn late_write(
+        &self,
+        catalog: &Catalog,
+        slot: &mut Slot,
+        write: &Write<'_>,
+        seen: &Seen,
+        decide: impl FnOnce(Context<'_>, &Account, Past<'_>, &mut Effects) -> Result<Decided, LateError>,
+    ) -> Result<Box<Reply>, LateError> {
+        let now = match write.subject {
+            None => slot.account.not_before(write.now),
+            Some(subject) => decide::not_before(&slot.account, subject, write.now),
+        };
+        let cx = Context { catalog, now };
+        self.keys.advance(cx.now);
+        let serial = slot.account.serial;
+        if let Some((seq, event)) = self.known_answer(slot, write, seen)? {
+            if event.payload != write.payload {
+                return Err(EngineError::KeyReused.into());
+            }
+            let account = as_of(cx, &slot.account);
+            return Ok(self.late_reply(cx, &account, seq, &event, (write, true))?);
+        }
+        // Before anything is refused: what is not seen may have been answered.
+        self.late.is_up_to_date(serial, seen)?;
+        self.store.room().map_err(EngineError::from)?;
+        let (mut effects, mut bytes) = (Effects::new(), Vec::new());
+        self.settle(cx, slot, &mut effects, &mut bytes);
+        effects.clear();
+        // That may have let windows leave the memory.
+        self.late.is_up_to_date(serial, seen)?;
+        let account = &slot.account;
+        let pending = self.late.pending();
+        let own = pending.past(serial, &seen.past);
+        let levels = seen.levels.iter().map(|level| level.with_pending(account, &pending));
+        let levels: Vec<LevelPast> = levels.collect();
+        drop(pending);
+        let past = Past { own: &own, levels: &levels };
+        let decided = || decide(cx, account, past, &mut effects);
+        let decided = match catch_unwind(AssertUnwindSafe(decided)) {
+            Ok(decided) => decided?,
+            Err(_) => return Err(self.halt(slot).into()),
+        };
+        let (change, before, state, booked) = match decided {
+            Decided::Refused(outcome) => {
+                return Ok(self.passing(cx, &slot.account, *outcome, write.wants));
+            }
+            Decided::Event { change, before, state, booked } => (change, before, state, booked),
+        };
+        let event = Event {
+            key: write.key.0,
+            payload: write.payload,
+            change,
+            units_before: before,
+            debt_units: booked.debt_units,
+            reason: write.reason.to_owned(),
+            charge: booked.charge,
+            state,
+        };
+        effects.push(Effect::Event(Box::new(event.clone())));
+        bytes.clear();
+        record::put_noted(&mut bytes, serial, cx.now, &effects);
+        let seq = self.store.append(&bytes, true);
+        // The rest of what it lets go is pending.
+        if effects.iter().any(|effect| matches!(effect, Effect::SubjectForgotten(_))) {
+            self.late.note_forgotten(serial, seq);
+        }
+        self.apply(slot, seq, &effects);
+        self.late.pending().put(serial, seq, effects);
+        Ok(self.late_reply(cx, &slot.account, seq, &event, (write, false))?)
+    }
+
+    /// What was answered under the key before.
+    fn known_answer(
+        &self,
+        slot: &Slot,
+        write: &Write<'_>,
+        seen: &Seen,
+    ) -> Result<Option<(Seq, Event)>, LateError> {
+        if self.remembered(slot, write.key).is_some() {
+            // It was the key of a write that was counted as it came.
+            return Err(EngineError::KeyReused.into());
+        }
+        let pending = self.late.pending();
+        let mut events = pending.events(slot.account.serial);
+        let recent = events.find(|(_, known)| known.key == write.key.0);
+        Ok(recent.map(|(seq, known)| (seq, known.clone())).or_else(|| seen.answer.clone()))
+    }
+
+    fn late_reply(
+        &self,
+        cx: Context<'_>,
+        account: &Account,
+        seq: Seq,
+        event: &Event,
+        (write, replayed): (&Write<'_>, bool),
+    ) -> Result<Box<Reply>, EngineError> {
+        let feature = cx.catalog.feature_of(event.state.feature);
+        let standing =
+            feature.map(|feature| decide::standing(cx, account, (feature, write.subject)));
+        let mut decision = match standing {
+            Some(Ok(decision)) => decision,
+            // The feature left the catalog, or changed its kind; what was counted stays.
+            Some(Err(_)) | None => decide::left(cx, account, event.state.feature),
+        };
+        if let Some(charge) = &event.charge {
+            decision.set_charge((**charge).clone());
+        }
+        let amounts = Amounts {
+            units: event.state.units,
+            debt_units: event.debt_units,
+            ..Amounts::default()
+        };
+        let mut reply = self.passing(cx, account, Outcome { decision, amounts }, write.wants);
+        if let Some(subject) = write.subject {
+            add_others(cx, account, feature, (subject, write.wants), &mut reply);
+        }
+        reply.decision_id = DecisionId::Written(seq);
+        reply.wait_for = Some(seq);
+        reply.replayed = replayed;
+        Ok(reply)
+    }
+}
