@@ -8107,8 +8107,8 @@ pub mod entitlement_service_client {
         /// ListAdjustments. Credits come back to the grants that paid, as far as those last, and what is charged in
         /// addition costs as much as the event did when it came. What was counted for a subject is corrected at its
         /// levels, too, under the numbers it was counted under: also when its name has been erased since, if it was a
-        /// Record with occurred_at. Another write for who was erased is corrected for the account alone. What a
-        /// Commit or a request for several features booked is not corrected.
+        /// Record with occurred_at. Another write for who was erased is corrected for the account alone. Of a
+        /// ConsumeAll each feature is corrected alone, by the key of all; what a Commit booked is not corrected.
         pub async fn correct(
             &mut self,
             request: impl tonic::IntoRequest<super::CorrectRequest>,
@@ -8477,8 +8477,8 @@ pub mod entitlement_service_server {
         /// ListAdjustments. Credits come back to the grants that paid, as far as those last, and what is charged in
         /// addition costs as much as the event did when it came. What was counted for a subject is corrected at its
         /// levels, too, under the numbers it was counted under: also when its name has been erased since, if it was a
-        /// Record with occurred_at. Another write for who was erased is corrected for the account alone. What a
-        /// Commit or a request for several features booked is not corrected.
+        /// Record with occurred_at. Another write for who was erased is corrected for the account alone. Of a
+        /// ConsumeAll each feature is corrected alone, by the key of all; what a Commit booked is not corrected.
         async fn correct(
             &self,
             request: tonic::Request<super::CorrectRequest>,

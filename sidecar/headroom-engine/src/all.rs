@@ -7,6 +7,7 @@ use headroom_core::catalog::Catalog;
 use headroom_core::decide::{self, AllItem, AllOp, Context};
 use headroom_core::decision::{Amounts, Denial, Outcome, Verdict};
 use headroom_core::effect::Effects;
+use headroom_core::names::NameId;
 use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 
@@ -24,6 +25,8 @@ pub const ITEMS_MAX: usize = 16;
 const CONSUME_ALL: u8 = 70;
 const RESERVE_ALL: u8 = 71;
 const RESERVE_ALL_CHARGING: u8 = 72;
+/// Those of one of the features that were consumed; the second is that of the vendor's own monitors.
+const CONSUME_ITEM: [u8; 2] = [73, 74];
 
 /// One of several features asked for.
 #[derive(Debug, Clone, Copy)]
@@ -174,7 +177,7 @@ impl Engine {
             self.note(cx, slot, &effects, &mut bytes);
             return Ok(self.passing_all(cx, &slot.account, outcomes, (rq, items)));
         }
-        let receipt = receipt(payload, items, &outcomes);
+        let receipt = receipt(payload, (rq, whose), items, &outcomes);
         let seq = self.admit(cx.now, slot, (hash, is_new), receipt, (&effects, &mut bytes));
         let mut all = self.passing_all(cx, &slot.account, outcomes, (rq, items));
         for (place, reply) in all.replies.iter_mut().enumerate() {
@@ -280,10 +283,25 @@ fn decided(
 }
 
 /// What is remembered of the whole: a receipt that has one for each item.
-fn receipt(payload: u64, items: &[AllItem], outcomes: &[Outcome]) -> Receipt {
+fn receipt(
+    payload: u64,
+    (rq, whose): (&AllRequest<'_>, u64),
+    items: &[AllItem],
+    outcomes: &[Outcome],
+) -> Receipt {
     let whole = Done::of(Amounts::default(), None);
-    let part = |(item, outcome): (&AllItem, &Outcome)| Receipt::of(0, item.units, outcome);
-    let parts = items.iter().zip(outcomes).map(part).collect();
+    let part = |((item, asked), outcome): ((&AllItem, &Item<'_>), &Outcome)| {
+        let payload = match (rq.op, outcome.decision.feature) {
+            (AllOp::Consume, Some(feature)) => {
+                item_payload(feature, asked.units, whose, rq.synthetic)
+                    ^ asked.dimensions.fingerprint()
+            }
+            // What is held is not corrected.
+            _ => 0,
+        };
+        Receipt::of(payload, item.units, outcome)
+    };
+    let parts = items.iter().zip(rq.items).zip(outcomes).map(part).collect();
     Receipt {
         payload,
         verdict: Verdict::Allowed,
@@ -291,6 +309,11 @@ fn receipt(payload: u64, items: &[AllItem], outcomes: &[Outcome]) -> Receipt {
         binding: Receipt::NO_LIMIT,
         done: Some(Box::new(Done { parts, ..whole })),
     }
+}
+
+/// Fingerprint of what is asked of one feature of several, by which it can be corrected alone.
+pub(crate) fn item_payload(feature: NameId, units: u64, whose: u64, synthetic: bool) -> u64 {
+    hash_payload(CONSUME_ITEM[usize::from(synthetic)], feature, [units, 0, whose])
 }
 
 /// Fingerprint of what is asked: of one item after the other, each with that of those before it.

@@ -75,8 +75,8 @@ pub struct Done {
     pub amounts: Amounts,
     /// What it took from a pool of credits.
     pub charge: Option<Charge>,
-    /// Of a write for several features, a receipt for each of them; those have no parts, and their
-    /// payload is 0.
+    /// Of a write for several features, a receipt for each of them; those have no parts. Their payload is
+    /// of their feature alone, and 0 where nothing was consumed.
     pub parts: Box<[Receipt]>,
 }
 

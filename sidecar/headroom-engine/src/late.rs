@@ -14,6 +14,7 @@ mod correct;
 mod levels;
 mod look;
 mod write;
+mod written;
 
 use headroom_core::catalog::Catalog;
 use headroom_core::decide::{self, Booked, Context, FeatureOp};

@@ -1,24 +1,14 @@
 //! Corrections: an event counts something else from now on.
 
-use headroom_core::account::Account;
-use headroom_core::catalog::{Catalog, FeatureIx};
-use headroom_core::decide::{self, Context, Past};
-use headroom_core::event::{EventChange, EventState, EventSubject};
-use headroom_core::names::NameId;
-use headroom_core::subject::SubjectPath;
-use headroom_core::tally::{self, Labels, UnitsMoved};
-use headroom_core::time::Millis;
+use headroom_core::catalog::Catalog;
+use headroom_core::decide;
+use headroom_core::event::{EventChange, EventState};
+use headroom_core::tally::{self, UnitsMoved};
 
+use super::written::{Said, as_event, event_keys};
 use super::{CORRECT, CorrectRequest, Decided, LateError, Seen, Write};
 use crate::engine::{Engine, EngineError, Reply};
-use crate::keys::{KeyHash, Receipt, hash_key, hash_payload};
-
-/// The operations' numbers of writes that can be corrected by a remembered key.
-const CONSUME: u8 = 1;
-const RECORD: u8 = 3;
-/// The same of writes for a subject.
-const CONSUME_FOR: u8 = 32;
-const RECORD_FOR: u8 = 34;
+use crate::keys::{hash_key, hash_payload};
 
 impl Engine {
     /// Corrects an event: it counts something else from now on, in the windows it was counted in.
@@ -54,7 +44,8 @@ impl Engine {
             entry.and_then(|entry| Some((entry.receipt.clone(), self.keys.instant(entry)?)));
         let pending = self.late.pending();
         let mut events = pending.events(slot.account.serial);
-        let known = events.find(|(_, known)| known.state.key == event.0);
+        let keys = event_keys(event, id);
+        let known = events.find(|(_, known)| keys.contains(&known.state.key));
         let known = known.map(|(_, known)| known.state.clone()).or_else(|| seen.state.clone());
         drop(events);
         drop(pending);
@@ -74,8 +65,8 @@ impl Engine {
             let mut state = match (known, remembered) {
                 (Some(state), _) => state,
                 (None, Some(written)) => {
-                    let of = (event, path_hash, id);
-                    plain(cx, account, (rq, feature), (of, written), past)?
+                    let said = Said { rq, event, id, path_hash };
+                    as_event(cx, account, (said, feature), (&written.0, written.1), past)?
                 }
                 (None, None) => return Err(LateError::UnknownEvent),
             };
@@ -116,66 +107,6 @@ impl Engine {
             Ok(Decided::Event { change, before, state, booked: Box::new(booked) })
         })
     }
-}
-
-/// A write that was counted as it came, as an event: what it asked for must be said again.
-fn plain(
-    cx: Context<'_>,
-    account: &Account,
-    (rq, feature): (&CorrectRequest<'_>, Option<FeatureIx>),
-    ((event, path_hash, id), (receipt, at)): ((KeyHash, u64, NameId), (Receipt, Millis)),
-    past: Past<'_>,
-) -> Result<EventState, LateError> {
-    let original = rq.original_units.unwrap_or_default();
-    let is_it = |operation| {
-        let asked = hash_payload(operation, id, [original, 0, path_hash]);
-        receipt.payload == rq.dimensions.fingerprint() ^ asked
-    };
-    let operations = match rq.subject {
-        None => [CONSUME, RECORD],
-        Some(_) => [CONSUME_FOR, RECORD_FOR],
-    };
-    let Some(feature) = feature.filter(|_| operations.into_iter().any(is_it)) else {
-        return Err(not_it(cx.catalog, receipt.feature, rq));
-    };
-    let charge = receipt.done.as_ref().and_then(|done| done.charge.as_ref());
-    let paid = charge
-        .map(|charge| Box::new(decide::paid_then(cx, account, feature, original, (charge, at))));
-    let of = (feature, rq.subject);
-    let (bookings, levels) =
-        decide::bookings_at(cx, account, of, at, past).map_err(EngineError::from)?;
-    let subject = EventSubject { path_hash, bookings: levels };
-    Ok(EventState {
-        key: event.0,
-        name: rq.event.to_owned(),
-        feature: id,
-        occurred_at: at,
-        units: original,
-        bookings,
-        labels: Labels::default(),
-        paid,
-        subject: rq.subject.map(|_| Box::new(subject)),
-    })
-}
-
-fn not_it(catalog: &Catalog, counted: NameId, rq: &CorrectRequest<'_>) -> LateError {
-    let what = match rq.original_units {
-        None => {
-            "original_units is missing: nothing keeps the units of a write that was counted as it \
-                 came, so the correction must say them"
-                .to_owned()
-        }
-        Some(units) => {
-            let of = if counted == Receipt::NO_LIMIT { "?" } else { catalog.feature_text(counted) };
-            format!(
-                "the write of this key was of {of}, and no Consume or Record of {units} units of {} \
-                 for {}: units, dimensions and subject are those of the write",
-                rq.feature,
-                rq.subject.map_or("the account alone", SubjectPath::as_str),
-            )
-        }
-    };
-    LateError::Differs { field: "original_units", what }
 }
 
 fn of_another(counted_for: u64, rq: &CorrectRequest<'_>) -> LateError {

@@ -5,9 +5,10 @@ use headroom_core::event::{Event, Restated};
 use headroom_core::names::NameId;
 use headroom_core::time::Millis;
 
+use super::written::event_keys;
 use super::{CorrectRequest, LateRequest, Seen, levels, unreadable};
 use crate::digest::{after_prefix, start_key, usage_key, usage_prefix};
-use crate::engine::{Engine, Slot};
+use crate::engine::{Engine, Slot, feature_id};
 use crate::events::{self, EventRow};
 use crate::keys::{KeyEntry, KeyHash, hash_key};
 use crate::limits;
@@ -64,12 +65,16 @@ impl Engine {
         };
         seen.answer = answer(archive, serial, hash_key(&self.secret, rq.key))?;
         let pending = self.late.pending();
-        let known = pending.events(serial).find(|(_, known)| known.state.key == event.0);
+        let id = feature_id(catalog, catalog.feature_named(rq.feature), rq.feature);
+        let keys = event_keys(event, id);
+        let known = pending.events(serial).find(|(_, known)| keys.contains(&known.state.key));
         let mut state = known.map(|(_, known)| known.state.clone());
         drop(pending);
-        if state.is_none() {
-            let row = row(archive, &events::event_key(serial, event.0, EventRow::State))?;
-            state = row.map(|row| events::state_row(&row)).transpose().map_err(unreadable)?;
+        for key in keys {
+            if state.is_none() {
+                let row = row(archive, &events::event_key(serial, key, EventRow::State))?;
+                state = row.map(|row| events::state_row(&row)).transpose().map_err(unreadable)?;
+            }
         }
         if let Some(state) = &state {
             for booking in &state.bookings {

@@ -65,6 +65,7 @@ impl Model {
                 after = self.without_counts(&after, account);
             }
             let mut whole = remembered(request, &dones[0], now);
+            whole.subjects = after.subjects.keys().cloned().collect();
             whole.parts = dones.iter().map(|done| remembered(request, done, now)).collect();
             after.keys.insert(request.key.clone(), whole);
         } else {

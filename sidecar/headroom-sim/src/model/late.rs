@@ -3,7 +3,7 @@
 
 use headroom_core::account::Zone;
 use headroom_core::catalog::{Aggregation, FeatureKindSpec, Policy};
-use headroom_core::decide::FeatureOp;
+use headroom_core::decide::{AllOp, FeatureOp};
 use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
 use headroom_core::resolve::Origin;
 use headroom_core::window::WindowRule;
@@ -117,6 +117,16 @@ pub(crate) struct Entry {
     /// Whether it is in memory.
     pub(crate) live: bool,
     pub(crate) fresh: bool,
+}
+
+/// The name of the event that one of several features of a write is.
+fn item_key(event: &str, feature: &str) -> String {
+    format!("{event} {feature}")
+}
+
+/// The key of the write of an event.
+pub(crate) fn key_of(event: &str) -> &str {
+    event.split_once(' ').map_or(event, |(key, _)| key)
 }
 
 impl LateAsk {
@@ -338,11 +348,33 @@ impl Model {
             return Err(OpError::NotCorrectable { aggregation }.into());
         }
         let remembered = self.remembers(account, event, now);
-        let happened = match account.events.get(event) {
+        // Of several features, each is an event of its own.
+        let of_several = item_key(event, &ask.feature);
+        let mut place = match account.events.contains_key(&of_several) {
+            true => of_several.clone(),
+            false => event.to_owned(),
+        };
+        let happened = match account.events.get(&place) {
             Some(happened) => happened.clone(),
             None if remembered => {
                 let known = &account.keys[event];
+                if self.feature(&ask.feature).is_none() {
+                    return Err(LateRefused::Differs);
+                }
+                let (limits, _) = self.counted_by(account, &ask.feature, now)?;
+                let mut charge = known.charge.as_ref();
                 let counted = match &known.asked {
+                    Asked::All(items, AllOp::Consume)
+                        if !known.synthetic && known.subject == ask.subject =>
+                    {
+                        let wanted = original.map(|units| (ask.feature.clone(), units));
+                        let item = items.iter().position(|item| Some(item) == wanted.as_ref());
+                        let Some(item) = item else { return Err(LateRefused::Differs) };
+                        self.met.insert("one of several features corrected");
+                        charge = known.parts[item].charge.as_ref();
+                        place = of_several;
+                        items[item].1
+                    }
                     Asked::Feature(
                         feature,
                         FeatureOp::Consume { units } | FeatureOp::Record { units },
@@ -355,10 +387,6 @@ impl Model {
                     }
                     _ => return Err(LateRefused::Differs),
                 };
-                if self.feature(&ask.feature).is_none() {
-                    return Err(LateRefused::Differs);
-                }
-                let (limits, _) = self.counted_by(account, &ask.feature, now)?;
                 let then = |account: &Account, whose: Option<&String>, limit: &Limit| {
                     let of_limit = |b: &&Book| b.feature == ask.feature && b.limit == limit.limit;
                     let mut books = account.books.iter().filter(of_limit);
@@ -376,7 +404,6 @@ impl Model {
                         books.extend(here);
                     }
                 }
-                let charge = known.charge.as_ref();
                 let paid = charge.map(|took| {
                     self.paid_then(account, &ask.feature, counted, (took, known.at), now)
                 });
@@ -447,7 +474,7 @@ impl Model {
             _ if units > happened.units => "an event amended to more",
             _ => "an event amended",
         });
-        if !account.events.contains_key(event) {
+        if !account.events.contains_key(&place) {
             self.met.insert("a plain write corrected");
         }
         if entries.iter().any(|entry| entry.whose.is_some()) {
@@ -462,7 +489,7 @@ impl Model {
         }
         let (paid, charge) = self.pay(&ask.account, account, bill, now);
         let debt_units = self.own_debt(&ask.feature, &charge).unwrap_or(debt);
-        account.events.insert(event.to_owned(), Happened { units, paid, ..happened });
+        account.events.insert(place, Happened { units, paid, ..happened });
         Ok((Amounts { units, debt_units, ..Amounts::default() }, charge))
     }
 

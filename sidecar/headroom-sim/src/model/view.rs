@@ -1,9 +1,10 @@
 //! What can be asked of the model without deciding, and what the makers of histories look at.
 
-use headroom_core::decide::FeatureOp;
+use headroom_core::decide::{AllOp, FeatureOp};
 use headroom_core::reservation::ReservationId;
 use headroom_engine::engine::Wants;
 
+use super::late::key_of;
 use super::{
     Account, Answer, Asked, Book, KEY_HORIZON_MS, KEY_STEP_MS, LimitAnswer, Line, Model,
     RESTATE_MS, Said,
@@ -94,18 +95,32 @@ impl Model {
     /// Keys that can be corrected or could once, with the feature, the units and the subject they are of.
     pub fn correctable(&self, account: &str) -> Vec<(String, String, u64, Option<String>)> {
         let Some(account) = self.accounts.get(account) else { return Vec::new() };
-        let plain = account.keys.iter().filter_map(|(key, known)| match &known.asked {
-            Asked::Feature(feature, FeatureOp::Consume { units } | FeatureOp::Record { units }) => {
-                Some((key.clone(), feature.clone(), *units, known.subject.clone()))
-            }
-            _ => None,
+        let plain = account.keys.iter().flat_map(|(key, known)| {
+            let asked = match &known.asked {
+                Asked::Feature(
+                    feature,
+                    FeatureOp::Consume { units } | FeatureOp::Record { units },
+                ) => vec![(feature.clone(), *units)],
+                Asked::All(items, AllOp::Consume) => items.clone(),
+                _ => Vec::new(),
+            };
+            let whose = known.subject.clone();
+            asked
+                .into_iter()
+                .map(move |(feature, units)| (key.clone(), feature, units, whose.clone()))
         });
         let events = account.events.iter();
-        let events = events.map(|(key, known)| {
-            (key.clone(), known.feature.clone(), known.units, known.subject.clone())
+        let events = events.map(|(event, known)| {
+            let key = key_of(event).to_owned();
+            (key, known.feature.clone(), known.units, known.subject.clone())
         });
+        let events: Vec<_> = events.collect();
         // The latest are the most interesting; what was corrected says how it stands.
-        let mut all: Vec<_> = plain.filter(|(key, ..)| !account.events.contains_key(key)).collect();
+        let is_corrected = |key: &String, feature: &String| {
+            events.iter().any(|(event, of, ..)| (event, of) == (key, feature))
+        };
+        let mut all: Vec<_> =
+            plain.filter(|(key, feature, ..)| !is_corrected(key, feature)).collect();
         all.extend(events);
         let number = |key: &str| key[1..].parse::<u64>().unwrap_or(0);
         all.sort_by_key(|(key, ..)| std::cmp::Reverse(number(key)));

@@ -7,6 +7,7 @@ mod aggregations;
 mod allocations;
 mod backtest;
 mod by_time;
+mod corrections;
 mod credits;
 mod declines;
 mod events;
