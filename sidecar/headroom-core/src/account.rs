@@ -215,8 +215,14 @@ impl Account {
 
     /// When something is to be done though nobody asks: announced, charged, closed or freed.
     /// [`Millis::FOREVER`] when nothing is.
+    #[inline]
     pub fn notice_at(&self) -> Millis {
-        let Some(rare) = &self.rare else { return Millis::FOREVER };
+        self.rare.as_ref().map_or(Millis::FOREVER, |rare| self.rare_notice_at(rare))
+    }
+
+    // A call, because few accounts have any of it, and all are asked on every write.
+    #[inline(never)]
+    fn rare_notice_at(&self, rare: &Rare) -> Millis {
         let notices = rare.excesses.iter().map(|excess| excess.notice_at);
         let notices = notices.chain(rare.stocks.iter().map(Stock::next_event_at));
         let notices = notices.chain(rare.pools.iter().map(Pool::next_event_at));

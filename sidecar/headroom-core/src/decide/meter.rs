@@ -110,14 +110,21 @@ impl Working<'_> {
     /// The limit as an answer shows it: of a level also what its billing window comes to so far.
     #[inline(always)]
     pub(super) fn shown(&self, cx: Context<'_>, account: &Account) -> LimitState {
-        if self.limit.is_level() {
-            return allocation::state(cx, account, self);
-        }
         let mut state = self.state();
-        if let Some(beyond) = &mut state.beyond {
-            beyond.grace_uses = policy::grace_uses(account, self.limit, &self.ledger, cx.now);
+        if state.beyond.is_some() || self.limit.is_level() {
+            self.dress(cx, account, &mut state);
         }
         state
+    }
+
+    // A call, because it is rare, and so that the state is made where it stays.
+    #[cold]
+    fn dress(&self, cx: Context<'_>, account: &Account, state: &mut LimitState) {
+        if self.limit.is_level() {
+            *state = allocation::state(cx, account, self);
+        } else if let Some(beyond) = &mut state.beyond {
+            beyond.grace_uses = policy::grace_uses(account, self.limit, &self.ledger, cx.now);
+        }
     }
 }
 
@@ -157,15 +164,26 @@ pub(super) fn weigh<'a>(
     units: u64,
     uses: bool,
 ) -> WorkingSet<'a> {
+    let mut working = WorkingSet::new();
+    weigh_into(&mut working, cx, account, ask, (units, uses));
+    working
+}
+
+/// As [`weigh`], into a set of the caller: returning it would move all of it once more.
+fn weigh_into<'a>(
+    working: &mut WorkingSet<'a>,
+    cx: Context<'_>,
+    account: &Account,
+    ask: Ask<'a>,
+    (units, uses): (u64, bool),
+) {
     let feature = cx.catalog.feature(ask.feature).id;
     // A loop, because collecting moves each of them once more.
-    let mut working = WorkingSet::new();
     for limit in ask.limits {
         let mut w = working_now(cx, account, feature, limit);
         w.verdict = admission(limit, w.room, &w.ledger, units, uses);
         working.push(w);
     }
-    working
 }
 
 /// A limit as it stands at this moment.
@@ -386,7 +404,8 @@ pub(super) fn check(
     attempt: bool,
     effects: &mut Effects,
 ) -> Outcome {
-    let mut working = weigh(cx, account, ask, units, true);
+    let mut working = WorkingSet::new();
+    weigh_into(&mut working, cx, account, ask, (units, true));
     let shadow = allow_in_shadow(cx, ask, &mut working, units, true);
     if is_refused(&working) {
         wait::note_refused(cx, account, (ask.feature, None), &mut working, units);
@@ -408,7 +427,8 @@ pub(super) fn consume(
     units: u64,
     effects: &mut Effects,
 ) -> Result<Outcome, OpError> {
-    let mut working = weigh(cx, account, ask, units, true);
+    let mut working = WorkingSet::new();
+    weigh_into(&mut working, cx, account, ask, (units, true));
     let shadow = allow_in_shadow(cx, ask, &mut working, units, true);
     if is_refused(&working) {
         wait::note_refused(cx, account, (ask.feature, None), &mut working, units);
@@ -448,7 +468,8 @@ pub(super) fn record(
         _ => (bare_limits(cx, feature).ok_or(OpError::WrongFeatureKind)?, Origin::None),
     };
     let ask = Ask { feature, limits: &limits, origin };
-    let mut working = weigh(cx, account, ask, units, true);
+    let mut working = WorkingSet::new();
+    weigh_into(&mut working, cx, account, ask, (units, true));
     if working.iter().any(|w| w.ledger.held() + units > limits::UNITS_MAX) {
         return Err(OpError::CounterFull);
     }
