@@ -179,13 +179,11 @@ fn check_features(report: &mut Report, features: &[FeatureSpec]) {
         }
         cohorts::check_cohorts(report, &[&path[..], &["cohorts"]].concat(), &feature.offering);
         counting::check_counting(report, feature);
-        let is_kept =
-            matches!(feature.kind, FeatureKindSpec::Credits { .. } | FeatureKindSpec::Seats { .. });
-        if feature.shadow && is_kept {
+        if feature.shadow && matches!(feature.kind, FeatureKindSpec::Credits { .. }) {
             report.say(
                 &[&path[..], &["shadow"]].concat(),
-                "seats and credits cannot be watched without refusing: who sits and what was bought is kept and \
-                 not tried out. Watch the features that credits pay for",
+                "credits cannot be watched without refusing: what was bought is kept and not tried out. Watch \
+                 the features that credits pay for",
             );
         }
         match &feature.kind {

@@ -246,7 +246,7 @@ fn feature(rng: &mut Rng, name: &str) -> FeatureSpec {
             _ => FeatureKindSpec::Config,
         },
     };
-    let can_be_watched = !VALUES.contains(&name) && !matches!(kind, FeatureKindSpec::Seats { .. });
+    let can_be_watched = !VALUES.contains(&name);
     FeatureSpec {
         feature: name.to_owned(),
         name: name.to_owned(),

@@ -983,8 +983,8 @@ fn a_rate_card_prices_quotas_that_somebody_lets_it_pay() {
             add_pool(s, WindowRule::Lifetime, PoolTerms::default());
             s.features.last_mut().unwrap().shadow = true;
         },
-        "features/more/shadow: seats and credits cannot be watched without refusing: who sits and what was \
-         bought is kept and not tried out. Watch the features that credits pay for",
+        "features/more/shadow: credits cannot be watched without refusing: what was bought is kept and not \
+         tried out. Watch the features that credits pay for",
     );
     check(
         |s| limits_of(s)[0].limit = "paid_by".to_owned(),

@@ -144,15 +144,17 @@ fn take(
         }
         (_, wanted) => wanted,
     };
+    let mut shadow = not_in_plan(ask);
     if let Some(seat) = &known
         && seat.state == state
     {
         w.verdict = meter::level(w.limit, w.room, &w.ledger);
-        let decision = meter::answer(cx, account, ask, &[w]);
+        let decision = meter::answer_shadowed(cx, account, ask, &[w], shadow);
         return Ok(SeatOutcome { decision, seat: known, changed: false });
     }
     if known.is_none() {
         w.verdict = meter::admission(w.limit, w.room, &w.ledger, 1, false);
+        shadow = meter::allow_in_shadow(cx, ask, std::slice::from_mut(&mut w), 1, false);
         if !w.verdict.is_allowed() {
             let working = [w];
             meter::announce_refusal(cx, account, &working, 1, effects);
@@ -185,8 +187,13 @@ fn take(
     let seat = Seat { feature: id, member, state, since: cx.now };
     effects.push(Effect::Seat(Box::new(seat.clone())));
     w.verdict = meter::level(w.limit, w.room, &w.ledger);
-    let decision = meter::answer(cx, account, ask, &[w]);
+    let decision = meter::answer_shadowed(cx, account, ask, &[w], shadow);
     Ok(SeatOutcome { decision, seat: Some(seat), changed: true })
+}
+
+/// Why nobody would be let in, if the feature were not only watched.
+fn not_in_plan(ask: Ask<'_>) -> Option<Denial> {
+    (ask.origin == Origin::None).then_some(Denial::NotInPlan)
 }
 
 /// Tells that somebody was invited, also where there was no seat.
@@ -256,7 +263,7 @@ fn transfer(
     }
     let mut w = meter::working_now(cx, account, id, &ask.limits[0]);
     w.verdict = meter::level(w.limit, w.room, &w.ledger);
-    let decision = meter::answer(cx, account, ask, &[w]);
+    let decision = meter::answer_shadowed(cx, account, ask, &[w], not_in_plan(ask));
     Ok(SeatOutcome { decision, seat: Some(seat), changed: left.is_some() })
 }
 

@@ -2,6 +2,7 @@
 
 use headroom_core::catalog::FeatureKindSpec;
 use headroom_core::decision::{Denial, OpError, Verdict};
+use headroom_core::resolve::Origin;
 use headroom_core::signal::SignalName;
 use headroom_engine::engine::{EngineError, Wants};
 
@@ -247,12 +248,19 @@ impl Model {
             }
             page.verdict = page.stands();
             if matches!(self.entitled(account, feature, now).0, Entitled::Nothing) {
-                origin = headroom_core::resolve::Origin::None;
+                origin = Origin::None;
             }
             let done = self.done(account, feature, origin, &[page], now);
             return Ok((done, None, known.is_some()));
         }
-        if let Err(closed) = self.gate(account, feature, now) {
+        let gate = self.gate(account, feature, now);
+        // Of what no plan has, only watching leaves the gate open.
+        let is_bare = gate.as_ref().is_ok_and(|(_, origin)| *origin == Origin::None);
+        let mut shadow = is_bare.then_some(Denial::NotInPlan);
+        if is_bare {
+            origin = Origin::None;
+        }
+        if let Err(closed) = gate {
             if !matches!(asked, SeatAsked::Transfer(..)) {
                 self.tried_premium((id, feature), account, closed, 1, now);
             }
@@ -276,7 +284,7 @@ impl Model {
                 }
             };
             page.verdict = page.stands();
-            let done = self.done(account, feature, origin, &[page], now);
+            let done = Done { shadow, ..self.done(account, feature, origin, &[page], now) };
             return Ok((done, Some(seat), changed));
         }
         let (member, until) = match asked {
@@ -296,12 +304,18 @@ impl Model {
             && seat.1 == until
         {
             page.verdict = page.stands();
-            let done = self.done(account, feature, origin, &[page], now);
+            let done = Done { shadow, ..self.done(account, feature, origin, &[page], now) };
             return Ok((done, known, false));
         }
         if known.is_none() {
             page.verdict = page.admits(1, false);
             page.asked = 1;
+            if self.is_watched(feature) {
+                shadow = Model::look_away(std::slice::from_mut(&mut page), origin, 1, false);
+                if shadow.is_some() {
+                    self.met.insert("a seat that shadow mode gives");
+                }
+            }
             if !page.verdict.is_allowed() {
                 let pages = [page];
                 self.announce_refusal(id, account, &pages, 1, now);
@@ -323,7 +337,7 @@ impl Model {
         }
         self.keep(account, &mut page);
         page.verdict = page.stands();
-        let done = self.done(account, feature, origin, &[page], now);
+        let done = Done { shadow, ..self.done(account, feature, origin, &[page], now) };
         Ok((done, Some((member.clone(), until, now)), true))
     }
 

@@ -109,6 +109,7 @@ const MUST_MEET: &[&str] = &[
     "an event amended to more",
     "an event withdrawn",
     "a plain write corrected",
+    "a seat that shadow mode gives",
     "one of several features corrected",
     "a window restated after its close",
     "a late event of a subject",

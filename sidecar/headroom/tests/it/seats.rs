@@ -235,3 +235,36 @@ async fn a_member_is_erased_with_its_seats_over_kill_9() {
     drop((client, admin));
     sidecar.stop().await;
 }
+
+#[tokio::test]
+async fn seats_in_shadow_mode_let_everybody_in_and_say_whom_they_would_not_have() {
+    let watched = TEAM.replace("invitations: 2 days }", "invitations: 2 days, shadow: on }");
+    let home = Home::with_settings(&watched, "clock: test\n");
+    let sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    for member in ["ann", "bob"] {
+        let sits = client.claim_seat("acme", "seats", member).await.unwrap();
+        assert_eq!((sits.changed, sits.decision.shadow_denial), (true, None));
+    }
+    let more = client.check("acme", "seats").await.unwrap();
+    assert_eq!((more.allowed, more.shadow_denial), (true, Some(Denial::SeatsFull)));
+    let third = client.claim_seat("acme", "seats", "cid").await.unwrap();
+    assert_eq!((third.changed, third.decision.shadow_denial), (true, Some(Denial::SeatsFull)));
+    assert!(third.decision.allowed);
+    assert_eq!(third.decision.binding.unwrap().used_units, 3);
+    let why = client.explain_decision(&third.decision.decision_id).await.unwrap();
+    let rule = why.rules.iter().find(|rule| rule.binding).unwrap();
+    assert!(rule.explanation.contains("shadow mode let it on"), "{}", rule.explanation);
+    let line = "headroom_shadow_denials_total{denial=\"seats_full\"} 2";
+    let metrics = sidecar.page("/metrics").body;
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
+
+    // When the watching ends, whoever is in stays in, and nobody new comes.
+    home.write_catalog(TEAM);
+    assert!(admin.reload_catalog().await.unwrap().changed);
+    let fourth = client.claim_seat("acme", "seats", "dan").await.unwrap();
+    assert_eq!(fourth.decision.denial, Some(Denial::SeatsFull));
+    assert_eq!(members(&client).await.len(), 3);
+    drop((client, admin));
+    sidecar.stop().await;
+}
