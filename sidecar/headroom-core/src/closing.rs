@@ -10,8 +10,10 @@ use crate::account::Account;
 use crate::catalog::{PlanLimit, Policy};
 use crate::change;
 use crate::decide::{Context, counts_on_ms};
+use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::names::NameId;
+use crate::owing::Owing;
 use crate::policy::{self, OverageTerms};
 use crate::resolve::{Resolved, resolve};
 use crate::stock::Stock;
@@ -110,6 +112,33 @@ pub fn terms_of(cx: Context<'_>, account: &Account, ledger: &Ledger) -> Option<W
         carried_units,
     };
     Some(WindowTerms { carried_units, ..terms.unwrap_or(nothing) })
+}
+
+/// What windows that are over were measured by, where an edit of the account or another catalog would make it
+/// something else: to be listed before that, so that nobody is billed for what came later.
+///
+/// `before` and `after` are the rules and the account without and with it, at the same instant.
+pub fn kept(before: (Context<'_>, &Account), after: (Context<'_>, &Account)) -> Effects {
+    let ((cx, account), (then, changed)) = (before, after);
+    let is_over = |ledger: &&Ledger| ledger.window.end() <= cx.now && ledger.used > 0;
+    let mut effects = Effects::new();
+    for ledger in account.ledgers().iter().filter(is_over) {
+        let known = account.owing(ledger);
+        if known.is_some_and(|known| known.ended) {
+            continue;
+        }
+        let terms = terms_of(cx, account, ledger);
+        if terms.is_some() && terms != terms_of(then, changed, ledger) {
+            let known = known.copied().unwrap_or_else(|| Owing::of(ledger));
+            effects.push(Effect::Owing(Box::new(Owing { ended: true, terms, ..known })));
+        }
+    }
+    effects
+}
+
+/// Whether an account has a window of which [`kept`] may have something to say.
+pub fn may_keep(account: &Account, now: Millis) -> bool {
+    account.ledgers().iter().any(|ledger| ledger.window.end() <= now && ledger.used > 0)
 }
 
 /// What a billing window of an allocation is measured by, alike.

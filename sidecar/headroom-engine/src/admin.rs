@@ -12,8 +12,10 @@ use headroom_core::account::{
 };
 use headroom_core::catalog::{Catalog, CatalogSpec, FeatureKind, SpecProblem};
 use headroom_core::change;
+use headroom_core::closing;
 use headroom_core::cohort;
 use headroom_core::decide::{Context, GrantError};
+use headroom_core::effect::Effect;
 use headroom_core::limits as core_limits;
 use headroom_core::migrate::renames;
 use headroom_core::names::{NameId, Names};
@@ -389,6 +391,9 @@ impl Engine {
         if !orphans.is_empty() {
             return Err(orphans);
         }
+        if installed.changed {
+            self.keep_terms(&before, &catalog, now);
+        }
         Ok(self.bring_in(&mut admin, (catalog, installed), source, now))
     }
 
@@ -427,16 +432,32 @@ impl Engine {
         let mut bytes = Vec::new();
         for mut slot in self.accounts.iter_mut() {
             let effects = owing::unnoted(catalog, &slot.account);
-            if effects.is_empty() {
-                continue;
-            }
-            if self.store.room().is_ok() {
-                self.note_at(now, &mut slot, &effects, &mut bytes);
-            } else {
-                let notice_at = slot.account.notice_at();
-                effects.iter().for_each(|effect| slot.account.apply(effect));
-                self.timers.reset(&slot.account, notice_at);
-            }
+            self.note_if_room(now, &mut slot, &effects, &mut bytes);
+        }
+    }
+
+    /// Remembers what windows that are over were measured by, where another catalog says something else.
+    /// Without room it is not journaled, and a kill before the next checkpoint forgets it.
+    pub(crate) fn keep_terms(&self, before: &Catalog, catalog: &Catalog, now: Millis) {
+        let mut bytes = Vec::new();
+        for mut slot in self.accounts.iter_mut() {
+            let at = |catalog| Context { catalog, now: slot.account.not_before(now) };
+            let account = &slot.account;
+            let kept = closing::kept((at(before), account), (at(catalog), account));
+            self.note_if_room(now, &mut slot, &kept, &mut bytes);
+        }
+    }
+
+    fn note_if_room(&self, now: Millis, slot: &mut Slot, effects: &[Effect], bytes: &mut Vec<u8>) {
+        if effects.is_empty() {
+            return;
+        }
+        if self.store.room().is_ok() {
+            self.note_at(now, slot, effects, bytes);
+        } else {
+            let notice_at = slot.account.notice_at();
+            effects.iter().for_each(|effect| slot.account.apply(effect));
+            self.timers.reset(&slot.account, notice_at);
         }
     }
 
@@ -569,6 +590,17 @@ impl Engine {
             profile.extra = None;
         }
         let mut bytes = Vec::new();
+        if closing::may_keep(&slot.account, now) {
+            let catalog = self.catalog();
+            let cx = Context { catalog: &catalog, now };
+            let mut changed = slot.account.clone();
+            changed.put_profile(profile.clone(), now);
+            let kept = closing::kept((cx, &slot.account), (cx, &changed));
+            if !kept.is_empty() {
+                self.note_at(now, slot, &kept, &mut bytes);
+                bytes.clear();
+            }
+        }
         record::put_profile(&mut bytes, slot.account.serial, account, now, &profile);
         slot.last_seq = self.store.append(&bytes, false);
         let notice_at = slot.account.notice_at();

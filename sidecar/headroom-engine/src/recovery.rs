@@ -334,7 +334,9 @@ impl Recovery {
         let before = self.catalog_before();
         let (catalog, installed) =
             self.admin.build(spec, source, Step::From(before.as_ref(), &self.accounts))?;
-        let orphans = before.map(|before| migrate::orphans(&self.accounts, &before, &catalog, now));
+        let of_before = before.as_ref();
+        let orphans =
+            of_before.map(|before| migrate::orphans(&self.accounts, before, &catalog, now));
         if let Some(orphans) = orphans.filter(|orphans| !orphans.is_empty()) {
             return Err(orphans);
         }
@@ -358,6 +360,9 @@ impl Recovery {
             halted_count: AtomicU64::new(0),
         };
         engine.keys.advance(now);
+        if let Some(before) = before.filter(|_| installed.changed) {
+            engine.keep_terms(&before, &catalog, now);
+        }
         let installed = {
             let mut admin = engine.admin.lock().unwrap_or_else(|held| held.into_inner());
             engine.bring_in(&mut admin, (catalog, installed), source, now)

@@ -93,6 +93,16 @@ impl House {
 
     /// One that reads back what a journal and its last checkpoint say.
     pub(crate) fn open(store: &Arc<MemStore>, spec: CatalogSpec, keys_max: usize) -> House {
+        House::open_at(store, (None, spec), keys_max, Millis(T0))
+    }
+
+    /// Opens it at another instant, knowing what the catalog was before.
+    pub(crate) fn open_at(
+        store: &Arc<MemStore>,
+        (before, spec): (Option<CatalogSpec>, CatalogSpec),
+        keys_max: usize,
+        now: Millis,
+    ) -> House {
         let (checkpoint, tail) = store.found();
         let entries = checkpoint.map_or(Vec::new(), |checkpoint| checkpoint.entries);
         let mut recovery = recovery(keys_max);
@@ -102,7 +112,10 @@ impl House {
         for (seq, stored) in &tail {
             recovery.record(*seq, &stored.bytes).unwrap();
         }
-        let engine = finish(recovery, spec, store, keys_max);
+        if let Some(before) = before {
+            recovery.coming_from(before);
+        }
+        let engine = finish_at(recovery, spec, store, keys_max, now);
         House { engine: Arc::new(engine), store: Arc::clone(store), keys_max }
     }
 
@@ -203,6 +216,16 @@ pub(crate) fn finish(
     store: &Arc<MemStore>,
     keys_max: usize,
 ) -> Engine {
+    finish_at(recovery, spec, store, keys_max, Millis(T0))
+}
+
+fn finish_at(
+    recovery: Recovery,
+    spec: CatalogSpec,
+    store: &Arc<MemStore>,
+    keys_max: usize,
+    now: Millis,
+) -> Engine {
     let options = EngineOptions {
         store: Arc::clone(store) as Arc<dyn Store>,
         secret: [7; 16],
@@ -212,7 +235,7 @@ pub(crate) fn finish(
     };
     // The text stands for the catalog: another catalog needs another text.
     let source = format!("{spec:?}");
-    recovery.finish(spec, &source, Millis(T0), options).unwrap().0
+    recovery.finish(spec, &source, now, options).unwrap().0
 }
 
 /// What an answer says, without what differs from answer to answer of one decision.

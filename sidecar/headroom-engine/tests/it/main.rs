@@ -9,6 +9,7 @@
 
 mod accounts;
 mod allocations;
+mod bills;
 mod codec;
 mod credits;
 mod debts;
