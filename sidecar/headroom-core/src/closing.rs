@@ -129,7 +129,7 @@ pub fn kept(before: (Context<'_>, &Account), after: (Context<'_>, &Account)) -> 
         }
         let terms = terms_of(cx, account, ledger);
         if terms.is_some() && terms != terms_of(then, changed, ledger) {
-            let known = known.copied().unwrap_or_else(|| Owing::of(ledger));
+            let known = known.copied().unwrap_or(Owing { noted: false, ..Owing::of(ledger) });
             effects.push(Effect::Owing(Box::new(Owing { ended: true, terms, ..known })));
         }
     }

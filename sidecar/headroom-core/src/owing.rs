@@ -34,6 +34,9 @@ pub struct Owing {
     pub window_start: Millis,
     /// The part of its used units that it took over from the window before.
     pub carried_units: u64,
+    /// It is looked at when it ends. Not so of a window of which only its terms are kept, because an edit
+    /// would have changed them.
+    pub noted: bool,
     /// The window was looked at when it had ended.
     pub ended: bool,
     /// Its debt stays in it: the limit that was in force then carries none.
@@ -50,6 +53,7 @@ impl Owing {
             limit: ledger.limit,
             window_start: ledger.window.start(),
             carried_units: 0,
+            noted: true,
             ended: false,
             stays: false,
             terms: None,
@@ -77,18 +81,18 @@ pub(crate) fn further(all: &[Owing]) -> impl Iterator<Item = Effect> + '_ {
 
 /// Notes that a ledger owes something, where a limit may carry that into the next window.
 pub(crate) fn note(cx: Context<'_>, account: &Account, ledger: &Ledger, effects: &mut Effects) {
-    if ledger.debt > 0
-        && cx.catalog.carries(ledger.feature, ledger.limit)
-        && account.owing(ledger).is_none()
-    {
-        effects.push(Effect::Owing(Box::new(Owing::of(ledger))));
+    if ledger.debt > 0 && cx.catalog.carries(ledger.feature, ledger.limit) {
+        look_at_end(account, ledger, effects);
     }
 }
 
-/// Notes that a ledger is above what is included, where that is billed.
-pub(crate) fn note_billed(account: &Account, ledger: &Ledger, effects: &mut Effects) {
-    if account.owing(ledger).is_none() {
-        effects.push(Effect::Owing(Box::new(Owing::of(ledger))));
+/// Lets a window be looked at when it ends: it owes something, or it is above what is included, where that is
+/// billed.
+pub(crate) fn look_at_end(account: &Account, ledger: &Ledger, effects: &mut Effects) {
+    let known = account.owing(ledger);
+    if known.is_none_or(|known| !known.noted) {
+        let known = known.copied().unwrap_or_else(|| Owing::of(ledger));
+        effects.push(Effect::Owing(Box::new(Owing { noted: true, ..known })));
     }
 }
 
@@ -114,7 +118,7 @@ impl Account {
     pub(crate) fn next_owing(&self) -> Option<&Ledger> {
         let waiting = self.owings().iter().filter_map(|one| {
             let ledger = self.ledger(one.feature, one.limit, one.window_start)?;
-            let waits = !one.ended || ledger.debt > 0 && !one.stays;
+            let waits = one.noted && (!one.ended || ledger.debt > 0 && !one.stays);
             (waits && !self.is_replaced(ledger, 0)).then_some(ledger)
         });
         waiting.min_by_key(|ledger| (ledger.window.end(), ledger.feature, ledger.limit))

@@ -281,7 +281,7 @@ pub(crate) fn begin(
     room.grace_until = ends_at;
     effects.push(Effect::Excess(Box::new(excess)));
     if name == SignalName::OverageStarted {
-        owing::note_billed(account, ledger, effects);
+        owing::look_at_end(account, ledger, effects);
     }
     if cx.catalog.signals.raises(name) {
         effects.push(signal(name, ledger, (previous_units, included_units), ends_at, cx.now));

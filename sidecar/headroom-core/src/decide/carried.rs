@@ -93,6 +93,7 @@ fn pass_to(
     let own = w.ledger;
     let known = account.owing(&own).copied();
     let mut owing = known.unwrap_or_else(|| Owing::of(&own));
+    owing.noted = true;
     if after > before {
         let units = after - before;
         w.ledger.debt += meter::debt_of(w.room.ceiling, &own, units, units);

@@ -591,7 +591,7 @@ pub(super) fn carry(
     put_ledger(cx, account, to.ledger, to.fresh, effects);
     let known = account.owing(&to.ledger).copied().unwrap_or_else(|| Owing::of(&to.ledger));
     let carried_units = known.carried_units + debt;
-    effects.push(Effect::Owing(Box::new(Owing { carried_units, ..known })));
+    effects.push(Effect::Owing(Box::new(Owing { carried_units, noted: true, ..known })));
 }
 
 /// Lists a ledger as changed. A new one takes the place of older ones whose window is over.

@@ -100,6 +100,7 @@ pub(crate) fn put_owing(out: &mut Vec<u8>, one: &Owing) {
     out.put_u64(u64::from(one.limit.0));
     out.put_millis(one.window_start);
     out.put_u64(one.carried_units);
+    out.push(u8::from(one.noted));
     out.push(u8::from(one.ended));
     out.push(u8::from(one.stays));
     put_terms_if_any(out, one.terms.as_ref());
@@ -111,6 +112,7 @@ pub(crate) fn take_owing(from: &mut Take<'_>) -> Result<Owing, Malformed> {
         limit: NameId(from.small("limit")?),
         window_start: from.millis("window start")?,
         carried_units: from.u64("carried units")?,
+        noted: from.bool("noted window")?,
         ended: from.bool("ended window")?,
         stays: from.bool("debt that stays")?,
         terms: take_terms_if_any(from)?,

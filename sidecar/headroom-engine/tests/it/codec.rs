@@ -462,6 +462,7 @@ fn every_effect() -> Vec<Effect> {
             limit: NameId(2),
             window_start: Millis(-5),
             carried_units: u64::from(days),
+            noted: days % 2 == 1,
             ended: days % 2 == 0,
             stays: days % 3 == 0,
             terms: (days % 2 == 0).then(|| terms(days.into())),
