@@ -168,6 +168,9 @@ impl Account {
     pub fn put_profile(&mut self, profile: Profile, at: Millis) {
         self.profile = profile;
         self.arm_endings(at);
+        if let Some(rare) = &mut self.rare {
+            rare.pools.iter_mut().for_each(|pool| pool.expect_changes(&self.profile, at));
+        }
     }
 
     fn arm_endings(&mut self, at: Millis) {

@@ -12,6 +12,7 @@ pub(crate) mod now;
 
 use std::sync::Arc;
 
+use crate::account::{Account, Profile};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Marks;
 use crate::limits;
@@ -110,7 +111,8 @@ impl Default for PoolTerms {
 /// Where a grant comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GrantSource {
-    /// Somebody gave it: a top-up, a promotion.
+    /// Somebody gave it: a top-up, a promotion. Or it was included for life, and the pool has other
+    /// windows now.
     Given,
     /// The plan and the add-ons include it in this window.
     Included,
@@ -293,6 +295,9 @@ pub struct PoolHead {
     pub revision: u16,
     /// Fingerprint of the thresholds, to notice a change.
     pub soft_mark: u32,
+    /// The first instant that was not seen yet at which the account's profile may give another number of
+    /// units; [`Millis::FOREVER`] when none is known.
+    pub plan_changes_at: Millis,
     /// The open end of the history.
     pub segment: Segment,
 }
@@ -321,6 +326,7 @@ impl Pool {
             marks: Marks::default(),
             revision: 1,
             soft_mark: 0,
+            plan_changes_at: Millis::FOREVER,
             segment: Segment::begin(at, 0),
         };
         let (grants, ended) = (Vec::new(), Vec::new());
@@ -388,7 +394,16 @@ impl Pool {
     fn see_time(&mut self) {
         let window_ends = self.head.window.map_or(Millis::FOREVER, |window| window.end());
         let grants = self.grants.iter().map(Grant::next_event_at);
-        self.next_event_at = grants.fold(window_ends, Millis::min);
+        self.next_event_at = grants.fold(window_ends.min(self.head.plan_changes_at), Millis::min);
+    }
+
+    /// The account has another profile from an instant on. What the one before has brought by then, and
+    /// nobody has seen, is still to be seen.
+    pub(crate) fn expect_changes(&mut self, profile: &Profile, at: Millis) {
+        if at < self.head.plan_changes_at {
+            self.head.plan_changes_at = profile.next_change(at);
+            self.see_time();
+        }
     }
 }
 
@@ -446,6 +461,21 @@ pub(crate) fn further(pools: &[Pool]) -> Effects {
         for grant in &pool.ended {
             push(&mut effects, CreditsEffect::GrantEnded(feature, grant.clone()));
         }
+    }
+    effects
+}
+
+/// What is to be remembered of pools that is not: when the profile next gives another number of units. A
+/// version of the program that did not look then has written so.
+pub fn unnoted(account: &Account, now: Millis) -> Effects {
+    let mut effects = Effects::new();
+    let plan_changes_at = account.profile.next_change(now);
+    if plan_changes_at == Millis::FOREVER {
+        return effects;
+    }
+    let heads = account.pools().iter().map(|pool| &pool.head);
+    for head in heads.filter(|head| head.plan_changes_at == Millis::FOREVER) {
+        push(&mut effects, CreditsEffect::Pool(PoolHead { plan_changes_at, ..head.clone() }));
     }
     effects
 }

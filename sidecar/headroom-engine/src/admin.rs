@@ -14,6 +14,7 @@ use headroom_core::catalog::{Catalog, CatalogSpec, FeatureKind, SpecProblem};
 use headroom_core::change;
 use headroom_core::closing;
 use headroom_core::cohort;
+use headroom_core::credits;
 use headroom_core::decide::{Context, GrantError};
 use headroom_core::effect::Effect;
 use headroom_core::limits as core_limits;
@@ -391,6 +392,8 @@ impl Engine {
         if !orphans.is_empty() {
             return Err(orphans);
         }
+        // What time has brought by now was brought under the catalog of before.
+        self.run_timers(now);
         if installed.changed {
             self.keep_terms(&before, &catalog, now);
         }
@@ -422,16 +425,22 @@ impl Engine {
         if let Some(last) = self.carry_out(&catalog, now) {
             installed.wait_for = Some(last);
         }
+        if installed.changed
+            && let Some(last) = self.follow_catalog(now)
+        {
+            installed.wait_for = Some(last);
+        }
         installed
     }
 
-    /// Remembers which windows owe: under a catalog that carries what none did before, or since a version
-    /// of the program that did not remember it. Without room it is not journaled, and the next start finds
+    /// Remembers which windows owe and which pools wait for another plan: under a catalog that carries what none
+    /// did before, or since a version of the program that did not remember it. Without room it is not journaled, and the next start finds
     /// the same.
     pub(crate) fn note_owing(&self, catalog: &Catalog, now: Millis) {
         let mut bytes = Vec::new();
         for mut slot in self.accounts.iter_mut() {
-            let effects = owing::unnoted(catalog, &slot.account);
+            let mut effects = owing::unnoted(catalog, &slot.account);
+            effects.extend(credits::unnoted(&slot.account, now));
             self.note_if_room(now, &mut slot, &effects, &mut bytes);
         }
     }

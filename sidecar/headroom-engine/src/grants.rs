@@ -110,6 +110,26 @@ impl Engine {
         self.note(cx, slot, &effects, &mut bytes);
     }
 
+    /// Brings all pools that accounts have in line with a catalog that has just come into force: what it
+    /// includes and which windows it gives them counts from this moment, whoever looks next. Returns the
+    /// position of the last record, if there was any. Without room it is done by whoever looks.
+    pub(crate) fn follow_catalog(&self, now: Millis) -> Option<Seq> {
+        if self.catalog().pools().is_empty() || self.store.room().is_err() {
+            return None;
+        }
+        let mut last = None;
+        let done: Result<(), AdminError> = self.each_account(|_, slot| {
+            let before = slot.last_seq;
+            if !slot.account.pools().is_empty() {
+                self.settle_pools(slot, now);
+            }
+            last = (before < slot.last_seq).then_some(slot.last_seq).or(last);
+            Ok(())
+        });
+        debug_assert!(done.is_ok(), "{done:?}"); // Nothing is asked for that could be refused.
+        last
+    }
+
     /// A pool of an account as it stands.
     ///
     /// # Errors

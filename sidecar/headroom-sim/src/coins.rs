@@ -88,6 +88,8 @@ pub(crate) struct Law<'a> {
     pub(crate) zone: &'a TimeZone,
     /// What the account has bought at an instant. `None`: nothing.
     pub(crate) terms: &'a dyn Fn(i64) -> Option<PoolTerms>,
+    /// When that may next change after an instant; [`FOREVER`] for never.
+    pub(crate) turns: &'a dyn Fn(i64) -> i64,
 }
 
 /// What is announced of a pool.
@@ -113,6 +115,8 @@ pub(crate) struct Pool {
     pub(crate) owed: u64,
     pub(crate) used: u64,
     given: BTreeMap<Id, Given>,
+    /// When what the account has bought may next change, of what nobody has seen.
+    pub(crate) turn: i64,
     /// When the open end of the history begins.
     pub(crate) open_from: i64,
     /// What armed the thresholds in this window, and which they are.
@@ -137,6 +141,7 @@ impl Pool {
             owed: 0,
             used: 0,
             given: BTreeMap::new(),
+            turn: FOREVER,
             open_from: at,
             revision: 1,
             soft_bp: None,
@@ -168,7 +173,7 @@ impl Pool {
     pub(crate) fn edges(&self) -> impl Iterator<Item = i64> {
         let coins = self.coins.iter().map(|coin| coin.expires);
         let ends = self.window.map(|(_, end)| end);
-        coins.chain(self.waiting()).chain(ends).filter(|at| *at != FOREVER)
+        coins.chain(self.waiting()).chain(ends).chain([self.turn]).filter(|at| *at != FOREVER)
     }
 
     /// When grants begin that have not yet.
@@ -207,10 +212,42 @@ impl Pool {
         while let Some(at) = self.edges().filter(|at| *at <= now).min() {
             let is_over = self.is_over(at);
             windows += usize::from(is_over);
-            let skips = windows > FOLLOWED;
-            self.at(law, at, if is_over && skips { now } else { at });
+            let skips = is_over && windows > FOLLOWED;
+            self.at(law, at, if skips { now } else { at });
+            if skips {
+                self.turn = (law.turns)(now);
+            }
+            if self.turn <= at {
+                if self.window.is_some() {
+                    self.follow(law, at);
+                }
+                self.turn = (law.turns)(at);
+            }
         }
+        self.leave_lifetime(law, now);
         self.follow(law, now);
+        self.turn = (law.turns)(now);
+    }
+
+    /// A window for life is over when the catalog says so: the coins that it has left are the account's.
+    fn leave_lifetime(&mut self, law: &Law<'_>, now: i64) {
+        let (Some(rule), Some((start, FOREVER))) = (law.rule, self.window) else { return };
+        let (_, end) = civil::window(rule, law.anchor, law.zone, now);
+        if end == FOREVER {
+            return;
+        }
+        let before = self.balance();
+        self.cut(now);
+        if let Some(coin) = self.planned {
+            let (units, starts, begun) = (self.included, start, true);
+            self.given.insert(coin.grant, Given { coin, units, starts, begun, void: false });
+        }
+        self.terms = (law.terms)(now).unwrap_or_default();
+        // The next one begins where it ends, and no window is without a millisecond.
+        self.window = Some((start, now.max(start + 1)));
+        self.begin(law, now, None);
+        self.fill();
+        self.note(now, before);
     }
 
     fn is_over(&self, at: i64) -> bool {
@@ -254,8 +291,10 @@ impl Pool {
             return;
         };
         let (mut start, end) = civil::window(rule, law.anchor, law.zone, at);
-        if let (Some(_), Some((_, last))) = (left_over, self.window) {
+        if let Some((_, last)) = self.window {
             start = start.max(last);
+        } else if self.given.contains_key(&Id::Included(start)) {
+            start = at;
         }
         self.window = Some((start, end));
         (self.used, self.revision) = (0, 1);
@@ -309,7 +348,7 @@ impl Pool {
     /// The plan includes another number than before: what was burnt stays burnt.
     fn include(&mut self, now: u64) {
         let start = self.window.expect("it has begun").0;
-        let is_included = |coin: &Coin| matches!(coin.grant, Id::Included(_));
+        let is_included = |coin: &Coin| coin.grant == Id::Included(start);
         let burnt = self.spent.iter().filter(|coin| is_included(coin)).count() as u64;
         let had = self.coins.iter().filter(|coin| is_included(coin)).count() as u64;
         let has = if now > burnt { now - burnt } else { 0 };

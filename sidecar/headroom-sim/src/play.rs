@@ -177,7 +177,7 @@ impl Player {
                 self.now += ms;
                 Ok(())
             }
-            Step::Catalog(kind) => self.change_catalog(kind),
+            Step::Catalog(kind) => self.change_catalog(kind, before),
             Step::Refuse(refusal) => {
                 self.coverage.note(if refusal.is_some() { "store refuses" } else { "store takes" });
                 self.store.set_refusal(refusal.clone());
@@ -465,7 +465,7 @@ impl Player {
         }
     }
 
-    fn change_catalog(&mut self, kind: NewCatalog) -> Met {
+    fn change_catalog(&mut self, kind: NewCatalog, before: Seq) -> Met {
         let now = Millis(self.now);
         let rng = &mut self.history.rng;
         let old = &self.model.catalog;
@@ -501,7 +501,13 @@ impl Player {
         };
         match (got, expected) {
             (Ok(installed), Ok(())) => {
+                // Under the catalog of before time has brought what it has.
+                self.model.run_timers(self.now);
                 self.model.install(&spec, &source, self.now);
+                for what in self.model.met() {
+                    self.coverage.note(what);
+                }
+                self.compare_told(before)?;
                 for line in &renaming.put(&spec).migrations {
                     self.coverage.note(migration_word(line));
                 }

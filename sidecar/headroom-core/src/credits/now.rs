@@ -3,6 +3,7 @@
 //! Nothing is changed here but a copy; [`PoolNow::list`] says how it differs. Expiries, starts and ends
 //! of windows are taken one instant after the other, so it does not matter who looked when.
 
+mod plan;
 mod returns;
 
 use std::sync::Arc;
@@ -20,7 +21,6 @@ use crate::ledger::{Ledger, Marks};
 use crate::limits::{self, UNITS_MAX};
 use crate::names::NameId;
 use crate::policy::{Beyond, Room};
-use crate::resolve::{Resolved, resolve};
 use crate::signal::{self, Change, REACHED_BP, SignalName, SignalSwitches};
 use crate::time::{Millis, Window};
 use crate::window::{WindowRule, window_at};
@@ -80,7 +80,9 @@ impl<'a> PoolNow<'a> {
             self.step(self.pool.next_event_at, &mut windows_left);
             self.pool.see_time();
         }
+        self.leave_lifetime();
         self.see_plan(self.cx.now);
+        self.expect_changes(self.cx.now);
         self.pool.see_time();
     }
 
@@ -104,8 +106,11 @@ impl<'a> PoolNow<'a> {
             // Whoever slept through more windows than are followed goes on with the one of now.
             let skips = *windows_left == 0;
             *windows_left = windows_left.saturating_sub(1);
-            let ended = self.pool.head.window.map(|window| (window.end(), left_over));
+            let ended = self.pool.head.window.map(|window| (window.end(), Some(left_over)));
             self.begin_window(if skips { self.cx.now } else { at }, ended);
+            if skips {
+                self.expect_changes(self.cx.now);
+            }
         }
         let mut has_more = is_over;
         let segment = &mut self.pool.head.segment;
@@ -118,37 +123,37 @@ impl<'a> PoolNow<'a> {
             self.terms = self.terms_at(at).unwrap_or_default();
             self.fill(at);
         }
-    }
-
-    /// What the plan and the add-ons say of the pool at an instant. `None`: they do not have it, or the
-    /// subscription is over.
-    fn terms_at(&self, at: Millis) -> Option<PoolTerms> {
-        let rule = self.rule?;
-        if self.account.profile.ends_at <= at {
-            return None;
-        }
-        match resolve(self.cx.catalog, self.account, rule.feature, at).0 {
-            Resolved::Pool(terms) => Some(*terms),
-            _ => None,
+        if self.pool.head.plan_changes_at <= at {
+            // One that has no window, because its catalog was without it, begins when it is looked at.
+            if self.pool.head.window.is_some() {
+                self.see_plan(at);
+            }
+            self.expect_changes(at);
         }
     }
 
-    /// A new window: what was left rolls over, and units are included anew.
-    fn begin_window(&mut self, at: Millis, ended: Option<(Millis, u64)>) {
-        let head = &mut self.pool.head;
+    /// A new window: what was left of the one that `ended` rolls over, if it has not been kept, and units are
+    /// included anew.
+    fn begin_window(&mut self, at: Millis, ended: Option<(Millis, Option<u64>)>) {
         let Some(rule) = self.rule else {
-            head.window = None;
+            self.pool.head.window = None;
             return;
         };
         let profile = &self.account.profile;
         let ruled = window_at(rule.window, profile.anchor, profile.rules(), at);
         // The next window starts where the last one ended, whatever became of the anchor.
-        let start = ended.map_or(ruled.start(), |(end, _)| end.max(ruled.start()));
+        let start = match ended {
+            Some((end, _)) => end.max(ruled.start()),
+            // A second window for life, long after the first: what is left of that one has its name.
+            None if self.pool.grant(&included_id(ruled.start())).is_some() => at,
+            None => ruled.start(),
+        };
         let window = Window::new(start, ruled.end()).unwrap_or(ruled);
+        let head = &mut self.pool.head;
         head.window = Some(window);
         (head.used_units, head.marks, head.revision) = (0, Marks::default(), 1);
         let Some(terms) = self.terms_at(at) else { return };
-        if let Some((_, left)) = ended {
+        if let Some((_, Some(left))) = ended {
             let units = left.max(terms.rollover_min_units).min(terms.rollover_max_units);
             if units > 0 {
                 self.pool.head.segment.rolled_over_units += units;
@@ -165,9 +170,12 @@ impl<'a> PoolNow<'a> {
     fn grant_for(&mut self, source: GrantSource, units: u64, priority: u8) {
         let Some(window) = self.pool.head.window else { return };
         let start = window.start();
-        let word = if source == GrantSource::Included { INCLUDED } else { ROLLED_OVER };
+        let id = match source {
+            GrantSource::Included => included_id(start),
+            _ => format!("{ROLLED_OVER}{start}"),
+        };
         self.pool.put(Grant {
-            id: format!("{word}{start}").into(),
+            id: id.into(),
             source,
             units,
             burnt_units: 0,
@@ -178,52 +186,6 @@ impl<'a> PoolNow<'a> {
             has_begun: true,
             end: None,
         });
-    }
-
-    /// Follows a plan that includes more or fewer units than it did: what was burnt stays burnt.
-    fn see_plan(&mut self, at: Millis) {
-        let is_new = self.pool.head.window.is_none() && self.rule.is_some();
-        let terms = self.terms_at(at);
-        let units = terms.as_ref().map_or(0, |terms| terms.included_units);
-        self.terms = terms.unwrap_or_default();
-        if is_new {
-            self.cut(at);
-            self.begin_window(at, None);
-            self.fill(at);
-        } else if self.rule.is_some() {
-            let included = |g: &Grant| g.source == GrantSource::Included;
-            let place = self.pool.grants.iter().position(included);
-            match place {
-                None if units > 0 => {
-                    self.cut(at);
-                    self.pool.head.segment.granted_units += units;
-                    self.grant_for(GrantSource::Included, units, self.terms.priority);
-                    self.fill(at);
-                }
-                Some(place) if self.pool.grants[place].units != units => {
-                    self.cut(at);
-                    let grant = &mut self.pool.grants[place];
-                    let left = grant.left_units();
-                    grant.units = units;
-                    let left_now = grant.left_units();
-                    let segment = &mut self.pool.head.segment;
-                    segment.granted_units += left_now.saturating_sub(left);
-                    segment.voided_units += left.saturating_sub(left_now);
-                    if left_now > left {
-                        self.fill(at);
-                    }
-                }
-                _ => {}
-            }
-        }
-        let soft_mark = self.soft_mark();
-        let head = &mut self.pool.head;
-        if head.soft_mark != soft_mark {
-            if head.soft_mark != 0 {
-                head.revision = head.revision.saturating_add(1);
-            }
-            (head.soft_mark, head.marks) = (soft_mark, Marks::default());
-        }
     }
 
     /// Units have come: they pay what is owed, or it is forgiven, and thresholds that are not passed any
@@ -559,6 +521,11 @@ pub(crate) const INCLUDED: &str = "included@";
 
 /// What the ids of units that rolled over begin with.
 pub(crate) const ROLLED_OVER: &str = "rolled_over@";
+
+/// The id of the units that are included in the window that begins at an instant.
+fn included_id(start: Millis) -> String {
+    format!("{INCLUDED}{start}")
+}
 
 fn lost_units(ended: &Grant) -> u64 {
     ended.end.as_ref().map_or(0, |end| end.lost_units)

@@ -41,7 +41,7 @@ pub(crate) fn spec(terms: &PoolTerms) -> CatalogSpec {
     spec_of(terms, WindowRule::Calendar(CalendarUnit::Day), 1_000)
 }
 
-fn spec_of(terms: &PoolTerms, window: WindowRule, tokens: u64) -> CatalogSpec {
+pub(crate) fn spec_of(terms: &PoolTerms, window: WindowRule, tokens: u64) -> CatalogSpec {
     let mut spec = world::spec(&[daily(tokens, Policy::Block)], SignalSwitches::default());
     let EntitlementSpec::Quota { limits } = spec.plans[0].entitlements[0].1.clone() else {
         unreachable!()
@@ -79,12 +79,12 @@ fn spec_of(terms: &PoolTerms, window: WindowRule, tokens: u64) -> CatalogSpec {
     spec
 }
 
-fn world_of(terms: &PoolTerms) -> World {
+pub(crate) fn world_of(terms: &PoolTerms) -> World {
     World::of(spec(terms))
 }
 
 /// A pool without windows and without included units.
-fn for_life() -> World {
+pub(crate) fn for_life() -> World {
     World::of(spec_of(&terms(0), WindowRule::Lifetime, 1_000))
 }
 
@@ -110,7 +110,7 @@ impl World {
         made
     }
 
-    fn grant(&mut self, id: &str, units: u64) {
+    pub(crate) fn grant(&mut self, id: &str, units: u64) {
         self.grant_all(id, units, 100, (None, None)).unwrap();
     }
 
@@ -138,7 +138,7 @@ impl World {
         ended
     }
 
-    fn settle_time(&mut self) {
+    pub(crate) fn settle_time(&mut self) {
         let now = Millis(self.now);
         if self.account.is_due(now) {
             let mut effects = vec![];
@@ -148,25 +148,25 @@ impl World {
     }
 
     #[track_caller]
-    fn burn(&mut self, units: u64) -> Outcome {
+    pub(crate) fn burn(&mut self, units: u64) -> Outcome {
         self.try_ask("credits", FeatureOp::Consume { units }).unwrap()
     }
 
     /// Who paid for credits of the pool itself.
     #[track_caller]
-    fn paid_by(&mut self, units: u64) -> Vec<(String, u64)> {
+    pub(crate) fn paid_by(&mut self, units: u64) -> Vec<(String, u64)> {
         payers(&self.burn(units))
     }
 
     #[track_caller]
-    fn pool_state(&self) -> LimitState {
+    pub(crate) fn pool_state(&self) -> LimitState {
         let cx = Context { catalog: &self.catalog, now: Millis(self.now) };
         let pool = self.feature("credits").unwrap();
         decide::limit_states(cx, &self.account, pool).into_iter().next().unwrap()
     }
 
     #[track_caller]
-    fn balance(&self) -> i64 {
+    pub(crate) fn balance(&self) -> i64 {
         self.pool_state().pool().unwrap().balance
     }
 
@@ -178,7 +178,7 @@ impl World {
         outcome.amounts.reservation.unwrap()
     }
 
-    fn segments(&self) -> Vec<Segment> {
+    pub(crate) fn segments(&self) -> Vec<Segment> {
         let closed = self.effects.iter().filter_map(|effect| match effect {
             Effect::Credits(change) => match &**change {
                 CreditsEffect::Segment(_, segment) => Some(*segment),
@@ -605,7 +605,7 @@ fn shadow_charges_what_the_pool_can_pay_and_refuses_nothing() {
 }
 
 #[track_caller]
-fn check_history(segments: &[Segment]) {
+pub(crate) fn check_history(segments: &[Segment]) {
     for segment in segments {
         assert!(segment.from < segment.to, "{segment:?}");
     }

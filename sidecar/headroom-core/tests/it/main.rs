@@ -22,6 +22,7 @@ mod opening;
 mod overrides;
 mod paid_late;
 mod policies;
+mod pools_in_time;
 mod precedence;
 mod prompts;
 mod properties;

@@ -11,8 +11,9 @@ use headroom_core::event::{PaidPart, Payment};
 use headroom_core::ledger::Marks;
 use headroom_core::limits;
 use headroom_core::names::NameId;
-use headroom_core::time::Window;
+use headroom_core::time::{Millis, Window};
 
+use super::effect::effect_kind;
 use crate::codec::{Malformed, Put, Take};
 
 pub(super) fn put_change(out: &mut Vec<u8>, change: &CreditsEffect) {
@@ -46,9 +47,28 @@ fn put_pool(out: &mut Vec<u8>, head: &PoolHead) {
     out.put_u64(u64::from(head.revision));
     out.extend_from_slice(&head.soft_mark.to_le_bytes());
     put_segment(out, &head.segment);
+    if waits(head) {
+        out.put_millis(head.plan_changes_at);
+    }
 }
 
-pub(super) fn take_pool(from: &mut Take<'_>) -> Result<Effect, Malformed> {
+/// Whether a pool waits for a change of the account's profile.
+fn waits(head: &PoolHead) -> bool {
+    head.plan_changes_at != Millis::FOREVER
+}
+
+/// The kind of effect that a change is written as.
+pub(super) fn kind_of(change: &CreditsEffect) -> u8 {
+    match change {
+        CreditsEffect::Pool(head) if waits(head) => effect_kind::POOL_WAITING,
+        CreditsEffect::Pool(_) => effect_kind::POOL,
+        CreditsEffect::Grant(..) => effect_kind::GRANT,
+        CreditsEffect::GrantEnded(..) => effect_kind::GRANT_ENDED,
+        CreditsEffect::Segment(..) => effect_kind::SEGMENT,
+    }
+}
+
+pub(super) fn take_pool(from: &mut Take<'_>, waits: bool) -> Result<Effect, Malformed> {
     let feature = NameId(from.small("pool")?);
     let window: Option<Window> = match from.bool("window")? {
         true => Some(from.window("window")?),
@@ -62,6 +82,8 @@ pub(super) fn take_pool(from: &mut Take<'_>) -> Result<Effect, Malformed> {
     let mark = from.exactly(4, "thresholds")?;
     let soft_mark = u32::from_le_bytes([mark[0], mark[1], mark[2], mark[3]]);
     let segment = take_segment(from)?;
+    let plan_changes_at =
+        if waits { from.millis("change of plan of a pool")? } else { Millis::FOREVER };
     if [used_units, held_units, debt_units].iter().any(|units| *units > limits::UNITS_MAX) {
         return Err(Malformed { what: "units of a pool" });
     }
@@ -74,6 +96,7 @@ pub(super) fn take_pool(from: &mut Take<'_>) -> Result<Effect, Malformed> {
         marks,
         revision,
         soft_mark,
+        plan_changes_at,
         segment,
     })))
 }

@@ -1,6 +1,5 @@
 //! Effects, as bytes: the list of them, and those of ledgers, buckets and graces.
 
-use headroom_core::credits::CreditsEffect;
 use headroom_core::effect::Effect;
 use headroom_core::event::Event;
 use headroom_core::ledger::{Ledger, Marks};
@@ -60,6 +59,8 @@ pub(super) mod effect_kind {
     pub(in crate::record) const STOCK_CLOSED_BY: u8 = 111;
     pub(in crate::record) const RESTATED_BY: u8 = 112;
     pub(in crate::record) const OWING: u8 = 113;
+    /// As that without: the account's profile changes at an instant, which earlier versions did not wait for.
+    pub(in crate::record) const POOL_WAITING: u8 = 114;
 }
 
 /// Writes a list of effects.
@@ -150,12 +151,7 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 tally::put_labels(out, &event.state.labels);
             }
             Effect::Credits(change) => {
-                out.push(match **change {
-                    CreditsEffect::Pool(_) => effect_kind::POOL,
-                    CreditsEffect::Grant(..) => effect_kind::GRANT,
-                    CreditsEffect::GrantEnded(..) => effect_kind::GRANT_ENDED,
-                    CreditsEffect::Segment(..) => effect_kind::SEGMENT,
-                });
+                out.push(credits::kind_of(change));
                 credits::put_change(out, change);
             }
             Effect::Seat(seat) => {
@@ -243,7 +239,8 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::PLANS_SEEN => Effect::PlansSeen(from.millis("changes seen")?),
             effect_kind::SIGNAL => Effect::Signal(Box::new(take_signal(from)?)),
             effect_kind::BUCKET => Effect::Bucket(take_bucket(from)?),
-            effect_kind::POOL => credits::take_pool(from)?,
+            effect_kind::POOL => credits::take_pool(from, false)?,
+            effect_kind::POOL_WAITING => credits::take_pool(from, true)?,
             effect_kind::GRANT => credits::take_grant(from, false)?,
             effect_kind::GRANT_ENDED => credits::take_grant(from, true)?,
             effect_kind::SEGMENT => credits::take_closed_segment(from)?,

@@ -167,6 +167,7 @@ fn pools() -> Vec<Effect> {
         marks: Marks(u16::MAX),
         revision: u16::MAX,
         soft_mark: u32::MAX,
+        plan_changes_at: Millis::FOREVER,
         segment,
     };
     let grant = |source, end| Grant {
@@ -185,6 +186,7 @@ fn pools() -> Vec<Effect> {
     let pool = NameId(3);
     let mut changes = vec![
         CreditsEffect::Pool(head(None)),
+        CreditsEffect::Pool(PoolHead { plan_changes_at: Millis(-3), ..head(None) }),
         CreditsEffect::Pool(head(Window::new(Millis(-9), Millis(9)))),
         CreditsEffect::Segment(pool, segment),
     ];

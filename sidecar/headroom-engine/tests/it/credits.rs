@@ -340,3 +340,93 @@ fn a_move_off_plans_that_go_ends_no_window_of_an_account_with_a_pool() {
     assert_eq!(usage.ledgers, [before]);
     assert_eq!(house.balance_at("acme", now.0), 3);
 }
+
+/// The pool of [`credited`], with other windows.
+fn ruled(included_units: u64, rule: WindowRule) -> CatalogSpec {
+    let mut spec = credited(included_units);
+    for feature in &mut spec.features {
+        if let FeatureKindSpec::Credits { window, .. } = &mut feature.kind {
+            *window = rule;
+        }
+    }
+    for plan in &mut spec.plans {
+        for (_, given) in &mut plan.entitlements {
+            if let EntitlementSpec::Credits { terms } = given {
+                terms.rollover_max_units = 0;
+            }
+        }
+    }
+    spec
+}
+
+/// From the moment of the new catalog on, whoever looks and when, and also when the moment is a start.
+#[test]
+fn a_pool_for_life_has_the_windows_of_a_new_catalog_though_nobody_asks() {
+    let monthly = || ruled(20, WindowRule::Billing { months: 1 });
+    for restarts in [false, true] {
+        let mut house = House::of(ruled(50, WindowRule::Lifetime), 1_000_000);
+        house.subscribe("acme", "pro");
+        house.burn("acme", 30, "k");
+        assert_eq!(house.engine.next_timer_at(), Millis::FOREVER);
+        if restarts {
+            house.store.keep(house.checkpoint());
+            house = house.reopen(monthly());
+        } else {
+            let at = Millis(T0 + DAY_MS);
+            let installed = house.engine.install_catalog(monthly(), "monthly", at).unwrap();
+            assert_eq!(installed.wait_for, Some(house.store.last()), "the pools are written");
+        }
+        let month = house.engine.next_timer_at();
+        assert_eq!(house.balance_at("acme", month.0 - 1), 20 + 20);
+        house.burn_at("acme", 35, "k2", month.0 - 1);
+        assert_eq!(house.balance_at("acme", month.0), 5 + 20, "what was granted for ever stays");
+        // It is so in the journal, too, and the same catalog again brings nothing.
+        let found = house.reopen(monthly());
+        assert_eq!(found.grants("acme", month.0), house.grants("acme", month.0));
+        let last = found.store.last();
+        found.engine.install_catalog(monthly(), "restarted", month).unwrap();
+        let again = found.engine.install_catalog(monthly(), "restarted", month).unwrap();
+        assert_eq!(again.wait_for, None);
+        assert!(last < found.store.last());
+    }
+}
+
+/// What a catalog includes less or more counts from its moment, and not from when somebody looks: debt is
+/// paid by it, also when the next catalog takes it back.
+#[test]
+fn a_catalog_that_includes_more_pays_what_is_owed_though_nobody_asks() {
+    let house = house(10);
+    house.subscribe("acme", "pro");
+    house.ask("acme", FeatureOp::Record { units: 9 }, "k", T0).unwrap();
+    assert_eq!(house.balance_at("acme", T0), -8);
+    for (step, included) in [15, 10].into_iter().enumerate() {
+        let at = Millis(T0 + DAY_MS * i64::try_from(step).unwrap());
+        let catalog = credited(included);
+        house.engine.install_catalog(catalog, &format!("{included}"), at).unwrap();
+    }
+    assert_eq!(house.balance_at("acme", T0 + DAY_MS), -3);
+}
+
+/// A plan that includes more for a while pays what is owed, over a checkpoint and a restart, by a timer.
+#[test]
+fn a_plan_that_includes_more_for_a_while_pays_what_is_owed_by_a_timer() {
+    let (from, until) = (Millis(T0 + HOUR_MS), Millis(T0 + 2 * HOUR_MS));
+    let mut house = house(10);
+    house.subscribe("acme", "pro");
+    let limit = OverrideChange::Limit("credits", Some(15));
+    let times = OverrideTerms { starts_at: Some(from), ends_at: Some(until), at_least: false };
+    house.engine.put_override("acme", "credits", &limit, times, Millis(T0)).unwrap();
+    house.ask("acme", FeatureOp::Record { units: 9 }, "k", T0).unwrap();
+    for (checkpoint, at, balance) in [(true, from, -3), (false, until, -3)] {
+        if checkpoint {
+            house.store.keep(house.checkpoint());
+        }
+        house = house.reopen(credited(10));
+        assert_eq!(house.engine.next_timer_at(), at);
+        assert_eq!(house.engine.run_timers(at), 1);
+        assert_eq!(house.balance_at("acme", at.0), balance);
+    }
+    let segments = history(&house, until.0);
+    let paid: u64 = segments.iter().map(|segment| segment.paid_back_units).sum();
+    assert_eq!(paid, 5);
+}

@@ -63,14 +63,12 @@ impl Pool {
 
     /// Whether a grant can still be drawn from, or could if it had anything left.
     fn lives(&self, grant: Id, now: i64) -> bool {
-        match grant {
-            Id::Given(_) => {
-                let given = &self.given[&grant];
-                given.begun && !given.void && now < given.coin.expires
-            }
-            Id::Included(start) | Id::RolledOver(start) => {
+        match (self.given.get(&grant), grant) {
+            (Some(given), _) => given.begun && !given.void && now < given.coin.expires,
+            (None, Id::Included(start) | Id::RolledOver(start)) => {
                 self.window.is_some_and(|(begun, _)| begun == start)
             }
+            (None, Id::Given(_)) => unreachable!("what has paid was given"),
         }
     }
 
@@ -89,13 +87,17 @@ impl Pool {
 
     /// Where the plan includes less by now, what was burnt above it does not come back.
     fn cap_included(&mut self) {
-        let is_included = |grant: Id| matches!(grant, Id::Included(_));
-        let burnt = self.spent.iter().filter(|coin| is_included(coin.grant)).count() as u64;
-        let most = self.included.saturating_sub(burnt);
-        let mut kept = 0;
-        self.coins.retain(|coin| {
-            kept += u64::from(is_included(coin.grant));
-            !is_included(coin.grant) || kept <= most
-        });
+        let now = self.window.map(|(start, _)| (Id::Included(start), self.included));
+        let kept = self.given.iter().filter(|(id, _)| !id.is_given());
+        let kept = kept.map(|(id, given)| (*id, given.units));
+        for (id, included) in kept.chain(now) {
+            let burnt = self.spent.iter().filter(|coin| coin.grant == id).count() as u64;
+            let most = included.saturating_sub(burnt);
+            let mut kept = 0;
+            self.coins.retain(|coin| {
+                kept += u64::from(coin.grant == id);
+                coin.grant != id || kept <= most
+            });
+        }
     }
 }

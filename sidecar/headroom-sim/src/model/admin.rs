@@ -108,8 +108,12 @@ impl Model {
 
     /// Puts a checked catalog into force, and carries out what its migrations say.
     pub fn install(&mut self, spec: &CatalogSpec, source: &str, now: i64) {
+        let is_new = self.revision == 0 || self.source != source;
         self.know_catalog(spec, source);
         self.carry_out(now);
+        if is_new {
+            self.follow_catalog(now);
+        }
     }
 
     /// Puts a checked catalog into force.
@@ -173,6 +177,7 @@ impl Model {
         account.facts = known.facts.into_iter().collect();
         account.cohorts = known.cohorts.into_iter().collect();
         account.note_trials(now);
+        account.expect_turns(now);
     }
 
     /// Puts an account on a plan.

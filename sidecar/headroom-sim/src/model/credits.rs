@@ -48,6 +48,25 @@ pub enum GrantRefused {
 /// A pool as it stands, what its grants have left, and the balance when it was last looked at.
 pub type PoolView = (LimitAnswer, Vec<(String, u64)>, Option<i64>);
 
+impl Account {
+    /// When what is bought may next be something else: an override or a plan begins or ends.
+    fn next_turn(&self, at: i64) -> i64 {
+        let overrides = self.overrides.iter().flat_map(|(_, _, (from, until))| [*from, *until]);
+        let plans = self.scheduled.iter().map(|(from, _)| Some(*from));
+        let trial = self.trial.iter().map(|(_, until)| Some(*until));
+        let all = overrides.chain(plans).chain(trial).flatten();
+        all.filter(|turn| at < *turn).min().unwrap_or(FOREVER)
+    }
+
+    /// Its pools wait for what it has bought now, unless they have not seen all that was before.
+    pub(crate) fn expect_turns(&mut self, now: i64) {
+        let next = self.next_turn(now);
+        for pool in self.pools.values_mut().filter(|pool| now < pool.turn) {
+            Arc::make_mut(pool).turn = next;
+        }
+    }
+}
+
 impl Model {
     /// What plan, add-ons and overrides together give of a pool.
     pub(crate) fn pool_given(
@@ -121,9 +140,22 @@ impl Model {
             _ => None,
         };
         let terms = |at| self.pool_terms(account, feature, at);
+        let turns = |at| account.next_turn(at);
         let (anchor, zone) = (account.anchor, zone.rules());
-        pool.live(&Law { rule, anchor, zone, terms: &terms }, now);
+        pool.live(&Law { rule, anchor, zone, terms: &terms, turns: &turns }, now);
         pool
+    }
+
+    /// Pools follow a catalog that has just come into force, unless nothing can be kept.
+    pub(crate) fn follow_catalog(&mut self, now: i64) {
+        if self.refusal.is_some() {
+            return;
+        }
+        for id in self.account_names() {
+            if !self.accounts[&id].pools.is_empty() {
+                self.settle_pools(&id, now);
+            }
+        }
     }
 
     /// What reservations hold of a pool.
@@ -252,6 +284,10 @@ impl Model {
                 if pool.window.is_none() {
                     self.met.insert("a pool that left the catalog");
                 }
+                let before = &account.pools[&name];
+                if before.turn <= now && pool.owed < before.owed {
+                    self.met.insert("what was owed is paid by a plan that was ahead");
+                }
                 self.tell_pool(id, (&name, &mut pool), (used, 0), now);
                 account.pools.insert(name, Arc::new(pool));
             }
@@ -275,9 +311,11 @@ impl Model {
                 if let Some(before) = account.pools.get(&feature) {
                     let included = before.terms.included_units;
                     let is_other = included != pool.terms.included_units;
+                    let lasts = |pool: &Pool| pool.window.is_some_and(|(_, end)| end == FOREVER);
                     let met = [
                         ("what a plan includes of a pool changed", is_other),
                         ("a pool that came back", before.window.is_none()),
+                        ("a pool for life that is not any more", lasts(before) && !lasts(&pool)),
                     ];
                     self.met.extend(met.iter().filter(|(_, met)| *met).map(|(what, _)| *what));
                 }
@@ -296,6 +334,9 @@ impl Model {
 
     /// Pools follow what an account has bought at once.
     pub(crate) fn after_edit(&mut self, id: &str, now: i64) {
+        if let Some(account) = self.accounts.get_mut(id) {
+            account.expect_turns(now);
+        }
         self.settle_pools(id, now);
     }
 

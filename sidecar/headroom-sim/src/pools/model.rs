@@ -8,6 +8,7 @@ use headroom_core::decision::Denial;
 use headroom_core::window::WindowRule;
 use jiff::tz::TimeZone;
 
+use crate::civil::FOREVER;
 use crate::coins::{self, Law};
 
 /// What a reservation holds.
@@ -73,7 +74,10 @@ impl Pool {
     fn coins_live(&mut self, at: i64) {
         let terms = |_| Some(self.terms.clone());
         let (rule, anchor) = (Some(self.rule), self.anchor);
-        self.coins.live(&Law { rule, anchor, zone: &TimeZone::UTC, terms: &terms }, at);
+        // Nothing is bought ahead here.
+        let turns = |_| FOREVER;
+        let zone = &TimeZone::UTC;
+        self.coins.live(&Law { rule, anchor, zone, terms: &terms, turns: &turns }, at);
     }
 
     fn end_holds(&mut self, at: i64) {

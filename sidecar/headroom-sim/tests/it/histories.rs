@@ -404,6 +404,8 @@ const MUST_MEET: &[&str] = &[
     "what a plan includes of a pool changed",
     "a pool that left the catalog",
     "a pool that came back",
+    "a pool for life that is not any more",
+    "what was owed is paid by a plan that was ahead",
     "a segment of a pool",
     "a charge replayed",
     "checkpoint",
