@@ -129,6 +129,12 @@ impl Catalog {
         Ok(number(spec, revision, names))
     }
 
+    /// What is wrong with each of `prompts`, of which not all could be read, beside the catalog `spec`, which need
+    /// not be sound. Which prompt comes first is not asked; paths are as if `prompts` were the catalog's.
+    pub fn problems_of_prompts(spec: &CatalogSpec, prompts: &[PromptSpec]) -> Vec<SpecProblem> {
+        crate::catalog_check::problems_of_prompts(spec, prompts)
+    }
+
     /// The text of a name's number: of a plan, a limit, a dimension. What features are called,
     /// [`Catalog::feature_text`] says.
     pub fn text(&self, id: NameId) -> &str {

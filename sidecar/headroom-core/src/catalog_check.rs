@@ -23,7 +23,7 @@ use std::fmt::Display;
 
 use crate::catalog::{
     CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec, PlanLimitSpec, PlanSpec,
-    Policy, Price, ROLLOUT_ALL_BP, SpecProblem,
+    Policy, Price, PromptSpec, ROLLOUT_ALL_BP, SpecProblem,
 };
 use crate::limits;
 use crate::versions;
@@ -54,11 +54,7 @@ const KNOWN_NAMES_MAX: usize = 1_000;
 /// All that is wrong with `spec`; empty when nothing is.
 pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
     let mut report = Report { problems: Vec::new() };
-    let names = Names {
-        features: spec.features.iter().map(|f| (f.feature.as_str(), f)).collect(),
-        plans: spec.plans.iter().map(|p| p.plan.as_str()).collect(),
-        versions: spec.plans.iter().map(|p| (p.plan.as_str(), p.version)).collect(),
-    };
+    let names = Names::of(spec);
     check_features(&mut report, &spec.features);
     check_plans(&mut report, "plans", &spec.plans, &names);
     check_plans(&mut report, "addons", &spec.addons, &names);
@@ -73,11 +69,28 @@ pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
     report.problems
 }
 
+/// What is wrong with each of `prompts`, of which not all is known, beside the catalog `spec`.
+pub(crate) fn problems_of_prompts(spec: &CatalogSpec, prompts: &[PromptSpec]) -> Vec<SpecProblem> {
+    let mut report = Report { problems: Vec::new() };
+    prompts::check_unclear(&mut report, spec, prompts, &Names::of(spec));
+    report.problems
+}
+
 /// What names may refer to.
 struct Names<'a> {
     features: BTreeMap<&'a str, &'a FeatureSpec>,
     plans: BTreeSet<&'a str>,
     versions: BTreeSet<(&'a str, u32)>,
+}
+
+impl<'a> Names<'a> {
+    fn of(spec: &'a CatalogSpec) -> Names<'a> {
+        Names {
+            features: spec.features.iter().map(|f| (f.feature.as_str(), f)).collect(),
+            plans: spec.plans.iter().map(|p| p.plan.as_str()).collect(),
+            versions: spec.plans.iter().map(|p| (p.plan.as_str(), p.version)).collect(),
+        }
+    }
 }
 
 struct Report {

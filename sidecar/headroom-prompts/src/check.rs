@@ -44,9 +44,6 @@ impl From<TemplateProblem> for SpecProblem {
 /// All that is wrong with the templates of a catalog, and with its languages.
 pub fn check(spec: &CatalogSpec) -> Vec<TemplateProblem> {
     let mut problems = unknown_languages(spec);
-    if !problems.is_empty() {
-        return problems;
-    }
     let renderer = Renderer::compile_unchecked(spec);
     for (ix, prompt) in spec.prompts.iter().enumerate() {
         let offer = renderer.prompts[ix].offer.as_ref();

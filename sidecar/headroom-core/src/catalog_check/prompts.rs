@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Names, Report, check_plan_name, kind_word, prompt_texts, prompting, with_article};
-use crate::catalog::{FeatureKindSpec, PromptSpec, PromptingSpec, Scenario};
+use crate::catalog::{CatalogSpec, FeatureKindSpec, PromptSpec, PromptingSpec, Scenario};
 use crate::limits;
 use crate::prompt::{Audience, specificity};
 
@@ -20,29 +20,52 @@ pub(super) fn check_prompts(
     report.at_most(&["prompts"], "prompts", prompts.len(), limits::CATALOG_ITEMS_MAX);
     let mut seen = BTreeSet::new();
     for (place, prompt) in prompts.iter().enumerate() {
-        let ix = place.to_string();
-        let path = |step: &'static str| ["prompts", ix.as_str(), step];
-        report.program_name(&path("prompt"), &prompt.prompt);
-        if !seen.insert(&prompt.prompt) {
-            report
-                .say(&path("prompt"), format_args!("prompt `{}` is defined twice", prompt.prompt));
-        }
-        prompt_texts::check_texts(report, &ix, prompt, prompting);
-        prompting::check_showing(report, &ix, prompt);
-        if let Some(name) = &prompt.feature {
-            check_prompt_feature(report, &path("feature"), name, prompt.scenario, names);
-        }
-        check_readers(report, &ix, prompt, names);
-        if let Some(offer) = &prompt.offer {
-            check_plan_name(report, &path("offer"), offer, names);
-            if prompt.plans.contains(offer) {
-                report.say(
-                    &path("offer"),
-                    format_args!("accounts on plan `{offer}` would be offered what they have"),
-                );
-            }
-        }
+        check_prompt(report, (place, prompt), (prompting, names), &mut seen);
         check_shadowed(report, prompts, place);
+    }
+}
+
+/// The same of prompts of which something is not known, beside those of a catalog: which of them come first is
+/// not asked.
+pub(super) fn check_unclear(
+    report: &mut Report,
+    spec: &CatalogSpec,
+    prompts: &[PromptSpec],
+    names: &Names<'_>,
+) {
+    let mut seen = spec.prompts.iter().map(|prompt| prompt.prompt.as_str()).collect();
+    for (place, prompt) in prompts.iter().enumerate() {
+        check_prompt(report, (place, prompt), (&spec.prompting, names), &mut seen);
+    }
+}
+
+/// One prompt by itself; `seen` are the names of those before it.
+fn check_prompt<'p>(
+    report: &mut Report,
+    (place, prompt): (usize, &'p PromptSpec),
+    (prompting, names): (&PromptingSpec, &Names<'_>),
+    seen: &mut BTreeSet<&'p str>,
+) {
+    let ix = place.to_string();
+    let path = |step: &'static str| ["prompts", ix.as_str(), step];
+    report.program_name(&path("prompt"), &prompt.prompt);
+    if !seen.insert(&prompt.prompt) {
+        report.say(&path("prompt"), format_args!("prompt `{}` is defined twice", prompt.prompt));
+    }
+    prompt_texts::check_texts(report, &ix, prompt, prompting);
+    prompting::check_showing(report, &ix, prompt);
+    if let Some(name) = &prompt.feature {
+        check_prompt_feature(report, &path("feature"), name, prompt.scenario, names);
+    }
+    check_readers(report, &ix, prompt, names);
+    if let Some(offer) = &prompt.offer {
+        check_plan_name(report, &path("offer"), offer, names);
+        if prompt.plans.contains(offer) {
+            report.say(
+                &path("offer"),
+                format_args!("accounts on plan `{offer}` would be offered what they have"),
+            );
+        }
     }
 }
 

@@ -80,13 +80,16 @@ pub(super) struct Balance {
 /// `headroom import …`
 pub(super) async fn run(args: ImportArgs) -> Ended {
     let ImportWhat::OpeningBalances { file, add, dry_run, key_prefix } = args.what;
-    let balances = match read(&file).and_then(|text| balances(&text)) {
-        Ok(balances) => balances,
-        Err(problems) => return refused(&problems),
+    let (balances, own) = match read(&file) {
+        Ok(text) => balances(&text),
+        Err(problem) => return refused(&[(None, problem)]),
     };
+    if balances.is_empty() && !own.is_empty() {
+        return refused(&own);
+    }
     let client = match connect::admin(&args.to).await {
         Ok(client) => client,
-        Err(failure) => return Ended::Failed(failure),
+        Err(failure) => return only_read(&own, failure),
     };
     let request = |is_dry: bool, balance: &Balance| v1::PutOpeningBalanceRequest {
         account: balance.account.clone(),
@@ -105,18 +108,22 @@ pub(super) async fn run(args: ImportArgs) -> Ended {
     for (is_dry, word) in passes.iter().copied() {
         let sent = send(&client, &balances, |balance| request(is_dry, balance), word).await;
         match sent.end {
+            Some(error) if is_dry => return only_read(&own, Failure::new(error, &args.to.admin)),
             Some(error) => {
-                if !is_dry {
-                    show::problem(&format!(
-                        "{} of {} imported; import the same file again: what is known counts once",
-                        sent.done,
-                        balances.len()
-                    ));
-                }
+                show::problem(&format!(
+                    "{} of {} imported; import the same file again: what is known counts once",
+                    sent.done,
+                    balances.len()
+                ));
                 return Ended::Failed(Failure::new(error, &args.to.admin));
             }
-            None if !sent.problems.is_empty() => return refused(&sent.problems),
             None => replayed = sent.replayed,
+        }
+        // What the file itself says wrong and what the sidecar refuses are told together, line by line.
+        let mut problems = [&own[..], &sent.problems].concat();
+        if !problems.is_empty() {
+            problems.sort();
+            return refused(&problems);
         }
     }
     report(balances.len(), replayed, dry_run, args.to.json);
@@ -136,9 +143,24 @@ fn report(count: usize, replayed: usize, dry_run: bool, as_json: bool) {
     show::line(&format!("{count} opening balances {word}{known}"));
 }
 
-fn refused(problems: &[String]) -> Ended {
-    for problem in problems.iter().take(PROBLEMS_SHOWN_MAX) {
-        show::problem(problem);
+/// A problem, and the line that it is with.
+type Problem = (Option<usize>, String);
+
+/// The problems of a file that could not be compared with a sidecar, and why.
+fn only_read(own: &[Problem], failure: Failure) -> Ended {
+    if !own.is_empty() {
+        let _ = refused(own);
+        show::problem("there may be more, which only the sidecar knows:");
+    }
+    Ended::Failed(failure)
+}
+
+fn refused(problems: &[Problem]) -> Ended {
+    for (line, problem) in problems.iter().take(PROBLEMS_SHOWN_MAX) {
+        show::problem(&match line {
+            Some(line) => format!("line {line}: {problem}"),
+            None => problem.clone(),
+        });
     }
     let more = problems.len().saturating_sub(PROBLEMS_SHOWN_MAX);
     if more > 0 {
@@ -154,8 +176,8 @@ fn refused(problems: &[String]) -> Ended {
 /// What became of the requests of a file.
 #[derive(Debug, Default)]
 struct Sent {
-    /// What the sidecar refused, in the order of the file.
-    problems: Vec<String>,
+    /// What the sidecar refused.
+    problems: Vec<Problem>,
     /// How many it answered with yes.
     done: usize,
     /// How many of these it knew already.
@@ -173,7 +195,7 @@ async fn send(
 ) -> Sent {
     let mut waiting = JoinSet::new();
     let mut left = balances.iter();
-    let (mut sent, mut problems) = (Sent::default(), Vec::new());
+    let mut sent = Sent::default();
     let watched = std::io::stderr().is_terminal();
     let mut told_at = Instant::now();
     loop {
@@ -193,7 +215,7 @@ async fn send(
                 sent.replayed += usize::from(answer.replayed);
             }
             Err(error @ Error::Rejected { .. }) if !error.is_transient() => {
-                problems.push((line, format!("line {line}: {error}")));
+                sent.problems.push((Some(line), error.to_string()));
             }
             // Those on their way are waited for: what is imported is counted.
             Err(error) => sent.end = sent.end.or(Some(error)),
@@ -203,26 +225,22 @@ async fn send(
             show::problem(&format!("{} of {} {word}", sent.done, balances.len()));
         }
     }
-    problems.sort();
-    sent.problems = problems.into_iter().map(|(_, problem)| problem).collect();
     sent
 }
 
-fn read(file: &Path) -> Result<String, Vec<String>> {
+fn read(file: &Path) -> Result<String, String> {
     let mut text = String::new();
     let done = if file.as_os_str() == "-" {
         std::io::stdin().lock().read_to_string(&mut text)
     } else {
         std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
     };
-    match done {
-        Ok(_) => Ok(text),
-        Err(error) => Err(vec![format!("{}: {error}", file.display())]),
-    }
+    done.map(|_| text).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// Reads a file: JSON lines if it begins with a brace, else CSV.
-pub(super) fn balances(text: &str) -> Result<Vec<Balance>, Vec<String>> {
+/// Reads a file: JSON lines if it begins with a brace, else CSV. What could be read of it, and all that is
+/// wrong with the rest.
+pub(super) fn balances(text: &str) -> (Vec<Balance>, Vec<Problem>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut problems = Vec::new();
     let lines = text.lines().enumerate().map(|(place, line)| (place + 1, line));
@@ -235,26 +253,30 @@ pub(super) fn balances(text: &str) -> Result<Vec<Balance>, Vec<String>> {
     } else if let Some((line, head)) = lines.next() {
         let columns = match columns(head) {
             Ok(columns) => columns,
-            Err(problem) => return Err(vec![format!("line {line}: {problem}")]),
+            Err(said) => {
+                let placed = said.into_iter().map(|problem| (Some(line), problem));
+                return (found, placed.collect());
+            }
         };
         for (line, text) in lines.by_ref().take(LINES_MAX) {
             note(from_csv(&columns, text), line, &mut found, &mut problems);
         }
     }
     if lines.next().is_some() {
-        problems.push(format!("the file has more than {LINES_MAX} lines: split it"));
+        problems.push((None, format!("the file has more than {LINES_MAX} lines: split it")));
     }
     let mut seen = HashMap::new();
     for balance in &found {
         let limit = (&balance.account, &balance.feature, &balance.limit);
         if let Some(first) = seen.insert(limit, balance.line) {
-            problems.push(format!("line {}: the same limit as in line {first}", balance.line));
+            problems.push((Some(balance.line), format!("the same limit as in line {first}")));
         }
     }
     if found.is_empty() && problems.is_empty() {
-        problems.push("the file has no balances".to_owned());
+        problems.push((None, "the file has no balances".to_owned()));
     }
-    if problems.is_empty() { Ok(found) } else { Err(problems) }
+    problems.sort();
+    (found, problems)
 }
 
 type Fields = [Option<String>; COLUMNS.len()];
@@ -262,53 +284,75 @@ type Fields = [Option<String>; COLUMNS.len()];
 const COLUMNS: [&str; 5] = ["account", "feature", "limit", "used_units", "began_at"];
 
 fn note(
-    fields: Result<Fields, String>,
+    fields: Result<Fields, Vec<String>>,
     line: usize,
     found: &mut Vec<Balance>,
-    problems: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
 ) {
     match fields.and_then(|fields| balance(line, fields)) {
         Ok(balance) => found.push(balance),
-        Err(problem) => problems.push(format!("line {line}: {problem}")),
+        Err(said) => problems.extend(said.into_iter().map(|problem| (Some(line), problem))),
     }
 }
 
-fn balance(line: usize, fields: Fields) -> Result<Balance, String> {
-    let [account, feature, limit, used_units, began_at] = fields;
-    let some = |text: Option<String>, column: &str| {
-        text.filter(|text| !text.is_empty()).ok_or_else(|| format!("`{column}` is missing"))
+/// One line, or all that is wrong with it.
+fn balance(line: usize, fields: Fields) -> Result<Balance, Vec<String>> {
+    let mut problems = Vec::new();
+    let [account, feature, limit, used_units, began_at] =
+        fields.map(|field| field.filter(|text| !text.is_empty()));
+    let mut some = |text: Option<String>, column: &str| {
+        if text.is_none() {
+            problems.push(format!("`{column}` is missing"));
+        }
+        text
     };
-    let said = |column: &'static str| move |problem: String| format!("`{column}`: {problem}");
-    Ok(Balance {
-        line,
-        account: some(account, "account")?,
-        feature: some(feature, "feature")?,
-        limit: some(limit, "limit")?,
-        used_units: units(&some(used_units, "used_units")?).map_err(said("used_units"))?,
-        began_at: match began_at.filter(|text| !text.is_empty()) {
-            Some(text) => Some(time(&text).map_err(said("began_at"))?),
-            None => None,
-        },
-    })
+    let (account, feature) = (some(account, "account"), some(feature, "feature"));
+    let (limit, used_units) = (some(limit, "limit"), some(used_units, "used_units"));
+    let mut said = |column: &str, problem: String| problems.push(format!("`{column}`: {problem}"));
+    let used_units =
+        used_units.map(|text| units(&text).map_err(|problem| said("used_units", problem)));
+    let began_at = began_at.map(|text| time(&text).map_err(|problem| said("began_at", problem)));
+    match (account, feature, limit, used_units, began_at.transpose()) {
+        (Some(account), Some(feature), Some(limit), Some(Ok(used_units)), Ok(began_at)) => {
+            Ok(Balance { line, account, feature, limit, used_units, began_at })
+        }
+        _ => Err(problems),
+    }
 }
 
-fn from_json(text: &str) -> Result<Fields, String> {
+fn from_json(text: &str) -> Result<Fields, Vec<String>> {
     let object = match serde_json::from_str(text) {
         Ok(Value::Object(object)) => object,
-        Ok(_) => return Err("this is no JSON object".to_owned()),
-        Err(error) => return Err(format!("this is not JSON ({error})")),
+        Ok(_) => return Err(vec!["this is no JSON object".to_owned()]),
+        Err(error) => return Err(vec![format!("this is not JSON ({error})")]),
     };
-    let mut fields = Fields::default();
+    let (mut fields, mut problems, mut has_unknown) = (Fields::default(), Vec::new(), false);
     for (key, value) in object {
-        let place = place_of(&key)?;
-        fields[place] = match value {
+        let place = place_of(&key).map_err(|problem| problems.push(problem));
+        has_unknown |= place.is_err();
+        let text = match value {
             Value::String(text) => Some(text),
             Value::Number(number) => Some(number.to_string()),
             Value::Null => None,
-            _ => return Err(format!("`{key}` must be a text or a number")),
+            _ => {
+                problems.push(format!("`{key}` must be a text or a number"));
+                // What is there is not missing.
+                Some("0".to_owned())
+            }
         };
+        if let Ok(place) = place {
+            fields[place] = text;
+        }
     }
-    Ok(fields)
+    match problems.is_empty() {
+        true => Ok(fields),
+        false => {
+            // A column that is not known is perhaps meant to be the one that is missing.
+            let others = balance(0, fields).err().filter(|_| !has_unknown);
+            problems.extend(others.into_iter().flatten());
+            Err(problems)
+        }
+    }
 }
 
 fn place_of(name: &str) -> Result<usize, String> {
@@ -317,24 +361,34 @@ fn place_of(name: &str) -> Result<usize, String> {
 }
 
 /// The places of a CSV's columns, by its first line.
-fn columns(head: &str) -> Result<Vec<usize>, String> {
-    let names = cells(head)?;
-    let places: Vec<usize> =
-        names.iter().map(|name| place_of(name.trim())).collect::<Result<_, _>>()?;
-    for (place, name) in COLUMNS.iter().enumerate() {
-        match places.iter().filter(|known| **known == place).count() {
-            0 if *name != "began_at" => return Err(format!("there is no column `{name}`")),
-            0 | 1 => {}
-            _ => return Err(format!("the column `{name}` is there more than once")),
+fn columns(head: &str) -> Result<Vec<usize>, Vec<String>> {
+    let names = cells(head).map_err(|problem| vec![problem])?;
+    let (mut places, mut problems) = (Vec::new(), Vec::new());
+    for name in &names {
+        match place_of(name.trim()) {
+            Ok(place) => places.push(place),
+            Err(problem) => problems.push(problem),
         }
     }
-    Ok(places)
+    // One of those that are not known is perhaps meant to be the one that is missing.
+    let has_unknown = !problems.is_empty();
+    for (place, name) in COLUMNS.iter().enumerate() {
+        match places.iter().filter(|known| **known == place).count() {
+            0 if *name != "began_at" && !has_unknown => {
+                problems.push(format!("there is no column `{name}`"));
+            }
+            0 | 1 => {}
+            _ => problems.push(format!("the column `{name}` is there more than once")),
+        }
+    }
+    if problems.is_empty() { Ok(places) } else { Err(problems) }
 }
 
-fn from_csv(columns: &[usize], text: &str) -> Result<Fields, String> {
-    let cells = cells(text)?;
+fn from_csv(columns: &[usize], text: &str) -> Result<Fields, Vec<String>> {
+    let cells = cells(text).map_err(|problem| vec![problem])?;
     if cells.len() != columns.len() {
-        return Err(format!("{} values, but there are {} columns", cells.len(), columns.len()));
+        let (values, columns) = (cells.len(), columns.len());
+        return Err(vec![format!("{values} values, but there are {columns} columns")]);
     }
     let mut fields = Fields::default();
     for (place, cell) in columns.iter().zip(cells) {

@@ -130,11 +130,12 @@ fn an_override_of_a_spend_cap_has_a_limit_an_amount_and_a_currency() {
 
 #[test]
 fn opening_balances_are_read_from_csv_and_json_and_every_problem_is_told() {
-    use super::import::balances;
+    use super::import::{Balance, balances};
     let csv = "account,feature,limit,used_units,began_at\n\
                acme,tokens,monthly,1_000,\n\n\
                \"a, \"\"b\"\"\",tokens,session, 7 ,2026-05-01T12:00:00Z\n";
-    let read = balances(csv).unwrap();
+    let (read, problems) = balances(csv);
+    assert_eq!(problems, []);
     assert_eq!(read.len(), 2);
     assert_eq!(
         (read[0].account.as_str(), read[0].used_units, read[0].began_at),
@@ -144,7 +145,7 @@ fn opening_balances_are_read_from_csv_and_json_and_every_problem_is_told() {
     assert!(read[1].began_at.is_some());
     let json = "{\"account\": \"acme\", \"feature\": \"tokens\", \"limit\": \"monthly\", \
                 \"used_units\": 0, \"began_at\": null}\n";
-    assert_eq!(balances(json).unwrap()[0].used_units, 0);
+    assert_eq!(balances(json).0[0].used_units, 0);
 
     let problems = balances(
         "limit,account,feature,used_units\n\
@@ -155,7 +156,16 @@ fn opening_balances_are_read_from_csv_and_json_and_every_problem_is_told() {
          \"monthly,acme,tokens,5\n\
          monthly,acme,tokens,6\n",
     );
-    let problems = problems.unwrap_err().join("\n");
+    let told = |(_, problems): (Vec<Balance>, Vec<(Option<usize>, String)>)| {
+        let line = |(line, problem): &(Option<usize>, String)| match line {
+            Some(line) => format!("line {line}: {problem}"),
+            None => problem.clone(),
+        };
+        problems.iter().map(line).collect::<Vec<_>>().join("\n")
+    };
+    // What could be read is compared with the sidecar all the same.
+    assert_eq!(problems.0.iter().map(|balance| balance.line).collect::<Vec<_>>(), [2, 7]);
+    let problems = told(problems);
     for problem in [
         "line 3: 3 values, but there are 4 columns",
         "line 4: `account` is missing",
@@ -165,7 +175,11 @@ fn opening_balances_are_read_from_csv_and_json_and_every_problem_is_told() {
     ] {
         assert!(problems.contains(problem), "{problem} is not in {problems}");
     }
-    let problem = |text: &str| balances(text).unwrap_err().join("\n");
+    let problem = |text: &str| told(balances(text));
+    let all = problem("account,feature,limit,used_units,began_at\n,,monthly,many,soon\n");
+    assert_eq!(all.lines().count(), 4, "{all}");
+    let all = problem("{\"account\": [], \"feature\": \"tokens\", \"used_units\": 5}");
+    assert_eq!(all, "line 1: `account` must be a text or a number\nline 1: `limit` is missing");
     assert!(problem("account,feature,limit\n").contains("there is no column `used_units`"));
     assert!(problem("account,account,feature,limit,used_units\n").contains("more than once"));
     assert!(problem("account,feature,limit,used\n").contains("unknown column `used`"));

@@ -6,6 +6,7 @@
 
 mod counting;
 mod credits;
+mod given;
 pub mod growth;
 mod levels;
 mod meters;
@@ -15,38 +16,35 @@ mod prompts;
 #[cfg(test)]
 mod reference;
 mod spans;
+#[cfg(test)]
+mod unread;
 mod versions;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use headroom_core::catalog::{
-    Catalog, CatalogSpec, CountingSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, LimitSpec,
-    Merge, Offering, PlanLimitSpec, PlanSpec, Policy, Price, PricePeriod, SpecProblem,
-    UNLOCK_AFTER, UnlockSpec,
+    Catalog, CatalogSpec, CountingSpec, FeatureKindSpec, FeatureSpec, LimitSpec, Merge, Offering,
+    Price, PricePeriod, PromptingSpec, SpecProblem,
 };
-use headroom_core::change::OnChange;
 use headroom_core::cohort::Cohorts;
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::names::Names;
-use headroom_core::policy::LimitTerms;
 use headroom_core::signal::{Horizons, SignalSwitches};
-use headroom_core::window::{CalendarUnit, WindowRule};
+use headroom_core::window::WindowRule;
 use headroom_engine::migrate::Compared;
 use headroom_expansion::terms::Terms;
 
 use super::problems::{Place, Problem, Problems};
 use super::reader::{Entry, Fields, Reader};
 use super::sinks::{self, Secrets, SinkSpec};
-use super::yaml::{self, Key, Node, Value};
+use super::yaml::{self, Node, Value};
+use given::Unclear;
 use headroom_prompts::Renderer;
 use places::Finder;
+use prompts::Prompts;
 
 /// What one unit is called when the catalog does not say.
 const DEFAULT_UNIT: &str = "units";
-
-/// Longest billing window, as in the core's check: ten years.
-const BILLING_MONTHS_MAX: u16 = 120;
 
 /// A catalog file without problems.
 #[derive(Debug)]
@@ -146,17 +144,18 @@ fn read_root(
 
     let features = features.and_then(|entry| read_features(reader, entry));
     let (features, unclear) = features.unwrap_or_default();
-    let mut read_list = |entry| read_plans(reader, entry, &features, &unclear);
+    let mut read_list = |entry| given::read_plans(reader, entry, &features, &unclear);
     let plans = plans.and_then(&mut read_list);
     let addons = addons.and_then(&mut read_list).unwrap_or_default();
-    let (prompts, prompt_items) = prompts
-        .and_then(|entry| prompts::read_prompts(reader, entry, &unclear))
-        .unwrap_or_default();
-    let prompting = prompting.and_then(|entry| prompts::read_prompting(reader, entry));
-    let prompting = prompting.unwrap_or_default();
+    let prompting = prompting.map(|entry| prompts::read_prompting(reader, entry));
+    let (prompting, has_languages) = prompting.unwrap_or((PromptingSpec::default(), true));
+    let read = |entry| prompts::read_prompts(reader, entry, &unclear.features, has_languages);
+    let mut prompts = prompts.and_then(read).unwrap_or_default();
     let signals = signals.map_or_else(SignalSwitches::default, |entry| read_signals(reader, entry));
     let counted: Vec<&str> = features.iter().map(|feature| feature.feature.as_str()).collect();
+    let before = reader.count();
     let growth = growth::read(reader, expansion, plays, &counted);
+    let is_growth_readable = before == reader.count();
     let sinks = sinks.map_or_else(Vec::new, |entry| {
         let (features, plans) = (keys_of(root, "features"), keys_of(root, "plans"));
         let (features, plans) = (features.as_deref(), plans.as_deref());
@@ -181,26 +180,56 @@ fn read_root(
         plans: plans?,
         addons,
         default_plan,
-        prompts,
+        prompts: std::mem::take(&mut prompts.read),
         prompting,
         signals,
         migrations,
     };
-    let finder = Finder { root, source, prompt_items: &prompt_items };
+    let terms = is_growth_readable.then_some((&growth, plays.is_some()));
+    note_unsound(reader, (root, source), &spec, prompts, terms);
+    Some((spec, sinks, growth))
+}
+
+/// Notes what is wrong although it could be read. `unclear` are prompts that could not be read whole; `terms` are
+/// what is said of growth, and whether its plays are the catalog's own.
+fn note_unsound(
+    reader: &Reader,
+    (root, source): (&Node, &str),
+    spec: &CatalogSpec,
+    prompts: Prompts,
+    terms: Option<(&Terms, bool)>,
+) {
+    let finder = Finder { root, source, prompt_items: &prompts.items };
     let is_readable = reader.count() == 0;
     if let Err(problems) = Catalog::build(spec.clone(), 1, &mut Names::new()) {
-        problems.into_iter().for_each(|problem| reader.note(finder.problem(&problem)));
+        let told = problems.iter().filter(|problem| !finder.is_told(reader, &problem.path));
+        told.for_each(|problem| reader.note(finder.problem(problem)));
     }
     let is_sound = is_readable && reader.count() == 0;
-    if is_readable {
-        growth::note_problems(reader, &finder, &growth, plays.is_some());
+    if let Some((growth, has_own_plays)) = terms {
+        growth::note_problems(reader, &finder, growth, has_own_plays);
     }
-    for problem in headroom_prompts::check(&spec) {
-        if is_sound || problem.is_of_template {
+    note_templates(reader, &finder, spec, is_sound);
+    if !prompts.unclear.is_empty() {
+        let finder = Finder { prompt_items: &prompts.unclear_items, ..finder };
+        for problem in Catalog::problems_of_prompts(spec, &prompts.unclear) {
+            if !finder.is_told(reader, &problem.path) {
+                reader.note(finder.problem(&problem));
+            }
+        }
+        let spec = CatalogSpec { prompts: prompts.unclear, ..spec.clone() };
+        note_templates(reader, &finder, &spec, false);
+    }
+}
+
+/// Notes what is wrong with templates: all of it where the rest of the catalog `is_sound`, which is else to
+/// blame for some.
+fn note_templates(reader: &Reader, finder: &Finder<'_>, spec: &CatalogSpec, is_sound: bool) {
+    for problem in headroom_prompts::check(spec) {
+        if (is_sound || problem.is_of_template) && !finder.is_told(reader, &problem.path) {
             reader.note(finder.template_problem(problem));
         }
     }
-    Some((spec, sinks, growth))
 }
 
 /// What stands under a key, by name. `None`: it is no mapping.
@@ -211,29 +240,17 @@ fn keys_of<'n>(root: &'n Node, key: &str) -> Option<Vec<&'n str>> {
     }
 }
 
-/// The features, and the names of those whose kind could not be read.
-fn read_features(
-    reader: &Reader,
-    entry: Entry<'_>,
-) -> Option<(Vec<FeatureSpec>, BTreeSet<String>)> {
+/// The features, and what could not be read of them.
+fn read_features(reader: &Reader, entry: Entry<'_>) -> Option<(Vec<FeatureSpec>, Unclear)> {
     let entries = reader.map(entry, "a mapping from names to features")?;
-    let mut unclear = BTreeSet::new();
-    let mut features = Vec::with_capacity(entries.len());
-    for entry in entries.iter().map(Entry::of) {
-        let feature = read_feature(reader, entry);
-        if feature.is_none() {
-            unclear.insert(entry.name.to_owned());
+    let mut unclear = Unclear::default();
+    let read = |entry| read_feature(reader, entry, &mut unclear);
+    let mut features: Vec<FeatureSpec> = entries.iter().map(Entry::of).map(read).collect();
+    for feature in &mut features {
+        if let FeatureKindSpec::Credits { rate_card, .. } = &mut feature.kind {
+            // Whether credits can pay for it, its kind says, and who pays, the plans.
+            rate_card.retain(|(priced, _)| !unclear.features.contains(priced));
         }
-        features.push(feature.unwrap_or_else(|| FeatureSpec {
-            feature: entry.name.to_owned(),
-            name: entry.name.to_owned(),
-            unit: String::new(),
-            scale: 0,
-            kind: FeatureKindSpec::Switch,
-            offering: Offering::default(),
-            shadow: false,
-            counting: Default::default(),
-        }));
     }
     Some((features, unclear))
 }
@@ -250,8 +267,19 @@ enum KindWord {
     Seats,
 }
 
-/// `None` when its kind could not be read.
-fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
+/// A feature whose kind cannot be read is a switch, of which there is nothing to check.
+fn read_feature(reader: &Reader, entry: Entry<'_>, unclear: &mut Unclear) -> FeatureSpec {
+    let feature = entry.name.to_owned();
+    let unnamed = FeatureSpec {
+        feature: feature.clone(),
+        name: feature.clone(),
+        unit: String::new(),
+        scale: 0,
+        kind: FeatureKindSpec::Switch,
+        offering: Offering::default(),
+        shadow: false,
+        counting: Default::default(),
+    };
     let words = [
         ("quota", KindWord::Quota),
         ("concurrency", KindWord::Concurrency),
@@ -262,31 +290,84 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         ("switch", KindWord::Switch),
         ("config", KindWord::Config),
     ];
-    let mut fields = reader.fields(entry, "a mapping with `name` and `kind`")?;
+    let Some(mut fields) = reader.fields(entry, "a mapping with `name` and `kind`") else {
+        unclear.features.insert(feature);
+        return unnamed;
+    };
     let name = fields.required("name").and_then(|entry| reader.text(entry));
     let kind = fields.required("kind").and_then(|entry| reader.word(entry, &words));
     let offering = read_offering(reader, &mut fields);
     let shadow = fields.optional("shadow").and_then(|entry| reader.switch(entry));
     let shadow = shadow.unwrap_or(false);
+    let counted = read_kind(reader, &mut fields, kind, (&feature, unclear));
+    let Counted { unit, scale, counting, kind } = counted;
+    if kind.as_ref().is_some_and(|kind| !matches!(kind, FeatureKindSpec::Quota { .. })) {
+        fields.misplaced("usage", "only a quota has `usage`, which adds up over time");
+        fields.misplaced("aggregation", "only a quota has an `aggregation`");
+        fields.misplaced("unique_by", "only a quota counts different values");
+    }
+    fields.end();
+    let name = name.unwrap_or_else(|| feature.clone());
+    let Some(kind) = kind else {
+        unclear.features.insert(feature);
+        return FeatureSpec { name, offering, ..unnamed };
+    };
+    FeatureSpec { feature, name, unit, scale, kind, offering, shadow, counting }
+}
+
+/// What a feature is counted in, and its kind. `None`: that could not be read.
+struct Counted {
+    unit: String,
+    scale: u8,
+    counting: CountingSpec,
+    kind: Option<FeatureKindSpec>,
+}
+
+/// All keys that features of some kind have.
+const KEYS_OF_KINDS: [&str; 11] = [
+    "unit",
+    "scale",
+    "limits",
+    "billed_by",
+    "window",
+    "rate_card",
+    "invitations",
+    "usage",
+    "per",
+    "aggregation",
+    "unique_by",
+];
+
+/// Reads the keys that a feature of a kind has.
+fn read_kind(
+    reader: &Reader,
+    fields: &mut Fields<'_, '_>,
+    word: Option<KindWord>,
+    (feature, unclear): (&str, &mut Unclear),
+) -> Counted {
     let mut unit = String::new();
     let mut scale = 0;
     let mut counting = CountingSpec::default();
-    let kind = match kind {
+    let kind = match word {
         Some(KindWord::Quota) => {
             unit = read_unit(reader, fields.optional("unit"));
             scale = read_scale(reader, fields.optional("scale"));
-            counting = counting::read_counting(reader, &mut fields);
-            let limits = fields.required("limits").and_then(|entry| read_limits(reader, entry));
-            limits.map(|limits| FeatureKindSpec::Quota { limits })
+            counting = counting::read_counting(reader, fields);
+            let limits = fields.required("limits");
+            let limits = limits.and_then(|entry| read_limits(reader, entry, feature, unclear));
+            if limits.is_none() {
+                unclear.features.insert(feature.to_owned());
+            }
+            Some(FeatureKindSpec::Quota { limits: limits.unwrap_or_default() })
         }
         Some(KindWord::Seats) => {
             unit = read_unit(reader, fields.optional("unit"));
-            levels::read_seats(reader, &mut fields)
+            Some(levels::read_seats(reader, fields))
         }
         Some(KindWord::Allocation) => {
             unit = read_unit(reader, fields.optional("unit"));
             scale = read_scale(reader, fields.optional("scale"));
-            levels::read_allocation(reader, &mut fields)
+            Some(levels::read_allocation(reader, fields))
         }
         Some(KindWord::Credits) => {
             let said = fields.optional("unit").map(|entry| read_unit(reader, Some(entry)));
@@ -294,18 +375,13 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
             scale = read_scale(reader, fields.optional("scale"));
             let message = "credits have no `limits`: give a `window`, and `included` in a plan";
             fields.misplaced("limits", message);
-            Some(credits::read_pool(reader, &mut fields))
+            Some(credits::read_pool(reader, fields))
         }
         Some(word @ (KindWord::Concurrency | KindWord::Rate)) => {
+            let per = read_per(reader, fields.optional("per"));
             let (kind, kind_word) = match word {
-                KindWord::Rate => {
-                    let per = fields.optional("per").and_then(|entry| reader.text(entry));
-                    (FeatureKindSpec::Rate { per }, "rate")
-                }
-                _ => {
-                    let per = fields.optional("per").and_then(|entry| reader.text(entry));
-                    (FeatureKindSpec::Concurrency { per }, "concurrency")
-                }
+                KindWord::Rate => (FeatureKindSpec::Rate { per }, "rate"),
+                _ => (FeatureKindSpec::Concurrency { per }, "concurrency"),
             };
             unit = read_unit(reader, fields.optional("unit"));
             for key in ["scale", "limits"] {
@@ -325,33 +401,11 @@ fn read_feature(reader: &Reader, entry: Entry<'_>) -> Option<FeatureSpec> {
         }
         None => {
             // Whatever it is, its keys are no mistakes.
-            for key in [
-                "unit",
-                "scale",
-                "limits",
-                "billed_by",
-                "window",
-                "rate_card",
-                "invitations",
-                "usage",
-                "per",
-                "aggregation",
-                "unique_by",
-            ] {
-                fields.optional(key);
-            }
+            KEYS_OF_KINDS.iter().for_each(|key| _ = fields.optional(key));
             None
         }
     };
-    if kind.as_ref().is_some_and(|kind| !matches!(kind, FeatureKindSpec::Quota { .. })) {
-        fields.misplaced("usage", "only a quota has `usage`, which adds up over time");
-        fields.misplaced("aggregation", "only a quota has an `aggregation`");
-        fields.misplaced("unique_by", "only a quota counts different values");
-    }
-    fields.end();
-    let feature = entry.name.to_owned();
-    let name = name.unwrap_or_else(|| feature.clone());
-    Some(FeatureSpec { feature, name, unit, scale, kind: kind?, offering, shadow, counting })
+    Counted { unit, scale, counting, kind }
 }
 
 /// What a feature says of who gets it. What cannot be read is as if it were not there.
@@ -363,8 +417,8 @@ fn read_offering(reader: &Reader, fields: &mut Fields<'_, '_>) -> Offering {
     let rollout = fields.optional("rollout");
     let rollout_bp = rollout.and_then(|entry| reader.percent_bp(entry));
     let cohorts = fields.optional("cohorts").and_then(|entry| read_cohorts(reader, entry));
-    // A feature that says for whom it is, and no share, is for them alone.
-    let usual_bp = if cohorts.is_some() && rollout.is_none() { 0 } else { usual.rollout_bp };
+    // A feature that says for whom it is, and no share, or none that can be read, is for them alone.
+    let usual_bp = if cohorts.is_some() { 0 } else { usual.rollout_bp };
     Offering {
         merge: merge.unwrap_or(usual.merge),
         is_paused: is_paused.unwrap_or(usual.is_paused),
@@ -375,8 +429,7 @@ fn read_offering(reader: &Reader, fields: &mut Fields<'_, '_>) -> Offering {
 
 fn read_cohorts(reader: &Reader, entry: Entry<'_>) -> Option<Cohorts> {
     let items = reader.list(entry, "a list of cohorts, as `[beta]`")?;
-    let read: Vec<_> = items.map(|item| reader.text(item)).collect();
-    Some(Cohorts::of(read.into_iter().collect::<Option<_>>()?))
+    Some(Cohorts::of(items.filter_map(|item| reader.text(item)).collect()))
 }
 
 fn read_scale(reader: &Reader, entry: Option<Entry<'_>>) -> u8 {
@@ -390,138 +443,37 @@ fn read_unit(reader: &Reader, entry: Option<Entry<'_>>) -> String {
     entry.and_then(|entry| reader.text(entry)).unwrap_or_else(|| DEFAULT_UNIT.to_owned())
 }
 
-fn read_limits(reader: &Reader, entry: Entry<'_>) -> Option<Vec<LimitSpec>> {
+/// Where it cannot be read whose a limit is, that it is somebody's can.
+fn read_per(reader: &Reader, entry: Option<Entry<'_>>) -> Option<String> {
+    entry.map(|entry| reader.text(entry).unwrap_or_else(|| "user".to_owned()))
+}
+
+fn read_limits(
+    reader: &Reader,
+    entry: Entry<'_>,
+    feature: &str,
+    unclear: &mut Unclear,
+) -> Option<Vec<LimitSpec>> {
     let entries = reader.map(entry, "a mapping from names to limits")?;
     let mut limits = Vec::with_capacity(entries.len());
     for entry in entries.iter().map(Entry::of) {
         let mut per = None;
+        let before = reader.count();
         let window = reader.fields(entry, "a mapping with `window`").and_then(|mut fields| {
-            let window = fields.required("window").and_then(|entry| read_window(reader, entry));
-            per = fields.optional("per").and_then(|entry| reader.text(entry));
+            let window =
+                fields.required("window").and_then(|entry| spans::read_window(reader, entry));
+            per = read_per(reader, fields.optional("per"));
             fields.end();
             window
         });
+        if before < reader.count() {
+            unclear.limits.insert((feature.to_owned(), entry.name.to_owned()));
+        }
         // The name is known, so plans that refer to it are right.
-        let window = window.unwrap_or(WindowRule::Lifetime);
+        let window = window.unwrap_or(WindowRule::Billing { months: 1 });
         limits.push(LimitSpec { limit: entry.name.to_owned(), window, per });
     }
     Some(limits)
-}
-
-fn read_window(reader: &Reader, entry: Entry<'_>) -> Option<WindowRule> {
-    const FORMS: &str = "`billing`, `{billing: \"3 months\"}`, `{calendar: hour, day, week, month, \
-                         quarter or year}`, `{fixed: 2 weeks}`, `{first_use: 5 hours}`, `{sliding: \
-                         24 hours}` or `lifetime`";
-    if let Some(word) = entry.scalar() {
-        return match word {
-            "billing" => Some(WindowRule::Billing { months: 1 }),
-            "lifetime" => Some(WindowRule::Lifetime),
-            _ => {
-                let message = format!("`window` must be {FORMS}, found `{word}`");
-                let problem = Problem::at(entry.place(), message);
-                reader.note(problem.suggest(word, ["billing", "lifetime"]));
-                None
-            }
-        };
-    }
-    let mut fields = reader.fields(entry, FORMS)?;
-    let billing = fields.optional("billing");
-    let calendar = fields.optional("calendar");
-    let fixed = fields.optional("fixed");
-    let first_use = fields.optional("first_use");
-    let sliding = fields.optional("sliding");
-    let count = [billing, calendar, fixed, first_use, sliding].iter().flatten().count();
-    fields.end();
-    if count != 1 {
-        reader.note_at(entry, format!("`window` must be {FORMS}"));
-        return None;
-    }
-    if let Some(entry) = fixed {
-        return spans::read_every(reader, entry, true).map(WindowRule::Fixed);
-    }
-    if let Some(entry) = first_use {
-        return spans::read_every(reader, entry, true).map(WindowRule::FirstUse);
-    }
-    if let Some(entry) = sliding {
-        return spans::read_every(reader, entry, false).map(WindowRule::Sliding);
-    }
-    if let Some(entry) = calendar {
-        let units = [
-            ("hour", CalendarUnit::Hour),
-            ("day", CalendarUnit::Day),
-            ("week", CalendarUnit::Week),
-            ("month", CalendarUnit::Month),
-            ("quarter", CalendarUnit::Quarter),
-            ("year", CalendarUnit::Year),
-        ];
-        return reader.word(entry, &units).map(WindowRule::Calendar);
-    }
-    read_months(reader, billing?)
-}
-
-fn read_months(reader: &Reader, entry: Entry<'_>) -> Option<WindowRule> {
-    let text = reader.text(entry)?;
-    let months = text.split_once(' ').and_then(|(number, unit)| {
-        let number: u16 = number.parse().ok()?;
-        match unit.trim() {
-            "month" | "months" => Some(number),
-            "year" | "years" => number.checked_mul(12),
-            _ => None,
-        }
-    });
-    match months {
-        Some(months @ 1..=BILLING_MONTHS_MAX) => Some(WindowRule::Billing { months }),
-        Some(_) => {
-            reader.note_at(entry, format!("`{text}` must be 1 to {BILLING_MONTHS_MAX} months"));
-            None
-        }
-        None => {
-            reader.note_at(entry, format!("`{text}` is not a number of months, as `3 months`"));
-            None
-        }
-    }
-}
-
-fn read_plans(
-    reader: &Reader,
-    entry: Entry<'_>,
-    features: &[FeatureSpec],
-    unclear: &BTreeSet<String>,
-) -> Option<Vec<PlanSpec>> {
-    let entries = reader.map(entry, "a mapping from names to plans")?;
-    let by_name =
-        features.iter().map(|feature| (feature.feature.as_str(), &feature.kind)).collect();
-    let known = Known { kinds: by_name, unclear };
-    let mut plans = Vec::with_capacity(entries.len());
-    for entry in entries.iter().map(Entry::of) {
-        versions::read_plan(reader, entry, &known, &mut plans);
-    }
-    Some(plans)
-}
-
-/// What plans may refer to.
-struct Known<'a> {
-    kinds: std::collections::BTreeMap<&'a str, &'a FeatureKindSpec>,
-    unclear: &'a BTreeSet<String>,
-}
-
-/// What a plan gives.
-fn read_entitlements(
-    reader: &Reader,
-    entitlements: Option<Entry<'_>>,
-    known: &Known<'_>,
-) -> Vec<(String, EntitlementSpec)> {
-    let mut all = Vec::new();
-    let what = "a mapping from features to what the plan gives";
-    let entries = entitlements.and_then(|entry| reader.map(entry, what)).unwrap_or_default();
-    for entry in entries.iter().map(Entry::of) {
-        if !known.unclear.contains(entry.name)
-            && let Some(given) = read_entitlement(reader, entry, known)
-        {
-            all.push((entry.name.to_owned(), given));
-        }
-    }
-    all
 }
 
 fn read_price(reader: &Reader, entry: Entry<'_>) -> Option<Price> {
@@ -534,150 +486,6 @@ fn read_price(reader: &Reader, entry: Entry<'_>) -> Option<Price> {
     fields.end();
     let (minor, per) = (minor.unwrap_or(0), per.unwrap_or(PricePeriod::Month));
     Some(Price { minor, currency: currency?, per })
-}
-
-fn read_entitlement(
-    reader: &Reader,
-    entry: Entry<'_>,
-    known: &Known<'_>,
-) -> Option<EntitlementSpec> {
-    match known.kinds.get(entry.name) {
-        Some(FeatureKindSpec::Switch) => match &entry.node.value {
-            // A mapping says nothing but what has to be used first.
-            Value::Map(_) => {
-                let mut fields =
-                    reader.fields(entry, "`on`, `off` or a mapping with `unlock_after`")?;
-                let after = fields.required(UNLOCK_AFTER);
-                fields.end();
-                let given = Box::new(EntitlementSpec::Switch { on: true });
-                Some(EntitlementSpec::Locked { after: read_unlock(reader, after?)?, given })
-            }
-            _ => Some(EntitlementSpec::Switch { on: reader.switch(entry)? }),
-        },
-        Some(FeatureKindSpec::Config) => {
-            Some(EntitlementSpec::Config { value_json: json(reader, entry)?.to_string() })
-        }
-        Some(FeatureKindSpec::Quota { .. }) => {
-            let entries = reader.map(entry, "a mapping from limits to what the plan includes")?;
-            let stand_in = |(key, _): &(Key, Node)| PlanLimitSpec {
-                limit: key.text.clone(),
-                // Nothing is out of its reach, nor is it itself.
-                included_units: None,
-                soft_limits_bp: vec![],
-                policy: Policy::Unlimited,
-                terms: LimitTerms::default(),
-            };
-            let read = |entry| {
-                read_plan_limit(reader, Entry::of(entry)).unwrap_or_else(|| stand_in(entry))
-            };
-            let is_limit =
-                |(key, _): &&(Key, Node)| ![credits::PAID_BY, UNLOCK_AFTER].contains(&&*key.text);
-            let limits = entries.iter().filter(is_limit).map(read).collect();
-            let given = credits::with_payer(reader, entry, limits)?;
-            let Some((key, node)) = entry.node.get(UNLOCK_AFTER) else { return Some(given) };
-            let after = Entry { name: UNLOCK_AFTER, owner: key.place, node };
-            let given = Box::new(given);
-            Some(EntitlementSpec::Locked { after: read_unlock(reader, after)?, given })
-        }
-        Some(FeatureKindSpec::Concurrency { .. }) => meters::read_concurrency(reader, entry),
-        Some(FeatureKindSpec::Rate { .. }) => meters::read_rate(reader, entry),
-        Some(FeatureKindSpec::Allocation { .. }) => levels::read_level(reader, entry),
-        Some(FeatureKindSpec::Credits { .. }) => credits::read_terms(reader, entry),
-        Some(FeatureKindSpec::Seats { .. }) => levels::read_seats_given(reader, entry),
-        // The check finds that the feature is unknown, whatever is given.
-        None => Some(EntitlementSpec::Switch { on: true }),
-    }
-}
-
-/// What has to be used first.
-fn read_unlock(reader: &Reader, entry: Entry<'_>) -> Option<UnlockSpec> {
-    let mut fields = reader.fields(entry, "a mapping with `feature` and `units`")?;
-    let feature = fields.required("feature").and_then(|entry| reader.text(entry));
-    let units =
-        fields.required("units").and_then(|entry| reader.whole_number(entry, 1..=UNITS_MAX));
-    fields.end();
-    Some(UnlockSpec { feature: feature?, units: units? })
-}
-
-fn read_plan_limit(reader: &Reader, entry: Entry<'_>) -> Option<PlanLimitSpec> {
-    let mut fields = reader.fields(entry, "a mapping with `included`")?;
-    let included = fields.required("included").and_then(|entry| read_included(reader, entry));
-    let soft_limits = fields.optional("soft_limits");
-    let policy = fields.optional("policy");
-    let debt = fields.optional("debt");
-    let on_change = fields.optional("on_change");
-    fields.end();
-    let soft_limits_bp = read_soft_limits(reader, soft_limits);
-    let policy = match (policy, included) {
-        (Some(entry), _) => policy::read_policy(reader, entry),
-        (None, Some(None)) => Some((Policy::Unlimited, LimitTerms::default())),
-        (None, Some(Some(_)) | None) => Some((Policy::Block, LimitTerms::default())),
-    };
-    let carries_debt = debt.map_or(Some(false), |entry| policy::read_debt(reader, entry));
-    let on_change =
-        on_change.map_or(Some(OnChange::Keep), |entry| versions::read_on_change(reader, entry));
-    let (policy, terms) = policy?;
-    Some(PlanLimitSpec {
-        limit: entry.name.to_owned(),
-        included_units: included?,
-        soft_limits_bp: soft_limits_bp?,
-        policy,
-        terms: LimitTerms { carries_debt: carries_debt?, on_change: on_change?, ..terms },
-    })
-}
-
-fn read_soft_limits(reader: &Reader, entry: Option<Entry<'_>>) -> Option<Vec<u32>> {
-    let Some(entry) = entry else { return Some(vec![]) };
-    let items = reader.list(entry, "a list of percentages, as `[80%, 95%]`")?;
-    let read: Vec<_> = items.map(|item| reader.percent_bp(item)).collect();
-    read.into_iter().collect()
-}
-
-/// `Some(None)` is unlimited.
-fn read_included(reader: &Reader, entry: Entry<'_>) -> Option<Option<u64>> {
-    match &entry.node.value {
-        Value::Plain(word) if word == "unlimited" => Some(None),
-        Value::Plain(word) if word.starts_with(char::is_alphabetic) => {
-            let name = entry.name;
-            let message = format!("`{name}` must be a number or `unlimited`, found `{word}`");
-            reader.note(Problem::at(entry.place(), message).suggest(word, ["unlimited"]));
-            None
-        }
-        _ => reader.whole_number(entry, 0..=UNITS_MAX).map(Some),
-    }
-}
-
-/// A config value: YAML as JSON.
-fn json(reader: &Reader, entry: Entry<'_>) -> Option<serde_json::Value> {
-    let within = |node| Entry { name: entry.name, owner: entry.owner, node };
-    match &entry.node.value {
-        Value::Nothing => {
-            reader.note_at(
-                entry,
-                format!("`{}` has no value: leave it out, or give one", entry.name),
-            );
-            None
-        }
-        Value::Plain(text) => Some(plain_json(text)),
-        Value::Quoted(text) => Some(serde_json::Value::String(text.clone())),
-        Value::List(items) => {
-            items.iter().map(|item| json(reader, within(item))).collect::<Option<_>>()
-        }
-        Value::Map(entries) => entries
-            .iter()
-            .map(|(key, node)| Some((key.text.clone(), json(reader, within(node))?)))
-            .collect::<Option<serde_json::Map<_, _>>>()
-            .map(serde_json::Value::Object),
-    }
-}
-
-/// A word without quotes means what it means in JSON; all others are texts.
-fn plain_json(text: &str) -> serde_json::Value {
-    let parsed: Result<serde_json::Value, _> = serde_json::from_str(text);
-    match parsed {
-        Ok(value @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_))) => value,
-        _ => serde_json::Value::String(text.to_owned()),
-    }
 }
 
 /// `on`, `off`, or from which share of the cap on.

@@ -4,6 +4,7 @@
 //! key: an operator gets the whole list in one round.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ const PROBLEMS_MAX: usize = 500;
 pub struct Reader {
     problems: RefCell<Vec<Problem>>,
     left_out: Cell<usize>,
+    // Of a value that could not be read: where its key stands, and the key. Of one that is not there:
+    // where its mapping's key stands, and the key.
+    unread: RefCell<BTreeSet<(Place, String)>>,
 }
 
 /// A value and the name that messages give it.
@@ -68,7 +72,30 @@ impl Reader {
 
     /// Notes a problem with a value.
     pub fn note_at(&self, entry: Entry<'_>, message: impl Into<String>) {
-        self.note(Problem::at(entry.place(), message));
+        self.note_word(entry, message, "", []);
+    }
+
+    /// Notes a problem with a value, which is perhaps a mistyped one of `known`.
+    pub fn note_word<'a>(
+        &self,
+        entry: Entry<'_>,
+        message: impl Into<String>,
+        word: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) {
+        self.mark_unread(entry.owner, entry.name);
+        self.note(Problem::at(entry.place(), message).suggest(word, known));
+    }
+
+    fn mark_unread(&self, owner: Place, key: &str) {
+        self.unread.borrow_mut().insert((owner, key.to_owned()));
+    }
+
+    /// Whether a problem was noted with the value of a key, or of an element with the list of that key:
+    /// then something stands in for it, of which nothing more needs to be said. `owner` is where the key stands,
+    /// or the element; of a key that is not there, the key of its mapping.
+    pub fn is_unread(&self, owner: Place, key: &str) -> bool {
+        self.unread.borrow().contains(&(owner, key.to_owned()))
     }
 
     /// How many problems there are so far.
@@ -169,8 +196,7 @@ impl Reader {
             return Some(*value);
         }
         let message = format!("`{}` must be {}, found `{text}`", entry.name, listed(words));
-        let known = words.iter().map(|(word, _)| *word);
-        self.note(Problem::at(entry.place(), message).suggest(text, known));
+        self.note_word(entry, message, text, words.iter().map(|(word, _)| *word));
         None
     }
 
@@ -292,6 +318,7 @@ impl<'n> Fields<'_, 'n> {
             let problem = Problem::at(key.place, format!("unknown key `{}`", key.text));
             match meant {
                 Some(meant) => {
+                    self.reader.mark_unread(self.owner, meant);
                     self.reader.note(Problem { suggestion: Some(meant.to_owned()), ..problem });
                     // One mistyped key is one problem, not also a missing one.
                     self.missing.retain(|missing| *missing != meant);
@@ -307,6 +334,7 @@ impl<'n> Fields<'_, 'n> {
             }
         }
         for key in &self.missing {
+            self.reader.mark_unread(self.owner, key);
             self.reader.note(Problem::at(self.owner, format!("the key `{key}` is missing")));
         }
     }
@@ -378,7 +406,7 @@ mod tests {
     fn check<T>(yaml: &str, read: impl Fn(&Reader, Entry<'_>) -> T, expected: &str) -> T {
         let mut problems = vec![];
         let root = yaml::parse(yaml, &mut problems).unwrap();
-        let reader = Reader { problems: RefCell::new(problems), left_out: Cell::default() };
+        let reader = Reader { problems: RefCell::new(problems), ..Reader::default() };
         let Value::Map(entries) = &root.value else { panic!("a mapping") };
         let result = read(&reader, Entry::of(&entries[0]));
         let line = |p: Problem| {

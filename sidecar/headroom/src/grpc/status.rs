@@ -51,6 +51,18 @@ impl WireError {
         }
     }
 
+    /// All of these as one: under the reason of the first.
+    ///
+    /// # Panics
+    /// Without any.
+    pub fn several(errors: Vec<WireError>) -> WireError {
+        let reason = errors.first().expect("there is an error").reason;
+        let messages: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+        let message = messages.join("; ");
+        let fields = errors.into_iter().flat_map(|error| error.fields).collect();
+        WireError { reason, message, fields }
+    }
+
     /// An account that was never seen.
     pub fn unknown_account(account: &str) -> WireError {
         let message = format!("there is no account {account:?}");

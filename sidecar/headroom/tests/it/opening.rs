@@ -121,10 +121,22 @@ async fn a_file_is_imported_whole_or_not_at_all_and_once() {
         decision.binding.unwrap().used_units
     };
 
-    write("acme,calls,monthly,60\nghost,calls,monthly,1\nbolt,calls,weekly,1\n");
+    write(
+        "acme,calls,monthly,60\nghost,calls,monthly,1\nbolt,calls,weekly,1\nacme,calls,monthly,many\n\
+         ghost,cals,monthly,1\nacme,calls,monthly,70\nbolt,,monthly,-1\n",
+    );
     let refused = import(&[]);
     assert_eq!(refused.code, Some(1), "{}", refused.stderr);
-    for problem in ["line 3: unknown_account", "line 4: unknown_name", "2 problems"] {
+    for problem in [
+        "line 3: unknown_account",
+        "line 4: unknown_name",
+        "line 5: `used_units`",
+        "line 6: unknown_name: the catalog has no feature \"cals\", did you mean \"calls\"?; there is no account",
+        "line 7: the same limit as in line 2",
+        "line 8: `feature` is missing",
+        "line 8: `used_units`",
+        "7 problems",
+    ] {
         assert!(refused.stderr.contains(problem), "{problem} is not in {}", refused.stderr);
     }
     assert_eq!(used("acme").await, 0, "with any problem nothing is imported");

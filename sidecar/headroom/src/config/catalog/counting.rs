@@ -9,9 +9,14 @@ use super::{Entry, Fields, Reader};
 /// Reads what a quota says. What cannot be read is as if it were not there.
 pub(super) fn read_counting(reader: &Reader, fields: &mut Fields<'_, '_>) -> CountingSpec {
     let words = Aggregation::ALL.map(|aggregation| (aggregation.as_str(), aggregation));
-    let aggregation = fields.optional("aggregation").and_then(|entry| reader.word(entry, &words));
+    let said = fields.optional("aggregation");
+    let aggregation = said.and_then(|entry| reader.word(entry, &words));
     let tally = fields.optional("usage").and_then(|entry| read_usage(reader, entry));
-    let unique_by = fields.optional("unique_by").and_then(|entry| reader.text(entry));
+    let unique_by = fields.optional("unique_by");
+    let unique_by =
+        unique_by.map(|entry| reader.text(entry).unwrap_or_else(|| "unread".to_owned()));
+    // It belongs to one word alone, which may have been meant.
+    let unique_by = unique_by.filter(|_| said.is_none() || aggregation.is_some());
     CountingSpec { aggregation: aggregation.unwrap_or_default(), unique_by, tally }
 }
 
@@ -21,13 +26,9 @@ fn read_usage(reader: &Reader, entry: Entry<'_>) -> Option<TallySpec> {
     let buckets = fields.required("buckets").and_then(|entry| reader.word(entry, &words));
     let dimensions = fields.optional("dimensions");
     fields.end();
-    let dimensions = match dimensions {
-        None => Vec::new(),
-        Some(entry) => {
-            let items = reader.list(entry, "a list of names, as `[model, region]`")?;
-            items.into_iter().filter_map(|item| reader.text(item)).collect()
-        }
-    };
+    let what = "a list of names, as `[model, region]`";
+    let items = dimensions.and_then(|entry| reader.list(entry, what));
+    let dimensions = items.into_iter().flatten().filter_map(|item| reader.text(item)).collect();
     // What stands in for a word that is none lets the dimensions be checked all the same.
     Some(TallySpec { buckets: buckets.unwrap_or(BucketSize::Day), dimensions })
 }

@@ -7,7 +7,9 @@ use headroom_core::limits::UNITS_MAX;
 use headroom_core::window::WindowRule;
 
 use super::super::reader::Fields;
-use super::{Entry, Reader, policy, read_soft_limits, read_window};
+use super::given::{Known, read_soft_limits};
+use super::spans::read_window;
+use super::{Entry, Reader, policy};
 
 /// The key that says who pays for a quota. No limit has it as its name.
 pub(super) const PAID_BY: &str = "paid_by";
@@ -79,7 +81,7 @@ pub(super) fn read_terms(reader: &Reader, entry: Entry<'_>) -> Option<Entitlemen
         rollover_max_units,
         overdraft_units: overdraft_units.unwrap_or(0),
         forgives_debt: !carries_debt.unwrap_or(true),
-        soft_limits_bp: soft_limits_bp.unwrap_or_default(),
+        soft_limits_bp,
     };
     Some(EntitlementSpec::Credits { terms })
 }
@@ -94,15 +96,29 @@ fn read_rollover(reader: &Reader, entry: Entry<'_>) -> Option<(u64, u64)> {
     Some((min?, max?))
 }
 
-/// What a plan gives of a quota: its limits, and who pays if anybody is said to.
+/// What a plan gives of a quota: its limits, and who pays if anybody is said to. `None`: who pays is not
+/// known, and nothing else is given.
 pub(super) fn with_payer(
     reader: &Reader,
     entry: Entry<'_>,
     limits: Vec<PlanLimitSpec>,
+    known: &Known<'_>,
 ) -> Option<EntitlementSpec> {
     let Some((key, node)) = entry.node.get(PAID_BY) else {
         return Some(EntitlementSpec::Quota { limits });
     };
-    let payer = Entry { name: PAID_BY, owner: key.place, node };
-    Some(EntitlementSpec::PaidQuota { limits, paid_by: reader.text(payer)? })
+    let payer = reader.text(Entry { name: PAID_BY, owner: key.place, node });
+    // One that cannot be read is the one that has a price for it.
+    let has_price = |kind: &FeatureKindSpec| match kind {
+        FeatureKindSpec::Credits { rate_card, .. } => {
+            rate_card.iter().any(|(priced, _)| priced == entry.name)
+        }
+        _ => false,
+    };
+    let priced = known.kinds.iter().find(|(_, kind)| has_price(kind));
+    let payer = payer.or_else(|| Some((*priced?.0).to_owned()));
+    match payer.filter(|payer| !known.unclear.features.contains(payer)) {
+        Some(paid_by) => Some(EntitlementSpec::PaidQuota { limits, paid_by }),
+        None => (!limits.is_empty()).then_some(EntitlementSpec::Quota { limits }),
+    }
 }

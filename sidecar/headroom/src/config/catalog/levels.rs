@@ -6,8 +6,10 @@ use headroom_core::catalog::{EntitlementSpec, FeatureKindSpec, LEVEL_LIMIT, Plan
 use headroom_core::stock::BilledBy;
 use headroom_core::window::WindowRule;
 
+use super::given::{read_included, read_plan_limit, read_soft_limits};
 use super::policy::read_span_ms;
-use super::{Entry, Fields, Reader, read_included, read_plan_limit, read_soft_limits, read_window};
+use super::spans::read_window;
+use super::{Entry, Fields, Reader};
 
 /// How long an invitation holds a seat when the catalog does not say: a week is time to answer a
 /// message, and nobody waits longer for a seat that is not used. Milliseconds: 7 days.
@@ -17,33 +19,29 @@ const DEFAULT_INVITED_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// was for as long as it was there.
 const DEFAULT_BILLED_BY: BilledBy = BilledBy::Average;
 
-pub(super) fn read_allocation(
-    reader: &Reader,
-    fields: &mut Fields<'_, '_>,
-) -> Option<FeatureKindSpec> {
+pub(super) fn read_allocation(reader: &Reader, fields: &mut Fields<'_, '_>) -> FeatureKindSpec {
     let words = BilledBy::ALL.map(|billed_by| (billed_by.as_str(), billed_by));
-    let billed_by = fields.optional("billed_by").map(|entry| reader.word(entry, &words));
-    let window = fields.optional("window").map(|entry| read_window(reader, entry));
+    let billed_by = fields.optional("billed_by").and_then(|entry| reader.word(entry, &words));
+    let window = fields.optional("window").and_then(|entry| read_window(reader, entry));
     fields.misplaced("limits", "an allocation has no `limits`, only a quota has");
-    // A key that is not there is one thing, a value that cannot be read another.
-    Some(FeatureKindSpec::Allocation {
-        billed_by: billed_by.unwrap_or(Some(DEFAULT_BILLED_BY))?,
-        window: window.unwrap_or(Some(WindowRule::Billing { months: 1 }))?,
-    })
+    FeatureKindSpec::Allocation {
+        billed_by: billed_by.unwrap_or(DEFAULT_BILLED_BY),
+        window: window.unwrap_or(WindowRule::Billing { months: 1 }),
+    }
 }
 
 pub(super) fn read_level(reader: &Reader, entry: Entry<'_>) -> Option<EntitlementSpec> {
-    let limit = read_plan_limit(reader, entry)?;
+    let limit = read_plan_limit(reader, entry, false)?;
     let limit = PlanLimitSpec { limit: LEVEL_LIMIT.to_owned(), ..limit };
     Some(EntitlementSpec::Allocation { limit })
 }
 
-pub(super) fn read_seats(reader: &Reader, fields: &mut Fields<'_, '_>) -> Option<FeatureKindSpec> {
-    let invited_ms = fields.optional("invitations").map(|entry| read_span_ms(reader, entry));
+pub(super) fn read_seats(reader: &Reader, fields: &mut Fields<'_, '_>) -> FeatureKindSpec {
+    let invited_ms = fields.optional("invitations").and_then(|entry| read_span_ms(reader, entry));
     for key in ["limits", "scale"] {
         fields.misplaced(key, &format!("seats have no `{key}`, only a quota has"));
     }
-    Some(FeatureKindSpec::Seats { invited_ms: invited_ms.unwrap_or(Some(DEFAULT_INVITED_MS))? })
+    FeatureKindSpec::Seats { invited_ms: invited_ms.unwrap_or(DEFAULT_INVITED_MS) }
 }
 
 pub(super) fn read_seats_given(reader: &Reader, entry: Entry<'_>) -> Option<EntitlementSpec> {
@@ -52,5 +50,7 @@ pub(super) fn read_seats_given(reader: &Reader, entry: Entry<'_>) -> Option<Enti
     let soft_limits = fields.optional("soft_limits");
     fields.end();
     let soft_limits_bp = read_soft_limits(reader, soft_limits);
-    Some(EntitlementSpec::Seats { included_units: included?, soft_limits_bp: soft_limits_bp? })
+    // One that cannot be read leaves the rest to be checked.
+    let included_units = included.unwrap_or(Some(1));
+    Some(EntitlementSpec::Seats { included_units, soft_limits_bp })
 }

@@ -2,10 +2,11 @@
 //! second, burst: 200, each: {rate: 5 per second}}`).
 
 use headroom_core::catalog::{EntitlementSpec, RateSpec};
-use headroom_core::limits::UNITS_MAX;
+use headroom_core::limits::{RATE_PERIOD_MS_MAX, UNITS_MAX};
 
 use super::super::values;
-use super::{Entry, Fields, Problem, Reader, read_included, read_soft_limits};
+use super::given::{read_included, read_soft_limits};
+use super::{Entry, Fields, Reader};
 
 pub(super) fn read_concurrency(reader: &Reader, entry: Entry<'_>) -> Option<EntitlementSpec> {
     let mut fields = reader.fields(entry, "a mapping with `max`")?;
@@ -13,10 +14,11 @@ pub(super) fn read_concurrency(reader: &Reader, entry: Entry<'_>) -> Option<Enti
     let soft_limits = fields.optional("soft_limits");
     let each = fields.optional("each").map(|entry| reader.whole_number(entry, 0..=UNITS_MAX));
     fields.end();
-    let soft_limits_bp = read_soft_limits(reader, soft_limits)?;
-    // A key that is not there is one thing, a value that cannot be read another.
-    let each = each.map_or(Some(None), |each| each.map(Some))?;
-    Some(EntitlementSpec::Concurrency { max_units: max_units?, soft_limits_bp, each })
+    let soft_limits_bp = read_soft_limits(reader, soft_limits);
+    // As many as there can be, and one for each: what cannot be read is out of nobody's reach.
+    let max_units = max_units.unwrap_or(Some(UNITS_MAX));
+    let each = each.map(|each| each.unwrap_or(1));
+    Some(EntitlementSpec::Concurrency { max_units, soft_limits_bp, each })
 }
 
 pub(super) fn read_rate(reader: &Reader, entry: Entry<'_>) -> Option<EntitlementSpec> {
@@ -26,8 +28,10 @@ pub(super) fn read_rate(reader: &Reader, entry: Entry<'_>) -> Option<Entitlement
         read_pace_and_burst(reader, fields)
     });
     let rate = read_pace_and_burst(reader, fields);
-    // A key that is not there is one thing, a value that cannot be read another.
-    Some(EntitlementSpec::Rate { rate: rate?, each: each.unwrap_or(Some(None))? })
+    // Unlimited, and the slowest for each: what cannot be read is out of nobody's reach.
+    let slowest = RateSpec { units: 1, period_ms: RATE_PERIOD_MS_MAX, burst_units: 1 };
+    let each = each.and_then(|each| each.unwrap_or(Some(slowest)));
+    Some(EntitlementSpec::Rate { rate: rate.flatten(), each })
 }
 
 /// The rest of a mapping. `Some(None)` is unlimited.
@@ -35,11 +39,9 @@ fn read_pace_and_burst(reader: &Reader, mut fields: Fields<'_, '_>) -> Option<Op
     let pace = fields.required("rate").and_then(|entry| read_pace(reader, entry));
     let burst = fields.optional("burst");
     fields.end();
-    let burst_units = match burst {
-        Some(entry) => reader.whole_number(entry, 1..=UNITS_MAX).map(Some),
-        None => Some(None),
-    };
-    match (pace?, burst_units?) {
+    // One that cannot be read is as if it were not there.
+    let burst_units = burst.and_then(|entry| reader.whole_number(entry, 1..=UNITS_MAX));
+    match (pace?, burst_units) {
         // Without a word about it, what comes back in one period can be taken at once.
         (Some((units, period_ms)), burst_units) => {
             Some(Some(RateSpec { units, period_ms, burst_units: burst_units.unwrap_or(units) }))
@@ -61,7 +63,7 @@ fn read_pace(reader: &Reader, entry: Entry<'_>) -> Option<Option<(u64, i64)>> {
             return Some(None);
         }
         let message = format!("`rate` must be as `100 per second`, or `unlimited`, found `{word}`");
-        reader.note(Problem::at(entry.place(), message).suggest(word, ["unlimited"]));
+        reader.note_word(entry, message, word, ["unlimited"]);
         return None;
     }
     match values::rate(&reader.text(entry)?) {

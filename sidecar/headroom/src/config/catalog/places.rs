@@ -4,6 +4,7 @@ use headroom_core::catalog::SpecProblem;
 use headroom_expansion::check::TermsProblem;
 
 use crate::config::problems::{Place, Problem};
+use crate::config::reader::Reader;
 use crate::config::yaml::{Key, Node, Value};
 use headroom_prompts as prompts;
 
@@ -16,6 +17,40 @@ pub(super) struct Finder<'a> {
 }
 
 impl Finder<'_> {
+    /// Whether what a path leads to, or leads through, could not be read: then that was said, and what stands
+    /// in for it is nobody's mistake.
+    pub(super) fn is_told(&self, reader: &Reader, path: &[String]) -> bool {
+        let (mut owner, mut key, mut node) = (Place::START, "", self.root);
+        for (depth, step) in path.iter().enumerate() {
+            let next = match &node.value {
+                Value::Map(_) => {
+                    key = step;
+                    node.get(step).map(|(key, value)| (key.place, value))
+                }
+                Value::List(items) => self
+                    .item(path, depth)
+                    .and_then(|ix| items.get(ix))
+                    .map(|item| (item.place, item)),
+                Value::Nothing | Value::Plain(_) | Value::Quoted(_) => None,
+            };
+            let Some((place, value)) = next else { return reader.is_unread(owner, step) };
+            (owner, node) = (place, value);
+            if reader.is_unread(owner, key) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The place in the file's list that a step of a path means.
+    fn item(&self, path: &[String], depth: usize) -> Option<usize> {
+        let ix: usize = path[depth].parse().ok()?;
+        Some(match depth {
+            1 if path[0] == "prompts" => self.prompt_items.get(ix).map_or(ix, |ix| *ix),
+            _ => ix,
+        })
+    }
+
     /// A problem of the core.
     pub(super) fn problem(&self, problem: &SpecProblem) -> Problem {
         let (place, _) = self.find(&problem.path);
@@ -66,13 +101,10 @@ impl Finder<'_> {
                 Value::Map(_) => {
                     node.get(step).map(|(key, value): (&Key, &Node)| (key.place, value))
                 }
-                Value::List(items) => {
-                    let ix = step.parse().ok().map(|ix: usize| match depth {
-                        1 if path[0] == "prompts" => self.prompt_items.get(ix).map_or(ix, |ix| *ix),
-                        _ => ix,
-                    });
-                    ix.and_then(|ix| items.get(ix)).map(|item| (item.place, item))
-                }
+                Value::List(items) => self
+                    .item(path, depth)
+                    .and_then(|ix| items.get(ix))
+                    .map(|item| (item.place, item)),
                 Value::Nothing | Value::Plain(_) | Value::Quoted(_) => None,
             };
             let Some((key_place, value)) = next else { return (place, None) };

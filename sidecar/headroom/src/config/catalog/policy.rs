@@ -5,7 +5,7 @@ use headroom_core::catalog::Policy;
 use headroom_core::limits::{GRACE_TIMES_MAX, UNITS_MAX};
 use headroom_core::policy::{GraceTerms, GraceTimes, LimitTerms, NANOS_PER_MINOR, OverageTerms};
 
-use crate::config::problems::Problem;
+use crate::config::problems::closest;
 use crate::config::reader::{Entry, Reader};
 
 const MINUTE_MS: i64 = 60_000;
@@ -14,6 +14,9 @@ const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 /// How long before its end a grace is announced when the catalog does not say: a day is enough for
 /// whoever buys to see it at work. Of a grace shorter than two days, half.
 const DEFAULT_NOTICE_MS: i64 = DAY_MS;
+
+/// Stands in for a length of grace that cannot be read: a year.
+const LATEST_MS: i64 = 366 * DAY_MS;
 
 const FORMS: &str =
     "`block`, `{grace: 10%}`, `{grace: {up_to: 10%, for: 3 days}}`, `overage` or `unlimited`";
@@ -32,28 +35,34 @@ pub(super) fn read_policy(reader: &Reader, entry: Entry<'_>) -> Option<(Policy, 
         Some(word) => {
             let message = format!("`policy` must be {FORMS}, found `{word}`");
             let words = ["block", "grace", "overage", "unlimited"];
-            reader.note(Problem::at(entry.place(), message).suggest(word, words));
+            reader.note_word(entry, message, word, words);
             None
         }
-        None => {
-            let mut fields = reader.fields(entry, FORMS)?;
-            let overage = fields.optional("overage");
-            let grace = match overage {
-                Some(_) => fields.optional("grace"),
-                None => fields.required("grace"),
-            };
-            fields.end();
-            match (grace, overage) {
-                (Some(_), Some(_)) => {
-                    reader.note_at(entry, "`policy` is either `grace` or `overage`, not both");
-                    None
-                }
-                (Some(grace), None) => read_grace(reader, grace),
-                (None, Some(overage)) => read_overage(reader, overage),
-                (None, None) => None,
-            }
-        }
+        None => read_terms(reader, entry),
     }
+}
+
+/// A policy with its terms.
+fn read_terms(reader: &Reader, entry: Entry<'_>) -> Option<(Policy, LimitTerms)> {
+    const KEYS: [&str; 2] = ["grace", "overage"];
+    let keys = reader.map(entry, FORMS)?;
+    let is_meant = |key: &str| KEYS.contains(&key) || closest(key, KEYS).is_some();
+    if !keys.iter().any(|(key, _)| is_meant(&key.text)) {
+        let found = keys.first().map_or("{}".to_owned(), |(key, _)| format!("{{{}: …}}", key.text));
+        reader.note_at(entry, format!("`policy` must be {FORMS}, found `{found}`"));
+        return None;
+    }
+    let mut fields = reader.fields(entry, FORMS)?;
+    let overage = fields.optional("overage");
+    let grace = fields.optional("grace");
+    fields.end();
+    let grace = grace.and_then(|grace| read_grace(reader, grace));
+    let priced = overage.and_then(|overage| read_overage(reader, overage));
+    if grace.is_some() && overage.is_some() {
+        reader.note_at(entry, "`policy` is either `grace` or `overage`, not both");
+        return None;
+    }
+    priced.or(grace)
 }
 
 /// Whether debt is carried into the next window.
@@ -75,24 +84,23 @@ fn read_grace(reader: &Reader, entry: Entry<'_>) -> Option<(Policy, LimitTerms)>
     fields.end();
     if up_to.is_none() && lasts.is_none() {
         reader.note_at(entry, "how much grace? give `up_to: 10%`, or `for: 3 days`, or both");
-        return None;
     }
-    if let (Some(notice), None) = (notice, lasts) {
-        reader.note_at(notice, "`notice` comes before a grace ends by time: give `for`, too");
-        return None;
-    }
-    let grace_bp = match up_to {
-        Some(entry) => reader.percent_bp(entry),
-        None => Some(Policy::GRACE_BY_TIME_ALONE),
+    // What cannot be read is such that nothing else is wrong with it: a grace that ends, late, and may be used.
+    let lasts_ms = lasts.map(|entry| read_span_ms(reader, entry).unwrap_or(LATEST_MS));
+    let notice_ms = notice.and_then(|entry| {
+        let notice_ms = read_span_ms(reader, entry);
+        if lasts.is_none() && up_to.is_some() {
+            reader.note_at(entry, "`notice` comes before a grace ends by time: give `for`, too");
+        }
+        notice_ms.filter(|_| lasts.is_some())
+    });
+    let once = GraceTimes { times: 1, months: 12 };
+    let times = times.map(|entry| read_times(reader, entry).unwrap_or(once));
+    let grace_bp = match (up_to, lasts) {
+        (None, Some(_)) => Policy::GRACE_BY_TIME_ALONE,
+        (up_to, _) => up_to.and_then(|entry| reader.percent_bp(entry)).unwrap_or(1_000),
     };
-    // What is given and cannot be read is a problem; what is not given is none.
-    let lasts_ms = lasts.map(|entry| read_span_ms(reader, entry));
-    let notice_ms = notice.map(|entry| read_span_ms(reader, entry));
-    let times = times.map(|entry| read_times(reader, entry));
-    let lasts_ms = lasts_ms.map_or(Some(None), |read| read.map(Some))?;
-    let notice_ms = notice_ms.map_or(Some(None), |read| read.map(Some))?;
-    let times = times.map_or(Some(None), |read| read.map(Some))?;
-    let policy = Policy::Grace { grace_bp: grace_bp? };
+    let policy = Policy::Grace { grace_bp };
     if lasts_ms.is_none() && times.is_none() {
         return Some((policy, LimitTerms::default()));
     }
@@ -109,10 +117,11 @@ fn read_overage(reader: &Reader, entry: Entry<'_>) -> Option<(Policy, LimitTerms
     let currency = fields.required("currency").and_then(|entry| reader.text(entry));
     let cap = fields.optional("cap_minor");
     fields.end();
-    let cap_minor = cap.and_then(|entry| reader.whole_number(entry, 1..=UNITS_MAX));
+    let cap_minor = cap.map(|entry| reader.whole_number(entry, 1..=UNITS_MAX).unwrap_or(UNITS_MAX));
     // The smallest price stands in for one that is none: a cap pays for something then.
     let unit_price_nanos = price.unwrap_or(1);
-    let overage = OverageTerms { unit_price_nanos, currency: currency?.into(), cap_minor };
+    let currency = currency.unwrap_or_default().into();
+    let overage = OverageTerms { unit_price_nanos, currency, cap_minor };
     let terms = LimitTerms { overage: Some(overage), ..LimitTerms::default() };
     Some((Policy::Overage, terms))
 }

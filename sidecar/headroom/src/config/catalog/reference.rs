@@ -11,6 +11,7 @@ use super::super::reader::asked;
 use super::super::sinks::NoSecrets;
 use super::super::yaml::{self, Node, Value};
 use super::*;
+use headroom_core::catalog::UNLOCK_AFTER;
 
 /// Lists of words longer than this are told in a table of their own, not in a row.
 const WORDS_IN_A_ROW_MAX: usize = 12;
@@ -19,12 +20,12 @@ fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
 }
 
-fn page() -> String {
+pub(super) fn page() -> String {
     fs::read_to_string(deploy().join("catalog.md")).expect("the page is there")
 }
 
 /// The catalogs of the page, by the line that they begin in.
-fn examples(page: &str) -> Vec<(String, String)> {
+pub(super) fn examples(page: &str) -> Vec<(String, String)> {
     let mut examples = Vec::new();
     let mut rest = page;
     while let Some((before, after)) = rest.split_once("```yaml\n") {

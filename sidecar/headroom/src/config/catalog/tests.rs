@@ -1,12 +1,13 @@
 use super::*;
 use crate::config::server;
 use crate::config::sinks::NoSecrets;
-use headroom_core::catalog::PromptingSpec;
+use headroom_core::catalog::{EntitlementSpec, PlanLimitSpec, Policy, PromptingSpec, UnlockSpec};
 use headroom_core::cohort::Cohorts;
 use headroom_core::credits::{CreditPrice, PoolTerms, Rounding};
+use headroom_core::policy::LimitTerms;
 use headroom_core::stock::BilledBy;
 use headroom_core::tally::BucketSize;
-use headroom_core::window::{Every, SpanUnit};
+use headroom_core::window::{CalendarUnit, Every, SpanUnit};
 
 fn report(text: &str) -> String {
     match parse("c", text.as_bytes(), &NoSecrets) {

@@ -4,7 +4,8 @@ use headroom_core::catalog::PlanSpec;
 use headroom_core::change::OnChange;
 use headroom_core::migrate::Migration;
 
-use super::{Known, read_entitlements, read_price};
+use super::given::{Known, read_entitlements};
+use super::read_price;
 use crate::config::problems::Problem;
 use crate::config::reader::{Entry, Reader};
 
@@ -42,19 +43,17 @@ pub(super) fn read_plan(
     let versions = fields.optional("versions");
     fields.end();
     let is_numbered = version.is_some();
-    if let Some(version) = version.and_then(|entry| reader.whole_number(entry, 1..=VERSION_MAX)) {
-        plan.version = u32::try_from(version).unwrap_or(1);
-    }
+    let version = version.and_then(|entry| reader.whole_number(entry, 1..=VERSION_MAX));
+    // One that cannot be read leaves all others below it.
+    let stand_in = if versions.is_some() { VERSION_MAX } else { 1 };
+    plan.version = u32::try_from(version.unwrap_or(stand_in)).unwrap_or(1);
     plan.entitlements = read_entitlements(reader, entitlements, known);
     let (sold, name) = (plan.version, plan.name.clone());
     plans.push(plan);
     let Some(entry_of_all) = versions else { return };
     if !is_numbered {
-        reader.note_at(
-            entry_of_all,
-            "`versions` are the ones before the version that is sold: say which that is with `version`",
-        );
-        return;
+        let message = "`versions` are the ones before the version that is sold: say which that is with `version`";
+        reader.note(Problem::at(entry_of_all.place(), message));
     }
     let what = "a mapping from numbers to what the plan was in that version";
     for (key, node) in reader.map(entry_of_all, what).unwrap_or_default() {
@@ -107,11 +106,26 @@ pub(super) fn read_on_change(reader: &Reader, entry: Entry<'_>) -> Option<OnChan
 /// The migrations, in order.
 pub(super) fn read_lines(reader: &Reader, entry: Entry<'_>) -> Vec<Migration> {
     let Some(items) = reader.list(entry, "a list of migrations") else { return Vec::new() };
-    let read: Vec<Option<Migration>> = items.map(|item| read_line(reader, item)).collect();
-    // All or none, so that the check of the rest finds each at its place.
-    read.into_iter().collect::<Option<_>>().unwrap_or_default()
+    // A line of which nothing is asked stands in for one that cannot be read.
+    let stand_in = || Migration::DropFeature { feature: String::new() };
+    let mut is_rename_unclear = false;
+    let mut lines: Vec<Migration> = Vec::new();
+    for item in items {
+        let before = reader.count();
+        let line = read_line(reader, item);
+        let is_rename = matches!(line, None | Some(Migration::RenameFeature { .. }));
+        is_rename_unclear |= is_rename && before < reader.count();
+        lines.push(line.unwrap_or_else(stand_in));
+    }
+    if is_rename_unclear {
+        // Where one rename leads, another may go on.
+        let is_rename = |line: &&mut Migration| matches!(line, Migration::RenameFeature { .. });
+        lines.iter_mut().filter(is_rename).for_each(|line| *line = stand_in());
+    }
+    lines
 }
 
+/// A line; nothing stands in for names that cannot be read. `None`: it is not known which it is.
 fn read_line(reader: &Reader, entry: Entry<'_>) -> Option<Migration> {
     const FIRST: [&str; 7] = [
         "rename_feature",
@@ -140,16 +154,15 @@ fn read_line(reader: &Reader, entry: Entry<'_>) -> Option<Migration> {
         _ => None,
     };
     fields.end();
-    let what = reader.text(what)?;
-    let second = second.map(|entry| reader.text(entry));
-    let needed = || second.clone().flatten();
-    match key {
-        "rename_feature" => Some(Migration::RenameFeature { from: what, to: needed()? }),
-        "drop_feature" => Some(Migration::DropFeature { feature: what }),
-        "drop_addon" => Some(Migration::DropAddOn { addon: what }),
-        "drop_limit" => Some(Migration::DropLimit { limit: what, feature: needed()? }),
-        "end_lifetime" => Some(Migration::EndLifetime { limit: what, feature: needed()? }),
-        "change_kind" => Some(Migration::ChangeKind { feature: what, to: needed()? }),
-        _ => Some(Migration::MovePlan { from: what, to: needed()? }),
-    }
+    let what = reader.text(what).unwrap_or_default();
+    let second = second.and_then(|entry| reader.text(entry)).unwrap_or_default();
+    Some(match key {
+        "rename_feature" => Migration::RenameFeature { from: what, to: second },
+        "drop_feature" => Migration::DropFeature { feature: what },
+        "drop_addon" => Migration::DropAddOn { addon: what },
+        "drop_limit" => Migration::DropLimit { limit: what, feature: second },
+        "end_lifetime" => Migration::EndLifetime { limit: what, feature: second },
+        "change_kind" => Migration::ChangeKind { feature: what, to: second },
+        _ => Migration::MovePlan { from: what, to: second },
+    })
 }
