@@ -30,6 +30,22 @@ pub struct Origin {
     /// Of kind OVERRIDE: true when it is of one subject, and not of the account.
     #[prost(bool, tag = "6")]
     pub override_of_subject: bool,
+    /// Of a feature that is not rolled out to everybody: what let the account in. Absent of limits, and where an
+    /// override gives the feature, which needs no roll-out.
+    #[prost(message, optional, tag = "7")]
+    pub roll_out: ::core::option::Option<RollOut>,
+}
+/// RollOut says how a feature that is not rolled out to everybody came to an account. A roll-out entitles to nothing
+/// that was not bought, so it stands beside the kind of source.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RollOut {
+    /// The cohort that the account is in, the first of those that the catalog names. Empty: it is in none of them.
+    #[prost(string, tag = "1")]
+    pub cohort: ::prost::alloc::string::String,
+    /// The share of all accounts for which the feature is drawn, in basis points, when the account is one of them.
+    /// 0: it is not.
+    #[prost(int32, tag = "2")]
+    pub drawn_share_bp: i32,
 }
 /// Include asks for parts of an answer that cost something to make.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2767,7 +2783,7 @@ pub struct ListAccountsResponse {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReloadCatalogRequest {}
 /// ReloadCatalogResponse says what is in force.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReloadCatalogResponse {
     /// The revision in force.
     #[prost(int64, tag = "1")]
@@ -2775,6 +2791,10 @@ pub struct ReloadCatalogResponse {
     /// False when the file says what was in force already.
     #[prost(bool, tag = "2")]
     pub changed: bool,
+    /// What does no harm and is probably not meant so, as "catalog.yaml:14:5: nothing was ever called ...": new
+    /// migrations that name what was never known here.
+    #[prost(string, repeated, tag = "3")]
+    pub hints: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// CheckCatalogRequest has a catalog.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

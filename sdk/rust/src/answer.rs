@@ -202,6 +202,17 @@ pub struct Origin {
     pub override_until: Option<SystemTime>,
     /// Of kind `Override`: whether it is of one subject, and not of the account.
     pub override_of_subject: bool,
+    /// Of a feature that is not rolled out to everybody: what let the account in.
+    pub roll_out: Option<RollOut>,
+}
+
+/// How a feature that is not rolled out to everybody came to an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RollOut {
+    /// The cohort that the account is in. Absent: none of the feature's.
+    pub cohort: Option<String>,
+    /// The share of all accounts for which the feature is drawn, in basis points, when it is one of them.
+    pub drawn_share_bp: Option<u32>,
 }
 
 /// How often the grace of a limit was used, where its number is bounded.

@@ -109,6 +109,7 @@ pub struct Catalog {
     level_limit: Option<NameId>,
     // The credits features.
     pools: Vec<FeatureIx>,
+    has_roll_outs: bool,
     // Tells the ledgers of seats, alike.
     seats_limit: Option<NameId>,
 }
@@ -296,6 +297,12 @@ impl Catalog {
     /// The name of every allocation's limit. `None`: no catalog so far had one.
     pub fn level_limit(&self) -> Option<NameId> {
         self.level_limit
+    }
+
+    /// Whether some feature is not rolled out to everybody.
+    #[inline]
+    pub fn has_roll_outs(&self) -> bool {
+        self.has_roll_outs
     }
 
     /// The credits features, in the order written.

@@ -6,6 +6,7 @@
 //! of editing. The lines are of the step from one catalog to the next: one that is not needed any more
 //! does no harm.
 
+mod mistaken;
 pub(crate) mod rename;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use crate::time::Millis;
 use crate::versions;
 use crate::window::WindowRule;
 
+pub use mistaken::{Mistaken, mistaken};
 pub use rename::renames;
 
 /// A line of the catalog: what may be lost against the catalog before.

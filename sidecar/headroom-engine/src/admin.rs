@@ -179,7 +179,7 @@ pub struct Changed {
 }
 
 /// A catalog that came into force, or already was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
     /// Its number.
     pub revision: u64,
@@ -187,6 +187,8 @@ pub struct Installed {
     pub changed: bool,
     /// The record that must be written before this is answered, if any.
     pub wait_for: Option<Seq>,
+    /// What does no harm, and is probably not meant so.
+    pub hints: Vec<SpecProblem>,
 }
 
 /// Why a catalog did not come into force.
@@ -397,7 +399,9 @@ impl Engine {
         if installed.changed {
             self.keep_terms(&before, &catalog, now);
         }
-        Ok(self.bring_in(&mut admin, (catalog, installed), source, now))
+        let hints = headroom_core::migrate::mistaken(&before, &catalog).hints;
+        let installed = self.bring_in(&mut admin, (catalog, installed), source, now);
+        Ok(Installed { hints, ..installed })
     }
 
     /// Brings a catalog into force that takes nothing away, also without room: a start must not decide
@@ -827,7 +831,9 @@ impl AdminState {
         }
         let built = Catalog::build(spec, revision, &mut names);
         match (built, renames) {
-            (Ok(catalog), Ok(_)) => Ok((catalog, Installed { revision, changed, wait_for: None })),
+            (Ok(catalog), Ok(_)) => {
+                Ok((catalog, Installed { revision, changed, wait_for: None, hints: Vec::new() }))
+            }
             (Ok(_), Err(problems)) => Err(problems),
             // Lines that are wrong in themselves say so, and not what they would come to.
             (Err(problems), _) => Err(problems),

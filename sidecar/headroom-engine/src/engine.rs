@@ -825,7 +825,7 @@ impl Engine {
                 .extend(states.into_iter().filter(|s| s.ledger.limit != binding.ledger.limit));
         }
         let about = if wants.about { about_if_due(cx, account, &outcome.decision) } else { None };
-        let origins = match account.profile.is_plain() {
+        let origins = match origin::is_plain(cx.catalog, account) {
             true => None,
             false => origin::origins(cx, account, &outcome.decision, &other_limits),
         };

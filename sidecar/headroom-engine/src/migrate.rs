@@ -22,7 +22,7 @@ use crate::read::as_of;
 const PAGE: usize = 1024;
 
 /// What `new` would take away without a line that allows it: one problem for each thing that any
-/// account has.
+/// account has, and one for each line that was meant for something that goes and names it wrongly.
 pub(crate) fn orphans(
     accounts: &Accounts,
     old: &Catalog,
@@ -32,8 +32,9 @@ pub(crate) fn orphans(
     let losses =
         migrate::losses(old, new).into_iter().filter(|loss| loss.covered_by(new).is_none());
     let mut losses: Vec<(Loss, Touched)> = losses.map(|loss| (loss, Touched::default())).collect();
+    let mut problems = migrate::mistaken(old, new).problems;
     if losses.is_empty() {
-        return Vec::new();
+        return problems;
     }
     for slot in accounts {
         let account = as_of(Context { catalog: old, now }, &slot.account);
@@ -42,7 +43,8 @@ pub(crate) fn orphans(
         }
     }
     losses.retain(|(_, touched)| touched.accounts > 0);
-    losses.iter().map(|(loss, touched)| loss.explain(old, new, *touched)).collect()
+    problems.extend(losses.iter().map(|(loss, touched)| loss.explain(old, new, *touched)));
+    problems
 }
 
 /// Whether anything is known of a feature of this number. Asked only of one that is not in force and that a
@@ -51,21 +53,30 @@ pub(crate) fn is_counted(accounts: &Accounts, feature: NameId) -> bool {
     accounts.iter().any(|slot| migrate::is_known_of(feature, &slot.account))
 }
 
-/// The lines of `new` that allow nothing that it takes away from `old`: their places.
-pub(crate) fn needless(old: &Catalog, new: &Catalog) -> Vec<usize> {
+/// What there is to say of lines of `new` that allow nothing that it takes away from `old`.
+pub(crate) fn needless(old: &Catalog, new: &Catalog) -> Vec<SpecProblem> {
+    let mut hints = migrate::mistaken(old, new).hints;
+    let strange: Vec<String> = hints.iter().filter_map(|hint| hint.path.get(1).cloned()).collect();
     let losses = migrate::losses(old, new);
     let needed: Vec<usize> = losses.iter().filter_map(|loss| loss.covered_by(new)).collect();
     let lines = new.migrations().iter().enumerate();
     // By a line that renames a feature its old name is understood, also long after.
     let may_go = lines.filter(|(place, line)| {
-        !needed.contains(place) && !matches!(line, Migration::RenameFeature { .. })
+        !needed.contains(place)
+            && !matches!(line, Migration::RenameFeature { .. })
+            && !strange.contains(&place.to_string())
     });
-    may_go.map(|(place, _)| place).collect()
+    hints.extend(may_go.map(|(place, _)| SpecProblem {
+        path: vec!["migrations".to_owned(), place.to_string()],
+        message: "this migration is not needed here, and may be taken out".to_owned(),
+        known: Vec::new(),
+    }));
+    hints
 }
 
-/// What a catalog would take away, and the places of its migrations that are not needed; or all that
-/// is wrong with it.
-pub type Compared = Result<(Vec<SpecProblem>, Vec<usize>), Vec<SpecProblem>>;
+/// What a catalog would take away, and what there is to say of its migrations that are not needed; or all
+/// that is wrong with it.
+pub type Compared = Result<(Vec<SpecProblem>, Vec<SpecProblem>), Vec<SpecProblem>>;
 
 /// A move of accounts to a version of their plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +101,7 @@ pub struct PlanMoved {
 }
 
 impl Engine {
-    /// What a reload would refuse a catalog for, and the places of its migrations that it does not
+    /// What a reload would refuse a catalog for, and what there is to say of migrations that it does not
     /// need. Changes nothing.
     ///
     /// # Errors

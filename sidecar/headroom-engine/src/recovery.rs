@@ -145,8 +145,8 @@ impl Recovery {
         self.before = Some(before);
     }
 
-    /// What a start under another catalog would be refused for, and the places of its migrations that
-    /// it does not need.
+    /// What a start under another catalog would be refused for, and what there is to say of migrations
+    /// that it does not need.
     ///
     /// # Errors
     /// Everything that is wrong with the catalog.
@@ -340,6 +340,8 @@ impl Recovery {
         if let Some(orphans) = orphans.filter(|orphans| !orphans.is_empty()) {
             return Err(orphans);
         }
+        let hints = before.map(|before| headroom_core::migrate::mistaken(&before, &catalog).hints);
+        let installed = Installed { hints: hints.unwrap_or_default(), ..installed };
         let ledgers = self.accounts.iter().map(|slot| slot.account.ledgers().len() as u64).sum();
         let floor = self.accounts.iter().map(|slot| slot.last_seq).max().unwrap_or_default();
         let timers =

@@ -333,7 +333,7 @@ pub(crate) fn add_others(
 
 /// Says anew whose word the limits are that an answer shows, after they have changed.
 fn see_origins(cx: Context<'_>, account: &Account, reply: &mut Reply) {
-    if !account.profile.is_plain() {
+    if !origin::is_plain(cx.catalog, account) {
         let (decision, others) = (&reply.outcome.decision, &reply.other_limits);
         reply.origins = origin::origins(cx, account, decision, others);
     }

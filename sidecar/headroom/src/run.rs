@@ -117,7 +117,7 @@ async fn until_stopped(signals: &mut Signals, sidecar: &Sidecar) {
 
 async fn reload(sidecar: &Sidecar) {
     match sidecar.core().reload_catalog().await {
-        Ok(installed) => {
+        Ok((installed, _)) => {
             let (revision, changed) = (installed.revision, installed.changed);
             tracing::info!(revision, changed, "catalog reloaded");
         }

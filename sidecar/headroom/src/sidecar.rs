@@ -169,9 +169,23 @@ fn unplaced(file: &Path, source: &str, problems: &[SpecProblem]) -> Problems {
     catalog::placed(&file.display().to_string(), source, problems)
 }
 
+/// What is said of a catalog that is in force now and does no harm, one line each; it goes to the log as well.
+pub(crate) fn hinted(file: &Path, source: &str, installed: &Installed) -> Vec<String> {
+    if installed.hints.is_empty() {
+        return Vec::new();
+    }
+    let hints: Vec<String> = unplaced(file, source, &installed.hints).lines().collect();
+    for hint in &hints {
+        tracing::warn!(hint, "a migration of the catalog");
+    }
+    hints
+}
+
 impl Core {
     /// Reads the catalog file again and brings it into force for the next decision.
-    pub async fn reload_catalog(&self) -> Result<Installed, ReloadError> {
+    ///
+    /// Answers with it, and with what does no harm and is probably not meant so.
+    pub async fn reload_catalog(&self) -> Result<(Installed, Vec<String>), ReloadError> {
         let _reloading = self.reloading.lock().await;
         let path = self.catalog_path.clone();
         let read = tokio::task::spawn_blocking(move || read_catalog(&path)).await;
@@ -180,6 +194,7 @@ impl Core {
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
         let now = self.shared.clock.now();
+        let source = parsed.source.clone();
         let installed = self
             .shared
             .engine
@@ -197,7 +212,8 @@ impl Core {
         self.shared.words.store(Some(Arc::new(words)));
         self.shared.growth.set_terms(parsed.growth);
         self.outbox.reconfigure(parsed.sinks).await;
-        Ok(installed)
+        let hints = hinted(&self.catalog_path, &source, &installed);
+        Ok((installed, hints))
     }
 
     /// Copies the data directory while it is in use.

@@ -8,8 +8,8 @@ use super::{
     CreditPrice, Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange,
     Explanation, Extended, GraceUses, LimitState, Offer, Origin, OverageCost, PoolState,
     Projection, Prompt, PromptSuppression, Rate, Recorded, Released, Reservation, Reserved,
-    RuleResult, Seat, Several, Unlock, UsageByTime, UsageByTimePage, UsagePage, UsageWindow,
-    WindowTerms,
+    RollOut, RuleResult, Seat, Several, Unlock, UsageByTime, UsageByTimePage, UsagePage,
+    UsageWindow, WindowTerms,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -320,6 +320,10 @@ fn origin(proto: v1::Origin) -> Origin {
             .collect(),
         override_until: time(proto.override_until),
         override_of_subject: proto.override_of_subject,
+        roll_out: proto.roll_out.map(|by| RollOut {
+            cohort: Some(by.cohort).filter(|cohort| !cohort.is_empty()),
+            drawn_share_bp: u32::try_from(by.drawn_share_bp).ok().filter(|share| *share > 0),
+        }),
     }
 }
 

@@ -32,6 +32,7 @@ pub(super) fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Cat
         features[paid.0].credit_prices.push((pool, price));
     }
     let is_pool = |f: &Feature| matches!(f.kind, FeatureKind::Credits { .. });
+    let has_roll_outs = features.iter().any(|feature| feature.offering.is_partial());
     let pools = (0..features.len()).filter(|ix| is_pool(&features[*ix])).map(FeatureIx).collect();
     let feature_ix = |name: &str| features.iter().position(|f| &*f.feature == name);
     let number_plan = |plan: PlanSpec, names: &mut Names| {
@@ -145,6 +146,7 @@ pub(super) fn number(spec: CatalogSpec, revision: u64, names: &mut Names) -> Cat
         each_concurrent_limit: names.get(EACH_CONCURRENT_LIMIT),
         level_limit: names.get(LEVEL_LIMIT),
         pools,
+        has_roll_outs,
         seats_limit: names.get(SEATS_LIMIT),
     }
 }

@@ -110,6 +110,13 @@ pub struct Offering {
     pub cohorts: Cohorts,
 }
 
+impl Offering {
+    /// Whether it has not come to everybody: to a share of accounts, or to those of cohorts.
+    pub fn is_partial(&self) -> bool {
+        self.rollout_bp < ROLLOUT_ALL_BP
+    }
+}
+
 /// All accounts that bought a feature have it.
 pub const ROLLOUT_ALL_BP: u32 = 10_000;
 

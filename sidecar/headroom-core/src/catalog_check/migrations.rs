@@ -8,6 +8,10 @@ use crate::limits;
 use crate::migrate::{Migration, rename};
 use crate::versions;
 
+/// The words of all kinds.
+const KINDS: [&str; 8] =
+    ["switch", "config", "quota", "concurrency", "rate", "allocation", "credits", "seats"];
+
 /// Where a plan stands: the version that is sold under its name, the others under that one's
 /// `versions`.
 pub(super) fn path_of<'a>(
@@ -42,6 +46,16 @@ pub(super) fn check_migrations(report: &mut Report, spec: &CatalogSpec, names: &
     let mut moved = BTreeSet::new();
     for (ix, line) in lines.iter().enumerate() {
         let ix = ix.to_string();
+        if let Migration::ChangeKind { to, .. } = line
+            && !KINDS.contains(&to.as_str())
+        {
+            let path = ["migrations", ix.as_str(), "to"];
+            report.say_known(
+                &path,
+                format_args!("`{to}` is no kind of feature"),
+                KINDS.into_iter(),
+            );
+        }
         let Migration::MovePlan { from, to } = line else { continue };
         let path = |step: &'static str| ["migrations", ix.as_str(), step];
         let known = versions::split(from);

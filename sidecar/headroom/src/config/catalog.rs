@@ -69,23 +69,17 @@ pub fn load(path: &Path, secrets: &dyn Secrets) -> Result<ParsedCatalog, Problem
     parse(&file, &bytes, secrets)
 }
 
-/// What the running state says of a catalog: `compared` are the problems and the places of migrations
+/// What the running state says of a catalog: `compared` are the problems, and what there is to say of migrations
 /// that are not needed. A problem is one; a migration too many does no harm, and is a hint.
 pub fn compared(
     file: &str,
     parsed: &ParsedCatalog,
     compared: Compared,
 ) -> Result<Vec<String>, Problems> {
-    let (problems, needless) = compared.unwrap_or_else(|problems| (problems, Vec::new()));
+    let (problems, hints) = compared.unwrap_or_else(|problems| (problems, Vec::new()));
     if !problems.is_empty() {
         return Err(placed(file, &parsed.source, &problems));
     }
-    let hint = |line: usize| SpecProblem {
-        path: vec!["migrations".to_owned(), line.to_string()],
-        message: "this migration is not needed here, and may be taken out".to_owned(),
-        known: Vec::new(),
-    };
-    let hints: Vec<SpecProblem> = needless.into_iter().map(hint).collect();
     match hints.is_empty() {
         true => Ok(Vec::new()),
         false => Ok(placed(file, &parsed.source, &hints).lines().collect()),

@@ -103,6 +103,15 @@ impl Problems {
         self.list.iter().map(|problem| self.headline(problem))
     }
 
+    /// Lines as [`Problems::lines`] has them, of what may be nothing.
+    pub fn lines_of(file: &str, list: impl Iterator<Item = Problem>) -> Vec<String> {
+        let list: Vec<Problem> = list.collect();
+        match list.is_empty() {
+            true => Vec::new(),
+            false => Problems::new(file, "", list).lines().collect(),
+        }
+    }
+
     /// The problems, sorted by place.
     pub fn list(&self) -> &[Problem] {
         &self.list

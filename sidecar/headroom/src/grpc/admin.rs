@@ -294,13 +294,14 @@ impl Administration {
     }
 
     async fn reload(&self) -> Result<v1::ReloadCatalogResponse, WireError> {
-        let reloaded = self.core.reload_catalog().await?;
+        let (reloaded, hints) = self.core.reload_catalog().await?;
         if let Some(seq) = reloaded.wait_for {
             self.written(seq).await?;
         }
         Ok(v1::ReloadCatalogResponse {
             catalog_revision: int(reloaded.revision),
             changed: reloaded.changed,
+            hints,
         })
     }
 

@@ -162,7 +162,7 @@ fn locked(plan: &str, unlock: Option<&v1::Unlock>) -> String {
 fn entitled(decision: &v1::Decision) -> String {
     let Some(origin) = &decision.origin else { return "the feature is entitled".to_owned() };
     let plan = &origin.plan;
-    match origin.kind() {
+    let given = match origin.kind() {
         OriginKind::Plan => format!("the plan {plan} contains it"),
         OriginKind::DefaultPlan => format!("the default plan {plan} contains it"),
         OriginKind::Trial => format!("the plan {plan}, on trial, contains it"),
@@ -170,7 +170,28 @@ fn entitled(decision: &v1::Decision) -> String {
         OriginKind::Unlock => format!("the plan {plan} contains it, and it was earned by use"),
         OriginKind::Override => format!("{} gives it (plan {plan})", overridden(origin)),
         OriginKind::Unspecified => "the feature is entitled".to_owned(),
+    };
+    match &origin.roll_out {
+        Some(by) => format!("{given}, and {}", rolled_out(by)),
+        None => given,
     }
+}
+
+/// How a feature came to an account that has not come to everybody.
+fn rolled_out(by: &v1::RollOut) -> String {
+    let cohort = || format!("it came to the account with the cohort {}", by.cohort);
+    let share = u32::try_from(by.drawn_share_bp).unwrap_or(0);
+    let drawn = || format!("the account is among the {} for which it is drawn", percent(share));
+    match (by.cohort.is_empty(), share) {
+        (false, 0) => cohort(),
+        (false, _) => format!("{}, and {}", cohort(), drawn()),
+        (true, _) => drawn(),
+    }
+}
+
+/// A share as the catalog writes it.
+fn percent(bp: u32) -> String {
+    format!("{}%", display_units(u64::from(bp), 2))
 }
 
 /// The add-ons that have a part in something, by name.

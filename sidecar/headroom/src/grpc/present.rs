@@ -125,7 +125,7 @@ fn decision(scene: Scene<'_>, reply: &Reply, include: Include<'_>, out: &mut Fie
     }
     out.text(6, decided.value_json.as_deref().unwrap_or_default());
     if let Some(origins) = &reply.origins {
-        put_origin(catalog, decided.plan, &origins.decided, (7, out));
+        put_decided(catalog, decided.plan, origins, (7, out));
     } else if let Some(kind) = origin_kind(decided.origin) {
         out.message(7, |out| {
             out.enumeration(1, kind);
@@ -211,6 +211,19 @@ fn put_origin(catalog: &Catalog, plan: NameId, given: &Given, (tag, out): (u32, 
     }
 }
 
+/// Whose word an answer is, as a field.
+#[cold]
+fn put_decided(
+    catalog: &Catalog,
+    plan: NameId,
+    origins: &Origins,
+    (tag, out): (u32, &mut Fields<'_>),
+) {
+    if let Some(origin) = origin_of_answer(catalog, plan, origins) {
+        out.generated(tag, &origin);
+    }
+}
+
 /// The one-word answer.
 pub fn verdict(verdict: Verdict) -> v1::Verdict {
     match verdict {
@@ -269,8 +282,19 @@ pub fn decided_by(
     decided: &Decision,
     origins: Option<&Origins>,
 ) -> Option<v1::Origin> {
-    let plain = Given { origin: decided.origin, addons: Vec::new(), overridden: None };
-    origin(catalog, decided.plan, origins.map_or(&plain, |origins| &origins.decided))
+    match origins {
+        Some(origins) => origin_of_answer(catalog, decided.plan, origins),
+        None => origin(catalog, decided.plan, &Given::by(decided.origin)),
+    }
+}
+
+/// Whose word an answer is, and what let the account in.
+fn origin_of_answer(catalog: &Catalog, plan: NameId, origins: &Origins) -> Option<v1::Origin> {
+    let roll_out = origins.roll_out.as_ref().map(|by| v1::RollOut {
+        cohort: by.cohort.clone().unwrap_or_default(),
+        drawn_share_bp: by.drawn_bp.map_or(0, u32::cast_signed),
+    });
+    Some(v1::Origin { roll_out, ..origin(catalog, plan, &origins.decided)? })
 }
 
 /// Whose word something is, under a plan. `None`: nobody has a say.
@@ -289,6 +313,7 @@ fn origin(catalog: &Catalog, plan: NameId, given: &Given) -> Option<v1::Origin> 
         add_ons: given.addons.iter().map(addon).collect(),
         override_until: overridden.and_then(|one| one.until).map(timestamp),
         override_of_subject: overridden.is_some_and(|one| one.of_subject),
+        roll_out: None,
     })
 }
 

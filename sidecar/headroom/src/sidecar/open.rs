@@ -167,6 +167,7 @@ pub(super) fn open(options: &StartOptions, parsed: &ParsedCatalog) -> Result<Ope
     let (engine, installed) = finished.map_err(|problems| {
         StartError::Catalog(super::unplaced(&options.catalog, &parsed.source, &problems))
     })?;
+    super::hinted(&options.catalog, &parsed.source, &installed);
     let first = engine.note_clock(clock.is_test(), clock.now());
     if !store.wait_durable(first, FIRST_WRITE_WITHIN) {
         return Err(StartError::FirstWrite);

@@ -154,6 +154,8 @@ async fn a_catalog_that_would_take_something_away_is_explained_and_refused() {
         let (_, bare) = expected.split_once(".yaml").unwrap_or(("", expected));
         let message = bare.rsplit(": ").next().unwrap();
         assert!(checked.stderr.contains(message), "no {message:?} in {}", checked.stderr);
+        let place = expected.split(' ').next().filter(|place| place.starts_with("catalog"));
+        assert!(checked.stderr.contains(place.unwrap_or(".yaml:")), "{}", checked.stderr);
         let refused = home.run(&["reload"]);
         assert_eq!(refused.code, Some(1));
         assert!(refused.stderr.contains(expected), "no {expected:?} in {}", refused.stderr);
@@ -180,9 +182,32 @@ async fn a_catalog_that_would_take_something_away_is_explained_and_refused() {
     ));
     let checked = home.run(&["check", &catalog, "--against", &data]);
     assert_eq!(checked.code, Some(0), "{checked:?}");
-    let hint = ":14:5: this migration is not needed here, and may be taken out";
+    let hint = ":14:17: nothing was ever called `daily` here: it is mistyped, or of a version";
     assert!(checked.stdout.contains(hint), "{}", checked.stdout);
+    // Nearly what goes in this very step: that was meant.
+    home.write_catalog(&format!("{without_tokens}migrations:\n  - drop_feature: tokns\n"));
+    for ended in [home.refused(), home.run(&["check", &catalog, "--against", &data])] {
+        let typo =
+            "catalog.yaml:13:19: nothing was ever called `tokns` here, did you mean `tokens`?";
+        assert!(ended.stderr.contains(typo), "{}", ended.stderr);
+    }
+    home.write_catalog(&format!("{without_tokens}migrations:\n  - drop_feature: tokens\n"));
     let mut sidecar = home.start();
+    // Whoever has never known a name is told, and a line that the catalog before had too is not looked at.
+    let lines = "migrations:\n  - drop_feature: tokens\n  - drop_limit: nosuch\n    of: calls\n";
+    home.write_catalog(&format!("{without_tokens}{lines}"));
+    let checked = home.run(&["check", &catalog, "--against", &address]);
+    let told = "catalog.yaml:14:17: nothing was ever called `nosuch` here: it is mistyped";
+    assert!(checked.stdout.contains(told), "{}", checked.stdout);
+    assert!(home.run(&["reload"]).stdout.contains(told));
+    home.write_catalog(&format!("{without_tokens}{lines}# Said once.\n"));
+    assert_eq!(home.run(&["reload"]).stdout.lines().count(), 1);
+    let mistyped = format!("{without_tokens}{lines}  - {{ change_kind: calls, to: quotta }}\n");
+    home.write_catalog(&mistyped);
+    let checked = home.run(&["check", &catalog, "--against", &address]);
+    let kind = ":16:31: `quotta` is no kind of feature, did you mean `quota`?";
+    assert!(checked.stderr.contains(kind), "{}", checked.stderr);
+    home.write_catalog(&format!("{without_tokens}{lines}"));
     sidecar.kill();
     // What was counted rests, and comes back with its name.
     home.write_catalog(SECOND);

@@ -8,7 +8,7 @@ use headroom_sdk::AdminClient;
 use crate::cli::connect;
 use crate::clock::real_now;
 use crate::config::catalog::{self, ParsedCatalog};
-use crate::config::problems::{Problem, Problems};
+use crate::config::problems::{Place, Problem, Problems};
 use crate::inspect;
 use crate::sidecar::remember_catalog;
 
@@ -51,21 +51,34 @@ impl Against {
                 catalog::compared(&file, parsed, memory.compare(parsed.spec.clone(), now))
             }
             Against::Sidecar(endpoint) => {
-                let told = |text: &String| {
-                    Problem::of_file(text.strip_prefix("catalog:").unwrap_or(text).trim_start())
-                };
                 let failed =
                     |error: String| Problems::new(&file, "", vec![Problem::of_file(error)]);
                 let answer = ask(endpoint, &parsed.source).map_err(failed)?;
                 match answer.problems.is_empty() {
-                    true => Ok(answer.hints),
+                    true => {
+                        let hints = answer.hints.iter().map(|hint| placed(hint));
+                        Ok(Problems::lines_of(&file, hints))
+                    }
                     false => {
-                        Err(Problems::new(&file, "", answer.problems.iter().map(told).collect()))
+                        let problems = answer.problems.iter().map(|text| placed(text)).collect();
+                        Err(Problems::new(&file, &parsed.source, problems))
                     }
                 }
             }
         }
     }
+}
+
+/// A problem as the sidecar tells it, `catalog:16:5: …`, with its place in the file that it was sent.
+fn placed(text: &str) -> Problem {
+    let text = text.strip_prefix("catalog:").unwrap_or(text);
+    let numbers = text.splitn(3, ':').collect::<Vec<_>>();
+    if let [line, column, message] = numbers[..]
+        && let (Ok(line @ 1..), Ok(column @ 1..)) = (line.parse(), column.parse())
+    {
+        return Problem::at(Place { line, column, width: 1 }, message.trim_start());
+    }
+    Problem::of_file(text.trim_start())
 }
 
 fn ask(endpoint: &str, source: &str) -> Result<headroom_sdk::v1::CheckCatalogResponse, String> {

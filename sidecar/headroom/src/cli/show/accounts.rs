@@ -185,11 +185,16 @@ pub(in super::super) fn clock(now: SystemTime) -> Report {
 /// What a reload did.
 pub(in super::super) fn reloaded(answer: &v1::ReloadCatalogResponse) -> Report {
     let revision = answer.catalog_revision;
-    let text = match answer.changed {
+    let mut text = match answer.changed {
         true => format!("catalog revision {revision} is in force"),
         false => format!("nothing changed, catalog revision {revision} stays in force"),
     };
-    Report::new(text, json!({ "catalog_revision": revision, "changed": answer.changed }))
+    for hint in &answer.hints {
+        text += &format!("\n{hint}");
+    }
+    let changed = answer.changed;
+    let hints = &answer.hints;
+    Report::new(text, json!({ "catalog_revision": revision, "changed": changed, "hints": hints }))
 }
 
 /// What a backup contains.

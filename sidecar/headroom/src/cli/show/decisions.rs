@@ -9,7 +9,9 @@ use headroom_sdk::{
 };
 use serde_json::{Value, json};
 
-use super::limits::{given_text, limit_json, limits_text, origin_json, rate_json, rate_text};
+use super::limits::{
+    given_text, limit_json, limits_text, origin_json, rate_json, rate_text, roll_out_text,
+};
 use super::{Report, instant, json_instant, spaced, table, word};
 use headroom_prompts::display_units;
 
@@ -324,6 +326,9 @@ pub(super) fn answer_text(decision: &Decision) -> String {
         text += &format!("\n{}", limits_text(limits, decision.as_of));
     } else if let Some(given) = decision.origin.as_ref().and_then(given_text) {
         text += &format!("\n{given}");
+    }
+    if let Some(by) = decision.origin.as_ref().and_then(roll_out_text) {
+        text += &format!("\n{by}");
     }
     if let Some(line) = decision.projection.as_ref().and_then(projection_text) {
         text += &format!("\n{line}");

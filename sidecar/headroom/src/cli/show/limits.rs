@@ -124,6 +124,15 @@ fn window_note(limit: &LimitState, as_of: Option<SystemTime>) -> Option<String> 
     }
 }
 
+/// What let the account in, where the feature has not come to everybody.
+pub(super) fn roll_out_text(origin: &Origin) -> Option<String> {
+    let by = origin.roll_out.as_ref()?;
+    let cohort = by.cohort.as_ref().map(|cohort| format!("through cohort {cohort}"));
+    let share = |bp: u32| display_units(u64::from(bp), 2);
+    let drawn = by.drawn_share_bp.map(|bp| format!("drawn for {}% of accounts", share(bp)));
+    Some(format!("rolled out: {}", cohort.into_iter().chain(drawn).collect::<Vec<_>>().join(", ")))
+}
+
 /// Who besides the plan has a say, and until when. Nothing where the plan alone has.
 pub(super) fn given_text(origin: &Origin) -> Option<String> {
     match origin.kind {
@@ -155,6 +164,10 @@ pub(super) fn origin_json(origin: &Origin) -> Value {
         "add_ons": origin.add_ons.iter().map(addon).collect::<Vec<_>>(),
         "override_until": json_instant(origin.override_until),
         "override_of_subject": origin.override_of_subject,
+        "roll_out": origin.roll_out.as_ref().map(|by| json!({
+            "cohort": by.cohort,
+            "drawn_share_bp": by.drawn_share_bp,
+        })),
     })
 }
 
