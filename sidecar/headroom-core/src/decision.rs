@@ -406,7 +406,10 @@ pub enum OpError {
     #[error("the member that the seat is to go to has one")]
     MemberHasSeat,
     /// The account has as many members as are allowed.
-    #[error("{taken} seats are taken in the account, the most possible")]
+    #[error(
+        "{taken} seats are taken in the account, which has room for {}",
+        crate::limits::SEATS_MAX
+    )]
     TooManySeats {
         /// How many.
         taken: usize,

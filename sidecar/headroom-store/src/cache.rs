@@ -4,6 +4,9 @@
 //! that cannot be read is put aside by making a new one, it is not part of a backup, and it is synced
 //! once per batch.
 
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -122,7 +125,21 @@ impl CacheFile {
 }
 
 fn open_database(path: &Path) -> Outcome<Database> {
-    guarded(|| Ok(redb::Builder::new().set_cache_size(CACHE_BYTES).create(path)?))
+    guarded(|| {
+        let file = own_file(path).map_err(redb::StorageError::Io)?;
+        Ok(redb::Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(redb::backends::FileBackend::new(file)?)?)
+    })
+}
+
+/// The file, to be read by its owner alone, as all else in a data directory.
+fn own_file(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let file =
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -133,6 +150,18 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("headroom-cache-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         dir
+    }
+
+    #[test]
+    fn only_its_owner_reads_the_file_also_one_of_an_earlier_version() {
+        let path = dir().join("own.redb");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        drop(CacheFile::open(&path).unwrap());
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        drop(CacheFile::open(&path).unwrap());
+        assert_eq!(mode(), 0o600);
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -56,15 +56,9 @@ pub fn mistyped(
     if limited.iter().all(is_named) {
         return None;
     }
-    let mut known = catalog
-        .features()
-        .iter()
-        .enumerate()
-        .flat_map(|(ix, _)| types_of(catalog, FeatureIx(ix)).map(|id| catalog.text(id)));
-    let known: Vec<&str> = {
-        let named: Vec<&str> = kinds().collect();
-        known.by_ref().filter(|known| named.contains(known)).collect()
-    };
+    let features = (0..catalog.features().len()).map(FeatureIx);
+    let known = features.flat_map(|ix| types_of(catalog, ix)).map(|id| catalog.text(id));
+    let known: Vec<&str> = known.filter(|known| kinds().any(|kind| kind == *known)).collect();
     let missing = || limited.iter().copied().filter(|limited| !is_named(limited));
     let unknown = || kinds().filter(|kind| !known.contains(kind));
     let like = unknown().find_map(|kind| Some((kind, Some(closest(kind, missing())?))));

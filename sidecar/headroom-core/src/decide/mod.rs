@@ -237,6 +237,9 @@ pub fn decide_feature(
             }
             match op {
                 FeatureOp::Check { units, attempt } => {
+                    if ask.is_of_seats() {
+                        return seats::check(cx, account, ask, (units, attempt), effects);
+                    }
                     Ok(meter::check(cx, account, ask, units, attempt, effects))
                 }
                 FeatureOp::Consume { .. }

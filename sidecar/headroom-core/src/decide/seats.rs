@@ -16,7 +16,7 @@ use crate::account::Account;
 use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
 use crate::decide::meter::{self, Ask, Working};
 use crate::decide::{Context, Gate, allocation, announce_premium, bare_limits, gate, refusal};
-use crate::decision::{Decision, Denial, OpError};
+use crate::decision::{Decision, Denial, OpError, Outcome};
 use crate::effect::{Effect, Effects};
 use crate::ledger::{Ledger, Marks};
 use crate::limits;
@@ -275,6 +275,23 @@ pub(super) fn settle(cx: Context<'_>, account: &Account, effects: &mut Effects) 
         (feature, Arc::clone(member), SeatState::Invited { expires_at })
     });
     free_all(cx, account, ended, effects);
+}
+
+/// Would so many more be let in? As many as an account has room for are, whatever its plan gives.
+pub(super) fn check(
+    cx: Context<'_>,
+    account: &Account,
+    ask: Ask<'_>,
+    (units, attempt): (u64, bool),
+    effects: &mut Effects,
+) -> Result<Outcome, OpError> {
+    let checked = meter::check(cx, account, ask, units, attempt, effects);
+    let taken = account.roster().map_or(0, Roster::count);
+    let has_room = units.saturating_add(taken as u64) <= limits::SEATS_MAX as u64;
+    if checked.decision.verdict.is_allowed() && !has_room {
+        return Err(OpError::TooManySeats { taken });
+    }
+    Ok(checked)
 }
 
 /// Gives back all seats of a member, also those of features that have left the catalog, and returns how

@@ -1,6 +1,7 @@
 //! Commands of operators: accounts, the clock, the catalog, the sidecar itself.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use headroom_sdk::v1::r#override::Value as OverrideValue;
 use headroom_sdk::{AdminClient, Error, ErrorReason, v1};
@@ -107,6 +108,7 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
                 Err(Error::Rejected { reason: ErrorReason::UnknownAccount, .. }) => None,
                 Err(error) => return Err(error),
             };
+            let dated = dated(ends, trial.as_ref(), &scheduled);
             let add_ons = add_ons.into_iter();
             let scheduled = scheduled.into_iter();
             let after = client
@@ -133,6 +135,7 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
                         .collect(),
                 })
                 .await?;
+            past(client, &dated).await?;
             return Ok(show::account_put(before.as_ref(), &after));
         }
         AccountAction::Move { account, plan, to_version, all: _, dry_run } => {
@@ -188,6 +191,32 @@ async fn act(client: &AdminClient, action: AccountAction) -> Result<Report, Erro
         }
     };
     Ok(show::account(&account))
+}
+
+/// The instants of a subscription that are meant to come, and what they are of.
+fn dated(
+    ends: Option<SystemTime>,
+    trial: Option<&(String, SystemTime)>,
+    scheduled: &[(String, SystemTime)],
+) -> Vec<(String, SystemTime)> {
+    let ends = ends.map(|at| ("the subscription has ended".to_owned(), at));
+    let trial = trial.map(|(plan, at)| (format!("the trial of {plan} is over"), *at));
+    let begun = |(plan, at): &(String, SystemTime)| (format!("{plan} is in force already"), *at);
+    ends.into_iter().chain(trial).chain(scheduled.iter().map(begun)).collect()
+}
+
+/// Says which of them have passed. They are taken all the same: whoever tells subscriptions again, or brings them
+/// over, tells of the past as well.
+async fn past(client: &AdminClient, dated: &[(String, SystemTime)]) -> Result<(), Error> {
+    if dated.is_empty() {
+        return Ok(());
+    }
+    let status = client.get_status().await?;
+    let now = status.now.and_then(|now| SystemTime::try_from(now).ok());
+    for (what, at) in dated.iter().filter(|(_, at)| now.is_some_and(|now| *at <= now)) {
+        show::past(what, *at);
+    }
+    Ok(())
 }
 
 async fn list(

@@ -1,16 +1,23 @@
 //! `headroom ask`: a product's questions, by hand.
 
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
 use headroom_sdk::{
     Audience, Call, Client, Error, LevelChange, Operation, TimeUnit, UsageByTimeQuery, Write,
 };
 use tokio_stream::StreamExt as _;
 
-use super::args::{AskArgs, AudienceArg, By, LevelArgs, Question, ReaderArgs};
+use super::args::{AskArgs, AudienceArg, By, Cli, LevelArgs, Question, ReaderArgs};
 use super::connect::{self, Ended, Failure};
 use super::show::{self, Report};
+use crate::config::problems::closest;
 
 /// Asks, and shows the answer.
 pub(super) async fn run(args: AskArgs) -> Ended {
+    if let Some(name) = args.question.told_twice() {
+        let message = format!("--dimension {name} is there twice: a use has one value of it");
+        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
     let client = match connect::sidecar(&args.to).await {
         Ok(client) => client,
         Err(failure) => return Ended::Failed(failure),
@@ -19,7 +26,15 @@ pub(super) async fn run(args: AskArgs) -> Ended {
         Question::Watch { account, counters } => {
             watch(&client, account, counters, args.to.json).await
         }
-        question => answer(&client, question).await,
+        question => {
+            let named =
+                question.named().map(|(account, feature)| (account.to_owned(), feature.to_owned()));
+            let answered = answer(&client, question).await;
+            match answered {
+                Ok(report) => Ok(with_suggestion(&client, named, report).await),
+                Err(error) => Err(error),
+            }
+        }
     };
     match answered {
         Ok(report) => {
@@ -28,6 +43,24 @@ pub(super) async fn run(args: AskArgs) -> Ended {
         }
         Err(error) => Ended::Failed(Failure::new(error, &args.to.endpoint)),
     }
+}
+
+/// Of a refusal because the catalog has no such feature: which one was probably meant.
+async fn with_suggestion(
+    client: &Client,
+    named: Option<(String, String)>,
+    mut report: Report,
+) -> Report {
+    let is_unknown = report.json["denial"] == "unknown_feature";
+    let Some((account, feature)) = named.filter(|_| is_unknown) else { return report };
+    // It is help besides the answer: where it cannot be had, the answer stands.
+    let Ok(all) = client.list_entitlements(account).await else { return report };
+    let known = all.entitlements.iter().map(|one| one.feature.as_str());
+    if let Some(meant) = closest(&feature, known) {
+        report.text += &format!("\ndid you mean `{meant}`?");
+        report.json["suggestion"] = meant.into();
+    }
+    report
 }
 
 /// Prints every change as it comes. The report is what is to be said when there are no more.
@@ -68,22 +101,22 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             for (name, value) in told.dimensions {
                 call = call.dimension(name, value);
             }
-            if usage.synthetic {
+            if usage.by.synthetic {
                 call = call.synthetic();
             }
-            let call = call.subject(usage.subject.unwrap_or_default());
-            Ok(show::decision(&keyed(full(call), usage.key).await?))
+            let call = call.subject(usage.by.subject.unwrap_or_default());
+            Ok(show::decision(&keyed(full(call), usage.by.key).await?))
         }
-        Question::Reserve { usage, hold, charge_on_expiry } => {
-            let call = client.reserve(usage.account, usage.feature, usage.units).hold_for(hold);
-            let mut call = call.subject(usage.subject.unwrap_or_default());
+        Question::Reserve { account, feature, units, by, hold, charge_on_expiry } => {
+            let call = client.reserve(account, feature, units).hold_for(hold);
+            let mut call = call.subject(by.subject.unwrap_or_default());
             if charge_on_expiry {
                 call = call.charge_on_expiry();
             }
-            if usage.synthetic {
+            if by.synthetic {
                 call = call.synthetic();
             }
-            Ok(show::reserved(&keyed(full(call), usage.key).await?))
+            Ok(show::reserved(&keyed(full(call), by.key).await?))
         }
         Question::CheckAll { account, items, render, synthetic, subject } => {
             let call = client.check_all(account, items).subject(subject.unwrap_or_default());
@@ -98,22 +131,22 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
         }
         Question::ConsumeAll(several) => {
             let call = client.consume_all(several.account, several.items);
-            let mut call = call.subject(several.subject.unwrap_or_default());
-            if several.synthetic {
+            let mut call = call.subject(several.by.subject.unwrap_or_default());
+            if several.by.synthetic {
                 call = call.synthetic();
             }
-            Ok(show::several(&keyed(full(call), several.key).await?, show::decision))
+            Ok(show::several(&keyed(full(call), several.by.key).await?, show::decision))
         }
         Question::ReserveAll { several, hold, charge_on_expiry } => {
             let call = client.reserve_all(several.account, several.items).hold_for(hold);
-            let mut call = call.subject(several.subject.unwrap_or_default());
+            let mut call = call.subject(several.by.subject.unwrap_or_default());
             if charge_on_expiry {
                 call = call.charge_on_expiry();
             }
-            if several.synthetic {
+            if several.by.synthetic {
                 call = call.synthetic();
             }
-            Ok(show::several(&keyed(full(call), several.key).await?, show::reserved))
+            Ok(show::several(&keyed(full(call), several.by.key).await?, show::reserved))
         }
         Question::Extend { reservation, hold, units } => {
             let mut call = client.extend(reservation.account, reservation.reservation);
@@ -148,11 +181,11 @@ async fn answer(client: &Client, question: Question) -> Result<Report, Error> {
             if let Some(at) = occurred_at {
                 call = call.occurred_at(at);
             }
-            if usage.synthetic {
+            if usage.by.synthetic {
                 call = call.synthetic();
             }
-            let call = call.subject(usage.subject.unwrap_or_default());
-            Ok(show::recorded(&keyed(full(call), usage.key).await?))
+            let call = call.subject(usage.by.subject.unwrap_or_default());
+            Ok(show::recorded(&keyed(full(call), usage.by.key).await?))
         }
         Question::Allocate { account, feature, change, key } => {
             let call = client.allocate(account, feature, level_change(change));

@@ -18,8 +18,8 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 pub(super) use accounts::{
-    account, account_put, accounts, backup, clock, erased, grandfathered, plan_moved, reloaded,
-    status,
+    account, account_put, accounts, backup, clock, erased, grandfathered, past, plan_moved,
+    reloaded, status,
 };
 pub(super) use backtest::{backtest, backtest_csv};
 pub(super) use decisions::{

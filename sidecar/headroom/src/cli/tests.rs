@@ -23,10 +23,10 @@ fn questions_are_read() {
         panic!("a question");
     };
     assert!(ask.to.json);
-    let Question::Reserve { usage, hold, charge_on_expiry: true } = ask.question else {
+    let Question::Reserve { units, by, hold, charge_on_expiry: true, .. } = ask.question else {
         panic!("a reserve")
     };
-    assert_eq!((usage.units, hold.as_secs(), usage.key), (500, 600, None));
+    assert_eq!((units, hold.as_secs(), by.key), (500, 600, None));
     assert!(parse("ask commit acme rsv_1 5 --keep-open --hold 5min").is_ok());
     assert!(parse("ask commit acme rsv_1 5 --hold 5min").unwrap_err().contains("--keep-open"));
     assert!(parse("ask consume acme tokens").unwrap_err().contains("<UNITS>"));

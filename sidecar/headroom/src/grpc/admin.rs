@@ -7,6 +7,7 @@ use headroom_core::account::{OverrideValue, Profile};
 use headroom_core::catalog::Catalog;
 use headroom_core::limits::ADDON_QUANTITY_MAX;
 use headroom_core::subject::SubjectPath;
+use headroom_core::suggest::closest;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{Changed, OverrideChange, OverrideTerms, SubscriptionChange};
 use headroom_engine::digest::after_prefix;
@@ -39,6 +40,19 @@ pub struct Administration {
     pub core: Arc<Core>,
     /// Where administrative changes wait for the journal.
     pub gate: Gate,
+}
+
+/// Refuses a cohort that nothing in the catalog is rolled out to: to be in it would do nothing.
+fn known_cohort(catalog: &Catalog, name: &str) -> Result<(), WireError> {
+    let all = || catalog.features().iter().flat_map(|feature| feature.offering.cohorts.names());
+    if all().any(|known| known == name) {
+        return Ok(());
+    }
+    let mut problem = format!("no feature of the catalog is rolled out to a cohort {name:?}");
+    if let Some(meant) = closest(name, all().map(String::as_str)) {
+        problem.push_str(&format!(", did you mean {meant:?}?"));
+    }
+    Err(WireError::field("join", problem))
 }
 
 impl Administration {
@@ -76,7 +90,7 @@ impl Administration {
             ends_at: instant("ends_at", &rq.ends_at)?,
             addons: rq.add_ons.iter().map(parse_addon).collect::<Result<_, _>>()?,
             trial: rq.trial.as_ref().map(parse_trial).transpose()?,
-            scheduled: rq.scheduled.iter().map(parse_scheduled).collect::<Result<_, _>>()?,
+            scheduled: parse_schedule(&rq.scheduled)?,
         };
         let engine = &self.core.shared.engine;
         let (before, now) = (engine.profile(account), self.now());
@@ -256,6 +270,15 @@ impl Administration {
         let join: Vec<&str> = rq.join.iter().map(String::as_str).collect();
         let leave: Vec<&str> = rq.leave.iter().map(String::as_str).collect();
         let engine = &self.core.shared.engine;
+        let profile = engine.profile(account);
+        let is_in = |name: &&str| {
+            let mut known = profile.iter().flat_map(|profile| profile.cohorts());
+            known.any(|known| known == name)
+        };
+        // Whoever is in one stays, though its feature has come to everybody since.
+        for name in join.iter().filter(|name| !leave.contains(name) && !is_in(name)) {
+            known_cohort(&engine.catalog(), name)?;
+        }
         let changed = engine.put_cohorts(account, (&join, &leave), self.now())?;
         self.changed(account, changed).await
     }
@@ -405,6 +428,18 @@ fn parse_trial(trial: &v1::Trial) -> Result<(&str, Millis), WireError> {
     let ends_at = trial.ends_at.as_ref();
     let ends_at = ends_at.ok_or_else(|| WireError::field("trial.ends_at", "is missing"))?;
     Ok((parse::id("trial.plan", &trial.plan)?, parse::timestamp("trial.ends_at", ends_at)?))
+}
+
+/// The plans to come. Of two at the same instant nobody could say which is in force.
+fn parse_schedule(all: &[v1::ScheduledPlan]) -> Result<Vec<(Millis, &str)>, WireError> {
+    let read: Vec<(Millis, &str)> = all.iter().map(parse_scheduled).collect::<Result<_, _>>()?;
+    for (place, (at, plan)) in read.iter().enumerate() {
+        if let Some((_, other)) = read[..place].iter().find(|(known, _)| known == at) {
+            let problem = format!("{other:?} and {plan:?} would begin at the same instant");
+            return Err(WireError::field("scheduled.starts_at", problem));
+        }
+    }
+    Ok(read)
 }
 
 fn parse_scheduled(one: &v1::ScheduledPlan) -> Result<(Millis, &str), WireError> {

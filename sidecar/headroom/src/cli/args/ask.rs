@@ -83,8 +83,15 @@ pub(in crate::cli) enum Question {
     },
     /// Set units aside for work whose cost is not known yet
     Reserve {
+        /// The account's id
+        account: String,
+        /// The feature's name
+        feature: String,
+        /// How many units; a slot is one
+        #[arg(default_value_t = 1, value_parser = units)]
+        units: u64,
         #[command(flatten)]
-        usage: UseArgs,
+        by: ByArgs,
         /// How long, as in 30s or 10min
         #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
         hold: Duration,
@@ -275,15 +282,8 @@ pub(in crate::cli) struct UseArgs {
     /// How many units
     #[arg(value_parser = units)]
     pub(in crate::cli) units: u64,
-    /// Makes a retry safe: the same key counts once [default: a new one]
-    #[arg(long)]
-    pub(in crate::cli) key: Option<String>,
-    /// It comes from a monitor: decided like any other, counted nowhere
-    #[arg(long)]
-    pub(in crate::cli) synthetic: bool,
-    /// For whom inside the account, as in team:growth/user:u42; it is the whole path, so user:u42 is another
-    #[arg(long, value_name = "PATH")]
-    pub(in crate::cli) subject: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) by: ByArgs,
 }
 
 #[derive(Debug, Args)]
@@ -294,6 +294,13 @@ pub(in crate::cli) struct SeveralArgs {
     /// or which of different values it is, comes behind: tokens=400,model=small devices,device=d1
     #[arg(required = true, value_name = "FEATURE[=UNITS][,NAME=VALUE]", value_parser = item)]
     pub(in crate::cli) items: Vec<Item>,
+    #[command(flatten)]
+    pub(in crate::cli) by: ByArgs,
+}
+
+/// Under which key a write counts, and for whom.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ByArgs {
     /// Makes a retry safe: the same key counts once [default: a new one]
     #[arg(long)]
     pub(in crate::cli) key: Option<String>,
@@ -312,6 +319,36 @@ pub(in crate::cli) struct DimensionArgs {
     /// number of times
     #[arg(long = "dimension", value_name = "NAME=VALUE", value_parser = dimension)]
     pub(in crate::cli) dimensions: Vec<(String, String)>,
+}
+
+impl Question {
+    /// The account and the feature that a decision is asked for.
+    pub(in crate::cli) fn named(&self) -> Option<(&str, &str)> {
+        match self {
+            Question::Check { account, feature, .. }
+            | Question::Reserve { account, feature, .. }
+            | Question::Allocate { account, feature, .. } => Some((account, feature)),
+            Question::Consume { usage, .. } | Question::Record { usage, .. } => {
+                Some((&usage.account, &usage.feature))
+            }
+            _ => None,
+        }
+    }
+
+    /// The dimension that is named twice, if one is: a use has one value of it.
+    pub(in crate::cli) fn told_twice(&self) -> Option<&str> {
+        let (Question::Check { told, .. }
+        | Question::Consume { told, .. }
+        | Question::Commit { told, .. }
+        | Question::Record { told, .. }
+        | Question::Correct { told, .. }) = self
+        else {
+            return None;
+        };
+        let all = &told.dimensions;
+        let is_known = |place: usize| all[..place].iter().any(|(known, _)| *known == all[place].0);
+        (0..all.len()).find(|place| is_known(*place)).map(|place| all[place].0.as_str())
+    }
 }
 
 /// How long the spans are that usage is added up over.
@@ -426,6 +463,9 @@ fn item(text: &str) -> Result<Item, String> {
     for part in parts {
         let told = part.split_once('=');
         let (name, value) = told.ok_or("write dimensions as in tokens=400,model=small")?;
+        if item.dimensions.contains_key(name) {
+            return Err(format!("{name} is there twice: a use has one value of it"));
+        }
         item = item.dimension(name, value);
     }
     Ok(item)

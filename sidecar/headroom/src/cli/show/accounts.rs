@@ -64,6 +64,11 @@ pub(in super::super) fn account_put(before: Option<&v1::Account>, after: &v1::Ac
     report
 }
 
+/// A date of a subscription that has passed, for people.
+pub(in super::super) fn past(what: &str, at: SystemTime) {
+    super::problem(&format!("note: {} has passed, so {what}", instant(at)));
+}
+
 /// What a subscription had and has no more.
 fn taken_away(before: &v1::Account, after: &v1::Account) -> Vec<String> {
     let when =

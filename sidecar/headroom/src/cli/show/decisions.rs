@@ -76,7 +76,9 @@ pub(in super::super) fn committed(committed: &Committed) -> Report {
         text += &format!(", {} of it debt", display_units(committed.debt_units, 0));
     }
     if let Some(at) = committed.expires_at {
-        text += &format!(", the rest is held until {}", instant(at));
+        let is_spent = committed.surplus_units > 0;
+        let held = if is_spent { "it stays open, with nothing held," } else { "the rest is held" };
+        text += &format!(", {held} until {}", instant(at));
     }
     report.text = format!("{text}\n{}", report.text);
     report.json["expires_at"] = json_instant(committed.expires_at);

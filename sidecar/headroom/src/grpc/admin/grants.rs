@@ -2,9 +2,10 @@
 
 use headroom_core::catalog::Catalog;
 use headroom_core::credits::{Grant, GrantEnding, GrantSource, PRIORITY_USUAL, Segment};
-use headroom_core::decide::NewGrant;
+use headroom_core::decide::{GrantError, NewGrant};
 use headroom_core::limits::{GRANT_ID_BYTES_MAX, GRANT_REASON_BYTES_MAX};
 use headroom_core::time::Millis;
+use headroom_engine::admin::AdminError;
 use headroom_engine::digest::{after_prefix, credits_key, credits_row, usage_prefix};
 use headroom_engine::grants::GrantChanged;
 use headroom_engine::ports::{Archive, Table};
@@ -38,7 +39,18 @@ impl Administration {
             starts_at: instant("starts_at", &rq.starts_at)?,
             expires_at: instant("expires_at", &rq.expires_at)?,
         };
-        let changed = self.core.shared.engine.put_grant(account, pool, &new, self.now())?;
+        let engine = &self.core.shared.engine;
+        let changed = engine.put_grant(account, pool, &new, self.now()).map_err(|error| {
+            let is_other = error == AdminError::Grant(GrantError::Differs);
+            let view = is_other.then(|| engine.pool(account, pool, self.now()).ok()).flatten();
+            let other =
+                view.and_then(|view| view.grants.into_iter().find(|one| &*one.id == new.id));
+            let mut wire = WireError::from(error);
+            if let Some(other) = other {
+                wire.message += &format!(": {}", described(&other));
+            }
+            wire
+        })?;
         let (grant, state) = self.grant_written(changed).await?;
         Ok(v1::PutGrantResponse { grant: Some(grant), state: Some(state) })
     }
@@ -165,4 +177,16 @@ fn show_segment(segment: &Segment) -> v1::CreditSegment {
         forgiven_units: int(segment.forgiven_units),
         returned_units: int(segment.returned_units),
     }
+}
+
+/// What a grant was made with, in words: so that whoever sends another one under its id sees the difference.
+fn described(grant: &Grant) -> String {
+    let at = |at: Millis| jiff::Timestamp::from_millisecond(at.0).map(|at| at.to_string());
+    let until = match grant.expires_at {
+        Millis::FOREVER => "for ever".to_owned(),
+        end => format!("until {}", at(end).unwrap_or_default()),
+    };
+    let (units, priority) = (grant.units, grant.priority);
+    let from = at(grant.starts_at).unwrap_or_default();
+    format!("{units} units of priority {priority}, from {from}, {until}")
 }

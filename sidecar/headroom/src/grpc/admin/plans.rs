@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use headroom_core::catalog::Catalog;
+use headroom_engine::admin::AdminError;
 use headroom_engine::grandfather::{Grandfather, Grandfathered};
 use headroom_engine::migrate::{PlanMove, PlanMoved};
-use headroom_proto::v1;
+use headroom_proto::v1::{self, ErrorReason};
 
 use super::{Administration, internal};
 use crate::config::catalog;
@@ -12,6 +14,15 @@ use crate::config::sinks::NoSecrets;
 use crate::grpc::parse;
 use crate::grpc::present::int;
 use crate::grpc::status::WireError;
+
+/// The versions of a plan in words: `1, 2`. Empty: there is no such plan.
+fn versions(catalog: &Catalog, plan: &str) -> String {
+    let named = catalog.plans().iter().map(|known| catalog.plan_name(known.id));
+    let mut all: Vec<u32> =
+        named.filter(|(name, _)| *name == plan).map(|(_, version)| version).collect();
+    all.sort_unstable();
+    all.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}
 
 impl Administration {
     /// All accounts are gone through off the control runtime: there may be a million.
@@ -30,7 +41,22 @@ impl Administration {
         let moved = tokio::task::spawn_blocking(move || {
             let account = Some(rq.account.as_str()).filter(|account| !account.is_empty());
             let wanted = PlanMove { plan: &rq.plan, to_version, account, dry_run: rq.dry_run };
-            core.shared.engine.move_plan(wanted, now)
+            let engine = &core.shared.engine;
+            engine.move_plan(wanted, now).map_err(|error| match error {
+                AdminError::UnknownName { .. } => {
+                    let known = versions(&engine.catalog(), &rq.plan);
+                    match known.as_str() {
+                        "" => WireError::from(error),
+                        known => {
+                            let plan = &rq.plan;
+                            let message =
+                                format!("plan {plan:?} has no version {to_version}, but {known}");
+                            WireError::new(ErrorReason::UnknownName, message)
+                        }
+                    }
+                }
+                other => WireError::from(other),
+            })
         });
         let PlanMoved { accounts, wait_for } = moved.await.map_err(|e| internal(&e))??;
         if let Some(seq) = wait_for {

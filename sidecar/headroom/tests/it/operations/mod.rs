@@ -9,6 +9,7 @@ mod explain;
 mod full_disk;
 mod moments;
 mod reload;
+mod slips;
 mod spans;
 mod start;
 mod stop;
