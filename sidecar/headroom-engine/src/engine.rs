@@ -345,11 +345,16 @@ impl Engine {
             of_value = self.of_value(cx, feature, rq)?;
             op = &of_value;
         }
+        if let FeatureOp::Check { units, .. } = rq.op {
+            let reply = match rq.subject {
+                Some(subject) => self.feature_for(cx, feature, subject, (rq, *op)),
+                None => self.check(cx, feature, &FeatureRequest { op: *op, ..*rq }),
+            }?;
+            decide::have_room(catalog, &reply.outcome.decision, units)?;
+            return Ok(reply);
+        }
         if let Some(subject) = rq.subject {
             return self.feature_for(cx, feature, subject, (rq, *op));
-        }
-        if matches!(rq.op, FeatureOp::Check { .. }) {
-            return self.check(cx, feature, &FeatureRequest { op: *op, ..*rq });
         }
         // A monitor's use of a key is another than a customer's.
         let synthetic = u64::from(rq.synthetic);

@@ -340,9 +340,8 @@ impl Recovery {
         if let Some(orphans) = orphans.filter(|orphans| !orphans.is_empty()) {
             return Err(orphans);
         }
-        let hints = before
-            .as_ref()
-            .map(|before| headroom_core::migrate::mistaken(before, &catalog).hints);
+        let hints =
+            before.as_ref().map(|before| headroom_core::migrate::mistaken(before, &catalog).hints);
         let installed = Installed { hints: hints.unwrap_or_default(), ..installed };
         let ledgers = self.accounts.iter().map(|slot| slot.account.ledgers().len() as u64).sum();
         let floor = self.accounts.iter().map(|slot| slot.last_seq).max().unwrap_or_default();

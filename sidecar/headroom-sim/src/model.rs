@@ -385,6 +385,9 @@ pub struct Request {
     pub subject: Option<String>,
 }
 
+/// Members that an account has room for.
+const SEATS_MAX: u128 = 10_000;
+
 impl Model {
     /// Answers a request.
     pub fn answer(&mut self, request: &Request, now: i64) -> Result<Answer, EngineError> {
@@ -481,6 +484,13 @@ impl Model {
         let kept = if attempt { account } else { before };
         if is_known {
             self.accounts.insert(request.account.clone(), kept);
+        }
+        let seats = answer.binding.as_ref().filter(|limit| limit.limit == "seats");
+        let held = seats.map_or(0, |limit| limit.used + limit.reserved);
+        if seats.is_some() && answer.verdict.is_allowed() && SEATS_MAX < held + u128::from(units) {
+            self.met.insert("a check of more seats than fit");
+            let taken = usize::try_from(held).expect("no more sit than fit");
+            return Err(headroom_core::decision::OpError::TooManySeats { taken }.into());
         }
         Ok(answer)
     }

@@ -53,7 +53,7 @@ pub use late::{
 pub use measure::ValueOp;
 pub use mistyped::{Mistyped, mistyped};
 pub use opening::{Opening, open_balance};
-pub use seats::{SeatOp, SeatOutcome, decide_seat, free_member};
+pub use seats::{SeatOp, SeatOutcome, decide_seat, free_member, have_room};
 pub use settle::{settle, settle_all};
 pub use sliding::counts_on_ms;
 pub use subjects::{decide_feature_for, level_states, not_before};
@@ -237,9 +237,6 @@ pub fn decide_feature(
             }
             match op {
                 FeatureOp::Check { units, attempt } => {
-                    if ask.is_of_seats() {
-                        return seats::check(cx, account, ask, (units, attempt), effects);
-                    }
                     Ok(meter::check(cx, account, ask, units, attempt, effects))
                 }
                 FeatureOp::Consume { .. }

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::account::Account;
-use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
+use crate::catalog::{Catalog, FeatureIx, FeatureKind, PlanLimit};
 use crate::decide::meter::{self, Ask, Working};
 use crate::decide::{Context, Gate, allocation, announce_premium, bare_limits, gate, refusal};
-use crate::decision::{Decision, Denial, OpError, Outcome};
+use crate::decision::{Decision, Denial, OpError};
 use crate::effect::{Effect, Effects};
 use crate::ledger::{Ledger, Marks};
 use crate::limits;
@@ -277,21 +277,18 @@ pub(super) fn settle(cx: Context<'_>, account: &Account, effects: &mut Effects) 
     free_all(cx, account, ended, effects);
 }
 
-/// Would so many more be let in? As many as an account has room for are, whatever its plan gives.
-pub(super) fn check(
-    cx: Context<'_>,
-    account: &Account,
-    ask: Ask<'_>,
-    (units, attempt): (u64, bool),
-    effects: &mut Effects,
-) -> Result<Outcome, OpError> {
-    let checked = meter::check(cx, account, ask, units, attempt, effects);
-    let taken = account.roster().map_or(0, Roster::count);
-    let has_room = units.saturating_add(taken as u64) <= limits::SEATS_MAX as u64;
-    if checked.decision.verdict.is_allowed() && !has_room {
-        return Err(OpError::TooManySeats { taken });
+/// Whether an account has room for so many more members, whatever its plan gives: of a check that was
+/// allowed. Of all that is no seat there is.
+pub fn have_room(catalog: &Catalog, decision: &Decision, units: u64) -> Result<(), OpError> {
+    let Some(seats) = decision.binding.as_ref() else { return Ok(()) };
+    if Some(seats.ledger.limit) != catalog.seats_limit() || !decision.verdict.is_allowed() {
+        return Ok(());
     }
-    Ok(checked)
+    let held = seats.ledger.held();
+    if held.saturating_add(units) <= limits::SEATS_MAX as u64 {
+        return Ok(());
+    }
+    Err(OpError::TooManySeats { taken: usize::try_from(held).unwrap_or(limits::SEATS_MAX) })
 }
 
 /// Gives back all seats of a member, also those of features that have left the catalog, and returns how
