@@ -1097,7 +1097,8 @@ pub enum ErrorReason {
     UnknownDecision = 19,
     /// The sidecar serves as many watches as it may.
     TooManyWatches = 20,
-    /// The event is older than windows are restated for.
+    /// The event is older than windows are restated for, or an earlier version closed its window without what an
+    /// AGGREGATION_LATEST or AGGREGATION_UNIQUE must know of it.
     EventTooOld = 21,
     /// No event of this key is known (any more).
     UnknownEvent = 22,
@@ -7349,7 +7350,9 @@ pub struct ExplainDecisionResponse {
     #[prost(message, repeated, tag = "6")]
     pub rules: ::prost::alloc::vec::Vec<RuleResult>,
 }
-/// Adjustment is what one late event or one correction did to one window.
+/// Adjustment is what one late event or one correction did to one window: its total changed by units less
+/// units_before. What changed nothing of a window has none. Those with after_close add up to the difference
+/// between its used_units and its used_units_at_close.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Adjustment {
     /// The feature.
@@ -7373,10 +7376,12 @@ pub struct Adjustment {
     /// When this was done.
     #[prost(message, optional, tag = "7")]
     pub adjusted_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Units the event counted before; 0 when it is new. Of CARRIED, so many less were taken over.
+    /// What the event counted in the window before; 0 when it is new. Where a use is one (COUNT, UNIQUE) that is not
+    /// what its request said. Of a largest and of a latest value: what the window held. Of CARRIED, so many less
+    /// were taken over.
     #[prost(int64, tag = "8")]
     pub units_before: i64,
-    /// Units it has counted since; 0 when it was withdrawn. Of CARRIED, so many more were taken over.
+    /// The same since; 0 when the event was withdrawn. Of CARRIED, so many more were taken over.
     #[prost(int64, tag = "9")]
     pub units: i64,
     /// True when the window had left the memory before, so that used_units_at_close does not contain it.
@@ -7759,12 +7764,13 @@ pub enum Aggregation {
     /// the value. A value no larger than one before changes nothing. Events cannot be corrected.
     Max = 3,
     /// The latest of them counts, by occurred_at where it is given: used_units are that value, and the limit is a
-    /// limit of the value. A value that is older than the one that counts changes nothing; what happened in a
-    /// window that is over is an error. Events cannot be corrected.
+    /// limit of the value. A value that is older than the one that counts changes nothing. Events cannot be
+    /// corrected. A late value in a window that a version before this one closed is an error: EVENT_TOO_OLD.
     Latest = 4,
     /// Different values of one dimension count once each, whatever the units: used_units are how many there
     /// were in the window, an estimate when there are many (LimitState.approximate). A value that was counted
-    /// already is never refused. What happened in a window that is over is an error. Events cannot be corrected.
+    /// already is never refused. Events cannot be corrected. A late value in a window that a version before this
+    /// one closed is an error: EVENT_TOO_OLD.
     Unique = 5,
 }
 impl Aggregation {

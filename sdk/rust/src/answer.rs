@@ -742,9 +742,10 @@ pub struct Adjustment {
     pub occurred_at: Option<SystemTime>,
     /// When this was done.
     pub adjusted_at: Option<SystemTime>,
-    /// Units the event counted before; 0 when it is new.
+    /// What the event counted in the window before; 0 when it is new. Of a largest and of a latest value what the
+    /// window held. The window's total changed by `units` less this.
     pub units_before: u64,
-    /// Units it has counted since; 0 when it was withdrawn.
+    /// The same since; 0 when the event was withdrawn.
     pub units: u64,
     /// True when the window had left the memory before.
     pub after_close: bool,

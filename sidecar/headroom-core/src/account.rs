@@ -121,6 +121,11 @@ impl SubjectState {
         self.rare.as_ref().map_or(&[], |rare| &rare.buckets)
     }
 
+    /// What the aggregation of a feature knows of a window of a limit, besides its ledger.
+    pub fn known(&self, feature: NameId, limit: NameId, window_start: Millis) -> Option<&Known> {
+        measure::of(&self.rare.as_ref()?.measures, (feature, limit, window_start))
+    }
+
     /// How many ledgers and buckets it has.
     pub fn counters(&self) -> usize {
         self.ledgers.len() + self.buckets().len()
@@ -252,11 +257,7 @@ impl Account {
 
     /// What the aggregation of a feature knows of a window of a limit, besides its ledger.
     pub fn known(&self, feature: NameId, limit: NameId, window_start: Millis) -> Option<&Known> {
-        let mut all = self.rare.as_ref()?.measures.iter();
-        let is_it = |m: &&Measure| {
-            m.limit == limit && m.feature == feature && m.window_start == window_start
-        };
-        all.find(is_it).map(|measure| &measure.known)
+        measure::of(&self.rare.as_ref()?.measures, (feature, limit, window_start))
     }
 
     /// What became of the latest prompts, oldest first.
@@ -515,6 +516,7 @@ impl Account {
             | Effect::TallyLate(_)
             | Effect::Signal(_)
             | Effect::Restated(_)
+            | Effect::MeasureClosed(_)
             | Effect::Event(_) => {}
         }
     }

@@ -343,10 +343,11 @@ pub enum OpError {
          catalog: say it in dimensions"
     )]
     NoValue,
-    /// What an aggregation knows of a window goes with it.
+    /// A window that is over was closed without what its aggregation must know of it.
     #[error(
-        "the aggregation of the feature is {aggregation}, and what happened in a window that is over \
-         cannot be counted any more"
+        "the aggregation of the feature is {aggregation}, and of the window of that time nothing but its \
+         number was kept: an earlier version closed it, the feature had another aggregation then, or \
+         restate_for was shorter"
     )]
     WindowIsOver {
         /// Which.

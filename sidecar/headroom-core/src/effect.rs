@@ -12,7 +12,7 @@ use crate::credits::CreditsEffect;
 use crate::ending::Ending;
 use crate::event::{Event, Restated};
 use crate::ledger::Ledger;
-use crate::measure::Measured;
+use crate::measure::{ClosedMeasure, Measured};
 use crate::names::NameId;
 use crate::owing::Owing;
 use crate::policy::Excess;
@@ -77,6 +77,9 @@ pub enum Effect {
     /// What an aggregation knows of a window has changed. It leaves the memory with its ledger. Boxed because it
     /// is rare and large.
     Measured(Box<Measured>),
+    /// What an aggregation knows of a window that has left the memory is now this. Nothing of an account changes:
+    /// it is kept as long as the window can be restated. Boxed because it is rare and large.
+    MeasureClosed(Box<ClosedMeasure>),
     /// What became of a prompt is now this. Boxed because it is rare and large.
     Exposure(Box<Exposure>),
     /// A signal was raised that no ledger remembers. Boxed because it is rare.

@@ -70,6 +70,18 @@ pub struct Booking {
     pub window_start: Millis,
     /// Whether the window had left the memory, so that its total was restated.
     pub restated: bool,
+    /// What the write changed there. `None`: nothing is known of that, or nothing was changed yet.
+    pub counts: Option<Counts>,
+}
+
+/// What a write changed of the total of a window: it is more by `after - before`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Where uses add up or count once, what the event counted there before. Of a largest and of a latest value, what
+    /// the window held.
+    pub before: u64,
+    /// The same since.
+    pub after: u64,
 }
 
 /// The places that an event was counted at, one for each limit.

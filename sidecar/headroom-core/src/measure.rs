@@ -11,9 +11,13 @@
 //! inverse probability estimator of Cohen and of Ting, 2014). All of it is whole numbers, so the same values in the same order
 //! give the same count everywhere.
 //!
+//! When a window leaves the memory, what is known of it goes to the disk, for as long as the window can be
+//! restated ([`ClosedMeasure`]): a value that comes late is counted as if it had come in time.
+//!
 //! Invariant: the count of a sketch is not less than that of the values it was made of.
 
 use crate::effect::Effect;
+use crate::ledger::Ledger;
 use crate::limits::{DISTINCT_EXACT_MAX, SUBJECT_DISTINCT_EXACT_MAX};
 use crate::names::NameId;
 use crate::time::Millis;
@@ -31,6 +35,24 @@ pub struct Measure {
     pub known: Known,
 }
 
+/// What is known of a window that has left the memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedMeasure {
+    /// What, and of which window.
+    pub measure: Measure,
+    /// The end of the window: how long it can be restated hangs on that.
+    pub window_end: Millis,
+}
+
+impl ClosedMeasure {
+    /// What is known of the window of a ledger.
+    pub fn of(ledger: &Ledger, known: Known) -> ClosedMeasure {
+        let Ledger { feature, limit, window, .. } = *ledger;
+        let measure = Measure { feature, limit, window_start: window.start(), known };
+        ClosedMeasure { measure, window_end: window.end() }
+    }
+}
+
 /// What an aggregation knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
@@ -38,6 +60,13 @@ pub enum Known {
     LatestAt(Millis),
     /// Which different values there were.
     Values(Values),
+}
+
+impl Known {
+    /// What is known of a window that no value has come to, whatever the aggregation.
+    pub fn nothing() -> Known {
+        Known::Values(Values::Exact(Vec::new()))
+    }
 }
 
 /// A change of what is known of one window of one limit.
@@ -126,6 +155,18 @@ impl Values {
                 if values.len() > DISTINCT_EXACT_MAX {
                     *self = Values::Sketch(Box::new(Sketch::of(values, REGISTERS)));
                 }
+            }
+        }
+    }
+
+    /// These and one more, in a window of the account or of a subject.
+    pub fn with(&self, value: u64, of_subject: bool) -> Values {
+        match self.in_subject(value) {
+            MeasureChange::Values(values) if of_subject => values,
+            _ => {
+                let mut more = self.clone();
+                more.add(value);
+                more
             }
         }
     }
@@ -240,14 +281,29 @@ pub(crate) fn apply(measures: &mut Vec<Measure>, after: &Measured) {
     measures.push(Measure { feature, limit, window_start, known });
 }
 
-/// The effects that make measures again.
-pub(crate) fn further(measures: &[Measure]) -> impl Iterator<Item = Effect> + '_ {
-    measures.iter().map(|measure| {
-        let Measure { feature, limit, window_start, .. } = *measure;
-        let change = match &measure.known {
+/// What is known of a window.
+pub(crate) fn of(
+    measures: &[Measure],
+    (feature, limit, window_start): (NameId, NameId, Millis),
+) -> Option<&Known> {
+    let is_it =
+        |m: &&Measure| (m.limit, m.feature, m.window_start) == (limit, feature, window_start);
+    measures.iter().find(is_it).map(|measure| &measure.known)
+}
+
+impl Measure {
+    /// It as the change that makes it.
+    pub fn to_change(&self) -> Measured {
+        let Measure { feature, limit, window_start, .. } = *self;
+        let change = match &self.known {
             Known::LatestAt(at) => MeasureChange::LatestAt(*at),
             Known::Values(values) => MeasureChange::Values(values.clone()),
         };
-        Effect::Measured(Box::new(Measured { feature, limit, window_start, change }))
-    })
+        Measured { feature, limit, window_start, change }
+    }
+}
+
+/// The effects that make measures again.
+pub(crate) fn further(measures: &[Measure]) -> impl Iterator<Item = Effect> + '_ {
+    measures.iter().map(|measure| Effect::Measured(Box::new(measure.to_change())))
 }

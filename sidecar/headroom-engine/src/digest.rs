@@ -13,6 +13,7 @@ use headroom_core::time::Millis;
 use crate::codec::{Malformed, Put, Take};
 use crate::events;
 pub use crate::events::usage_row;
+use crate::measures;
 use crate::ports::{Digest, ProjectionOp, Seq, Table};
 use crate::prompts;
 pub use crate::record::tally::{tally_key, tally_row, tally_seq};
@@ -144,6 +145,7 @@ fn digest_effects(
                 ops.push(ProjectionOp::Put { table: Table::Prompts, key, value });
             }
             Effect::Restated(restated) => events::digest_restated(serial, restated, ops),
+            Effect::MeasureClosed(closed) => ops.push(measures::kept((serial, None), closed)),
             Effect::Event(event) => {
                 events::digest_event((seq, serial, at), event, ops);
                 events::digest_passed((seq, serial, at), event, effects, ops);
@@ -183,6 +185,10 @@ fn digest_effects(
                 let window = match &**effect {
                     Effect::LedgerClosed(ledger, _) => Restated::as_closed(*ledger, None),
                     Effect::Restated(restated) => **restated,
+                    Effect::MeasureClosed(closed) => {
+                        ops.push(measures::kept((serial, Some(*id)), closed));
+                        continue;
+                    }
                     _ => continue,
                 };
                 ops.push(subjects::closed(serial, *id, &window));

@@ -8,7 +8,8 @@
 use headroom_core::credits::Charge;
 use headroom_core::effect::Effect;
 use headroom_core::event::{
-    Booking, Bookings, Delta, Event, EventChange, EventKey, EventState, EventSubject, Restated,
+    Booking, Bookings, Counts, Delta, Event, EventChange, EventKey, EventState, EventSubject,
+    Restated,
 };
 use headroom_core::names::NameId;
 use headroom_core::stock::Stock;
@@ -19,13 +20,13 @@ use headroom_core::time::Millis;
 use crate::codec::{Malformed, Put, Take};
 use crate::digest::usage_key;
 use crate::ports::{ProjectionOp, Seq, Table};
-use crate::{record, subjects};
+use crate::{measures, record, subjects};
 
 /// A day, in milliseconds.
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// What the keys of the rows by day begin with; account numbers are far below it.
-const BY_DAY: u8 = u8::MAX;
+pub(crate) const BY_DAY: u8 = u8::MAX;
 
 /// Which row of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,15 +87,30 @@ fn put_state(out: &mut Vec<u8>, state: &EventState) {
 fn put_booking(out: &mut Vec<u8>, booking: Booking) {
     out.put_u64(u64::from(booking.limit.0));
     out.put_millis(booking.window_start);
-    out.push(u8::from(booking.restated));
+    let counts = if booking.counts.is_some() { HAS_COUNTS } else { 0 };
+    out.push(u8::from(booking.restated) | counts);
+    if let Some(Counts { before, after }) = booking.counts {
+        out.put_u64(before);
+        out.put_u64(after);
+    }
 }
 
+/// Beside the bit that says whether a window was restated: what was changed of it follows. Earlier versions do
+/// not say that.
+const HAS_COUNTS: u8 = 2;
+
 fn take_booking(from: &mut Take<'_>) -> Result<Booking, Malformed> {
-    Ok(Booking {
-        limit: NameId(from.small("limit")?),
-        window_start: from.millis("window")?,
-        restated: from.bool("restated window")?,
-    })
+    let limit = NameId(from.small("limit")?);
+    let window_start = from.millis("window")?;
+    let bits = from.u8("restated window")?;
+    if bits & !(HAS_COUNTS | 1) != 0 {
+        return Err(Malformed { what: "restated window" });
+    }
+    let counts = match bits & HAS_COUNTS {
+        0 => None,
+        _ => Some(Counts { before: from.u64("units")?, after: from.u64("units")? }),
+    };
+    Ok(Booking { limit, window_start, restated: bits & 1 != 0, counts })
 }
 
 /// For whom an event was counted, which is not everywhere known to be somebody.
@@ -211,25 +227,32 @@ pub(crate) fn digest_event(
         put(Table::Events, day_key(at, serial, event.key), Vec::new());
     }
     let line = |booking: &Booking| {
+        let of_event = Counts { before: event.units_before, after: state.units };
+        let Counts { before, after } = booking.counts.unwrap_or(of_event);
+        // What changed nothing of a window did not come to it.
+        if before == after {
+            return None;
+        }
         let mut line = Vec::new();
         line.put_millis(at);
         put_change(&mut line, event.change);
         line.put_str(&state.name);
         line.put_millis(state.occurred_at);
-        line.put_u64(event.units_before);
-        line.put_u64(state.units);
+        line.put_u64(before);
+        line.put_u64(after);
         line.push(u8::from(booking.restated));
         line.put_str(&event.reason);
-        line
+        Some(line)
     };
-    for booking in &state.bookings {
+    for (booking, line) in state.bookings.iter().filter_map(|b| Some((b, line(b)?))) {
         let window = usage_key(serial, state.feature, booking.limit, booking.window_start);
         let key = [window.as_slice(), &seq.0.to_be_bytes()].concat();
-        put(Table::Adjustments, key, line(booking));
+        put(Table::Adjustments, key, line);
     }
     for (id, booking) in state.subject.iter().flat_map(|subject| &subject.bookings) {
+        let Some(line) = line(booking) else { continue };
         let key = subjects::adjustment_key((serial, *id), state.feature, booking, seq);
-        put(Table::Subjects, key, line(booking));
+        put(Table::Subjects, key, line);
     }
 }
 
@@ -256,7 +279,7 @@ pub(crate) fn digest_passed(
     for effect in effects {
         let Effect::Restated(restated) = effect else { continue };
         let (before, after) = match restated.passed {
-            None => continue,
+            None | Some(Delta::More(0) | Delta::Less(0)) => continue,
             Some(Delta::More(units)) => (0, units),
             Some(Delta::Less(units)) => (units, 0),
         };
@@ -325,6 +348,9 @@ pub(crate) fn day_prefix(at: Millis) -> Vec<u8> {
 
 /// The row keys that a row by day stands for, itself included; empty when it is none.
 pub(crate) fn rows_of_day_key(key: &[u8]) -> Vec<Vec<u8>> {
+    if measures::is_key(key) {
+        return vec![key.to_vec()];
+    }
     let Some(event) = key.get(5..25).filter(|_| key.len() == 25) else { return Vec::new() };
     vec![key.to_vec(), [event, &[0]].concat(), [event, &[1]].concat()]
 }
@@ -356,10 +382,11 @@ pub struct Adjustment {
     pub event: String,
     /// When the event happened.
     pub occurred_at: Millis,
-    /// Units it counted before; 0 when it is new. Of a window that counts what an earlier one owes, so many
-    /// of those less.
+    /// Units it counted in the window before; 0 when it is new. Of a largest and of a latest value what the window
+    /// held. Of a window that counts what an earlier one owes, so many of those less.
     pub units_before: u64,
-    /// Units it has counted since; 0 when it was withdrawn. Of such a window, so many more.
+    /// The same since; 0 when it was withdrawn. Of a window that counts what is owed, so many more. The window's
+    /// total changed by the difference, in lines that an earlier version wrote of sums alone.
     pub units: u64,
     /// Whether the window had left the memory: what it held at its close is shown beside its total.
     pub restated: bool,

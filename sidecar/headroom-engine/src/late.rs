@@ -20,6 +20,7 @@ use headroom_core::catalog::Catalog;
 use headroom_core::decide::{self, Booked, Context, FeatureOp};
 use headroom_core::decision::{Denial, OpError, Outcome};
 use headroom_core::event::{Event, EventChange, EventState, EventSubject, Restated};
+use headroom_core::names::NameId;
 use headroom_core::subject::SubjectPath;
 use headroom_core::tally::{self, UnitsMoved};
 use headroom_core::time::Millis;
@@ -30,6 +31,7 @@ use crate::engine::{Engine, EngineError, Reply, Wants};
 use crate::events;
 use crate::keys::{KeyHash, hash_key, hash_payload};
 use crate::limits;
+use crate::measures::Owned;
 use crate::ports::{Archive, ArchiveError, Seq, Table};
 use crate::record;
 
@@ -103,6 +105,10 @@ pub struct Seen {
     state: Option<EventState>,
     past: Vec<Restated>,
     levels: Vec<SeenLevel>,
+    // The feature and the instant, if its aggregation must know more of a window than its counter, and what the disk
+    // knows.
+    measured: Option<(NameId, Millis)>,
+    measures: Vec<Owned>,
     // The record of the write that is to be corrected, if it was counted as it came.
     written: Option<Seq>,
 }

@@ -23,6 +23,7 @@ pub mod grants;
 pub mod keys;
 pub mod late;
 pub mod limits;
+mod measures;
 pub mod migrate;
 pub mod opening;
 pub mod ports;

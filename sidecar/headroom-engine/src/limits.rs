@@ -22,6 +22,10 @@ pub const RESTATE_MS_DEFAULT: i64 = 35 * 24 * 60 * 60 * 1000;
 /// next ones are told to come again: it trails by milliseconds, unless its disk is in trouble.
 pub const LATE_PENDING_MAX: usize = 65_536;
 
+/// What is known of closed windows in those events: of different values up to 8 KiB each, so 32 MB in all. When
+/// there are as many, the next ones that need it are told to come again, too.
+pub const LATE_MEASURES_PENDING_MAX: usize = 4_096;
+
 /// Numbers that a name had before and after the one that owns an instant, so many each, whose windows are looked
 /// at for a late event: what lies beside its window. Of more, windows that lie otherwise than the
 /// rules say are overlooked; the event then counts in one of its own beside them.

@@ -19,7 +19,7 @@ use crate::told::{Told, put_told, take_told};
 pub(crate) mod closing;
 pub(crate) mod credits;
 mod effect;
-mod measure;
+pub(crate) mod measure;
 mod profile;
 mod prompts;
 mod receipt;
@@ -272,15 +272,17 @@ fn take_growth<'a>(from: &mut Take<'a>) -> Result<Record<'a>, Malformed> {
 /// Whether the projection must see a record with these effects.
 pub fn is_matter(effects: &[Effect]) -> bool {
     use Effect::{
-        Credits, Event, Exposure, LedgerClosed, OfSubject, Restated, Signal, StockClosed, Subject,
-        SubjectErased, TallyClosed, TallyLate,
+        Credits, Event, Exposure, LedgerClosed, MeasureClosed, OfSubject, Restated, Signal,
+        StockClosed, Subject, SubjectErased, TallyClosed, TallyLate,
     };
     let matters = |effect: &Effect| match effect {
         LedgerClosed(..) | StockClosed(..) | Signal(_) | Restated(_) | Event(_) => true,
-        Subject(..) | SubjectErased(..) => true,
+        Subject(..) | SubjectErased(..) | MeasureClosed(_) => true,
         TallyClosed(_) | TallyLate(_) | Exposure(_) => true,
         Credits(change) => matches!(**change, CreditsEffect::Segment(..)),
-        OfSubject(_, change) => matches!(**change, LedgerClosed(..) | Restated(_)),
+        OfSubject(_, change) => {
+            matches!(**change, LedgerClosed(..) | Restated(_) | MeasureClosed(_))
+        }
         _ => false,
     };
     effects.iter().any(matters)

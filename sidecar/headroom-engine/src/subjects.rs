@@ -20,14 +20,15 @@ use headroom_core::time::Millis;
 
 use crate::admin::AdminError;
 use crate::codec::{Put, Take};
-use crate::digest::start_key;
+use crate::digest::{after_prefix, start_key};
 use crate::engine::{
     Engine, EngineError, FeatureRequest, Key, Reply, Wants, about_if_due, decided, feature_id,
 };
 use crate::events::restated_row;
 use crate::keys::{Receipt, hash_key, hash_payload};
 use crate::limits;
-use crate::ports::{ProjectionOp, Seq, Table};
+use crate::measures;
+use crate::ports::{Archive, ArchiveError, ProjectionOp, Seq, Table, rows};
 use crate::read::as_of;
 use crate::record;
 
@@ -43,6 +44,17 @@ pub struct SubjectUsage {
     pub name: String,
     /// Its ledgers in memory.
     pub ledgers: Vec<Ledger>,
+}
+
+/// What the disk said of names that are to be erased, before the account is locked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Erasing {
+    /// The numbers that they have and had.
+    pub earlier: Vec<(SubjectId, String)>,
+    /// The keys of what is known of their closed windows: of whom there were which values.
+    pub measures: Vec<Vec<u8>>,
+    /// What the projection had applied before it was read.
+    pub position: Seq,
 }
 
 /// The subjects of an account in memory.
@@ -175,9 +187,33 @@ impl Engine {
         Some(SubjectsView { serial: account.serial, subjects: subjects.collect() })
     }
 
+    /// Looks for what the disk knows of a subject and of all below it that is to be erased.
+    ///
+    /// # Errors
+    /// When the projection cannot be read.
+    pub fn look_erase(
+        &self,
+        archive: &dyn Archive,
+        account: &str,
+        subject: SubjectPath<'_>,
+    ) -> Result<Erasing, ArchiveError> {
+        let mut found = Erasing { position: archive.position(), ..Erasing::default() };
+        let Some(serial) = self.accounts.get(account).map(|slot| slot.account.serial) else {
+            return Ok(found);
+        };
+        let prefix = name_prefix(serial, subject.as_str());
+        let to = after_prefix(&prefix);
+        for row in rows(archive, Table::Subjects, prefix, to, limits::ERASED_NAMES_MAX) {
+            let named = name_row(&row?.0);
+            found.earlier.extend(named.filter(|(_, name)| subject.contains(name)));
+        }
+        let ids = found.earlier.iter().map(|(id, _)| *id).collect();
+        found.measures = measures::keys_of_subjects(archive, serial, &ids)?;
+        Ok(found)
+    }
+
     /// Forgets the names of a subject and of all below it, and returns how many there were. What counts
-    /// in them goes on under their numbers. `earlier` are those that the usage history knows, as of the position
-    /// that the projection had before it was read.
+    /// in them goes on under their numbers; which values there were in their windows is forgotten.
     ///
     /// # Errors
     /// When the account is not known, or the store takes no write; [`AdminError::Behind`] when a subject has left
@@ -186,7 +222,7 @@ impl Engine {
         &self,
         account: &str,
         subject: SubjectPath<'_>,
-        (earlier, seen_at): (&[(SubjectId, String)], Seq),
+        seen: &Erasing,
         now: Millis,
     ) -> Result<(usize, Option<Seq>), AdminError> {
         self.store.room().map_err(EngineError::from)?;
@@ -194,7 +230,7 @@ impl Engine {
         let unknown = || AdminError::UnknownAccount { account: account.to_owned() };
         let mut slot = self.accounts.get_mut(account).ok_or_else(unknown)?;
         let until = self.late.forgotten_last(slot.account.serial);
-        if until > seen_at {
+        if until > seen.position {
             return Err(AdminError::Behind { until });
         }
         let is_named = |one: &Override| match &one.value {
@@ -212,18 +248,23 @@ impl Engine {
                 _ => None,
             })
             .collect();
+        let mut all: BTreeSet<(SubjectId, String)> = seen.earlier.iter().cloned().collect();
+        if let Some(subjects) = slot.account.subjects() {
+            let live = subjects.at_or_below(subject);
+            let live = live.filter_map(|id| Some((id, subjects.get(id)?.name.to_string())));
+            all.extend(live.collect::<Vec<_>>());
+        }
+        let ids = all.iter().map(|(id, _)| *id).collect();
+        let until = self.late.measured_last(slot.account.serial, &ids);
+        if until > seen.position {
+            return Err(AdminError::Behind { until });
+        }
         if !named.is_empty() {
             self.edit(account, &mut slot, now, |profile| {
                 let extra = profile.extra.get_or_insert_default();
                 extra.overrides.retain(|one| !is_named(one));
                 Ok(())
             })?;
-        }
-        let mut all: BTreeSet<(SubjectId, String)> = earlier.iter().cloned().collect();
-        if let Some(subjects) = slot.account.subjects() {
-            let live = subjects.at_or_below(subject);
-            let live = live.filter_map(|id| Some((id, subjects.get(id)?.name.to_string())));
-            all.extend(live.collect::<Vec<_>>());
         }
         let names: BTreeSet<&String> = all.iter().map(|(_, name)| name).chain(&named).collect();
         let count = names.len();
@@ -236,7 +277,13 @@ impl Engine {
         for some in effects.chunks(limits::ERASED_NAMES_MAX) {
             self.note(cx, &mut slot, some, &mut Vec::new());
         }
-        Ok((count, Some(slot.last_seq)))
+        let (mut last, mut bytes) = (slot.last_seq, Vec::new());
+        for some in seen.measures.chunks(limits::FORGOTTEN_EVENTS_MAX) {
+            bytes.clear();
+            record::put_forgotten(&mut bytes, some);
+            last = self.store.append(&bytes, true);
+        }
+        Ok((count, Some(last)))
     }
 }
 
@@ -399,6 +446,20 @@ pub fn is_name(key: &[u8]) -> bool {
 /// Whether a row is that of a closed window.
 pub fn is_window(key: &[u8]) -> bool {
     key.get(4) == Some(&WINDOWS)
+}
+
+/// Whether a row is a line of what came to a window.
+pub fn is_adjustment(key: &[u8]) -> bool {
+    key.get(4) == Some(&ADJUSTMENTS)
+}
+
+/// The key of a line as if it were that of its window, with the record behind it.
+pub fn adjusted_window(key: &[u8]) -> Vec<u8> {
+    let mut key = key.to_vec();
+    if let Some(kind) = key.get_mut(4) {
+        *kind = WINDOWS;
+    }
+    key
 }
 
 /// Names first, then windows, then numbers, then what came to windows. No name has the zero that ends it: it

@@ -113,7 +113,7 @@ fn pass_to(
     if w.fresh {
         meter::put_ledger(cx, account, w.ledger, true, effects);
     } else {
-        effects.push(put_or_close(cx, account, w.ledger));
+        put_or_close(cx, account, w.ledger, effects);
     }
     if Some(owing) != known {
         effects.push(Effect::Owing(Box::new(owing)));

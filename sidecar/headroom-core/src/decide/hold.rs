@@ -174,7 +174,7 @@ pub(super) fn extend(
     let mut after = held.clone();
     for moved in moves {
         let w = &mut working[moved.place];
-        effects.push(moved.leave(cx, account));
+        moved.leave(cx, account, effects);
         sliding::rename(&mut after, &moved);
         (w.ledger, w.fresh, w.beyond) = (moved.sum, moved.fresh, Some(moved.beyond));
     }
@@ -189,7 +189,7 @@ pub(super) fn extend(
         let mut changes = Effects::new();
         for moved in moves {
             let w = &mut set[moved.place];
-            changes.push(moved.leave(cx, &level.seen));
+            moved.leave(cx, &level.seen, &mut changes);
             level.rename(&mut after, &moved);
             (w.ledger, w.fresh, w.beyond) = (moved.sum, moved.fresh, Some(moved.beyond));
         }
@@ -302,7 +302,7 @@ pub(super) fn commit(
     for (w, carried) in working.iter_mut().zip(carried) {
         let debt = share.book(cx, account, w, effects);
         debt_units = debt_units.max(debt);
-        effects.push(put_or_close(cx, account, w.own()));
+        put_or_close(cx, account, w.own(), effects);
         if !account.is_replaced(&w.own(), 0) {
             owing::note(cx, account, &w.own(), effects);
         }
@@ -363,7 +363,7 @@ pub(super) fn release(
     let before_units = working.first().map_or(0, |w| w.ledger.used);
     for w in &mut working {
         share.book(cx, account, w, effects);
-        effects.push(put_or_close(cx, account, w.own()));
+        put_or_close(cx, account, w.own(), effects);
     }
     share.book_levels(cx, (&levels, &mut sets), effects);
     share.note_tally(cx, account, held, (&working, before_units), effects);
@@ -399,7 +399,7 @@ pub(super) fn charge(
     let before_units = working.first().map_or(0, |w| w.ledger.used);
     for w in &mut working {
         share.book(cx, account, w, effects);
-        effects.push(put_or_close(cx, account, w.own()));
+        put_or_close(cx, account, w.own(), effects);
     }
     share.note_tally(cx, account, held, (&working, before_units), effects);
     let credits = credits::charge(cx, account, held, effects);
@@ -461,7 +461,7 @@ impl Share {
             let mut changes = Effects::new();
             for w in set.iter_mut() {
                 debt_units = debt_units.max(self.book(cx, &level.seen, w, &mut changes));
-                changes.push(put_or_close(cx, &level.seen, w.own()));
+                put_or_close(cx, &level.seen, w.own(), &mut changes);
             }
             level.list(changes, effects);
         }

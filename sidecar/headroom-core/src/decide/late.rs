@@ -23,7 +23,7 @@ use crate::decide::meter::{self, Ask, Working};
 use crate::decide::{Context, bare_limits, credits, hold, measure, subjects, wrong_operation};
 use crate::decision::{Decision, Denial, OpError, Verdict};
 use crate::effect::Effects;
-use crate::event::{Booking, Bookings, Delta, EventState, Payment, Restated};
+use crate::event::{Booking, Bookings, EventState, Payment, Restated};
 use crate::names::NameId;
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::subject::{SubjectId, SubjectPath};
@@ -89,15 +89,14 @@ pub fn record_at(
         Aggregation::Unique => Some(Counted::Unique(Some(units))),
     };
     if let Some(value) = value {
-        return book_value(cx, account, (value, origin), entries, effects);
+        return book_value(cx, account, (value, origin), (entries, past), effects);
     }
     let units = match cx.catalog.feature(feature).aggregation() {
         Aggregation::Count => 1,
         _ => units,
     };
     let bill = Bill::of_new(cx, account, feature, units)?;
-    let booked =
-        book(cx, account, (id, origin, at), (entries, past.own), Delta::More(units), effects)?;
+    let booked = book(cx, account, (id, origin, at), (entries, past.own), (0, units), effects)?;
     Ok(own_debt(cx, booked.paid(bill, effects), id))
 }
 
@@ -150,11 +149,10 @@ pub fn correct(
         Aggregation::Count => (event.units.min(1), units.min(1)),
         _ => (event.units, units),
     };
-    let delta = Delta::between(before, after);
     let bill = event.paid.as_ref().map(|paid| Bill::of_change(cx, account, paid, after));
     let bill = bill.transpose()?;
     let of = (event.feature, origin, event.occurred_at);
-    let booked = book(cx, account, of, (entries, past.own), delta, effects)?;
+    let booked = book(cx, account, of, (entries, past.own), (before, after), effects)?;
     Ok(own_debt(cx, booked.paid(bill, effects), event.feature))
 }
 
@@ -235,7 +233,7 @@ pub fn bookings_at(
             Some(ledger) => ledger.window.start(),
             None => left().find(|ledger| is_of(ledger, id, limit, at))?.window.start(),
         };
-        Some(Booking { limit: limit.limit, window_start, restated: false })
+        Some(Booking { limit: limit.limit, window_start, restated: false, counts: None })
     });
     let bookings = found.collect();
     let levels = levels::of_path(cx, account, feature, subject);

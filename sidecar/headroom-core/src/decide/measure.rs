@@ -23,7 +23,7 @@ use crate::decision::{Amounts, Decision, Denial, LimitState, OpError, Outcome, V
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::limits::UNITS_MAX;
-use crate::measure::{Known, MeasureChange, Measured};
+use crate::measure::{self, ClosedMeasure, Known, Measure, MeasureChange, Measured, Values};
 use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
 use crate::time::Millis;
 
@@ -353,14 +353,17 @@ impl Counted {
     /// By how much a counter rises with it.
     fn rise(self, account: &Account, ledger: &Ledger) -> u64 {
         match self {
-            Counted::Max(value) | Counted::Latest(value, _) => value.saturating_sub(ledger.used),
-            Counted::Unique(value) => {
-                let known = account.known(ledger.feature, ledger.limit, ledger.window.start());
-                match known {
-                    Some(Known::Values(values)) => values.rise(value),
-                    Some(Known::LatestAt(_)) | None => 1,
-                }
-            }
+            Counted::Max(_) | Counted::Latest(..) => self.rise_of(None, ledger.used),
+            Counted::Unique(_) => self.rise_of(known(account, ledger), ledger.used),
+        }
+    }
+
+    /// The same of a counter that says so much, and of what is known besides.
+    fn rise_of(self, known: Option<&Known>, used: u64) -> u64 {
+        match (self, known) {
+            (Counted::Max(value) | Counted::Latest(value, _), _) => value.saturating_sub(used),
+            (Counted::Unique(value), Some(Known::Values(values))) => values.rise(value),
+            (Counted::Unique(_), Some(Known::LatestAt(_)) | None) => 1,
         }
     }
 
@@ -369,6 +372,34 @@ impl Counted {
         match self {
             Counted::Max(value) | Counted::Latest(value, _) => value <= UNITS_MAX,
             Counted::Unique(_) => ledger.held() + self.rise(account, ledger) <= UNITS_MAX,
+        }
+    }
+
+    /// Whether a window that has left the memory has room for it.
+    pub(super) fn fits_past(self, known: Option<&Known>, used: u64) -> bool {
+        match self {
+            Counted::Max(value) | Counted::Latest(value, _) => value <= UNITS_MAX,
+            Counted::Unique(_) => used + self.rise_of(known, used) <= UNITS_MAX,
+        }
+    }
+
+    /// What the counter of a window says with it. `None`: it changes nothing.
+    pub(super) fn after(self, known: Option<&Known>, used: u64) -> Option<u64> {
+        if let Counted::Latest(value, _) = self {
+            return (!self.is_older(known)).then_some(value);
+        }
+        Some(self.rise_of(known, used)).filter(|rises| *rises > 0).map(|rises| used + rises)
+    }
+
+    /// What is known of a window with it, besides its counter. `None`: no more than before.
+    pub(super) fn known_after(self, known: Option<&Known>, of_subject: bool) -> Option<Known> {
+        match (self, known) {
+            (Counted::Latest(_, at), _) => Some(Known::LatestAt(at)),
+            (Counted::Unique(Some(hash)), Some(Known::Values(values))) => {
+                Some(Known::Values(values.with(hash, of_subject)))
+            }
+            (Counted::Unique(Some(hash)), _) => Some(Known::Values(Values::one(hash))),
+            (Counted::Unique(None) | Counted::Max(_), _) => None,
         }
     }
 
@@ -462,21 +493,67 @@ impl Counted {
         }
     }
 
-    /// How far a value is above another; of different values nothing.
-    pub(super) fn above(self, used: u64) -> u64 {
-        match self {
-            Counted::Max(value) | Counted::Latest(value, _) => value.saturating_sub(used),
-            Counted::Unique(_) => 0,
+    /// Whether what is known of a window says what this needs of it.
+    pub(super) fn understands(self, known: &Known) -> bool {
+        match (self, known) {
+            (Counted::Max(_), _) => true,
+            (Counted::Latest(..), Known::LatestAt(_)) => true,
+            (Counted::Unique(_), Known::Values(_)) => true,
+            // Nothing was counted there.
+            (Counted::Latest(..), known) => *known == Known::nothing(),
+            (Counted::Unique(_), Known::LatestAt(_)) => false,
         }
+    }
+
+    /// Whether a window holds it beside others, as one more.
+    pub(super) fn is_added(self) -> bool {
+        matches!(self, Counted::Unique(_))
     }
 
     /// Whether a newer value counts already.
     fn is_outdated(self, account: &Account, ledger: &Ledger) -> bool {
-        match (self, account.known(ledger.feature, ledger.limit, ledger.window.start())) {
+        self.is_older(known(account, ledger))
+    }
+
+    fn is_older(self, known: Option<&Known>) -> bool {
+        match (self, known) {
             (Counted::Latest(_, at), Some(Known::LatestAt(latest))) => at < *latest,
             _ => false,
         }
     }
+}
+
+/// What is known of the window of a ledger in memory.
+fn known<'a>(account: &'a Account, ledger: &Ledger) -> Option<&'a Known> {
+    account.known(ledger.feature, ledger.limit, ledger.window.start())
+}
+
+/// What is to be kept of a window that leaves the memory, so that values which come later can be counted there.
+/// `listed` are effects that have not been carried out yet. `None`: the counter is enough, or nothing is known.
+pub(super) fn kept(
+    cx: Context<'_>,
+    known: Option<&Known>,
+    ledger: &Ledger,
+    listed: &[Effect],
+) -> Option<Effect> {
+    let of = (ledger.feature, ledger.limit, ledger.window.start());
+    let now = known.map(|known| ClosedMeasure::of(ledger, known.clone()).measure);
+    let mut measures: Vec<Measure> = now.into_iter().collect();
+    for effect in listed {
+        match effect {
+            Effect::Measured(m) if (m.feature, m.limit, m.window_start) == of => {
+                measure::apply(&mut measures, m);
+            }
+            _ => {}
+        }
+    }
+    let known = measures.pop().map(|measure| measure.known).or_else(|| {
+        // A window can begin with a refusal: that nothing came to it is known, too.
+        let feature = cx.catalog.feature(cx.catalog.feature_of(ledger.feature)?);
+        let needs = matches!(feature.aggregation(), Aggregation::Latest | Aggregation::Unique);
+        (needs && ledger.used == 0).then(Known::nothing)
+    });
+    Some(Effect::MeasureClosed(Box::new(ClosedMeasure::of(ledger, known?))))
 }
 
 fn measured(ledger: &Ledger, change: MeasureChange) -> Effect {

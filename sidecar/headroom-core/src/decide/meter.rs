@@ -610,7 +610,7 @@ pub(super) fn put_ledger(
                 && l.is_over(cx.now)
                 && l.window.end().plus(counts_on_ms) <= ledger.window.start()
         });
-        effects.extend(over.map(|l| settle::closed(cx, account, *l)));
+        over.for_each(|l| settle::close(cx, account, *l, effects));
     }
     effects.push(Effect::Ledger(ledger));
 }

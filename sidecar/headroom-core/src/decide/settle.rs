@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::account::Account;
 use crate::change;
 use crate::closing;
-use crate::decide::{Context, credits, expiry, sliding, subjects};
+use crate::decide::{Context, credits, expiry, measure, sliding, subjects};
 use crate::effect::{Effect, Effects};
 use crate::ending;
 use crate::ledger::Ledger;
@@ -78,10 +78,10 @@ fn ended_holds(
             })
         });
     }
-    effects.extend(changed.into_values().map(|ledger| {
+    for ledger in changed.into_values() {
         assert!(ledger.is_sound(), "unsound ledger {ledger:?}");
-        put_or_close(cx, account, ledger)
-    }));
+        put_or_close(cx, account, ledger, effects);
+    }
     subjects::ended(cx, account, effects);
 }
 
@@ -118,22 +118,30 @@ impl Fate {
     }
 }
 
-/// A ledger as closed, with what it was measured by.
+/// Lists a ledger as closed, with what it was measured by and what its aggregation knows of it.
 #[cold]
-pub(super) fn closed(cx: Context<'_>, account: &Account, ledger: Ledger) -> Effect {
-    Effect::LedgerClosed(ledger, closing::terms_of(cx, account, &ledger).map(Box::new))
+pub(super) fn close(cx: Context<'_>, account: &Account, ledger: Ledger, effects: &mut Effects) {
+    let known = account.known(ledger.feature, ledger.limit, ledger.window.start());
+    effects.extend(measure::kept(cx, known, &ledger, effects));
+    let terms = closing::terms_of(cx, account, &ledger).map(Box::new);
+    effects.push(Effect::LedgerClosed(ledger, terms));
 }
 
 /// Lists a ledger of an earlier day as changed, or as closed. The latest of its limit stays, also
 /// after its window: the next one begins where it ended. So does a bucket of a sliding window, until
 /// the window has passed it.
-pub(super) fn put_or_close(cx: Context<'_>, account: &Account, ledger: Ledger) -> Effect {
+pub(super) fn put_or_close(
+    cx: Context<'_>,
+    account: &Account,
+    ledger: Ledger,
+    effects: &mut Effects,
+) {
     if ledger.is_over(cx.now)
         && account
             .is_replaced(&ledger, sliding::counts_on_ms(cx.catalog, ledger.feature, ledger.limit))
     {
-        closed(cx, account, ledger)
+        close(cx, account, ledger, effects);
     } else {
-        Effect::Ledger(ledger)
+        effects.push(Effect::Ledger(ledger));
     }
 }

@@ -16,7 +16,7 @@ use crate::decide::Context;
 use crate::decide::meter::{self, LedgerNow, Working};
 use crate::decide::settle::put_or_close;
 use crate::decision::LimitState;
-use crate::effect::Effect;
+use crate::effect::{Effect, Effects};
 use crate::ledger::{Ledger, Marks};
 use crate::names::NameId;
 use crate::policy::{self, Room};
@@ -204,13 +204,13 @@ impl Moved {
         }
     }
 
-    /// The bucket that is left, as changed or as closed.
-    pub(super) fn leave(&self, cx: Context<'_>, account: &Account) -> Effect {
+    /// Lists the bucket that is left, as changed or as closed.
+    pub(super) fn leave(&self, cx: Context<'_>, account: &Account, effects: &mut Effects) {
         let counted_to = self.left.window.end().plus(self.counts_on_ms);
         if self.left.is_over(cx.now) && counted_to <= self.to_start() {
-            Effect::LedgerClosed(self.left, None)
+            effects.push(Effect::LedgerClosed(self.left, None));
         } else {
-            put_or_close(cx, account, self.left)
+            put_or_close(cx, account, self.left, effects);
         }
     }
 

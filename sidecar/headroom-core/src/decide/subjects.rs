@@ -537,7 +537,9 @@ pub(super) fn ended(cx: Context<'_>, account: &Account, effects: &mut Effects) {
     for (id, ledger) in changed {
         assert!(ledger.is_sound(), "unsound ledger {ledger:?}");
         let seen = account.seen_by(Some(id));
-        list(id, vec![put_or_close(cx, &seen, ledger)], effects);
+        let mut changes = Effects::new();
+        put_or_close(cx, &seen, ledger, &mut changes);
+        list(id, changes, effects);
     }
 }
 
@@ -608,8 +610,14 @@ fn is_idle(cx: Context<'_>, ledger: &Ledger) -> bool {
 /// Lists a subject as gone: its windows go to the usage history. Slots have none.
 pub(super) fn free(cx: Context<'_>, account: &Account, id: SubjectId, effects: &mut Effects) {
     let subject = account.subjects().and_then(|subjects| subjects.get(id));
-    let ledgers = subject.iter().flat_map(|subject| subject.state.ledgers());
-    let windows = ledgers.filter(|ledger| !is_idle(cx, ledger));
-    list(id, windows.map(|ledger| Effect::LedgerClosed(*ledger, None)).collect(), effects);
+    let mut changes = Effects::new();
+    for state in subject.iter().map(|subject| &subject.state) {
+        for ledger in state.ledgers().iter().filter(|ledger| !is_idle(cx, ledger)) {
+            let known = state.known(ledger.feature, ledger.limit, ledger.window.start());
+            changes.extend(measure::kept(cx, known, ledger, &[]));
+            changes.push(Effect::LedgerClosed(*ledger, None));
+        }
+    }
+    list(id, changes, effects);
     effects.push(Effect::SubjectForgotten(id));
 }

@@ -1,13 +1,17 @@
 //! Aggregations: what a quota makes of the units of its uses, and what its limit says to them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use headroom_core::catalog::{Aggregation, CatalogSpec, Policy};
-use headroom_core::decide::{self, Context, FeatureOp, Past, ValueOp};
+use headroom_core::decide::{self, Booked, Context, FeatureOp, Past, ValueOp};
 use headroom_core::decision::{Denial, OpError, Verdict};
 use headroom_core::effect::{Effect, Effects};
-use headroom_core::event::EventState;
+use headroom_core::event::{EventState, Restated};
+use headroom_core::ledger::Ledger;
 use headroom_core::limits::DISTINCT_EXACT_MAX;
-use headroom_core::measure::Values;
+use headroom_core::measure::{Known, Measure, SUBJECT_REGISTERS, Values};
 use headroom_core::signal::{SignalName, SignalSwitches};
+use headroom_core::subject::SubjectId;
 use headroom_core::time::Millis;
 
 use crate::world::{DAY_MS, Dice, HOUR_MS, Limit, World, daily, spec, total};
@@ -242,28 +246,200 @@ fn an_older_value_that_comes_late_changes_nothing() {
     assert_eq!(world.counts(), (6, 0, 0), "of the same instant what came last");
 }
 
+/// What a store keeps of windows that have left the memory.
+#[derive(Default)]
+struct Shelf {
+    past: Vec<Restated>,
+    measures: Vec<(Option<SubjectId>, Measure)>,
+}
+
+impl Shelf {
+    fn note(&mut self, effects: &[Effect]) {
+        let of = |l: &Ledger| (l.limit, l.window);
+        for effect in effects {
+            let closed = match effect {
+                Effect::LedgerClosed(ledger, _) => Restated::as_closed(*ledger, None),
+                Effect::Restated(restated) => **restated,
+                Effect::MeasureClosed(kept) => {
+                    let Measure { limit, window_start, .. } = kept.measure;
+                    let is_it = |m: &Measure| (m.limit, m.window_start) == (limit, window_start);
+                    self.measures.retain(|(_, known)| !is_it(known));
+                    self.measures.push((None, kept.measure.clone()));
+                    continue;
+                }
+                _ => continue,
+            };
+            self.past.retain(|known| of(&known.closed) != of(&closed.closed));
+            self.past.push(closed);
+        }
+    }
+
+    fn late(
+        &mut self,
+        world: &mut World,
+        (at, units): (i64, u64),
+    ) -> Result<(Booked, Effects), OpError> {
+        let mut effects = Effects::new();
+        let cx = Context { catalog: &world.catalog, now: Millis(world.now) };
+        let feature = world.catalog.feature_named("tokens").unwrap();
+        let past = Past { own: &self.past, measures: &self.measures, ..Past::default() };
+        let (of, at) = ((feature, None), (Millis(at), units));
+        let booked = decide::record_at(cx, &world.account, of, at, past, &mut effects)?;
+        world.apply(&effects);
+        self.note(&effects);
+        Ok((booked, effects))
+    }
+
+    fn window(&self, start: i64) -> (u64, u64, u64) {
+        let is_it = |r: &&Restated| r.closed.window.contains(Millis(start));
+        let found = self.past.iter().find(is_it).expect("a window");
+        (found.used, found.debt, found.closed.used)
+    }
+}
+
+/// Late values of windows that are over come to what they would have come to in time, whatever their order;
+/// the trail is the difference.
 #[test]
-fn of_a_window_that_is_over_neither_knows_enough() {
+fn a_late_value_counts_in_a_window_that_is_over_as_if_it_had_come_in_time() {
+    for (seed, aggregation) in (0..300).flat_map(|seed| {
+        [Aggregation::Max, Aggregation::Latest, Aggregation::Unique].map(|one| (seed, one))
+    }) {
+        let (mut dice, mut shelf) = (Dice(seed), Shelf::default());
+        let mut world = world(aggregation, &[daily(6, Policy::Overage)]);
+        let begin = world.now - world.now % DAY_MS;
+        // Values by their instants; of one instant the last one that came.
+        let mut told: Vec<(i64, u64)> = Vec::new();
+        let is_unique = aggregation == Aggregation::Unique;
+        let value = |dice: &mut Dice| {
+            // A largest value of nothing begins no window.
+            let number = u64::from(aggregation == Aggregation::Max) + dice.below(9);
+            if is_unique { Dice(number).below(u64::MAX) } else { number }
+        };
+        // The first day may have no window of its own.
+        for day in i64::from(dice.below(2) == 0)..3 {
+            for _ in 0..dice.below(5) {
+                world.now = world.now.max(begin + day * DAY_MS) + HOUR_MS;
+                let value = value(&mut dice);
+                let op = match is_unique {
+                    true => FeatureOp::Value { hash: value, does: ValueOp::Record },
+                    false => FeatureOp::Record { units: value },
+                };
+                world.ask(op);
+                shelf.note(&world.last);
+                told.push((world.now, value));
+            }
+        }
+        world.now = begin + 3 * DAY_MS;
+        let last = FeatureOp::Value { hash: 1, does: ValueOp::Record };
+        world.ask(if is_unique { last } else { FeatureOp::Record { units: 1 } });
+        shelf.note(&world.last);
+        let mut trail: BTreeMap<i64, i64> = BTreeMap::new();
+        for _ in 0..12 {
+            let at = begin + i64::try_from(dice.below(3 * 24)).unwrap() * HOUR_MS;
+            let value = value(&mut dice);
+            let (booked, _) = shelf.late(&mut world, (at, value)).unwrap();
+            told.push((at, value));
+            let booking = booked.bookings[0];
+            assert!(booking.restated, "seed {seed}");
+            let counts = booking.counts.expect("what was changed");
+            *trail.entry(booking.window_start.0).or_default() +=
+                counts.after.cast_signed() - counts.before.cast_signed();
+        }
+        for (start, more) in trail {
+            let day: Vec<(i64, u64)> = told
+                .iter()
+                .filter(|(at, _)| (start..start + DAY_MS).contains(at))
+                .copied()
+                .collect();
+            let used = match aggregation {
+                Aggregation::Max => day.iter().map(|(_, value)| *value).max().unwrap(),
+                Aggregation::Unique => {
+                    day.iter().map(|(_, v)| *v).collect::<BTreeSet<u64>>().len() as u64
+                }
+                // `max_by_key` takes the last one of those that are alike.
+                _ => day.iter().max_by_key(|(at, _)| *at).unwrap().1,
+            };
+            let (total, _, at_close) = shelf.window(start);
+            assert_eq!(total, used, "seed {seed}, {aggregation:?}, from {start}: {day:?}");
+            assert_eq!(at_close.cast_signed() + more, used.cast_signed(), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn what_a_late_value_leaves_above_the_limit_is_debt_of_its_window() {
+    let mut shelf = Shelf::default();
+    let mut world = world(Aggregation::Latest, &[daily(10, Policy::Block)]);
+    let yesterday = world.now;
+    use_one(&mut world, 4);
+    world.now += DAY_MS;
+    use_one(&mut world, 1);
+    shelf.note(&world.last);
+    let late = |shelf: &mut Shelf, world: &mut World, at, units| {
+        let (booked, effects) = shelf.late(world, (at, units)).unwrap();
+        (booked.debt_units, effects.len(), shelf.window(yesterday))
+    };
+    assert_eq!(late(&mut shelf, &mut world, yesterday + 2, 13), (3, 2, (13, 3, 4)));
+    assert_eq!(late(&mut shelf, &mut world, yesterday + 1, 99), (0, 0, (13, 3, 4)), "it is older");
+    assert_eq!(late(&mut shelf, &mut world, yesterday + 3, 9), (0, 2, (9, 0, 4)), "debt goes, too");
+    assert_eq!(world.counts(), (1, 0, 0), "the day of now has not heard of it");
+}
+
+#[test]
+fn a_subject_is_closed_with_its_values_and_more_of_them_are_a_small_sketch() {
+    let values = Values::one(7);
+    let mut own = Known::Values(values.clone());
+    let mut subjects = Known::Values(values);
+    let mut dice = Dice(5);
+    for _ in 0..200 {
+        let hash = dice.below(u64::MAX);
+        let with = |known: &Known, of_subject| match known {
+            Known::Values(values) => Known::Values(values.with(hash, of_subject)),
+            Known::LatestAt(_) => unreachable!(),
+        };
+        (own, subjects) = (with(&own, false), with(&subjects, true));
+    }
+    assert!(matches!(own, Known::Values(Values::Exact(all)) if all.len() == 201));
+    let Known::Values(Values::Sketch(sketch)) = subjects else { panic!("it is no sketch") };
+    assert_eq!(sketch.parts().0.len(), SUBJECT_REGISTERS);
+}
+
+#[test]
+fn a_window_that_was_closed_without_its_values_takes_no_late_one() {
     for aggregation in [Aggregation::Latest, Aggregation::Unique] {
+        let mut shelf = Shelf::default();
         let mut world = world(aggregation, &[daily(10, Policy::Block)]);
         let yesterday = world.now;
         use_one(&mut world, 1);
         world.now += DAY_MS;
         use_one(&mut world, 1);
-        let cx = Context { catalog: &world.catalog, now: Millis(world.now) };
-        let feature = world.catalog.feature_named("tokens").unwrap();
-        let mut effects = Effects::new();
-        let at = (Millis(yesterday), 1);
-        let late = decide::record_at(
-            cx,
-            &world.account,
-            (feature, None),
-            at,
-            Past::default(),
-            &mut effects,
-        );
+        shelf.note(&world.last);
+        // As an earlier version left it.
+        shelf.measures.clear();
         let expected = OpError::WindowIsOver { aggregation: aggregation.as_str() };
-        assert_eq!((late.unwrap_err(), effects), (expected, Effects::new()));
+        let late = shelf.late(&mut world, (yesterday, 1));
+        assert_eq!(late.unwrap_err(), expected);
+        let before = yesterday - DAY_MS;
+        shelf.late(&mut world, (before, 1)).expect("there was no window that could know less");
+        assert_eq!(shelf.window(before), (1, 0, 0));
+    }
+}
+
+/// A refusal may begin a window: that nothing came to it is known.
+#[test]
+fn a_window_of_nothing_but_a_refusal_takes_late_values() {
+    for aggregation in [Aggregation::Latest, Aggregation::Unique] {
+        let mut shelf = Shelf::default();
+        let mut world = world(aggregation, &[daily(0, Policy::Block)]);
+        let yesterday = world.now;
+        assert!(!use_one(&mut world, 5).is_allowed());
+        world.now += DAY_MS;
+        assert!(!use_one(&mut world, 5).is_allowed());
+        shelf.note(&world.last);
+        assert_eq!(shelf.past.len(), 1, "{:?}", world.last);
+        shelf.late(&mut world, (yesterday, 3)).unwrap();
+        let used = if aggregation == Aggregation::Latest { 3 } else { 1 };
+        assert_eq!(shelf.window(yesterday), (used, used, 0));
     }
 }
 

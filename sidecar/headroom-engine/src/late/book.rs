@@ -1,7 +1,7 @@
 //! What late events need besides accounts: what the projection may not know yet, and since when what it says is
 //! too old.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -9,11 +9,15 @@ use std::sync::{Mutex, MutexGuard};
 use headroom_core::account::Account;
 use headroom_core::effect::Effect;
 use headroom_core::event::{Event, Restated};
+use headroom_core::measure::Measure;
+use headroom_core::names::NameId;
 use headroom_core::subject::SubjectId;
+use headroom_core::time::Millis;
 
 use super::levels::SeenLevel;
 use super::{LateError, Seen};
 use crate::limits;
+use crate::measures::{self, Owned};
 use crate::ports::Seq;
 
 /// Stripes of accounts that share the note of their last closed window.
@@ -28,6 +32,8 @@ const SUBJECT_STRIPES: usize = 4096;
 pub(super) struct Pending {
     by_serial: HashMap<u32, VecDeque<(Seq, Vec<Effect>)>>,
     order: VecDeque<(Seq, u32)>,
+    // How many of the effects are what is known of closed windows, which are large.
+    measures: usize,
     // What is at or below was let go.
     dropped: Seq,
 }
@@ -127,11 +133,30 @@ impl LateBook {
         pending.let_go(seen.position);
         let mut until = self.floor.max(self.closed_last(serial)).max(pending.dropped);
         until = seen.levels.iter().fold(until, |until, l| until.max(self.closed_of(serial, l)));
-        if pending.order.len() >= limits::LATE_PENDING_MAX {
+        let is_full =
+            seen.measured.is_some() && pending.measures >= limits::LATE_MEASURES_PENDING_MAX;
+        if is_full || pending.order.len() >= limits::LATE_PENDING_MAX {
             until = until.max(pending.order.front().map_or(until, |(seq, _)| *seq));
         }
         if until <= seen.position { Ok(()) } else { Err(LateError::Behind { until }) }
     }
+
+    /// The last record that what the disk knows of the windows of subjects must be as new as: they have closed in
+    /// it, or something came to them.
+    pub(crate) fn measured_last(&self, serial: u32, ids: &BTreeSet<SubjectId>) -> Seq {
+        let closed = |id: &SubjectId| self.of_subject(serial, id.0).load(Ordering::Relaxed);
+        let until = ids.iter().map(closed).fold(self.floor.0, u64::max);
+        let pending = self.pending();
+        let late = pending.of(serial).filter(|(_, effect)| match effect {
+            Effect::OfSubject(id, _) => ids.contains(id),
+            _ => false,
+        });
+        late.map(|(seq, _)| seq).fold(Seq(until), Seq::max)
+    }
+}
+
+fn measures_in(effects: &[Effect]) -> usize {
+    effects.iter().filter(|effect| measures::is_one(effect)).count()
 }
 
 impl Pending {
@@ -140,7 +165,10 @@ impl Pending {
         {
             self.order.pop_front();
             if let Some(of_account) = self.by_serial.get_mut(&serial) {
-                of_account.retain(|(known, _)| *known != seq);
+                let is_it = |(known, _): &(Seq, Vec<Effect>)| *known == seq;
+                let gone = of_account.iter().filter(|one| is_it(one));
+                self.measures -= gone.map(|(_, effects)| measures_in(effects)).sum::<usize>();
+                of_account.retain(|one| !is_it(one));
                 if of_account.is_empty() {
                     self.by_serial.remove(&serial);
                 }
@@ -151,6 +179,7 @@ impl Pending {
 
     pub(super) fn put(&mut self, serial: u32, seq: Seq, effects: Vec<Effect>) {
         self.order.push_back((seq, serial));
+        self.measures += measures_in(&effects);
         self.by_serial.entry(serial).or_default().push_back((seq, effects));
     }
 
@@ -165,6 +194,27 @@ impl Pending {
             Effect::Event(event) => Some((seq, &**event)),
             _ => None,
         })
+    }
+
+    /// What is known of the windows of a feature around an instant that have left the memory, besides their
+    /// counters: of each limit one at most.
+    pub(super) fn measures(
+        &self,
+        serial: u32,
+        (feature, at): (NameId, Millis),
+        seen: &[Owned],
+    ) -> Vec<Owned> {
+        let recent = self.of(serial).filter_map(|(_, effect)| measures::of_effect(effect));
+        let all = recent.chain(seen.iter().map(|(owner, one)| (*owner, one)));
+        let mut last: BTreeMap<(Option<SubjectId>, NameId), &Measure> = BTreeMap::new();
+        for (owner, one) in all.filter(|(_, m)| m.feature == feature && m.window_start <= at) {
+            // The newest of a window comes first, and the window of the instant begins last.
+            let known = last.entry((owner, one.limit)).or_insert(one);
+            if known.window_start < one.window_start {
+                *known = one;
+            }
+        }
+        last.into_iter().map(|((owner, _), one)| (owner, one.clone())).collect()
     }
 
     /// The windows that have left the memory, as they are now.

@@ -1,6 +1,6 @@
 //! What a late event or a correction must know from the disk, read before the account is locked.
 
-use headroom_core::catalog::{Catalog, FeatureIx, FeatureKind};
+use headroom_core::catalog::{Aggregation, Catalog, FeatureIx, FeatureKind};
 use headroom_core::event::{Event, Restated};
 use headroom_core::names::NameId;
 use headroom_core::time::Millis;
@@ -12,6 +12,7 @@ use crate::engine::{Engine, Slot, feature_id};
 use crate::events::{self, EventRow};
 use crate::keys::{KeyEntry, KeyHash, hash_key};
 use crate::limits;
+use crate::measures;
 use crate::ports::{Archive, ArchiveError, Seq, Table, rows};
 
 impl Engine {
@@ -37,6 +38,9 @@ impl Engine {
         };
         seen.answer = answer(archive, serial, hash_key(&self.secret, rq.key))?;
         let Some(feature) = feature else { return Ok(seen) };
+        let shape = catalog.feature(feature);
+        let is_measured = matches!(shape.aggregation(), Aggregation::Latest | Aggregation::Unique);
+        seen.measured = is_measured.then_some((shape.id, at));
         let without = self.limits_without(catalog, rq.account, feature, at);
         let Some((_, limits)) = without else { return Ok(seen) };
         let feature = catalog.feature(feature).id;
@@ -45,6 +49,12 @@ impl Engine {
             seen.past.extend(around(archive, (Table::Usage, &prefix), at)?);
         }
         later(catalog, archive, (serial, feature), at, &mut seen.past)?;
+        if is_measured {
+            let levels = seen.levels.iter().flat_map(|level| &level.past.windows);
+            let levels = levels.map(|(id, window)| (Some(*id), window));
+            let windows = seen.past.iter().map(|window| (None, window)).chain(levels);
+            seen.measures = measures::read_all(archive, serial, windows, at)?;
+        }
         Ok(seen)
     }
 

@@ -53,8 +53,11 @@ impl Engine {
         let own = pending.past(serial, &seen.past);
         let levels = seen.levels.iter().map(|level| level.with_pending(account, &pending));
         let levels: Vec<LevelPast> = levels.collect();
+        let of = |of| pending.measures(serial, of, &seen.measures);
+        let measures = seen.measured.map(of);
+        let measures = measures.unwrap_or_default();
         drop(pending);
-        let past = Past { own: &own, levels: &levels };
+        let past = Past { own: &own, levels: &levels, measures: &measures };
         let decided = || decide(cx, account, past, &mut effects);
         let decided = match catch_unwind(AssertUnwindSafe(decided)) {
             Ok(decided) => decided?,

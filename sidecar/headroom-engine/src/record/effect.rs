@@ -51,6 +51,7 @@ pub(super) mod effect_kind {
     pub(in crate::record) const EVENT_WITH_DIMENSIONS: u8 = 63;
     pub(in crate::record) const MEASURED: u8 = 64;
     pub(in crate::record) const EVENT_PAID: u8 = 66;
+    pub(in crate::record) const MEASURE_CLOSED: u8 = 67;
     pub(in crate::record) const EXPOSURE: u8 = 80;
     pub(in crate::record) const ANNOUNCED: u8 = 65;
     pub(in crate::record) const ENDING: u8 = 100;
@@ -200,6 +201,10 @@ pub(crate) fn put_effects(out: &mut Vec<u8>, effects: &[Effect]) {
                 out.push(effect_kind::MEASURED);
                 measure::put_measured(out, measured);
             }
+            Effect::MeasureClosed(closed) => {
+                out.push(effect_kind::MEASURE_CLOSED);
+                measure::put_closed(out, closed);
+            }
         }
     }
 }
@@ -266,7 +271,10 @@ pub(crate) fn take_effects(from: &mut Take<'_>) -> Result<Vec<Effect>, Malformed
             effect_kind::TALLY => tally::take_tallied(from)?,
             effect_kind::TALLY_CLOSED => Effect::TallyClosed(Box::new(tally::take_tally(from)?)),
             effect_kind::TALLY_LATE => Effect::TallyLate(Box::new(tally::take_tally(from)?)),
-            effect_kind::MEASURED => measure::take_measured(from)?,
+            effect_kind::MEASURED => Effect::Measured(Box::new(measure::take_measured(from)?)),
+            effect_kind::MEASURE_CLOSED => {
+                Effect::MeasureClosed(Box::new(measure::take_closed(from)?))
+            }
             effect_kind::ANNOUNCED => Effect::Announced(Box::new(take_announced(from)?)),
             effect_kind::ENDING => Effect::Ending(Box::new(take_ending(from)?)),
             effect_kind::EVENT_WITH_DIMENSIONS => {

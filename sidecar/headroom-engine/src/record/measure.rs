@@ -1,9 +1,9 @@
 //! The bytes of what aggregations know of windows.
 
-use headroom_core::effect::Effect;
 use headroom_core::limits::DISTINCT_EXACT_MAX;
 use headroom_core::measure::{
-    MeasureChange, Measured, REGISTERS, SUBJECT_REGISTERS, Sketch, Values,
+    ClosedMeasure, Known, Measure, MeasureChange, Measured, REGISTERS, SUBJECT_REGISTERS, Sketch,
+    Values,
 };
 use headroom_core::names::NameId;
 
@@ -49,7 +49,7 @@ pub(super) fn put_measured(out: &mut Vec<u8>, measured: &Measured) {
     }
 }
 
-pub(super) fn take_measured(from: &mut Take<'_>) -> Result<Effect, Malformed> {
+pub(super) fn take_measured(from: &mut Take<'_>) -> Result<Measured, Malformed> {
     let malformed = Malformed { what: "different values" };
     let feature = NameId(from.small("feature")?);
     let limit = NameId(from.small("limit")?);
@@ -79,5 +79,23 @@ pub(super) fn take_measured(from: &mut Take<'_>) -> Result<Effect, Malformed> {
         }
         _ => return Err(Malformed { what: "what is known of a window" }),
     };
-    Ok(Effect::Measured(Box::new(Measured { feature, limit, window_start, change })))
+    Ok(Measured { feature, limit, window_start, change })
+}
+
+/// What is known of a window that has left the memory.
+pub(crate) fn put_closed(out: &mut Vec<u8>, closed: &ClosedMeasure) {
+    put_measured(out, &closed.measure.to_change());
+    out.put_millis(closed.window_end);
+}
+
+pub(crate) fn take_closed(from: &mut Take<'_>) -> Result<ClosedMeasure, Malformed> {
+    let Measured { feature, limit, window_start, change } = take_measured(from)?;
+    let known = match change {
+        MeasureChange::LatestAt(at) => Known::LatestAt(at),
+        MeasureChange::Values(values) => Known::Values(values),
+        // All of it is written, and no change.
+        MeasureChange::Value(_) => return Err(Malformed { what: "what is known of a window" }),
+    };
+    let measure = Measure { feature, limit, window_start, known };
+    Ok(ClosedMeasure { measure, window_end: from.millis("end of a window")? })
 }

@@ -14,10 +14,11 @@ use headroom_core::decision::{Amounts, Denial, Verdict};
 use headroom_core::effect::Effect;
 use headroom_core::ending::Ending;
 use headroom_core::event::{
-    Booking, Delta, Event, EventChange, EventState, EventSubject, PaidPart, Payment, Restated,
+    Booking, Counts, Delta, Event, EventChange, EventState, EventSubject, PaidPart, Payment,
+    Restated,
 };
 use headroom_core::ledger::{Ledger, Marks};
-use headroom_core::measure::{MeasureChange, Measured, Sketch, Values};
+use headroom_core::measure::{ClosedMeasure, Known, MeasureChange, Measured, Sketch, Values};
 use headroom_core::names::NameId;
 use headroom_core::owing::Owing;
 use headroom_core::policy::Excess;
@@ -251,6 +252,7 @@ fn event(change: EventChange, reason: &str) -> Effect {
         limit: NameId(limit),
         window_start: Millis(-i64::from(limit)),
         restated,
+        counts: (limit != 3).then_some(Counts { before: u64::from(limit), after: u64::MAX }),
     };
     Effect::Event(Box::new(Event {
         key: [u64::MAX, 7],
@@ -317,8 +319,12 @@ fn paid_events() -> Vec<Effect> {
 
 /// The same for somebody, at some levels or at none.
 fn events_for_subjects() -> Vec<Effect> {
-    let booking =
-        |limit| Booking { limit: NameId(limit), window_start: Millis(-7), restated: true };
+    let booking = |limit| Booking {
+        limit: NameId(limit),
+        window_start: Millis(-7),
+        restated: true,
+        counts: Some(Counts { before: 1 << 53, after: u64::from(limit) }),
+    };
     let levels = [vec![], vec![(SubjectId(1), booking(9)), (SubjectId(u32::MAX), booking(0))]];
     let plain = [event(EventChange::Recorded, "")];
     let all = plain.into_iter().chain(paid_events());
@@ -372,7 +378,14 @@ fn measures() -> Vec<Effect> {
         MeasureChange::Values(Values::Exact(vec![])),
         MeasureChange::Values(exact),
     ];
-    changes.map(measured).into()
+    let mut effects: Vec<Effect> = changes.map(measured).into();
+    let known = [Known::LatestAt(Millis(-1)), Known::nothing(), Known::Values(Values::one(7))];
+    for known in known {
+        let effect = Effect::MeasureClosed(Box::new(ClosedMeasure::of(&ledger(1), known)));
+        effects.push(Effect::OfSubject(SubjectId(u32::MAX), Box::new(effect.clone())));
+        effects.push(effect);
+    }
+    effects
 }
 
 fn every_effect() -> Vec<Effect> {
@@ -785,8 +798,10 @@ fn a_sketch_of_a_subject_is_read_back() {
         assert_eq!(sketch.is_some(), is_one, "{registers} {units}");
         let Some(sketch) = sketch else { continue };
         let values = Values::Sketch(Box::new(sketch));
-        let of_subject = measured(MeasureChange::Values(values));
-        let effects = [Effect::OfSubject(SubjectId(3), Box::new(of_subject))];
+        let closed = ClosedMeasure::of(&ledger(1), Known::Values(values.clone()));
+        let closed = Effect::MeasureClosed(Box::new(closed));
+        let effects = [measured(MeasureChange::Values(values)), closed];
+        let effects = effects.map(|effect| Effect::OfSubject(SubjectId(3), Box::new(effect)));
         let mut bytes = Vec::new();
         record::put_noted(&mut bytes, 1, Millis(2), &effects);
         let Ok(Record::Noted { effects: read, .. }) = record::take(&bytes) else { panic!() };

@@ -142,9 +142,9 @@ impl Stage {
     fn erase(&self, name: &str) -> usize {
         let path = SubjectPath::new(name).unwrap();
         for _ in 0..3 {
-            let (earlier, seen_at) = (self.names(name), self.house.store.position());
             let engine = &self.house.engine;
-            match engine.erase_subject("acme", path, (&earlier, seen_at), Millis(self.now)) {
+            let seen = engine.look_erase(&*self.house.store, "acme", path).unwrap();
+            match engine.erase_subject("acme", path, &seen, Millis(self.now)) {
                 Err(AdminError::Behind { until }) => self.house.store.project(until),
                 got => return got.unwrap().0,
             }

@@ -19,6 +19,7 @@ mod halted;
 mod house;
 mod keys;
 mod late_subjects;
+mod late_values;
 mod measures;
 mod memory;
 mod meters;

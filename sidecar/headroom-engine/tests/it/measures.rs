@@ -13,7 +13,7 @@ use headroom_core::time::Millis;
 use headroom_engine::all::{AllReply, AllRequest, Item};
 use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::{EngineError, FeatureRequest, Reply, Wants};
-use headroom_engine::subjects::SubjectUsage;
+use headroom_engine::subjects::{Erasing, SubjectUsage};
 
 use crate::house::{House, T0, spec};
 
@@ -192,7 +192,15 @@ fn an_erased_user_has_no_devices_any_more_also_after_a_restart() {
     let house = House::of(devices_each(1), 1_000_000);
     assert!(verdict(&comes_for(&house, "user:x", "a", "1")).is_allowed());
     let erases = SubjectPath::new("user:x").unwrap();
-    house.engine.erase_subject("acme", erases, (&[], house.store.last()), Millis(T0)).unwrap();
+    house
+        .engine
+        .erase_subject(
+            "acme",
+            erases,
+            &Erasing { position: house.store.last(), ..Erasing::default() },
+            Millis(T0),
+        )
+        .unwrap();
     for house in [house.reopen(devices_each(1)), house] {
         assert_eq!(each(&house), [("erased:1".to_owned(), 1)]);
         assert!(verdict(&comes_for(&house, "user:x", "b", "2")).is_allowed(), "who comes is new");

@@ -13,6 +13,7 @@ use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
 use headroom_engine::admin::{CatalogRefusal, OverrideChange, OverrideTerms};
 use headroom_engine::engine::{EngineError, FeatureRequest, Reply, Wants};
+use headroom_engine::subjects::Erasing;
 
 use crate::house::{HOUR_MS, House, T0, gist, spec};
 use crate::races::{race, winners};
@@ -248,7 +249,8 @@ fn whose_name_is_erased_has_no_override_any_more() {
     house.consume_for(("acme", "user:x"), 1, "b");
     let erase = |name: &str| {
         let path = SubjectPath::new(name).unwrap();
-        house.engine.erase_subject("acme", path, (&[], house.store.last()), Millis(T0)).unwrap().0
+        let seen = Erasing { position: house.store.last(), ..Erasing::default() };
+        house.engine.erase_subject("acme", path, &seen, Millis(T0)).unwrap().0
     };
     assert_eq!(erase("user:x"), 1, "one name, in two places");
     assert_eq!(erase("user:x"), 0);

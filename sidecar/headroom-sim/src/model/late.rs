@@ -603,7 +603,7 @@ impl Model {
     ) -> Result<u64, LateRefused> {
         for entry in &entries {
             if !entry.live {
-                value.fits_past()?;
+                value.fits_past(&entry.book)?;
             }
             value.fits()?;
         }
@@ -614,10 +614,13 @@ impl Model {
             let mut inner = whose.as_ref().map(|name| Model::inner(account, name));
             let of = inner.as_mut().unwrap_or(account);
             let mut page = self.page_of(of, entry.book.clone(), &entry.limit, entry.fresh, now);
-            if value.after(&page).is_none() {
-                self.met.insert("a late value that changes nothing");
+            let Some(after) = value.after(&page) else {
+                self.met.insert(match entry.live {
+                    true => "a late value that changes nothing",
+                    false => "a late value that changes nothing of a window that is over",
+                });
                 continue;
-            }
+            };
             let owed = if entry.live {
                 let is_now = page.book.start <= now && now < page.book.end;
                 let told = is_now && origin != Origin::None;
@@ -629,7 +632,11 @@ impl Model {
                 owed
             } else {
                 self.met.insert("a window restated after its close");
-                enter_closed(of, entry, (0, Model::rise(&page, value.number)))
+                self.met.insert(value.restates(whose.is_some(), entry.fresh));
+                let (mut book, ceiling) = (entry.book, entry.limit.terms.ceiling());
+                let owed = value.enter_closed(&mut book, after, ceiling);
+                put_closed(of, book);
+                owed
             };
             debt = owed.max(debt);
             if let (Some(name), Some(inner)) = (whose, inner) {
@@ -686,13 +693,17 @@ fn enter_closed(account: &mut Account, entry: Entry, (from, to): (u64, u64)) -> 
         let all = book.used() - less;
         take(&mut book, less, all, ceiling);
     }
+    put_closed(account, book);
+    owed
+}
+
+fn put_closed(account: &mut Account, book: Book) {
     let same =
         |b: &&mut Book| b.feature == book.feature && b.limit == book.limit && b.start == book.start;
     match account.books.iter_mut().find(same) {
         Some(known) => *known = book,
         None => account.books.push(book),
     }
-    owed
 }
 
 /// Takes units off a book of a limit that then counts `all`. The debt goes first, but not what is over

@@ -8,7 +8,7 @@ use headroom_core::resolve::Origin;
 
 use super::page::{Page, refuses};
 use super::plan::Entitled;
-use super::{Account, COUNT_MAX, Done, Limit, Model};
+use super::{Account, Book, COUNT_MAX, Done, Limit, Model};
 
 /// A value that is told, and when it was.
 #[derive(Debug, Clone, Copy)]
@@ -53,13 +53,46 @@ impl Value {
         Ok(())
     }
 
-    /// Whether a window that is over knows too little to count it.
-    pub(crate) fn fits_past(&self) -> Result<(), OpError> {
-        match self.aggregation {
-            Aggregation::Latest | Aggregation::Unique => {
-                Err(OpError::WindowIsOver { aggregation: self.aggregation.as_str() })
-            }
-            _ => Ok(()),
+    /// Whether a window that is over knows enough to count it: what was counted there while the feature had another
+    /// aggregation left nothing but a number.
+    pub(crate) fn fits_past(&self, book: &Book) -> Result<(), OpError> {
+        let knows = match self.aggregation {
+            Aggregation::Latest => book.latest.is_some(),
+            Aggregation::Unique => !book.seen.is_empty(),
+            _ => true,
+        };
+        if knows || book.used() == 0 {
+            return Ok(());
+        }
+        Err(OpError::WindowIsOver { aggregation: self.aggregation.as_str() })
+    }
+
+    /// Counts in a window that is over, which holds so much then; returns what of it is debt.
+    pub(crate) fn enter_closed(&self, book: &mut Book, after: u128, ceiling: Option<u128>) -> u128 {
+        let above = ceiling.map_or(0, |ceiling| after - after.min(ceiling));
+        if self.aggregation == Aggregation::Latest {
+            book.uses = vec![(self.number, above)];
+            book.undone.clear();
+            book.latest = Some(self.at);
+            return above;
+        }
+        let rises = after - book.used();
+        let owed = above.min(rises);
+        book.uses.push((u64::try_from(rises).expect("a part of it"), owed));
+        book.seen.extend(self.text);
+        owed
+    }
+
+    /// What it does to a window that is over.
+    pub(crate) fn restates(&self, of_subject: bool, fresh: bool) -> &'static str {
+        match (self.aggregation, of_subject, fresh) {
+            (_, true, false) => "a value in a window of a subject that is over",
+            (_, true, true) => "a value in a window of a subject that there was not",
+            (Aggregation::Latest, false, false) => "a latest value in a window that is over",
+            (Aggregation::Latest, false, true) => "a latest value in a window that there was not",
+            (Aggregation::Unique, false, false) => "a new value in a window that is over",
+            (Aggregation::Unique, false, true) => "a new value in a window that there was not",
+            (_, false, _) => "a largest value in a window that is over",
         }
     }
 

@@ -15,6 +15,7 @@ use headroom_core::time::Millis;
 use headroom_core::window::CalendarUnit;
 use headroom_engine::digest::{RecordDigest, SignalId, signal_row, usage_row};
 use headroom_engine::engine::{EngineError, FeatureRequest, Wants};
+use headroom_engine::events::{Adjustment, adjustment_row};
 use headroom_engine::ports::{Digest, ProjectionOp, Seq, Table};
 use headroom_engine::record::{self, Record};
 use headroom_engine::subjects;
@@ -40,6 +41,19 @@ pub(super) fn same<T: PartialEq + Debug>(what: &str, engine: &T, model: &T) -> M
     Err(format!("{what} differ\n  engine:\n    {ours}\n  model:\n    {theirs}"))
 }
 
+/// Notes what came to a window, whose key is that of the line without the record. Whether it changed anything.
+fn note_line(
+    trail: &mut BTreeMap<Vec<u8>, Vec<Adjustment>>,
+    key: &[u8],
+    value: &[u8],
+) -> Result<bool, String> {
+    let line = adjustment_row(value).map_err(|error| error.to_string())?;
+    let changes = line.units != line.units_before;
+    let window = key.get(..key.len() - 8).ok_or("a short key")?;
+    trail.entry(window.to_vec()).or_default().push(line);
+    Ok(changes)
+}
+
 /// A line of usage by time: its start, its dimension and its units.
 type TallyTold = (i64, Option<String>, i128);
 
@@ -61,12 +75,14 @@ impl Player {
             for effect in &effects {
                 matter |= match effect {
                     Effect::OfSubject(_, of) => {
-                        matches!(**of, Effect::LedgerClosed(..) | Effect::Restated(_))
+                        use Effect::{LedgerClosed, MeasureClosed, Restated};
+                        matches!(**of, LedgerClosed(..) | Restated(_) | MeasureClosed(_))
                     }
                     Effect::Signal(_)
                     | Effect::LedgerClosed(..)
                     | Effect::StockClosed(..)
                     | Effect::Restated(_)
+                    | Effect::MeasureClosed(_)
                     | Effect::Event(_)
                     | Effect::TallyClosed(_)
                     | Effect::TallyLate(_)
@@ -264,6 +280,7 @@ impl Player {
         let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         let mut of_subjects: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         let mut signals: BTreeMap<SignalId, Vec<u8>> = BTreeMap::new();
+        let mut trail: BTreeMap<Vec<u8>, Vec<Adjustment>> = BTreeMap::new();
         for (seq, stored) in self.store.since(Seq(0)) {
             let mut ops = Vec::new();
             RecordDigest.digest(seq, &stored.bytes, &mut ops);
@@ -271,6 +288,10 @@ impl Player {
             for op in ops {
                 let ProjectionOp::Put { table, key, value } = op else { continue };
                 let is_new = match table {
+                    Table::Adjustments => note_line(&mut trail, &key, &value)?,
+                    Table::Subjects if subjects::is_adjustment(&key) => {
+                        note_line(&mut trail, &subjects::adjusted_window(&key), &value)?
+                    }
                     Table::Subjects if !subjects::is_window(&key) => {
                         of_subjects.insert(key, value).is_none()
                     }
@@ -294,7 +315,6 @@ impl Player {
                     }
                     Table::Pending
                     | Table::Events
-                    | Table::Adjustments
                     | Table::Credits
                     | Table::Tallies
                     | Table::Prompts
@@ -303,6 +323,9 @@ impl Player {
                 same("a row written once", &is_new, &true)?;
             }
         }
+        let of_subject = |(key, _): &(&Vec<u8>, &Vec<u8>)| subjects::is_window(key);
+        let windows = rows.iter().chain(of_subjects.iter().filter(of_subject));
+        self.compare_trail(windows, trail)?;
         for value in signals.values() {
             signal_row(value).map_err(|error| error.to_string())?;
         }
@@ -335,6 +358,27 @@ impl Player {
             same(&format!("the bills of {id}"), &bills, &self.model.closed_bills(id, self.now))?;
         }
         Ok(())
+    }
+
+    /// What came to a window after it had closed is the difference between what it held then and what it holds.
+    fn compare_trail<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>,
+        mut trail: BTreeMap<Vec<u8>, Vec<Adjustment>>,
+    ) -> Met {
+        for (key, value) in rows {
+            let row = usage_row(value).map_err(|error| error.to_string())?;
+            let lines = trail.remove(key).unwrap_or_default();
+            let change = |line: &Adjustment| i128::from(line.units) - i128::from(line.units_before);
+            let came: i128 = lines.iter().filter(|line| line.restated).map(change).sum();
+            let more = i128::from(row.window.used) - i128::from(row.window.closed.used);
+            same("the trail of a window", &came, &more)?;
+            if came < 0 {
+                self.coverage.note("a window that is less than at its close");
+            }
+        }
+        let of_none = trail.into_values().flatten().any(|line| line.restated);
+        same("a trail of no window", &of_none, &false)
     }
 
     fn compare_closed_of_subjects(&mut self, rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> Met {

@@ -10,9 +10,7 @@ use headroom_core::subject::SubjectPath;
 use headroom_core::suggest::closest;
 use headroom_core::time::Millis;
 use headroom_engine::admin::{Changed, OverrideChange, OverrideTerms, SubscriptionChange};
-use headroom_engine::digest::after_prefix;
-use headroom_engine::ports::{Seq, Table, rows};
-use headroom_engine::subjects::{name_prefix, name_row};
+use headroom_engine::ports::Seq;
 use headroom_forecast::limits::HOUR_MS;
 use headroom_proto::v1;
 use headroom_proto::v1::admin_service_server::AdminService;
@@ -244,17 +242,9 @@ impl Administration {
         subject: SubjectPath<'_>,
     ) -> Result<(usize, Option<Seq>), WireError> {
         let engine = &self.core.shared.engine;
-        let (mut earlier, seen_at) = (Vec::new(), self.core.store.position());
-        if let Some(view) = engine.subjects(account, self.now()) {
-            let prefix = name_prefix(view.serial, subject.as_str());
-            let to = after_prefix(&prefix);
-            for row in rows(&*self.core.store, Table::Subjects, prefix, to, page::SIZE_MAX) {
-                let (key, _) = row.map_err(|error| WireError::archive(&error))?;
-                let named = name_row(&key);
-                earlier.extend(named.filter(|(_, name)| subject.contains(name)));
-            }
-        }
-        Ok(engine.erase_subject(account, subject, (&earlier, seen_at), self.now())?)
+        let seen = engine.look_erase(&*self.core.store, account, subject);
+        let seen = seen.map_err(|error| WireError::archive(&error))?;
+        Ok(engine.erase_subject(account, subject, &seen, self.now())?)
     }
 
     async fn set_cohorts(

@@ -9,6 +9,7 @@ use headroom_sdk::{
 };
 
 use crate::support::home::Home;
+use crate::support::until_async;
 
 const CATALOG: &str = "\
 default_plan: pro
@@ -113,10 +114,63 @@ async fn the_latest_value_counts_by_its_own_time_over_kill_9() {
     assert_eq!((window.used_units, window.debt_units), (0, 0));
     clock(&admin, DAY + HOUR).await;
     assert_eq!(consume(&client, "disk", 5).await, (Verdict::Allowed, 5));
-    let over = late(7, 23).await.unwrap_err();
-    assert_eq!(over.reason(), Some(ErrorReason::EventTooOld), "{over}");
+    late(7, 23).await.unwrap();
+    late(9, 11).await.unwrap();
+    let closed = closed(&client, "disk").await;
+    assert_eq!((closed.used_units, closed.used_units_at_close), (7, Some(0)), "and 9 was earlier");
     let none = client.consume("acme", "database", 0).await.unwrap_err();
     assert_eq!(none.reason(), Some(ErrorReason::InvalidField), "{none}");
+}
+
+/// The one window of a feature that has closed, when the history knows what came to it.
+async fn closed(client: &Client, feature: &str) -> UsageWindow {
+    until_async("the history", async || {
+        let since = Some(SystemTime::UNIX_EPOCH);
+        let page = client.get_usage("acme", Some(feature), since, None).await.unwrap();
+        let mut windows = page.windows.into_iter();
+        windows.find(|window| window.closed && window.used_units_at_close.is_some())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_month_that_is_over_counts_a_late_device_once_over_kill_9() {
+    let home = Home::with_settings(CATALOG, "clock: test\n");
+    let mut sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    clock(&admin, HOUR).await;
+    for (name, key) in [("a", "1"), ("b", "2")] {
+        assert!(device(&client, name, key).await.0 == Verdict::Allowed);
+    }
+    clock(&admin, 31 * DAY + 2 * HOUR).await;
+    device(&client, "z", "3").await;
+    sidecar.kill();
+    let mut sidecar = home.start();
+    let (client, _admin) = home.clients().await;
+    let late = |client: &Client, name: &str, units: u64| {
+        let call = client.record("acme", "devices", units).dimension("device", name);
+        call.occurred_at(at(2 * DAY)).idempotency_key(format!("late-{name}"))
+    };
+    assert_eq!(late(&client, "b", 8).await.unwrap().debt_units, 0);
+    assert_eq!(late(&client, "c", 8).await.unwrap().debt_units, 0);
+    sidecar.kill();
+    let _sidecar = home.start();
+    let (client, _admin) = home.clients().await;
+    assert!(late(&client, "c", 8).await.unwrap().decision.replayed);
+    assert_eq!(late(&client, "d", 8).await.unwrap().debt_units, 1, "three are allowed");
+    let trail = until_async("the trail", async || {
+        let page = client.list_adjustments("acme", Some("devices"), None).await.unwrap();
+        Some(page.adjustments).filter(|found| found.len() == 2)
+    })
+    .await;
+    let told: Vec<(&str, u64, u64, bool)> = trail
+        .iter()
+        .map(|a| (a.event_key.as_str(), a.units_before, a.units, a.after_close))
+        .collect();
+    assert_eq!(told, [("late-c", 0, 1, true), ("late-d", 0, 1, true)], "a device is one");
+    let closed = closed(&client, "devices").await;
+    assert_eq!((closed.used_units, closed.used_units_at_close), (4, Some(2)));
+    assert_eq!((closed.debt_units, window(&client, "devices").await.used_units), (1, 1));
 }
 
 #[tokio::test]

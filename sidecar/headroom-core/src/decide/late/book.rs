@@ -11,7 +11,7 @@ use crate::decide::settle::put_or_close;
 use crate::decide::{Context, carried, sliding};
 use crate::decision::OpError;
 use crate::effect::{Effect, Effects};
-use crate::event::{Booking, Delta, Restated};
+use crate::event::{Booking, Counts, Delta, Restated};
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
@@ -42,6 +42,18 @@ impl Delta {
     }
 }
 
+impl Counts {
+    /// The change of a window's total as that of what an event counts there, which is to be `after` instead of
+    /// `before`.
+    pub(super) fn of_event(self, before: u64, after: u64) -> Counts {
+        if self.before <= self.after {
+            Counts { before, after: before + (self.after - self.before) }
+        } else {
+            Counts { before: after + (self.before - self.after), after }
+        }
+    }
+}
+
 /// One window that an event is counted in.
 pub(super) struct Entry<'a> {
     /// Of which level. `None`: it is the account's.
@@ -61,15 +73,16 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Counts a change in windows, or says why it cannot be.
+/// Lets an event count `after` units in windows in place of `before`, or says why it cannot be.
 pub(super) fn book(
     cx: Context<'_>,
     account: &Account,
     (feature, origin, at): (NameId, Origin, Millis),
     (entries, past): (Vec<Entry<'_>>, &[Restated]),
-    delta: Delta,
+    (before, after): (u64, u64),
     effects: &mut Effects,
 ) -> Result<Booked, OpError> {
+    let delta = Delta::between(before, after);
     // What a subject used is usage of the account.
     let own = entries.iter().filter(|entry| entry.filed.is_none());
     let within = tally::within(own.clone().map(|entry| (entry.limit, entry.place.window())));
@@ -102,7 +115,8 @@ pub(super) fn book(
     for (entry, is_passed_on) in todo {
         let mut changes = Effects::new();
         let counted = count(cx, account, (&entry, origin), delta, &mut changes);
-        let Counted { owed, debt, booking } = counted;
+        let Counted { owed, debt, mut booking } = counted;
+        booking.counts = booking.counts.map(|counts| counts.of_event(before, after));
         if is_passed_on && owed.before != owed.after {
             // The windows after it meet the account as this one has left it.
             let mut then = account.clone();
@@ -216,13 +230,14 @@ fn book_live(
     if w.fresh {
         meter::put_ledger(cx, account, w.own(), true, effects);
     } else {
-        effects.push(put_or_close(cx, account, w.own()));
+        put_or_close(cx, account, w.own(), effects);
     }
     if !account.is_replaced(&own, 0) {
         owing::note(cx, account, &w.own(), effects);
     }
-    let limit = own.limit;
-    (w.own(), debt, Booking { limit, window_start: own.window.start(), restated: false })
+    let counts = Some(Counts { before: own.used, after: w.own().used });
+    let (limit, window_start) = (own.limit, own.window.start());
+    (w.own(), debt, Booking { limit, window_start, restated: false, counts })
 }
 
 pub(super) fn book_past(
@@ -231,7 +246,7 @@ pub(super) fn book_past(
     delta: Delta,
     effects: &mut Effects,
 ) -> (u64, u64, Booking) {
-    let ceiling = limit.ceiling_units();
+    let (ceiling, before) = (limit.ceiling_units(), restated.used);
     let mut debt = 0;
     match delta {
         Delta::More(units) => {
@@ -248,9 +263,10 @@ pub(super) fn book_past(
     }
     assert!(restated.debt <= restated.used, "unsound window {restated:?}");
     restated.passed = None;
+    let counts = Some(Counts { before, after: restated.used });
     let (limit, window_start) = (restated.closed.limit, restated.closed.window.start());
     effects.push(Effect::Restated(Box::new(restated)));
-    (restated.debt, debt, Booking { limit, window_start, restated: true })
+    (restated.debt, debt, Booking { limit, window_start, restated: true, counts })
 }
 
 /// The debt of a window when `units` less are used: it shrinks by no more than them, and not below what

@@ -16,6 +16,8 @@ use crate::decide::{Context, hold};
 use crate::decision::OpError;
 use crate::effect::{Effect, Effects};
 use crate::event::{Booking, EventState, Restated};
+use crate::ledger::Ledger;
+use crate::measure::{Known, Measure};
 use crate::names::NameId;
 use crate::resolve::resolve_levels;
 use crate::subject::{SubjectId, SubjectPath};
@@ -28,6 +30,9 @@ pub struct Past<'a> {
     pub own: &'a [Restated],
     /// Those of the levels of a subject's path.
     pub levels: &'a [LevelPast],
+    /// What is known of them besides their counters, by the number that they are filed under. No number: it is the
+    /// account's.
+    pub measures: &'a [(Option<SubjectId>, Measure)],
 }
 
 /// The same of one level: of all numbers that its name has and had.
@@ -47,6 +52,23 @@ pub struct LevelPast {
 impl Past<'_> {
     fn level(&self, name: &str) -> Option<&LevelPast> {
         self.levels.iter().find(|level| level.name == name)
+    }
+
+    /// What is known of a window besides its counter.
+    pub(super) fn known(&self, owner: Option<SubjectId>, closed: &Ledger) -> Option<&Known> {
+        let (feature, limit, start) = (closed.feature, closed.limit, closed.window.start());
+        let is_it = |m: &Measure| (m.feature, m.limit, m.window_start) == (feature, limit, start);
+        let mut all = self.measures.iter();
+        all.find(|(of, measure)| *of == owner && is_it(measure)).map(|(_, m)| &m.known)
+    }
+
+    /// Whether a window had begun before anything came late to it.
+    pub(super) fn has(&self, owner: Option<SubjectId>, closed: &Ledger) -> bool {
+        let of = (closed.feature, closed.limit, closed.window.start());
+        match owner {
+            None => self.own.iter().any(|r| r.closed.is(of.0, of.1, of.2)),
+            Some(id) => self.window(id, of).is_some(),
+        }
     }
 
     /// A window by its number.
@@ -193,7 +215,8 @@ pub(super) fn bookings_at(
                 continue;
             };
             let window_start = ledger.window.start();
-            bookings.push((then, Booking { limit: limit.limit, window_start, restated: false }));
+            let (limit, counts) = (limit.limit, None);
+            bookings.push((then, Booking { limit, window_start, restated: false, counts }));
         }
     }
     bookings

@@ -1,17 +1,22 @@
 //! Late values that count otherwise than by being added.
+//!
+//! A window that has left the memory is restated like any other. What its aggregation knows of it besides the
+//! counter comes with it from the disk; where that is missing nobody can say what a value changes.
 
 use crate::account::Account;
+use crate::catalog::PlanLimit;
 use crate::decide::Context;
 use crate::decide::late::book::{Entry, book_past, working_at};
 use crate::decide::late::place::Place;
-use crate::decide::late::{Booked, levels};
+use crate::decide::late::{Booked, Past, levels};
 use crate::decide::measure::{Counted, Way};
 use crate::decide::meter;
 use crate::decide::settle::put_or_close;
 use crate::decision::OpError;
-use crate::effect::Effects;
-use crate::event::{Booking, Delta};
+use crate::effect::{Effect, Effects};
+use crate::event::{Booking, Counts, Delta, Restated};
 use crate::ledger::Ledger;
+use crate::measure::{ClosedMeasure, Known};
 use crate::resolve::Origin;
 
 /// Books a value that counts otherwise than by being added.
@@ -19,24 +24,23 @@ pub(super) fn book_value(
     cx: Context<'_>,
     account: &Account,
     (value, origin): (Counted, Origin),
-    entries: Vec<Entry<'_>>,
+    (entries, past): (Vec<Entry<'_>>, Past<'_>),
     effects: &mut Effects,
 ) -> Result<Booked, OpError> {
-    for entry in &entries {
-        let ledger = match entry.place {
-            Place::Live(ledger, _) => ledger,
-            Place::Past(restated) => Ledger { used: restated.used, ..restated.closed },
+    let mut todo = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (seen, known) = (entry.seen(account), known(value, &entry, past)?);
+        let fits = match entry.place {
+            Place::Live(ledger, _) => value.fits(seen, &ledger),
+            Place::Past(restated) => value.fits_past(known.as_ref(), restated.used),
         };
-        // Of a window that is over only the counter is known.
-        if let (Place::Past(_), Some(aggregation)) = (&entry.place, value.needs_measure()) {
-            return Err(OpError::WindowIsOver { aggregation: aggregation.as_str() });
-        }
-        if !value.fits(entry.seen(account), &ledger) {
+        if !fits {
             return Err(OpError::CounterFull);
         }
+        todo.push((entry, known));
     }
     // What changes nothing makes nobody new.
-    let counting = entries.iter().filter(|entry| match &entry.place {
+    let counting = todo.iter().map(|(entry, _)| entry).filter(|entry| match &entry.place {
         Place::Live(ledger, _) => value.changes(entry.seen(account), ledger),
         Place::Past(_) => false,
     });
@@ -45,9 +49,21 @@ pub(super) fn book_value(
     // Every check is above this line, every change below it.
     let mut booked = Booked::nowhere();
     room.make(cx, account, effects);
-    for entry in entries {
+    for (entry, known) in todo {
         let mut changes = Effects::new();
-        let (debt, booking) = count(cx, account, &entry, (value, origin), &mut changes);
+        let (debt, mut booking) = match entry.place {
+            Place::Live(ledger, fresh) => {
+                let of = (&entry, ledger, fresh);
+                count_live(cx, account, of, (value, origin), &mut changes)
+            }
+            Place::Past(restated) => {
+                let of_subject = entry.filed.is_some();
+                count_past(value, entry.limit, (restated, known, of_subject), &mut changes)
+            }
+        };
+        if value.is_added() {
+            booking.counts = booking.counts.map(|counts| counts.of_event(0, 0));
+        }
         booked.debt_units = booked.debt_units.max(debt);
         match entry.filed {
             None => {
@@ -63,39 +79,69 @@ pub(super) fn book_value(
     Ok(booked)
 }
 
-/// Lets a value count in one window, and returns what of it is debt.
-fn count(
+/// What is known of the window of an entry, if it has left the memory and a value needs that.
+fn known(value: Counted, entry: &Entry<'_>, past: Past<'_>) -> Result<Option<Known>, OpError> {
+    let (Place::Past(restated), Some(aggregation)) = (&entry.place, value.needs_measure()) else {
+        return Ok(None);
+    };
+    let owner = entry.filed.as_ref().map(|filed| filed.id);
+    let closed = &restated.closed;
+    match past.known(owner, closed) {
+        Some(known) if value.understands(known) => Ok(Some(known.clone())),
+        // Nothing has come to a window that there was not yet.
+        None if !past.has(owner, closed) => Ok(Some(Known::nothing())),
+        _ => Err(OpError::WindowIsOver { aggregation: aggregation.as_str() }),
+    }
+}
+
+/// Lets a value count in a window in memory, and returns what of it is debt.
+fn count_live(
     cx: Context<'_>,
     account: &Account,
-    entry: &Entry<'_>,
+    (entry, ledger, fresh): (&Entry<'_>, Ledger, bool),
     (value, origin): (Counted, Origin),
     effects: &mut Effects,
 ) -> (u64, Booking) {
-    let (seen, limit) = (entry.seen(account), entry.limit);
-    match entry.place {
-        Place::Live(ledger, fresh) => {
-            let mut w = working_at(cx, seen, limit, ledger, fresh);
-            let told = origin != Origin::None && ledger.window.contains(cx.now);
-            let way = Way { records: true, told, of_subject: entry.filed.is_some() };
-            let debt = value.count(cx, seen, &mut w, way, effects);
-            if debt.is_some() && fresh {
-                meter::put_ledger(cx, seen, w.own(), true, effects);
-            } else if debt.is_some() {
-                effects.push(put_or_close(cx, seen, w.own()));
-            }
-            let window_start = ledger.window.start();
-            let booking = Booking { limit: ledger.limit, window_start, restated: false };
-            (debt.unwrap_or_default(), booking)
-        }
-        Place::Past(restated) => match value.above(restated.used) {
-            0 => {
-                let window_start = restated.closed.window.start();
-                (0, Booking { limit: limit.limit, window_start, restated: true })
-            }
-            rises => {
-                let (_, debt, booking) = book_past(limit, restated, Delta::More(rises), effects);
-                (debt, booking)
-            }
-        },
+    let seen = entry.seen(account);
+    let mut w = working_at(cx, seen, entry.limit, ledger, fresh);
+    let before = w.own().used;
+    let told = origin != Origin::None && ledger.window.contains(cx.now);
+    let way = Way { records: true, told, of_subject: entry.filed.is_some() };
+    let debt = value.count(cx, seen, &mut w, way, effects);
+    if debt.is_some() && fresh {
+        meter::put_ledger(cx, seen, w.own(), true, effects);
+    } else if debt.is_some() {
+        put_or_close(cx, seen, w.own(), effects);
     }
+    let counts = Some(Counts { before, after: w.own().used });
+    let (limit, window_start) = (ledger.limit, ledger.window.start());
+    (debt.unwrap_or_default(), Booking { limit, window_start, restated: false, counts })
+}
+
+/// Lets a value count in a window that has left the memory, and returns what of it is debt.
+fn count_past(
+    value: Counted,
+    limit: &PlanLimit,
+    (mut restated, known, of_subject): (Restated, Option<Known>, bool),
+    effects: &mut Effects,
+) -> (u64, Booking) {
+    let (closed, before) = (restated.closed, restated.used);
+    let counts = |after| Some(Counts { before, after });
+    let (limit_id, window_start) = (closed.limit, closed.window.start());
+    let booking = |counts| Booking { limit: limit_id, window_start, restated: true, counts };
+    let Some(after) = value.after(known.as_ref(), before) else {
+        return (0, booking(counts(before)));
+    };
+    let known = value.known_after(known.as_ref(), of_subject);
+    let measure = known.map(|known| ClosedMeasure::of(&closed, known));
+    effects.extend(measure.map(|measure| Effect::MeasureClosed(Box::new(measure))));
+    if let Counted::Latest(..) = value {
+        // What it held before is gone, and with it what that owed.
+        let over = limit.ceiling_units().map_or(0, |most| after.saturating_sub(most));
+        (restated.used, restated.debt, restated.passed) = (after, over, None);
+        effects.push(Effect::Restated(Box::new(restated)));
+        return (over, booking(counts(after)));
+    }
+    let (_, debt, booking) = book_past(limit, restated, Delta::More(after - before), effects);
+    (debt, booking)
 }
