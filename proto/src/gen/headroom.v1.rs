@@ -2678,7 +2678,8 @@ pub struct PutCohortsRequest {
     /// The account.
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
-    /// Cohorts to be in: 1 to 128 bytes each. An account is in 32 at most.
+    /// Cohorts to be in: 1 to 128 bytes each. An account is in 32 at most. INVALID_FIELD: no feature of the catalog is
+    /// rolled out to it, and the account is not in it yet.
     #[prost(string, repeated, tag = "2")]
     pub join: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Cohorts not to be in, also when they are joined here.

@@ -16,10 +16,10 @@ pub(in super::super) fn usage(windows: &[UsageWindow]) -> Report {
     let head = ["FEATURE", "LIMIT", "USED", "RESERVED", "DEBT", "FROM", "TO", "STATE"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let when = |at: Option<SystemTime>| at.map_or_else(|| "never".to_owned(), instant);
-    let mut windows: Vec<&UsageWindow> = windows.iter().collect();
+    let mut sorted: Vec<&UsageWindow> = windows.iter().collect();
     // The sidecar lists those in memory before those on disk; people read a limit from old to new.
-    windows.sort_by_key(|of| (&of.feature, &of.limit, &of.subject, of.window_start));
-    for window in &windows {
+    sorted.sort_by_key(|of| (&of.feature, &of.limit, &of.subject, of.window_start));
+    for window in sorted {
         rows.push(vec![
             window.feature.clone(),
             limit_name(&window.limit, window.subject.as_deref()),
