@@ -166,7 +166,9 @@ impl Pool {
         for coin in &self.coins {
             *left.entry(coin.grant).or_default() += 1;
         }
-        left.into_iter().map(|(id, units)| (id.text(), units)).collect()
+        let mut left: Vec<_> = left.into_iter().map(|(id, units)| (id.text(), units)).collect();
+        left.sort();
+        left
     }
 
     /// The next instants at which something happens.
