@@ -59,10 +59,11 @@ cargo test --workspace --locked --no-fail-fast 2>&1 | tee "$log" || failed=1
 step "load tests: that the command works (its figures need a quiet machine and the profile 'max')"
 # The whole workspace, as the tests were built: fewer features would build everything anew.
 cargo build --locked --quiet --workspace
-target/debug/headroom-load-tests --smoke --headroom target/debug/headroom
+built="${CARGO_TARGET_DIR:-target}/debug"
+"$built/headroom-load-tests" --smoke --headroom "$built/headroom"
 
 step "instructions of a decision"
-load-tests/instructions.sh target/debug/headroom || failed=1
+load-tests/instructions.sh "$built/headroom" || failed=1
 
 passed=$(awk '/^test result:/ { n += $4 } END { print n + 0 }' "$log")
 broken=$(awk '/^test result:/ { n += $6 } END { print n + 0 }' "$log")
