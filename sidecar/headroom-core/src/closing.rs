@@ -2,7 +2,8 @@
 //!
 //! A bill is made of windows that are over, often long after prices and plans have changed. So what a
 //! window was measured by is kept with it: the limit that was in force in its last millisecond. What
-//! comes to the window afterwards is measured by the same.
+//! comes to the window afterwards is billed by the same; what of it is debt is not yet said by it, but by the
+//! limit of now.
 //!
 //! Of a window that a limit counts in buckets, nothing is kept: a bucket has no limit of its own.
 

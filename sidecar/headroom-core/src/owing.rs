@@ -41,7 +41,7 @@ pub struct Owing {
     pub ended: bool,
     /// Its debt stays in it: the limit that was in force then carries none.
     pub stays: bool,
-    /// What it was measured by when it ended. `None`: it has not ended, or no plan had the limit then.
+    /// What it was measured by when it ended. `None`: it has not ended, or is a bucket.
     pub terms: Option<WindowTerms>,
 }
 

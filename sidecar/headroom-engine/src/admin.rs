@@ -438,8 +438,8 @@ impl Engine {
     }
 
     /// Remembers which windows owe and which pools wait for another plan: under a catalog that carries what none
-    /// did before, or since a version of the program that did not remember it. Without room it is not journaled, and the next start finds
-    /// the same.
+    /// did before, or since a version of the program that did not remember it. Without room it is not journaled,
+    /// and the next start finds the same.
     pub(crate) fn note_owing(&self, catalog: &Catalog, now: Millis) {
         let mut bytes = Vec::new();
         for mut slot in self.accounts.iter_mut() {
