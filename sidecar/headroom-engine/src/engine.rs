@@ -4,6 +4,9 @@
 //! effects become one journal record, and the same effects change the state. The engine never waits:
 //! it answers with the journal position that the adapter has to wait for.
 
+mod receipt;
+mod request;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,12 +29,9 @@ use headroom_core::ledger::Ledger;
 use headroom_core::names::NameId;
 use headroom_core::origin::{self, Origins};
 use headroom_core::prompt::{self, Exposure, Occasion};
-use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::{Origin, resolve};
-use headroom_core::subject::SubjectPath;
 use headroom_core::tally::{self, UnitsMoved};
 use headroom_core::time::Millis;
-use smallvec::SmallVec;
 
 use crate::admin::AdminState;
 use crate::dimensions::Dimensions;
@@ -42,6 +42,10 @@ use crate::read::as_of;
 use crate::record;
 use crate::subjects::add_others;
 use crate::timers::Timers;
+
+pub use receipt::DecisionId;
+pub(crate) use request::Key;
+pub use request::{FeatureRequest, HoldRequest, Wants};
 
 /// Shards of the account map: enough that two requests for different accounts rarely meet.
 pub(crate) const SHARDS: usize = 128;
@@ -83,136 +87,6 @@ pub struct Engine {
     pub(crate) halted: Mutex<BTreeSet<u32>>,
     /// How many these are, so that nobody has to lock.
     pub(crate) halted_count: AtomicU64,
-}
-
-/// A request about a feature.
-#[derive(Debug, Clone, Copy)]
-pub struct FeatureRequest<'a> {
-    /// The account's id.
-    pub account: &'a str,
-    /// The feature's name.
-    pub feature: &'a str,
-    /// What to do.
-    pub op: FeatureOp,
-    /// Whether it comes from the vendor's own monitors: decided like any other, counted nowhere.
-    pub synthetic: bool,
-    /// What its usage is told apart by. Only for a consume and a record.
-    pub dimensions: Dimensions<'a>,
-    /// The idempotency key of a write; unused by a check.
-    pub key: &'a str,
-    /// The one clock reading of the request.
-    pub now: Millis,
-    /// Parts that cost something.
-    pub wants: Wants,
-    /// Who inside the account it is for, where limits are per user or team.
-    pub subject: Option<SubjectPath<'a>>,
-}
-
-/// A request about a reservation.
-#[derive(Debug, Clone, Copy)]
-pub struct HoldRequest<'a> {
-    /// The account's id.
-    pub account: &'a str,
-    /// The reservation.
-    pub reservation: ReservationId,
-    /// What to do.
-    pub op: HoldOp,
-    /// The idempotency key.
-    pub key: &'a str,
-    /// What its usage is told apart by. Only for a commit.
-    pub dimensions: Dimensions<'a>,
-    /// The one clock reading of the request.
-    pub now: Millis,
-    /// Parts that cost something.
-    pub wants: Wants,
-}
-
-/// Parts of an answer that cost something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wants {
-    /// The state of every limit of the feature.
-    pub all_limits: bool,
-    /// The same where the answer is more than a plain yes: for whoever asks later why.
-    pub all_limits_unless_plain: bool,
-    /// What a prompt says of the account, if the decision calls for one.
-    pub about: bool,
-}
-
-impl Wants {
-    /// Whether an answer of this verdict shows the limits that did not decide.
-    #[inline]
-    pub(crate) fn others(self, verdict: Verdict) -> bool {
-        self.all_limits || self.all_limits_unless_plain && verdict != Verdict::Allowed
-    }
-}
-
-/// A receipt's number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DecisionId {
-    /// A write: the position of its record.
-    Written(Seq),
-    /// An item of a write for several features: the position of its record, and its place from 0.
-    Part(Seq, u32),
-    /// A decision that left no record: boot, thread, count.
-    Passing(u32, u32, u64),
-}
-
-impl std::str::FromStr for DecisionId {
-    type Err = ();
-
-    /// Reads what [`DecisionId::with_text`] says, and nothing else.
-    fn from_str(text: &str) -> Result<DecisionId, ()> {
-        let number = |hex: &str| u64::from_str_radix(hex, 16).ok();
-        let small = |hex: &str| u32::try_from(number(hex)?).ok();
-        let read = || {
-            let mut numbers = text.strip_prefix("dec_")?.split('.');
-            Some(match [numbers.next(), numbers.next(), numbers.next(), numbers.next()] {
-                [Some(seq), None, ..] => DecisionId::Written(Seq(number(seq)?)),
-                [Some(seq), Some(place), None, _] => {
-                    DecisionId::Part(Seq(number(seq)?), small(place)?)
-                }
-                [Some(boot), Some(thread), Some(count), None] => {
-                    DecisionId::Passing(small(boot)?, small(thread)?, number(count)?)
-                }
-                _ => return None,
-            })
-        };
-        // A sign or a zero in front can be read, but nobody wrote it.
-        read().filter(|id| id.with_text(|written| written == text)).ok_or(())
-    }
-}
-
-impl DecisionId {
-    /// Calls `then` with the receipt's text. Without the formatting machinery and without memory of
-    /// its own, because every answer carries one.
-    pub fn with_text<T>(self, then: impl FnOnce(&str) -> T) -> T {
-        // The prefix, three numbers, two dots: 54 at most.
-        let mut text = SmallVec::<[u8; 64]>::from_slice(b"dec_");
-        match self {
-            DecisionId::Written(seq) => push_hex(&mut text, seq.0),
-            DecisionId::Part(seq, place) => {
-                push_hex(&mut text, seq.0);
-                text.push(b'.');
-                push_hex(&mut text, u64::from(place));
-            }
-            DecisionId::Passing(boot, thread, count) => {
-                push_hex(&mut text, u64::from(boot));
-                text.push(b'.');
-                push_hex(&mut text, u64::from(thread));
-                text.push(b'.');
-                push_hex(&mut text, count);
-            }
-        }
-        then(str::from_utf8(&text).unwrap_or_default())
-    }
-}
-
-fn push_hex(text: &mut SmallVec<[u8; 64]>, number: u64) {
-    let digits = (16 - number.leading_zeros() / 4).max(1);
-    for digit in (0..digits).rev() {
-        let nibble = (number >> (4 * digit)) & 0xf;
-        text.push(b"0123456789abcdef"[usize::try_from(nibble).unwrap_or_default()]);
-    }
 }
 
 /// The answer to a request.
@@ -309,21 +183,6 @@ thread_local! {
 
 /// Numbers threads, so that each counts its passing decisions without asking the others.
 static THREADS: AtomicU32 = AtomicU32::new(1);
-
-/// A write's key, and what it is for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Key<'a> {
-    pub(crate) hash: KeyHash,
-    pub(crate) payload: u64,
-    /// Units asked for. A write that did just that keeps no amounts in its receipt.
-    pub(crate) units: u64,
-    /// Whether it asks for something, rather than reports or settles: a halted account refuses it.
-    pub(crate) admits: bool,
-    /// Whether it comes from the vendor's own monitors, so that nothing of it is counted.
-    pub(crate) synthetic: bool,
-    /// What its usage is told apart by.
-    pub(crate) dimensions: Dimensions<'a>,
-}
 
 impl Engine {
     /// The catalog in force. Load it once per request and decide and answer under it.
@@ -928,27 +787,5 @@ pub(crate) fn decided(
     match catch_unwind(AssertUnwindSafe(decide)) {
         Ok(outcome) => Ok(outcome?),
         Err(_) => Err(EngineError::Halted),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_receipt_is_its_numbers_in_hexadecimal() {
-        for number in [0, 1, 15, 16, 255, 4096, u64::from(u32::MAX), u64::MAX] {
-            assert_eq!(
-                DecisionId::Written(Seq(number)).with_text(str::to_owned),
-                format!("dec_{number:x}")
-            );
-            let text = format!("dec_{number:x}");
-            assert_eq!(text.parse(), Ok(DecisionId::Written(Seq(number))));
-            let part = DecisionId::Part(Seq(number), 15).with_text(str::to_owned);
-            assert_eq!(part, format!("dec_{number:x}.f"));
-            assert_eq!(part.parse(), Ok(DecisionId::Part(Seq(number), 15)));
-            let passing = DecisionId::Passing(7, 0x1f, number).with_text(str::to_owned);
-            assert_eq!(passing, format!("dec_7.1f.{number:x}"));
-        }
     }
 }
