@@ -14,7 +14,7 @@ use crate::support::home::{Ended, Home};
 use crate::support::until;
 
 /// The commits of which there is data.
-const VERSIONS: [&str; 3] = ["b80e6fb", "ae366e2", "8261fe3"];
+const VERSIONS: [&str; 4] = ["b80e6fb", "ae366e2", "8261fe3", "89c047a"];
 
 const SETTINGS: &str = "clock: test\nidempotency: { horizon: 30d }\n";
 
