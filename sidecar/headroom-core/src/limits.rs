@@ -90,6 +90,11 @@ pub const GRANTS_PER_REQUEST_MAX: usize = 16;
 /// refused: the event can be withdrawn and recorded anew.
 pub const EVENT_PARTS_MAX: usize = 256;
 
+/// Units in one column of one segment of a pool's history: 64 times [`UNITS_MAX`]. Segments are at most an hour of
+/// burns, and what would pass it within one is refused as `CounterFull`. What time and plans bring besides,
+/// which nobody can refuse, keeps a column below four times as much.
+pub const SEGMENT_UNITS_MAX: u64 = 1 << 59;
+
 /// Windows without any look at a pool that it is followed through. One that slept longer goes on with the
 /// window of now, with what was left of the last one followed.
 pub const POOL_WINDOWS_MAX: usize = 1_000;

@@ -477,10 +477,10 @@ impl Pool {
         Some(if exists { Denial::InFlight } else { Denial::CreditsExhausted })
     }
 
-    /// Whether the counters have room.
+    /// Whether the counters have room, also when what is held is charged.
     pub(crate) fn has_room(&self, credits: u64, held: u64) -> bool {
-        let most = self.used.max(self.owed).max(held);
-        credits <= UNITS_MAX && most + credits <= UNITS_MAX
+        let most = |counter: u64| u128::from(counter) + u128::from(held) + u128::from(credits);
+        [self.used, self.owed].iter().all(|counter| most(*counter) <= u128::from(UNITS_MAX))
     }
 
     /// How many grants would pay, if those are more than one request may have.

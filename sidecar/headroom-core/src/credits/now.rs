@@ -279,11 +279,41 @@ impl<'a> PoolNow<'a> {
         Some(if exists { Denial::InFlight } else { Denial::CreditsExhausted })
     }
 
-    /// Whether the counters have room for a charge.
+    /// Whether the counters have room for a charge, and for all that is held besides: a hold may end in a
+    /// charge that nobody can refuse, when the grants that it counted on have gone.
     pub(crate) fn has_room(&self, charge: u64) -> bool {
         let head = &self.pool.head;
-        let most = head.used_units.max(head.debt_units).max(head.held_units);
-        charge <= UNITS_MAX && most + charge <= UNITS_MAX
+        let most = head.used_units.max(head.debt_units) + head.held_units;
+        let burnt = if self.is_new_hour() { 0 } else { head.segment.burnt_units };
+        let burns = burnt + head.held_units;
+        charge <= UNITS_MAX
+            && most + charge <= UNITS_MAX
+            && burns + charge <= limits::SEGMENT_UNITS_MAX
+    }
+
+    /// Whether the history has room for credits that come back.
+    pub(crate) fn has_room_for_return(&self, units: u64) -> bool {
+        let segment = &self.pool.head.segment;
+        let returned = if self.is_new_hour() { 0 } else { segment.returned_units };
+        units <= limits::SEGMENT_UNITS_MAX && returned + units <= limits::SEGMENT_UNITS_MAX
+    }
+
+    /// Whether the history has room for a grant that begins now.
+    pub(crate) fn has_room_for_grant(&self, units: u64) -> bool {
+        let segment = &self.pool.head.segment;
+        segment.from < self.cx.now
+            || segment.granted_units.saturating_add(units) <= limits::SEGMENT_UNITS_MAX
+    }
+
+    /// Whether what is burnt or comes back now begins a segment.
+    fn is_new_hour(&self) -> bool {
+        self.pool.head.segment.from < self.hour()
+    }
+
+    /// When the clock's hour of now began: burns of one hour are one segment.
+    fn hour(&self) -> Millis {
+        let now = self.cx.now.0;
+        Millis(now - now.rem_euclid(HOUR_MS))
     }
 
     /// How many grants a charge would be paid by.
@@ -303,8 +333,7 @@ impl<'a> PoolNow<'a> {
     /// Takes a charge from the grants, in the order they burn; what none pays is owed.
     pub(crate) fn burn(&mut self, charge: u64) -> Charge {
         let now = self.cx.now;
-        let hour = Millis(now.0 - now.0.rem_euclid(HOUR_MS));
-        self.cut(hour);
+        self.cut(self.hour());
         let mut rest = charge;
         let mut deductions = Vec::new();
         for grant in self.pool.grants.iter_mut().filter(|g| g.left_units() > 0) {

@@ -48,7 +48,7 @@ impl<'a> Bill<'a> {
         let (before, after) = (paid.units(), paid.price.cost(units));
         let due_units = after.saturating_sub(before);
         let back_units = before.saturating_sub(after);
-        if !now.has_room(due_units) {
+        if !now.has_room(due_units) || !now.has_room_for_return(back_units) {
             return Err(OpError::CounterFull);
         }
         // The first charge is as large as it is: what happened is always booked.

@@ -64,6 +64,9 @@ pub enum GrantError {
         /// The bound.
         max: usize,
     },
+    /// More was given within one instant than the history can count.
+    #[error("the history of the pool cannot count more units within one instant")]
+    CounterFull,
     /// There is no such grant.
     #[error("the pool has no such grant")]
     Unknown,
@@ -99,6 +102,9 @@ pub fn put_grant(
     let given = |g: &&Grant| g.source == GrantSource::Given;
     if now.pool.grants().iter().filter(given).count() >= limits::GRANTS_MAX {
         return Err(GrantError::TooMany { max: limits::GRANTS_MAX });
+    }
+    if starts_at <= cx.now && !now.has_room_for_grant(new.units) {
+        return Err(GrantError::CounterFull);
     }
 
     // Every check is above this line, every change below it.
@@ -490,6 +496,10 @@ pub(super) fn decide_hold(
         }
         HoldOp::Commit { units: 0 } | HoldOp::Release => {
             let mut outcome = plain_hold(cx, account, held.id, op, effects)?;
+            if !now.has_room_for_return(credits.charged_units) {
+                effects.truncate(from);
+                return Err(OpError::CounterFull);
+            }
             now.give_back(still_held);
             let returned = (credits.charged_units > 0)
                 .then(|| now.unburn(credits.charged_units, held.expires_at));
@@ -504,11 +514,11 @@ pub(super) fn decide_hold(
             now.give_back(still_held);
             let charged = credits.charged_units;
             let due = cost.saturating_sub(charged);
-            if !now.has_room(due) {
+            let unused = charged.saturating_sub(cost);
+            if !now.has_room(due) || !now.has_room_for_return(unused) {
                 effects.truncate(from);
                 return Err(OpError::CounterFull);
             }
-            let unused = charged.saturating_sub(cost);
             Ok(settled(now, account, held, (due, unused), outcome, effects))
         }
         HoldOp::CommitPart { units, .. } => {

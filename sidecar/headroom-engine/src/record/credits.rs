@@ -232,7 +232,7 @@ pub(crate) fn take_segment(from: &mut Take<'_>) -> Result<Segment, Malformed> {
         returned_units: from.u64("returned")?,
     };
     // So that the closing balance can be reckoned.
-    const MOST: u64 = 1 << 60;
+    const MOST: u64 = 4 * limits::SEGMENT_UNITS_MAX;
     if segment.opening.unsigned_abs() > MOST || sums(&segment).iter().any(|units| *units > MOST) {
         return Err(Malformed { what: "units of a segment" });
     }

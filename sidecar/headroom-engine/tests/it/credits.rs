@@ -342,21 +342,24 @@ fn a_move_off_plans_that_go_ends_no_window_of_an_account_with_a_pool() {
 }
 
 /// The pool of [`credited`], with other windows.
-fn ruled(included_units: u64, rule: WindowRule) -> CatalogSpec {
+pub(crate) fn ruled(included_units: u64, rule: WindowRule) -> CatalogSpec {
     let mut spec = credited(included_units);
     for feature in &mut spec.features {
         if let FeatureKindSpec::Credits { window, .. } = &mut feature.kind {
             *window = rule;
         }
     }
-    for plan in &mut spec.plans {
-        for (_, given) in &mut plan.entitlements {
-            if let EntitlementSpec::Credits { terms } = given {
-                terms.rollover_max_units = 0;
-            }
-        }
-    }
+    pools_of(&mut spec).for_each(|terms| terms.rollover_max_units = 0);
     spec
+}
+
+/// What plans say of their pools.
+pub(crate) fn pools_of(spec: &mut CatalogSpec) -> impl Iterator<Item = &mut PoolTerms> {
+    let given = spec.plans.iter_mut().flat_map(|plan| &mut plan.entitlements);
+    given.filter_map(|(_, given)| match given {
+        EntitlementSpec::Credits { terms } => Some(terms),
+        _ => None,
+    })
 }
 
 /// From the moment of the new catalog on, whoever looks and when, and also when the moment is a start.

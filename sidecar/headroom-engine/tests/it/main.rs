@@ -23,6 +23,7 @@ mod late_values;
 mod measures;
 mod memory;
 mod meters;
+mod pool_bounds;
 mod prompts;
 mod races;
 mod recovery;

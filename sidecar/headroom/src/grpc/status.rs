@@ -243,6 +243,7 @@ impl From<AdminError> for WireError {
             }
             AdminError::Grant(GrantError::Differs) => ErrorReason::GrantDiffers,
             AdminError::Grant(GrantError::TooMany { .. }) => ErrorReason::TooManyGrants,
+            AdminError::Grant(GrantError::CounterFull) => ErrorReason::CounterFull,
             AdminError::Grant(GrantError::Unknown) => ErrorReason::UnknownName,
             AdminError::Grant(GrantError::KeptId | GrantError::Planned) => {
                 return WireError::field("grant", error.to_string());

@@ -79,6 +79,7 @@ impl PoolNow<'_> {
                     let segment = &mut self.pool.head.segment;
                     segment.granted_units += left_now.saturating_sub(left);
                     segment.voided_units += left.saturating_sub(left_now);
+                    segment.forget_passing();
                     if left_now > left {
                         self.fill(at);
                     }

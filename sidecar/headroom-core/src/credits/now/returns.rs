@@ -1,6 +1,6 @@
 //! Credits that come back: a hold was charged too much, or an event was corrected.
 
-use super::{HOUR_MS, PoolNow};
+use super::PoolNow;
 use crate::credits::{Charge, Grant, GrantEnding};
 use crate::event::PaidPart;
 use crate::time::Millis;
@@ -48,8 +48,7 @@ impl PoolNow<'_> {
     }
 
     fn begin_return(&mut self) {
-        let now = self.cx.now;
-        self.cut(Millis(now.0 - now.0.rem_euclid(HOUR_MS)));
+        self.cut(self.hour());
     }
 
     /// What comes back pays what is owed first. Returns how much of it does.
