@@ -6792,6 +6792,40 @@ pub struct RecordResponse {
     /// The part that no limit allowed: the most of all limits of the feature.
     #[prost(int64, tag = "2")]
     pub debt_units: i64,
+    /// Of a record with occurred_at: the windows that the event counts in, the account's first, then those of the
+    /// levels of its subject. A retry is told the same.
+    #[prost(message, repeated, tag = "3")]
+    pub restated_windows: ::prost::alloc::vec::Vec<RestatedWindow>,
+}
+/// RestatedWindow is a window that an event counts in, and what the request did there: its total changed by
+/// units less units_before. Of a limit with `debt: carry` the windows after it may take over more or less of
+/// it; ListAdjustments says of which.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestatedWindow {
+    /// The limit.
+    #[prost(string, tag = "1")]
+    pub limit: ::prost::alloc::string::String,
+    /// Whose it is: the path up to a level of the request's subject. Empty: the account's.
+    #[prost(string, tag = "2")]
+    pub subject: ::prost::alloc::string::String,
+    /// Start of the window, included. Of a sliding limit the window is the bucket of that time.
+    #[prost(message, optional, tag = "3")]
+    pub window_start: ::core::option::Option<::prost_types::Timestamp>,
+    /// End of the window, excluded. Absent: a lifetime window, or the answer was first given by an earlier version
+    /// of the sidecar.
+    #[prost(message, optional, tag = "4")]
+    pub window_end: ::core::option::Option<::prost_types::Timestamp>,
+    /// What the event counted in the window before; 0 when it is new. Where a use is one (COUNT, UNIQUE) that is not
+    /// what its request said. Of a largest and of a latest value: what the window held.
+    #[prost(int64, tag = "5")]
+    pub units_before: i64,
+    /// The same since; 0 when the event was withdrawn. The same as units_before: nothing changed there.
+    #[prost(int64, tag = "6")]
+    pub units: i64,
+    /// True when the window had left the memory before, so that used_units_at_close does not contain it: what
+    /// was billed for it changes.
+    #[prost(bool, tag = "7")]
+    pub after_close: bool,
 }
 /// AllocateRequest says how the level of an allocation changes.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6902,6 +6936,9 @@ pub struct CorrectResponse {
     /// The part of what was added that no limit allowed: the most of all limits.
     #[prost(int64, tag = "3")]
     pub debt_units: i64,
+    /// The windows that the event counts in, as in RecordResponse, with what the correction changed there.
+    #[prost(message, repeated, tag = "4")]
+    pub restated_windows: ::prost::alloc::vec::Vec<RestatedWindow>,
 }
 /// Operation is one request of a stream.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -401,6 +401,28 @@ pub struct Recorded {
     pub decision: Decision,
     /// The part that no limit allowed.
     pub debt_units: u64,
+    /// Of a record with a time of its own: the windows that it counts in.
+    pub restated_windows: Vec<RestatedWindow>,
+}
+
+/// A window that an event counts in, and what the request did there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestatedWindow {
+    /// The limit.
+    pub limit: String,
+    /// Whose it is: the path up to a level of the request's subject. Absent: the account's.
+    pub subject: Option<String>,
+    /// Start of the window.
+    pub window_start: Option<SystemTime>,
+    /// Its end. Absent: it has none, or an earlier version of the sidecar gave the answer first.
+    pub window_end: Option<SystemTime>,
+    /// What the event counted in the window before; 0 when it is new. Of a largest and of a latest value what the
+    /// window held. The window's total changed by `units` less this.
+    pub units_before: u64,
+    /// The same since; 0 when the event was withdrawn.
+    pub units: u64,
+    /// True when the window had left the memory before: what was billed for it changes.
+    pub after_close: bool,
 }
 
 /// The answer to Allocate. The level is what the decision's limit says is used.
@@ -427,6 +449,8 @@ pub struct Corrected {
     pub units: u64,
     /// The part of what was added that no limit allowed.
     pub debt_units: u64,
+    /// The windows that the event counts in, with what the correction changed there.
+    pub restated_windows: Vec<RestatedWindow>,
 }
 
 /// The answer to a request about a seat.

@@ -61,7 +61,7 @@ pub use answer::{
     CreditPrice, Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange,
     Explanation, Extended, GraceUses, LimitState, Offer, Origin, OverageCost, PoolState,
     Projection, Prompt, PromptSuppression, Rate, Recorded, Released, Reservation, Reserved,
-    RollOut, RuleResult, Seat, SeatAnswer, SeatsPage, Several, Unlock, UsageByTime,
+    RestatedWindow, RollOut, RuleResult, Seat, SeatAnswer, SeatsPage, Several, Unlock, UsageByTime,
     UsageByTimePage, UsageByTimeQuery, UsagePage, UsageWindow, WindowTerms,
 };
 pub use call::{Call, Item, LevelChange, Operation, Write};

@@ -68,10 +68,26 @@ pub struct Booking {
     pub limit: NameId,
     /// Start of the window.
     pub window_start: Millis,
+    /// Its end. `None`: it has none, or an earlier version wrote this, which did not keep it.
+    pub window_end: Option<Millis>,
     /// Whether the window had left the memory, so that its total was restated.
     pub restated: bool,
     /// What the write changed there. `None`: nothing is known of that, or nothing was changed yet.
     pub counts: Option<Counts>,
+}
+
+impl Booking {
+    /// The window of a ledger, and nothing done to it yet.
+    pub(crate) fn at(ledger: &Ledger) -> Booking {
+        let window = ledger.window;
+        Booking {
+            limit: ledger.limit,
+            window_start: window.start(),
+            window_end: (!window.is_lifetime()).then(|| window.end()),
+            restated: false,
+            counts: None,
+        }
+    }
 }
 
 /// What a write changed of the total of a window: it is more by `after - before`.

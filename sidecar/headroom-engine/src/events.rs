@@ -88,10 +88,14 @@ fn put_booking(out: &mut Vec<u8>, booking: Booking) {
     out.put_u64(u64::from(booking.limit.0));
     out.put_millis(booking.window_start);
     let counts = if booking.counts.is_some() { HAS_COUNTS } else { 0 };
-    out.push(u8::from(booking.restated) | counts);
+    let end = if booking.window_end.is_some() { HAS_END } else { 0 };
+    out.push(u8::from(booking.restated) | counts | end);
     if let Some(Counts { before, after }) = booking.counts {
         out.put_u64(before);
         out.put_u64(after);
+    }
+    if let Some(end) = booking.window_end {
+        out.put_millis(end);
     }
 }
 
@@ -99,18 +103,25 @@ fn put_booking(out: &mut Vec<u8>, booking: Booking) {
 /// not say that.
 const HAS_COUNTS: u8 = 2;
 
+/// The same of where the window ends, which follows after that.
+const HAS_END: u8 = 4;
+
 fn take_booking(from: &mut Take<'_>) -> Result<Booking, Malformed> {
     let limit = NameId(from.small("limit")?);
     let window_start = from.millis("window")?;
     let bits = from.u8("restated window")?;
-    if bits & !(HAS_COUNTS | 1) != 0 {
+    if bits & !(HAS_COUNTS | HAS_END | 1) != 0 {
         return Err(Malformed { what: "restated window" });
     }
     let counts = match bits & HAS_COUNTS {
         0 => None,
         _ => Some(Counts { before: from.u64("units")?, after: from.u64("units")? }),
     };
-    Ok(Booking { limit, window_start, restated: bits & 1 != 0, counts })
+    let window_end = match bits & HAS_END {
+        0 => None,
+        _ => Some(from.millis("end of a window")?),
+    };
+    Ok(Booking { limit, window_start, window_end, restated: bits & 1 != 0, counts })
 }
 
 /// For whom an event was counted, which is not everywhere known to be somebody.

@@ -19,7 +19,7 @@ mod written;
 use headroom_core::catalog::Catalog;
 use headroom_core::decide::{self, Booked, Context, FeatureOp};
 use headroom_core::decision::{Denial, OpError, Outcome};
-use headroom_core::event::{Event, EventChange, EventState, EventSubject, Restated};
+use headroom_core::event::{Counts, Event, EventChange, EventState, EventSubject, Restated};
 use headroom_core::names::NameId;
 use headroom_core::subject::SubjectPath;
 use headroom_core::tally::{self, UnitsMoved};
@@ -113,6 +113,33 @@ pub struct Seen {
     written: Option<Seq>,
 }
 
+/// The answer to a late event or a correction.
+#[derive(Debug)]
+pub struct LateReply {
+    /// As to every write.
+    pub reply: Box<Reply>,
+    /// The windows that the event counts in: the account's, then those of the levels of the subject's path. None where
+    /// nothing was counted.
+    pub windows: Vec<RestatedWindow>,
+}
+
+/// A window that an event counts in, and what a write did there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestatedWindow {
+    /// The limit.
+    pub limit: NameId,
+    /// Whose it is: the path up to a level of the subject's. `None`: the account's.
+    pub subject: Option<String>,
+    /// Where it starts.
+    pub start: Millis,
+    /// Where it ends. `None`: nowhere, or an earlier version answered, which did not keep that.
+    pub end: Option<Millis>,
+    /// What was changed: the same twice where that is nothing.
+    pub counts: Counts,
+    /// Whether it had left the memory: what it closed with does not contain the change.
+    pub after_close: bool,
+}
+
 /// Why a late event or a correction has no answer. Nothing was counted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LateError {
@@ -185,7 +212,7 @@ impl Engine {
         catalog: &Catalog,
         rq: &LateRequest<'_>,
         seen: &Seen,
-    ) -> Result<Box<Reply>, LateError> {
+    ) -> Result<LateReply, LateError> {
         let cx = Context { catalog, now: rq.now };
         let feature = catalog.feature_named(rq.feature);
         let path_hash = self.path_hash(rq.subject);
@@ -203,7 +230,8 @@ impl Engine {
         };
         let done = self.with_slot(rq.account, cx, |slot| {
             let Some(slot) = slot else {
-                return Ok(Ok(self.stranger_refused(cx, None, Denial::UnknownAccount)));
+                let reply = self.stranger_refused(cx, None, Denial::UnknownAccount);
+                return Ok(Ok(LateReply { reply, windows: Vec::new() }));
             };
             Ok(self.late_write(catalog, slot, &write, seen, |cx, account, past, effects| {
                 let oldest = cx.now.plus(-rq.restate_ms);

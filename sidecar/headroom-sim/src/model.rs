@@ -56,7 +56,7 @@ pub(crate) use rate::Tank;
 
 pub use answers::{AboutAnswer, Answer, ChargeAnswer, LimitAnswer, Line, PoolAnswer, Told};
 pub use credits::{GrantAsk, GrantRefused, PoolView};
-pub use late::{Earlier, LateAsk, LateRefused, RESTATE_MS};
+pub use late::{Earlier, LateAsk, LateRefused, RESTATE_MS, RestatedBook};
 pub use level::Bill;
 pub use opening::{OpeningAsk, OpeningRefused};
 pub use seats::{SeatAnswer, SeatAsked, Sitting};
@@ -331,6 +331,8 @@ pub struct Model {
     pub(crate) told: Vec<Told>,
     /// What the last request met that its answer does not show, for the coverage.
     pub(crate) met: BTreeSet<&'static str>,
+    /// The windows that the late event or correction being answered counts in.
+    pub(crate) restated: Vec<RestatedBook>,
     /// Features of catalogs so far whose buckets do not follow their windows.
     pub(crate) uncut: BTreeSet<String>,
     /// The dimension of the write that is being answered.

@@ -8,8 +8,8 @@ use super::{
     CreditPrice, Decision, DimensionValue, Entitlement, Entitlements, EntitlementsChange,
     Explanation, Extended, GraceUses, LimitState, Offer, Origin, OverageCost, PoolState,
     Projection, Prompt, PromptSuppression, Rate, Recorded, Released, Reservation, Reserved,
-    RollOut, RuleResult, Seat, Several, Unlock, UsageByTime, UsageByTimePage, UsagePage,
-    UsageWindow, WindowTerms,
+    RestatedWindow, RollOut, RuleResult, Seat, Several, Unlock, UsageByTime, UsageByTimePage,
+    UsagePage, UsageWindow, WindowTerms,
 };
 use crate::error::Error;
 use headroom_proto::v1;
@@ -90,8 +90,11 @@ impl FromProto<v1::ReleaseResponse> for Released {
 
 impl FromProto<v1::RecordResponse> for Recorded {
     fn from_proto(proto: v1::RecordResponse) -> Result<Recorded, Error> {
-        let debt_units = units(proto.debt_units);
-        Ok(Recorded { decision: decision(proto.decision)?, debt_units })
+        Ok(Recorded {
+            decision: decision(proto.decision)?,
+            debt_units: units(proto.debt_units),
+            restated_windows: proto.restated_windows.into_iter().map(restated_window).collect(),
+        })
     }
 }
 
@@ -113,6 +116,7 @@ impl FromProto<v1::CorrectResponse> for Corrected {
             decision: decision(proto.decision)?,
             units: units(proto.units),
             debt_units: units(proto.debt_units),
+            restated_windows: proto.restated_windows.into_iter().map(restated_window).collect(),
         })
     }
 }
@@ -481,6 +485,18 @@ fn adjustment(proto: v1::Adjustment) -> Adjustment {
         units: units(proto.units),
         after_close: proto.after_close,
         reason: text(proto.reason),
+    }
+}
+
+fn restated_window(proto: v1::RestatedWindow) -> RestatedWindow {
+    RestatedWindow {
+        limit: proto.limit,
+        subject: text(proto.subject),
+        window_start: time(proto.window_start),
+        window_end: time(proto.window_end),
+        units_before: units(proto.units_before),
+        units: units(proto.units),
+        after_close: proto.after_close,
     }
 }
 

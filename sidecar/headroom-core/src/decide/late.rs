@@ -229,11 +229,9 @@ pub fn bookings_at(
     let id = cx.catalog.feature(feature).id;
     let found = limits.iter().filter_map(|limit| {
         let left = || past.own.iter().map(|restated| &restated.closed);
-        let window_start = match account.ledger_at(id, limit.limit, at) {
-            Some(ledger) => ledger.window.start(),
-            None => left().find(|ledger| is_of(ledger, id, limit, at))?.window.start(),
-        };
-        Some(Booking { limit: limit.limit, window_start, restated: false, counts: None })
+        let live = account.ledger_at(id, limit.limit, at);
+        let ledger = live.or_else(|| left().find(|ledger| is_of(ledger, id, limit, at)))?;
+        Some(Booking::at(ledger))
     });
     let bookings = found.collect();
     let levels = levels::of_path(cx, account, feature, subject);

@@ -6,8 +6,8 @@ use headroom_core::event::{EventChange, EventState};
 use headroom_core::tally::{self, UnitsMoved};
 
 use super::written::{Said, as_event, event_keys};
-use super::{CORRECT, CorrectRequest, Decided, LateError, Seen, Write};
-use crate::engine::{Engine, EngineError, Reply};
+use super::{CORRECT, CorrectRequest, Decided, LateError, LateReply, Seen, Write};
+use crate::engine::{Engine, EngineError};
 use crate::keys::{hash_key, hash_payload};
 
 impl Engine {
@@ -20,7 +20,7 @@ impl Engine {
         catalog: &Catalog,
         rq: &CorrectRequest<'_>,
         seen: &Seen,
-    ) -> Result<Box<Reply>, LateError> {
+    ) -> Result<LateReply, LateError> {
         let feature = catalog.feature_named(rq.feature);
         let event = hash_key(&self.secret, rq.event);
         let units = rq.units.unwrap_or(0);

@@ -7,10 +7,12 @@ use headroom_core::catalog::Catalog;
 use headroom_core::decide::{self, Context, LevelPast, Past};
 use headroom_core::decision::{Amounts, Outcome};
 use headroom_core::effect::{Effect, Effects};
-use headroom_core::event::Event;
+use headroom_core::event::{Booking, Counts, Event};
+use headroom_core::names::NameId;
+use headroom_core::subject::{SubjectId, SubjectPath};
 
-use super::{Decided, LateError, Seen, Write};
-use crate::engine::{DecisionId, Engine, EngineError, Reply, Slot};
+use super::{Decided, LateError, LateReply, RestatedWindow, Seen, Write};
+use crate::engine::{DecisionId, Engine, EngineError, Slot};
 use crate::ports::Seq;
 use crate::read::as_of;
 use crate::record;
@@ -25,7 +27,7 @@ impl Engine {
         write: &Write<'_>,
         seen: &Seen,
         decide: impl FnOnce(Context<'_>, &Account, Past<'_>, &mut Effects) -> Result<Decided, LateError>,
-    ) -> Result<Box<Reply>, LateError> {
+    ) -> Result<LateReply, LateError> {
         let now = match write.subject {
             None => slot.account.not_before(write.now),
             Some(subject) => decide::not_before(&slot.account, subject, write.now),
@@ -65,7 +67,8 @@ impl Engine {
         };
         let (change, before, state, booked) = match decided {
             Decided::Refused(outcome) => {
-                return Ok(self.passing(cx, &slot.account, *outcome, write.wants));
+                let reply = self.passing(cx, &slot.account, *outcome, write.wants);
+                return Ok(LateReply { reply, windows: Vec::new() });
             }
             Decided::Event { change, before, state, booked } => (change, before, state, booked),
         };
@@ -116,7 +119,7 @@ impl Engine {
         seq: Seq,
         event: &Event,
         (write, replayed): (&Write<'_>, bool),
-    ) -> Result<Box<Reply>, EngineError> {
+    ) -> Result<LateReply, EngineError> {
         let feature = cx.catalog.feature_of(event.state.feature);
         let standing =
             feature.map(|feature| decide::standing(cx, account, (feature, write.subject)));
@@ -140,6 +143,52 @@ impl Engine {
         reply.decision_id = DecisionId::Written(seq);
         reply.wait_for = Some(seq);
         reply.replayed = replayed;
-        Ok(reply)
+        Ok(LateReply { reply, windows: windows(cx.catalog, account, event, write.subject) })
     }
+}
+
+/// Where an event counts, and what a write changed there. It is read off the event as it was journaled, so that a
+/// replay says the same.
+fn windows(
+    catalog: &Catalog,
+    account: &Account,
+    event: &Event,
+    path: Option<SubjectPath<'_>>,
+) -> Vec<RestatedWindow> {
+    let state = &event.state;
+    let of_event = Counts { before: event.units_before, after: state.units };
+    let window = |booking: &Booking, subject: Option<String>| RestatedWindow {
+        limit: booking.limit,
+        subject,
+        start: booking.window_start,
+        end: booking.window_end,
+        counts: booking.counts.unwrap_or(of_event),
+        after_close: booking.restated,
+    };
+    let levels = state.subject.iter().flat_map(|subject| &subject.bookings);
+    let of_levels = levels.map(|(id, booking)| {
+        let of = (state.feature, booking.limit);
+        window(booking, level_name(catalog, account, *id, of, path))
+    });
+    let own = state.bookings.iter().map(|booking| window(booking, None));
+    own.chain(of_levels).collect()
+}
+
+/// The name of a level that an event was counted at. It is not kept with the event, so it is found in the path that
+/// the request names: the one that was counted for.
+fn level_name(
+    catalog: &Catalog,
+    account: &Account,
+    id: SubjectId,
+    (feature, limit): (NameId, NameId),
+    path: Option<SubjectPath<'_>>,
+) -> Option<String> {
+    let mut levels =
+        catalog.feature_of(feature).into_iter().flat_map(|ix| &catalog.feature(ix).levels);
+    let kind = levels.find(|level| level.limit == limit).map(|level| catalog.text(level.per));
+    let of_kind = path.and_then(|path| path.levels().find(|(of, _)| Some(*of) == kind));
+    // The limit has left the catalog: a number that is in memory has a name.
+    let in_memory = || Some(&*account.subjects()?.get(id)?.name);
+    let name = of_kind.map(|(_, name)| name).or_else(in_memory);
+    name.or(path.map(SubjectPath::as_str)).map(str::to_owned)
 }

@@ -251,6 +251,7 @@ fn event(change: EventChange, reason: &str) -> Effect {
     let booking = |limit, restated| Booking {
         limit: NameId(limit),
         window_start: Millis(-i64::from(limit)),
+        window_end: (limit != 0).then_some(Millis(i64::from(limit))),
         restated,
         counts: (limit != 3).then_some(Counts { before: u64::from(limit), after: u64::MAX }),
     };
@@ -322,6 +323,7 @@ fn events_for_subjects() -> Vec<Effect> {
     let booking = |limit| Booking {
         limit: NameId(limit),
         window_start: Millis(-7),
+        window_end: Some(Millis(i64::from(limit))).filter(|_| limit > 0),
         restated: true,
         counts: Some(Counts { before: 1 << 53, after: u64::from(limit) }),
     };

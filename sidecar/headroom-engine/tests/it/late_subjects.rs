@@ -91,7 +91,7 @@ impl Stage {
         };
         let catalog = self.house.engine.catalog();
         let seen = self.house.engine.look_late(&catalog, &*self.house.store, &rq).unwrap();
-        self.house.engine.record_at(&catalog, &rq, &seen)
+        Ok(self.house.engine.record_at(&catalog, &rq, &seen)?.reply)
     }
 
     /// Asks again when the disk was behind.
@@ -134,7 +134,7 @@ impl Stage {
         let catalog = self.house.engine.catalog();
         self.caught_up(|| {
             let seen = self.house.engine.look_correct(&catalog, &*self.house.store, &rq).unwrap();
-            self.house.engine.correct(&catalog, &rq, &seen)
+            Ok(self.house.engine.correct(&catalog, &rq, &seen)?.reply)
         })
     }
 

@@ -113,7 +113,7 @@ impl Stage {
             let seen = engine.look_late(&engine.catalog(), &**store, &rq).unwrap();
             match engine.record_at(&engine.catalog(), &rq, &seen) {
                 Err(LateError::Behind { until }) => store.project(until),
-                got => return got,
+                got => return got.map(|answer| answer.reply),
             }
         }
         panic!("it is behind for ever");

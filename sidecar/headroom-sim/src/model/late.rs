@@ -97,6 +97,37 @@ pub(crate) struct Happened {
     paid: Option<Paid>,
 }
 
+/// A window that an event counts in, as its answer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestatedBook {
+    /// Which subject's; none is the account's.
+    pub whose: Option<String>,
+    /// The limit.
+    pub limit: String,
+    /// Where it starts.
+    pub start: i64,
+    /// Where it ends; nowhere of a lifetime.
+    pub end: Option<i64>,
+    /// What the event counted there before, and since. Of a largest and of a latest value what the window held.
+    pub units: (u64, u64),
+    /// Whether it was closed.
+    pub after_close: bool,
+}
+
+impl RestatedBook {
+    fn of(entry: &Entry, units: (u64, u64)) -> RestatedBook {
+        let book = &entry.book;
+        RestatedBook {
+            whose: entry.whose.clone(),
+            limit: book.limit.clone(),
+            start: book.start,
+            end: (book.end != i64::MAX).then_some(book.end),
+            units,
+            after_close: !entry.live,
+        }
+    }
+}
+
 /// An answer that was given.
 #[derive(Debug, Clone)]
 pub(crate) struct Given {
@@ -105,6 +136,8 @@ pub(crate) struct Given {
     what: Earlier,
     amounts: Amounts,
     charge: Option<Took>,
+    /// The account's windows, then those of subjects.
+    windows: Vec<RestatedBook>,
     pub(crate) seq: Option<Seq>,
 }
 
@@ -149,6 +182,7 @@ impl Model {
     pub fn earlier(&mut self, ask: &LateAsk, now: i64) -> Result<Answer, LateRefused> {
         self.told.clear();
         self.met.clear();
+        self.restated.clear();
         if !self.accounts.contains_key(&ask.account) {
             if matches!(ask.what, Earlier::Corrected { .. }) {
                 return Err(LateRefused::UnknownEvent);
@@ -208,7 +242,8 @@ impl Model {
         };
         let (feature, subject) = (ask.feature.clone(), ask.subject.clone());
         let (what, seq) = (ask.what.clone(), None);
-        let given = Given { feature, subject, what, amounts, charge: charge.clone(), seq };
+        let windows = std::mem::take(&mut self.restated);
+        let given = Given { feature, subject, what, amounts, charge: charge.clone(), windows, seq };
         account.given.insert(ask.key.clone(), given);
         let done = Done { amounts, charge, ..self.stands(&account, ask, now) };
         let answer = self.dress_for(&ask.as_request(), &account, done, false, now);
@@ -227,6 +262,12 @@ impl Model {
     /// Where the record of an answer is.
     pub fn given_seq(&self, ask: &LateAsk) -> Option<Seq> {
         self.accounts.get(&ask.account)?.given.get(&ask.key)?.seq
+    }
+
+    /// The windows that the event of a request counts in.
+    pub fn restated(&self, ask: &LateAsk) -> Vec<RestatedBook> {
+        let given = self.accounts.get(&ask.account).and_then(|all| all.given.get(&ask.key));
+        given.map_or_else(Vec::new, |given| given.windows.clone())
     }
 
     fn remembers(&self, account: &Account, key: &str, now: i64) -> bool {
@@ -570,6 +611,10 @@ impl Model {
         let mut debt = 0;
         for (entry, page) in pages {
             let before = entry.book.debt();
+            // A window gives back no more than it has.
+            let has = u64::try_from(entry.book.used()).expect("a count");
+            let counted = if to < from { to + (from - to).min(has) } else { from };
+            self.restated.push(RestatedBook::of(&entry, (counted, to)));
             let (whose, told) = (entry.whose.clone(), self.told.clone());
             let mut inner = whose.as_ref().map(|name| Model::inner(account, name));
             let of = inner.as_mut().unwrap_or(account);
@@ -614,6 +659,14 @@ impl Model {
             let mut inner = whose.as_ref().map(|name| Model::inner(account, name));
             let of = inner.as_mut().unwrap_or(account);
             let mut page = self.page_of(of, entry.book.clone(), &entry.limit, entry.fresh, now);
+            let held = u64::try_from(entry.book.used()).expect("a count");
+            let since =
+                value.after(&page).map_or(held, |after| u64::try_from(after).expect("a count"));
+            let counted = match self.aggregation(&entry.book.feature) {
+                Aggregation::Unique => (0, since - held),
+                _ => (held, since),
+            };
+            self.restated.push(RestatedBook::of(&entry, counted));
             let Some(after) = value.after(&page) else {
                 self.met.insert(match entry.live {
                     true => "a late value that changes nothing",

@@ -6,11 +6,11 @@ use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::{DecisionId, Reply};
-use headroom_engine::late::{CorrectRequest, LateError, LateRequest};
+use headroom_engine::late::{CorrectRequest, LateError, LateReply, LateRequest};
 use headroom_engine::ports::{Archive, Seq};
 
 use super::{Met, Player, compare};
-use crate::model::{Earlier, LateAsk, LateRefused, RESTATE_MS, dimension_name};
+use crate::model::{Earlier, LateAsk, LateRefused, RESTATE_MS, RestatedBook, dimension_name};
 use crate::observe;
 
 /// A dimension as a request has it.
@@ -37,7 +37,7 @@ impl Player {
             Ok(answer) => self.coverage.note(&format!("{word}: {:?}", answer.verdict)),
         }
         let observed = match &got {
-            Ok(reply) => Ok(observe::reply(&self.engine.catalog(), reply)),
+            Ok(answer) => Ok(observe::reply(&self.engine.catalog(), &answer.reply)),
             Err(error) => match observe::late_refused(error).ok_or("it is behind for ever")? {
                 LateRefused::Engine(error) => Err(LateRefused::Engine(self.plainly(error))),
                 refused => Err(refused),
@@ -45,12 +45,23 @@ impl Player {
         };
         compare::same("the answer", &observed, &expected)?;
         self.compare_told(before)?;
-        let Ok(reply) = got else { return Ok(()) };
+        let Ok(LateReply { reply, windows }) = got else { return Ok(()) };
+        let catalog = self.engine.catalog();
+        let restated = windows.into_iter().map(|window| RestatedBook {
+            whose: window.subject,
+            limit: catalog.text(window.limit).to_owned(),
+            start: window.start.0,
+            end: window.end.map(|end| end.0),
+            units: (window.counts.before, window.counts.after),
+            after_close: window.after_close,
+        });
+        let restated: Vec<RestatedBook> = restated.collect();
+        compare::same("the restated windows", &restated, &self.model.restated(ask))?;
         self.compare_late_receipt(ask, &reply, before)
     }
 
     /// Asks with what the projection says, and again when that is too old.
-    fn ask_late(&mut self, ask: &LateAsk) -> Result<Result<Box<Reply>, LateError>, String> {
+    fn ask_late(&mut self, ask: &LateAsk) -> Result<Result<LateReply, LateError>, String> {
         let last = self.store.last();
         let position = self.store.position();
         let to = Seq(position.0 + self.history.rng.below(last.0 - position.0 + 1));
@@ -73,7 +84,7 @@ impl Player {
         Err("it is behind for ever".to_owned())
     }
 
-    fn ask_late_once(&self, ask: &LateAsk) -> Result<Result<Box<Reply>, LateError>, String> {
+    fn ask_late_once(&self, ask: &LateAsk) -> Result<Result<LateReply, LateError>, String> {
         let catalog = self.engine.catalog();
         let LateAsk { account, feature, subject, key, what, wants } = ask;
         let subject = subject.as_deref().map(|path| SubjectPath::new(path).expect("a path"));

@@ -185,7 +185,8 @@ impl Player {
                     wants,
                 };
                 let seen = self.engine.look_late(&catalog, &*self.store, &rq);
-                Ok(self.engine.record_at(&catalog, &rq, &seen.map_err(|e| e.to_string())?))
+                let seen = seen.map_err(|e| e.to_string())?;
+                Ok(self.engine.record_at(&catalog, &rq, &seen).map(|answer| answer.reply))
             }
             Ask::Correct { event, images, units, original } => {
                 let rq = CorrectRequest {
@@ -203,7 +204,8 @@ impl Player {
                     wants,
                 };
                 let seen = self.engine.look_correct(&catalog, &*self.store, &rq);
-                Ok(self.engine.correct(&catalog, &rq, &seen.map_err(|e| e.to_string())?))
+                let seen = seen.map_err(|e| e.to_string())?;
+                Ok(self.engine.correct(&catalog, &rq, &seen).map(|answer| answer.reply))
             }
         }
     }

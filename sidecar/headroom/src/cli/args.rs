@@ -28,16 +28,18 @@ const EXAMPLES: &str = "\
 Examples:
   headroom demo                                       see what it does, in a minute
   headroom check catalog.yaml headroom.yaml           find every mistake before a deployment
-  headroom serve --catalog catalog.yaml               run a sidecar with the defaults
+  headroom serve --catalog ai-product.yaml            run a sidecar with the defaults
   headroom ask consume acme tokens 1200               use 1200 tokens of the account acme
   headroom ask entitlements acme                      what may acme use, and how much is left?
-  headroom account put acme --plan pro                acme bought the plan pro
-  headroom grants put acme credits pay_17 500         acme bought 500 credits
-  headroom prompt report near_limit                   do people act on what they see?
+  headroom account put acme --plan team               acme bought the plan team
+  headroom grants put acme ai_credits pay_17 500      acme bought 500 credits
+  headroom prompt report tokens_near                  do people act on what they see?
   headroom import opening-balances used.csv           what accounts used before they came
   headroom account list --sort pql                    who is ready to grow?
   headroom status                                     how is the sidecar?
   headroom sinks list                                 are signals delivered?
+
+Features, plans and prompts are those of deploy/example/ai-product.yaml, which `headroom demo` runs on.
 
 Environment:
   HEADROOM_ENDPOINT   where `ask` finds the sidecar      [http://127.0.0.1:7400]
@@ -188,6 +190,9 @@ pub(super) struct ToSidecar {
         default_value = "http://127.0.0.1:7400"
     )]
     pub(super) endpoint: String,
+    /// How long to wait for an answer; a question may have to read the disk
+    #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(super) deadline: Duration,
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,

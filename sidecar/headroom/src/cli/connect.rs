@@ -79,7 +79,8 @@ impl Failure {
 /// Connects to where a product would.
 pub(super) async fn sidecar(to: &ToSidecar) -> Result<Client, Failure> {
     let endpoint = endpoint(&to.endpoint);
-    let connected = Client::connect(endpoint.clone()).await;
+    // A product's own deadline is one for the road of a request; a person waits for an answer.
+    let connected = Client::builder(endpoint.clone()).deadline(to.deadline).connect().await;
     connected.map_err(|error| Failure::new(error, &endpoint))
 }
 

@@ -14,10 +14,10 @@ use super::show::{self, Report};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  headroom grants put acme credits pay_31 500 --expires 2027-01-01    500 bought
-  headroom grants list acme credits                                   in the order they burn
-  headroom grants void acme credits pay_31 --reason refund            what is left is taken back
-  headroom grants history acme credits --since 2026-05-01             where they went")]
+  headroom grants put acme ai_credits pay_31 500 --expires 2027-01-01    500 bought
+  headroom grants list acme ai_credits                                   in the order they burn
+  headroom grants void acme ai_credits pay_31 --reason refund            what is left is taken back
+  headroom grants history acme ai_credits --since 2026-05-01             where they went")]
 pub(super) struct GrantsArgs {
     #[command(subcommand)]
     pub(super) action: GrantsAction,

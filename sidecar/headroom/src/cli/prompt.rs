@@ -17,10 +17,12 @@ use crate::config::sinks::NoSecrets;
 
 const EXAMPLES: &str = "\
 Examples:
-  headroom prompt preview near --catalog catalog.yaml --locale de     without a sidecar
-  headroom prompt preview near --account acme --variant bold          as acme would see it
-  headroom prompt outcome acme prm_7.9.b.0.18f3c2d1a00.5f1c8a clicked what a person did with one
-  headroom prompt report near --since 2026-05-01T00:00:00Z            which words do better?";
+  headroom prompt preview near --catalog prompts.yaml --locale de        without a sidecar
+  headroom prompt preview near --account acme --variant question         as acme would see it
+  headroom prompt outcome acme prm_7.9.b.0.18f3c2d1a00.5f1c8a clicked    what a person did with one
+  headroom prompt report near --since 2026-05-01T00:00:00Z               which words do better?
+
+The prompt is one of deploy/example/prompts.yaml.";
 
 /// See how prompts look, and what became of them
 #[derive(Debug, Args)]

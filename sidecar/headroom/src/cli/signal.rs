@@ -16,8 +16,8 @@ const EXAMPLES: &str = "\
 Examples:
   headroom signal publish acme nps_recorded score=9 --id survey_17
   headroom signal publish acme pricing_page_viewed --id visit_4711
-  headroom signal activity acme --user ann                  ann was there today
-  headroom signal activity acme --user ann --feature export ... and used an export
+  headroom signal activity acme --user ann                     ann was there today
+  headroom signal activity acme --user ann --feature images    ... and made an image
   headroom signal opportunity acme opp_7 csql --signal usage_ceiling
   headroom signal opportunity acme opp_7 won --reason seats
 

@@ -4,6 +4,7 @@ use super::args::{
     AccountAction, Cli, ClockAction, Command, Included, OverrideArgs, Pace, Question,
 };
 use super::*;
+use crate::config::sinks::NoSecrets;
 
 #[test]
 fn the_command_line_is_consistent() {
@@ -225,6 +226,75 @@ fn addresses_may_be_written_short() {
     assert_eq!(connect::endpoint("127.0.0.1:7400"), "http://127.0.0.1:7400");
     assert_eq!(connect::endpoint("http://a:1"), "http://a:1");
     assert_eq!(connect::endpoint("unix:/run/h.sock"), "unix:/run/h.sock");
+}
+
+#[test]
+fn whoever_asks_by_hand_has_seconds_unless_said_otherwise() {
+    let deadline = |line: &str| match parse(line) {
+        Ok(Command::Ask(ask)) => Ok(ask.to.deadline.as_millis()),
+        Ok(Command::Seats(seats)) => Ok(seats.to.deadline.as_millis()),
+        Ok(_) => panic!("a question"),
+        Err(error) => Err(error),
+    };
+    assert_eq!(deadline("ask usage acme"), Ok(5_000));
+    assert_eq!(deadline("ask usage acme --deadline 1min"), Ok(60_000));
+    assert_eq!(deadline("seats list acme seats"), Ok(5_000));
+    assert!(deadline("ask usage acme --deadline soon").is_err());
+}
+
+/// A command of the help, as it is to be typed: what it does stands behind two spaces.
+fn commands_of(help: &str) -> Vec<String> {
+    let lines = help.lines().map(|line| line.trim().trim_start_matches("Example: "));
+    let commands = lines.filter(|line| line.starts_with("headroom "));
+    commands.map(|line| line.split("  ").next().unwrap_or(line).to_owned()).collect()
+}
+
+/// All examples of a command and those below it.
+fn examples_of(command: &clap::Command) -> Vec<String> {
+    let texts = [command.get_after_help(), command.get_long_about()];
+    let mut all: Vec<String> =
+        texts.into_iter().flatten().flat_map(|text| commands_of(&text.to_string())).collect();
+    all.extend(command.get_subcommands().flat_map(examples_of));
+    all
+}
+
+#[test]
+fn every_example_of_the_help_can_be_typed_and_names_what_the_example_catalogs_have() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/example");
+    let load = |file: &str| {
+        let found = crate::config::catalog::load(&examples.join(file), &NoSecrets);
+        found.unwrap_or_else(|problems| panic!("{problems}")).spec
+    };
+    // The demo's, and the one that shows all that prompts can do.
+    let (demo, prompts) = (load("ai-product.yaml"), load("prompts.yaml"));
+    let named = |id: &str, name: &str| match id {
+        "feature" | "features" | "pool" => demo.features.iter().any(|one| one.feature == name),
+        "plan" => demo.plans.iter().any(|one| one.plan == name),
+        "add_ons" => {
+            let name = name.split('=').next().unwrap_or(name);
+            demo.addons.iter().any(|one| one.plan == name)
+        }
+        "prompt" => [&demo, &prompts].iter().any(|of| of.prompts.iter().any(|p| p.prompt == name)),
+        _ => true,
+    };
+    let (lines, mut names) = (examples_of(&Cli::command()), 0);
+    for line in &lines {
+        let parsed = Cli::command().try_get_matches_from(line.split_whitespace());
+        let parsed = parsed.unwrap_or_else(|error| panic!("{line}: {error}"));
+        let mut matches = &parsed;
+        while let Some((_, below)) = matches.subcommand() {
+            matches = below;
+        }
+        for id in matches.ids().map(clap::Id::as_str) {
+            let Ok(Some(values)) = matches.try_get_raw(id) else { continue };
+            for value in values.map(|value| value.to_str().unwrap()) {
+                assert!(named(id, value), "{line}: the example catalogs have no {value}");
+                names +=
+                    usize::from(["feature", "pool", "plan", "add_ons", "prompt"].contains(&id));
+            }
+        }
+    }
+    assert!(lines.len() > 30 && names > 20, "{names} names in {lines:?}");
 }
 
 #[test]

@@ -6,13 +6,15 @@
 
 use std::time::Duration;
 
+use headroom_core::catalog::Catalog;
 use headroom_core::time::Millis;
 use headroom_engine::dimensions::Dimensions;
-use headroom_engine::late::{CorrectRequest, LateError, LateRequest};
+use headroom_engine::late::{CorrectRequest, LateError, LateReply, LateRequest, RestatedWindow};
 use headroom_proto::encoded::Fields;
 use headroom_proto::v1::{self, ErrorReason};
 
 use crate::grpc::parse::{self, Asked};
+use crate::grpc::present;
 use crate::grpc::receipts::{About, Receipts};
 use crate::grpc::shared::{Answered, Shared, nothing_counts};
 use crate::grpc::status::WireError;
@@ -131,7 +133,7 @@ impl Shared {
             WireError::new(ErrorReason::Internal, error.to_string())
         };
         let all_limits_unless_plain = receipts.is_on();
-        let (about, now, reply) = match asked.request {
+        let (about, now, LateReply { reply, windows }) = match asked.request {
             Late::Record(mut rq) => {
                 rq.wants.all_limits_unless_plain = all_limits_unless_plain;
                 if rq.units == 0 {
@@ -159,7 +161,25 @@ impl Shared {
                 )
             }
         };
-        Ok(self.answer(receipts, about, (&catalog, now), asked.include, &reply, out))
+        let (of, include) = ((&**catalog, now), asked.include);
+        let answered = self.answer(receipts, about, of, include, &reply, out);
+        let tag = if about.operation == Operation::Correct { 4 } else { 3 };
+        for window in &windows {
+            out.generated(tag, &restated_window(&catalog, window));
+        }
+        Ok(answered)
+    }
+}
+
+fn restated_window(catalog: &Catalog, window: &RestatedWindow) -> v1::RestatedWindow {
+    v1::RestatedWindow {
+        limit: catalog.text(window.limit).to_owned(),
+        subject: window.subject.clone().unwrap_or_default(),
+        window_start: Some(present::timestamp(window.start)),
+        window_end: window.end.map(present::timestamp),
+        units_before: present::int(window.counts.before),
+        units: present::int(window.counts.after),
+        after_close: window.after_close,
     }
 }
 

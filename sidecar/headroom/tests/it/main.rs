@@ -27,6 +27,7 @@ mod previous;
 mod prompts;
 mod race;
 mod renames;
+mod restated;
 mod seats;
 mod several;
 mod sinks;

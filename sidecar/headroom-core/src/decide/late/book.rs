@@ -236,8 +236,7 @@ fn book_live(
         owing::note(cx, account, &w.own(), effects);
     }
     let counts = Some(Counts { before: own.used, after: w.own().used });
-    let (limit, window_start) = (own.limit, own.window.start());
-    (w.own(), debt, Booking { limit, window_start, restated: false, counts })
+    (w.own(), debt, Booking { counts, ..Booking::at(&own) })
 }
 
 pub(super) fn book_past(
@@ -264,9 +263,9 @@ pub(super) fn book_past(
     assert!(restated.debt <= restated.used, "unsound window {restated:?}");
     restated.passed = None;
     let counts = Some(Counts { before, after: restated.used });
-    let (limit, window_start) = (restated.closed.limit, restated.closed.window.start());
+    let booking = Booking { restated: true, counts, ..Booking::at(&restated.closed) };
     effects.push(Effect::Restated(Box::new(restated)));
-    (restated.debt, debt, Booking { limit, window_start, restated: true, counts })
+    (restated.debt, debt, booking)
 }
 
 /// The debt of a window when `units` less are used: it shrinks by no more than them, and not below what

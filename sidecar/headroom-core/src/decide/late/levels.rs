@@ -214,9 +214,7 @@ pub(super) fn bookings_at(
             let Some(ledger) = all.find(|ledger| is_of(ledger, feature, limit, at)) else {
                 continue;
             };
-            let window_start = ledger.window.start();
-            let (limit, counts) = (limit.limit, None);
-            bookings.push((then, Booking { limit, window_start, restated: false, counts }));
+            bookings.push((then, Booking::at(ledger)));
         }
     }
     bookings

@@ -114,8 +114,7 @@ fn count_live(
         put_or_close(cx, seen, w.own(), effects);
     }
     let counts = Some(Counts { before, after: w.own().used });
-    let (limit, window_start) = (ledger.limit, ledger.window.start());
-    (debt.unwrap_or_default(), Booking { limit, window_start, restated: false, counts })
+    (debt.unwrap_or_default(), Booking { counts, ..Booking::at(&ledger) })
 }
 
 /// Lets a value count in a window that has left the memory, and returns what of it is debt.
@@ -127,8 +126,7 @@ fn count_past(
 ) -> (u64, Booking) {
     let (closed, before) = (restated.closed, restated.used);
     let counts = |after| Some(Counts { before, after });
-    let (limit_id, window_start) = (closed.limit, closed.window.start());
-    let booking = |counts| Booking { limit: limit_id, window_start, restated: true, counts };
+    let booking = |counts| Booking { restated: true, counts, ..Booking::at(&closed) };
     let Some(after) = value.after(known.as_ref(), before) else {
         return (0, booking(counts(before)));
     };

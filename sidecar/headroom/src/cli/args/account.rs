@@ -25,9 +25,9 @@ pub(in crate::cli) enum AccountAction {
     /// are not named again are taken away, and it is printed which.
     #[command(after_help = "\
 Example:
-  headroom account put acme --plan team --add-on seats=5
-  headroom account put acme --plan team --add-on seats=5 --zone Europe/Berlin   the seats stay
-  headroom account put acme --plan team                                         the seats go")]
+  headroom account put acme --plan team --add-on more_seats=5
+  headroom account put acme --plan team --add-on more_seats=5 --zone Europe/Berlin   the seats stay
+  headroom account put acme --plan team                                              the seats go")]
     Put {
         /// The account's id
         account: String,

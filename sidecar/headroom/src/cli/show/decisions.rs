@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use headroom_sdk::{
     Adjustment, Allocated, Committed, Corrected, CreditCharge, Decision, Entitlement, Entitlements,
     EntitlementsChange, Extended, Projection, ProjectionState, Prompt, Recorded, Released,
-    Reserved, Several, Unlock,
+    Reserved, RestatedWindow, Several, Unlock,
 };
 use serde_json::{Value, json};
 
@@ -106,7 +106,47 @@ pub(in super::super) fn recorded(recorded: &Recorded) -> Report {
         report.text = format!("debt: {units}\n{}", report.text);
     }
     report.json["debt_units"] = json!(recorded.debt_units);
+    add_windows(&mut report, &recorded.restated_windows);
     report
+}
+
+/// The windows that an event counts in, below the answer to whoever told or corrected it.
+fn add_windows(report: &mut Report, windows: &[RestatedWindow]) {
+    let json = windows.iter().map(|one| {
+        json!({
+            "limit": one.limit,
+            "subject": one.subject,
+            "window_start": json_instant(one.window_start),
+            "window_end": json_instant(one.window_end),
+            "units_before": one.units_before,
+            "units": one.units,
+            "after_close": one.after_close,
+        })
+    });
+    report.json["restated_windows"] = json.collect();
+    if windows.is_empty() {
+        return;
+    }
+    let head = ["LIMIT", "FOR", "FROM", "UNTIL", "WAS", "IS", "WHAT"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let ever = |at: Option<SystemTime>| at.map_or_else(|| "ever".to_owned(), instant);
+    rows.extend(windows.iter().map(|one| {
+        let what = match (one.units_before == one.units, one.after_close) {
+            (true, _) => "unchanged",
+            (false, true) => "changed after the close",
+            (false, false) => "changed",
+        };
+        vec![
+            one.limit.clone(),
+            one.subject.clone().unwrap_or_else(|| "the account".to_owned()),
+            ever(one.window_start),
+            ever(one.window_end),
+            display_units(one.units_before, 0),
+            display_units(one.units, 0),
+            what.to_owned(),
+        ]
+    }));
+    report.text = format!("{}\n\nwindows of the event\n{}", report.text, table(&rows));
 }
 
 /// The answer to Allocate.
@@ -147,6 +187,7 @@ pub(in super::super) fn corrected(corrected: &Corrected) -> Report {
     report.text = format!("{now}{debt}\n{}", report.text);
     report.json["units"] = json!(corrected.units);
     report.json["debt_units"] = json!(corrected.debt_units);
+    add_windows(&mut report, &corrected.restated_windows);
     report
 }
 
