@@ -684,9 +684,11 @@ impl Engine {
             && let Some(binding) = &outcome.decision.binding
             && let Some(feature) = outcome.decision.feature.and_then(|id| cx.catalog.feature_of(id))
         {
-            let states = decide::limit_states(cx, account, feature);
+            // An answer about a window that is over does not say how its limit stands now.
+            let is_over = binding.ledger.window.end() <= cx.now;
+            let states = decide::limit_states(cx, account, feature).into_iter();
             other_limits
-                .extend(states.into_iter().filter(|s| s.ledger.limit != binding.ledger.limit));
+                .extend(states.filter(|s| is_over || s.ledger.limit != binding.ledger.limit));
         }
         let about = if wants.about { about_if_due(cx, account, &outcome.decision) } else { None };
         let origins = match origin::is_plain(cx.catalog, account) {

@@ -197,6 +197,8 @@ const MUST_MEET: &[&str] = &[
     "a reservation of subjects denied more",
     "closed window of a subject",
     "a part of a reservation",
+    "a hold that came to the window of now",
+    "a hold refused by the window of now",
     "commit a part: Allowed",
     "commit a part: SoftLimit",
     "commit a part: Grace",
