@@ -105,6 +105,8 @@ pub(crate) struct Given {
     what: Earlier,
     amounts: Amounts,
     charge: Option<Took>,
+    /// When it was.
+    pub(crate) at: i64,
     pub(crate) seq: Option<Seq>,
 }
 
@@ -208,7 +210,8 @@ impl Model {
         };
         let (feature, subject) = (ask.feature.clone(), ask.subject.clone());
         let (what, seq) = (ask.what.clone(), None);
-        let given = Given { feature, subject, what, amounts, charge: charge.clone(), seq };
+        let (at, charge_given) = (now, charge.clone());
+        let given = Given { feature, subject, what, amounts, charge: charge_given, at, seq };
         account.given.insert(ask.key.clone(), given);
         let done = Done { amounts, charge, ..self.stands(&account, ask, now) };
         let answer = self.dress_for(&ask.as_request(), &account, done, false, now);
@@ -227,6 +230,12 @@ impl Model {
     /// Where the record of an answer is.
     pub fn given_seq(&self, ask: &LateAsk) -> Option<Seq> {
         self.accounts.get(&ask.account)?.given.get(&ask.key)?.seq
+    }
+
+    /// Whether a key is that of a late write of lately, which nothing else may have.
+    pub(crate) fn is_of_event(account: &Account, key: &str, now: i64) -> bool {
+        let lately = |at: i64| now / KEY_STEP_MS <= (at + KEY_HORIZON_MS) / KEY_STEP_MS;
+        account.given.get(key).is_some_and(|given| lately(given.at))
     }
 
     fn remembers(&self, account: &Account, key: &str, now: i64) -> bool {

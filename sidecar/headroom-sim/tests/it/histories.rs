@@ -197,6 +197,7 @@ const MUST_MEET: &[&str] = &[
     "a reservation of subjects denied more",
     "closed window of a subject",
     "a part of a reservation",
+    "the key of an event for something else",
     "a hold that came to the window of now",
     "a hold refused by the window of now",
     "commit a part: Allowed",
