@@ -1086,6 +1086,46 @@ fn limits_of_subjects_are_within_reach_and_not_the_only_ones() {
 }
 
 #[test]
+fn a_price_of_overage_needs_a_window_that_is_billed() {
+    let priced = |cap_minor| {
+        let (unit_price_nanos, currency) = (500_000_000, "USD".into());
+        Some(OverageTerms { unit_price_nanos, currency, cap_minor })
+    };
+    let sliding = WindowRule::Sliding(Every { count: 7, unit: SpanUnit::Day });
+    for cap_minor in [None, Some(20_000)] {
+        check(
+            |s| {
+                limits_of(s)[0].window = sliding;
+                limit(s).policy = Policy::Overage;
+                limit(s).terms.overage = priced(cap_minor);
+            },
+            "plans/free/entitlements/tokens/monthly/policy/overage: a window that slides has no end at \
+             which its overage could be billed, so a price or a cap here is in no bill: give it to a \
+             limit of the account whose windows lie still, as `billing`, and say the bare `overage` or \
+             `block` here",
+        );
+        check(
+            |s| {
+                let own = with_own(s, Some(1));
+                own.policy = Policy::Overage;
+                own.terms.overage = priced(cap_minor);
+            },
+            "plans/free/entitlements/tokens/own/policy/overage: what a subject uses is billed to its \
+             account, so a price or a cap here is in no bill: give it to a limit of the account, and say \
+             the bare `overage` or `block` here",
+        );
+    }
+    check(
+        |s| {
+            limits_of(s)[0].window = sliding;
+            limit(s).policy = Policy::Overage;
+        },
+        "",
+    );
+    check(|s| with_own(s, Some(1)).policy = Policy::Overage, "");
+}
+
+#[test]
 fn subjects_have_values_within_reach_of_the_account() {
     use crate::catalog::Aggregation::{Latest, Max, Unique};
     let other_window = |s: &mut CatalogSpec, aggregation| {
