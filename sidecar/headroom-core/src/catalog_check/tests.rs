@@ -1126,6 +1126,43 @@ fn a_price_of_overage_needs_a_window_that_is_billed() {
 }
 
 #[test]
+fn rates_that_are_added_up_have_a_period_in_common() {
+    use crate::catalog::Merge;
+    const HOUR: i64 = 3_600_000;
+    let sold = |s: &mut CatalogSpec, (own, more): (i64, i64), merge| {
+        add(s, FeatureKindSpec::Rate { per: None }, rate(100, own, 1));
+        s.features.last_mut().expect("just added").offering.merge = merge;
+        s.addons.push(PlanSpec {
+            plan: "fast".into(),
+            entitlements: vec![("more".into(), rate(100, more, 1))],
+            ..s.plans[0].clone()
+        });
+    };
+    for periods in [(1_000, 1_000), (1_000, 60_000), (7, 60_000), (8 * HOUR, 6 * HOUR)] {
+        check(|s| sold(s, periods, Merge::Sum), "");
+    }
+    check(|s| sold(s, (7 * HOUR, 5 * HOUR), Merge::MostGenerous), "");
+    check(
+        |s| sold(s, (7 * HOUR, 5 * HOUR), Merge::Sum),
+        "addons/fast/entitlements/more/rate: this is added to `plans.free.entitlements.more.rate`, and \
+         there is no period of a day at most that holds both of theirs: give both the same period, or say \
+         `merge: most_generous` at `features.more`",
+    );
+    check(
+        |s| {
+            sold(s, (HOUR, 5 * HOUR), Merge::Sum);
+            let more = vec![("more".to_owned(), rate(100, 7 * HOUR, 1))];
+            let faster =
+                PlanSpec { plan: "faster".into(), entitlements: more, ..s.addons[0].clone() };
+            s.addons.push(faster);
+        },
+        "addons/faster/entitlements/more/rate: this is added to `addons.fast.entitlements.more.rate`, and \
+         there is no period of a day at most that holds both of theirs: give both the same period, or say \
+         `merge: most_generous` at `features.more`",
+    );
+}
+
+#[test]
 fn subjects_have_values_within_reach_of_the_account() {
     use crate::catalog::Aggregation::{Latest, Max, Unique};
     let other_window = |s: &mut CatalogSpec, aggregation| {
