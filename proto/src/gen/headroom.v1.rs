@@ -6628,8 +6628,10 @@ pub struct ExtendRequest {
     /// shortened.
     #[prost(message, optional, tag = "3")]
     pub hold_for: ::core::option::Option<::prost_types::Duration>,
-    /// Units to hold in addition, 0 to 2^53-1. They can be refused, also because the account is suspended
-    /// or its subscription has ended; then the hold stays as it was.
+    /// Units to hold in addition, 0 to 2^53-1. They are admitted by the windows of now: where the window of the
+    /// admission is over, the hold moves to that of now with all that it still holds, if there is room for all of
+    /// it. They can be refused, also because the account is suspended or its subscription has ended; then the hold
+    /// stays as it was, and the decision shows the limit of now that refused.
     #[prost(int64, tag = "4")]
     pub additional_units: i64,
     /// Makes a retry safe: 1 to 128 bytes, unique per account and write.
@@ -6645,10 +6647,10 @@ pub struct ExtendResponse {
     /// The answer.
     #[prost(message, optional, tag = "1")]
     pub decision: ::core::option::Option<Decision>,
-    /// When the hold ends now.
+    /// When the hold ends now, also when more was refused.
     #[prost(message, optional, tag = "2")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Units held now.
+    /// Units held now, also when more was refused.
     #[prost(int64, tag = "3")]
     pub held_units: i64,
 }

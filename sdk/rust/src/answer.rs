@@ -362,9 +362,9 @@ pub struct Reservation {
 pub struct Extended {
     /// The decision.
     pub decision: Decision,
-    /// When the hold ends now.
+    /// When the hold ends now, also when more was refused.
     pub expires_at: Option<SystemTime>,
-    /// Units held now.
+    /// Units held now, also when more was refused.
     pub held_units: u64,
 }
 

@@ -63,6 +63,7 @@ pub(crate) fn problems(spec: &CatalogSpec) -> Vec<SpecProblem> {
     }
     credits::check_payers(&mut report, spec, &names);
     subjects::check_given(&mut report, spec, &names);
+    meters::check_sums(&mut report, spec);
     unlocks::check_unlocks(&mut report, spec, &names);
     prompts::check_prompts(&mut report, (&spec.prompting, &spec.prompts), &names);
     migrations::check_migrations(&mut report, spec, &names);

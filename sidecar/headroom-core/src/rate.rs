@@ -62,6 +62,29 @@ impl Rate {
         own.is_faster(theirs) || is_as_fast && other.burst_units < self.burst_units
     }
 
+    /// So many times as fast, with so many times the burst. `None`: that is more than can be counted.
+    pub fn times(self, quantity: u32) -> Option<Rate> {
+        let quantity = u64::from(quantity);
+        Rate::new(RateSpec {
+            units: self.units.checked_mul(quantity)?,
+            period_ms: self.period_ms(),
+            burst_units: self.burst_units.checked_mul(quantity)?,
+        })
+    }
+
+    /// Both together, to the unit: what comes back of each in the shortest period that holds those of both
+    /// without a rest, and the bursts added up. `None`: that period is longer than a day, or it is more than
+    /// can be counted.
+    pub fn plus(self, other: Rate) -> Option<Rate> {
+        let period_ms = shared_period_ms(self.period_ms, other.period_ms);
+        let of = |rate: Rate| rate.units.checked_mul(period_ms / rate.period_ms);
+        Rate::new(RateSpec {
+            units: of(self)?.checked_add(of(other)?)?,
+            period_ms: i64::try_from(period_ms).ok()?,
+            burst_units: self.burst_units.checked_add(other.burst_units)?,
+        })
+    }
+
     /// As written.
     pub fn spec(&self) -> RateSpec {
         let (units, burst_units) = (self.units, self.burst_units);
@@ -71,6 +94,16 @@ impl Rate {
     fn pace(&self) -> Pace {
         Pace { units: self.units, period_ms: self.period_ms }
     }
+}
+
+/// The shortest period that holds two others without a rest: their least common multiple. Each is 1 to a day,
+/// so it fits.
+pub(crate) fn shared_period_ms(one: u64, other: u64) -> u64 {
+    let (mut divisor, mut rest) = (one, other);
+    while rest != 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    one / divisor.max(1) * other
 }
 
 /// Milliseconds that an empty bucket takes to be full, rounded up.

@@ -407,25 +407,24 @@ fn merge<'a>(
                 heard(Some(*limit), Voice::Override(one));
                 return (Resolved::Rate(rate), Origin::Override);
             }
-            // Rates of different periods have no sum: the fastest counts, whatever the merge.
-            let planned = planned.map(|given| (given, plan_origin, None));
-            let bought =
-                addons.map(|(given, addon)| (given, Origin::AddOn, Some(Voice::Instead(addon))));
-            let given =
-                planned.into_iter().chain(bought).filter_map(
-                    |(given, origin, voice)| match given {
-                        Entitlement::Rate { rate, .. } => Some((*rate, origin, voice)),
-                        _ => None,
-                    },
-                );
-            let promised =
-                overridden.map(|(rate, one)| (rate, Origin::Override, Some(Voice::Override(one))));
-            let mut best: Option<(Option<Rate>, Origin)> = None;
-            for (rate, origin, voice) in given.chain(promised) {
-                if best.is_none_or(|(known, _)| is_faster(rate, known)) {
-                    best = Some((rate, origin));
-                    voice.into_iter().for_each(|voice| heard(Some(*limit), voice));
+            let mut best = match planned {
+                Some(Entitlement::Rate { rate, .. }) => Some((*rate, plan_origin)),
+                _ => None,
+            };
+            for (given, addon) in addons {
+                let Entitlement::Rate { rate, .. } = given else { continue };
+                let known = best.map(|(known, _)| known);
+                let merge = shape.offering.merge;
+                if let Some((rate, voice)) = add_rate(known, *rate, addon, merge) {
+                    heard(Some(*limit), voice);
+                    best = Some((rate, Origin::AddOn));
                 }
+            }
+            if let Some((rate, one)) = overridden
+                && best.is_none_or(|(known, _)| is_faster(rate, known))
+            {
+                heard(Some(*limit), Voice::Override(one));
+                best = Some((rate, Origin::Override));
             }
             match best {
                 Some((rate, origin)) => (Resolved::Rate(rate), origin),
@@ -438,6 +437,24 @@ fn merge<'a>(
 /// Whether one is better than another; `None` is unlimited.
 fn is_faster(rate: Option<Rate>, known: Option<Rate>) -> bool {
     known.is_some_and(|known| rate.is_none_or(|rate| rate.is_better(known)))
+}
+
+/// What becomes of a rate by an add-on, and how that is heard. `None`: nothing. What cannot be added up,
+/// because it would be more than can be counted, is as fast as the faster of both.
+fn add_rate(
+    known: Option<Option<Rate>>,
+    more: Option<Rate>,
+    addon: AddOn,
+    merge: Merge,
+) -> Option<(Option<Rate>, Voice<'static>)> {
+    let more = more.map(|rate| rate.times(addon.quantity).unwrap_or(rate));
+    let sum = || known??.plus(more?);
+    let sum = if merge == Merge::Sum { sum() } else { None };
+    match (sum, known) {
+        (Some(sum), _) => Some((Some(sum), Voice::Joins(addon))),
+        (None, Some(known)) if !is_faster(more, known) => None,
+        (None, _) => Some((more, Voice::Instead(addon))),
+    }
 }
 
 /// Adds what an add-on gives, bought `quantity` times. Unlimited stays unlimited, and what would be

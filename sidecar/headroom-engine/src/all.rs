@@ -152,7 +152,7 @@ impl Engine {
         let is_new = known.is_none();
         if let Some(entry) = known.filter(|entry| entry.generation >= self.keys.oldest()) {
             if entry.receipt.payload != payload {
-                return Err(EngineError::KeyReused);
+                return Err(entry.receipt.reused());
             }
             let account = as_of(cx, &slot.account);
             return Ok(self.replay_all(cx, &account, entry, (rq, items)));

@@ -142,6 +142,12 @@ pub enum EngineError {
     /// The key was used for something else.
     #[error("the idempotency key was used for a write with another payload")]
     KeyReused,
+    /// The key was used for an event or a correction, and the write is neither.
+    #[error(
+        "the idempotency key belongs to an earlier write with a time of its own: a Record with \
+         occurred_at, or a Correct"
+    )]
+    KeyOfEvent,
     /// The usage cannot be told apart by what the request says.
     #[error("dimensions: {problem}")]
     Dimensions {
@@ -452,7 +458,7 @@ impl Engine {
         let is_new = known.is_none();
         if let Some(entry) = known.filter(|entry| entry.generation >= self.keys.oldest()) {
             if entry.receipt.payload != key.payload {
-                return Err(EngineError::KeyReused);
+                return Err(entry.receipt.reused());
             }
             let account = as_of(cx, &slot.account);
             return Ok(self.replay(cx, &account, entry, key.units, wants));
@@ -684,9 +690,11 @@ impl Engine {
             && let Some(binding) = &outcome.decision.binding
             && let Some(feature) = outcome.decision.feature.and_then(|id| cx.catalog.feature_of(id))
         {
-            let states = decide::limit_states(cx, account, feature);
+            // An answer about a window that is over does not say how its limit stands now.
+            let is_over = binding.ledger.window.end() <= cx.now;
+            let states = decide::limit_states(cx, account, feature).into_iter();
             other_limits
-                .extend(states.into_iter().filter(|s| s.ledger.limit != binding.ledger.limit));
+                .extend(states.filter(|s| is_over || s.ledger.limit != binding.ledger.limit));
         }
         let about = if wants.about { about_if_due(cx, account, &outcome.decision) } else { None };
         let origins = match origin::is_plain(cx.catalog, account) {

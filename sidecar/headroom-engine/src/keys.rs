@@ -22,6 +22,7 @@ use headroom_core::names::NameId;
 use headroom_core::time::Millis;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use crate::engine::EngineError;
 use crate::ports::Seq;
 
 /// A keyed 128-bit hash of an idempotency key: with the data directory's secret nobody can make two
@@ -90,6 +91,24 @@ impl Done {
 impl Receipt {
     /// Stands for "no binding limit".
     pub const NO_LIMIT: NameId = NameId(u32::MAX);
+
+    /// What is remembered of an event or a correction: that its key is taken, so that nothing else is counted
+    /// under it. What was answered is on disk.
+    pub(crate) fn of_event(payload: u64) -> Receipt {
+        let (feature, binding) = (Receipt::NO_LIMIT, Receipt::NO_LIMIT);
+        Receipt { payload, verdict: Verdict::Allowed, feature, binding, done: None }
+    }
+
+    /// Whether it is of an event or a correction. What is counted as it comes is of a feature, or has parts that are.
+    pub(crate) fn is_of_event(&self) -> bool {
+        self.feature == Receipt::NO_LIMIT && self.done.is_none()
+    }
+
+    /// Why another write cannot have its key.
+    #[cold]
+    pub(crate) fn reused(&self) -> EngineError {
+        if self.is_of_event() { EngineError::KeyOfEvent } else { EngineError::KeyReused }
+    }
 
     /// What is remembered of a write that asked for so many units.
     #[inline(always)]

@@ -88,7 +88,7 @@ impl Engine {
         let known = slot.keys.as_ref().and_then(|keys| keys.find(key.hash));
         if let Some(entry) = known.filter(|entry| entry.generation >= self.keys.oldest()) {
             if entry.receipt.payload != key.payload {
-                return Err(EngineError::KeyReused.into());
+                return Err(entry.receipt.reused().into());
             }
             return Ok(self.replay(cx, &account, entry, key.units, Wants::default()));
         }

@@ -21,7 +21,7 @@ use headroom_core::time::Millis;
 use crate::admin::{AdminState, Installed, Step};
 use crate::codec::{Malformed, Put, Take};
 use crate::engine::{AccountId, Accounts, Engine, SHARDS, Slot};
-use crate::keys::{KeyBook, KeyEntry};
+use crate::keys::{KeyBook, KeyEntry, KeyHash, Receipt};
 use crate::late::LateBook;
 use crate::migrate::{self, Compared};
 use crate::ports::{GrowthRow, Seq, Store};
@@ -258,7 +258,34 @@ impl Recovery {
             }
             Record::Noted { serial, at, effects } => {
                 self.see(at);
-                self.replay(seq, serial, |slot| apply_all(slot, &effects))?;
+                // What happened earlier is noted, and its key is taken.
+                let event = effects.iter().find_map(|effect| match effect {
+                    Effect::Event(event) => Some(event),
+                    _ => None,
+                });
+                let entry = event.map(|event| {
+                    self.keys.advance(at);
+                    let generation = self.keys.generation(at);
+                    KeyEntry {
+                        hash: KeyHash(event.key),
+                        seq,
+                        generation,
+                        offset_ms: self.keys.offset_ms(at, generation),
+                        receipt: Receipt::of_event(event.payload),
+                    }
+                });
+                let (oldest, mut counted) = (self.keys.oldest(), None);
+                self.replay(seq, serial, |slot| {
+                    apply_all(slot, &effects);
+                    if let Some(entry) = entry {
+                        let generation = entry.generation;
+                        let is_new = slot.keys.get_or_insert_default().insert(entry, oldest);
+                        counted = is_new.then_some(generation);
+                    }
+                })?;
+                if let Some(generation) = counted {
+                    self.keys.add(generation);
+                }
             }
             Record::Profile { serial, account, at, profile } => {
                 self.see(at);

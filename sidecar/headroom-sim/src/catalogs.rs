@@ -384,6 +384,7 @@ fn fit_levels(limits: &mut Vec<PlanLimitSpec>) {
     let is_own = |limit: &PlanLimitSpec| per(&limit.limit).is_none();
     limits.retain(|limit| is_own(limit) || limit.included_units.is_none_or(|n| n <= least));
     for limit in limits.iter_mut().filter(|limit| !is_own(limit)) {
+        limit.terms.overage = None;
         limit.terms.carries_debt = false;
         limit.terms.grace = limit.terms.grace.filter(|grace| grace.lasts_ms.is_some());
         if let Some(grace) = &mut limit.terms.grace {

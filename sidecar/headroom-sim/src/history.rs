@@ -576,6 +576,9 @@ impl History {
         if old > 0 && self.rng.percent(6) {
             let place = usize::try_from(self.rng.below(old)).expect("small");
             key.clone_from(&self.recent[place].key);
+        } else if !self.late.is_empty() && self.rng.percent(3) {
+            let place = usize::try_from(self.rng.below(self.late.len() as u64)).expect("small");
+            key.clone_from(&self.late[place].key);
         }
         let wants = Wants {
             all_limits: self.rng.percent(50),

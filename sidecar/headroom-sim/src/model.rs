@@ -523,6 +523,10 @@ impl Model {
             let charged = self.with_charges(&account, now);
             return Ok(Ready::Again(Box::new(known.clone()), Box::new(charged)));
         }
+        if Model::is_of_event(&account, &request.key, now) {
+            self.met.insert("the key of an event for something else");
+            return Err(EngineError::KeyOfEvent);
+        }
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone().into());
         }

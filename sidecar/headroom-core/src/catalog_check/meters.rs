@@ -1,12 +1,13 @@
 //! What can be wrong with what a plan says of a concurrency or a rate.
 
 use crate::catalog::{
-    CONCURRENT_LIMIT, CREDITS_LIMIT, EACH_CONCURRENT_LIMIT, EACH_RATE_LIMIT, LEVEL_LIMIT,
-    PlanLimitSpec, Policy, RATE_LIMIT, RateSpec, SEATS_LIMIT, UNLOCK_AFTER,
+    CONCURRENT_LIMIT, CREDITS_LIMIT, CatalogSpec, EACH_CONCURRENT_LIMIT, EACH_RATE_LIMIT,
+    EntitlementSpec, FeatureKindSpec, FeatureSpec, LEVEL_LIMIT, Merge, PlanLimitSpec, PlanSpec,
+    Policy, RATE_LIMIT, RateSpec, SEATS_LIMIT, UNLOCK_AFTER,
 };
 use crate::limits;
 use crate::policy::LimitTerms;
-use crate::rate::{Rate, fill_ms};
+use crate::rate::{Rate, fill_ms, shared_period_ms};
 
 use super::{Report, check_soft_limits};
 
@@ -143,4 +144,67 @@ pub(super) fn check_each(
             ),
         );
     }
+}
+
+/// Finds rates that a plan and an add-on, or two add-ons, give of one feature and that do not add up: no period
+/// of a day at most holds both of theirs.
+pub(super) fn check_sums(report: &mut Report, spec: &CatalogSpec) {
+    let adds_up = |feature: &&FeatureSpec| {
+        matches!(feature.kind, FeatureKindSpec::Rate { .. }) && feature.offering.merge == Merge::Sum
+    };
+    for feature in spec.features.iter().filter(adds_up) {
+        let plans = spec.plans.iter().map(|plan| ("plans", plan));
+        let given: Vec<_> =
+            plans.chain(spec.addons.iter().map(|addon| ("addons", addon))).collect();
+        for (place, (kind, addon)) in given.iter().enumerate().filter(|(_, (k, _))| *k == "addons")
+        {
+            for (each, what) in [(false, &["rate"][..]), (true, &["each", "rate"])] {
+                let of = |plan: &PlanSpec| rate_given(plan, &feature.feature, each);
+                let Some(rate) = of(addon) else { continue };
+                let before =
+                    given[..place].iter().filter_map(|(k, plan)| Some((k, plan, of(plan)?)));
+                let apart = before.filter(|(.., other)| !shares_period(rate, *other)).next();
+                let Some((other_kind, other, _)) = apart else { continue };
+                let path =
+                    [&[kind, addon.plan.as_str(), "entitlements", &feature.feature][..], what];
+                let name = &feature.feature;
+                report.say(
+                    &path.concat(),
+                    format_args!(
+                        "this is added to `{other_kind}.{}.entitlements.{name}.{}`, and there is no period \
+                         of a day at most that holds both of theirs: give both the same period, or say \
+                         `merge: most_generous` at `features.{name}`",
+                        other.plan,
+                        what.join("."),
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// The rate that a plan or an add-on gives of a feature, to the account or to each subject.
+fn rate_given(plan: &PlanSpec, feature: &str, each: bool) -> Option<RateSpec> {
+    let (_, given) = plan.entitlements.iter().find(|(of, _)| of == feature)?;
+    match given {
+        EntitlementSpec::Rate { rate, each: theirs } => {
+            if each {
+                *theirs
+            } else {
+                *rate
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Whether the periods of two rates fit into one of a day at most. What is out of its range is told elsewhere.
+fn shares_period(one: RateSpec, other: RateSpec) -> bool {
+    let range = 1..=limits::RATE_PERIOD_MS_MAX;
+    let (one, other) = (one.period_ms, other.period_ms);
+    if !range.contains(&one) || !range.contains(&other) {
+        return true;
+    }
+    shared_period_ms(one.unsigned_abs(), other.unsigned_abs())
+        <= limits::RATE_PERIOD_MS_MAX.unsigned_abs()
 }

@@ -119,6 +119,13 @@ fn check_limits(
                  counts any more",
             );
         }
+        if limit.terms.overage.is_some() {
+            report.say(
+                &[&path[..], &["policy", "overage"]].concat(),
+                "what a subject uses is billed to its account, so a price or a cap here is in no bill: \
+                 give it to a limit of the account, and say the bare `overage` or `block` here",
+            );
+        }
         if limit.terms.on_change != OnChange::Keep {
             report.say(
                 &[&path[..], &["on_change"]].concat(),

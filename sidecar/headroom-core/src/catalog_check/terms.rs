@@ -48,14 +48,22 @@ pub(super) fn check_terms(
         }
         (None, _) => {}
     }
-    if let Some(WindowRule::Sliding(_)) = window
-        && (limit.terms.grace.is_some() || limit.terms.overage.as_ref().is_some_and(has_cap))
-    {
-        report.say(
-            &policy,
-            "a window that slides has no beginning: grace by time or number and a cap need one that \
-             lies still, as `billing` or `fixed`",
-        );
+    if let Some(WindowRule::Sliding(_)) = window {
+        if limit.terms.grace.is_some() {
+            report.say(
+                &policy,
+                "a window that slides has no beginning: grace by time or number needs one that lies \
+                 still, as `billing` or `fixed`",
+            );
+        }
+        if limit.terms.overage.is_some() {
+            report.say(
+                &[&policy[..], &["overage"]].concat(),
+                "a window that slides has no end at which its overage could be billed, so a price or a cap \
+                 here is in no bill: give it to a limit of the account whose windows lie still, as \
+                 `billing`, and say the bare `overage` or `block` here",
+            );
+        }
     }
     check_on_change(report, &[path, &["on_change"]].concat(), limit, window);
     if limit.terms.carries_debt {

@@ -1086,6 +1086,83 @@ fn limits_of_subjects_are_within_reach_and_not_the_only_ones() {
 }
 
 #[test]
+fn a_price_of_overage_needs_a_window_that_is_billed() {
+    let priced = |cap_minor| {
+        let (unit_price_nanos, currency) = (500_000_000, "USD".into());
+        Some(OverageTerms { unit_price_nanos, currency, cap_minor })
+    };
+    let sliding = WindowRule::Sliding(Every { count: 7, unit: SpanUnit::Day });
+    for cap_minor in [None, Some(20_000)] {
+        check(
+            |s| {
+                limits_of(s)[0].window = sliding;
+                limit(s).policy = Policy::Overage;
+                limit(s).terms.overage = priced(cap_minor);
+            },
+            "plans/free/entitlements/tokens/monthly/policy/overage: a window that slides has no end at \
+             which its overage could be billed, so a price or a cap here is in no bill: give it to a \
+             limit of the account whose windows lie still, as `billing`, and say the bare `overage` or \
+             `block` here",
+        );
+        check(
+            |s| {
+                let own = with_own(s, Some(1));
+                own.policy = Policy::Overage;
+                own.terms.overage = priced(cap_minor);
+            },
+            "plans/free/entitlements/tokens/own/policy/overage: what a subject uses is billed to its \
+             account, so a price or a cap here is in no bill: give it to a limit of the account, and say \
+             the bare `overage` or `block` here",
+        );
+    }
+    check(
+        |s| {
+            limits_of(s)[0].window = sliding;
+            limit(s).policy = Policy::Overage;
+        },
+        "",
+    );
+    check(|s| with_own(s, Some(1)).policy = Policy::Overage, "");
+}
+
+#[test]
+fn rates_that_are_added_up_have_a_period_in_common() {
+    use crate::catalog::Merge;
+    const HOUR: i64 = 3_600_000;
+    let sold = |s: &mut CatalogSpec, (own, more): (i64, i64), merge| {
+        add(s, FeatureKindSpec::Rate { per: None }, rate(100, own, 1));
+        s.features.last_mut().expect("just added").offering.merge = merge;
+        s.addons.push(PlanSpec {
+            plan: "fast".into(),
+            entitlements: vec![("more".into(), rate(100, more, 1))],
+            ..s.plans[0].clone()
+        });
+    };
+    for periods in [(1_000, 1_000), (1_000, 60_000), (7, 60_000), (8 * HOUR, 6 * HOUR)] {
+        check(|s| sold(s, periods, Merge::Sum), "");
+    }
+    check(|s| sold(s, (7 * HOUR, 5 * HOUR), Merge::MostGenerous), "");
+    check(
+        |s| sold(s, (7 * HOUR, 5 * HOUR), Merge::Sum),
+        "addons/fast/entitlements/more/rate: this is added to `plans.free.entitlements.more.rate`, and \
+         there is no period of a day at most that holds both of theirs: give both the same period, or say \
+         `merge: most_generous` at `features.more`",
+    );
+    check(
+        |s| {
+            sold(s, (HOUR, 5 * HOUR), Merge::Sum);
+            let more = vec![("more".to_owned(), rate(100, 7 * HOUR, 1))];
+            let faster =
+                PlanSpec { plan: "faster".into(), entitlements: more, ..s.addons[0].clone() };
+            s.addons.push(faster);
+        },
+        "addons/faster/entitlements/more/rate: this is added to `addons.fast.entitlements.more.rate`, and \
+         there is no period of a day at most that holds both of theirs: give both the same period, or say \
+         `merge: most_generous` at `features.more`",
+    );
+}
+
+#[test]
 fn subjects_have_values_within_reach_of_the_account() {
     use crate::catalog::Aggregation::{Latest, Max, Unique};
     let other_window = |s: &mut CatalogSpec, aggregation| {

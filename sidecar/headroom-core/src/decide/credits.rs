@@ -479,7 +479,7 @@ pub(super) fn decide_hold(
                 if denial == Denial::CreditsExhausted {
                     now.announce_refusal(more, effects);
                 }
-                return Ok(Outcome { decision, amounts: Amounts::default() });
+                return Ok(Outcome { decision, amounts: hold::stands(held) });
             }
             // A watched feature holds no more than the pool can pay.
             let more = more.min(now.drawable());

@@ -1,7 +1,8 @@
 //! Reservations: reserve, extend, commit, release.
 //!
 //! Usage is booked into the ledgers the reservation was admitted into, whatever window it is by then:
-//! each unit is spent under exactly one window, fixed at admission.
+//! each unit is spent under exactly one window, fixed at admission. A hold that grows is admitted anew
+//! ([`growth`]).
 
 use std::sync::LazyLock;
 
@@ -11,9 +12,8 @@ use crate::account::Account;
 use crate::catalog::{PlanLimit, Policy};
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::put_or_close;
-use crate::decide::sliding::Moved;
 use crate::decide::subjects::{self, Level};
-use crate::decide::{Context, allocation, concurrency, credits, sliding, wait};
+use crate::decide::{Context, allocation, concurrency, credits, growth, sliding, wait};
 use crate::decision::{Amounts, Decision, Denial, OpError, Outcome, Verdict};
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
@@ -130,17 +130,18 @@ pub(super) fn extend(
     let mut working = scene.working(cx, account, held);
     let mut sets: Vec<WorkingSet<'_>> = levels.iter().map(|level| level.held(cx, held)).collect();
     let mut moves = Vec::new();
-    let mut level_moves: Vec<Vec<Moved>> = levels.iter().map(|_| Vec::new()).collect();
+    let mut level_moves = vec![Vec::new(); levels.len()];
     let mut shadow = None;
+    let stands = stands(held);
     if additional_units > 0 {
         // Asking for more is asking; what is held already stays, whatever became of the account.
         if let Some(denial) = super::account_denial(cx, account) {
             let decision = super::refusal(account, cx.now, Some(held.feature), denial);
-            return Ok(Outcome { decision, amounts: Amounts::default() });
+            return Ok(Outcome { decision, amounts: stands });
         }
-        moves = more(cx, account, held, &mut working, additional_units);
+        moves = growth::ask(cx, account, held, &mut working, additional_units);
         for ((level, set), moves) in levels.iter().zip(&mut sets).zip(&mut level_moves) {
-            *moves = more(cx, &level.seen, held, set, additional_units);
+            *moves = growth::ask(cx, &level.seen, held, set, additional_units);
         }
         if let Some(feature) = cx.catalog.feature_of(held.feature)
             && !working.is_empty()
@@ -149,6 +150,10 @@ pub(super) fn extend(
             shadow = allow_all_in_shadow(cx, ask, &mut working, &mut sets, additional_units);
         }
         if meter::is_refused(&working) || sets.iter().any(|set| meter::is_refused(set)) {
+            growth::take_back(cx, account, held, &mut working, &moves);
+            for ((level, set), moves) in levels.iter().zip(&mut sets).zip(&level_moves) {
+                growth::take_back(cx, &level.seen, held, set, moves);
+            }
             meter::announce_refusal(cx, account, &working, additional_units, effects);
             let theirs = levels.iter().zip(&sets);
             let theirs = theirs.flat_map(|(l, set)| set.iter().map(|w| (Some(l.id()), w)));
@@ -156,27 +161,17 @@ pub(super) fn extend(
             let wait_ms = concurrency::wait_ms(cx, account, additional_units, all);
             let decision = scene.answer_with(cx, account, held, working, (&levels, sets));
             let decision = concurrency::waiting(decision, wait_ms);
-            return Ok(Outcome { decision, amounts: Amounts::default() });
+            return Ok(Outcome { decision, amounts: stands });
         }
-        let is_full = |set: &[Working<'_>], moves: &[Moved]| {
-            set.iter().enumerate().any(|(place, w)| {
-                let moved = moves.iter().find(|moved| moved.place == place);
-                let held_units = moved.map_or(w.ledger.held(), |moved| moved.sum.held());
-                held_units + additional_units > limits::UNITS_MAX
-            })
-        };
-        if is_full(&working, &moves) || sets.iter().zip(&level_moves).any(|(s, m)| is_full(s, m)) {
-            return Err(OpError::CounterFull);
-        }
+        growth::check_counters(&working, additional_units)?;
+        sets.iter().try_for_each(|set| growth::check_counters(set, additional_units))?;
     }
 
     // Every check is above this line, every change below it.
     let mut after = held.clone();
-    for moved in moves {
-        let w = &mut working[moved.place];
+    for moved in &moves {
         moved.leave(cx, account, effects);
-        sliding::rename(&mut after, &moved);
-        (w.ledger, w.fresh, w.beyond) = (moved.sum, moved.fresh, Some(moved.beyond));
+        after.ledgers.iter_mut().for_each(|(limit, start)| moved.rename(*limit, start));
     }
     for w in &mut working {
         w.ledger.reserved += additional_units;
@@ -184,18 +179,18 @@ pub(super) fn extend(
             concurrency::announce(cx, account, w, additional_units, effects);
         }
         meter::put_ledger(cx, account, w.own(), w.fresh, effects);
+        w.fresh = false;
     }
     for ((level, set), moves) in levels.iter().zip(&mut sets).zip(level_moves) {
         let mut changes = Effects::new();
-        for moved in moves {
-            let w = &mut set[moved.place];
+        for moved in &moves {
             moved.leave(cx, &level.seen, &mut changes);
-            level.rename(&mut after, &moved);
-            (w.ledger, w.fresh, w.beyond) = (moved.sum, moved.fresh, Some(moved.beyond));
+            level.rename(&mut after, moved);
         }
         for w in set.iter_mut() {
             w.ledger.reserved += additional_units;
             meter::put_ledger(cx, &level.seen, w.own(), w.fresh, &mut changes);
+            w.fresh = false;
         }
         level.list(changes, effects);
     }
@@ -214,27 +209,14 @@ pub(super) fn extend(
     Ok(Outcome { decision: Decision { shadow, ..decision }, amounts })
 }
 
-/// Asks some limits for more units of a reservation. Those that slide are asked in the bucket of now.
-fn more(
-    cx: Context<'_>,
-    account: &Account,
-    held: &Reservation,
-    working: &mut [Working<'_>],
-    units: u64,
-) -> Vec<Moved> {
-    let mut moves = sliding::moves(cx, account, held, working);
-    for (place, w) in working.iter_mut().enumerate() {
-        if let Some(moved) = moves.iter_mut().find(|moved| moved.place == place) {
-            moved.weigh(w, units);
-        } else {
-            w.verdict = meter::admission(w.limit, w.room, &w.ledger, units, false);
-            // What is added counts where the hold was admitted, so no later window makes room for it.
-            if w.beyond.is_some() && !w.verdict.is_allowed() {
-                w.enough_at = w.frees_for(units);
-            }
-        }
+/// What a refused extension leaves as it is.
+pub(super) fn stands(held: &Reservation) -> Amounts {
+    Amounts {
+        reservation: Some(held.id),
+        expires_at: Some(held.expires_at),
+        units: held.units,
+        ..Amounts::default()
     }
-    moves
 }
 
 /// Lets a feature that is only watched go on, at its levels too.

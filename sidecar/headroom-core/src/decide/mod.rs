@@ -10,6 +10,7 @@ mod carried;
 mod concurrency;
 mod credits;
 mod expiry;
+mod growth;
 mod hold;
 mod late;
 mod measure;

@@ -12,15 +12,9 @@ use smallvec::SmallVec;
 
 use crate::account::Account;
 use crate::catalog::{Catalog, FeatureKind, PlanLimit, Policy};
-use crate::decide::Context;
-use crate::decide::meter::{self, LedgerNow, Working};
-use crate::decide::settle::put_or_close;
 use crate::decision::LimitState;
-use crate::effect::{Effect, Effects};
 use crate::ledger::{Ledger, Marks};
 use crate::names::NameId;
-use crate::policy::{self, Room};
-use crate::reservation::Reservation;
 use crate::signal::REACHED_BP;
 use crate::time::{Millis, Window};
 use crate::window::{Every, WindowRule, bucket_start_from};
@@ -70,7 +64,7 @@ pub(super) fn sum(
     sum_of(account.ledgers().iter(), limit, every, (own, fresh), current)
 }
 
-fn sum_of<'a>(
+pub(super) fn sum_of<'a>(
     ledgers: impl Iterator<Item = &'a Ledger> + Clone,
     limit: &PlanLimit,
     every: Every,
@@ -143,81 +137,6 @@ fn sum_of<'a>(
     let start = current.start().plus(-length_ms);
     sum.window = Window::new(start, current.end()).unwrap_or(current);
     (sum, beyond)
-}
-
-/// A reservation that moves from one bucket of a limit to the bucket of now.
-#[derive(Debug)]
-pub(super) struct Moved {
-    /// The place of the limit among those of the reservation.
-    pub(super) place: usize,
-    /// The bucket that is left, without the reservation.
-    pub(super) left: Ledger,
-    /// The sum when it has come.
-    pub(super) sum: Ledger,
-    /// What is needed to write the bucket it comes to.
-    pub(super) beyond: Box<Beyond>,
-    /// Whether that is new.
-    pub(super) fresh: bool,
-    room: Room,
-    counts_on_ms: i64,
-}
-
-/// The moves of a reservation that is extended by more units. What is added is admitted now, so it has
-/// to count from now on; what was held before moves along, and so counts longer than it must.
-pub(super) fn moves(
-    cx: Context<'_>,
-    account: &Account,
-    held: &Reservation,
-    working: &[Working<'_>],
-) -> Vec<Moved> {
-    let mut moves = Vec::new();
-    for (place, w) in working.iter().enumerate() {
-        let (Some(every), Some(beyond)) = (every_of(w.limit), &w.beyond) else { continue };
-        let LedgerNow { ledger: mut to, fresh } =
-            meter::ledger_now(cx, account, held.feature, w.limit);
-        let start = beyond.own.window.start();
-        let Some(from) = account.ledger(held.feature, w.limit.limit, start) else { continue };
-        if start == to.window.start() {
-            continue;
-        }
-        let mut left = *from;
-        left.reserved -= held.units;
-        left.holds -= 1;
-        to.reserved += held.units;
-        to.holds += 1;
-        let is_left = |l: &&Ledger| l.is(left.feature, left.limit, left.window.start());
-        let others = account.ledgers().iter().filter(|l| !is_left(l)).chain([&left]);
-        let (sum, beyond) = sum_of(others, w.limit, every, (to, fresh), to.window);
-        let counts_on_ms = every.sliding_ms();
-        let room = policy::room(account, w.limit, &sum, cx.now);
-        moves.push(Moved { place, left, sum, beyond, fresh, room, counts_on_ms });
-    }
-    moves
-}
-
-impl Moved {
-    /// Asks the bucket of now for `units` more, and leaves the answer with the limit.
-    pub(super) fn weigh(&mut self, w: &mut Working<'_>, units: u64) {
-        w.verdict = meter::admission(w.limit, self.room, &self.sum, units, false);
-        if !w.verdict.is_allowed() {
-            w.enough_at = self.beyond.frees_for(&self.sum, w.limit, units);
-        }
-    }
-
-    /// Lists the bucket that is left, as changed or as closed.
-    pub(super) fn leave(&self, cx: Context<'_>, account: &Account, effects: &mut Effects) {
-        let counted_to = self.left.window.end().plus(self.counts_on_ms);
-        if self.left.is_over(cx.now) && counted_to <= self.to_start() {
-            effects.push(Effect::LedgerClosed(self.left, None));
-        } else {
-            put_or_close(cx, account, self.left, effects);
-        }
-    }
-
-    /// When the bucket began that the reservation comes to.
-    pub(super) fn to_start(&self) -> Millis {
-        self.beyond.own.window.start()
-    }
 }
 
 impl Beyond {
@@ -294,14 +213,6 @@ fn passed(limit: &PlanLimit, used: u64) -> Marks {
         marks = marks.with(Marks::HIT);
     }
     marks
-}
-
-/// Lets a reservation be settled in the bucket it has come to.
-pub(super) fn rename(held: &mut Reservation, moved: &Moved) {
-    let from = (moved.left.limit, moved.left.window.start());
-    for known in held.ledgers.iter_mut().filter(|known| **known == from) {
-        known.1 = moved.to_start();
-    }
 }
 
 /// The length of the limit's window, if it slides.

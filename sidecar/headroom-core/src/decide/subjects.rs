@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::account::Account;
 use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
 use crate::decide::credits::Paid;
+use crate::decide::growth::Moved;
 use crate::decide::measure::Taken;
 use crate::decide::meter::{self, Ask, Working, WorkingSet};
 use crate::decide::settle::{self, put_or_close};
@@ -134,12 +135,11 @@ impl Level {
         list(self.id, changes, effects);
     }
 
-    /// Lets a reservation be settled in the bucket it has come to.
-    pub(super) fn rename(&self, held: &mut Reservation, moved: &sliding::Moved) {
-        let from = (self.id, moved.left.limit, moved.left.window.start());
+    /// Lets a reservation be settled in the window it has come to.
+    pub(super) fn rename(&self, held: &mut Reservation, moved: &Moved) {
         let mut extra = held.extra();
-        for known in extra.levels.iter_mut().filter(|known| **known == from) {
-            known.2 = moved.to_start();
+        for (_, limit, start) in extra.levels.iter_mut().filter(|(id, ..)| *id == self.id) {
+            moved.rename(*limit, start);
         }
         held.set_extra(extra);
     }

@@ -1,6 +1,6 @@
 //! What subjects have for themselves, by the same rules as the account's own.
 
-use super::{Listener, Voice, add_limit, has_limit, override_limit};
+use super::{Listener, Voice, add_limit, add_rate, has_limit, override_limit};
 use crate::account::{OverrideValue, Profile};
 use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Plan, PlanLimit, Policy};
 use crate::rate::Rate;
@@ -37,14 +37,15 @@ pub(crate) fn resolve_each_heard(
     let FeatureKind::Rate { each: Some((_, limit)), .. } = catalog.feature(feature).kind else {
         return None;
     };
+    let merge = catalog.feature(feature).offering.merge;
     let mut best = planned.flatten();
     for bought in profile.addons() {
         // An add-on that does not say how fast each subject may be leaves it as it is.
         let more = catalog.addon_of(bought.addon).and_then(|addon| each(addon)?);
         let Some(more) = more else { continue };
-        if best.is_none_or(|best| more.is_better(best)) {
-            best = Some(more);
-            heard(Some(limit), Voice::Instead(*bought));
+        if let Some((rate, voice)) = add_rate(best.map(Some), Some(more), *bought, merge) {
+            best = rate;
+            heard(Some(limit), voice);
         }
     }
     best

@@ -209,10 +209,10 @@ fn an_extension_by_units_is_admitted_like_any_other() {
         let outcome = world.try_hold(id, op).unwrap();
         (outcome.decision.verdict, outcome.amounts.units)
     };
-    assert_eq!(more(&mut world, 7), (Verdict::Denied(Denial::InFlight), 0));
+    assert_eq!(more(&mut world, 7), (Verdict::Denied(Denial::InFlight), 4));
     assert_eq!(more(&mut world, 6), (Verdict::Allowed, 10));
     assert_eq!(world.counts(), (0, 10, 0));
-    assert_eq!(more(&mut world, 11), (Verdict::Denied(Denial::QuotaExhausted), 0));
+    assert_eq!(more(&mut world, 11), (Verdict::Denied(Denial::QuotaExhausted), 10));
     let amounts = world.commit(id, 10).amounts;
     assert_eq!((amounts.surplus_units, amounts.debt_units), (0, 0));
 }

@@ -15,6 +15,7 @@ mod concurrency;
 mod credits;
 mod expiry;
 mod holds;
+mod holds_over;
 mod late;
 mod late_debt;
 mod measures;

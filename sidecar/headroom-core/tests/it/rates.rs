@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use governor::clock::{Clock, FakeRelativeClock};
 use governor::{Quota, RateLimiter};
-use headroom_core::account::OverrideValue;
+use headroom_core::account::{AddOn, OverrideValue};
 use headroom_core::catalog::{
-    CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, Offering, RateSpec,
+    CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec, Merge, Offering, PlanSpec, RateSpec,
 };
-use headroom_core::decide::FeatureOp;
+use headroom_core::decide::{Context, FeatureOp};
 use headroom_core::decision::{Decision, Denial, OpError, Verdict};
 use headroom_core::limits::UNITS_MAX;
 use headroom_core::names::NameId;
+use headroom_core::origin;
 use headroom_core::rate::{Bucket, Level, Rate, Wait};
+use headroom_core::resolve::{Origin, Resolved, resolve};
 use headroom_core::signal::{SignalName, SignalSwitches};
 use headroom_core::time::Millis;
 
@@ -191,6 +193,80 @@ fn an_override_replaces_the_rate_of_the_plan() {
     world.account.profile.plan = world.id("bare");
     world.put_override("api", OverrideValue::Rate { rate: fast });
     assert_eq!(drawable(&check(&mut world, 1, false)), 6, "also where the plan has none");
+}
+
+/// What the account has of `api`, after it bought some of the add-ons `a` and `b`.
+fn bought(
+    (merge, own, addons): (Merge, Option<RateSpec>, [Option<RateSpec>; 2]),
+    quantities: [u32; 2],
+) -> (World, Option<RateSpec>) {
+    let mut spec = catalog(&[("api", own)]);
+    spec.features.last_mut().unwrap().offering.merge = merge;
+    for (name, rate) in ["a", "b"].into_iter().zip(addons) {
+        let given = EntitlementSpec::Rate { rate, each: None };
+        let entitlements = vec![("api".to_owned(), given)];
+        spec.addons.push(PlanSpec { plan: name.to_owned(), entitlements, ..spec.plans[1].clone() });
+    }
+    let mut world = World::of(spec);
+    let some = ["a", "b"].into_iter().zip(quantities).filter(|(_, quantity)| *quantity > 0);
+    let some: Vec<AddOn> =
+        some.map(|(name, quantity)| AddOn { addon: world.id(name), quantity }).collect();
+    world.account.profile.extra.get_or_insert_default().addons = some;
+    let api = world.feature("api").unwrap();
+    let (rate, _) = resolve(&world.catalog, &world.account, api, Millis(world.now));
+    let Resolved::Rate(rate) = rate else { unreachable!("the plan has it") };
+    let rate = rate.map(|rate| rate.spec());
+    (world, rate)
+}
+
+#[test]
+fn rates_of_a_plan_and_add_ons_add_up_and_bursts_too() {
+    let (second, minute) = (1_000, 60_000);
+    let own = rate(10, second, 20);
+    let sum = |own, a, b, quantities| bought((Merge::Sum, own, [a, b]), quantities).1;
+    let (a, b) = (rate(5, second, 5), rate(90, minute, 7));
+    for (quantities, expected) in [
+        ([0, 0], own),
+        ([1, 0], rate(15, second, 25)),
+        ([3, 0], rate(25, second, 35)),
+        // 10 a second and 90 a minute are 690 a minute.
+        ([0, 1], rate(690, minute, 27)),
+        ([2, 2], rate(1_380, minute, 44)),
+    ] {
+        assert_eq!(sum(Some(own), Some(a), Some(b), quantities), Some(expected), "{quantities:?}");
+    }
+    // Without an end nothing is added to, and what has none ends no more.
+    assert_eq!(sum(None, Some(a), Some(b), [1, 1]), None);
+    assert_eq!(sum(Some(own), None, Some(b), [1, 1]), None);
+    // 4 and 6 ms are held by 12.
+    let (four, six) = (rate(1, 4, 1), rate(1, 6, 1));
+    assert_eq!(sum(Some(four), Some(six), None, [1, 0]), Some(rate(5, 12, 2)));
+    // What is more than can be counted is as fast as the faster one.
+    let most = rate(UNITS_MAX, 1, UNITS_MAX);
+    assert_eq!(sum(Some(own), Some(most), None, [1, 0]), Some(most));
+    assert_eq!(sum(Some(most), Some(own), None, [1, 0]), Some(most));
+    assert_eq!(sum(Some(own), Some(most), None, [2, 0]), Some(most));
+    let most_generous = bought((Merge::MostGenerous, Some(own), [Some(a), Some(b)]), [1, 1]).1;
+    assert_eq!(most_generous, Some(own));
+    let twice = bought((Merge::MostGenerous, Some(own), [Some(a), Some(b)]), [3, 1]).1;
+    assert_eq!(twice, Some(rate(15, second, 15)), "three of 5 a second");
+}
+
+#[test]
+fn a_rate_that_was_added_up_is_what_a_request_meets_and_names_all_that_did() {
+    let (a, b) = (Some(rate(5, 1_000, 5)), Some(rate(1, 1_000, 1)));
+    let terms = (Merge::Sum, Some(rate(10, 1_000, 20)), [a, b]);
+    let (mut world, _) = bought(terms, [2, 1]);
+    assert_eq!(drawable(&consume(&mut world, 31)), 0);
+    assert_eq!(check(&mut world, 1, false).verdict, LIMITED);
+    world.now += 1_000;
+    let decision = check(&mut world, 1, false);
+    assert_eq!(drawable(&decision), 21);
+    let cx = Context { catalog: &world.catalog, now: Millis(world.now) };
+    let given = origin::of_limit(cx, &world.account, decision.binding.as_ref().unwrap());
+    let addons: Vec<u32> = given.addons.iter().map(|addon| addon.quantity).collect();
+    assert_eq!((given.origin, addons), (Origin::AddOn, vec![2, 1]));
+    assert_eq!(decision.origin, Origin::AddOn);
 }
 
 #[test]

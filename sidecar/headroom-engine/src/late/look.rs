@@ -114,9 +114,11 @@ impl Engine {
         Ok(seen)
     }
 
+    /// A write of this key that was counted as it came.
     pub(super) fn remembered<'a>(&self, slot: &'a Slot, key: KeyHash) -> Option<&'a KeyEntry> {
         let entry = slot.keys.as_ref()?.find(key)?;
-        (entry.generation >= self.keys.oldest()).then_some(entry)
+        let is_known = entry.generation >= self.keys.oldest() && !entry.receipt.is_of_event();
+        is_known.then_some(entry)
     }
 
     fn remembered_at(&self, account: &str, key: KeyHash) -> Option<(Seq, Millis)> {

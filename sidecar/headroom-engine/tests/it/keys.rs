@@ -6,8 +6,9 @@ use std::num::NonZeroUsize;
 use headroom_core::decide::{FeatureOp, HoldOp};
 use headroom_core::decision::{Denial, Verdict};
 use headroom_core::time::Millis;
-use headroom_engine::engine::EngineError;
+use headroom_engine::engine::{EngineError, Reply, Wants};
 use headroom_engine::keys::KeyBook;
+use headroom_engine::late::{CorrectRequest, LateError, LateRequest};
 
 use crate::house::{DAY_MS, HOUR_MS, House, T0, gist, spec};
 
@@ -203,4 +204,100 @@ fn the_book_counts_each_age_and_forgets_whole_ones() {
         assert!(book.live() <= 1);
     }
     assert_eq!(book.live(), 0);
+}
+
+/// A late write of the tokens of `acme`, or a correction of the event `of`.
+fn late(house: &House, key: &str, of: Option<&str>, now: i64) -> Result<Box<Reply>, LateError> {
+    let (engine, wants, now) = (&house.engine, Wants::default(), Millis(now));
+    let catalog = engine.catalog();
+    let (account, feature, restate_ms) = ("acme", "tokens", 7 * DAY_MS);
+    let (subject, dimensions, occurred_at) = (None, Default::default(), Millis(T0 - HOUR_MS));
+    let units = 2;
+    let at = LateRequest {
+        account,
+        feature,
+        subject,
+        units,
+        occurred_at,
+        key,
+        dimensions,
+        restate_ms,
+        now,
+        wants,
+    };
+    let correct = CorrectRequest {
+        account,
+        feature,
+        subject,
+        event: of.unwrap_or_default(),
+        units: Some(1),
+        original_units: None,
+        reason: "a test",
+        key,
+        dimensions,
+        restate_ms,
+        now,
+        wants,
+    };
+    for _ in 0..3 {
+        let answer = match of {
+            None => {
+                let seen = engine.look_late(&catalog, &*house.store, &at).unwrap();
+                engine.record_at(&catalog, &at, &seen)
+            }
+            Some(_) => {
+                let seen = engine.look_correct(&catalog, &*house.store, &correct).unwrap();
+                engine.correct(&catalog, &correct, &seen)
+            }
+        };
+        match answer {
+            Err(LateError::Behind { until }) => house.store.project(until),
+            answer => return answer,
+        }
+    }
+    panic!("it is behind for ever");
+}
+
+#[test]
+fn the_key_of_an_event_is_not_counted_again_by_a_plain_write_also_after_a_restart() {
+    for restart in ["none", "journal", "checkpoint"] {
+        let mut house = House::new(100);
+        let late = |house: &House, key, of| late(house, key, of, T0).unwrap();
+        house.consume("acme", 1, "plain");
+        late(&house, "event", None);
+        late(&house, "correction", Some("event"));
+        if restart != "none" {
+            if restart == "checkpoint" {
+                house.store.keep(house.checkpoint());
+            }
+            house = house.reopen(spec(100, Some("free")));
+        }
+        let counts = house.counts("acme");
+        assert_eq!((counts, house.engine.counts().keys), ((2, 0), 3), "{restart}");
+        for key in ["event", "correction"] {
+            for op in [
+                FeatureOp::Consume { units: 2 },
+                FeatureOp::Record { units: 2 },
+                FeatureOp::Reserve { units: 2, hold_ms: HOUR_MS },
+            ] {
+                let reused = house.ask("acme", op, key, T0).unwrap_err();
+                assert_eq!(reused, EngineError::KeyOfEvent, "{restart} {key} {op:?}");
+                assert!(reused.to_string().contains("a time of its own"));
+            }
+        }
+        // The other order, and each as it was.
+        let reused = self::late(&house, "plain", None, T0).unwrap_err();
+        assert_eq!(reused, LateError::Engine(EngineError::KeyReused), "{restart}");
+        assert!(late(&house, "event", None).replayed, "{restart}");
+        assert!(late(&house, "correction", Some("event")).replayed, "{restart}");
+        assert!(house.consume("acme", 1, "plain").replayed, "{restart}");
+        assert_eq!(house.counts("acme"), counts, "{restart}");
+        // As long as plain keys are remembered.
+        let (last, after) = (T0 + DAY_MS, T0 + DAY_MS + STEP_MS);
+        let ask = |key, now| house.ask("acme", FeatureOp::Consume { units: 1 }, key, now);
+        assert_eq!(ask("event", last).unwrap_err(), EngineError::KeyOfEvent, "{restart}");
+        assert!(!ask("event", after).unwrap().replayed, "{restart}");
+        let reused = self::late(&house, "event", None, after).unwrap_err();
+        assert_eq!(reused, LateError::Engine(EngineError::KeyReused), "it is a plain one's now");
+    }
 }

@@ -225,7 +225,8 @@ impl Model {
         let wanted = wants.all_limits || (wants.all_limits_unless_plain && !is_plain);
         if let (true, Some(binding), Some(feature)) = (wanted, &done.binding, &done.feature) {
             others = self.limit_answers(account, feature, now);
-            others.retain(|limit| limit.limit != binding.limit);
+            // Of one that was over the window of now is another.
+            others.retain(|limit| limit.limit != binding.limit || binding.end <= now);
         }
         let worth_a_word = !matches!(done.verdict, Verdict::Allowed) && {
             use headroom_core::decision::Denial;

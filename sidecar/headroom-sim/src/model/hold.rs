@@ -196,7 +196,7 @@ impl Model {
             }
             HoldOp::Commit { .. } | HoldOp::Release => self.release(account, &mut case),
         };
-        done.amounts.reservation = done.verdict.is_allowed().then_some(hold);
+        done.amounts.reservation = Some(hold);
         Ok(done)
     }
 
@@ -243,26 +243,44 @@ impl Model {
         Done::refused(verdict, Some(feature.clone()))
     }
 
-    /// Asks the pages of a reservation for more units. Returns those that would hold them: where a window
-    /// slides, the bucket of now.
+    /// Asks the pages of a reservation for more units, each in the book that would hold them: that of now,
+    /// if the one that the reservation is in is over. Returns what they show if the reservation stays.
     pub(crate) fn weigh_more(
         &self,
         account: &Account,
         case: &mut Case<'_>,
         additional: u64,
     ) -> Vec<Page> {
-        let mut moved = case.pages.clone();
-        for (page, there) in case.pages.iter_mut().zip(&mut moved) {
-            if let Some(new) = self.moved_page(account, case.count, page, case.now) {
-                *there = new;
+        let mut shown = Vec::new();
+        for page in &mut case.pages {
+            let moved = self.moved_page(account, case.count, page, case.now);
+            let slides = page.slide.is_some();
+            let mut stays = page.clone();
+            let mut moves = false;
+            if let Some(moved) = moved {
+                (*page, moves) = (moved, true);
+                stays = self.page(account, &case.held.feature, &page.limit, case.now);
             }
-            there.asked = additional;
-            page.verdict = there.admits(additional, false);
-            // What is added counts where the hold was admitted; only what slides moves on.
-            let slides = there.slide.is_some();
-            page.enough_at = Some(if slides { there.enough_at() } else { civil::FOREVER });
+            page.asked = additional;
+            page.verdict = if moves && !slides {
+                // The book of now knows nothing of the reservation: it is asked for all of it.
+                stays.admits(case.held.units + additional, false)
+            } else {
+                page.admits(additional, false)
+            };
+            page.enough_at = Some(if slides { page.enough_at() } else { civil::FOREVER });
+            shown.push(Page { asked: additional, enough_at: page.enough_at, ..stays });
         }
-        moved
+        shown
+    }
+
+    /// What an extension that was refused has left as it was.
+    pub(crate) fn stays(held: &Hold) -> Amounts {
+        Amounts {
+            units: held.units,
+            expires_at: Some(Millis(held.expires_at)),
+            ..Amounts::default()
+        }
     }
 
     pub(crate) fn extend(
@@ -275,27 +293,40 @@ impl Model {
         let mut held = case.held.clone();
         let mut shadow = None;
         if additional > 0 {
+            let stays = Model::stays(&held);
             if let Some(denial) = account.barred(case.now) {
                 let refused = Verdict::Denied(denial);
-                return Ok(Done::refused(refused, Some(case.held.feature.clone())));
+                let done = Done::refused(refused, Some(case.held.feature.clone()));
+                return Ok(Done { amounts: stays, ..done });
             }
-            let moved = self.weigh_more(account, case, additional);
-            for (page, there) in case.pages.iter().zip(&moved) {
-                rename(&mut held.books, &page.limit, page.book.start, there.book.start);
+            let from: Vec<i64> = case.pages.iter().map(|page| page.book.start).collect();
+            let shown = self.weigh_more(account, case, additional);
+            let mut moves = false;
+            for (page, from) in case.pages.iter().zip(from) {
+                rename(&mut held.books, &page.limit, from, page.book.start);
+                moves |= from != page.book.start && page.slide.is_none();
             }
             if self.is_watched(&case.held.feature) && !case.pages.is_empty() {
                 shadow = Model::look_away(&mut case.pages, case.origin, additional, false);
             }
             if refuses(&case.pages) {
+                let verdicts: Vec<Verdict> = case.pages.iter().map(|page| page.verdict).collect();
+                case.pages = shown;
+                for (page, verdict) in case.pages.iter_mut().zip(verdicts) {
+                    page.verdict = verdict;
+                }
+                if moves {
+                    self.met.insert("a hold refused by the window of now");
+                }
                 self.announce_refusal(case.id, account, &case.pages, additional, case.now);
-                let done = self.held_done(account, case);
+                let done = Done { amounts: stays, ..self.held_done(account, case) };
                 return Ok(Model::with_retry(account, additional, done, case.now));
             }
-            if !moved.iter().all(|page| page.fits_counter(additional)) {
+            if !case.pages.iter().all(|page| page.fits_counter(additional)) {
                 return Err(OpError::CounterFull);
             }
-            for (page, there) in case.pages.iter_mut().zip(moved) {
-                *page = Page { verdict: page.verdict, ..there };
+            if moves {
+                self.met.insert("a hold that came to the window of now");
             }
         }
         for page in &mut case.pages {

@@ -138,6 +138,8 @@ pub(crate) struct Given {
     charge: Option<Took>,
     /// The account's windows, then those of subjects.
     windows: Vec<RestatedBook>,
+    /// When it was.
+    pub(crate) at: i64,
     pub(crate) seq: Option<Seq>,
 }
 
@@ -242,8 +244,9 @@ impl Model {
         };
         let (feature, subject) = (ask.feature.clone(), ask.subject.clone());
         let (what, seq) = (ask.what.clone(), None);
-        let windows = std::mem::take(&mut self.restated);
-        let given = Given { feature, subject, what, amounts, charge: charge.clone(), windows, seq };
+        let (at, windows) = (now, std::mem::take(&mut self.restated));
+        let given =
+            Given { feature, subject, what, amounts, charge: charge.clone(), windows, at, seq };
         account.given.insert(ask.key.clone(), given);
         let done = Done { amounts, charge, ..self.stands(&account, ask, now) };
         let answer = self.dress_for(&ask.as_request(), &account, done, false, now);
@@ -268,6 +271,12 @@ impl Model {
     pub fn restated(&self, ask: &LateAsk) -> Vec<RestatedBook> {
         let given = self.accounts.get(&ask.account).and_then(|all| all.given.get(&ask.key));
         given.map_or_else(Vec::new, |given| given.windows.clone())
+    }
+
+    /// Whether a key is that of a late write of lately, which nothing else may have.
+    pub(crate) fn is_of_event(account: &Account, key: &str, now: i64) -> bool {
+        let lately = |at: i64| now / KEY_STEP_MS <= (at + KEY_HORIZON_MS) / KEY_STEP_MS;
+        account.given.get(key).is_some_and(|given| lately(given.at))
     }
 
     fn remembers(&self, account: &Account, key: &str, now: i64) -> bool {

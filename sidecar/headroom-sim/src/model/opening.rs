@@ -94,6 +94,9 @@ impl Model {
             let done = self.again(&account, known, now);
             return Ok(self.dress(&account, done, Wants::default(), true, now));
         }
+        if Model::is_of_event(&account, &ask.key, now) {
+            return Err(OpeningRefused::Engine(EngineError::KeyOfEvent));
+        }
         if ask.dry_run {
             let mut account = self.with_charges(&account, now);
             let mut then = self.clone();

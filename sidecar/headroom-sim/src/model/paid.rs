@@ -299,7 +299,8 @@ impl Model {
             if denial == Denial::CreditsExhausted {
                 self.tell_empty(id, account, (&credits.pool, pool), more, now);
             }
-            return Ok(Done { amounts: Amounts::default(), ..done });
+            let amounts = Amounts { reservation: Some(hold), ..Model::stays(&held) };
+            return Ok(Done { amounts, ..done });
         }
         // A watched feature holds no more than the pool can pay.
         more = more.min(pool.drawable(beside));

@@ -266,36 +266,26 @@ impl Model {
                         return (Entitled::Rate(*rate), Origin::Override);
                     }
                 }
-                let mut all = Vec::new();
+                let mut all = None;
                 if let Some(EntitlementSpec::Rate { rate, .. }) = planned {
-                    all.push((rate, from_plan));
+                    all = Some((rate, from_plan));
                 }
-                for (says, _) in addons {
-                    if let EntitlementSpec::Rate { rate, .. } = says {
-                        all.push((rate, Origin::AddOn));
+                for (says, quantity) in addons {
+                    let EntitlementSpec::Rate { rate, .. } = says else { continue };
+                    let before = all.map(|(rate, _)| rate);
+                    let more = bought_rate(rate, quantity);
+                    if let Some(rate) = with_rate(before, more, known.offering.merge) {
+                        all = Some((rate, Origin::AddOn));
                     }
                 }
                 for says in &overrides {
-                    if let (Says::Rate(rate), true) = says.plain() {
-                        all.push((*rate, Origin::Override));
+                    if let (Says::Rate(rate), true) = says.plain()
+                        && all.is_none_or(|(known, _)| is_worse(known, *rate))
+                    {
+                        all = Some((*rate, Origin::Override));
                     }
                 }
-                // Of several the fastest, and of the fastest the one with the most at once.
-                let worse = |a: &Option<RateSpec>, b: &Option<RateSpec>| match (a, b) {
-                    (Some(a), Some(b)) => {
-                        let per = |one: &RateSpec, other: &RateSpec| {
-                            u128::from(one.units) * u128::from(other.period_ms.unsigned_abs())
-                        };
-                        (per(a, b), a.burst_units) < (per(b, a), b.burst_units)
-                    }
-                    (a, b) => a.is_some() && b.is_none(),
-                };
-                let is_best =
-                    |(rate, _): &&(_, _)| !all.iter().any(|(other, _)| worse(rate, other));
-                match all.iter().find(is_best) {
-                    Some((rate, origin)) => (Entitled::Rate(*rate), *origin),
-                    None => nothing,
-                }
+                all.map_or(nothing, |(rate, origin)| (Entitled::Rate(rate), origin))
             }
             FeatureKindSpec::Quota { .. } => {
                 let mut planned: Vec<PlanLimitSpec> = match planned {
@@ -514,4 +504,65 @@ pub(crate) fn slots(most: Option<u64>, soft_bp: Vec<u32>) -> Limit {
         gone: false,
         slots: true,
     }
+}
+
+/// Whether a rate is slower than another, or as fast with less at once. `None` is unlimited.
+fn is_worse(rate: Option<RateSpec>, other: Option<RateSpec>) -> bool {
+    let per = |one: RateSpec, other: RateSpec| {
+        u128::from(one.units) * u128::from(other.period_ms.unsigned_abs())
+    };
+    match (rate, other) {
+        (Some(a), Some(b)) => (per(a, b), a.burst_units) < (per(b, a), b.burst_units),
+        (a, b) => a.is_some() && b.is_none(),
+    }
+}
+
+/// So many of a rate; as it is, where that is more than can be counted.
+pub(crate) fn bought_rate(rate: Option<RateSpec>, quantity: u32) -> Option<RateSpec> {
+    let rate = rate?;
+    let of = |units: u64| {
+        let all = u128::from(units) * u128::from(quantity);
+        u64::try_from(all).ok().filter(|all| *all <= UNITS_MAX)
+    };
+    match (of(rate.units), of(rate.burst_units)) {
+        (Some(units), Some(burst_units)) => Some(RateSpec { units, burst_units, ..rate }),
+        _ => Some(rate),
+    }
+}
+
+/// What a rate becomes by another one. `None`: it stays.
+pub(crate) fn with_rate(
+    before: Option<Option<RateSpec>>,
+    more: Option<RateSpec>,
+    merge: Merge,
+) -> Option<Option<RateSpec>> {
+    let Some(before) = before else { return Some(more) };
+    if let (Some(a), Some(b), Merge::Sum) = (before, more, merge)
+        && let Some(sum) = rates_together(a, b)
+    {
+        return Some(Some(sum));
+    }
+    is_worse(before, more).then_some(more)
+}
+
+/// Two rates together, in the first multiple of the longer period that is one of the shorter, too.
+fn rates_together(a: RateSpec, b: RateSpec) -> Option<RateSpec> {
+    const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+    let (long, short) = if a.period_ms < b.period_ms { (b, a) } else { (a, b) };
+    let mut period_ms = long.period_ms;
+    while period_ms % short.period_ms != 0 {
+        period_ms += long.period_ms;
+        if period_ms > DAY_MS {
+            return None;
+        }
+    }
+    let in_it = |rate: RateSpec| {
+        u128::from(rate.units) * u128::from((period_ms / rate.period_ms).unsigned_abs())
+    };
+    let counted = |units: u128| u64::try_from(units).ok().filter(|units| *units <= UNITS_MAX);
+    Some(RateSpec {
+        units: counted(in_it(a) + in_it(b))?,
+        period_ms,
+        burst_units: counted(u128::from(a.burst_units) + u128::from(b.burst_units))?,
+    })
 }

@@ -13,7 +13,7 @@ use headroom_core::signal::{SignalName, SignalState};
 use super::daily::SLOTS_QUIET_MS;
 use super::migrate::label;
 use super::page::Page;
-use super::plan::{EACH_SLOTS, Entitled};
+use super::plan::{EACH_SLOTS, Entitled, bought_rate, with_rate};
 use super::{Account, Done, LimitAnswer, Model, Request, Told};
 
 /// A signal of one excursion is not followed by another's within this time.
@@ -280,26 +280,21 @@ impl Model {
         let depth = levels.iter().position(|level| level.split(':').next() == Some(per))?;
         let (plan, _) = Model::plan_now(account, now);
         let plan = self.catalog.plans.iter().find(|known| label(known) == plan);
-        let mut all = Vec::new();
+        let merge = self.feature(feature)?.offering.merge;
+        let mut each_of = None;
         if let Some(EntitlementSpec::Rate { each, .. }) = Model::said(plan, feature) {
-            all.push(each?);
+            each_of = Some(Some(each?));
         }
-        for (name, _) in &account.addons {
+        for (name, quantity) in &account.addons {
             let addon = self.catalog.addons.iter().find(|known| known.plan == *name);
             if let Some(EntitlementSpec::Rate { each: Some(each), .. }) =
                 Model::said(addon, feature)
             {
-                all.push(each);
+                let more = bought_rate(Some(each), *quantity);
+                each_of = with_rate(each_of, more, merge).or(each_of);
             }
         }
-        let pace = |one: &RateSpec, other: &RateSpec| {
-            u128::from(one.units) * u128::from(other.period_ms.unsigned_abs())
-        };
-        let worse =
-            |a: &RateSpec, b: &RateSpec| (pace(a, b), a.burst_units) < (pace(b, a), b.burst_units);
-        let is_best = |each: &&RateSpec| !all.iter().any(|other| worse(each, other));
-        let best = all.iter().find(is_best)?;
-        Some((levels[..=depth].join("/"), *best))
+        Some((levels[..=depth].join("/"), each_of??))
     }
 
     /// The bucket that a subject has for itself.

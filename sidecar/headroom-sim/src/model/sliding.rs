@@ -149,7 +149,8 @@ impl Model {
         page
     }
 
-    /// The reservation moves to the book of now: an extension counts from now on.
+    /// The reservation moves to the book of now: an extension counts from now on. A limit that is gone has
+    /// no book of now.
     pub(crate) fn moved_page(
         &self,
         account: &Account,
@@ -157,7 +158,9 @@ impl Model {
         page: &Page,
         now: i64,
     ) -> Option<Page> {
-        page.slide.as_ref()?;
+        if page.limit.gone {
+            return None;
+        }
         let (feature, limit) = (&page.book.feature, &page.limit);
         let (start, _) = self.span_now(account, feature, limit, now);
         if start == page.book.start {

@@ -458,13 +458,14 @@ impl Model {
         let mut more = More { pages: Vec::new(), whose: Vec::new(), own: 0, shadow: None };
         let mut fits = true;
         for (name, of, mut case) in sets {
-            let moved = self.weigh_more(&of, &mut case, additional);
-            fits &= moved.iter().all(|page| page.fits_counter(additional));
+            let shown = self.weigh_more(&of, &mut case, additional);
+            fits &= case.pages.iter().all(|page| page.fits_counter(additional));
             if self.is_watched(feature) && !case.pages.is_empty() {
                 let let_go = Model::look_away(&mut case.pages, case.origin, additional, false);
                 more.shadow = more.shadow.or(let_go);
             }
-            more.pages.extend(case.pages);
+            let asked = case.pages.iter().zip(shown);
+            more.pages.extend(asked.map(|(page, shown)| Page { verdict: page.verdict, ..shown }));
             if name.is_none() {
                 more.own = more.pages.len();
             }
@@ -497,6 +498,8 @@ impl Model {
                 self.met.insert("a reservation of subjects denied more");
                 self.announce_refusal(case.id, account, &pages[..own], additional, case.now);
                 let done = self.settled_for(account, &feature, &case, (&pages, &whose));
+                let stays = Model::stays(&case.held);
+                let done = Done { amounts: Amounts { reservation: Some(hold), ..stays }, ..done };
                 let of = (&pages[..], &whose[..]);
                 return Ok(Model::with_longest_wait(account, additional, done, of, case.now));
             }
@@ -531,6 +534,7 @@ impl Model {
         }
         if !done.verdict.is_allowed() {
             // Only what stands against the whole account.
+            done.amounts.reservation = Some(hold);
             return Ok(done);
         }
         let amounts = Amounts { reservation: Some(hold), ..done.amounts };

@@ -61,7 +61,8 @@ impl Model {
         let graces = graces.flat_map(|(ends, said)| [ends, said]);
         let ends = accounts().map(|account| account.ends_at);
         let keys = accounts().filter_map(|account| {
-            let last = account.keys.values().map(|known| known.at).max()?;
+            let given = account.given.values().map(|given| given.at);
+            let last = account.keys.values().map(|known| known.at).chain(given).max()?;
             // The first instant at which it is forgotten.
             Some((last + KEY_HORIZON_MS) / KEY_STEP_MS * KEY_STEP_MS + KEY_STEP_MS)
         });

@@ -176,7 +176,7 @@ impl From<EngineError> for WireError {
             EngineError::Store(StoreRefusal::NoRoom) => ErrorReason::NoRoom,
             EngineError::Store(StoreRefusal::Broken { .. }) => ErrorReason::StoreBroken,
             EngineError::Store(StoreRefusal::Closed) => ErrorReason::ShuttingDown,
-            EngineError::KeyReused => ErrorReason::IdempotencyKeyReused,
+            EngineError::KeyReused | EngineError::KeyOfEvent => ErrorReason::IdempotencyKeyReused,
             EngineError::Dimensions { problem } => {
                 return WireError::field("dimensions", problem.clone());
             }
