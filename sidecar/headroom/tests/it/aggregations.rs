@@ -444,3 +444,60 @@ async fn items_say_their_values_and_dimensions_over_kill_9() {
     let ended = home.run(&["ask", "consume-all", "acme", "tokens=5,small"]);
     assert!(ended.code == Some(2) && ended.stderr.contains("tokens=400,model=small"), "{ended:?}");
 }
+
+const PRICED: &str = "\
+default_plan: pro
+features:
+  disk: { name: Disk, kind: quota, aggregation: max, limits: { monthly: { window: billing } } }
+  free: { name: Free, kind: quota, aggregation: max, limits: { monthly: { window: billing } } }
+  open: { name: Open, kind: quota, aggregation: max, limits: { monthly: { window: billing } } }
+  tokens: { name: Tokens, kind: quota, limits: { monthly: { window: billing } } }
+plans:
+  pro:
+    name: Pro
+    entitlements:
+      disk: { monthly: { included: 500, policy: { overage: {
+        unit_price_minor: 2, currency: USD, cap_minor: 100 } } } }
+      free: { monthly: { included: 500, policy: { grace: 10% } } }
+      open: { monthly: { included: 500, policy: overage } }
+      tokens: { monthly: { included: 500, policy: { overage: {
+        unit_price_minor: 2, currency: USD, cap_minor: 100 } } } }
+";
+
+/// The words for what is left are what is let in: no unit less and none more.
+#[tokio::test]
+async fn whoever_asks_by_hand_is_told_the_largest_value_that_is_let_in() {
+    let home = Home::with_settings(PRICED, "clock: test\n");
+    let sidecar = home.start();
+    let (client, admin) = home.clients().await;
+    let allowed = async |feature: &str, units: u64| {
+        client.check("acme", feature).units(units).await.unwrap().allowed
+    };
+    let endpoint = home.endpoint();
+    let line = |feature: &str| {
+        let ended = home.run(&["ask", "--endpoint", &endpoint, "check", "acme", feature]);
+        let line = ended.stdout.lines().find(|line| line.starts_with("  monthly"));
+        line.map(str::to_owned).unwrap_or_else(|| panic!("{ended:?}"))
+    };
+    for used in [400, 533] {
+        client.consume("acme", "disk", used).await.unwrap();
+        assert!(line("disk").contains("values up to 550 "), "{}", line("disk"));
+        assert!(allowed("disk", 550).await && !allowed("disk", 551).await);
+        client.consume("acme", "free", used).await.unwrap();
+        assert!(line("free").contains("values up to 550 "), "{}", line("free"));
+        assert!(allowed("free", 550).await && !allowed("free", 551).await);
+        client.consume("acme", "open", used).await.unwrap();
+        assert!(line("open").contains("any value "), "{}", line("open"));
+        assert!(allowed("open", 1 << 40).await);
+    }
+    for (more, left, paid) in [(400, 100, 50), (100, 0, 50), (33, 0, 17), (17, 0, 0)] {
+        client.consume("acme", "tokens", more).await.unwrap();
+        let said = line("tokens");
+        assert!(said.contains(&format!(" {left} left ")), "{said}");
+        assert!(said.contains(&format!("of USD, which pays for {paid} more")), "{said}");
+        assert!(left + paid == 0 || allowed("tokens", left + paid).await);
+        assert!(!allowed("tokens", left + paid + 1).await);
+    }
+    drop((client, admin));
+    sidecar.stop().await;
+}

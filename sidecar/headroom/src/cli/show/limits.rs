@@ -37,7 +37,12 @@ fn limit_row(limit: &LimitState, as_of: Option<SystemTime>) -> Vec<String> {
     }
     if let Some(cost) = &limit.overage_cost {
         let cap = cost.cap_minor.map_or_else(String::new, |cap| format!(" of at most {cap}"));
-        notes.push(format!("overage costs {}{cap} minor units of {}", cost.minor, cost.currency));
+        let more = match paid_for(limit).filter(|_| cost.cap_minor.is_some()) {
+            Some(more) => format!(", which pays for {} more", units(more)),
+            None => String::new(),
+        };
+        let (minor, currency) = (cost.minor, &cost.currency);
+        notes.push(format!("overage costs {minor}{cap} minor units of {currency}{more}"));
     }
     notes.extend(grace_notes(limit, as_of));
     if limit.approximate {
@@ -62,12 +67,12 @@ fn limit_row(limit: &LimitState, as_of: Option<SystemTime>) -> Vec<String> {
         Some(included) => format!("{} of {} {how}", units(count), units(included)),
         None => format!("{} {how}, unlimited", units(count)),
     };
-    // Values use nothing up: there is more left than a sum would have left.
-    let sum_left = limit.included_units.map(|included| included.saturating_sub(limit.used_units));
     let left = match left {
-        Some(most) if !is_slots && sum_left < Some(most) => {
-            format!("values up to {}", units(most))
-        }
+        // What would be let in: grace, and what a cap pays for, are a part of that.
+        Some(_) if is_of_values(limit) => match limit.drawable_units_remaining {
+            Some(most) => format!("values up to {}", units(most)),
+            None => "any value".to_owned(),
+        },
         Some(left) => format!("{} left", units(left)),
         None => String::new(),
     };
@@ -77,6 +82,20 @@ fn limit_row(limit: &LimitState, as_of: Option<SystemTime>) -> Vec<String> {
 
 fn is_of_slots(limit: &LimitState) -> bool {
     [CONCURRENT_LIMIT, EACH_CONCURRENT_LIMIT].contains(&&*limit.limit)
+}
+
+/// Whether values count there. They use nothing up: there is more left than a sum would have left.
+fn is_of_values(limit: &LimitState) -> bool {
+    let sum_left = limit.included_units.map(|included| included.saturating_sub(limit.used_units));
+    !is_of_slots(limit) && sum_left < limit.settled_units_remaining
+}
+
+/// Units above the included ones that are let in beyond those that are held. `None`: no bound, or they do not add up.
+fn paid_for(limit: &LimitState) -> Option<u64> {
+    let held = limit.used_units.saturating_add(limit.reserved_units);
+    let included_left = limit.included_units?.saturating_sub(held);
+    let drawable = limit.drawable_units_remaining.filter(|_| !is_of_values(limit))?;
+    Some(drawable.saturating_sub(included_left))
 }
 
 /// How much grace is left, how often it was used, and until when it lasts.
