@@ -95,7 +95,7 @@ impl Service {
                 WireResult::Consume(v1::ConsumeResponse { decision })
             }
             Some(WireOperation::Record(_)) => {
-                WireResult::Record(v1::RecordResponse { decision, debt_units: 0 })
+                WireResult::Record(v1::RecordResponse { decision, ..v1::RecordResponse::default() })
             }
             other => panic!("no load asks this: {other:?}"),
         };

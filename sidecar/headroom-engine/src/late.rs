@@ -190,7 +190,7 @@ struct Write<'a> {
 /// What was decided.
 enum Decided {
     Refused(Box<Outcome>),
-    Event { change: EventChange, before: u64, state: EventState, booked: Box<Booked> },
+    Event { change: EventChange, before: u64, state: Box<EventState>, booked: Box<Booked> },
 }
 
 fn unreadable(error: Malformed) -> ArchiveError {
@@ -268,7 +268,8 @@ impl Engine {
                         Box::new(EventSubject { path_hash, bookings: booked.levels.clone() })
                     }),
                 };
-                let (change, booked) = (EventChange::Recorded, Box::new(booked));
+                let (state, booked) = (Box::new(state), Box::new(booked));
+                let change = EventChange::Recorded;
                 Ok(Decided::Event { change, before: 0, state, booked })
             }))
         });

@@ -240,6 +240,7 @@ impl Memory {
             WireOperation::Record(request) => WireResult::Record(v1::RecordResponse {
                 decision: count(request.units),
                 debt_units: 3,
+                restated_windows: Vec::new(),
             }),
             WireOperation::Allocate(request) => {
                 let Some(v1::allocate_request::Change::RemoveUnits(units)) = request.change else {
@@ -256,6 +257,7 @@ impl Memory {
                 decision: count(0),
                 units: request.units.unwrap_or(0),
                 debt_units: request.original_units.unwrap_or(0),
+                restated_windows: Vec::new(),
             }),
         }
     }

@@ -70,9 +70,13 @@ impl Engine {
                 }
                 (None, None) => return Err(LateError::UnknownEvent),
             };
-            if state.feature != id || rq.original_units.is_some_and(|u| u != state.units) {
-                let feature = cx.catalog.feature_text(state.feature);
-                let what = format!("the event counts {} units of {feature}", state.units);
+            let of = cx.catalog.feature_text(state.feature);
+            if state.feature != id {
+                let what = format!("the event of this key is of {of}");
+                return Err(LateError::Differs { field: "feature", what });
+            }
+            if rq.original_units.is_some_and(|units| units != state.units) {
+                let what = format!("the event counts {} units of {of}", state.units);
                 return Err(LateError::Differs { field: "original_units", what });
             }
             let counted_for = state.subject.as_ref().map_or(0, |subject| subject.path_hash);
@@ -104,7 +108,8 @@ impl Engine {
             if let Some(subject) = &mut state.subject {
                 subject.bookings.clone_from(&booked.levels);
             }
-            Ok(Decided::Event { change, before, state, booked: Box::new(booked) })
+            let (state, booked) = (Box::new(state), Box::new(booked));
+            Ok(Decided::Event { change, before, state, booked })
         })
     }
 }

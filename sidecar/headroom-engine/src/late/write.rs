@@ -81,7 +81,7 @@ impl Engine {
             debt_units: booked.debt_units,
             reason: write.reason.to_owned(),
             charge: booked.charge,
-            state,
+            state: *state,
         };
         effects.push(Effect::Event(Box::new(event.clone())));
         bytes.clear();

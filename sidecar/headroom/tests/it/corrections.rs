@@ -1,5 +1,7 @@
 //! What can be corrected, and what a correction that cannot be made is told.
 
+use std::time::{Duration, SystemTime};
+
 use headroom_sdk::{Client, Error, Item};
 
 use crate::support::home::Home;
@@ -98,6 +100,10 @@ async fn a_correction_that_fits_no_write_is_told_in_what() {
     client.reserve_all("acme", both).idempotency_key("held both").await.unwrap();
     client.consume("acme", "space", 1).idempotency_key("space").await.unwrap();
 
+    let earlier = SystemTime::now() - Duration::from_secs(60);
+    let late = client.record("acme", "calls", 4).occurred_at(earlier).idempotency_key("late");
+    late.await.unwrap();
+
     let of = |feature, key| client.correct("acme", feature, key);
     let again = "of the write again";
     let cases = [
@@ -129,6 +135,9 @@ async fn a_correction_that_fits_no_write_is_told_in_what() {
         (of("work", "u1").original_units(3).subject("user:u2"), "original_units", "for user:u2"),
         (of("space", "space").original_units(1), "", "the feature is an allocation"),
         (of("calls", "never").original_units(1), "", "no event of this key is known"),
+        (of("work", "late"), "feature", "the event of this key is of calls"),
+        (of("cals", "late"), "feature", "the event of this key is of calls"),
+        (of("calls", "late").original_units(5), "original_units", "counts 4 units of calls"),
     ];
     for (call, field, part) in cases {
         let (told, problem) = problem(call.units(1).await);
