@@ -161,9 +161,9 @@ pub(super) fn check_sums(report: &mut Report, spec: &CatalogSpec) {
             for (each, what) in [(false, &["rate"][..]), (true, &["each", "rate"])] {
                 let of = |plan: &PlanSpec| rate_given(plan, &feature.feature, each);
                 let Some(rate) = of(addon) else { continue };
-                let before =
+                let mut before =
                     given[..place].iter().filter_map(|(k, plan)| Some((k, plan, of(plan)?)));
-                let apart = before.filter(|(.., other)| !shares_period(rate, *other)).next();
+                let apart = before.find(|(.., other)| !shares_period(rate, *other));
                 let Some((other_kind, other, _)) = apart else { continue };
                 let path =
                     [&[kind, addon.plan.as_str(), "entitlements", &feature.feature][..], what];
