@@ -126,6 +126,11 @@ impl SubjectState {
         measure::of(&self.rare.as_ref()?.measures, (feature, limit, window_start))
     }
 
+    /// What was kept of windows that are over.
+    pub(crate) fn owings(&self) -> &[Owing] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.owings)
+    }
+
     /// How many ledgers and buckets it has.
     pub fn counters(&self) -> usize {
         self.ledgers.len() + self.buckets().len()
@@ -146,7 +151,8 @@ impl SubjectState {
         let buckets = self.buckets().iter().map(|bucket| Effect::Bucket(*bucket));
         let excesses = excesses.map(|excess| Effect::Excess(Box::new(excess.clone())));
         let measures = measure::further(self.rare.as_ref().map_or(&[], |rare| &rare.measures));
-        ledgers.chain(excesses).chain(buckets).chain(measures)
+        let owings = owing::further(self.owings());
+        ledgers.chain(excesses).chain(buckets).chain(measures).chain(owings)
     }
 
     /// Forgets what aggregations know of its windows besides their counters, which stay.

@@ -51,9 +51,14 @@ pub(crate) fn of(limit: &PlanLimit) -> OnChange {
 
 /// The plan in force at an instant, also before the subscription was what it is now.
 pub fn plan_over(profile: &Profile, at: Millis) -> NameId {
+    plan_then(profile, at).0
+}
+
+/// The same, and whether it is on trial, as far as that is known.
+pub(crate) fn plan_then(profile: &Profile, at: Millis) -> (NameId, bool) {
     let past = profile.past();
     let piece = past.get(past.partition_point(|past| past.until <= at));
-    piece.map_or_else(|| profile.plan_at(at).0, |past| past.plan)
+    piece.map_or_else(|| profile.plan_at(at), |past| (past.plan, false))
 }
 
 /// Whether a plan has a limit that does not simply keep.

@@ -4,7 +4,8 @@
 //! instant, whoever looks or nobody: what it takes over is used there from the start, and what is more
 //! than it allows is its own debt. So every window on the way is a ledger like any other, and is kept in
 //! the usage history. What becomes of a debt is said by the limit that is in force when the window
-//! ends; where that does not carry, the debt stays where it is.
+//! ends; where that does not carry, the debt stays where it is. No more goes on than the limit has no room for
+//! at the window's end: units that were allowed since, or freed, are not owed.
 //!
 //! A window that went above what is included, where that is billed, is looked at when it ends, too: what it
 //! is measured by is fixed then, whatever prices and plans there are when it leaves the memory.
@@ -14,12 +15,12 @@
 use crate::account::Account;
 use crate::catalog::PlanLimit;
 use crate::change;
-use crate::closing::WindowTerms;
+use crate::closing::{Ceiling, WindowTerms};
 use crate::decide::Context;
 use crate::effect::{Effect, Effects};
 use crate::ledger::Ledger;
 use crate::names::NameId;
-use crate::resolve::{Resolved, resolve};
+use crate::resolve::{LimitAt, Whose, limit_at};
 use crate::time::{Millis, Window};
 use crate::window::window_at;
 
@@ -63,6 +64,11 @@ impl Owing {
     pub(crate) fn is_of(&self, ledger: &Ledger) -> bool {
         ledger.is(self.feature, self.limit, self.window_start)
     }
+}
+
+/// What is remembered of a ledger's window.
+pub(crate) fn of<'a>(all: &'a [Owing], ledger: &Ledger) -> Option<&'a Owing> {
+    all.iter().find(|one| one.is_of(ledger))
 }
 
 /// Carries out a change.
@@ -111,7 +117,7 @@ pub fn unnoted(catalog: &crate::catalog::Catalog, account: &Account) -> Vec<Effe
 impl Account {
     /// What is remembered of a window that owes or took over.
     pub fn owing(&self, ledger: &Ledger) -> Option<&Owing> {
-        self.owings().iter().find(|one| one.is_of(ledger))
+        of(self.owings(), ledger)
     }
 
     /// The window that is to be looked at first when it ends. `None`: none is.
@@ -131,13 +137,12 @@ impl Account {
 }
 
 /// The limit that says what becomes of a window's debt, if it carries it: the one in force at its end.
-fn carrying<'a>(cx: Context<'a>, account: &'a Account, ledger: &Ledger) -> Option<PlanLimit> {
-    let feature = cx.catalog.feature_of(ledger.feature)?;
-    let (Resolved::Limits(limits), _) = resolve(cx.catalog, account, feature, cx.now) else {
-        return None;
-    };
-    let limit = limits.iter().find(|limit| limit.limit == ledger.limit)?;
-    carries(limit).then(|| limit.clone())
+pub(crate) fn carrying(cx: Context<'_>, account: &Account, ended: &Ledger) -> Option<PlanLimit> {
+    let of = (ended.feature, ended.limit);
+    match limit_at(cx.catalog, Whose::own(account), of, ended.window.end()) {
+        LimitAt::InForce(limit) => carries(&limit).then_some(limit),
+        LimitAt::NotGiven | LimitAt::Gone => None,
+    }
 }
 
 /// Whether a limit carries debt.
@@ -145,27 +150,35 @@ pub(crate) fn carries(limit: &PlanLimit) -> bool {
     limit.terms.as_ref().is_some_and(|terms| terms.carries_debt)
 }
 
-/// The part of a debt that a whole window does not take off.
-pub(crate) fn over(limit: &PlanLimit, debt: u64) -> u64 {
-    limit.ceiling_units().map_or(0, |ceiling| debt.saturating_sub(ceiling))
+/// The part of a debt that a whole window does not take off, with so much room.
+pub(crate) fn over(ceiling: Option<u64>, debt: u64) -> u64 {
+    ceiling.map_or(0, |ceiling| debt.saturating_sub(ceiling))
 }
 
-/// What follows a window that ends owing, at its end: the next one and what it takes over, or nothing.
+/// What a window owes at its end: no more than what it was measured by has no room for.
+pub(crate) fn owed(ended: &Ledger, terms: Option<&WindowTerms>) -> u64 {
+    match terms.map_or(Ceiling::Unknown, |terms| terms.ceiling) {
+        Ceiling::Unknown => ended.debt,
+        Ceiling::Unbounded => 0,
+        Ceiling::Units(most) => ended.debt.min(ended.used.saturating_sub(most)),
+    }
+}
+
+/// What follows a window that ends owing, at its end: the next one and what it takes over. `limit` carries it;
 /// `upto` is the instant until which changes of plan are known to have ended windows.
 pub(crate) fn follow(
     cx: Context<'_>,
     account: &Account,
-    ended: &Ledger,
+    (limit, ended): (&PlanLimit, &Ledger),
     upto: Millis,
 ) -> Option<(Ledger, Owing)> {
-    let at = Context { now: ended.window.end(), ..cx };
-    let limit = carrying(at, account, ended)?;
+    let at = ended.window.end();
     let profile = &account.profile;
-    let ruled = window_at(limit.window, profile.anchor, profile.rules(), at.now);
-    let ruled = Window::new(at.now, ruled.end())?;
+    let ruled = window_at(limit.window, profile.anchor, profile.rules(), at);
+    let ruled = Window::new(at, ruled.end())?;
     let window = change::cut(cx.catalog, profile, (ended.feature, ended.limit), ruled, upto);
     let mut ledger = Ledger::new(ended.feature, ended.limit, window, limit.mark());
     ledger.used = ended.debt;
-    ledger.debt = over(&limit, ended.debt);
+    ledger.debt = over(limit.ceiling_units(), ended.debt);
     Some((ledger, Owing { carried_units: ended.debt, ..Owing::of(&ledger) }))
 }

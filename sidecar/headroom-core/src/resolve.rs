@@ -23,8 +23,10 @@ use crate::rate::Rate;
 use crate::spend_cap;
 use crate::time::Millis;
 
+mod at;
 mod levels;
 
+pub(crate) use at::{LimitAt, Whose, is_defined, limit_at};
 pub use levels::{resolve_each, resolve_each_slots, resolve_levels};
 pub(crate) use levels::{resolve_each_heard, resolve_levels_heard};
 
@@ -145,7 +147,7 @@ pub(crate) fn planned<'a>(
     at: Millis,
 ) -> (Option<&'a Entitlement>, Origin) {
     let profile = &account.profile;
-    let (plan, on_trial) = profile.plan_at(at);
+    let (plan, on_trial) = change::plan_then(profile, at);
     let origin = match (on_trial, profile.by_default) {
         (true, _) => Origin::Trial,
         (false, true) => Origin::DefaultPlan,

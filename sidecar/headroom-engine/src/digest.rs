@@ -183,7 +183,9 @@ fn digest_effects(
             }
             Effect::OfSubject(id, effect) => {
                 let window = match &**effect {
-                    Effect::LedgerClosed(ledger, _) => Restated::as_closed(*ledger, None),
+                    Effect::LedgerClosed(ledger, terms) => {
+                        Restated::as_closed(*ledger, terms.as_deref().copied())
+                    }
                     Effect::Restated(restated) => **restated,
                     Effect::MeasureClosed(closed) => {
                         ops.push(measures::kept((serial, Some(*id)), closed));

@@ -24,7 +24,7 @@ use crate::digest::{after_prefix, start_key};
 use crate::engine::{
     Engine, EngineError, FeatureRequest, Key, Reply, Wants, about_if_due, decided, feature_id,
 };
-use crate::events::restated_row;
+use crate::events::{self, restated_row};
 use crate::keys::{Receipt, hash_key, hash_payload};
 use crate::limits;
 use crate::measures;
@@ -494,6 +494,10 @@ pub(crate) fn closed(serial: u32, id: SubjectId, window: &Restated) -> Projectio
         false => {
             let mut value = Vec::new();
             record::put_ledger(&mut value, ledger);
+            if let Some(terms) = &window.terms {
+                value.push(events::TERMS);
+                record::closing::put_terms(&mut value, terms);
+            }
             value
         }
     };

@@ -9,6 +9,7 @@ mod admin;
 mod all;
 mod answers;
 mod change;
+mod closing;
 mod credits;
 mod daily;
 mod ending;
@@ -51,6 +52,7 @@ use headroom_engine::ports::{Seq, StoreRefusal};
 
 use crate::coins::{Pool, Took};
 
+pub(crate) use closing::Then;
 pub(crate) use late::{Given, Happened};
 pub(crate) use rate::Tank;
 
@@ -125,6 +127,8 @@ pub(crate) struct Book {
     pub(crate) terms: Terms,
     pub(crate) revision: u16,
     pub(crate) said: BTreeSet<Said>,
+    /// What it was measured by, where that is fixed.
+    pub(crate) then: Option<Then>,
     /// Whether it has left the memory.
     pub(crate) closed: bool,
 }
@@ -258,6 +262,8 @@ enum Ready {
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
     pub(crate) serial: u32,
+    /// Which subject it stands for; none is the account itself.
+    pub(crate) whose: Option<String>,
     pub(crate) plan: String,
     pub(crate) by_default: bool,
     pub(crate) suspended: bool,
@@ -608,6 +614,7 @@ impl Model {
     pub(crate) fn newcomer(&self, plan: &str, by_default: bool, now: i64) -> Account {
         Account {
             serial: u32::try_from(self.accounts.len()).expect("few accounts"),
+            whose: None,
             plan: plan.to_owned(),
             by_default,
             suspended: false,

@@ -7,6 +7,7 @@
 
 use crate::account::Account;
 use crate::catalog::PlanLimit;
+use crate::closing;
 use crate::decide::Context;
 use crate::decide::late::{Place, debt_without, is_known, place, working_at};
 use crate::decide::meter::{self, Working};
@@ -17,7 +18,7 @@ use crate::ledger::Ledger;
 use crate::limits;
 use crate::names::NameId;
 use crate::owing::{self, Owing};
-use crate::resolve::Origin;
+use crate::resolve::{Origin, Whose};
 use crate::time::Window;
 
 /// What a window owes to the next one.
@@ -62,24 +63,38 @@ pub(super) fn pass_on(
     let (mut before, mut after) = (owed.before, owed.after);
     while before != after && at <= cx.now {
         let listed = effects.len();
-        let place = place(cx, then, feature, limit, at, past);
+        let place = place(cx, Whose::own(then), (feature, limit), at, past);
         let window = place.window();
         (before, after) = if before > 0 && !is_known(&place, past) {
             // It took nothing over: what was owed was taken off by windows that nobody looked at.
-            (owing::over(limit, before), owing::over(limit, after))
+            let ceiling = match place {
+                Place::Live(ledger, fresh) => {
+                    working_at(cx, Whose::own(then), limit, ledger, fresh).room.ceiling
+                }
+                Place::Past(restated) => ceiling_of(cx, limit, &restated),
+            };
+            (owing::over(ceiling, before), owing::over(ceiling, after))
         } else {
             match place {
                 Place::Live(ledger, fresh) => {
-                    let w = working_at(cx, then, limit, ledger, fresh);
+                    let w = working_at(cx, Whose::own(then), limit, ledger, fresh);
                     pass_to(cx, then, (w, origin), (before, after), effects)
                 }
-                Place::Past(restated) => pass_to_past(limit, restated, (before, after), effects),
+                Place::Past(restated) => {
+                    let ceiling = ceiling_of(cx, limit, &restated);
+                    pass_to_past(ceiling, restated, (before, after), effects)
+                }
             }
         };
         effects[listed..].iter().for_each(|effect| then.apply(effect));
         // Windows go on.
         at = window.end().max(at.plus(1));
     }
+}
+
+/// The most that a window of the account which has left the memory holds without debt.
+fn ceiling_of(cx: Context<'_>, limit: &PlanLimit, restated: &Restated) -> Option<u64> {
+    closing::ceiling_by(cx, restated.terms.as_ref(), (limit, false), &restated.closed)
 }
 
 /// Changes a window in memory. Returns what it owed before and owes after.
@@ -123,13 +138,12 @@ fn pass_to(
 
 /// Restates a window that has left the memory. Returns what it owed before and owes after.
 fn pass_to_past(
-    limit: &PlanLimit,
+    ceiling: Option<u64>,
     mut restated: Restated,
     (before, after): (u64, u64),
     effects: &mut Effects,
 ) -> (u64, u64) {
     let owed = restated.debt;
-    let ceiling = limit.ceiling_units();
     let passed = if after > before {
         let units = after - before;
         restated.used += units;

@@ -70,17 +70,27 @@ pub(super) fn end_windows(cx: Context<'_>, account: &mut Account) {
 /// Lists what becomes of the window that owes and has ended first: the next one begins with what it takes
 /// over, or the debt stays. Either way it is known by then what the window was measured by.
 fn end(cx: Context<'_>, then: &Account, effects: &mut Effects) {
-    let Some(ended) = then.next_owing().copied() else { return };
+    let Some(mut ended) = then.next_owing().copied() else { return };
     let at = Context { now: ended.window.end(), ..cx };
     let known = then.owing(&ended).copied().unwrap_or_else(|| Owing::of(&ended));
-    let next = owing::follow(cx, then, &ended, cx.now).filter(|_| ended.debt > 0);
-    let known = Owing {
-        stays: ended.debt > 0 && next.is_none(),
-        ended: true,
-        terms: closing::terms_of(at, then, &ended),
-        ..known
-    };
-    effects.push(Effect::Owing(Box::new(known)));
+    let terms = closing::terms_of(at, then, &ended);
+    let carrying = if ended.debt > 0 { owing::carrying(at, then, &ended) } else { None };
+    let mut forgiven = None;
+    if carrying.is_some() {
+        let owed = owing::owed(&ended, terms.as_ref());
+        if owed < ended.debt {
+            ended.debt = owed;
+            let effect = Effect::Ledger(ended);
+            // The window may close here, and closes with what it owes.
+            forgiven.get_or_insert_with(|| then.clone()).apply(&effect);
+            effects.push(effect);
+        }
+    }
+    let then = forgiven.as_ref().unwrap_or(then);
+    let next = carrying.filter(|_| ended.debt > 0);
+    let next = next.and_then(|limit| owing::follow(at, then, (&limit, &ended), cx.now));
+    let stays = ended.debt > 0 && next.is_none();
+    effects.push(Effect::Owing(Box::new(Owing { stays, ended: true, terms, ..known })));
     if let Some((ledger, owing)) = next {
         meter::put_ledger(at, then, ledger, true, effects);
         effects.push(Effect::Owing(Box::new(owing)));

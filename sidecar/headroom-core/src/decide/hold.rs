@@ -24,7 +24,7 @@ use crate::policy;
 use crate::reservation::{
     OnExpiry, Reservation, ReservationExtra, ReservationId, ReservationState, Reservations,
 };
-use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
+use crate::resolve::{Origin, Resolved, ResolvedLimits, Whose, resolve};
 use crate::stock;
 use crate::tally;
 use crate::time::Millis;
@@ -192,7 +192,7 @@ pub(super) fn extend(
             meter::put_ledger(cx, &level.seen, w.own(), w.fresh, &mut changes);
             w.fresh = false;
         }
-        level.list(changes, effects);
+        level.list(cx, changes, effects);
     }
     after.units += additional_units;
     // A hold is never shortened: the first promise stands.
@@ -282,7 +282,7 @@ pub(super) fn commit(
     let before_units = working.first().map_or(0, |w| w.ledger.used);
     let mut debt_units = 0;
     for (w, carried) in working.iter_mut().zip(carried) {
-        let debt = share.book(cx, account, w, effects);
+        let debt = share.book(cx, Whose::own(account), w, effects);
         debt_units = debt_units.max(debt);
         put_or_close(cx, account, w.own(), effects);
         if !account.is_replaced(&w.own(), 0) {
@@ -344,7 +344,7 @@ pub(super) fn release(
     // Every check is above this line, every change below it.
     let before_units = working.first().map_or(0, |w| w.ledger.used);
     for w in &mut working {
-        share.book(cx, account, w, effects);
+        share.book(cx, Whose::own(account), w, effects);
         put_or_close(cx, account, w.own(), effects);
     }
     share.book_levels(cx, (&levels, &mut sets), effects);
@@ -380,7 +380,7 @@ pub(super) fn charge(
     let mut working = scene.working(cx, account, held);
     let before_units = working.first().map_or(0, |w| w.ledger.used);
     for w in &mut working {
-        share.book(cx, account, w, effects);
+        share.book(cx, Whose::own(account), w, effects);
         put_or_close(cx, account, w.own(), effects);
     }
     share.note_tally(cx, account, held, (&working, before_units), effects);
@@ -442,10 +442,10 @@ impl Share {
         for (level, set) in levels.iter().zip(sets) {
             let mut changes = Effects::new();
             for w in set.iter_mut() {
-                debt_units = debt_units.max(self.book(cx, &level.seen, w, &mut changes));
+                debt_units = debt_units.max(self.book(cx, level.whose(), w, &mut changes));
                 put_or_close(cx, &level.seen, w.own(), &mut changes);
             }
-            level.list(changes, effects);
+            level.list(cx, changes, effects);
         }
         debt_units
     }
@@ -454,17 +454,18 @@ impl Share {
     fn book(
         &self,
         cx: Context<'_>,
-        account: &Account,
+        whose: Whose<'_>,
         w: &mut Working<'_>,
         effects: &mut Effects,
     ) -> u64 {
+        let (account, ceiling) = (whose.account, meter::ceiling_then(cx, whose, w));
         w.ledger.reserved -= self.unheld;
         w.ledger.holds -= u32::from(self.ends);
-        let debt = meter::debt_of(w.room.ceiling, &w.ledger, self.added, self.surplus);
+        let debt = meter::debt_of(ceiling, &w.ledger, self.added, self.surplus);
         let previous_units = w.ledger.used;
         w.ledger.debt += debt;
         w.ledger.used += self.added;
-        give_back(w, self.returned);
+        give_back(w, self.returned, ceiling);
         // The bucket and not the sum of a sliding window: another catalog may have made one of windows that
         // were full each.
         assert!(w.own().is_sound(), "unsound ledger {:?}", w.own());
@@ -504,7 +505,7 @@ impl Share {
 }
 
 /// Takes back units that were charged and not used, and of the debt what is not above the limit then.
-fn give_back(w: &mut Working<'_>, units: u64) {
+fn give_back(w: &mut Working<'_>, units: u64, ceiling: Option<u64>) {
     if units == 0 {
         return;
     }
@@ -513,7 +514,7 @@ fn give_back(w: &mut Working<'_>, units: u64) {
     // There may be less by now: a level fell, or a correction took off more than was counted besides.
     let units = units.min(own.used);
     w.ledger.used -= units;
-    let above = w.room.ceiling.map_or(0, |ceiling| w.ledger.used.saturating_sub(ceiling));
+    let above = ceiling.map_or(0, |ceiling| w.ledger.used.saturating_sub(ceiling));
     let forgiven = units.min(own.debt).min(w.ledger.debt.saturating_sub(above));
     w.ledger.debt -= forgiven.max(own.debt.saturating_sub(own.used - units));
 }
@@ -528,7 +529,8 @@ struct Scene<'a> {
     origin: Origin,
 }
 
-/// Books a limit that is not in force any more: it allows nothing, and nothing is announced.
+/// Books a limit that is not in force any more: nothing more is admitted, and nothing is announced. What has
+/// happened is measured by what was in force then ([`meter::ceiling_then`]).
 pub(super) static GONE: LazyLock<PlanLimit> = LazyLock::new(|| {
     PlanLimit::new(NameId(u32::MAX), WindowRule::Lifetime, Some(0), Vec::new(), Policy::Block)
 });

@@ -3,7 +3,7 @@
 //!
 //! A window in memory changes; one that has left it is restated, which the usage history shows beside
 //! what it held when it closed. Nothing here is refused for a limit: it has happened. What no limit
-//! allows is debt, and units that a correction takes off are free at once. Credits that pay for it are
+//! allows is debt, by the limit that was in force at the end of the window ([`crate::closing`]), and units that a correction takes off are free at once. Credits that pay for it are
 //! charged now, and come back now: [`super::bill`].
 //!
 //! What a window that is over comes to is nobody's alarm any more: only the window of now is told of.
@@ -25,7 +25,7 @@ use crate::decision::{Decision, Denial, OpError, Verdict};
 use crate::effect::Effects;
 use crate::event::{Booking, Bookings, EventState, Payment, Restated};
 use crate::names::NameId;
-use crate::resolve::{Origin, Resolved, ResolvedLimits, resolve};
+use crate::resolve::{Origin, Resolved, ResolvedLimits, Whose, resolve};
 use crate::subject::{SubjectId, SubjectPath};
 use crate::time::Millis;
 
@@ -79,7 +79,8 @@ pub fn record_at(
     let (limits, origin) = limits_now(cx, account, feature)?;
     let id = cx.catalog.feature(feature).id;
     let levels = levels::of_path(cx, account, feature, subject);
-    let own = |limit| Entry::own(limit, place(cx, account, id, limit, at, past.own));
+    let whose = Whose::own(account);
+    let own = |limit| Entry::own(limit, place(cx, whose, (id, limit), at, past.own));
     let mut entries: Vec<Entry<'_>> = limits.iter().map(own).collect();
     entries.extend(levels::entries(cx, &levels, id, at, past));
     let value = match cx.catalog.feature(feature).aggregation() {
@@ -130,7 +131,7 @@ pub fn correct(
     let mut entries = Vec::new();
     for booking in &event.bookings {
         let (limit, start) = (booking.limit, booking.window_start);
-        // A limit that is not in force any more allows nothing, and nobody is told.
+        // Of a limit that is not in force any more nobody is told.
         let known = limits.iter().find(|l| l.limit == limit).unwrap_or(&hold::GONE);
         let is_it = |r: &&Restated| r.closed.is(event.feature, limit, start);
         let place = match account.ledger(event.feature, limit, start) {

@@ -199,7 +199,7 @@ impl<'a> Met<'a> {
             }
             match level {
                 None => effects.append(&mut changes),
-                Some(level) => level.list(changes, effects),
+                Some(level) => level.list(cx, changes, effects),
             }
         }
         debt_units

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::account::Account;
 use crate::catalog::{FeatureIx, PlanLimit, Policy};
+use crate::closing;
 use crate::decide::sliding::{self, Beyond};
 use crate::decide::{Context, allocation, bare_limits, concurrency, settle, wait};
 use crate::decision::{
@@ -19,7 +20,7 @@ use crate::names::NameId;
 use crate::owing::{self, Owing};
 use crate::policy::{self, Room};
 use crate::reservation::ReservationState;
-use crate::resolve::{Origin, Resolved, resolve};
+use crate::resolve::{Origin, Resolved, Whose, resolve};
 use crate::signal::{self, Change};
 use crate::stock;
 use crate::tally;
@@ -208,6 +209,20 @@ pub(super) fn working_now<'a>(
     let room = policy::room(account, limit, &ledger, cx.now);
     let (verdict, enough_at) = (Verdict::Allowed, Millis::FOREVER);
     Working { limit, ledger, fresh, room, verdict, enough_at, beyond }
+}
+
+/// The most that counts in a window without being debt: one that is over is measured by what was in force at its
+/// end, also where that is gone by now and another limit stands for it. `None`: no bound.
+///
+/// An answer shows the limit of now all the same.
+pub(super) fn ceiling_then(cx: Context<'_>, whose: Whose<'_>, w: &Working<'_>) -> Option<u64> {
+    let (limit, ledger) = (w.limit, &w.ledger);
+    let is_gone = limit.limit != ledger.limit;
+    if w.beyond.is_some() || limit.is_slots() || cx.now < ledger.window.end() && !is_gone {
+        return w.room.ceiling;
+    }
+    let terms = closing::terms_at(cx, whose, whose.account.owing(ledger), ledger);
+    closing::ceiling_by(cx, terms.as_ref(), (limit, whose.subject.is_some()), ledger)
 }
 
 /// What one limit says to `units` more, used at once or held first.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::account::Account;
 use crate::catalog::{FeatureIx, FeatureKind, PlanLimit};
+use crate::closing;
 use crate::decide::credits::Paid;
 use crate::decide::growth::Moved;
 use crate::decide::measure::Taken;
@@ -30,7 +31,7 @@ use crate::names::NameId;
 use crate::owing;
 use crate::rate::Rate;
 use crate::reservation::{OnExpiry, Reservation, ReservationExtra, Reservations};
-use crate::resolve::{Origin, Resolved, resolve, resolve_each, resolve_levels};
+use crate::resolve::{Origin, Resolved, Whose, resolve, resolve_each, resolve_levels};
 use crate::subject::{SubjectId, SubjectPath};
 use crate::time::Millis;
 
@@ -115,6 +116,11 @@ impl Level {
         self.id
     }
 
+    /// Whose its limits are.
+    pub(super) fn whose(&self) -> Whose<'_> {
+        Whose { account: &self.seen, subject: Some(&self.name) }
+    }
+
     /// Its limits as they stand, without a question to them.
     pub(super) fn working_now(&self, cx: Context<'_>, feature: NameId) -> WorkingSet<'_> {
         let working = |limit| meter::working_now(cx, &self.seen, feature, limit);
@@ -131,8 +137,8 @@ impl Level {
     }
 
     /// Lists what has changed at this level.
-    pub(super) fn list(&self, changes: Effects, effects: &mut Effects) {
-        list(self.id, changes, effects);
+    pub(super) fn list(&self, cx: Context<'_>, changes: Effects, effects: &mut Effects) {
+        list(cx, (self.id, self.whose()), changes, effects);
     }
 
     /// Lets a reservation be settled in the window it has come to.
@@ -145,13 +151,26 @@ impl Level {
     }
 }
 
-pub(super) fn list(id: SubjectId, changes: Effects, effects: &mut Effects) {
-    // Nobody is told of a subject, and what it uses is billed to the account.
-    let of_account = |effect: &Effect| {
-        matches!(effect, Effect::Signal(_) | Effect::Announced(_) | Effect::Owing(_))
-    };
-    let own = changes.into_iter().filter(|effect| !of_account(effect));
-    effects.extend(own.map(|effect| Effect::OfSubject(id, Box::new(effect))));
+/// Lists what has changed at a subject, under the number that it is filed under.
+pub(super) fn list(
+    cx: Context<'_>,
+    (id, whose): (SubjectId, Whose<'_>),
+    changes: Effects,
+    effects: &mut Effects,
+) {
+    for change in changes {
+        let own = match change {
+            // Nobody is told of a subject, and what it uses is billed to the account.
+            Effect::Signal(_) | Effect::Announced(_) | Effect::Owing(_) => continue,
+            Effect::LedgerClosed(ledger, _) => {
+                let known = whose.account.owing(&ledger);
+                let terms = closing::terms_at(cx, whose, known, &ledger).map(Box::new);
+                Effect::LedgerClosed(ledger, terms)
+            }
+            other => other,
+        };
+        effects.push(Effect::OfSubject(id, Box::new(own)));
+    }
 }
 
 /// The limits of the account and of its levels in one list, and how to tell whose they are.
@@ -348,7 +367,7 @@ pub(super) fn count(
         w.fresh = false;
         match level {
             None => effects.append(&mut changes),
-            Some(level) => level.list(changes, effects),
+            Some(level) => level.list(cx, changes, effects),
         }
     }
     if hold.is_none() {
@@ -448,7 +467,7 @@ fn count_rate(
             let mut changes = Effects::new();
             let there = rate::consume(cx, &level.seen, theirs, units, &mut changes);
             let here = rate::consume(cx, account, own, units, effects);
-            level.list(changes, effects);
+            level.list(cx, changes, effects);
             (here, there)
         }
         _ => (here, there),
@@ -539,7 +558,9 @@ pub(super) fn ended(cx: Context<'_>, account: &Account, effects: &mut Effects) {
         let seen = account.seen_by(Some(id));
         let mut changes = Effects::new();
         put_or_close(cx, &seen, ledger, &mut changes);
-        list(id, changes, effects);
+        let name = account.subjects().and_then(|subjects| Some(&*subjects.get(id)?.name));
+        let whose = Whose { account: &seen, subject: Some(name.unwrap_or_default()) };
+        list(cx, (id, whose), changes, effects);
     }
 }
 
@@ -618,6 +639,8 @@ pub(super) fn free(cx: Context<'_>, account: &Account, id: SubjectId, effects: &
             changes.push(Effect::LedgerClosed(*ledger, None));
         }
     }
-    list(id, changes, effects);
+    let seen = account.seen_by(Some(id));
+    let name = subject.map_or("", |subject| &*subject.name);
+    list(cx, (id, Whose { account: &seen, subject: Some(name) }), changes, effects);
     effects.push(Effect::SubjectForgotten(id));
 }

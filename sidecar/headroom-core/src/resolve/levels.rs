@@ -3,6 +3,7 @@
 use super::{Listener, Voice, add_limit, add_rate, has_limit, override_limit};
 use crate::account::{OverrideValue, Profile};
 use crate::catalog::{Catalog, Entitlement, FeatureIx, FeatureKind, Plan, PlanLimit, Policy};
+use crate::change;
 use crate::rate::Rate;
 use crate::time::Millis;
 
@@ -71,7 +72,7 @@ pub(crate) fn resolve_levels_heard(
     heard: Listener<'_>,
 ) -> Vec<PlanLimit> {
     let shape = catalog.feature(feature);
-    let (plan, _) = profile.plan_at(at);
+    let plan = change::plan_over(profile, at);
     let plan = catalog.plan_of(plan).map(|plan| catalog.plan(plan));
     let mut limits = plan.map(|plan| plan.levels(feature)).unwrap_or_default().to_vec();
     let is_of_slots = matches!(shape.kind, FeatureKind::Concurrency { .. });

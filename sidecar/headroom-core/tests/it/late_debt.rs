@@ -4,31 +4,37 @@
 use std::collections::BTreeMap;
 
 use headroom_core::catalog::Policy;
-use headroom_core::decide::{self, Booked, Context, FeatureOp, Past};
+use headroom_core::decide::{self, Booked, Context, FeatureOp, LevelPast, Past};
 use headroom_core::effect::{Effect, Effects};
 use headroom_core::event::{Delta, EventState, Restated};
+use headroom_core::subject::SubjectId;
 use headroom_core::time::Millis;
 
 use crate::world::{DAY_MS, Dice, T0, World, daily};
 
 /// A world, and the windows that have left its memory.
-struct Told {
-    world: World,
+pub(crate) struct Told {
+    pub(crate) world: World,
     past: BTreeMap<i64, Restated>,
+    subjects: Vec<(SubjectId, Restated)>,
     read: usize,
 }
 
 /// Used units, debt and units taken over of a window.
-type Line = (u64, u64, u64);
+pub(crate) type Line = (u64, u64, u64);
 
 impl Told {
     fn new() -> Told {
         let mut limit = daily(10, Policy::Block);
         limit.terms.carries_debt = true;
-        Told { world: World::new(&[limit]), past: BTreeMap::new(), read: 0 }
+        Told::of(World::new(&[limit]))
     }
 
-    fn cx(&self) -> Context<'_> {
+    pub(crate) fn of(world: World) -> Told {
+        Told { world, past: BTreeMap::new(), subjects: Vec::new(), read: 0 }
+    }
+
+    pub(crate) fn cx(&self) -> Context<'_> {
         Context { catalog: &self.world.catalog, now: Millis(self.world.now) }
     }
 
@@ -46,8 +52,28 @@ impl Told {
         self.read = self.world.effects.len();
     }
 
+    /// Reads the windows of subjects that have left the memory, too.
+    pub(crate) fn note_subjects(&mut self) {
+        let closed = self.world.effects.iter().filter_map(|effect| match effect {
+            Effect::OfSubject(id, of) => match &**of {
+                Effect::LedgerClosed(l, terms) => {
+                    Some((*id, Restated::as_closed(*l, terms.as_deref().copied())))
+                }
+                _ => None,
+            },
+            _ => None,
+        });
+        self.subjects = closed.collect();
+    }
+
+    /// What is known of one of them.
+    pub(crate) fn level(&self, name: &str) -> LevelPast {
+        let windows = self.subjects.clone();
+        LevelPast { name: name.to_owned(), windows, ..LevelPast::default() }
+    }
+
     /// Lets time pass, and then what is asked happen.
-    fn at(&mut self, now: i64, units: u64) {
+    pub(crate) fn at(&mut self, now: i64, units: u64) {
         self.world.now = now;
         self.world.check(1);
         if units > 0 {
@@ -56,7 +82,7 @@ impl Told {
         self.note();
     }
 
-    fn late(&mut self, at: i64, units: u64) -> (Booked, Effects) {
+    pub(crate) fn late(&mut self, at: i64, units: u64) -> (Booked, Effects) {
         let past: Vec<Restated> = self.past.values().copied().collect();
         let mut effects = Effects::new();
         let (cx, of) = (self.cx(), (Millis(at), units));
@@ -70,7 +96,7 @@ impl Told {
         (booked, effects)
     }
 
-    fn correct(&mut self, event: &EventState, units: u64) -> Effects {
+    pub(crate) fn correct(&mut self, event: &EventState, units: u64) -> Effects {
         let past: Vec<Restated> = self.past.values().copied().collect();
         let mut effects = Effects::new();
         let cx = self.cx();
@@ -82,7 +108,7 @@ impl Told {
         effects
     }
 
-    fn event(&self, at: i64, units: u64, booked: &Booked) -> EventState {
+    pub(crate) fn event(&self, at: i64, units: u64, booked: &Booked) -> EventState {
         EventState {
             key: [1, 2],
             name: "e".to_owned(),
@@ -97,7 +123,7 @@ impl Told {
     }
 
     /// All windows in which anything counts.
-    fn lines(&self) -> BTreeMap<i64, Line> {
+    pub(crate) fn lines(&self) -> BTreeMap<i64, Line> {
         let account = &self.world.account;
         let live = account.ledgers().iter().map(|ledger| {
             let carried = account.owing(ledger).map_or(0, |owing| owing.carried_units);

@@ -18,6 +18,7 @@ mod holds;
 mod holds_over;
 mod late;
 mod late_debt;
+mod late_terms;
 mod measures;
 mod opening;
 mod overrides;

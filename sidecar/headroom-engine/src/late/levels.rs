@@ -102,7 +102,9 @@ impl SeenLevel {
         let recent = pending.of(serial).filter_map(|(_, effect)| match effect {
             Effect::OfSubject(id, of) if numbers.contains(id) => match &**of {
                 Effect::Restated(restated) => Some((*id, **restated)),
-                Effect::LedgerClosed(closed, _) => Some((*id, Restated::as_closed(*closed, None))),
+                Effect::LedgerClosed(closed, terms) => {
+                    Some((*id, Restated::as_closed(*closed, terms.as_deref().copied())))
+                }
                 _ => None,
             },
             _ => None,

@@ -1,6 +1,6 @@
 //! The bytes of what a window was measured by, and of windows that owe.
 
-use headroom_core::closing::{Price, WindowTerms};
+use headroom_core::closing::{Ceiling, Price, WindowTerms};
 use headroom_core::event::Delta;
 use headroom_core::names::NameId;
 use headroom_core::owing::Owing;
@@ -13,6 +13,10 @@ mod has {
     pub(super) const BILLS: u8 = 2;
     pub(super) const PRICE: u8 = 4;
     pub(super) const CAP: u8 = 8;
+    /// The ceiling is known: without a number there is none. Terms without this are of a version that did not
+    /// keep it.
+    pub(super) const CEILING: u8 = 16;
+    pub(super) const CEILING_UNITS: u8 = 32;
 }
 
 pub(crate) fn put_terms(out: &mut Vec<u8>, terms: &WindowTerms) {
@@ -22,7 +26,12 @@ pub(crate) fn put_terms(out: &mut Vec<u8>, terms: &WindowTerms) {
         bit(terms.included_units.is_some(), has::INCLUDED)
             | bit(terms.bills, has::BILLS)
             | bit(terms.price.is_some(), has::PRICE)
-            | bit(cap_minor.is_some(), has::CAP),
+            | bit(cap_minor.is_some(), has::CAP)
+            | match terms.ceiling {
+                Ceiling::Unknown => 0,
+                Ceiling::Unbounded => has::CEILING,
+                Ceiling::Units(_) => has::CEILING | has::CEILING_UNITS,
+            },
     );
     if let Some(units) = terms.included_units {
         out.put_u64(units);
@@ -36,6 +45,9 @@ pub(crate) fn put_terms(out: &mut Vec<u8>, terms: &WindowTerms) {
     }
     out.put_u64(u64::from(terms.plan.0));
     out.put_u64(terms.carried_units);
+    if let Ceiling::Units(units) = terms.ceiling {
+        out.put_u64(units);
+    }
 }
 
 pub(crate) fn take_terms(from: &mut Take<'_>) -> Result<WindowTerms, Malformed> {
@@ -55,7 +67,12 @@ pub(crate) fn take_terms(from: &mut Take<'_>) -> Result<WindowTerms, Malformed> 
     }
     let plan = NameId(from.small("plan")?);
     let carried_units = from.u64("carried units")?;
-    Ok(WindowTerms { included_units, bills: is(has::BILLS), price, plan, carried_units })
+    let ceiling = match (is(has::CEILING), is(has::CEILING_UNITS)) {
+        (false, _) => Ceiling::Unknown,
+        (true, false) => Ceiling::Unbounded,
+        (true, true) => Ceiling::Units(from.u64("ceiling")?),
+    };
+    Ok(WindowTerms { included_units, bills: is(has::BILLS), price, plan, carried_units, ceiling })
 }
 
 fn put_terms_if_any(out: &mut Vec<u8>, terms: Option<&WindowTerms>) {

@@ -5,7 +5,7 @@ use headroom_core::account::{
 };
 use headroom_core::announced::Announced;
 use headroom_core::catalog::RateSpec;
-use headroom_core::closing::{Price, WindowTerms};
+use headroom_core::closing::{Ceiling, Price, WindowTerms};
 use headroom_core::credits::{
     Charge, CreditHold, CreditPrice, CreditsEffect, Deduction, Grant, GrantEnd, GrantEnding,
     GrantSource, PoolHead, Rounding, Segment,
@@ -236,6 +236,11 @@ fn terms(units: u64) -> WindowTerms {
         price: (!units.is_multiple_of(5)).then_some(price),
         plan: NameId(7),
         carried_units: units / 2,
+        ceiling: match units % 3 {
+            0 => Ceiling::Unknown,
+            1 => Ceiling::Unbounded,
+            _ => Ceiling::Units(units * 2),
+        },
     }
 }
 

@@ -99,9 +99,11 @@ impl Model {
     fn edit(&mut self, id: &str, now: i64, edit: impl FnOnce(&mut Account)) -> Result<(), Refused> {
         self.known(id)?;
         self.before_edit(id, now);
+        let before = self.accounts[id].clone();
         if let Some(account) = self.accounts.get_mut(id) {
             edit(account);
         }
+        self.keep_terms(id, (&self.rules(), &before), now);
         self.after_edit(id, now);
         Ok(())
     }
@@ -109,7 +111,7 @@ impl Model {
     /// Puts a checked catalog into force, and carries out what its migrations say.
     pub fn install(&mut self, spec: &CatalogSpec, source: &str, now: i64) {
         let is_new = self.revision == 0 || self.source != source;
-        self.know_catalog(spec, source);
+        self.know_catalog(spec, source, now);
         self.carry_out(now);
         if is_new {
             self.follow_catalog(now);
@@ -117,12 +119,19 @@ impl Model {
     }
 
     /// Puts a checked catalog into force.
-    pub fn know_catalog(&mut self, spec: &CatalogSpec, source: &str) {
-        if self.revision == 0 || self.source != source {
+    pub fn know_catalog(&mut self, spec: &CatalogSpec, source: &str, now: i64) {
+        let rules = self.rules();
+        let is_new = self.revision == 0 || self.source != source;
+        if is_new {
             self.revision += 1;
         }
         self.source = source.to_owned();
         self.catalog = spec.clone();
+        let moves = self.moves();
+        for id in self.account_names().into_iter().filter(|_| is_new) {
+            let before = self.accounts[&id].clone();
+            self.keep_moved(&id, (&rules, &before), &moves, now);
+        }
         self.note_owing();
         self.note_uncut();
         for feature in &spec.features {
@@ -163,6 +172,7 @@ impl Model {
     /// Notes the profile of an account that a step had changed though the rest of it was lost.
     pub fn know_profile(&mut self, id: &str, known: ProfileAnswer, now: i64) {
         let Some(account) = self.accounts.get_mut(id) else { return };
+        let before = account.clone();
         account.moved |= account.zone != known.zone && !account.spread.is_empty();
         account.plan = known.plan;
         account.by_default = known.by_default;
@@ -178,6 +188,7 @@ impl Model {
         account.cohorts = known.cohorts.into_iter().collect();
         account.note_trials(now);
         account.expect_turns(now);
+        self.keep_terms(id, (&self.rules(), &before), now);
     }
 
     /// Puts an account on a plan.
@@ -244,6 +255,7 @@ impl Model {
         }
         account.remember(&before, now, remembers);
         account.note_trials(now);
+        self.keep_terms(id, (&self.rules(), &before), now);
         self.after_edit(id, now);
         Ok(())
     }

@@ -213,7 +213,7 @@ impl Model {
                 book.feature == held.feature && book.limit == *limit && book.start == *start
             };
             let book = account.books.iter().find(same).expect("a held book stays").clone();
-            // What is not in force any more allows nothing, and says nothing.
+            // What is not in force any more gives nothing, and says nothing.
             let gone = || Limit {
                 limit: limit.clone(),
                 window: WindowRule::Lifetime,
@@ -391,6 +391,7 @@ impl Model {
         for page in &mut case.pages {
             let previous = page.used();
             let mut owed = 0;
+            self.allow_then(account, page);
             if more > 0 {
                 owed = page.book_units(more, surplus);
                 debt = owed.max(debt);
@@ -399,6 +400,7 @@ impl Model {
             if goes_on.is_none() {
                 self.undo(page, less);
             }
+            page.allowed = None;
             page.verdict = page.stands();
             self.keep(account, page);
             if let Some(mut later) = self.owed_now(account, page, case.now).filter(|_| owed > 0) {
@@ -459,7 +461,9 @@ impl Model {
         let charged = case.held.charged.unwrap_or(0);
         for page in &mut case.pages {
             page.reserved -= u128::from(let_go);
+            self.allow_then(account, page);
             self.undo(page, charged);
+            page.allowed = None;
             page.verdict = page.stands();
             self.keep(account, page);
         }

@@ -590,8 +590,11 @@ impl Model {
             terms: limit.terms.clone(),
             revision: 1,
             said: Default::default(),
+            then: None,
             closed: !live,
         };
+        let then = (!live).then(|| self.then(account, &book, now));
+        let book = Book { then, ..book };
         Entry { whose: None, limit: limit.clone(), book, live, fresh: true }
     }
 
@@ -609,7 +612,8 @@ impl Model {
         for entry in entries {
             let inner = entry.whose.as_ref().map(|name| Model::inner(account, name));
             let of = inner.as_ref().unwrap_or(account);
-            let page = self.page_of(of, entry.book.clone(), &entry.limit, entry.fresh, now);
+            let mut page = self.page_of(of, entry.book.clone(), &entry.limit, entry.fresh, now);
+            self.allow_then(of, &mut page);
             let held = if entry.live { page.held() } else { entry.book.used() };
             let most = self.most_after(of, &page, now).max(held);
             if most + u128::from(more) > COUNT_MAX {
@@ -633,7 +637,8 @@ impl Model {
                 let by_subject = "a window of a subject restated after its close";
                 let by_account = "a window restated after its close";
                 self.met.insert(if whose.is_some() { by_subject } else { by_account });
-                enter_closed(of, entry, (from, to))
+                let ceiling = self.allowed_then(of, &entry.book, &entry.limit, now);
+                enter_closed(of, (entry, ceiling), (from, to))
             };
             debt = owed.max(debt);
             self.pass_on(of, id, &page, before, (origin, now));
@@ -676,6 +681,7 @@ impl Model {
                 _ => (held, since),
             };
             self.restated.push(RestatedBook::of(&entry, counted));
+            self.allow_then(of, &mut page);
             let Some(after) = value.after(&page) else {
                 self.met.insert(match entry.live {
                     true => "a late value that changes nothing",
@@ -695,7 +701,8 @@ impl Model {
             } else {
                 self.met.insert("a window restated after its close");
                 self.met.insert(value.restates(whose.is_some(), entry.fresh));
-                let (mut book, ceiling) = (entry.book, entry.limit.terms.ceiling());
+                let ceiling = self.allowed_then(of, &entry.book, &entry.limit, now);
+                let mut book = entry.book;
                 let owed = value.enter_closed(&mut book, after, ceiling);
                 put_closed(of, book);
                 owed
@@ -741,9 +748,12 @@ impl Model {
     }
 }
 
-fn enter_closed(account: &mut Account, entry: Entry, (from, to): (u64, u64)) -> u128 {
+fn enter_closed(
+    account: &mut Account,
+    (entry, ceiling): (Entry, Option<u128>),
+    (from, to): (u64, u64),
+) -> u128 {
     let mut book = entry.book;
-    let ceiling = entry.limit.terms.ceiling();
     let mut owed = 0;
     if to > from {
         let units = u128::from(to - from);

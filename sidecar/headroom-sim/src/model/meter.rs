@@ -39,6 +39,7 @@ impl Model {
             terms: limit.terms.clone(),
             revision: 1,
             said: BTreeSet::new(),
+            then: None,
             closed: false,
         });
         self.page_of(account, book, limit, fresh, now)
@@ -103,6 +104,7 @@ impl Model {
             now,
             asked: 0,
             enough_at: None,
+            allowed: None,
             of_values,
             fresh,
             own,

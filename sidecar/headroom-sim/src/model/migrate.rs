@@ -185,7 +185,7 @@ impl Model {
     }
 
     /// Plans that have gone, and what accounts on them come to.
-    fn moves(&self) -> Vec<(String, String)> {
+    pub(crate) fn moves(&self) -> Vec<(String, String)> {
         let moved = |line: &Migration| match line {
             Migration::MovePlan { from, to } => {
                 Some((normal(from), self.bought(to, None).expect("a checked catalog")))
@@ -268,6 +268,7 @@ impl Model {
             let before = known.clone();
             others.iter().for_each(|from| known.put_on(from, &to));
             known.remember(&before, now, remembers);
+            self.keep_terms(&id, (&self.rules(), &before), now);
             self.after_edit(&id, now);
         }
         Ok(count)
@@ -293,7 +294,7 @@ impl Account {
     }
 
     /// Puts it on other plans, one name for another at a time.
-    fn move_all(&mut self, moves: &[(String, String)]) {
+    pub(crate) fn move_all(&mut self, moves: &[(String, String)]) {
         let trial = self.trial.iter_mut().map(|(plan, _)| plan);
         let scheduled = self.scheduled.iter_mut().map(|(_, plan)| plan);
         let past = self.past.iter_mut().map(|(_, plan)| plan);

@@ -6,6 +6,7 @@ use headroom_core::catalog::EntitlementSpec;
 use headroom_core::change::OnChange;
 use headroom_core::resolve::Origin;
 
+use super::closing::Then;
 use super::late::{Entry, take};
 use super::page::Page;
 use super::plan::Entitled;
@@ -52,6 +53,8 @@ impl Model {
     ) -> Option<&'static str> {
         let ended = account.books[place].clone();
         account.books[place].ended = true;
+        let then = self.then(account, &ended, now);
+        account.books[place].then = Some(then.clone());
         if ended.debt() == 0 {
             return None;
         }
@@ -73,7 +76,20 @@ impl Model {
                 end = at;
             }
         }
-        let owed = ended.debt();
+        // What was allowed since, or freed, is not owed.
+        let debt = ended.debt();
+        let room_for = match then {
+            Then::Terms(terms, _) => terms.ceiling(),
+            Then::NotGiven(_) => Some(0),
+            Then::Gone(_) => None,
+            Then::Bucket => Some(ended.used() - debt),
+        };
+        let above = room_for.map_or(0, |most| ended.used() - ended.used().min(most));
+        let owed = debt.min(above);
+        account.books[place].undone.push((0, debt - owed));
+        if owed == 0 {
+            return Some("debt that its window had room for at its end");
+        }
         let over = limit.terms.ceiling().map_or(0, |ceiling| owed - owed.min(ceiling));
         let next = Book {
             start: ended.end,
@@ -89,6 +105,7 @@ impl Model {
             terms: limit.terms.clone(),
             revision: 1,
             said: Default::default(),
+            then: None,
             closed: false,
             ..ended.clone()
         };
@@ -147,16 +164,22 @@ impl Model {
             let entry = self.entry(account, &feature, &limit, at, now);
             at = entry.book.end;
             (before, after) = if entry.fresh && before > 0 {
-                let over = |owed: u128| {
-                    limit.terms.ceiling().map_or(0, |ceiling| owed - owed.min(ceiling))
+                let ceiling = if entry.live {
+                    let mut page = self.page_of(account, entry.book, &limit, true, now);
+                    self.allow_then(account, &mut page);
+                    page.ceiling()
+                } else {
+                    self.allowed_then(account, &entry.book, &limit, now)
                 };
+                let over = |owed: u128| ceiling.map_or(0, |ceiling| owed - owed.min(ceiling));
                 (over(before), over(after))
             } else if entry.live {
                 self.met.insert("a window in memory that counts another debt");
                 self.pass_to(account, (id, &limit), entry, (before, after), (origin, now))
             } else {
                 self.met.insert("a closed window that counts another debt");
-                pass_to_closed(account, entry, (before, after))
+                let ceiling = self.allowed_then(account, &entry.book, &limit, now);
+                pass_to_closed(account, (entry, ceiling), (before, after))
             };
         }
     }
@@ -170,6 +193,7 @@ impl Model {
         (origin, now): (Origin, i64),
     ) -> (u128, u128) {
         let mut page = self.page_of(account, entry.book, limit, entry.fresh, now);
+        self.allow_then(account, &mut page);
         let owed = page.book.debt();
         if after > before {
             let previous = page.used();
@@ -197,11 +221,10 @@ impl Model {
 
 fn pass_to_closed(
     account: &mut Account,
-    entry: Entry,
+    (entry, ceiling): (Entry, Option<u128>),
     (before, after): (u128, u128),
 ) -> (u128, u128) {
     let mut book = entry.book;
-    let ceiling = entry.limit.terms.ceiling();
     let owed = book.debt();
     if after > before {
         let units = after - before;

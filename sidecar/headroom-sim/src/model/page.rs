@@ -28,6 +28,8 @@ pub(crate) struct Page {
     pub(crate) asked: u64,
     /// When there is room for what was asked for, where that was found out elsewhere.
     pub(crate) enough_at: Option<i64>,
+    /// The most that it holds without debt, where that is said by another limit than that of now.
+    pub(crate) allowed: Option<Option<u128>>,
     /// Whether it holds a value, the largest or the latest, instead of a sum.
     pub(crate) of_values: bool,
     /// Whether the book is new.
@@ -87,10 +89,10 @@ impl Terms {
     }
 
     /// How a limit stands with so many units used and held in all.
-    pub(crate) fn verdict(&self, used: u128, held: u128) -> Verdict {
+    pub(crate) fn verdict(&self, used: u128, held: u128, ceiling: Option<u128>) -> Verdict {
         let Some(included) = self.included() else { return Verdict::Allowed };
         if held > included {
-            let is_past = self.ceiling().is_some_and(|most| held > most);
+            let is_past = ceiling.is_some_and(|most| held > most);
             match self.policy {
                 // A grace that is over is the page's to say.
                 _ if is_past => return Verdict::Unbacked,
@@ -168,6 +170,9 @@ impl Page {
     /// The most that may be used and set aside now.
     pub(crate) fn ceiling(&self) -> Option<u128> {
         let terms = &self.limit.terms;
+        if let Some(allowed) = self.allowed {
+            return allowed;
+        }
         if self.grace_over { terms.included() } else { terms.ceiling() }
     }
 
@@ -178,7 +183,7 @@ impl Page {
     }
 
     pub(crate) fn level(&self, used: u128, held: u128) -> Verdict {
-        match self.limit.terms.verdict(used, held) {
+        match self.limit.terms.verdict(used, held, self.ceiling()) {
             Verdict::Grace if self.grace_over => Verdict::Unbacked,
             verdict => verdict,
         }

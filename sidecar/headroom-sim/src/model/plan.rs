@@ -93,7 +93,10 @@ impl Model {
     ) -> (Entitled, Origin) {
         let nothing = (Entitled::Nothing, Origin::None);
         let Some(known) = self.feature(feature) else { return nothing };
-        let (plan, on_trial) = Model::plan_now(account, now);
+        let (mut plan, mut on_trial) = Model::plan_now(account, now);
+        if let Some((_, earlier)) = account.past.iter().find(|(until, _)| now < *until) {
+            (plan, on_trial) = (earlier.clone(), false);
+        }
         let plan = self.catalog.plans.iter().find(|known| label(known) == plan);
         let planned = Model::said(plan, feature);
         let mut from_plan = if account.by_default { Origin::DefaultPlan } else { Origin::Plan };

@@ -213,9 +213,7 @@ impl Model {
     pub(crate) fn settle(&self, account: &mut Account, now: i64) {
         let closed: Vec<bool> =
             account.books.iter().map(|book| self.is_closed(account, book, now)).collect();
-        for (book, closed) in account.books.iter_mut().zip(closed) {
-            book.closed = closed;
-        }
+        self.leave(account, &closed, now);
         account.settled_at = now;
         self.roll_levels(account, now);
         for name in account.subjects.keys().cloned().collect::<Vec<_>>() {
@@ -232,8 +230,17 @@ impl Model {
             .iter()
             .map(|book| book.closed || (concerns(book) && self.is_closable(account, book, now)))
             .collect();
-        for (book, closed) in account.books.iter_mut().zip(closed) {
-            book.closed = closed;
+        self.leave(account, &closed, now);
+    }
+
+    /// Lets books leave the memory, with what they were measured by.
+    fn leave(&self, account: &mut Account, closed: &[bool], now: i64) {
+        for (place, closed) in closed.iter().enumerate() {
+            if *closed && !account.books[place].closed {
+                let then = self.then(account, &account.books[place], now);
+                account.books[place].then = Some(then);
+                account.books[place].closed = true;
+            }
         }
     }
 

@@ -32,6 +32,7 @@ impl Model {
     /// The account of a subject: what counts there, under the subscription of now.
     pub(crate) fn inner(account: &Account, name: &str) -> Account {
         let mut inner = account.clone();
+        inner.whose = Some(name.to_owned());
         inner.subjects.clear();
         inner.pools.clear();
         inner.keys.clear();
@@ -68,7 +69,7 @@ impl Model {
             let slots = per.as_ref().and_then(|_| self.slots_of(account, (feature, name), now));
             return per.iter().cloned().zip(slots).collect();
         }
-        let (plan, _) = Model::plan_now(account, now);
+        let plan = account.plan_then(now);
         let plan = self.catalog.plans.iter().find(|known| label(known) == plan);
         let mut together = given(plan).unwrap_or_default();
         for (name, quantity) in &account.addons {

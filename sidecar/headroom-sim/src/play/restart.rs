@@ -155,9 +155,9 @@ impl Player {
                 self.model.know_past(account, past.collect(), seen_at);
             }
             // What its migrations say is done at the latest by the start.
-            Record::Catalog { source, .. } => {
+            Record::Catalog { source, at, .. } => {
                 let spec = self.catalogs[source].clone();
-                self.model.know_catalog(&spec, source);
+                self.model.know_catalog(&spec, source, at.0);
             }
             // Holds that ended are the model's by the clock; what left the memory, and what was said, is
             // not.
@@ -167,7 +167,9 @@ impl Player {
                 let is_cut = |effect: &Effect| match effect {
                     Effect::Ledger(_) => true,
                     Effect::Owing(one) => !one.ended,
-                    Effect::OfSubject(_, change) => matches!(**change, Effect::Ledger(_)),
+                    Effect::OfSubject(_, change) => {
+                        matches!(**change, Effect::Ledger(_) | Effect::Owing(_))
+                    }
                     _ => false,
                 };
                 if effects.iter().any(|effect| matches!(effect, Effect::PlansSeen(_))) {

@@ -3,6 +3,7 @@
 
 use crate::account::Account;
 use crate::catalog::PlanLimit;
+use crate::closing;
 use crate::decide::late::levels::Filed;
 use crate::decide::late::place::Place;
 use crate::decide::late::{Booked, levels};
@@ -17,7 +18,7 @@ use crate::limits;
 use crate::names::NameId;
 use crate::owing;
 use crate::policy;
-use crate::resolve::Origin;
+use crate::resolve::{Origin, Whose};
 use crate::tally;
 use crate::time::Millis;
 
@@ -68,6 +69,17 @@ impl<'a> Entry<'a> {
         self.filed.as_ref().map_or(account, |filed| &filed.level.seen)
     }
 
+    /// Whose the limit is.
+    pub(super) fn whose<'b>(&'b self, account: &'b Account) -> Whose<'b> {
+        self.filed.as_ref().map_or(Whose::own(account), |filed| filed.level.whose())
+    }
+
+    /// The most that its window holds without debt, when that has left the memory as such.
+    pub(super) fn ceiling(&self, cx: Context<'_>, restated: &Restated) -> Option<u64> {
+        let of = (self.limit, self.filed.is_some());
+        closing::ceiling_by(cx, restated.terms.as_ref(), of, &restated.closed)
+    }
+
     pub(super) fn own(limit: &'a PlanLimit, place: Place) -> Entry<'a> {
         Entry { filed: None, limit, place }
     }
@@ -90,11 +102,12 @@ pub(super) fn book(
     let room = levels::room(cx, account, entries.iter())?;
     let mut todo = Vec::with_capacity(entries.len());
     for entry in entries {
-        let (seen, limit) = (entry.seen(account), entry.limit);
+        let limit = entry.limit;
         let (held, own) = match &entry.place {
-            Place::Live(ledger, fresh) => {
-                (working_at(cx, seen, limit, *ledger, *fresh).ledger.held(), *ledger)
-            }
+            Place::Live(ledger, fresh) => (
+                working_at(cx, entry.whose(account), limit, *ledger, *fresh).ledger.held(),
+                *ledger,
+            ),
             Place::Past(restated) => (restated.used, restated.closed),
         };
         // The debt of a subject is not carried.
@@ -132,7 +145,7 @@ pub(super) fn book(
             }
             Some(filed) => {
                 booked.levels.push((filed.id, booking));
-                filed.list(changes, effects);
+                filed.list(cx, changes, effects);
             }
         }
     }
@@ -157,7 +170,7 @@ fn count(
     let seen = entry.seen(account);
     match entry.place {
         Place::Live(ledger, fresh) => {
-            let w = working_at(cx, seen, entry.limit, ledger, fresh);
+            let w = working_at(cx, entry.whose(account), entry.limit, ledger, fresh);
             let before = w.own().debt;
             let (own, debt, booking) = book_live(cx, seen, (w, origin), delta, effects);
             let owed = carried::Owed { window: own.window, before, after: own.debt };
@@ -165,7 +178,8 @@ fn count(
         }
         Place::Past(restated) => {
             let (window, before) = (restated.closed.window, restated.debt);
-            let (after, debt, booking) = book_past(entry.limit, restated, delta, effects);
+            let (after, debt, booking) =
+                book_past(entry.ceiling(cx, &restated), restated, delta, effects);
             Counted { owed: carried::Owed { window, before, after }, debt, booking }
         }
     }
@@ -174,11 +188,12 @@ fn count(
 /// The limit with the ledger of an earlier moment, as [`meter::working_now`] has that of now.
 pub(in crate::decide) fn working_at<'a>(
     cx: Context<'_>,
-    account: &Account,
+    whose: Whose<'_>,
     limit: &'a PlanLimit,
     mut ledger: Ledger,
     fresh: bool,
 ) -> Working<'a> {
+    let account = whose.account;
     let mut beyond = None;
     match sliding::every_of(limit) {
         // A limit that is gone has no definition that a ledger could have seen.
@@ -194,7 +209,9 @@ pub(in crate::decide) fn working_at<'a>(
     let room = policy::room(account, limit, &ledger, cx.now);
     let verdict = meter::level(limit, room, &ledger);
     let enough_at = Millis::FOREVER;
-    Working { limit, ledger, fresh, room, verdict, enough_at, beyond }
+    let mut w = Working { limit, ledger, fresh, room, verdict, enough_at, beyond };
+    w.room.ceiling = meter::ceiling_then(cx, whose, &w);
+    w
 }
 
 fn book_live(
@@ -240,12 +257,12 @@ fn book_live(
 }
 
 pub(super) fn book_past(
-    limit: &PlanLimit,
+    ceiling: Option<u64>,
     mut restated: Restated,
     delta: Delta,
     effects: &mut Effects,
 ) -> (u64, u64, Booking) {
-    let (ceiling, before) = (limit.ceiling_units(), restated.used);
+    let before = restated.used;
     let mut debt = 0;
     match delta {
         Delta::More(units) => {

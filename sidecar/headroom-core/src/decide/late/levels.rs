@@ -90,8 +90,8 @@ pub(super) struct Filed<'a> {
 
 impl Filed<'_> {
     /// Lets changes be those of the subject.
-    pub(super) fn list(&self, changes: Effects, effects: &mut Effects) {
-        subjects::list(self.id, changes, effects);
+    pub(super) fn list(&self, cx: Context<'_>, changes: Effects, effects: &mut Effects) {
+        subjects::list(cx, (self.id, self.level.whose()), changes, effects);
     }
 }
 
@@ -119,12 +119,10 @@ pub(super) fn entries<'a>(
         let windows = known.map_or(&[][..], |known| &known.windows);
         let all: Vec<Restated> = windows.iter().map(|(_, restated)| *restated).collect();
         for limit in &level.limits {
-            let mut place = place(cx, &level.seen, feature, limit, at, &all);
-            let id = match &mut place {
+            let place = place(cx, level.whose(), (feature, limit), at, &all);
+            let id = match &place {
                 Place::Live(..) => level.id,
                 Place::Past(restated) => {
-                    // What a subject uses is billed to the account.
-                    restated.terms = None;
                     let start = restated.closed.window.start();
                     let is_it = |r: &Restated| r.closed.is(feature, limit.limit, start);
                     let found = windows.iter().find(|(_, r)| is_it(r)).map(|(id, _)| *id);

@@ -1,14 +1,13 @@
 //! Which window an event of the past falls into: of the account, or of a level of a subject's path.
 
-use crate::account::Account;
 use crate::catalog::PlanLimit;
-use crate::change;
-use crate::closing::WindowTerms;
+use crate::closing;
 use crate::decide::meter::{self, LedgerNow};
 use crate::decide::{Context, sliding};
 use crate::event::Restated;
 use crate::ledger::Ledger;
 use crate::names::NameId;
+use crate::resolve::Whose;
 use crate::time::{Millis, Window};
 use crate::window::{WindowRule, window_at};
 
@@ -38,12 +37,12 @@ pub(super) fn is_of(ledger: &Ledger, feature: NameId, limit: &PlanLimit, at: Mil
 /// a new one in the gap between those that were.
 pub(in crate::decide) fn place(
     cx: Context<'_>,
-    account: &Account,
-    feature: NameId,
-    limit: &PlanLimit,
+    whose: Whose<'_>,
+    (feature, limit): (NameId, &PlanLimit),
     at: Millis,
     past: &[Restated],
 ) -> Place {
+    let account = whose.account;
     // A lifetime has one window, also for what came before it began.
     let at = if limit.window == WindowRule::Lifetime { cx.now } else { at };
     if let Some(ledger) = account.ledger_at(feature, limit.limit, at) {
@@ -76,9 +75,7 @@ pub(in crate::decide) fn place(
     if counts_on_ms > 0 && now_start < window.end().plus(counts_on_ms) {
         return Place::Live(ledger, true);
     }
-    // A bucket has no limit of its own.
-    let terms = (counts_on_ms == 0).then(|| WindowTerms::of(limit, change::plan_over(profile, at)));
-    Place::Past(Restated::as_closed(ledger, terms))
+    Place::Past(Restated::as_closed(ledger, closing::terms_at(cx, whose, None, &ledger)))
 }
 
 /// Whether a window had begun to count before anything came late to it.

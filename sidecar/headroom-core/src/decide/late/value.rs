@@ -4,7 +4,6 @@
 //! counter comes with it from the disk; where that is missing nobody can say what a value changes.
 
 use crate::account::Account;
-use crate::catalog::PlanLimit;
 use crate::decide::Context;
 use crate::decide::late::book::{Entry, book_past, working_at};
 use crate::decide::late::place::Place;
@@ -58,7 +57,8 @@ pub(super) fn book_value(
             }
             Place::Past(restated) => {
                 let of_subject = entry.filed.is_some();
-                count_past(value, entry.limit, (restated, known, of_subject), &mut changes)
+                let ceiling = entry.ceiling(cx, &restated);
+                count_past(value, ceiling, (restated, known, of_subject), &mut changes)
             }
         };
         if value.is_added() {
@@ -72,7 +72,7 @@ pub(super) fn book_value(
             }
             Some(filed) => {
                 booked.levels.push((filed.id, booking));
-                filed.list(changes, effects);
+                filed.list(cx, changes, effects);
             }
         }
     }
@@ -103,7 +103,7 @@ fn count_live(
     effects: &mut Effects,
 ) -> (u64, Booking) {
     let seen = entry.seen(account);
-    let mut w = working_at(cx, seen, entry.limit, ledger, fresh);
+    let mut w = working_at(cx, entry.whose(account), entry.limit, ledger, fresh);
     let before = w.own().used;
     let told = origin != Origin::None && ledger.window.contains(cx.now);
     let way = Way { records: true, told, of_subject: entry.filed.is_some() };
@@ -120,7 +120,7 @@ fn count_live(
 /// Lets a value count in a window that has left the memory, and returns what of it is debt.
 fn count_past(
     value: Counted,
-    limit: &PlanLimit,
+    ceiling: Option<u64>,
     (mut restated, known, of_subject): (Restated, Option<Known>, bool),
     effects: &mut Effects,
 ) -> (u64, Booking) {
@@ -135,11 +135,11 @@ fn count_past(
     effects.extend(measure.map(|measure| Effect::MeasureClosed(Box::new(measure))));
     if let Counted::Latest(..) = value {
         // What it held before is gone, and with it what that owed.
-        let over = limit.ceiling_units().map_or(0, |most| after.saturating_sub(most));
+        let over = ceiling.map_or(0, |most| after.saturating_sub(most));
         (restated.used, restated.debt, restated.passed) = (after, over, None);
         effects.push(Effect::Restated(Box::new(restated)));
         return (over, booking(counts(after)));
     }
-    let (_, debt, booking) = book_past(limit, restated, Delta::More(after - before), effects);
+    let (_, debt, booking) = book_past(ceiling, restated, Delta::More(after - before), effects);
     (debt, booking)
 }

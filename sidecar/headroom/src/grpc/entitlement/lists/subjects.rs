@@ -116,7 +116,8 @@ pub(super) fn usage(
                 if name.1.is_empty() || name.0 != id {
                     name = (id, name_of(service, view.serial, id)?);
                 }
-                let past = past_window(&catalog, &row, now);
+                // What a subject uses is billed to the account.
+                let past = v1::UsageWindow { terms: None, ..past_window(&catalog, &row, now) };
                 response.windows.push(v1::UsageWindow { subject: name.1.clone(), ..past });
             }
             if response.windows.len() >= page_size || rows_seen == ROWS_SEEN_MAX {
