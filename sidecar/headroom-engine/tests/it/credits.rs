@@ -433,3 +433,87 @@ fn a_plan_that_includes_more_for_a_while_pays_what_is_owed_by_a_timer() {
     let paid: u64 = segments.iter().map(|segment| segment.paid_back_units).sum();
     assert_eq!(paid, 5);
 }
+
+/// A smaller plan takes what nobody has set aside, and what holds keep as they end.
+#[test]
+fn what_holds_have_set_aside_stays_when_a_plan_includes_less() {
+    for (restarts, by_catalog) in [(false, false), (true, false), (false, true)] {
+        let mut house = house(30);
+        house.subscribe("acme", "pro");
+        house.burn("acme", 4, "k");
+        // 20 credits are set aside by one hold, and 2 by another.
+        let held = |key, units| house.reserve("acme", units, key).outcome.amounts.reservation;
+        let (hold, other) = (held("r", 10).unwrap(), held("r2", 1).unwrap());
+        let (now, times) = (Millis(T0 + 1), OverrideTerms::default());
+        let less = OverrideChange::Limit("credits", Some(5));
+        match by_catalog {
+            true => drop(house.engine.install_catalog(credited(5), "less", now).unwrap()),
+            false => drop(house.engine.put_override("acme", "credits", &less, times, now).unwrap()),
+        }
+        let left = |house: &House| {
+            let view = house.engine.pool("acme", "credits", now).unwrap();
+            (view.state.pool().unwrap().balance, view.state.drawable_units_remaining())
+        };
+        assert_eq!(left(&house), (22, Some(0)), "of 26 the 4 that nobody holds are gone");
+        if restarts {
+            house = house.reopen(credited(30));
+            assert_eq!(left(&house), (22, Some(0)));
+        }
+        // A release gives back what there still is, and all that was kept for it alone goes.
+        house.hold("acme", other, HoldOp::Release, "e2").unwrap();
+        assert_eq!(left(&house), (20, Some(0)));
+        let part = HoldOp::CommitPart { units: 2, hold_ms: None };
+        let paid = house.hold("acme", hold, part, "p").unwrap();
+        assert_eq!(charge(&paid).map(|paid| (paid.units, paid.debt_units)), Some((4, 0)));
+        assert_eq!(left(&house), (16, Some(0)));
+        let paid = house.hold("acme", hold, HoldOp::Commit { units: 7 }, "e").unwrap();
+        assert_eq!(charge(&paid).map(|paid| (paid.units, paid.debt_units)), Some((14, 0)));
+        assert_eq!(left(&house), (0, Some(0)), "22 of 5 were burnt");
+        let told: i64 = history(&house, now.0).iter().map(|s| s.closing() - s.opening).sum();
+        assert_eq!(told, 0);
+    }
+}
+
+/// It is so when the hold ends by time, at that instant, whoever looks and when; and a charge at the end is paid.
+#[test]
+fn what_holds_have_set_aside_goes_when_they_end_by_time() {
+    for (charges, looks) in [(false, false), (false, true), (true, false), (true, true)] {
+        let house = house(30);
+        house.subscribe("acme", "pro");
+        let (units, hold_ms) = (10, HOUR_MS);
+        let op = match charges {
+            true => FeatureOp::ReserveCharging { units, hold_ms },
+            false => FeatureOp::Reserve { units, hold_ms },
+        };
+        house.ask("acme", op, "r", T0).unwrap();
+        let (times, less) = (OverrideTerms::default(), OverrideChange::Limit("credits", Some(5)));
+        house.engine.put_override("acme", "credits", &less, times, Millis(T0 + 1)).unwrap();
+        assert_eq!(house.balance_at("acme", T0 + 1), 20);
+        if looks {
+            house.engine.run_timers(Millis(T0 + HOUR_MS));
+        }
+        let later = T0 + 3 * HOUR_MS;
+        assert_eq!(house.balance_at("acme", later), if charges { 0 } else { 5 });
+        house.engine.run_timers(Millis(later));
+        house.ask("acme", FeatureOp::Record { units: 1 }, "k", later).unwrap();
+        let segments = history(&house, later);
+        let at_end = segments.iter().find(|s| s.to == Millis(T0 + HOUR_MS)).unwrap();
+        assert_eq!(at_end.closing(), 20);
+        let voided: Vec<u64> = segments.iter().map(|s| s.voided_units).filter(|u| *u > 0).collect();
+        assert_eq!(voided, if charges { vec![10] } else { vec![10, 15] });
+    }
+}
+
+/// What is kept for a hold is not the plan's: it does not roll over.
+#[test]
+fn what_is_kept_for_holds_does_not_roll_over() {
+    let house = house(30);
+    house.subscribe("acme", "pro");
+    let month = house.engine.next_timer_at();
+    let (units, hold_ms) = (10, 2 * HOUR_MS);
+    house.ask("acme", FeatureOp::Reserve { units, hold_ms }, "r", month.0 - HOUR_MS).unwrap();
+    let (times, less) = (OverrideTerms::default(), OverrideChange::Limit("credits", Some(5)));
+    house.engine.put_override("acme", "credits", &less, times, month.plus(-5)).unwrap();
+    assert_eq!(house.balance_at("acme", month.0 - 1), 20);
+    assert_eq!(house.balance_at("acme", month.0), 5 + 5);
+}

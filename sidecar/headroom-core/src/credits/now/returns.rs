@@ -1,7 +1,7 @@
 //! Credits that come back: a hold was charged too much, or an event was corrected.
 
 use super::PoolNow;
-use crate::credits::{Charge, Grant, GrantEnding};
+use crate::credits::{Charge, Grant, GrantEnding, GrantSource};
 use crate::event::PaidPart;
 use crate::time::Millis;
 
@@ -99,6 +99,9 @@ impl PoolNow<'_> {
     fn return_to(&mut self, mut grant: Grant, units: u64) -> u64 {
         let left = grant.left_units();
         grant.burnt_units -= units;
+        if grant.source == GrantSource::Included && self.terms.included_units < grant.units {
+            grant.units = self.terms.included_units.max(grant.burnt_units + left);
+        }
         if grant.end.take().is_some() {
             self.pool.ended.retain(|known| known.id != grant.id);
             self.ended.retain(|known| known.id != grant.id);
