@@ -153,6 +153,7 @@ impl<'a> PoolNow<'a> {
         if has_more {
             self.terms = self.terms_at(at).unwrap_or_default();
             self.fill(at);
+            self.let_go(at);
         }
         if self.pool.head.plan_changes_at <= at {
             // One that has no window, because its catalog was without it, begins when it is looked at.
@@ -403,13 +404,18 @@ impl<'a> PoolNow<'a> {
         self.pool.head.held_units -= units;
     }
 
-    /// Less is held: what the plan includes no more, and was kept for holds, goes.
-    pub(crate) fn let_go(&mut self) {
-        let planned = self.terms.included_units;
+    /// Less is held, or more is there: what the plan includes no more, and was kept for holds, goes.
+    pub(crate) fn let_go(&mut self, at: Millis) {
+        let Some(planned) = self.planned_units() else { return };
         let is_kept = |g: &Grant| g.source == GrantSource::Included && planned < g.units;
         if self.pool.grants.iter().any(is_kept) {
-            self.see_plan(self.cx.now);
+            self.see_plan(at);
         }
+    }
+
+    /// What the plan includes. `None`: the catalog has no such pool, and what there is stays.
+    fn planned_units(&self) -> Option<u64> {
+        self.rule.map(|_| self.terms.included_units)
     }
 
     /// Credits that are left and that no hold has set aside.
@@ -428,6 +434,7 @@ impl<'a> PoolNow<'a> {
         self.pool.put(grant);
         if begins {
             self.fill(self.cx.now);
+            self.let_go(self.cx.now);
         }
         self.pool.see_time();
     }

@@ -503,7 +503,7 @@ pub(super) fn decide_hold(
             now.give_back(still_held);
             let returned = (credits.charged_units > 0)
                 .then(|| now.unburn(credits.charged_units, held.expires_at));
-            now.let_go();
+            now.let_go(cx.now);
             outcome.decision = joined_hold(&now, account, held, outcome.decision);
             returned.into_iter().for_each(|charge| outcome.decision.set_charge(charge));
             now.list(effects);
@@ -554,7 +554,7 @@ fn settled(
 ) -> Outcome {
     let previous_units = now.pool.head.used_units;
     let charge = if unused > 0 { now.unburn(unused, held.expires_at) } else { now.burn(due) };
-    now.let_go();
+    now.let_go(now.cx().now);
     now.announce(previous_units, 0, effects);
     if held.feature == charge.pool {
         outcome.amounts.debt_units = charge.debt_units;
@@ -578,7 +578,7 @@ pub(super) fn charge(
     let previous_units = now.pool.head.used_units;
     // More than can be counted cannot be held, so there is room.
     now.burn(credits.units);
-    now.let_go();
+    now.let_go(cx.now);
     now.announce(previous_units, 0, effects);
     now.list(effects);
     Some(CreditHold { charged_units: credits.units, ..credits })

@@ -3,7 +3,7 @@
 
 use headroom_core::catalog::{CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec};
 use headroom_core::change::OnChange;
-use headroom_core::credits::{Charge, CreditPrice, Grant, PoolTerms, Rounding};
+use headroom_core::credits::{Charge, CreditPrice, Grant, PoolTerms, Rounding, Segment};
 use headroom_core::decide::{FeatureOp, GrantError, HoldOp, NewGrant};
 use headroom_core::decision::{Denial, Verdict};
 use headroom_core::migrate::Migration;
@@ -13,6 +13,7 @@ use headroom_engine::admin::{AdminError, OverrideChange, OverrideTerms, Subscrip
 use headroom_engine::digest::{RecordDigest, credits_row};
 use headroom_engine::engine::{EngineError, FeatureRequest, Reply, Wants};
 use headroom_engine::grants::GrantChanged;
+use headroom_engine::late::CorrectRequest;
 use headroom_engine::ports::{Digest, ProjectionOp, Seq, StoreRefusal, Table};
 
 use crate::house::{DAY_MS, HOUR_MS, House, T0, spec};
@@ -210,7 +211,7 @@ fn a_pool_is_read_back_with_its_grants_holds_and_history() {
 }
 
 /// Segments of the projection and the open one of the memory.
-fn history(house: &House, now: i64) -> Vec<headroom_core::credits::Segment> {
+fn history(house: &House, now: i64) -> Vec<Segment> {
     let mut rows = std::collections::BTreeMap::new();
     for (seq, stored) in house.store.since(Seq(0)) {
         let mut ops = Vec::new();
@@ -516,4 +517,56 @@ fn what_is_kept_for_holds_does_not_roll_over() {
     house.engine.put_override("acme", "credits", &less, times, month.plus(-5)).unwrap();
     assert_eq!(house.balance_at("acme", month.0 - 1), 20);
     assert_eq!(house.balance_at("acme", month.0), 5 + 5);
+}
+
+/// What comes back to a grant that has ended by then was not used: it expired, or was taken back. Every unit is
+/// in one column of its grant, and in one of the history.
+#[test]
+fn what_comes_back_to_a_grant_that_has_ended_is_in_a_column() {
+    // Used up or not by the time it expires, or taken back.
+    for (burnt, voids) in [(10, false), (6, false), (6, true)] {
+        let house = house(0);
+        house.subscribe("acme", "pro");
+        let (until, later) = (Millis(T0 + HOUR_MS), Millis(T0 + 2 * HOUR_MS));
+        let (units, expires_at) = (10, (!voids).then_some(until));
+        let new = NewGrant { id: "g", units, priority: 100, starts_at: None, expires_at };
+        house.engine.put_grant("acme", "credits", &new, Millis(T0)).unwrap();
+        house.burn("acme", burnt, "k");
+        if voids {
+            house.engine.void_grant("acme", "credits", ("g", "why"), until).unwrap();
+        }
+        house.engine.run_timers(later);
+        let rq = CorrectRequest {
+            account: "acme",
+            feature: "credits",
+            subject: None,
+            event: "k",
+            units: Some(1),
+            original_units: Some(burnt),
+            reason: "",
+            key: "c",
+            dimensions: Default::default(),
+            restate_ms: 7 * DAY_MS,
+            now: later,
+            wants: Wants::default(),
+        };
+        house.store.project(house.store.last());
+        let (engine, catalog) = (&house.engine, house.engine.catalog());
+        let seen = engine.look_correct(&catalog, &*house.store, &rq).unwrap();
+        engine.correct(&catalog, &rq, &seen).unwrap();
+        let found = house.reopen(credited(0));
+        for house in [&house, &found] {
+            let case = format!("{burnt} burnt, taken back: {voids}");
+            assert_eq!(house.balance_at("acme", later.0), 0, "{case}: gone with its grant");
+            let grants = house.grants("acme", later.0);
+            let end = grants[0].end.as_ref().unwrap();
+            assert!(grants[0].is_balanced(), "{case}: {grants:?}");
+            assert_eq!((grants[0].burnt_units, end.lost_units), (1, 9), "{case}");
+            let segments = history(house, later.0);
+            let sum = |of: fn(&Segment) -> u64| segments.iter().map(of).sum::<u64>();
+            assert_eq!(sum(|s| s.burnt_units) - sum(|s| s.returned_units), 1, "{case}");
+            let (expired, voided) = (sum(|s| s.expired_units), sum(|s| s.voided_units));
+            assert_eq!((expired, voided), if voids { (0, 9) } else { (9, 0) }, "{case}");
+        }
+    }
 }
