@@ -170,6 +170,21 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whether each of its units is in one column: burnt, left, or lost at its end. One that waits has all
+    /// of them, and of included ones more may be burnt than the plan includes by now.
+    pub fn is_balanced(&self) -> bool {
+        let lost = self.end.as_ref().map_or(0, |end| end.lost_units);
+        let waits = !self.has_begun && self.end.is_none();
+        let left = if waits { self.units } else { self.left_units() };
+        let all = match self.source {
+            GrantSource::Included => self.units.max(self.burnt_units),
+            GrantSource::Given | GrantSource::RolledOver => self.units,
+        };
+        // One that was taken back before it began had nothing to lose yet.
+        let unbegun = if !self.has_begun && self.end.is_some() { self.units } else { 0 };
+        all == self.burnt_units + left + lost + unbegun
+    }
+
     /// Units that can be drawn, or held already.
     pub fn left_units(&self) -> u64 {
         let is_live = self.has_begun && self.end.is_none();
@@ -246,7 +261,8 @@ pub struct Segment {
     pub paid_back_units: u64,
     /// Units that were owed and are forgiven.
     pub forgiven_units: u64,
-    /// Units that came back: the end of a hold had charged more than was used.
+    /// Units that came back: the end of a hold had charged more than was used, or an event was corrected. What came
+    /// back of a grant that has ended by then is also expired, or voided.
     pub returned_units: u64,
 }
 
@@ -274,6 +290,23 @@ impl Segment {
         let minus = self.burnt_units + self.expired_units + self.voided_units;
         let closing = i128::from(self.opening) + i128::from(plus) - i128::from(minus);
         i64::try_from(closing).unwrap_or(if closing < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    /// This one and the next as one span.
+    pub fn with(&self, next: &Segment) -> Segment {
+        Segment {
+            from: self.from,
+            to: next.to,
+            opening: self.opening,
+            granted_units: self.granted_units + next.granted_units,
+            rolled_over_units: self.rolled_over_units + next.rolled_over_units,
+            burnt_units: self.burnt_units + next.burnt_units,
+            expired_units: self.expired_units + next.expired_units,
+            voided_units: self.voided_units + next.voided_units,
+            paid_back_units: self.paid_back_units + next.paid_back_units,
+            forgiven_units: self.forgiven_units + next.forgiven_units,
+            returned_units: self.returned_units + next.returned_units,
+        }
     }
 
     /// Plans that give and take so much to and fro in one instant that nobody could count it: what came and

@@ -2,10 +2,10 @@
 
 use headroom_core::account::Account;
 use headroom_core::catalog::{Catalog, FeatureIx, FeatureKind};
-use headroom_core::credits::{Grant, Segment};
+use headroom_core::credits::{CreditsEffect, Grant, Pool, Segment};
 use headroom_core::decide::{self, Context, GrantError, NewGrant};
 use headroom_core::decision::LimitState;
-use headroom_core::effect::Effects;
+use headroom_core::effect::{Effect, Effects};
 use headroom_core::names::NameId;
 use headroom_core::time::Millis;
 
@@ -141,16 +141,37 @@ impl Engine {
             return Err(AdminError::UnknownAccount { account: account.to_owned() });
         };
         let cx = Context { catalog: &catalog, now: slot.account.not_before(now) };
-        let account = as_of(cx, &slot.account);
+        let written = &slot.account;
+        let account = as_of(cx, written);
         let feature = catalog.feature(ix).id;
         let state = decide::pool_state(cx, &account, ix);
         let known = account.pool(feature);
         let grants = known.map_or_else(Vec::new, |pool| {
             pool.grants().iter().chain(pool.ended().iter().rev()).cloned().collect()
         });
-        let open_segment = known.map(|pool| pool.head.segment);
+        let open_segment = known.map(|pool| open_end(cx, written, pool));
         Ok(PoolView { serial: account.serial, feature, state, grants, open_segment })
     }
+}
+
+/// The open end of a pool's history. What time has brought and no record says yet is in it, so that it follows
+/// what is written without a gap.
+fn open_end(cx: Context<'_>, written: &Account, pool: &Pool) -> Segment {
+    let (feature, open) = (pool.head.feature, pool.head.segment);
+    if written.pool(feature).is_none_or(|known| known.head.segment.from == open.from) {
+        return open;
+    }
+    let mut effects = Effects::new();
+    decide::settle(cx, written, &mut effects);
+    let mut closed = effects.iter().filter_map(|effect| match effect {
+        Effect::Credits(change) => match **change {
+            CreditsEffect::Segment(of, segment) if of == feature => Some(segment),
+            _ => None,
+        },
+        _ => None,
+    });
+    let Some(first) = closed.next() else { return open };
+    closed.chain([open]).fold(first, |all, next| all.with(&next))
 }
 
 fn pool_named(catalog: &Catalog, name: &str) -> Result<FeatureIx, AdminError> {

@@ -90,6 +90,10 @@ pub(crate) struct Law<'a> {
     pub(crate) terms: &'a dyn Fn(i64) -> Option<PoolTerms>,
     /// When that may next change after an instant; [`FOREVER`] for never.
     pub(crate) turns: &'a dyn Fn(i64) -> i64,
+    /// What reservations hold at an instant.
+    pub(crate) held: &'a dyn Fn(i64) -> u64,
+    /// When reservations end that are not charged by it.
+    pub(crate) ends: &'a [i64],
 }
 
 /// What is announced of a pool.
@@ -117,6 +121,8 @@ pub(crate) struct Pool {
     given: BTreeMap<Id, Given>,
     /// When what the account has bought may next change, of what nobody has seen.
     pub(crate) turn: i64,
+    /// Until when it has been lived through.
+    seen: i64,
     /// When the open end of the history begins.
     pub(crate) open_from: i64,
     /// What armed the thresholds in this window, and which they are.
@@ -126,6 +132,8 @@ pub(crate) struct Pool {
     /// Every change of the balance, and when.
     pub(crate) changes: Vec<(i64, i64)>,
     pub(crate) burnt: u64,
+    /// What was burnt and not used, whatever has become of it.
+    pub(crate) came_back: u64,
 }
 
 impl Pool {
@@ -142,12 +150,14 @@ impl Pool {
             used: 0,
             given: BTreeMap::new(),
             turn: FOREVER,
+            seen: at,
             open_from: at,
             revision: 1,
             soft_bp: None,
             said: BTreeSet::new(),
             changes: Vec::new(),
             burnt: 0,
+            came_back: 0,
         }
     }
 
@@ -211,7 +221,20 @@ impl Pool {
     /// Lives through all instants up to `now`, and sees what the account has bought.
     pub(crate) fn live(&mut self, law: &Law<'_>, now: i64) {
         let mut windows = 0;
-        while let Some(at) = self.edges().filter(|at| *at <= now).min() {
+        let mut ends: Vec<i64> = law.ends.to_vec();
+        ends.retain(|end| self.seen < *end && *end <= now);
+        ends.sort_unstable();
+        loop {
+            let edge = self.edges().filter(|at| *at <= now).min();
+            let end = ends.first().copied();
+            if let Some(end) = end.filter(|end| edge.is_none_or(|edge| *end < edge)) {
+                ends.remove(0);
+                if self.window.is_some() {
+                    self.follow(law, end);
+                }
+                continue;
+            }
+            let Some(at) = edge else { break };
             let is_over = self.is_over(at);
             windows += usize::from(is_over);
             let skips = is_over && windows > FOLLOWED;
@@ -229,6 +252,7 @@ impl Pool {
         self.leave_lifetime(law, now);
         self.follow(law, now);
         self.turn = (law.turns)(now);
+        self.seen = now;
     }
 
     /// A window for life is over when the catalog says so: the coins that it has left are the account's.
@@ -241,7 +265,10 @@ impl Pool {
         let before = self.balance();
         self.cut(now);
         if let Some(coin) = self.planned {
-            let (units, starts, begun) = (self.included, start, true);
+            // What was kept for holds is among them.
+            let all = self.coins.iter().chain(&self.spent);
+            let there = all.filter(|known| known.grant == coin.grant).count() as u64;
+            let (units, starts, begun) = (self.included.max(there), start, true);
             self.given.insert(coin.grant, Given { coin, units, starts, begun, void: false });
         }
         self.terms = (law.terms)(now).unwrap_or_default();
@@ -263,12 +290,16 @@ impl Pool {
         }
         self.cut(at);
         let before = self.balance();
+        let planned = self.included.saturating_sub(self.burnt_of_included());
         let (gone, kept): (Vec<Coin>, Vec<Coin>) = self.coins.iter().partition(|c| c.expires <= at);
         self.coins = kept;
         self.spent.retain(|coin| coin.expires > at);
         let mut came = over;
         if over {
-            let left_over = gone.iter().filter(|coin| !coin.grant.is_given()).count() as u64;
+            // What was kept for holds alone is not the plan's.
+            let rolled = gone.iter().filter(|coin| matches!(coin.grant, Id::RolledOver(_)));
+            let included = gone.iter().filter(|coin| self.is_included(coin)).count() as u64;
+            let left_over = rolled.count() as u64 + included.min(planned);
             self.begin(law, begins, Some(left_over));
         }
         for given in self.given.values_mut() {
@@ -283,6 +314,9 @@ impl Pool {
             self.fill();
         }
         self.note(at, before);
+        if came && self.window.is_some() && self.keeps_more() {
+            self.follow(law, at);
+        }
     }
 
     /// A window begins; the one before, if there was one, left so many coins over.
@@ -333,9 +367,8 @@ impl Pool {
             self.cut(at);
             self.begin(law, at, None);
             self.fill();
-        } else if law.rule.is_some() && now != self.included {
-            self.cut(at);
-            self.include(now);
+        } else if law.rule.is_some() && (now != self.included || self.keeps_more()) {
+            self.include(now, (law.held)(at), at);
         }
         self.note(at, before);
         if self.soft_bp.as_ref() != Some(&self.terms.soft_limits_bp) {
@@ -348,12 +381,20 @@ impl Pool {
     }
 
     /// The plan includes another number than before: what was burnt stays burnt.
-    fn include(&mut self, now: u64) {
+    fn include(&mut self, now: u64, held: u64, at: i64) {
         let start = self.window.expect("it has begun").0;
         let is_included = |coin: &Coin| coin.grant == Id::Included(start);
-        let burnt = self.spent.iter().filter(|coin| is_included(coin)).count() as u64;
+        let burnt = self.burnt_of_included();
         let had = self.coins.iter().filter(|coin| is_included(coin)).count() as u64;
-        let has = if now > burnt { now - burnt } else { 0 };
+        let mut has = if now > burnt { now - burnt } else { 0 };
+        // One coin after the other goes, as long as what is held is still there.
+        let mut there = self.balance() - had as i64 + has as i64;
+        while has < had && there < held as i64 {
+            (has, there) = (has + 1, there + 1);
+        }
+        if has != had || now != self.included {
+            self.cut(at);
+        }
         self.included = now;
         let usual = self.coin(Id::Included(start), self.terms.priority);
         let sample = *self.planned.get_or_insert(usual);
@@ -362,6 +403,20 @@ impl Pool {
         if has > had {
             self.fill();
         }
+    }
+
+    fn is_included(&self, coin: &Coin) -> bool {
+        self.window.is_some_and(|(start, _)| coin.grant == Id::Included(start))
+    }
+
+    fn burnt_of_included(&self) -> u64 {
+        self.spent.iter().filter(|coin| self.is_included(coin)).count() as u64
+    }
+
+    /// Whether more is left than the plan includes, because it is held.
+    fn keeps_more(&self) -> bool {
+        let left = self.coins.iter().filter(|coin| self.is_included(coin)).count() as u64;
+        left + self.burnt_of_included() > self.included && left > 0
     }
 
     fn cut(&mut self, at: i64) {

@@ -254,6 +254,7 @@ impl Player {
         self.pool.live(self.now);
         let times = (starts, expires.unwrap_or(FOREVER));
         let made = self.pool.coins.grant(id, (units, priority), times, self.now).is_ok();
+        self.pool.live(self.now);
         self.coverage.note(if made { "given" } else { "not given" });
         same("whether it is given", &got.is_ok(), &made)
     }
@@ -471,6 +472,7 @@ impl Player {
                 Some(self.pool.coins.burn(cost - accounted, self.now))
             }
         };
+        self.pool.live(self.now);
         let reply = got.map_err(|error| error.to_string())?;
         self.coverage.note(if hold.ended { "settled late" } else { "settled" });
         same("the charge", &took_of(&reply), &said_of(&took))?;
@@ -508,6 +510,11 @@ impl Player {
         same("what is held", &view.state.ledger.reserved, &pool.held())?;
         same("what is owed", &view.state.ledger.debt, &pool.coins.owed)?;
         same("what is used", &view.state.ledger.used, &pool.coins.used)?;
+        if let Some(grant) = view.grants.iter().find(|grant| !grant.is_balanced()) {
+            return Err(format!("not all units of a grant are in a column: {grant:?}"));
+        }
+        let closing = view.open_segment.map(|open| open.closing());
+        same("what the history closes with", &closing, &Some(state.balance))?;
         let drawable = pool.coins.drawable(pool.held());
         same("what can be drawn", &view.state.drawable_units_remaining(), &Some(drawable))?;
         same("what grants have left", &observe::left(&view), &pool.coins.left())
@@ -552,7 +559,9 @@ impl Player {
             self.coverage.note("a segment");
         }
         let burnt: u64 = segments.iter().map(|segment| segment.burnt_units).sum();
-        same("what was burnt in all", &burnt, &self.pool.coins.burnt)
+        same("what was burnt in all", &burnt, &self.pool.coins.burnt)?;
+        let returned: u64 = segments.iter().map(|segment| segment.returned_units).sum();
+        same("what came back in all", &returned, &self.pool.coins.came_back)
     }
 }
 

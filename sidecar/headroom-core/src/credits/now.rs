@@ -52,6 +52,16 @@ impl<'a> PoolNow<'a> {
     /// The account's pool of this name, as it stands now. One that it never had is empty but for what
     /// the plan includes.
     pub(crate) fn of(cx: Context<'a>, account: &'a Account, feature: NameId) -> PoolNow<'a> {
+        PoolNow::with_ended(cx, account, feature, &[])
+    }
+
+    /// The same when holds have ended: each gives back so many credits at its instant.
+    pub(crate) fn with_ended(
+        cx: Context<'a>,
+        account: &'a Account,
+        feature: NameId,
+        holds: &[(Millis, u64)],
+    ) -> PoolNow<'a> {
         let rule = cx.catalog.feature_of(feature).and_then(|ix| {
             let FeatureKind::Credits { limit, window } = cx.catalog.feature(ix).kind else {
                 return None;
@@ -63,7 +73,7 @@ impl<'a> PoolNow<'a> {
         let terms = PoolTerms::default();
         let (ended, closed) = (Vec::new(), Vec::new());
         let mut now = PoolNow { cx, account, rule, terms, before, pool, ended, closed };
-        now.advance();
+        now.advance(holds);
         now
     }
 
@@ -74,16 +84,31 @@ impl<'a> PoolNow<'a> {
 
     // --- what time brings ---
 
-    fn advance(&mut self) {
+    fn advance(&mut self, holds: &[(Millis, u64)]) {
         let mut windows_left = limits::POOL_WINDOWS_MAX;
-        while self.pool.next_event_at <= self.cx.now {
-            self.step(self.pool.next_event_at, &mut windows_left);
-            self.pool.see_time();
+        let mut ended = holds.to_vec();
+        ended.sort_unstable();
+        for (at, units) in ended {
+            self.pass(at, &mut windows_left);
+            self.give_back(units);
+            if self.pool.head.window.is_some() {
+                self.see_plan(at);
+                self.pool.see_time();
+            }
         }
+        self.pass(self.cx.now, &mut windows_left);
         self.leave_lifetime();
         self.see_plan(self.cx.now);
         self.expect_changes(self.cx.now);
         self.pool.see_time();
+    }
+
+    /// Takes what happens until an instant, that one included.
+    fn pass(&mut self, until: Millis, windows_left: &mut usize) {
+        while self.pool.next_event_at <= until {
+            self.step(self.pool.next_event_at, windows_left);
+            self.pool.see_time();
+        }
     }
 
     /// Everything that happens at one instant: first what ends, then what begins.
@@ -98,9 +123,15 @@ impl<'a> PoolNow<'a> {
         while let Some(place) = self.pool.grants.iter().position(|g| g.expires_at <= at) {
             let ended = self.end(place, at, GrantEnding::Expired, "");
             self.pool.head.segment.expired_units += lost_units(&ended);
-            if ended.source != GrantSource::Given {
-                left_over += lost_units(&ended);
-            }
+            left_over += match ended.source {
+                GrantSource::Given => 0,
+                GrantSource::RolledOver => lost_units(&ended),
+                // What was kept for holds alone is not the plan's.
+                GrantSource::Included => {
+                    let planned = self.terms.included_units.saturating_sub(ended.burnt_units);
+                    planned.min(lost_units(&ended))
+                }
+            };
         }
         if is_over {
             // Whoever slept through more windows than are followed goes on with the one of now.
@@ -122,6 +153,7 @@ impl<'a> PoolNow<'a> {
         if has_more {
             self.terms = self.terms_at(at).unwrap_or_default();
             self.fill(at);
+            self.let_go(at);
         }
         if self.pool.head.plan_changes_at <= at {
             // One that has no window, because its catalog was without it, begins when it is looked at.
@@ -372,6 +404,26 @@ impl<'a> PoolNow<'a> {
         self.pool.head.held_units -= units;
     }
 
+    /// Less is held, or more is there: what the plan includes no more, and was kept for holds, goes.
+    pub(crate) fn let_go(&mut self, at: Millis) {
+        let Some(planned) = self.planned_units() else { return };
+        let is_kept = |g: &Grant| g.source == GrantSource::Included && planned < g.units;
+        if self.pool.grants.iter().any(is_kept) {
+            self.see_plan(at);
+        }
+    }
+
+    /// What the plan includes. `None`: the catalog has no such pool, and what there is stays.
+    fn planned_units(&self) -> Option<u64> {
+        self.rule.map(|_| self.terms.included_units)
+    }
+
+    /// Credits that are left and that no hold has set aside.
+    fn unheld_units(&self) -> u64 {
+        let unheld = self.pool.balance() - signed(self.pool.head.held_units);
+        u64::try_from(unheld).unwrap_or(0)
+    }
+
     /// Adds a grant that somebody gives.
     pub(crate) fn add(&mut self, grant: Grant) {
         let begins = grant.has_begun;
@@ -382,6 +434,7 @@ impl<'a> PoolNow<'a> {
         self.pool.put(grant);
         if begins {
             self.fill(self.cx.now);
+            self.let_go(self.cx.now);
         }
         self.pool.see_time();
     }

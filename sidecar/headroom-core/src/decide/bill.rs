@@ -70,6 +70,7 @@ impl<'a> Bill<'a> {
             paid.add(&charge, now.cx().now);
             charge
         };
+        now.let_go(now.cx().now);
         now.announce(previous_units, 0, effects);
         now.list(effects);
         (Box::new(paid), Box::new(charge))

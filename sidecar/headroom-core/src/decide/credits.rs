@@ -4,7 +4,8 @@
 //! pool. Both are counted, or neither. A hold burns nothing: what a reservation holds cannot be drawn by
 //! others, and the commit burns in the order that holds then. Usage that happened is always booked, a
 //! commit as a record: what no grant pays is owed by the pool. So a grant that expires or is voided
-//! while it is held leaves no hold unbacked in silence: the commit's charge says what became debt.
+//! while it is held leaves no hold unbacked in silence: the commit's charge says what became debt. What a
+//! plan includes no more is kept as far as holds need it, until they end.
 //!
 //! A feature in shadow mode is charged what the pool can pay, and nothing when it would refuse.
 
@@ -169,15 +170,14 @@ pub fn settle_pools(cx: Context<'_>, account: &Account, effects: &mut Effects) {
 pub(super) fn settle(
     cx: Context<'_>,
     account: &Account,
-    ended: &BTreeMap<NameId, u64>,
+    ended: &BTreeMap<NameId, Vec<(Millis, u64)>>,
     effects: &mut Effects,
 ) {
     let due = account.pools().iter().filter(|pool| pool.next_event_at() <= cx.now);
     let mut names: BTreeSet<NameId> = due.map(|pool| pool.head.feature).collect();
     names.extend(ended.keys());
     for name in names {
-        let mut now = PoolNow::of(cx, account, name);
-        now.give_back(ended.get(&name).copied().unwrap_or(0));
+        let mut now = PoolNow::with_ended(cx, account, name, ended.get(&name).map_or(&[], |e| e));
         now.announce(now.pool.head.used_units, 0, effects);
         now.list(effects);
     }
@@ -503,6 +503,7 @@ pub(super) fn decide_hold(
             now.give_back(still_held);
             let returned = (credits.charged_units > 0)
                 .then(|| now.unburn(credits.charged_units, held.expires_at));
+            now.let_go(cx.now);
             outcome.decision = joined_hold(&now, account, held, outcome.decision);
             returned.into_iter().for_each(|charge| outcome.decision.set_charge(charge));
             now.list(effects);
@@ -553,6 +554,7 @@ fn settled(
 ) -> Outcome {
     let previous_units = now.pool.head.used_units;
     let charge = if unused > 0 { now.unburn(unused, held.expires_at) } else { now.burn(due) };
+    now.let_go(now.cx().now);
     now.announce(previous_units, 0, effects);
     if held.feature == charge.pool {
         outcome.amounts.debt_units = charge.debt_units;
@@ -576,6 +578,7 @@ pub(super) fn charge(
     let previous_units = now.pool.head.used_units;
     // More than can be counted cannot be held, so there is room.
     now.burn(credits.units);
+    now.let_go(cx.now);
     now.announce(previous_units, 0, effects);
     now.list(effects);
     Some(CreditHold { charged_units: credits.units, ..credits })

@@ -40,8 +40,8 @@ pub fn settle_all(cx: Context<'_>, account: &Account, effects: &mut Effects) {
 /// Lists the holds that have ended without a charge, the reservations that are forgotten, and what time
 /// has brought to pools of credits.
 pub(super) fn ended(cx: Context<'_>, account: &Account, effects: &mut Effects) {
-    // Several holds may end in one pool of credits: what they give back adds up.
-    let mut given_back: BTreeMap<NameId, u64> = BTreeMap::new();
+    // Several holds may end in one pool of credits, each at its instant.
+    let mut given_back: BTreeMap<NameId, Vec<(Millis, u64)>> = BTreeMap::new();
     if let Some(reservations) = account.reservations() {
         ended_holds(cx, account, reservations, &mut given_back, effects);
     }
@@ -52,7 +52,7 @@ fn ended_holds(
     cx: Context<'_>,
     account: &Account,
     reservations: &Reservations,
-    given_back: &mut BTreeMap<NameId, u64>,
+    given_back: &mut BTreeMap<NameId, Vec<(Millis, u64)>>,
     effects: &mut Effects,
 ) {
     let now = cx.now;
@@ -61,7 +61,7 @@ fn ended_holds(
     for held in reservations.due(now).filter(|held| !held.charges()) {
         let fate = fate(held, now);
         if let (true, Some(credits)) = (fate.ends, held.extra().credits) {
-            *given_back.entry(credits.pool).or_default() += credits.units;
+            given_back.entry(credits.pool).or_default().push((held.expires_at, credits.units));
         }
         for (limit, start) in &held.ledgers {
             let Some(ledger) = account.ledger(held.feature, *limit, *start) else { continue };

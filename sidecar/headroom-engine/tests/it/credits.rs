@@ -3,7 +3,7 @@
 
 use headroom_core::catalog::{CatalogSpec, EntitlementSpec, FeatureKindSpec, FeatureSpec};
 use headroom_core::change::OnChange;
-use headroom_core::credits::{Charge, CreditPrice, Grant, PoolTerms, Rounding};
+use headroom_core::credits::{Charge, CreditPrice, Grant, PoolTerms, Rounding, Segment};
 use headroom_core::decide::{FeatureOp, GrantError, HoldOp, NewGrant};
 use headroom_core::decision::{Denial, Verdict};
 use headroom_core::migrate::Migration;
@@ -13,6 +13,7 @@ use headroom_engine::admin::{AdminError, OverrideChange, OverrideTerms, Subscrip
 use headroom_engine::digest::{RecordDigest, credits_row};
 use headroom_engine::engine::{EngineError, FeatureRequest, Reply, Wants};
 use headroom_engine::grants::GrantChanged;
+use headroom_engine::late::CorrectRequest;
 use headroom_engine::ports::{Digest, ProjectionOp, Seq, StoreRefusal, Table};
 
 use crate::house::{DAY_MS, HOUR_MS, House, T0, spec};
@@ -210,7 +211,7 @@ fn a_pool_is_read_back_with_its_grants_holds_and_history() {
 }
 
 /// Segments of the projection and the open one of the memory.
-fn history(house: &House, now: i64) -> Vec<headroom_core::credits::Segment> {
+fn history(house: &House, now: i64) -> Vec<Segment> {
     let mut rows = std::collections::BTreeMap::new();
     for (seq, stored) in house.store.since(Seq(0)) {
         let mut ops = Vec::new();
@@ -432,4 +433,140 @@ fn a_plan_that_includes_more_for_a_while_pays_what_is_owed_by_a_timer() {
     let segments = history(&house, until.0);
     let paid: u64 = segments.iter().map(|segment| segment.paid_back_units).sum();
     assert_eq!(paid, 5);
+}
+
+/// A smaller plan takes what nobody has set aside, and what holds keep as they end.
+#[test]
+fn what_holds_have_set_aside_stays_when_a_plan_includes_less() {
+    for (restarts, by_catalog) in [(false, false), (true, false), (false, true)] {
+        let mut house = house(30);
+        house.subscribe("acme", "pro");
+        house.burn("acme", 4, "k");
+        // 20 credits are set aside by one hold, and 2 by another.
+        let held = |key, units| house.reserve("acme", units, key).outcome.amounts.reservation;
+        let (hold, other) = (held("r", 10).unwrap(), held("r2", 1).unwrap());
+        let (now, times) = (Millis(T0 + 1), OverrideTerms::default());
+        let less = OverrideChange::Limit("credits", Some(5));
+        match by_catalog {
+            true => drop(house.engine.install_catalog(credited(5), "less", now).unwrap()),
+            false => drop(house.engine.put_override("acme", "credits", &less, times, now).unwrap()),
+        }
+        let left = |house: &House| {
+            let view = house.engine.pool("acme", "credits", now).unwrap();
+            (view.state.pool().unwrap().balance, view.state.drawable_units_remaining())
+        };
+        assert_eq!(left(&house), (22, Some(0)), "of 26 the 4 that nobody holds are gone");
+        if restarts {
+            house = house.reopen(credited(30));
+            assert_eq!(left(&house), (22, Some(0)));
+        }
+        // A release gives back what there still is, and all that was kept for it alone goes.
+        house.hold("acme", other, HoldOp::Release, "e2").unwrap();
+        assert_eq!(left(&house), (20, Some(0)));
+        let part = HoldOp::CommitPart { units: 2, hold_ms: None };
+        let paid = house.hold("acme", hold, part, "p").unwrap();
+        assert_eq!(charge(&paid).map(|paid| (paid.units, paid.debt_units)), Some((4, 0)));
+        assert_eq!(left(&house), (16, Some(0)));
+        let paid = house.hold("acme", hold, HoldOp::Commit { units: 7 }, "e").unwrap();
+        assert_eq!(charge(&paid).map(|paid| (paid.units, paid.debt_units)), Some((14, 0)));
+        assert_eq!(left(&house), (0, Some(0)), "22 of 5 were burnt");
+        let told: i64 = history(&house, now.0).iter().map(|s| s.closing() - s.opening).sum();
+        assert_eq!(told, 0);
+    }
+}
+
+/// It is so when the hold ends by time, at that instant, whoever looks and when; and a charge at the end is paid.
+#[test]
+fn what_holds_have_set_aside_goes_when_they_end_by_time() {
+    for (charges, looks) in [(false, false), (false, true), (true, false), (true, true)] {
+        let house = house(30);
+        house.subscribe("acme", "pro");
+        let (units, hold_ms) = (10, HOUR_MS);
+        let op = match charges {
+            true => FeatureOp::ReserveCharging { units, hold_ms },
+            false => FeatureOp::Reserve { units, hold_ms },
+        };
+        house.ask("acme", op, "r", T0).unwrap();
+        let (times, less) = (OverrideTerms::default(), OverrideChange::Limit("credits", Some(5)));
+        house.engine.put_override("acme", "credits", &less, times, Millis(T0 + 1)).unwrap();
+        assert_eq!(house.balance_at("acme", T0 + 1), 20);
+        if looks {
+            house.engine.run_timers(Millis(T0 + HOUR_MS));
+        }
+        let later = T0 + 3 * HOUR_MS;
+        assert_eq!(house.balance_at("acme", later), if charges { 0 } else { 5 });
+        house.engine.run_timers(Millis(later));
+        house.ask("acme", FeatureOp::Record { units: 1 }, "k", later).unwrap();
+        let segments = history(&house, later);
+        let at_end = segments.iter().find(|s| s.to == Millis(T0 + HOUR_MS)).unwrap();
+        assert_eq!(at_end.closing(), 20);
+        let voided: Vec<u64> = segments.iter().map(|s| s.voided_units).filter(|u| *u > 0).collect();
+        assert_eq!(voided, if charges { vec![10] } else { vec![10, 15] });
+    }
+}
+
+/// What is kept for a hold is not the plan's: it does not roll over.
+#[test]
+fn what_is_kept_for_holds_does_not_roll_over() {
+    let house = house(30);
+    house.subscribe("acme", "pro");
+    let month = house.engine.next_timer_at();
+    let (units, hold_ms) = (10, 2 * HOUR_MS);
+    house.ask("acme", FeatureOp::Reserve { units, hold_ms }, "r", month.0 - HOUR_MS).unwrap();
+    let (times, less) = (OverrideTerms::default(), OverrideChange::Limit("credits", Some(5)));
+    house.engine.put_override("acme", "credits", &less, times, month.plus(-5)).unwrap();
+    assert_eq!(house.balance_at("acme", month.0 - 1), 20);
+    assert_eq!(house.balance_at("acme", month.0), 5 + 5);
+}
+
+/// What comes back to a grant that has ended by then was not used: it expired, or was taken back. Every unit is
+/// in one column of its grant, and in one of the history.
+#[test]
+fn what_comes_back_to_a_grant_that_has_ended_is_in_a_column() {
+    // Used up or not by the time it expires, or taken back.
+    for (burnt, voids) in [(10, false), (6, false), (6, true)] {
+        let house = house(0);
+        house.subscribe("acme", "pro");
+        let (until, later) = (Millis(T0 + HOUR_MS), Millis(T0 + 2 * HOUR_MS));
+        let (units, expires_at) = (10, (!voids).then_some(until));
+        let new = NewGrant { id: "g", units, priority: 100, starts_at: None, expires_at };
+        house.engine.put_grant("acme", "credits", &new, Millis(T0)).unwrap();
+        house.burn("acme", burnt, "k");
+        if voids {
+            house.engine.void_grant("acme", "credits", ("g", "why"), until).unwrap();
+        }
+        house.engine.run_timers(later);
+        let rq = CorrectRequest {
+            account: "acme",
+            feature: "credits",
+            subject: None,
+            event: "k",
+            units: Some(1),
+            original_units: Some(burnt),
+            reason: "",
+            key: "c",
+            dimensions: Default::default(),
+            restate_ms: 7 * DAY_MS,
+            now: later,
+            wants: Wants::default(),
+        };
+        house.store.project(house.store.last());
+        let (engine, catalog) = (&house.engine, house.engine.catalog());
+        let seen = engine.look_correct(&catalog, &*house.store, &rq).unwrap();
+        engine.correct(&catalog, &rq, &seen).unwrap();
+        let found = house.reopen(credited(0));
+        for house in [&house, &found] {
+            let case = format!("{burnt} burnt, taken back: {voids}");
+            assert_eq!(house.balance_at("acme", later.0), 0, "{case}: gone with its grant");
+            let grants = house.grants("acme", later.0);
+            let end = grants[0].end.as_ref().unwrap();
+            assert!(grants[0].is_balanced(), "{case}: {grants:?}");
+            assert_eq!((grants[0].burnt_units, end.lost_units), (1, 9), "{case}");
+            let segments = history(house, later.0);
+            let sum = |of: fn(&Segment) -> u64| segments.iter().map(of).sum::<u64>();
+            assert_eq!(sum(|s| s.burnt_units) - sum(|s| s.returned_units), 1, "{case}");
+            let (expired, voided) = (sum(|s| s.expired_units), sum(|s| s.voided_units));
+            assert_eq!((expired, voided), if voids { (0, 9) } else { (9, 0) }, "{case}");
+        }
+    }
 }

@@ -1,37 +1,40 @@
 //! Coins that come back: a hold was charged too much, or an event was corrected.
 
-use super::{HOUR_MS, Id, Pool, Took};
+use super::{Coin, HOUR_MS, Id, Pool, Took};
 
 impl Pool {
     /// Credits that were burnt at an instant come back.
     pub(crate) fn unburn(&mut self, credits: u64, burnt_at: i64, now: i64) -> Took {
-        let before = self.begin_return(now);
+        let (before, had) = self.begin_return(now);
+        self.came_back += credits;
         let mut rest = credits - self.pay_owed(credits);
         while rest > 0 && self.last_back() {
             rest -= 1;
         }
         self.note_unused(credits, burnt_at);
-        self.returned(before, now)
+        self.returned((before, &had), now)
     }
 
     /// What an event was paid with comes back, the latest part first: each says its grant, if one paid it, when that was,
     /// and how many coins.
     pub(crate) fn refund(&mut self, parts: &[(Option<Id>, i64, u64)], now: i64) -> Took {
-        let before = self.begin_return(now);
+        let (before, had) = self.begin_return(now);
         for (grant, at, units) in parts {
+            self.came_back += units;
             let mut rest = units - self.pay_owed(*units);
             while rest > 0 && self.own_back(*grant, now) {
                 rest -= 1;
             }
             self.note_unused(*units, *at);
         }
-        self.returned(before, now)
+        self.returned((before, &had), now)
     }
 
-    fn begin_return(&mut self, now: i64) -> i64 {
+    /// The balance before, and the coins.
+    fn begin_return(&mut self, now: i64) -> (i64, Vec<Coin>) {
         self.cut(now - now.rem_euclid(HOUR_MS));
         self.spent.retain(|coin| now < coin.expires);
-        self.balance()
+        (self.balance(), self.coins.clone())
     }
 
     fn pay_owed(&mut self, credits: u64) -> u64 {
@@ -78,21 +81,23 @@ impl Pool {
         }
     }
 
-    fn returned(&mut self, before: i64, now: i64) -> Took {
-        self.cap_included();
+    fn returned(&mut self, (before, had): (i64, &[Coin]), now: i64) -> Took {
+        self.cap_included(had);
         let returned = (self.balance() - before).unsigned_abs();
         self.note(now, before);
         Took { returned, ..Took::default() }
     }
 
-    /// Where the plan includes less by now, what was burnt above it does not come back.
-    fn cap_included(&mut self) {
+    /// Where the plan includes less by now, what was burnt above it does not come back; what is kept for
+    /// holds stays.
+    fn cap_included(&mut self, had: &[Coin]) {
         let now = self.window.map(|(start, _)| (Id::Included(start), self.included));
         let kept = self.given.iter().filter(|(id, _)| !id.is_given());
         let kept = kept.map(|(id, given)| (*id, given.units));
         for (id, included) in kept.chain(now) {
             let burnt = self.spent.iter().filter(|coin| coin.grant == id).count() as u64;
-            let most = included.saturating_sub(burnt);
+            let had = had.iter().filter(|coin| coin.grant == id).count() as u64;
+            let most = included.saturating_sub(burnt).max(had);
             let mut kept = 0;
             self.coins.retain(|coin| {
                 kept += u64::from(coin.grant == id);

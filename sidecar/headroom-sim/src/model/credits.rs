@@ -67,6 +67,19 @@ impl Account {
     }
 }
 
+impl Hold {
+    /// Whether its end by time is a charge.
+    fn is_charged_by_time(&self) -> bool {
+        self.charging && self.units > 0
+    }
+
+    /// Whether what it holds is set aside at an instant: until it ends, or until its end was charged.
+    fn sets_aside(&self, at: i64) -> bool {
+        let waits = self.is_charged_by_time() && self.charged.is_none() && self.outcome.is_none();
+        waits || self.is_open(at)
+    }
+}
+
 impl Model {
     /// What plan, add-ons and overrides together give of a pool.
     pub(crate) fn pool_given(
@@ -132,6 +145,24 @@ impl Model {
 
     /// The pool of an account at an instant; one that it never had is empty but for what the plan includes.
     pub(crate) fn pool_now(&self, account: &Account, feature: &str, now: i64) -> Pool {
+        let of_it = |hold: &&Hold| hold.credits.as_ref().is_some_and(|held| held.pool == feature);
+        let holds: Vec<&Hold> = account.holds.values().filter(of_it).collect();
+        let units = |hold: &&Hold| hold.credits.as_ref().map_or(0, |held| held.units);
+        let held = |at| holds.iter().filter(|hold| hold.sets_aside(at)).map(units).sum();
+        let plain =
+            holds.iter().filter(|hold| hold.outcome.is_none() && !hold.is_charged_by_time());
+        let ends: Vec<i64> = plain.map(|hold| hold.expires_at).collect();
+        self.pool_holding(account, feature, (&held, &ends), now)
+    }
+
+    /// The same where reservations hold so much, and end then.
+    fn pool_holding(
+        &self,
+        account: &Account,
+        feature: &str,
+        (held, ends): (&dyn Fn(i64) -> u64, &[i64]),
+        now: i64,
+    ) -> Pool {
         let known = account.pools.get(feature);
         let mut pool = known.map_or_else(|| Pool::new(now), |known| Pool::clone(known));
         let zone = Zone::named(&account.zone).expect("a zone that was accepted");
@@ -142,8 +173,20 @@ impl Model {
         let terms = |at| self.pool_terms(account, feature, at);
         let turns = |at| account.next_turn(at);
         let (anchor, zone) = (account.anchor, zone.rules());
-        pool.live(&Law { rule, anchor, zone, terms: &terms, turns: &turns }, now);
+        pool.live(&Law { rule, anchor, zone, terms: &terms, turns: &turns, held, ends }, now);
         pool
+    }
+
+    /// Less is held: what was kept for it goes. The account has kept the pool.
+    pub(crate) fn let_go(
+        &self,
+        account: &mut Account,
+        feature: &str,
+        pool: Pool,
+        now: i64,
+    ) -> Pool {
+        account.pools.insert(feature.to_owned(), Arc::new(pool));
+        self.pool_now(account, feature, now)
     }
 
     /// Pools follow a catalog that has just come into force, unless nothing can be kept.
@@ -479,7 +522,7 @@ impl Model {
         let (mut pool, mut drawable) = (pool.clone(), pool.drawable(held));
         for _ in 0..12 {
             let at = pool.fills_at()?;
-            pool = self.pool_now(account, feature, at);
+            pool = self.pool_holding(account, feature, (&|_| held, &[]), at);
             if charge <= pool.drawable(held) {
                 return Some(at);
             }
@@ -581,6 +624,10 @@ impl Model {
         let made = pool.grant(Id::Given(ask.id), ask.units, times, now);
         let is_new = made.map_err(GrantRefused::Grant)?;
         self.met.insert(if is_new { "a grant" } else { "a grant given again" });
+        if is_new {
+            let mut account = self.accounts[id].clone();
+            pool = self.let_go(&mut account, POOL, pool, now);
+        }
         Ok(self.kept_pool(id, pool, is_new, now))
     }
 

@@ -227,8 +227,9 @@ impl Model {
                 now,
             );
         }
-        let done = self.use_plain_hold(id, account, hold, op, now)?;
+        // What is held is there until it is charged.
         let mut pool = self.pool_now(account, &credits.pool, now);
+        let done = self.use_plain_hold(id, account, hold, op, now)?;
         let used = pool.used;
         let gives_back = matches!(op, HoldOp::Commit { units: 0 } | HoldOp::Release);
         let cost = match op {
@@ -260,6 +261,7 @@ impl Model {
             self.met.insert("credits of a hold were burnt");
             charge = Some(pool.burn(due, now));
         }
+        pool = self.let_go(account, &credits.pool, pool, now);
         let mut done = done;
         if !gives_back {
             self.tell_pool(id, (&credits.pool, &mut pool), (used, 0), now);
@@ -319,9 +321,13 @@ impl Model {
     /// The end of a hold charges its credits.
     pub(crate) fn charge_credits(&mut self, id: &str, account: &mut Account, count: u32, at: i64) {
         let Some(credits) = account.holds[&count].credits.clone() else { return };
-        let mut pool = self.pool_now(account, &credits.pool, at);
+        // It was set aside until now.
+        let mut before = account.clone();
+        before.holds.get_mut(&count).expect("it is there").charged = None;
+        let mut pool = self.pool_now(&before, &credits.pool, at);
         let used = pool.used;
         pool.burn(credits.units, at);
+        pool = self.let_go(account, &credits.pool, pool, at);
         self.met.insert("credits charged at the end of a hold");
         self.tell_pool(id, (&credits.pool, &mut pool), (used, 0), at);
         account.pools.insert(credits.pool.clone(), Arc::new(pool));
@@ -380,6 +386,7 @@ impl Model {
             paid.payment.add(&took, now);
             took
         };
+        pool = self.let_go(account, &paid.pool, pool, now);
         self.tell_pool(id, (&paid.pool, &mut pool), (used, 0), now);
         account.pools.insert(paid.pool.clone(), Arc::new(pool));
         (Some(paid), Some(took))

@@ -79,6 +79,10 @@ impl Player {
     pub(super) fn inspect_pool(&mut self, id: &str) -> Met {
         let catalog = self.engine.catalog();
         let view = self.engine.pool(id, &self.called(POOL), Millis(self.now)).ok();
+        let mut grants = view.iter().flat_map(|view| &view.grants);
+        if let Some(grant) = grants.find(|grant| !grant.is_balanced()) {
+            return Err(format!("not all units of a grant of {id} are in a column: {grant:?}"));
+        }
         let stands = view.as_ref().map(|view| {
             let open = view.open_segment.map(|segment| segment.closing());
             (observe::limit(&catalog, &view.state), observe::left(view), open)

@@ -128,6 +128,7 @@ impl Player {
             self.coverage.note("charged more later");
             took
         };
+        self.pool.live(now);
         (event.units, event.plain) = (units.unwrap_or(0), false);
         let mut events = self.happened.events.iter_mut();
         *events.find(|known| known.key == event.key).expect("it is known") = event.clone();

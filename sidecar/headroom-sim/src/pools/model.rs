@@ -66,7 +66,11 @@ impl Pool {
     pub(super) fn live(&mut self, now: i64) {
         while let Some(at) = self.edges().into_iter().min().filter(|at| *at <= now) {
             self.coins_live(at);
-            self.end_holds(at);
+            self.end_holds(at, false);
+            self.coins_live(at);
+            while self.end_holds(at, true) {
+                self.coins_live(at);
+            }
         }
         self.coins_live(now);
     }
@@ -76,18 +80,27 @@ impl Pool {
         let (rule, anchor) = (Some(self.rule), self.anchor);
         // Nothing is bought ahead here.
         let turns = |_| FOREVER;
-        let zone = &TimeZone::UTC;
-        self.coins.live(&Law { rule, anchor, zone, terms: &terms, turns: &turns }, at);
+        let (zone, held) = (&TimeZone::UTC, self.held());
+        // The holds that end are ended by its owner.
+        let (held, ends) = (&|_| held, &[][..]);
+        self.coins.live(&Law { rule, anchor, zone, terms: &terms, turns: &turns, held, ends }, at);
     }
 
-    fn end_holds(&mut self, at: i64) {
-        for hold in self.holds.values_mut().filter(|hold| !hold.ended && hold.expires <= at) {
-            hold.ended = true;
-            if hold.charging && hold.units > 0 {
-                hold.charged = hold.credits;
-                self.coins.burn(hold.credits, at);
-            }
+    /// Ends all holds whose end is no charge, or one of the others. Whether there was one.
+    fn end_holds(&mut self, at: i64, charging: bool) -> bool {
+        let is_due = |hold: &&mut Hold| {
+            !hold.ended && hold.expires <= at && (hold.charging && hold.units > 0) == charging
+        };
+        let mut due = self.holds.values_mut().filter(is_due);
+        if charging {
+            let Some(hold) = due.next() else { return false };
+            (hold.ended, hold.charged) = (true, hold.credits);
+            let credits = hold.credits;
+            self.coins.burn(credits, at);
+            return true;
         }
+        due.for_each(|hold| hold.ended = true);
+        false
     }
 
     /// The account has bought something else.

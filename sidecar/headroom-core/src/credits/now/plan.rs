@@ -50,7 +50,8 @@ impl PoolNow<'_> {
         self.fill(now);
     }
 
-    /// Follows a plan that includes more or fewer units than it did: what was burnt stays burnt.
+    /// Follows a plan that includes more or fewer units than it did: what was burnt stays burnt, and what holds
+    /// have set aside stays until they end.
     pub(super) fn see_plan(&mut self, at: Millis) {
         let is_new = self.pool.head.window.is_none() && self.rule.is_some();
         let terms = self.terms_at(at);
@@ -70,7 +71,8 @@ impl PoolNow<'_> {
                     self.grant_for(GrantSource::Included, units, self.terms.priority);
                     self.fill(at);
                 }
-                Some(place) if self.pool.grants[place].units != units => {
+                Some(place) if self.pool.grants[place].units != self.kept_units(place, units) => {
+                    let units = self.kept_units(place, units);
                     self.cut(at);
                     let grant = &mut self.pool.grants[place];
                     let left = grant.left_units();
@@ -95,5 +97,14 @@ impl PoolNow<'_> {
             }
             (head.soft_mark, head.marks) = (soft_mark, Marks::default());
         }
+    }
+    /// The units of an included grant where the plan includes so many: those, and what else holds need of it.
+    fn kept_units(&self, place: usize, planned_units: u64) -> u64 {
+        let grant = &self.pool.grants[place];
+        let (burnt, left) = (grant.burnt_units, grant.left_units());
+        let surplus = left.saturating_sub(planned_units.saturating_sub(burnt));
+        let kept = surplus.saturating_sub(self.unheld_units());
+        // Fewer than are left are taken, so these are left.
+        if kept == 0 { planned_units } else { burnt + left - (surplus - kept) }
     }
 }

@@ -1,21 +1,36 @@
 //! Credits that come back: a hold was charged too much, or an event was corrected.
 
 use super::PoolNow;
-use crate::credits::{Charge, Grant, GrantEnding};
+use crate::credits::{Charge, Grant, GrantEnding, GrantSource};
 use crate::event::PaidPart;
 use crate::time::Millis;
+
+/// Units that came back to grants.
+#[derive(Debug, Clone, Copy, Default)]
+struct Back {
+    /// All whose grant is known.
+    units: u64,
+    /// Those that are left there: the plan may include less by now, or the grant has ended.
+    left_units: u64,
+}
+
+impl Back {
+    fn and(self, other: Back) -> Back {
+        Back { units: self.units + other.units, left_units: self.left_units + other.left_units }
+    }
+}
 
 impl PoolNow<'_> {
     /// Takes credits back that were burnt at an instant and not used: first they pay what is owed, then they go to the
     /// grants that burn last, as far as those were burnt. Credits of grants that have expired or were
-    /// voided since are gone with them.
+    /// voided since are gone with them: they were not used, they expired.
     pub(crate) fn unburn(&mut self, units: u64, burnt_at: Millis) -> Charge {
         self.begin_return();
         let owed = self.pay_owed(units);
-        let returned_units = owed + self.return_to_last(units - owed);
-        self.note_returned(returned_units);
+        let back = self.return_to_last(units - owed);
+        self.note_returned(units, (units - owed).saturating_sub(back.units));
         self.note_unused(units, burnt_at);
-        self.returned(returned_units)
+        self.returned(owed + back.left_units)
     }
 
     /// Takes back what an event was charged, the latest part first: it pays what is owed, and goes to the grant that
@@ -28,22 +43,22 @@ impl PoolNow<'_> {
         for part in parts {
             let owed = self.pay_owed(part.units);
             let rest = part.units - owed;
-            returned_units += owed;
-            returned_units += match &part.grant {
-                _ if rest == 0 => 0,
+            let back = match &part.grant {
+                _ if rest == 0 => Back::default(),
                 None => self.return_to_last(rest),
                 Some(id) => match self.burnt().into_iter().find(|grant| grant.id == *id) {
                     None if self.has_grant(id) => self.return_to_last(rest),
-                    None => 0,
+                    None => self.lose(id, rest),
                     Some(grant) => {
                         let back = grant.burnt_units.min(rest);
-                        self.return_to(grant, back) + self.return_to_last(rest - back)
+                        self.return_to(grant, back).and(self.return_to_last(rest - back))
                     }
                 },
             };
+            returned_units += owed + back.left_units;
+            self.note_returned(part.units, rest.saturating_sub(back.units));
             self.note_unused(part.units, part.at);
         }
-        self.note_returned(returned_units);
         self.returned(returned_units)
     }
 
@@ -76,11 +91,11 @@ impl PoolNow<'_> {
         self.pool.grants.iter().any(|grant| *grant.id == *id)
     }
 
-    /// Gives units back to the grants that burn last, as far as they were burnt. Returns by how much the balance rises.
-    fn return_to_last(&mut self, units: u64) -> u64 {
-        let (mut rest, mut returned_units) = (units, 0);
+    /// Gives units back to the grants that burn last, as far as they were burnt.
+    fn return_to_last(&mut self, units: u64) -> Back {
+        let (mut rest, mut all) = (units, Back::default());
         if rest == 0 {
-            return 0;
+            return all;
         }
         let mut burnt = self.burnt();
         burnt.sort_by(|a, b| b.order().cmp(&a.order()));
@@ -90,27 +105,61 @@ impl PoolNow<'_> {
                 break;
             }
             rest -= back;
-            returned_units += self.return_to(grant, back);
+            all = all.and(self.return_to(grant, back));
         }
-        returned_units
+        all
     }
 
-    /// Gives units back that were burnt of a grant. Returns by how much the balance rises.
-    fn return_to(&mut self, mut grant: Grant, units: u64) -> u64 {
+    /// What a grant paid that has ended since is lost with it: it is told as what its end has taken.
+    fn lose(&mut self, id: &str, units: u64) -> Back {
+        let Some(grant) = self.pool.ended.iter_mut().find(|grant| *grant.id == *id) else {
+            return Back::default();
+        };
+        let lost = grant.burnt_units.min(units);
+        grant.burnt_units -= lost;
+        if let Some(end) = &mut grant.end {
+            end.lost_units += lost;
+            match end.how {
+                GrantEnding::Void => {
+                    self.pool.head.segment.voided_units += lost;
+                }
+                // One that was used up would have had it until its time was over.
+                GrantEnding::UsedUp | GrantEnding::Expired => {
+                    (end.how, end.at) = (GrantEnding::Expired, grant.expires_at);
+                    self.pool.head.segment.expired_units += lost;
+                }
+            }
+        }
+        let grant = grant.clone();
+        self.ended.retain(|known| known.id != grant.id);
+        self.ended.push(grant);
+        Back { units: lost, left_units: 0 }
+    }
+
+    /// Gives units back that were burnt of a grant.
+    fn return_to(&mut self, mut grant: Grant, units: u64) -> Back {
         let left = grant.left_units();
         grant.burnt_units -= units;
+        let planned = self.planned_units().unwrap_or(grant.units);
+        if grant.source == GrantSource::Included && planned < grant.units {
+            grant.units = planned.max(grant.burnt_units + left);
+        }
         if grant.end.take().is_some() {
             self.pool.ended.retain(|known| known.id != grant.id);
             self.ended.retain(|known| known.id != grant.id);
         }
         // Where the plan includes less by now, what was burnt above it does not come back.
-        let returned_units = grant.left_units() - left;
+        let left_units = grant.left_units() - left;
+        self.pool.head.segment.voided_units += units - left_units;
         self.pool.put(grant);
-        returned_units
+        Back { units, left_units }
     }
 
-    fn note_returned(&mut self, returned_units: u64) {
-        self.pool.head.segment.returned_units += returned_units;
+    /// Units have come back, and so many of them to grants that are not remembered: those have expired.
+    fn note_returned(&mut self, units: u64, expired_units: u64) {
+        let segment = &mut self.pool.head.segment;
+        segment.returned_units += units;
+        segment.expired_units += expired_units;
         self.pool.see_time();
     }
 
