@@ -436,11 +436,14 @@ impl Player {
                 let reply = got.map_err(|error| error.to_string())?;
                 if let Err(No::Denied(denial)) = self.pool.asks(more, false) {
                     self.coverage.note(&format!("extend: {denial:?}"));
-                    let verdict = reply.outcome.decision.verdict;
+                    let (verdict, did) = (reply.outcome.decision.verdict, reply.outcome.amounts);
+                    same("the units still held", &did.units, &hold.units)?;
+                    same("until when", &did.expires_at, &Some(Millis(hold.expires)))?;
                     return same("the denial", &verdict, &Verdict::Denied(denial));
                 }
                 self.coverage.note("extended");
                 let units = hold.units + additional_units;
+                same("the units held", &reply.outcome.amounts.units, &units)?;
                 self.pool.holds.insert(id, Hold { units, credits: hold.credits + more, ..hold });
                 return same("no charge", &took_of(&reply), &None);
             }
