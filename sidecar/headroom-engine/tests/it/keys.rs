@@ -252,7 +252,7 @@ fn late(house: &House, key: &str, of: Option<&str>, now: i64) -> Result<Box<Repl
         };
         match answer {
             Err(LateError::Behind { until }) => house.store.project(until),
-            answer => return answer,
+            answer => return answer.map(|answer| answer.reply),
         }
     }
     panic!("it is behind for ever");
