@@ -100,7 +100,8 @@ async fn a_correction_that_fits_no_write_is_told_in_what() {
     client.reserve_all("acme", both).idempotency_key("held both").await.unwrap();
     client.consume("acme", "space", 1).idempotency_key("space").await.unwrap();
 
-    let earlier = SystemTime::now() - Duration::from_secs(60);
+    // 2020-01-01T00:00:00Z, where a test clock begins.
+    let earlier = SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800);
     let late = client.record("acme", "calls", 4).occurred_at(earlier).idempotency_key("late");
     late.await.unwrap();
 
