@@ -171,15 +171,13 @@ pub struct Grant {
 
 impl Grant {
     /// Whether each of its units is in one column: burnt, left, or lost at its end. One that waits has all
-    /// of them, and of included ones more may be burnt than the plan includes by now.
+    /// of them, and of included ones, also those kept for ever, more may be burnt than the plan includes.
     pub fn is_balanced(&self) -> bool {
         let lost = self.end.as_ref().map_or(0, |end| end.lost_units);
         let waits = !self.has_begun && self.end.is_none();
         let left = if waits { self.units } else { self.left_units() };
-        let all = match self.source {
-            GrantSource::Included => self.units.max(self.burnt_units),
-            GrantSource::Given | GrantSource::RolledOver => self.units,
-        };
+        let follows_plan = self.id.starts_with(now::INCLUDED);
+        let all = if follows_plan { self.units.max(self.burnt_units) } else { self.units };
         // One that was taken back before it began had nothing to lose yet.
         let unbegun = if !self.has_begun && self.end.is_some() { self.units } else { 0 };
         all == self.burnt_units + left + lost + unbegun

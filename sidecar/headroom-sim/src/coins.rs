@@ -265,10 +265,11 @@ impl Pool {
         let before = self.balance();
         self.cut(now);
         if let Some(coin) = self.planned {
-            // What was kept for holds is among them.
-            let all = self.coins.iter().chain(&self.spent);
-            let there = all.filter(|known| known.grant == coin.grant).count() as u64;
-            let (units, starts, begun) = (self.included.max(there), start, true);
+            // What was kept for holds is among them; what was burnt above the plan is not.
+            let kept = self.keeps_more();
+            let left = self.coins.iter().filter(|known| known.grant == coin.grant).count() as u64;
+            let all = left + self.burnt_of_included();
+            let (units, starts, begun) = (if kept { all } else { self.included }, start, true);
             self.given.insert(coin.grant, Given { coin, units, starts, begun, void: false });
         }
         self.terms = (law.terms)(now).unwrap_or_default();
