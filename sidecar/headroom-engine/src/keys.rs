@@ -578,6 +578,12 @@ impl KeyBook {
         *closed + self.count(self.newest.load(Ordering::Relaxed)).load(Ordering::Relaxed)
     }
 
+    /// Whether there is a place for the key of an event, which is on disk in any case. Events take no more than
+    /// half of them, so that a file of old events does not make the keys of other writes forgotten.
+    pub fn has_place_for_event(&self) -> bool {
+        self.live() < self.entries_max / 2
+    }
+
     /// How long a key is remembered at present, in milliseconds: the horizon, or less when there are
     /// too many keys.
     pub fn horizon_ms(&self) -> i64 {

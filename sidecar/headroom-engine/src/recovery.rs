@@ -263,6 +263,7 @@ impl Recovery {
                     Effect::Event(event) => Some(event),
                     _ => None,
                 });
+                let event = event.filter(|_| self.keys.has_place_for_event());
                 let entry = event.map(|event| {
                     self.keys.advance(at);
                     let generation = self.keys.generation(at);

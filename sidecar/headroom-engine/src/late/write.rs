@@ -96,7 +96,9 @@ impl Engine {
         let offset_ms = self.keys.offset_ms(cx.now, generation);
         let receipt = Receipt::of_event(write.payload);
         let entry = KeyEntry { hash: write.key, seq, generation, offset_ms, receipt };
-        if slot.keys.get_or_insert_default().insert(entry, self.keys.oldest()) {
+        if self.keys.has_place_for_event()
+            && slot.keys.get_or_insert_default().insert(entry, self.keys.oldest())
+        {
             self.keys.add(generation);
         }
         self.late.pending().put(serial, seq, effects);
