@@ -266,10 +266,7 @@ impl Pool {
         self.cut(now);
         if let Some(coin) = self.planned {
             // What was kept for holds is among them; what was burnt above the plan is not.
-            let kept = self.keeps_more();
-            let left = self.coins.iter().filter(|known| known.grant == coin.grant).count() as u64;
-            let all = left + self.burnt_of_included();
-            let (units, starts, begun) = (if kept { all } else { self.included }, start, true);
+            let (units, starts, begun) = (self.brought(), start, true);
             self.given.insert(coin.grant, Given { coin, units, starts, begun, void: false });
         }
         self.terms = (law.terms)(now).unwrap_or_default();
@@ -315,7 +312,9 @@ impl Pool {
             self.fill();
         }
         self.note(at, before);
-        if came && self.window.is_some() && self.keeps_more() {
+        // More is there: what a plan that includes less has left for holds goes, as far as they need it no more.
+        let is_less = self.terms.included_units < self.brought();
+        if came && law.rule.is_some() && self.window.is_some() && is_less {
             self.follow(law, at);
         }
     }
@@ -414,10 +413,23 @@ impl Pool {
         self.spent.iter().filter(|coin| self.is_included(coin)).count() as u64
     }
 
-    /// Whether more is left than the plan includes, because it is held.
+    fn left_of_included(&self) -> u64 {
+        self.coins.iter().filter(|coin| self.is_included(coin)).count() as u64
+    }
+
+    /// Whether more is left than the plan included when it was last seen, because it is held.
     fn keeps_more(&self) -> bool {
-        let left = self.coins.iter().filter(|coin| self.is_included(coin)).count() as u64;
+        let left = self.left_of_included();
         left + self.burnt_of_included() > self.included && left > 0
+    }
+
+    /// What the plan has brought in this window: what it included when it was last seen, and what is kept besides.
+    fn brought(&self) -> u64 {
+        if self.keeps_more() {
+            self.left_of_included() + self.burnt_of_included()
+        } else {
+            self.included
+        }
     }
 
     fn cut(&mut self, at: i64) {
