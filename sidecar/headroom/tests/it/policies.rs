@@ -32,12 +32,14 @@ sinks:
   - { sink: audit, kind: ndjson, path: signals.ndjson }
 ";
 
-/// The different lines of the sink that tell of this signal. Delivery is at least once.
+/// The different lines of the sink that tell of this signal. Delivery is at least once, and the last line may be
+/// half written.
 fn told(home: &Home, name: &str) -> BTreeSet<String> {
     let file = home.data().join("signals.ndjson");
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let kind = format!("\"headroom.signal.{name}\"");
-    text.lines().filter(|line| line.contains(&kind)).map(str::to_owned).collect()
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.filter(|line| line.contains(&kind)).map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// Alerts that come minutes late, twice, or never.

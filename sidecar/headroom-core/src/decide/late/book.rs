@@ -47,7 +47,9 @@ impl Counts {
     /// The change of a window's total as that of what an event counts there, which is to be `after` instead of
     /// `before`.
     pub(super) fn of_event(self, before: u64, after: u64) -> Counts {
-        if self.before <= self.after {
+        // A window that had nothing to give back gave nothing: the event counts there what it is to count.
+        let is_less = self.after < self.before || self.after == self.before && after < before;
+        if !is_less {
             Counts { before, after: before + (self.after - self.before) }
         } else {
             Counts { before: after + (self.before - self.after), after }

@@ -97,8 +97,10 @@ async fn listening_where_other_machines_come_in_is_warned_of() {
     let [port] = crate::support::home::free_ports::<1>();
     let home = Home::with_settings(BEFORE, &format!("listen: [\"0.0.0.0:{port}\"]\n"));
     let sidecar = home.start();
-    let log = std::fs::read_to_string(home.path("log")).expect("the log");
-    assert!(log.contains("there is no authentication yet"), "{log}");
+    crate::support::until("it is warned of", || {
+        let log = std::fs::read_to_string(home.path("log")).expect("the log");
+        log.contains("there is no authentication yet").then_some(())
+    });
     sidecar.stop().await;
     let home = Home::new(BEFORE);
     let sidecar = home.start();
