@@ -112,6 +112,8 @@ pub(crate) struct Pool {
     /// The window. `None`: there was none under this catalog yet, or the pool left it.
     pub(crate) window: Option<(i64, i64)>,
     included: u64,
+    /// Whether the catalog has it.
+    ruled: bool,
     /// What an included coin of this window is like, once there was one.
     planned: Option<Coin>,
     coins: Vec<Coin>,
@@ -143,6 +145,7 @@ impl Pool {
             terms: PoolTerms::default(),
             window: None,
             included: 0,
+            ruled: false,
             planned: None,
             coins: Vec::new(),
             spent: Vec::new(),
@@ -362,6 +365,7 @@ impl Pool {
         let before = self.balance();
         let terms = (law.terms)(at);
         self.terms = terms.unwrap_or_default();
+        self.ruled = law.rule.is_some();
         let now = self.terms.included_units;
         if law.rule.is_some() && self.window.is_none() {
             self.cut(at);

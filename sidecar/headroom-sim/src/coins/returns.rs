@@ -91,7 +91,9 @@ impl Pool {
     /// Where the plan includes less by now, what was burnt above it does not come back; what is kept for
     /// holds stays.
     fn cap_included(&mut self, had: &[Coin]) {
-        let now = self.window.map(|(start, _)| (Id::Included(start), self.included));
+        // Where the catalog has no such pool, nobody says that the plan includes less.
+        let now = self.window.filter(|_| self.ruled);
+        let now = now.map(|(start, _)| (Id::Included(start), self.included));
         let kept = self.given.iter().filter(|(id, _)| !id.is_given());
         let kept = kept.map(|(id, given)| (*id, given.units));
         for (id, included) in kept.chain(now) {
