@@ -91,9 +91,10 @@ impl Pool {
     /// Where the plan includes less by now, what was burnt above it does not come back; what is kept for
     /// holds stays.
     fn cap_included(&mut self, had: &[Coin]) {
-        // Where the catalog has no such pool, nobody says that the plan includes less.
-        let now = self.window.filter(|_| self.ruled);
-        let now = now.map(|(start, _)| (Id::Included(start), self.included));
+        // Where the catalog has no such pool any more, what there was stays.
+        let stays = !self.ruled && had.iter().any(|coin| self.is_included(coin));
+        let brought = if stays { self.brought() } else { self.included };
+        let now = self.window.map(|(start, _)| (Id::Included(start), brought));
         let kept = self.given.iter().filter(|(id, _)| !id.is_given());
         let kept = kept.map(|(id, given)| (*id, given.units));
         for (id, included) in kept.chain(now) {
