@@ -163,10 +163,11 @@ impl Player {
             // not.
             Record::Noted { serial, at, effects } => {
                 let id = self.engine.account_id(serial).ok_or("a record of no account")?;
-                // A window that a migration ended is a record without a look at the account.
+                // A window that a migration ended is a record without a look at the account, and so is what a window
+                // was measured by, kept because of a catalog.
                 let is_cut = |effect: &Effect| match effect {
                     Effect::Ledger(_) => true,
-                    Effect::Owing(one) => !one.ended,
+                    Effect::Owing(one) => !one.ended || !one.noted,
                     Effect::OfSubject(_, change) => {
                         matches!(**change, Effect::Ledger(_) | Effect::Owing(_))
                     }
