@@ -275,7 +275,7 @@ pub(super) enum SinksAction {
         /// The sink's name
         sink: String,
     },
-    /// Let a sink go on that was paused, or whose endpoint said that it is gone
+    /// Let a sink go on that was paused or whose endpoint said that it is gone, and try one that fails at once
     Resume {
         /// The sink's name
         sink: String,

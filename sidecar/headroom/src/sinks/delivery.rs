@@ -167,10 +167,11 @@ impl<C: Courier> Delivery<C> {
     fn obey(&mut self) {
         let orders = self.board.orders();
         self.paused = orders.is_paused;
-        if orders.resume && self.disabled {
-            self.disabled = false;
-            self.board.set_disabled(false);
+        if orders.resume {
             self.lanes.revive();
+            if std::mem::take(&mut self.disabled) {
+                self.board.set_disabled(false);
+            }
         }
         for id in orders.again {
             if let Some(item) = self.feed.again(id) {

@@ -68,7 +68,7 @@ impl Waiting {
 pub(super) struct Orders {
     /// Send nothing.
     pub(super) is_paused: bool,
-    /// Try an endpoint again that said that it is gone.
+    /// Try an endpoint again at once that said that it is gone, or that accepts nothing.
     pub(super) resume: bool,
     /// Dead letters to send again.
     pub(super) again: Vec<SignalId>,
@@ -137,8 +137,8 @@ impl Board {
         })
     }
 
-    /// Lets the sink rest, or go on; then an endpoint that said that it is gone is tried again, too.
-    /// `None`: the sink has not begun.
+    /// Lets the sink rest, or go on; then an endpoint that said that it is gone, or that accepts
+    /// nothing, is tried again at once. `None`: the sink has not begun.
     pub(super) fn pause(&self, is_paused: bool) -> Option<Seq> {
         self.desk(|desk| {
             desk.resume |= !is_paused;

@@ -260,6 +260,8 @@ async fn a_stream_of_redis_gets_every_signal_though_redis_was_away() {
     assert!(!listed.contains(PASSWORD), "{listed}");
     // What was in memory there is gone; what was not delivered is not.
     let redis = Redis::start(port).expect("it was there before");
+    // By itself it would try within half a minute, or a minute when the machine is slow.
+    home.run(&["sinks", "resume", "stream"]);
     let second = until("the second entry", || {
         Some(redis.entries("headroom:signals")).filter(|entries| entries.len() == 1)
     });

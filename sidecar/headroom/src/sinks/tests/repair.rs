@@ -197,6 +197,28 @@ async fn an_endpoint_that_was_gone_is_tried_again_when_its_sink_is_resumed() {
     run.kill().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_accepts_nothing_is_tried_at_once_when_its_sink_is_resumed() {
+    let bench = Bench::new();
+    let fake = Fake::new(|_| Reply::Status(503));
+    let run = Run::start(&bench, &fake).await;
+    bench.write("a", 2);
+    run.wake();
+    sleep(Duration::from_secs(HOUR)).await;
+    let failed = run.driver.board.status(Some(2)).attempts_failed;
+    assert!(failed > 5, "{failed}");
+
+    fake.answer(|_| OK);
+    soon().await;
+    assert_eq!(run.driver.board.status(Some(2)).delivered, 0, "its next attempt is minutes away");
+    run.driver.board.pause(false).unwrap();
+    run.wake();
+    soon().await;
+    let status = run.driver.board.status(Some(2));
+    assert_eq!((status.delivered, status.pending), (2, 0));
+    run.kill().await;
+}
+
 #[tokio::test]
 async fn a_file_gets_a_signal_that_could_not_be_read_once_it_can() {
     let bench = Bench::new();
