@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use hashbrown::HashTable;
 use headroom_core::credits::Charge;
 use headroom_core::decision::{Amounts, Outcome, Verdict};
+use headroom_core::event::Event;
 use headroom_core::names::NameId;
 use headroom_core::time::Millis;
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -578,10 +579,15 @@ impl KeyBook {
         *closed + self.count(self.newest.load(Ordering::Relaxed)).load(Ordering::Relaxed)
     }
 
-    /// Whether there is a place for the key of an event, which is on disk in any case. Events take no more than
-    /// half of them, so that a file of old events does not make the keys of other writes forgotten.
-    pub fn has_place_for_event(&self) -> bool {
-        self.live() < self.entries_max / 2
+    /// The entry of an event's key, which is on disk in any case. `None` where there is no place for it: events take no
+    /// more than half, so that a file of old events does not make the keys of other writes forgotten.
+    pub fn entry_of_event(&self, event: &Event, seq: Seq, at: Millis) -> Option<KeyEntry> {
+        self.advance(at);
+        let generation = self.generation(at);
+        let offset_ms = self.offset_ms(at, generation);
+        let receipt = Receipt::of_event(event.payload);
+        let entry = KeyEntry { hash: KeyHash(event.key), seq, generation, offset_ms, receipt };
+        (self.live() < self.entries_max / 2).then_some(entry)
     }
 
     /// How long a key is remembered at present, in milliseconds: the horizon, or less when there are

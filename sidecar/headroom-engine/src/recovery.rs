@@ -21,7 +21,7 @@ use headroom_core::time::Millis;
 use crate::admin::{AdminState, Installed, Step};
 use crate::codec::{Malformed, Put, Take};
 use crate::engine::{AccountId, Accounts, Engine, SHARDS, Slot};
-use crate::keys::{KeyBook, KeyEntry, KeyHash, Receipt};
+use crate::keys::{KeyBook, KeyEntry};
 use crate::late::LateBook;
 use crate::migrate::{self, Compared};
 use crate::ports::{GrowthRow, Seq, Store};
@@ -263,18 +263,7 @@ impl Recovery {
                     Effect::Event(event) => Some(event),
                     _ => None,
                 });
-                let event = event.filter(|_| self.keys.has_place_for_event());
-                let entry = event.map(|event| {
-                    self.keys.advance(at);
-                    let generation = self.keys.generation(at);
-                    KeyEntry {
-                        hash: KeyHash(event.key),
-                        seq,
-                        generation,
-                        offset_ms: self.keys.offset_ms(at, generation),
-                        receipt: Receipt::of_event(event.payload),
-                    }
-                });
+                let entry = event.and_then(|event| self.keys.entry_of_event(event, seq, at));
                 let (oldest, mut counted) = (self.keys.oldest(), None);
                 self.replay(seq, serial, |slot| {
                     apply_all(slot, &effects);

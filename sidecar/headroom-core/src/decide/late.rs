@@ -3,8 +3,9 @@
 //!
 //! A window in memory changes; one that has left it is restated, which the usage history shows beside
 //! what it held when it closed. Nothing here is refused for a limit: it has happened. What no limit
-//! allows is debt, by the limit that was in force at the end of the window ([`crate::closing`]), and units that a correction takes off are free at once. Credits that pay for it are
-//! charged now, and come back now: [`super::bill`].
+//! allows is debt, by the limit that was in force at the end of the window ([`crate::closing`]), and
+//! units that a correction takes off are free at once. Credits that pay for it are charged now, and
+//! come back now: [`super::bill`].
 //!
 //! What a window that is over comes to is nobody's alarm any more: only the window of now is told of.
 

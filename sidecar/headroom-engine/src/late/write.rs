@@ -13,7 +13,6 @@ use headroom_core::subject::{SubjectId, SubjectPath};
 
 use super::{Decided, LateError, LateReply, RestatedWindow, Seen, Write};
 use crate::engine::{DecisionId, Engine, EngineError, Slot};
-use crate::keys::{KeyEntry, Receipt};
 use crate::ports::Seq;
 use crate::read::as_of;
 use crate::record;
@@ -92,14 +91,11 @@ impl Engine {
             self.late.note_forgotten(serial, seq);
         }
         self.apply(slot, seq, &effects);
-        let generation = self.keys.generation(cx.now);
-        let offset_ms = self.keys.offset_ms(cx.now, generation);
-        let receipt = Receipt::of_event(write.payload);
-        let entry = KeyEntry { hash: write.key, seq, generation, offset_ms, receipt };
-        if self.keys.has_place_for_event()
-            && slot.keys.get_or_insert_default().insert(entry, self.keys.oldest())
-        {
-            self.keys.add(generation);
+        if let Some(entry) = self.keys.entry_of_event(&event, seq, cx.now) {
+            let generation = entry.generation;
+            if slot.keys.get_or_insert_default().insert(entry, self.keys.oldest()) {
+                self.keys.add(generation);
+            }
         }
         self.late.pending().put(serial, seq, effects);
         Ok(self.late_reply(cx, &slot.account, seq, &event, (write, false))?)

@@ -17,6 +17,7 @@ use headroom_core::time::Millis;
 use headroom_core::window::WindowRule;
 use headroom_engine::admin::SubscriptionChange;
 use headroom_engine::engine::{Engine, EngineError, FeatureRequest, HoldRequest, Reply, Wants};
+use headroom_engine::late::{CorrectRequest, LateError, LateRequest};
 use headroom_engine::ports::{Seq, Store};
 use headroom_engine::recovery::{ClockMemory, EngineOptions, Recovery};
 use headroom_sim::store::{Checkpoint, MemStore};
@@ -173,6 +174,38 @@ impl House {
             wants,
         };
         self.engine.hold(&self.engine.catalog(), &rq)
+    }
+
+    /// Asks for a late write until the disk knows what it needs.
+    pub(crate) fn late(&self, rq: &LateRequest<'_>) -> Result<Box<Reply>, LateError> {
+        let catalog = self.engine.catalog();
+        self.caught_up(|| {
+            let seen = self.engine.look_late(&catalog, &*self.store, rq).unwrap();
+            Ok(self.engine.record_at(&catalog, rq, &seen)?.reply)
+        })
+    }
+
+    /// As [`House::late`], for a correction.
+    pub(crate) fn correct(&self, rq: &CorrectRequest<'_>) -> Result<Box<Reply>, LateError> {
+        let catalog = self.engine.catalog();
+        self.caught_up(|| {
+            let seen = self.engine.look_correct(&catalog, &*self.store, rq).unwrap();
+            Ok(self.engine.correct(&catalog, rq, &seen)?.reply)
+        })
+    }
+
+    /// Asks again when the disk was behind.
+    pub(crate) fn caught_up<T>(
+        &self,
+        mut ask: impl FnMut() -> Result<T, LateError>,
+    ) -> Result<T, LateError> {
+        for _ in 0..4 {
+            match ask() {
+                Err(LateError::Behind { until }) => self.store.project(until),
+                got => return got,
+            }
+        }
+        panic!("it is behind for ever");
     }
 
     pub(crate) fn subscribe(&self, account: &str, plan: &str) {

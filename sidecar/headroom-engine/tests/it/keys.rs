@@ -208,8 +208,7 @@ fn the_book_counts_each_age_and_forgets_whole_ones() {
 
 /// A late write of the tokens of `acme`, or a correction of the event `of`.
 fn late(house: &House, key: &str, of: Option<&str>, now: i64) -> Result<Box<Reply>, LateError> {
-    let (engine, wants, now) = (&house.engine, Wants::default(), Millis(now));
-    let catalog = engine.catalog();
+    let (wants, now) = (Wants::default(), Millis(now));
     let (account, feature, restate_ms) = ("acme", "tokens", 7 * DAY_MS);
     let (subject, dimensions, occurred_at) = (None, Default::default(), Millis(T0 - HOUR_MS));
     let units = 2;
@@ -239,23 +238,7 @@ fn late(house: &House, key: &str, of: Option<&str>, now: i64) -> Result<Box<Repl
         now,
         wants,
     };
-    for _ in 0..3 {
-        let answer = match of {
-            None => {
-                let seen = engine.look_late(&catalog, &*house.store, &at).unwrap();
-                engine.record_at(&catalog, &at, &seen)
-            }
-            Some(_) => {
-                let seen = engine.look_correct(&catalog, &*house.store, &correct).unwrap();
-                engine.correct(&catalog, &correct, &seen)
-            }
-        };
-        match answer {
-            Err(LateError::Behind { until }) => house.store.project(until),
-            answer => return answer.map(|answer| answer.reply),
-        }
-    }
-    panic!("it is behind for ever");
+    if of.is_some() { house.correct(&correct) } else { house.late(&at) }
 }
 
 #[test]

@@ -94,19 +94,8 @@ impl Stage {
         Ok(self.house.engine.record_at(&catalog, &rq, &seen)?.reply)
     }
 
-    /// Asks again when the disk was behind.
-    fn caught_up<T>(&self, ask: impl Fn() -> Result<T, LateError>) -> Result<T, LateError> {
-        for _ in 0..3 {
-            match ask() {
-                Err(LateError::Behind { until }) => self.house.store.project(until),
-                got => return got,
-            }
-        }
-        panic!("it is behind for ever");
-    }
-
     fn late(&self, name: &str, units: u64, at: i64, key: &str) -> Box<Reply> {
-        self.caught_up(|| self.late_once(name, units, at, key)).unwrap()
+        self.house.caught_up(|| self.late_once(name, units, at, key)).unwrap()
     }
 
     fn correct(
@@ -131,11 +120,7 @@ impl Stage {
             now: Millis(self.now),
             wants: Wants::default(),
         };
-        let catalog = self.house.engine.catalog();
-        self.caught_up(|| {
-            let seen = self.house.engine.look_correct(&catalog, &*self.house.store, &rq).unwrap();
-            Ok(self.house.engine.correct(&catalog, &rq, &seen)?.reply)
-        })
+        self.house.correct(&rq)
     }
 
     /// As an operator erases a name: again when something has left the memory meanwhile.

@@ -71,22 +71,8 @@ impl PoolNow<'_> {
                     self.grant_for(GrantSource::Included, units, self.terms.priority);
                     self.fill(at);
                 }
-                Some(place) if self.pool.grants[place].units != self.kept_units(place, units) => {
-                    let units = self.kept_units(place, units);
-                    self.cut(at);
-                    let grant = &mut self.pool.grants[place];
-                    let left = grant.left_units();
-                    grant.units = units;
-                    let left_now = grant.left_units();
-                    let segment = &mut self.pool.head.segment;
-                    segment.granted_units += left_now.saturating_sub(left);
-                    segment.voided_units += left.saturating_sub(left_now);
-                    segment.forget_passing();
-                    if left_now > left {
-                        self.fill(at);
-                    }
-                }
-                _ => {}
+                None => {}
+                Some(place) => self.include(place, units, at),
             }
         }
         let soft_mark = self.soft_mark();
@@ -98,6 +84,27 @@ impl PoolNow<'_> {
             (head.soft_mark, head.marks) = (soft_mark, Marks::default());
         }
     }
+
+    /// Makes an included grant of so many units, and what else holds need of it.
+    fn include(&mut self, place: usize, planned_units: u64, at: Millis) {
+        let units = self.kept_units(place, planned_units);
+        if self.pool.grants[place].units == units {
+            return;
+        }
+        self.cut(at);
+        let grant = &mut self.pool.grants[place];
+        let left = grant.left_units();
+        grant.units = units;
+        let left_now = grant.left_units();
+        let segment = &mut self.pool.head.segment;
+        segment.granted_units += left_now.saturating_sub(left);
+        segment.voided_units += left.saturating_sub(left_now);
+        segment.forget_passing();
+        if left_now > left {
+            self.fill(at);
+        }
+    }
+
     /// The units of an included grant where the plan includes so many: those, and what else holds need of it.
     fn kept_units(&self, place: usize, planned_units: u64) -> u64 {
         let grant = &self.pool.grants[place];

@@ -49,10 +49,10 @@ impl Counts {
     pub(super) fn of_event(self, before: u64, after: u64) -> Counts {
         // A window that had nothing to give back gave nothing: the event counts there what it is to count.
         let is_less = self.after < self.before || self.after == self.before && after < before;
-        if !is_less {
-            Counts { before, after: before + (self.after - self.before) }
-        } else {
+        if is_less {
             Counts { before: after + (self.before - self.after), after }
+        } else {
+            Counts { before, after: before + (self.after - self.before) }
         }
     }
 }
