@@ -10,3 +10,8 @@
 mod arrows;
 mod histories;
 mod pools;
+
+/// The model copies whole accounts and catalogs so that it stays simple: with it the histories take two thirds of the
+/// time that they take with the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
