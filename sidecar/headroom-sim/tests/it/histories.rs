@@ -427,19 +427,23 @@ const MUST_MEET: &[&str] = &[
     "store takes",
 ];
 
-fn play_or_panic(seed: u64) -> Coverage {
+/// After so many failures a thread ends: more of them say nothing new.
+const FAILURES_MAX: usize = 10;
+
+/// Plays one history, or says what failed and how to see it again.
+fn told(seed: u64) -> Result<Coverage, String> {
     let again = format!(
         "HEADROOM_SIM_SEED={seed} cargo test -p headroom-sim --test it histories -- --nocapture"
     );
     match catch_unwind(|| play(seed, STEPS)) {
-        Ok(Ok(coverage)) => coverage,
-        Ok(Err(failure)) => panic!(
+        Ok(Ok(coverage)) => Ok(coverage),
+        Ok(Err(failure)) => Err(format!(
             "seed {seed}, step {}: {}\nlast steps:\n  {}\nplay it again: {again}",
             failure.step,
             failure.what,
             failure.story.join("\n  "),
-        ),
-        Err(_) => panic!("seed {seed}: the engine panicked\nplay it again: {again}"),
+        )),
+        Err(_) => Err(format!("seed {seed}: the engine panicked\nplay it again: {again}")),
     }
 }
 
@@ -451,27 +455,38 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn the_engine_answers_as_the_naive_model() {
     if let Some(seed) = number("HEADROOM_SIM_SEED") {
-        play_or_panic(seed);
+        told(seed).unwrap_or_else(|failure| panic!("{failure}"));
         return;
     }
     let histories = number("HEADROOM_SIM_HISTORIES").unwrap_or(HISTORIES);
     let share = |thread: u64| {
-        let mut met = Coverage::default();
+        let (mut met, mut failures) = (Coverage::default(), Vec::new());
         for seed in (0..histories).filter(|seed| seed % THREADS == thread) {
-            met.add(&play_or_panic(seed));
+            match told(seed) {
+                Ok(coverage) => met.add(&coverage),
+                Err(failure) => failures.push((seed, failure)),
+            }
+            if failures.len() == FAILURES_MAX {
+                break;
+            }
         }
-        met
+        (met, failures)
     };
-    let met = std::thread::scope(|scope| {
+    let (mut met, mut failures) = (Coverage::default(), Vec::new());
+    std::thread::scope(|scope| {
         let threads: Vec<_> =
             (0..THREADS).map(|thread| scope.spawn(move || share(thread))).collect();
-        let mut met = Coverage::default();
         for thread in threads {
-            // The thread has already said what failed.
-            met.add(&thread.join().unwrap_or_else(|_| panic!("a history failed, see above")));
+            let (of_thread, mut failed) = thread.join().expect("it catches what panics");
+            met.add(&of_thread);
+            failures.append(&mut failed);
         }
-        met
     });
+    failures.sort();
+    if let Some((_, first)) = failures.first() {
+        let seeds: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
+        panic!("these seeds fail, and maybe others: {seeds:?}\nthe first of them:\n{first}");
+    }
     for (what, count) in met.iter() {
         println!("{count:>8}  {what}");
     }
