@@ -10,7 +10,8 @@ use headroom_expansion::report::{Opinion, opinion};
 use headroom_expansion::score::Score;
 use headroom_proto::v1;
 
-use super::{Administration, internal, show};
+use super::accounts::show;
+use super::{Administration, internal};
 use crate::growth::Growth;
 use crate::growth::standing::{GateReport, Order, Standing};
 use crate::grpc::page;
