@@ -306,7 +306,7 @@ pub struct CreditCharge {
     /// Credits that no grant paid: the pool owes them to the next grant.
     #[prost(int64, tag = "4")]
     pub debt_units: i64,
-    /// Credits that came back, because the end of a hold had charged more than was used.
+    /// Credits that came back: the end of a hold had charged more than was used, or an event was corrected to less.
     #[prost(int64, tag = "5")]
     pub returned_units: i64,
 }
@@ -3207,7 +3207,7 @@ pub struct CreditSegment {
     /// Units that were owed and are forgiven.
     #[prost(int64, tag = "11")]
     pub forgiven_units: i64,
-    /// Units that came back, because the end of a hold had charged more than was used.
+    /// Units that came back: the end of a hold had charged more than was used, or an event was corrected to less.
     #[prost(int64, tag = "12")]
     pub returned_units: i64,
 }

@@ -92,7 +92,8 @@ pub struct CreditCharge {
     pub deductions: Vec<(String, u64)>,
     /// Credits that no grant paid: the pool owes them.
     pub debt_units: u64,
-    /// Credits that came back, because the end of a hold had charged more than was used.
+    /// Credits that came back: the end of a hold had charged more than was used, or an event was
+    /// corrected to less.
     pub returned_units: u64,
 }
 

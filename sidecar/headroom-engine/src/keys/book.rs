@@ -11,7 +11,7 @@ use crate::keys::{KeyEntry, KeyHash, Receipt};
 use crate::ports::Seq;
 
 /// Generations counted at a time: more than the horizon has, so that no two share a place.
-const PLACES: usize = 1 << 17;
+const PLACES: u32 = 1 << 17;
 /// Generations in a horizon, at most. With the default horizon of a day one is a second long, so that
 /// what a second brings is the least that is remembered.
 const GENERATIONS: i64 = 86_400;
@@ -101,7 +101,7 @@ impl KeyBook {
         *closed += self.count(newest).load(Ordering::Relaxed);
         // First what is forgotten is taken off, then its places are free for the new ones.
         self.forget_below(generation.saturating_sub(self.generations), newest, &mut closed);
-        let fresh = (generation - newest).min(PLACES as u32);
+        let fresh = (generation - newest).min(PLACES);
         for step in 0..fresh {
             self.count(generation - step).store(0, Ordering::Relaxed);
         }
@@ -142,7 +142,7 @@ impl KeyBook {
             return;
         }
         // What lies further back than there are places was never counted.
-        let counted_from = oldest.max(newest.saturating_sub(PLACES as u32 - 1));
+        let counted_from = oldest.max(newest.saturating_sub(PLACES - 1));
         for generation in counted_from..bound.min(newest.saturating_add(1)) {
             *closed = closed.saturating_sub(self.count(generation).load(Ordering::Relaxed));
         }
@@ -175,7 +175,7 @@ impl KeyBook {
     }
 
     fn count(&self, generation: u32) -> &AtomicU64 {
-        &self.counts[generation as usize % PLACES]
+        &self.counts[(generation % PLACES) as usize]
     }
 }
 

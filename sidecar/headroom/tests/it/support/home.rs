@@ -1,6 +1,7 @@
 //! A directory with everything a sidecar needs: catalog, settings, sockets and data.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,11 +21,17 @@ pub(crate) struct TempDir(PathBuf);
 impl TempDir {
     pub(crate) fn new() -> TempDir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        // Short, because the path of a socket may have 107 bytes.
-        let name = format!("hr-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).expect("a fresh directory");
-        TempDir(path)
+        loop {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            // Short, because the path of a socket may have 107 bytes.
+            let path = std::env::temp_dir().join(format!("hr-{}-{count}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => return TempDir(path),
+                // A test that failed has kept it, in a process that had this number before.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("{}: {error}", path.display()),
+            }
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
