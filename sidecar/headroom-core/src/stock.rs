@@ -5,8 +5,13 @@
 //! what there is at the end. The average is kept as unit-milliseconds in 128 bits, so nothing is lost
 //! until it is divided.
 //!
-//! Invariant: the level of a stock is the `used` of its ledger, after every write; an allocation
-//! without a stock was never used.
+//! A catalog may make another kind of an allocation. Then its level rests: the ledger keeps it, nobody can
+//! change it, and the stock measures 0 until the feature is an allocation again.
+//!
+//! Invariant: the level of a stock is the `used` of its ledger while its feature is an allocation, and 0
+//! while it is of another kind, after every write and every change of the catalog. The stock of a feature
+//! that left the catalog goes on as it was, with its ledger or at rest. An allocation without a stock was
+//! never used.
 
 use jiff::tz::TimeZone;
 
@@ -66,7 +71,7 @@ pub struct Stock {
     pub window: Window,
     /// How it was measured when it was last looked at; a feature that left the catalog goes on so.
     pub rule: StockRule,
-    /// What there is.
+    /// What there is to bill: 0 while the level rests.
     pub level_units: u64,
     /// The most there was in the window.
     pub peak_units: u64,
@@ -151,21 +156,87 @@ fn rule_of(catalog: &Catalog, feature: NameId) -> Option<StockRule> {
     }
 }
 
+/// Whether a catalog measures the level of a feature: it is an allocation there, or of another kind. `None`:
+/// the catalog does not have the feature, and nothing changes by that.
+fn measures(catalog: &Catalog, feature: NameId) -> Option<bool> {
+    catalog.feature_of(feature).map(|_| rule_of(catalog, feature).is_some())
+}
+
+/// Whether a feature that is measured in one catalog may be of another kind in the next, or the reverse. One
+/// that is new there may have left an earlier one as either, so it counts, too.
+pub fn may_differ(before: &Catalog, after: &Catalog) -> bool {
+    let mut features = after.features().iter().map(|feature| feature.id);
+    features.any(|id| measures(before, id) != measures(after, id))
+}
+
 /// Notes what a write has made of a level. Nothing for ledgers that are none.
 #[inline]
 pub(crate) fn note(cx: Context<'_>, account: &Account, ledger: &Ledger, effects: &mut Effects) {
     if cx.catalog.level_limit() == Some(ledger.limit) {
-        let mut stock = as_of(cx, account, ledger, effects);
-        stock.put_level(ledger.used, cx.now);
-        effects.push(Effect::Stock(Box::new(stock)));
+        note_level(cx, account, ledger, effects);
     }
 }
 
-/// What the window of now comes to so far when the level is the ledger's.
+#[inline(never)]
+fn note_level(cx: Context<'_>, account: &Account, ledger: &Ledger, effects: &mut Effects) {
+    let rests = is_at_rest(cx, account, ledger);
+    let known = account.stock(ledger.feature, ledger.limit);
+    // What rests without a stock gets one of 0, so that it is known when it comes back.
+    if rests && known.is_some_and(|stock| stock.level_units == 0) {
+        return;
+    }
+    let mut stock = as_of(cx, account, ledger, effects);
+    stock.put_level(if rests { 0 } else { ledger.used }, cx.now);
+    effects.push(Effect::Stock(Box::new(stock)));
+}
+
+/// Whether the level of a ledger rests. `account` is as it was before a write.
+fn is_at_rest(cx: Context<'_>, account: &Account, ledger: &Ledger) -> bool {
+    match measures(cx.catalog, ledger.feature) {
+        Some(is_measured) => !is_measured,
+        // Nobody says what it is any more: it went on with its ledger, or without.
+        None => account
+            .stock(ledger.feature, ledger.limit)
+            .is_some_and(|stock| stock.level_units != used_of(account, stock)),
+    }
+}
+
+/// The level that an account's ledger keeps.
+fn used_of(account: &Account, stock: &Stock) -> u64 {
+    let is_it = |l: &&Ledger| l.limit == stock.limit && l.feature == stock.feature;
+    account.ledgers().iter().find(is_it).map_or(0, |ledger| ledger.used)
+}
+
+/// What the window of now comes to so far with what the ledger has.
 pub(crate) fn billed_units(cx: Context<'_>, account: &Account, ledger: &Ledger) -> u64 {
     let mut stock = as_of(cx, account, ledger, &mut Effects::new());
-    stock.put_level(ledger.used, cx.now);
+    let level_units = if is_at_rest(cx, account, ledger) { 0 } else { ledger.used };
+    stock.put_level(level_units, cx.now);
     stock.billed_units()
+}
+
+/// Lists what the kinds of a catalog make of the stocks of an account from now on: 0 where the level rests,
+/// the ledger's where it is measured again. Windows that are over by then are closed as `before` measures
+/// them, the catalog that was in force. Nothing where all is so already.
+pub fn follow_kinds(before: &Catalog, cx: Context<'_>, account: &Account) -> Effects {
+    let mut effects = Effects::new();
+    for stock in account.stocks() {
+        let level_units = match measures(cx.catalog, stock.feature) {
+            Some(true) => used_of(account, stock),
+            Some(false) => 0,
+            None => continue,
+        };
+        if stock.level_units == level_units {
+            continue;
+        }
+        let is_over = stock.next_event_at() <= cx.now;
+        let before = Context { catalog: before, ..cx };
+        let was = if is_over { roll(before, account, stock, &mut effects) } else { *stock };
+        let mut now = roll(cx, account, &was, &mut effects);
+        now.put_level(level_units, cx.now);
+        effects.push(Effect::Stock(Box::new(now)));
+    }
+    effects
 }
 
 /// The stock of a level in the window of now, as it was before the write.
@@ -200,6 +271,11 @@ fn roll(cx: Context<'_>, account: &Account, from: &Stock, effects: &mut Effects)
             stock.count_to(stock.window.end());
             let terms = closing::terms_of_stock(cx, account, &stock).map(Box::new);
             effects.push(Effect::StockClosed(Box::new(stock), terms));
+        }
+        // What should rest and does not, because a crash came before that was written or a request had read
+        // the catalog of before, rests from the next window on at the latest.
+        if measures(cx.catalog, stock.feature) == Some(false) {
+            stock.level_units = 0;
         }
         if stock.level_units == 0 {
             break;

@@ -21,6 +21,7 @@ use headroom_core::limits as core_limits;
 use headroom_core::migrate::renames;
 use headroom_core::names::{NameId, Names};
 use headroom_core::owing;
+use headroom_core::stock;
 use headroom_core::time::Millis;
 use headroom_core::versions;
 
@@ -318,9 +319,14 @@ impl Engine {
             installed.wait_for = Some(self.journal_catalog(admin, &catalog, source, now));
         }
         let catalog = Arc::new(catalog);
-        let carries_more = catalog.carries_more_than(&self.catalog());
+        let before = self.catalog();
         self.catalog.store(Arc::clone(&catalog));
-        if carries_more {
+        if stock::may_differ(&before, &catalog)
+            && let Some(last) = self.follow_kinds(&before, &catalog, now)
+        {
+            installed.wait_for = Some(last);
+        }
+        if catalog.carries_more_than(&before) {
             self.note_owing(&catalog, now);
         }
         if let Some(last) = self.carry_out(&catalog, now) {

@@ -1,4 +1,5 @@
-//! What a new catalog would take away, looked up in the memory; and moves of accounts between plans.
+//! What a new catalog would take away, looked up in the memory; moves of accounts between plans; and levels that
+//! rest.
 //!
 //! A catalog is compared with the one in force before it is. Only when something is gone are the
 //! accounts looked at, so a reload that takes nothing away costs nothing.
@@ -10,6 +11,7 @@ use headroom_core::effect::{Effect, Effects};
 use headroom_core::ledger::Ledger;
 use headroom_core::migrate::{self, Loss, Migration, Touched};
 use headroom_core::names::NameId;
+use headroom_core::stock;
 use headroom_core::time::{Millis, Window};
 use headroom_core::window::WindowRule;
 
@@ -206,6 +208,29 @@ impl Engine {
             Ok(())
         });
         debug_assert!(done.is_ok(), "{done:?}"); // Plans of this catalog take no account off another.
+        last
+    }
+
+    /// Lets levels rest whose features are of another kind by now, and measures again those that are
+    /// allocations again. `before` is the catalog that was in force. Done again it changes nothing, so whoever
+    /// starts does it: for a crash on the way, and for data of a version of the program that billed on.
+    pub(crate) fn follow_kinds(
+        &self,
+        before: &Catalog,
+        catalog: &Catalog,
+        now: Millis,
+    ) -> Option<Seq> {
+        let (mut bytes, mut last) = (Vec::new(), None);
+        for mut slot in self.accounts.iter_mut() {
+            if slot.account.stocks().is_empty() {
+                continue;
+            }
+            let cx = Context { catalog, now: slot.account.not_before(now) };
+            let effects = stock::follow_kinds(before, cx, &slot.account);
+            if !effects.is_empty() {
+                last = Some(self.note_at(now, &mut slot, &effects, &mut bytes));
+            }
+        }
         last
     }
 

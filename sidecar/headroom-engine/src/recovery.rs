@@ -380,9 +380,10 @@ impl Recovery {
             halted_count: AtomicU64::new(0),
         };
         engine.keys.advance(now);
-        if let Some(before) = before.filter(|_| installed.changed) {
-            engine.keep_terms(&before, &catalog, now);
+        if let Some(before) = before.as_ref().filter(|_| installed.changed) {
+            engine.keep_terms(before, &catalog, now);
         }
+        engine.follow_kinds(before.as_ref().unwrap_or(&catalog), &catalog, now);
         let installed = {
             let mut admin = engine.admin.lock().unwrap_or_else(|held| held.into_inner());
             engine.bring_in(&mut admin, (catalog, installed), source, now)

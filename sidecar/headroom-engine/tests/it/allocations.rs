@@ -16,7 +16,7 @@ use crate::house::{DAY_MS, House, T0, spec};
 use crate::races::{THREADS, race, winners};
 
 /// The house's catalog, with `tokens` as things that exist.
-fn things(units: u64) -> CatalogSpec {
+pub(crate) fn things(units: u64) -> CatalogSpec {
     let mut spec = spec(units, Some("free"));
     let window = WindowRule::Billing { months: 1 };
     spec.features[0].kind = FeatureKindSpec::Allocation { billed_by: BilledBy::Average, window };
@@ -42,12 +42,12 @@ fn verdict(reply: &Reply) -> Verdict {
     reply.outcome.decision.verdict
 }
 
-fn stock(house: &House, account: &str, now: i64) -> Stock {
+pub(crate) fn stock(house: &House, account: &str, now: i64) -> Stock {
     house.engine.usage(account, Millis(now)).unwrap().stocks[0]
 }
 
 /// The rows of the usage history that the journal amounts to.
-fn history(house: &House) -> Vec<Stock> {
+pub(crate) fn history(house: &House) -> Vec<Stock> {
     let mut rows = Vec::new();
     for (seq, stored) in house.store.since(Seq(0)) {
         let mut ops = Vec::new();

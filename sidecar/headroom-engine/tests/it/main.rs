@@ -28,6 +28,7 @@ mod prompts;
 mod races;
 mod recovery;
 mod renames;
+mod resting;
 mod seats;
 mod subjects;
 mod timers;

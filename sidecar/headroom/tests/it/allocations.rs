@@ -209,3 +209,98 @@ async fn an_override_says_how_much_there_may_be() {
     drop(stage);
     sidecar.stop().await;
 }
+
+/// `storage` is a quota by now, and its level rests.
+const NO_THINGS: &str = "\
+default_plan: pro
+features:
+  storage: { name: Storage, kind: quota, unit: MB, limits: { monthly: { window: billing } } }
+plans:
+  pro: { name: Pro, entitlements: { storage: { monthly: { included: 100 } } } }
+  strict: { name: Strict, entitlements: { storage: { monthly: { included: 100 } } } }
+migrations:
+  - { change_kind: storage, to: quota }
+  - { drop_feature: calls }
+";
+
+impl Stage {
+    /// The windows of `level`: the one of now, and as many that are over as are waited for.
+    async fn levels(&self, since: SystemTime, closed: usize) -> (UsageWindow, Vec<UsageWindow>) {
+        let mut seen = Vec::new();
+        for _ in 0..200 {
+            seen = self.usage(Some(since)).await;
+            seen.retain(|window| window.limit == "level");
+            if seen.len() > closed {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(seen.len(), closed + 1, "{seen:?}");
+        (seen.remove(0), seen)
+    }
+}
+
+fn measured(window: &UsageWindow) -> (u64, u64, u64, u64) {
+    let Some(of) = window.allocation.as_ref() else { panic!("{window:?}") };
+    (window.used_units, of.peak_units, of.average_units, of.level_units)
+}
+
+#[tokio::test]
+async fn what_rests_is_billed_no_more_over_reload_and_kill_9_and_comes_back() {
+    let home = Home::with_settings(THINGS, "clock: test\n");
+    let mut sidecar = home.start();
+    let stage = Stage::new(&home).await;
+    let begun = stage.admin.put_subscription(subscription("acme", "pro")).await.unwrap();
+    let anchor = SystemTime::try_from(begun.anchor.unwrap()).unwrap();
+    stage.change(LevelChange::Add(200)).await;
+    stage.days(10).await;
+    home.write_catalog(NO_THINGS);
+    let reloaded = home.run(&["reload"]);
+    assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
+    drop(stage);
+    sidecar.kill();
+    sidecar = home.start();
+    let mut stage = Stage::new(&home).await;
+
+    // Ten days of it were there, of whatever days the month has.
+    let (open, _) = stage.levels(anchor, 0).await;
+    assert!(open.resting && !open.closed);
+    assert_eq!(measured(&open), (200, 200, 200, 0));
+    let month = open.window_end.unwrap().duration_since(anchor).unwrap();
+    let average = 2_000 / (month.as_secs() / DAY.as_secs());
+    stage.days(30).await;
+    let (open, closed) = stage.levels(anchor, 1).await;
+    assert_eq!(measured(&closed[0]), (average, 200, average, 0));
+    assert_eq!(measured(&open), (0, 0, 0, 0));
+    // The feature is a quota like any other, and four months of it say nothing of the level.
+    assert!(stage.client.consume("acme", "storage", 7).await.unwrap().allowed);
+    stage.days(120).await;
+    drop(stage);
+    sidecar.kill();
+    sidecar = home.start();
+    stage = Stage::new(&home).await;
+    let (open, closed) = stage.levels(anchor, 1).await;
+    assert_eq!((measured(&open), closed.len()), ((0, 0, 0, 0), 1));
+
+    // It is what it was, and what is there was there all the time.
+    let again = format!("{THINGS}migrations:\n  - {{ change_kind: storage, to: allocation }}\n");
+    home.write_catalog(&again);
+    let reloaded = home.run(&["reload"]);
+    assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
+    drop(stage);
+    sidecar.kill();
+    sidecar = home.start();
+    stage = Stage::new(&home).await;
+    let (open, _) = stage.levels(anchor, 1).await;
+    let now = measured(&open);
+    assert!(!open.resting && (now.1, now.3) == (200, 200), "{open:?}");
+    assert_eq!(level(&stage.change(LevelChange::Remove(50)).await), 150);
+    stage.days(62).await;
+    let (open, closed) = stage.levels(anchor, 3).await;
+    assert_eq!(measured(&open), (150, 150, 150, 150));
+    assert_eq!(measured(&closed[2]), (150, 150, 150, 150));
+    let (used, peak, average, end) = measured(&closed[1]);
+    assert!(used == average && average < 150 && (peak, end) == (200, 150), "{closed:?}");
+    drop(stage);
+    sidecar.stop().await;
+}
