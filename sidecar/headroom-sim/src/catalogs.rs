@@ -1,6 +1,7 @@
 //! Catalogs at random: few names, small numbers, every policy and every window.
 
 mod given;
+mod kinds;
 mod pools;
 
 use headroom_core::catalog::{
@@ -513,9 +514,10 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
     for (_, given) in to.plans.iter_mut().flat_map(|plan| &mut plan.entitlements) {
         *given = given.given().clone();
     }
-    match rng.below(13) {
+    match rng.below(14) {
         10 | 11 => to = pools::with_other_prices(rng, to),
         12 if rng.percent(50) => to = pools::without_pool(to),
+        13 => to = kinds::with_another(rng, to),
         8 => {
             // A new version, from which the others differ as from another plan.
             let old = rng.pick(&to.plans).clone();

@@ -111,7 +111,9 @@ impl Model {
     /// Puts a checked catalog into force, and carries out what its migrations say.
     pub fn install(&mut self, spec: &CatalogSpec, source: &str, now: i64) {
         let is_new = self.revision == 0 || self.source != source;
+        let before = self.rules();
         self.know_catalog(spec, source, now);
+        self.follow_kinds(&before, now);
         self.carry_out(now);
         if is_new {
             self.follow_catalog(now);

@@ -13,7 +13,7 @@ use headroom_core::window::WindowRule;
 
 use super::page::Page;
 use super::plan::Entitled;
-use super::{Account, Done, LimitAnswer, Model, Said};
+use super::{Account, Book, Done, LimitAnswer, Model, Said};
 use crate::civil;
 
 /// A billing window of an allocation.
@@ -40,8 +40,10 @@ pub struct Bill {
 /// All that was ever allocated of one feature.
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
-    /// When it was changed, and to what; in order.
+    /// When it was changed, and to what; in order. While the feature is of another kind there is nothing.
     changes: Vec<(i64, u128)>,
+    /// The start of a window that begins with nothing, whatever there was.
+    rests_from: Option<i64>,
     /// The billing window that was last looked at.
     start: i64,
     end: i64,
@@ -54,6 +56,9 @@ pub(crate) struct Tally {
 impl Tally {
     /// What there was just before an instant.
     fn before(&self, at: i64) -> u128 {
+        if self.rests_from == Some(at) {
+            return 0;
+        }
         self.changes.iter().rev().find(|(when, _)| *when < at).map_or(0, |(_, level)| *level)
     }
 
@@ -87,6 +92,12 @@ impl Tally {
     fn is_idle(&self, feature: &str) -> bool {
         self.bill(feature, self.end).peak == 0
     }
+
+    /// From now on there is so much. What ended earlier and is looked at only now counts from the last change on.
+    fn change(&mut self, now: i64, level: u128) {
+        let last = self.changes.last().map_or(now, |(at, _)| *at);
+        self.changes.push((now.max(last), level));
+    }
 }
 
 impl Model {
@@ -111,7 +122,13 @@ impl Model {
         tally.by = by;
         while tally.end <= now {
             let bill = tally.bill(feature, tally.end);
-            let is_left = bill.level > 0;
+            // Whoever should have been told that it rests was not: what began is billed to its end.
+            let rests = bill.level > 0 && self.is_other(feature);
+            if rests {
+                tally.change(tally.end, 0);
+                tally.rests_from = Some(tally.end);
+            }
+            let is_left = bill.level > 0 && !rests;
             if bill.peak > 0 {
                 tally.closed.push(bill);
             }
@@ -136,19 +153,82 @@ impl Model {
     /// Notes what a page has come to, if it is of a level.
     pub(crate) fn note_level(&self, account: &mut Account, page: &Page) {
         let (feature, now) = (&page.book.feature, page.now);
-        let level = page.book.used();
         let known = account.tallies.get(feature).cloned();
-        if page.book.limit != "level" || known.as_ref().map_or(0, Tally::level) == level {
+        let noted = known.as_ref().map_or(0, Tally::level);
+        // What nobody has any more goes on: with its count, or without.
+        let is_gone = self.feature(feature).is_none();
+        let went_without = known.is_some() && noted != Model::there(account, feature);
+        let rests = self.is_other(feature) || is_gone && went_without;
+        let level = if rests { 0 } else { page.book.used() };
+        // What rests from the beginning is listed with nothing.
+        let is_listed = known.is_some() || page.book.used() == 0;
+        if page.book.limit != "level" || noted == level && is_listed {
             return;
         }
         let mut tally = known.unwrap_or_else(|| {
             let (by, months) = self.measure(feature).unwrap_or((BilledBy::Average, 1));
             let (start, end) = Model::months_from(account, months, now);
-            Tally { changes: Vec::new(), start, end, by, months, closed: Vec::new() }
+            let (changes, closed, rests_from) = (Vec::new(), Vec::new(), None);
+            Tally { changes, rests_from, start, end, by, months, closed }
         });
         self.roll(account, feature, &mut tally, now);
-        tally.changes.push((now, level));
+        tally.change(now, level);
         account.tallies.insert(feature.clone(), tally);
+    }
+
+    /// Whether the catalog has something of another kind under the name.
+    fn is_other(&self, feature: &str) -> bool {
+        self.feature(feature).is_some() && self.measure(feature).is_none()
+    }
+
+    /// What is counted of an allocation, at rest or not.
+    fn there(account: &Account, feature: &str) -> u128 {
+        let is_it = |book: &&Book| book.feature == feature && book.limit == "level";
+        account.books.iter().find(is_it).map_or(0, Book::used)
+    }
+
+    /// Lets levels rest that are of no allocation any more, and begins again with those that are. What is over
+    /// by now ended under the rules of before.
+    pub(crate) fn follow_kinds(&mut self, before: &Model, now: i64) {
+        for id in self.account_names() {
+            let mut account = self.accounts[&id].clone();
+            for (feature, mut tally) in account.tallies.clone() {
+                let there = Model::there(&account, &feature);
+                let level = match self.feature(&feature) {
+                    None => continue,
+                    Some(_) if self.is_other(&feature) => 0,
+                    Some(_) => there,
+                };
+                if tally.level() == level {
+                    continue;
+                }
+                self.met.insert(if level == 0 { "a level rests" } else { "a level came back" });
+                if tally.end <= now && !tally.is_idle(&feature) {
+                    before.roll(&account, &feature, &mut tally, now);
+                }
+                self.roll(&account, &feature, &mut tally, now);
+                tally.change(now, level);
+                account.tallies.insert(feature, tally);
+            }
+            self.accounts.insert(id, account);
+        }
+    }
+
+    /// What is billed of a feature as it is.
+    pub fn billed_level(&self, id: &str, feature: &str) -> Option<u128> {
+        self.accounts.get(id)?.tallies.get(feature).map(Tally::level)
+    }
+
+    /// Notes what became of a level in a step whose other records were lost.
+    pub fn know_level(&mut self, id: &str, feature: &str, level: u64, now: i64) {
+        let Some(mut account) = self.accounts.get(id).cloned() else { return };
+        let Some(mut tally) = account.tallies.get(feature).cloned() else { return };
+        if tally.level() != u128::from(level) {
+            self.roll(&account, feature, &mut tally, now);
+            tally.change(now, level.into());
+            account.tallies.insert(feature.to_owned(), tally);
+            self.accounts.insert(id.to_owned(), account);
+        }
     }
 
     /// The billing window of now, as it is so far.

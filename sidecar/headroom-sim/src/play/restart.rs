@@ -173,6 +173,9 @@ impl Player {
                     }
                     _ => false,
                 };
+                if self.know_levels(&id, at.0, &effects) {
+                    return Ok(());
+                }
                 if effects.iter().any(|effect| matches!(effect, Effect::PlansSeen(_))) {
                     self.model.know_settled(&id, at.0);
                 } else if !effects.iter().all(is_cut) {
@@ -216,5 +219,29 @@ impl Player {
             other => return Err(format!("a step does not go on after {other:?}")),
         }
         Ok(())
+    }
+
+    /// Tells the model of a record that nothing is in but levels that rest or came back. False: it is another.
+    fn know_levels(&mut self, id: &str, at: i64, effects: &[Effect]) -> bool {
+        let catalog = self.engine.catalog();
+        let is_of_levels = |e: &Effect| matches!(e, Effect::Stock(_) | Effect::StockClosed(..));
+        let levels: Vec<(&str, u64)> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Stock(stock) => Some((catalog.text(stock.feature), stock.level_units)),
+                _ => None,
+            })
+            .collect();
+        // Where a window has only ended, there is what there was.
+        let is_changed =
+            |(of, now): &(&str, u64)| self.model.billed_level(id, of) != Some((*now).into());
+        if !effects.iter().all(is_of_levels) || !levels.iter().any(is_changed) {
+            return false;
+        }
+        self.coverage.note("a part of a step: levels");
+        for (feature, level) in levels {
+            self.model.know_level(id, feature, level, at);
+        }
+        true
     }
 }

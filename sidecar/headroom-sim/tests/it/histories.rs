@@ -341,6 +341,8 @@ const MUST_MEET: &[&str] = &[
     "a level lowered",
     "a level clamped",
     "a level armed again",
+    "a level rests",
+    "a level came back",
     "debt that went away",
     "billed by peak",
     "billed by average",
