@@ -161,8 +161,8 @@ impl Player {
     /// A refusal by first names.
     pub(super) fn by_first_names(&self, refused: Option<Refused>) -> Option<Refused> {
         refused.map(|refused| match refused {
-            Refused::Name("feature", name) => {
-                Refused::Name("feature", self.renaming().first(&name).to_owned())
+            Refused::Name(what @ ("feature" | "credits feature"), name) => {
+                Refused::Name(what, self.renaming().first(&name).to_owned())
             }
             refused => refused,
         })
