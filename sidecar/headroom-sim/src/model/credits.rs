@@ -341,13 +341,17 @@ impl Model {
 
     /// Brings pools in line with what an account has bought.
     fn settle_pools(&mut self, id: &str, now: i64) {
+        self.settle_some(id, |_| true, now);
+    }
+
+    fn settle_some(&mut self, id: &str, is_seen: impl Fn(&str) -> bool, now: i64) {
         if !self.has_pools() {
             return;
         }
         self.look_at(id, now);
         let Some(mut account) = self.accounts.remove(id) else { return };
         for feature in self.feature_names() {
-            if !self.is_pool(&feature) {
+            if !self.is_pool(&feature) || !is_seen(&feature) {
                 continue;
             }
             let is_planned = self.entitled(&account, &feature, now).1 != Origin::None;
@@ -385,9 +389,9 @@ impl Model {
         self.settle_pools(id, now);
     }
 
-    /// Tells the model that the pools of an account were looked at, in a step whose other records were lost.
-    pub fn know_pools(&mut self, id: &str, now: i64) {
-        self.settle_pools(id, now);
+    /// Tells the model that a pool of an account was looked at, in a step whose other records were lost.
+    pub fn know_pool(&mut self, id: &str, pool: &str, now: i64) {
+        self.settle_some(id, |feature| feature == pool, now);
     }
 
     // --- what is said ---
