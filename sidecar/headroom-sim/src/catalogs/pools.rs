@@ -248,11 +248,14 @@ fn price(rng: &mut Rng) -> CreditPrice {
 
 fn window(rng: &mut Rng) -> WindowRule {
     let count = *rng.pick(&[1, 2, 3]);
-    match rng.below(10) {
+    match rng.below(13) {
         0 => WindowRule::Lifetime,
         1 => WindowRule::Calendar(CalendarUnit::Month),
         2 => WindowRule::Calendar(CalendarUnit::Week),
-        3 => WindowRule::Fixed(Every { count: 5, unit: SpanUnit::Hour }),
+        3 => WindowRule::Fixed(Every { count: *rng.pick(&[1, 2, 5, 12]), unit: SpanUnit::Hour }),
+        10 => WindowRule::Calendar(CalendarUnit::Hour),
+        11 => WindowRule::Fixed(Every { count, unit: SpanUnit::Day }),
+        12 => WindowRule::Calendar(*rng.pick(&[CalendarUnit::Quarter, CalendarUnit::Year])),
         4 => WindowRule::Fixed(Every { count, unit: SpanUnit::Week }),
         5 => WindowRule::Fixed(Every { count, unit: SpanUnit::Month }),
         6 | 7 => WindowRule::Billing { months: *rng.pick(&[1, 1, 3, 12]) },

@@ -330,6 +330,11 @@ impl Model {
                     self.met.insert("a pool that left the catalog");
                 }
                 let before = &account.pools[&name];
+                let over = before.window.filter(|(_, end)| *end <= now);
+                let slept = over.map_or(0, |(start, end)| (now - end) / (end - start));
+                if slept > 1_000 {
+                    self.met.insert("a pool that slept through more windows than are followed");
+                }
                 if before.turn <= now && pool.owed < before.owed {
                     self.met.insert("what was owed is paid by a plan that was ahead");
                 }

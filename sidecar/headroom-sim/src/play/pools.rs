@@ -16,6 +16,8 @@ use crate::coins::Id;
 use crate::model::{GrantAsk, GrantRefused, LimitAnswer};
 use crate::observe;
 
+const HOUR_MS: i64 = 60 * 60 * 1000;
+
 impl Player {
     pub(super) fn grant(&mut self, ask: &GrantAsk, before: Seq) -> Met {
         let (units, priority) = ask.units;
@@ -101,6 +103,7 @@ impl Player {
             let pool = answer.pool.as_ref();
             let met = [
                 ("a pool with several grants", left.len() > 2),
+                ("a pool of hours", answer.end - answer.start <= 12 * HOUR_MS),
                 ("a pool that is held", answer.reserved > 0),
                 ("a pool in debt", pool.is_some_and(|pool| pool.balance < 0)),
                 ("a pool whose units expire", pool.is_some_and(|pool| pool.next_expiry.is_some())),

@@ -408,6 +408,8 @@ const MUST_MEET: &[&str] = &[
     "a grant is refused: store",
     "change refused: unlimited",
     "a pool with several grants",
+    "a pool of hours",
+    "a pool that slept through more windows than are followed",
     "a pool that is held",
     "a pool in debt",
     "a pool drawn below 0",
