@@ -425,7 +425,8 @@ impl Model {
         if self.is_paid_by_another(account, feature, &took.pool, now) {
             self.met.insert("a plain write that another pool would pay by now");
         }
-        let price = payer.map(|payer| payer.price);
+        // Another pool has another card.
+        let price = payer.filter(|payer| payer.pool == took.pool).map(|payer| payer.price);
         let same = price.filter(|price| cost(*price, counted) == took.units);
         self.met.insert("a plain write that credits had paid");
         if same.is_none() {
