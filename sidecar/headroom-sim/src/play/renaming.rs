@@ -33,8 +33,10 @@ impl Renaming {
         self.called.get(feature).map_or(feature, |name| name)
     }
 
-    /// The first name of what is called so.
+    /// The first name of what is called so, or was and is still understood.
     fn first<'a>(&'a self, name: &'a str) -> &'a str {
+        let line = self.lines.iter().find(|(from, _)| from == name);
+        let name = line.map_or(name, |(_, to)| to);
         let known = self.called.iter().find(|(_, called)| *called == name);
         known.map_or(name, |(first, _)| first)
     }
