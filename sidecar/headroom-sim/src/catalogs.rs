@@ -21,7 +21,7 @@ use crate::rng::Rng;
 
 pub use given::{included, rate};
 use given::{level, plan_limit, rates, seats, slots};
-pub use pools::{FILLS, PAID, POOL};
+pub use pools::{FILLS, PAID, POOLS};
 
 /// The plans that catalogs are made of.
 pub const PLANS: [&str; 3] = ["free", "pro", "max"];
@@ -91,7 +91,7 @@ const SHAPES: [(&str, &[(&str, WindowRule)]); 8] = [
 ];
 
 /// The features that catalogs are made of.
-pub const FEATURES: [&str; 16] = [
+pub const FEATURES: [&str; 17] = [
     "tokens",
     "calls",
     "exports",
@@ -108,6 +108,7 @@ pub const FEATURES: [&str; 16] = [
     "gauge",
     "devices",
     "credits",
+    "tickets",
 ];
 
 /// The limits of those features.
@@ -410,7 +411,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
     let mut features = Vec::new();
     for name in FEATURES {
         // A pool of credits comes last; now and then its name is of another sort of thing.
-        if rng.percent(if name == POOL { 2 } else { 92 }) {
+        if rng.percent(if POOLS.contains(&name) { 2 } else { 92 }) {
             let place = usize::try_from(rng.below(features.len() as u64 + 1)).expect("small");
             features.insert(place, feature(rng, name));
         }
@@ -461,8 +462,7 @@ pub fn catalog(rng: &mut Rng) -> CatalogSpec {
             unlock_earned: rng.percent(85),
         },
     };
-    let has_name = spec.features.iter().any(|feature| feature.feature == POOL);
-    let spec = if has_name { spec } else { pools::with_pool(rng, spec) };
+    let spec = pools::with_pools(rng, spec);
     with_locks(rng, with_values(keep_addons(spec)))
 }
 
@@ -515,8 +515,9 @@ pub fn changed(rng: &mut Rng, from: &CatalogSpec) -> CatalogSpec {
         *given = given.given().clone();
     }
     match rng.below(14) {
+        11 if rng.percent(60) && pools::has_two(&to) => to = pools::with_other_payer(rng, to),
         10 | 11 => to = pools::with_other_prices(rng, to),
-        12 if rng.percent(50) => to = pools::without_pool(to),
+        12 if rng.percent(50) => to = pools::without_pool(rng, to),
         13 => to = kinds::with_another(rng, to),
         8 => {
             // A new version, from which the others differ as from another plan.

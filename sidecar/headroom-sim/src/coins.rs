@@ -74,6 +74,8 @@ struct Given {
 /// What a write took.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Took {
+    /// The pool it took it from.
+    pub(crate) pool: String,
     pub(crate) units: u64,
     pub(crate) paid: Vec<(Id, u64)>,
     pub(crate) owed: u64,
@@ -107,6 +109,7 @@ pub(crate) struct News {
 /// The pool of one account.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
+    pub(crate) name: String,
     /// What the account has bought by now.
     pub(crate) terms: PoolTerms,
     /// The window. `None`: there was none under this catalog yet, or the pool left it.
@@ -140,8 +143,9 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// A pool that nobody has looked at.
-    pub(crate) fn new(at: i64) -> Pool {
+    pub(crate) fn new(name: &str, at: i64) -> Pool {
         Pool {
+            name: name.to_owned(),
             terms: PoolTerms::default(),
             window: None,
             included: 0,
@@ -570,7 +574,8 @@ impl Pool {
         self.cut(now - now.rem_euclid(HOUR_MS));
         self.coins.sort_unstable();
         let there = usize::try_from(credits).unwrap_or(usize::MAX).min(self.coins.len());
-        let mut took = Took { units: credits, owed: credits - there as u64, ..Took::default() };
+        let (pool, owed) = (self.name.clone(), credits - there as u64);
+        let mut took = Took { pool, units: credits, owed, ..Took::default() };
         for coin in self.coins.drain(..there) {
             match took.paid.last_mut() {
                 Some((grant, units)) if *grant == coin.grant => *units += 1,

@@ -111,6 +111,8 @@ pub enum Step {
     Void {
         /// The account.
         account: String,
+        /// The pool.
+        pool: String,
         /// Which grant.
         id: u8,
     },
@@ -164,8 +166,8 @@ pub struct History {
     keys: u64,
     /// The last opening balance, to be told again.
     opened: Option<OpeningAsk>,
-    /// Whether the catalog in force has a pool of credits.
-    has_pool: bool,
+    /// The pools of credits of the catalog in force.
+    pools: Vec<&'static str>,
     /// The last grant, to be given again.
     granted: Option<GrantAsk>,
 }
@@ -179,7 +181,7 @@ impl History {
             late: VecDeque::new(),
             keys: 0,
             opened: None,
-            has_pool: false,
+            pools: Vec::new(),
             granted: None,
         }
     }
@@ -194,8 +196,8 @@ impl History {
         if !model.accounts.contains_key(&account) && self.rng.percent(25) {
             return Step::Subscribe { account, change: self.subscription(now) };
         }
-        self.has_pool = model.is_pool(catalogs::POOL);
-        if self.has_pool && self.rng.percent(7) {
+        self.pools = catalogs::POOLS.into_iter().filter(|name| model.is_pool(name)).collect();
+        if !self.pools.is_empty() && self.rng.percent(7) {
             return self.grant(account, now);
         }
         match self.rng.below(100) {
@@ -209,7 +211,7 @@ impl History {
                 let (feature, says) = (self.feature(), self.says());
                 // Slots have one limit, and would rarely hear of it.
                 let says = match says {
-                    Says::Limit(limit, most) if feature == catalogs::POOL => {
+                    Says::Limit(limit, most) if catalogs::POOLS.contains(&&*feature) => {
                         self.pool_says(limit, most)
                     }
                     Says::Limit(_, most) if feature == "jobs" && self.rng.percent(80) => {
@@ -495,16 +497,16 @@ impl History {
         if self.rng.percent(4) {
             return "ghost".to_owned();
         }
-        if self.has_pool && self.rng.percent(25) {
+        if !self.pools.is_empty() && self.rng.percent(25) {
             let own = self.rng.percent(40);
-            let feature = if own { catalogs::POOL } else { *self.rng.pick(&catalogs::PAID) };
-            return feature.to_owned();
+            let feature = if own { &self.pools[..] } else { &catalogs::PAID };
+            return (*self.rng.pick(feature)).to_owned();
         }
         // What is counted is where the work is.
         let features = catalogs::FEATURES;
         let [tokens, calls, exports, _, _, jobs, api, web, messages, storage, seats, rest @ ..] =
             features;
-        let [visits, peaks, gauge, devices, _] = rest;
+        let [visits, peaks, gauge, devices, _, _] = rest;
         let often = [
             tokens, tokens, tokens, calls, calls, exports, jobs, jobs, api, web, messages,
             messages, messages, messages, messages, storage, storage, storage, seats, visits,

@@ -55,14 +55,19 @@ pub fn limit(catalog: &Catalog, state: &LimitState) -> LimitAnswer {
             overdraft: pool.overdraft_units,
             fills_at: pool.fills_at.map(|at| at.0),
         }),
-        charge: state.beyond.as_ref().and_then(|beyond| beyond.charge.as_deref()).map(charge),
+        charge: state
+            .beyond
+            .as_ref()
+            .and_then(|beyond| beyond.charge.as_deref())
+            .map(|took| charge(catalog, took)),
     }
 }
 
 /// What a write took from a pool.
-pub fn charge(charge: &Charge) -> ChargeAnswer {
+pub fn charge(catalog: &Catalog, charge: &Charge) -> ChargeAnswer {
     let paid = charge.deductions.iter();
     ChargeAnswer {
+        pool: text(catalog, charge.pool),
         units: charge.units,
         paid: paid.map(|deduction| (deduction.grant.to_string(), deduction.units)).collect(),
         owed: charge.debt_units,

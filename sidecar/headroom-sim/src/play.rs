@@ -224,7 +224,7 @@ impl Player {
             }
             Step::Opening(ask) => self.opening(&ask, before),
             Step::Grant(ask) => self.grant(&ask, before),
-            Step::Void { account, id } => self.void(&account, id, before),
+            Step::Void { account, pool, id } => self.void((&account, &pool), id, before),
             Step::Seat { account, feature, asked } => {
                 self.seat((&account, &feature), &asked, before)
             }

@@ -398,7 +398,7 @@ impl Player {
                 self.coverage.note("held");
             }
         }
-        same("the charge", &took_of(&reply), &said_of(&took))?;
+        same("the charge", &self.took_of(&reply), &said_of(&took))?;
         if takes {
             self.sent.push((sent, key, took, self.now));
         }
@@ -445,7 +445,7 @@ impl Player {
                 let units = hold.units + additional_units;
                 same("the units held", &reply.outcome.amounts.units, &units)?;
                 self.pool.holds.insert(id, Hold { units, credits: hold.credits + more, ..hold });
-                return same("no charge", &took_of(&reply), &None);
+                return same("no charge", &self.took_of(&reply), &None);
             }
             HoldOp::Release | HoldOp::Commit { units: 0 } => {
                 self.pool.holds.insert(id, Hold { ended: true, settled: true, ..hold });
@@ -478,7 +478,7 @@ impl Player {
         self.pool.live(self.now);
         let reply = got.map_err(|error| error.to_string())?;
         self.coverage.note(if hold.ended { "settled late" } else { "settled" });
-        same("the charge", &took_of(&reply), &said_of(&took))?;
+        same("the charge", &self.took_of(&reply), &said_of(&took))?;
         self.sent.push((sent, key, took, self.now));
         Ok(())
     }
@@ -495,7 +495,7 @@ impl Player {
         self.pool.live(self.now);
         self.coverage.note("replayed");
         same("whether it is a replay", &reply.replayed, &true)?;
-        same("the charge of the first write", &took_of(&reply), &said_of(&took))
+        same("the charge of the first write", &self.took_of(&reply), &said_of(&took))
     }
 
     /// The pool stands as in the model, whoever looks.
@@ -566,10 +566,11 @@ impl Player {
         let returned: u64 = segments.iter().map(|segment| segment.returned_units).sum();
         same("what came back in all", &returned, &self.pool.coins.came_back)
     }
-}
 
-fn took_of(reply: &Reply) -> Option<ChargeAnswer> {
-    reply.outcome.decision.charge().map(observe::charge)
+    fn took_of(&self, reply: &Reply) -> Option<ChargeAnswer> {
+        let charge = reply.outcome.decision.charge();
+        charge.map(|charge| observe::charge(&self.engine.catalog(), charge))
+    }
 }
 
 /// As an answer says it.

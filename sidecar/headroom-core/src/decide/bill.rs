@@ -78,7 +78,7 @@ impl<'a> Bill<'a> {
 }
 
 /// What a write of so many units cost that was charged as it came, at an instant: at the price of now if that
-/// comes to the same, else in proportion, rounded up.
+/// comes to the same, else in proportion, rounded up. What another pool would ask now is no price of this one.
 pub fn paid_then(
     cx: Context<'_>,
     account: &Account,
@@ -90,8 +90,8 @@ pub fn paid_then(
         Aggregation::Count => units.min(1),
         _ => units,
     };
-    let is_it = |price: &CreditPrice| price.cost(counted) == charge.units;
-    let paid = Paid::of_event(cx, account, feature).map(|paid| paid.price).filter(is_it);
+    let is_it = |paid: &Paid| paid.pool == charge.pool && paid.price.cost(counted) == charge.units;
+    let paid = Paid::of_event(cx, account, feature).filter(is_it).map(|paid| paid.price);
     let in_proportion =
         CreditPrice { credits: charge.units, per: counted.max(1), rounding: Rounding::Up };
     Payment::of(paid.unwrap_or(in_proportion), charge, at)

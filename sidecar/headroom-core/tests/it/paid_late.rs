@@ -268,6 +268,22 @@ fn a_plain_write_is_corrected_at_the_price_of_now_if_that_was_its_price() {
 }
 
 #[test]
+fn the_price_of_a_pool_that_pays_now_says_nothing_of_what_another_was_charged() {
+    let mut world = empty();
+    world.put("g", 100, None);
+    let charge = world.ask(FeatureOp::Consume { units: 1 }).decision.charge().unwrap().clone();
+    let cx = Context { catalog: &world.catalog, now: Millis(world.now) };
+    let tokens = world.feature("tokens").unwrap();
+    let of = |charge: &Charge| {
+        decide::paid_then(cx, &world.account, tokens, 1, (charge, Millis(world.now))).price
+    };
+    assert_eq!(of(&charge), CreditPrice { credits: 3, per: 10, rounding: Rounding::Up });
+    // A token cost one unit of a pool that does not pay for tokens any more. That it costs one credit by now is chance.
+    let other = Charge { pool: world.id("images"), ..charge };
+    assert_eq!(of(&other), CreditPrice { credits: 1, per: 1, rounding: Rounding::Up });
+}
+
+#[test]
 fn an_event_that_cannot_be_charged_counts_nowhere() {
     let mut world = empty();
     let now = world.now;

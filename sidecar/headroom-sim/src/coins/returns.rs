@@ -85,7 +85,7 @@ impl Pool {
         self.cap_included(had);
         let returned = (self.balance() - before).unsigned_abs();
         self.note(now, before);
-        Took { returned, ..Took::default() }
+        Took { pool: self.name.clone(), returned, ..Took::default() }
     }
 
     /// Where the plan includes less by now, what was burnt above it does not come back; what is kept for

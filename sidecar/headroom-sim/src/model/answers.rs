@@ -77,6 +77,8 @@ pub struct PoolAnswer {
 /// What a write took from a pool of credits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChargeAnswer {
+    /// The pool.
+    pub pool: String,
     /// Credits.
     pub units: u64,
     /// The grants that paid, in the order they burnt.
@@ -90,6 +92,7 @@ pub struct ChargeAnswer {
 impl ChargeAnswer {
     pub(crate) fn of(took: &Took) -> ChargeAnswer {
         ChargeAnswer {
+            pool: took.pool.clone(),
             units: took.units,
             paid: took.paid.iter().map(|(id, units)| (id.text(), *units)).collect(),
             owed: took.owed,

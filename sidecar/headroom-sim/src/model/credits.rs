@@ -28,6 +28,8 @@ pub(crate) const POOL: &str = "credits";
 pub struct GrantAsk {
     /// The account.
     pub account: String,
+    /// The pool.
+    pub pool: String,
     /// Which grant.
     pub id: u8,
     /// How many units, and in which order they burn.
@@ -164,7 +166,7 @@ impl Model {
         now: i64,
     ) -> Pool {
         let known = account.pools.get(feature);
-        let mut pool = known.map_or_else(|| Pool::new(now), |known| Pool::clone(known));
+        let mut pool = known.map_or_else(|| Pool::new(feature, now), |known| Pool::clone(known));
         let zone = Zone::named(&account.zone).expect("a zone that was accepted");
         let rule = match self.feature(feature).map(|known| &known.kind) {
             Some(FeatureKindSpec::Credits { window, .. }) => Some(*window),
@@ -256,27 +258,27 @@ impl Model {
         if self.is_pool(feature) { POOL.to_owned() } else { "?".to_owned() }
     }
 
-    /// How the pool of an account stands, what its grants have left, and the balance as it was when the pool was
+    /// How a pool of an account stands, what its grants have left, and the balance as it was when the pool was
     /// last looked at. `None`: there is no such account or pool.
-    pub fn pool_view(&self, id: &str, now: i64) -> Option<PoolView> {
-        if !self.is_pool(POOL) {
+    pub fn pool_view(&self, (id, name): (&str, &str), now: i64) -> Option<PoolView> {
+        if !self.is_pool(name) {
             return None;
         }
         let account = self.with_charges(self.accounts.get(id)?, now);
-        let pool = self.pool_now(&account, POOL, now);
-        let known = account.pools.get(POOL);
+        let pool = self.pool_now(&account, name, now);
+        let known = account.pools.get(name);
         let left = known.map(|known| known.left()).unwrap_or_default();
         Some((
-            self.pool_answer(&account, (POOL, &pool), now),
+            self.pool_answer(&account, (name, &pool), now),
             left,
             known.map(|known| known.balance()),
         ))
     }
 
-    /// Every change of the balance of an account's pool, and when; and what was burnt in all.
-    pub fn pool_changes(&self, id: &str, now: i64) -> (Vec<(i64, i64)>, u64) {
+    /// Every change of the balance of a pool of an account, and when; and what was burnt in all.
+    pub fn pool_changes(&self, (id, name): (&str, &str), now: i64) -> (Vec<(i64, i64)>, u64) {
         let account = self.accounts.get(id).map(|account| self.with_charges(account, now));
-        let pool = account.as_ref().and_then(|account| account.pools.get(POOL));
+        let pool = account.as_ref().and_then(|account| account.pools.get(name));
         pool.map(|pool| (pool.changes.clone(), pool.burnt)).unwrap_or_default()
     }
 
@@ -328,6 +330,11 @@ impl Model {
                     self.met.insert("a pool that left the catalog");
                 }
                 let before = &account.pools[&name];
+                let over = before.window.filter(|(_, end)| *end <= now);
+                let slept = over.map_or(0, |(start, end)| (now - end) / (end - start));
+                if slept > 1_000 {
+                    self.met.insert("a pool that slept through more windows than are followed");
+                }
                 if before.turn <= now && pool.owed < before.owed {
                     self.met.insert("what was owed is paid by a plan that was ahead");
                 }
@@ -339,13 +346,17 @@ impl Model {
 
     /// Brings pools in line with what an account has bought.
     fn settle_pools(&mut self, id: &str, now: i64) {
+        self.settle_some(id, |_| true, now);
+    }
+
+    fn settle_some(&mut self, id: &str, is_seen: impl Fn(&str) -> bool, now: i64) {
         if !self.has_pools() {
             return;
         }
         self.look_at(id, now);
         let Some(mut account) = self.accounts.remove(id) else { return };
         for feature in self.feature_names() {
-            if !self.is_pool(&feature) {
+            if !self.is_pool(&feature) || !is_seen(&feature) {
                 continue;
             }
             let is_planned = self.entitled(&account, &feature, now).1 != Origin::None;
@@ -383,9 +394,9 @@ impl Model {
         self.settle_pools(id, now);
     }
 
-    /// Tells the model that the pools of an account were looked at, in a step whose other records were lost.
-    pub fn know_pools(&mut self, id: &str, now: i64) {
-        self.settle_pools(id, now);
+    /// Tells the model that a pool of an account was looked at, in a step whose other records were lost.
+    pub fn know_pool(&mut self, id: &str, pool: &str, now: i64) {
+        self.settle_some(id, |feature| feature == pool, now);
     }
 
     // --- what is said ---
@@ -599,12 +610,12 @@ impl Model {
 
     // --- grants ---
 
-    /// What stands against any change of the pool of an account, which is up to date then.
-    fn ready_pool(&mut self, id: &str, now: i64) -> Result<(), GrantRefused> {
+    /// What stands against any change of a pool of an account, which is up to date then.
+    fn ready_pool(&mut self, (id, name): (&str, &str), now: i64) -> Result<(), GrantRefused> {
         self.told.clear();
         self.met.clear();
-        if !self.is_pool(POOL) {
-            let refused = Refused::Name("credits feature", POOL.to_owned());
+        if !self.is_pool(name) {
+            let refused = Refused::Name("credits feature", name.to_owned());
             return Err(GrantRefused::Admin(refused));
         }
         self.known(id).map_err(GrantRefused::Admin)?;
@@ -612,23 +623,23 @@ impl Model {
         Ok(())
     }
 
-    /// Gives units to the pool of an account.
+    /// Gives units to a pool of an account.
     ///
     /// # Errors
     /// When there is no such account or pool, or it does not take the grant.
     pub fn put_grant(&mut self, ask: &GrantAsk, now: i64) -> Result<LimitAnswer, GrantRefused> {
-        let id = &ask.account;
-        self.ready_pool(id, now)?;
-        let mut pool = self.pool_now(&self.accounts[id], POOL, now);
+        let (id, name) = (&ask.account, &ask.pool);
+        self.ready_pool((id, name), now)?;
+        let mut pool = self.pool_now(&self.accounts[id], name, now);
         let times = (ask.times.0, ask.times.1.unwrap_or(FOREVER));
         let made = pool.grant(Id::Given(ask.id), ask.units, times, now);
         let is_new = made.map_err(GrantRefused::Grant)?;
         self.met.insert(if is_new { "a grant" } else { "a grant given again" });
         if is_new {
             let mut account = self.accounts[id].clone();
-            pool = self.let_go(&mut account, POOL, pool, now);
+            pool = self.let_go(&mut account, name, pool, now);
         }
-        Ok(self.kept_pool(id, pool, is_new, now))
+        Ok(self.kept_pool((id, name), pool, is_new, now))
     }
 
     /// Takes back what is left of a grant.
@@ -637,27 +648,33 @@ impl Model {
     /// When there is no such account, pool or grant.
     pub fn void_grant(
         &mut self,
-        id: &str,
+        (id, name): (&str, &str),
         grant: u8,
         now: i64,
     ) -> Result<LimitAnswer, GrantRefused> {
-        self.ready_pool(id, now)?;
-        let mut pool = self.pool_now(&self.accounts[id], POOL, now);
+        self.ready_pool((id, name), now)?;
+        let mut pool = self.pool_now(&self.accounts[id], name, now);
         let is_left = pool.void(Id::Given(grant), now).map_err(GrantRefused::Grant)?;
         self.met.insert(if is_left { "a grant taken back" } else { "a grant that had ended" });
         if is_left {
             let used = pool.used;
-            self.tell_pool(id, (POOL, &mut pool), (used, 0), now);
+            self.tell_pool(id, (name, &mut pool), (used, 0), now);
         }
-        Ok(self.kept_pool(id, pool, is_left, now))
+        Ok(self.kept_pool((id, name), pool, is_left, now))
     }
 
-    fn kept_pool(&mut self, id: &str, pool: Pool, is_kept: bool, now: i64) -> LimitAnswer {
-        let answer = self.pool_answer(&self.accounts[id], (POOL, &pool), now);
+    fn kept_pool(
+        &mut self,
+        (id, name): (&str, &str),
+        pool: Pool,
+        is_kept: bool,
+        now: i64,
+    ) -> LimitAnswer {
+        let answer = self.pool_answer(&self.accounts[id], (name, &pool), now);
         if let Some(account) = self.accounts.get_mut(id)
             && is_kept
         {
-            account.pools.insert(POOL.to_owned(), Arc::new(pool));
+            account.pools.insert(name.to_owned(), Arc::new(pool));
         }
         answer
     }

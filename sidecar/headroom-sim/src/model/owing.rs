@@ -128,6 +128,13 @@ impl Model {
         }
     }
 
+    /// Whether a window of an account owes something.
+    pub fn owes(&self, id: &str, (feature, limit): (&str, &str), start: i64) -> bool {
+        let books = self.accounts.get(id).map_or(&[][..], |account| &account.books);
+        let is_it = |book: &&Book| book.feature == feature && book.limit == limit;
+        books.iter().filter(is_it).any(|book| book.start == start && book.debt() > 0)
+    }
+
     /// The most that a window counts that has taken over, or may, what the one of a page owes.
     pub(crate) fn most_after(&self, account: &Account, page: &Page, now: i64) -> u128 {
         if !page.limit.terms.more.carries_debt || now < page.book.end {

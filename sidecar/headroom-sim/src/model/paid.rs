@@ -10,9 +10,10 @@ use headroom_core::decision::{Amounts, Denial, OpError, Verdict};
 use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::Origin;
 
-use super::credits::{POOL, pool_takes};
+use super::credits::pool_takes;
 use super::migrate::label;
 use super::{Account, Done, HeldCredits, Hold, Limit, Model};
+use crate::catalogs::POOLS;
 use crate::coins::{Payment, Pool, Took, cost};
 
 /// A pool that pays, and what for.
@@ -162,6 +163,9 @@ impl Model {
             let used = pool.used;
             let took = pool.burn(credits, now);
             self.tell_pool(id, (&payer.pool, &mut pool), (used, 0), now);
+            if payer.pool == POOLS[1] && self.is_pool(POOLS[0]) {
+                self.met.insert("a feature that the second of two pools pays for");
+            }
             self.met.insert(if own.levels.is_empty() {
                 "a paid feature"
             } else {
@@ -226,6 +230,9 @@ impl Model {
                 (op, additional_units),
                 now,
             );
+        }
+        if self.is_paid_by_another(account, &held.feature, &credits.pool, now) {
+            self.met.insert("a hold of credits that another pool would pay by now");
         }
         // What is held is there until it is charged.
         let mut pool = self.pool_now(account, &credits.pool, now);
@@ -337,6 +344,11 @@ impl Model {
 
     // --- what happened earlier ---
 
+    /// Whether another pool than this one would pay for a feature now.
+    fn is_paid_by_another(&self, account: &Account, feature: &str, pool: &str, now: i64) -> bool {
+        self.payer_of_event(account, feature, now).is_some_and(|payer| payer.pool != pool)
+    }
+
     /// What a new event of so many units costs, if credits pay for it.
     pub(crate) fn bill_of(
         &self,
@@ -379,6 +391,9 @@ impl Model {
         let used = pool.used;
         let took = if back > 0 {
             self.met.insert("credits of an event came back");
+            if paid.pool == POOLS[1] {
+                self.met.insert("tickets of an event came back");
+            }
             pool.refund(&paid.payment.take_off(back), now)
         } else {
             self.met.insert("credits of an event were charged");
@@ -407,7 +422,11 @@ impl Model {
             _ => units,
         };
         let payer = self.payer_of_event(account, feature, now);
-        let price = payer.map(|payer| payer.price);
+        if self.is_paid_by_another(account, feature, &took.pool, now) {
+            self.met.insert("a plain write that another pool would pay by now");
+        }
+        // Another pool has another card.
+        let price = payer.filter(|payer| payer.pool == took.pool).map(|payer| payer.price);
         let same = price.filter(|price| cost(*price, counted) == took.units);
         self.met.insert("a plain write that credits had paid");
         if same.is_none() {
@@ -417,7 +436,7 @@ impl Model {
             CreditPrice { credits: took.units, per: counted.max(1), rounding: Rounding::Up };
         let mut payment = Payment::new(same.unwrap_or(in_proportion));
         payment.add(took, at);
-        Paid { pool: POOL.to_owned(), payment }
+        Paid { pool: took.pool.clone(), payment }
     }
 
     /// What a pool that was used itself owes is the debt of the event.

@@ -160,7 +160,7 @@ impl Player {
             lines.sort();
             let expected = self.model.subject_lines(id, false, self.now);
             same(&format!("the subjects of {id}"), &lines, &expected)?;
-            self.inspect_pool(id)?;
+            self.inspect_pools(id)?;
         }
         if self.history.rng.percent(30) {
             self.inspect_tallies(&known)?;

@@ -33,8 +33,10 @@ impl Renaming {
         self.called.get(feature).map_or(feature, |name| name)
     }
 
-    /// The first name of what is called so.
+    /// The first name of what is called so, or was and is still understood.
     fn first<'a>(&'a self, name: &'a str) -> &'a str {
+        let line = self.lines.iter().find(|(from, _)| from == name);
+        let name = line.map_or(name, |(_, to)| to);
         let known = self.called.iter().find(|(_, called)| *called == name);
         known.map_or(name, |(first, _)| first)
     }
@@ -161,8 +163,8 @@ impl Player {
     /// A refusal by first names.
     pub(super) fn by_first_names(&self, refused: Option<Refused>) -> Option<Refused> {
         refused.map(|refused| match refused {
-            Refused::Name("feature", name) => {
-                Refused::Name("feature", self.renaming().first(&name).to_owned())
+            Refused::Name(what @ ("feature" | "credits feature"), name) => {
+                Refused::Name(what, self.renaming().first(&name).to_owned())
             }
             refused => refused,
         })

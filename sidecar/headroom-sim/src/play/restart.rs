@@ -1,10 +1,14 @@
 //! Crashes: the unwritten tail is lost, the rest is read back, and everything is compared.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headroom_core::catalog::CatalogSpec;
+use headroom_core::credits::CreditsEffect;
 use headroom_core::effect::Effect;
 use headroom_core::ending::WHOLE_PLAN;
+use headroom_core::names::NameId;
+use headroom_core::owing::Owing;
 use headroom_core::time::Millis;
 use headroom_engine::ports::Seq;
 use headroom_engine::record::{self, Record};
@@ -163,11 +167,18 @@ impl Player {
             // not.
             Record::Noted { serial, at, effects } => {
                 let id = self.engine.account_id(serial).ok_or("a record of no account")?;
+                let catalog = self.engine.catalog();
+                // What follows a window that was looked at is a ledger, and so is what that owes after all.
+                let has_ledger = effects.iter().any(|effect| matches!(effect, Effect::Ledger(_)));
+                let is_note = |one: &Owing| {
+                    let of = (catalog.text(one.feature), catalog.text(one.limit));
+                    !has_ledger && !one.stays && self.model.owes(&id, of, one.window_start.0)
+                };
                 // A window that a migration ended is a record without a look at the account, and so is what a window
-                // was measured by, kept because of a catalog.
+                // was measured by, kept because of a catalog, and that one owes which a catalog carries on now.
                 let is_cut = |effect: &Effect| match effect {
                     Effect::Ledger(_) => true,
-                    Effect::Owing(one) => !one.ended || !one.noted,
+                    Effect::Owing(one) => !one.ended || !one.noted || is_note(one),
                     Effect::OfSubject(_, change) => {
                         matches!(**change, Effect::Ledger(_) | Effect::Owing(_))
                     }
@@ -181,10 +192,14 @@ impl Player {
                 } else if !effects.iter().all(is_cut) {
                     self.model.know_settled_unturned(&id, at.0);
                 }
-                if effects.iter().any(|effect| matches!(effect, Effect::Credits(_))) {
-                    self.model.know_pools(&id, at.0);
+                // What time brought to a pool is among what is settled; what a plan did comes alone.
+                let of_pools = |e: &Effect| matches!(e, Effect::Credits(_) | Effect::Signal(_));
+                if effects.iter().all(of_pools) {
+                    let pools: BTreeSet<NameId> = effects.iter().filter_map(pool_of).collect();
+                    for pool in pools {
+                        self.model.know_pool(&id, catalog.text(pool), at.0);
+                    }
                 }
-                let catalog = self.engine.catalog();
                 let view = self.engine.subjects(&id, Millis(self.now));
                 for effect in &effects {
                     let (subject, change) = match effect {
@@ -244,4 +259,15 @@ impl Player {
         }
         true
     }
+}
+
+/// The pool that an effect is about.
+fn pool_of(effect: &Effect) -> Option<NameId> {
+    let Effect::Credits(change) = effect else { return None };
+    Some(match &**change {
+        CreditsEffect::Pool(head) => head.feature,
+        CreditsEffect::Grant(pool, _)
+        | CreditsEffect::GrantEnded(pool, _)
+        | CreditsEffect::Segment(pool, _) => *pool,
+    })
 }

@@ -5,7 +5,7 @@ use headroom_engine::dimensions::Dimensions;
 use headroom_engine::engine::{Reply, Wants};
 use headroom_engine::late::{CorrectRequest, LateError, LateRequest};
 
-use super::{ACCOUNT, DAY_MS, HOUR_MS, Player, said_of, same, took_of};
+use super::{ACCOUNT, DAY_MS, HOUR_MS, Player, said_of, same};
 use crate::coins::{Payment, Took};
 
 /// How far back windows are restated.
@@ -137,7 +137,7 @@ impl Player {
 
     fn told(&mut self, ask: Ask, key: String, reply: &Reply, took: Took) -> Result<(), String> {
         same("whether it is a replay", &reply.replayed, &false)?;
-        let charge = took_of(reply);
+        let charge = self.took_of(reply);
         self.happened.last = Some((ask, key, took.clone()));
         same("the charge", &charge, &said_of(&Some(took)))
     }
@@ -150,7 +150,7 @@ impl Player {
         self.pool.live(self.now);
         self.coverage.note("late, replayed");
         same("whether it is a replay", &reply.replayed, &true)?;
-        same("the charge of the first write", &took_of(&reply), &said_of(&Some(took)))
+        same("the charge of the first write", &self.took_of(&reply), &said_of(&Some(took)))
     }
 
     /// Asks with what the projection says, and again when that is too old.

@@ -46,7 +46,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(rule: WindowRule, price: CreditPrice, terms: PoolTerms, at: i64) -> Pool {
-        let (coins, holds) = (coins::Pool::new(at), BTreeMap::new());
+        let (coins, holds) = (coins::Pool::new("credits", at), BTreeMap::new());
         let mut pool = Pool { rule, price, terms, anchor: at, coins, holds };
         pool.live(at);
         pool
