@@ -167,6 +167,9 @@ impl Player {
             // not.
             Record::Noted { serial, at, effects } => {
                 let id = self.engine.account_id(serial).ok_or("a record of no account")?;
+                if self.know_levels(&id, at.0, &effects) {
+                    return Ok(());
+                }
                 let catalog = self.engine.catalog();
                 // What follows a window that was looked at is a ledger, and so is what that owes after all.
                 let has_ledger = effects.iter().any(|effect| matches!(effect, Effect::Ledger(_)));
@@ -184,9 +187,6 @@ impl Player {
                     }
                     _ => false,
                 };
-                if self.know_levels(&id, at.0, &effects) {
-                    return Ok(());
-                }
                 if effects.iter().any(|effect| matches!(effect, Effect::PlansSeen(_))) {
                     self.model.know_settled(&id, at.0);
                 } else if !effects.iter().all(is_cut) {
