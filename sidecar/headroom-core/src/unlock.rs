@@ -41,18 +41,24 @@ pub struct Locked {
 }
 
 impl Locked {
-    /// What it is for an account at an instant. `None`: it is not earned yet.
+    /// What it is for an account at an instant, also of the past: what was earned later was not earned then. `None`:
+    /// it is not earned yet.
     #[cold]
     pub(crate) fn opened(&self, account: &Account, at: Millis) -> Option<&Entitlement> {
-        let counter = account.ledger_at(self.after.feature, self.after.limit, at);
-        let used = counter.map_or(0, |ledger| ledger.used);
-        let is_earned = self.after.units <= used || was_earned(account, self.feature);
+        let is_earned = earned_at(account, self.feature).map_or_else(
+            || {
+                let counter = account.ledger_at(self.after.feature, self.after.limit, at);
+                self.after.units <= counter.map_or(0, |ledger| ledger.used)
+            },
+            |earned| earned <= at,
+        );
         is_earned.then_some(&self.given)
     }
 }
 
-fn was_earned(account: &Account, feature: NameId) -> bool {
-    account.announced(SignalName::UnlockEarned, feature, NO_LIMIT).is_some()
+/// When use has earned a feature. `None`: nobody has written that down.
+fn earned_at(account: &Account, feature: NameId) -> Option<Millis> {
+    account.announced(SignalName::UnlockEarned, feature, NO_LIMIT).map(|known| known.of)
 }
 
 /// What stands between an account and a feature that its plan has locked: the counter with the units that
@@ -101,7 +107,7 @@ pub(crate) fn earn(
     for locked in cx.catalog.plan(plan).locks() {
         let after = locked.after;
         let is_of = after.feature == ledger.feature && after.limit == ledger.limit;
-        if !is_of || ledger.used < after.units || was_earned(account, locked.feature) {
+        if !is_of || ledger.used < after.units || earned_at(account, locked.feature).is_some() {
             continue;
         }
         let (name, limit) = (SignalName::UnlockEarned, NO_LIMIT);

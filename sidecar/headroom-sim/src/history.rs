@@ -2,6 +2,8 @@
 //! key used twice, a reservation that has just ended.
 
 mod asked;
+mod erase;
+mod late_values;
 mod pools;
 
 use std::collections::VecDeque;
@@ -115,6 +117,20 @@ pub enum Step {
         pool: String,
         /// Which grant.
         id: u8,
+    },
+    /// Whoever has a name, and all below, is forgotten.
+    Erase {
+        /// The account.
+        account: String,
+        /// The path.
+        subject: String,
+    },
+    /// All seats of a member are given back.
+    EraseMember {
+        /// The account.
+        account: String,
+        /// Who.
+        member: String,
     },
     /// A request about a seat.
     Seat {
@@ -285,6 +301,7 @@ impl History {
             34 => Step::Prune,
             35..=37 => Step::Timers,
             38..=45 => Step::Late(self.late(model, account, now)),
+            46 if self.rng.percent(60) => self.erase(model, account),
             46..=52 => self.seat(account),
             53..=54 => Step::Opening(self.opening(model, account, now)),
             _ => {
@@ -352,10 +369,14 @@ impl History {
             all_limits_unless_plain: self.rng.percent(20),
             about: self.rng.percent(20),
         };
+        let value = if self.rng.percent(20) { self.late_value(model, &account, now) } else { None };
         let known = model.correctable(&account);
         let mut feature = self.feature();
         let mut subject = self.rng.percent(50).then(|| self.subject());
-        let what = if self.rng.percent(45) && !known.is_empty() {
+        let what = if let Some((of, whose, value)) = value {
+            (feature, subject) = (of, whose);
+            value
+        } else if self.rng.percent(45) && !known.is_empty() {
             let (event, of, units, whose) = self.rng.pick(&known).clone();
             if !self.rng.percent(5) {
                 feature = of;

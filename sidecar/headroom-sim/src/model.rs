@@ -13,6 +13,7 @@ mod closing;
 mod credits;
 mod daily;
 mod ending;
+mod erase;
 mod expiry;
 mod hold;
 mod late;
@@ -32,6 +33,7 @@ mod sliding;
 mod slots;
 mod spread;
 mod subjects;
+mod terms;
 mod unlock;
 mod view;
 mod wait;
@@ -63,6 +65,7 @@ pub use level::Bill;
 pub use opening::{OpeningAsk, OpeningRefused};
 pub use seats::{SeatAnswer, SeatAsked, Sitting};
 pub use spread::{ByTime, dimension_name};
+pub use terms::{RowTerms, TermsRow};
 
 pub use admin::{Exception, ProfileAnswer, Refused, Subscription};
 
@@ -313,8 +316,8 @@ pub(crate) struct Account {
     pub(crate) said_cap: Vec<(String, String, i64, u16)>,
     /// By feature, when slots were last told of.
     pub(crate) said_slots: BTreeMap<String, i64>,
-    /// Features that were earned by use.
-    pub(crate) earned: BTreeSet<String>,
+    /// Features that were earned by use, and when.
+    pub(crate) earned: BTreeMap<String, i64>,
     /// Its pools of credits, by feature. Shared, because accounts are copied at every step.
     pub(crate) pools: BTreeMap<String, Arc<Pool>>,
     /// What may be a trial and ends, by feature; the plan's has no name.
@@ -636,7 +639,7 @@ impl Model {
             said_on: BTreeMap::new(),
             said_cap: Vec::new(),
             said_slots: BTreeMap::new(),
-            earned: BTreeSet::new(),
+            earned: BTreeMap::new(),
             trying: Vec::new(),
             graces: Vec::new(),
             holds: BTreeMap::new(),

@@ -2,11 +2,13 @@
 
 mod all;
 mod compare;
+mod erase;
 mod late;
 mod opening;
 mod pools;
 mod renaming;
 mod restart;
+mod terms;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -77,6 +79,8 @@ struct Player {
     /// What features are called under it.
     renamings: BTreeMap<String, Renaming>,
     undoable: VecDeque<Moment>,
+    /// What only checkpoints know, because there was no room for it.
+    leans_on_checkpoint: bool,
     coverage: Coverage,
     step: usize,
     story: VecDeque<(usize, i64, Step)>,
@@ -137,6 +141,7 @@ impl Player {
             renamings: BTreeMap::from([(source.clone(), Renaming::default())]),
             catalogs: BTreeMap::from([(source, spec)]),
             undoable: VecDeque::new(),
+            leans_on_checkpoint: false,
             coverage: Coverage::default(),
             step: 0,
             story: VecDeque::new(),
@@ -225,6 +230,8 @@ impl Player {
             Step::Opening(ask) => self.opening(&ask, before),
             Step::Grant(ask) => self.grant(&ask, before),
             Step::Void { account, pool, id } => self.void((&account, &pool), id, before),
+            Step::Erase { account, subject } => self.erase(&account, &subject, before),
+            Step::EraseMember { account, member } => self.erase_member(&account, &member, before),
             Step::Seat { account, feature, asked } => {
                 self.seat((&account, &feature), &asked, before)
             }

@@ -15,7 +15,7 @@ use crate::world::{DAY_MS, HOUR_MS, Limit, T0, World, daily, spec};
 /// The day of `T0` begins here.
 const DAY: i64 = T0 - 12 * HOUR_MS;
 
-fn limit(included: Option<u64>, on_change: OnChange) -> Limit {
+pub(crate) fn limit(included: Option<u64>, on_change: OnChange) -> Limit {
     let policy = if included.is_some() { Policy::Block } else { Policy::Unlimited };
     let terms = LimitTerms { on_change, ..LimitTerms::default() };
     Limit { included, terms, ..daily(0, policy) }

@@ -3,16 +3,18 @@
 
 use headroom_core::account::OverrideValue;
 use headroom_core::catalog::{CatalogSpec, Policy};
+use headroom_core::change::OnChange;
 use headroom_core::closing;
 use headroom_core::decide::{self, Context, FeatureOp, HoldOp, Past};
-use headroom_core::effect::Effects;
+use headroom_core::effect::{Effect, Effects};
 use headroom_core::event::Delta;
 use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
 
+use crate::changes;
 use crate::late_debt::Told;
 use crate::subjects::{ask, catalog, own};
-use crate::world::{DAY_MS, Limit, T0, World, daily, spec, unlimited};
+use crate::world::{DAY_MS, HOUR_MS, Limit, T0, World, daily, spec, unlimited};
 
 /// The day of the window that is over.
 const DAY: i64 = T0 / DAY_MS * DAY_MS;
@@ -93,6 +95,28 @@ fn a_window_that_nobody_knew_is_measured_by_what_is_known_of_its_end() {
     // The override was in force in the last millisecond of the day after, and not on the one after that.
     assert_eq!(told.late(T0 + DAY_MS, 6).0.debt_units, 2);
     assert_eq!(told.late(T0 + 2 * DAY_MS, 6).0.debt_units, 0);
+}
+
+/// What plans have a share of is the window that there was, and not the one that the rule alone would make.
+#[test]
+fn a_window_that_nobody_knew_is_shared_by_the_plans_of_its_own_time() {
+    let plans = |on_change| {
+        let limits = [Some(240), Some(4)].map(|units| changes::limit(units, on_change));
+        changes::catalog(&limits)
+    };
+    let mut told = Told::of(World::of(plans(OnChange::Reset)));
+    told.at(T0, 5);
+    // Its window ends here, at noon.
+    changes::put(&mut told.world, "p1");
+    told.at(T0 + DAY_MS, 1);
+    install(&mut told.world, plans(OnChange::Prorate));
+    let (booked, effects) = told.late(T0 + HOUR_MS, 6);
+    let is_of_noon = |effect: &Effect| match effect {
+        Effect::Restated(restated) => restated.closed.window.start() == Millis(T0),
+        _ => false,
+    };
+    assert!(effects.iter().any(is_of_noon), "{effects:?}");
+    assert_eq!(booked.debt_units, 2, "from noon on there was one plan, of 4 units");
 }
 
 /// The catalog without any limit of `tokens` but another one.
@@ -197,7 +221,7 @@ fn what_comes_late_is_passed_on_by_the_limits_of_their_windows() {
     let lines = told.lines();
     assert_eq!((lines[&DAY], lines[&(DAY + DAY_MS)]), ((14, 4, 0), (13, 3, 4)));
     let passed = effects.iter().filter_map(|effect| match effect {
-        headroom_core::effect::Effect::Restated(restated) => restated.passed,
+        Effect::Restated(restated) => restated.passed,
         _ => None,
     });
     assert!(passed.into_iter().all(|passed| matches!(passed, Delta::More(_))));
@@ -232,8 +256,8 @@ fn the_limits_of_a_subject_are_measured_alike() {
             // What was kept is in a snapshot, too.
             let read = told.world.account.further();
             let kept = read.iter().any(|effect| match effect {
-                headroom_core::effect::Effect::OfSubject(_, of) => {
-                    matches!(**of, headroom_core::effect::Effect::Owing(_))
+                Effect::OfSubject(_, of) => {
+                    matches!(**of, Effect::Owing(_))
                 }
                 _ => false,
             });

@@ -124,8 +124,8 @@ fn whoever_is_given_it_by_hand_or_by_shadow_does_not_wait() {
     assert_eq!((shadowed.verdict, shadowed.shadow), (Verdict::Allowed, Some(Denial::NotInPlan)));
 }
 
-#[test]
-fn a_quota_may_be_locked_and_counts_by_its_limits_once_it_is_open() {
+/// `calls` are locked until 10 tokens were used, and then 3 a day.
+fn locked_calls() -> World {
     let mut catalog = catalog(10);
     let mut calls = catalog.features[0].clone();
     calls.feature = "calls".to_owned();
@@ -139,7 +139,34 @@ fn a_quota_may_be_locked_and_counts_by_its_limits_once_it_is_open() {
     let given = Box::new(EntitlementSpec::Quota { limits });
     let locked = EntitlementSpec::Locked { after, given };
     catalog.plans[0].entitlements.push(("calls".to_owned(), locked));
-    let mut world = World::of(catalog);
+    World::of(catalog)
+}
+
+/// A row says what was in force in the last millisecond of its window.
+#[test]
+fn what_is_earned_later_measures_no_window_that_was_over() {
+    let mut world = locked_calls();
+    world.try_ask("calls", FeatureOp::Record { units: 2 }).unwrap();
+    world.now += DAY_MS;
+    world.consume(10);
+    for _ in 0..2 {
+        world.try_ask("calls", FeatureOp::Consume { units: 1 }).unwrap();
+        world.now += DAY_MS;
+    }
+    let calls = world.feature("calls").map(|ix| world.catalog.feature(ix).id);
+    let closed = world.effects.iter().filter_map(|effect| match effect {
+        Effect::LedgerClosed(ledger, terms) if Some(ledger.feature) == calls => {
+            Some((ledger.used, terms.as_ref()?.included_units))
+        }
+        _ => None,
+    });
+    let closed: Vec<_> = closed.collect();
+    assert_eq!(closed, [(2, Some(0)), (1, Some(3))], "none were included before they were earned");
+}
+
+#[test]
+fn a_quota_may_be_locked_and_counts_by_its_limits_once_it_is_open() {
+    let mut world = locked_calls();
     let call = |world: &mut World| {
         world.try_ask("calls", FeatureOp::Consume { units: 2 }).unwrap().decision.verdict
     };

@@ -89,7 +89,12 @@ impl LateBook {
                     self.note_forgotten(serial, seq);
                     numbered(*id);
                 }
-                Effect::Subject(_, name) | Effect::SubjectErased(_, name) => {
+                Effect::Subject(_, name) => {
+                    named(name);
+                }
+                Effect::SubjectErased(_, name) => {
+                    // Who erases again finds a name on disk that is forgotten already.
+                    self.note_forgotten(serial, seq);
                     named(name);
                 }
                 _ => {}
@@ -97,7 +102,7 @@ impl LateBook {
         }
     }
 
-    /// Notes that a subject has left the memory.
+    /// Notes that a subject has left the memory, or its name was erased.
     pub(super) fn note_forgotten(&self, serial: u32, seq: Seq) {
         self.forgotten[serial as usize % STRIPES].fetch_max(seq.0, Ordering::Relaxed);
     }

@@ -193,8 +193,12 @@ fn level_name(
         catalog.feature_of(feature).into_iter().flat_map(|ix| &catalog.feature(ix).levels);
     let kind = levels.find(|level| level.limit == limit).map(|level| catalog.text(level.per));
     let of_kind = path.and_then(|path| path.levels().find(|(of, _)| Some(*of) == kind));
-    // The limit has left the catalog: a number that is in memory has a name.
-    let in_memory = || Some(&*account.subjects()?.get(id)?.name);
+    // The limit has left the catalog: a number that is in memory has a name. Of one whose name was erased nobody is
+    // told which it is.
+    let in_memory = || {
+        let subject = account.subjects()?.get(id).filter(|subject| !subject.is_erased())?;
+        Some(&*subject.name)
+    };
     let name = of_kind.map(|(_, name)| name).or_else(in_memory);
     name.or(path.map(SubjectPath::as_str)).map(str::to_owned)
 }

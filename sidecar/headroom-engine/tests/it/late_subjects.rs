@@ -7,6 +7,7 @@ use headroom_core::catalog::{
     CatalogSpec, EntitlementSpec, FeatureKindSpec, LimitSpec, PlanLimitSpec, Policy,
 };
 use headroom_core::decide::FeatureOp;
+use headroom_core::migrate::Migration;
 use headroom_core::policy::LimitTerms;
 use headroom_core::subject::SubjectPath;
 use headroom_core::time::Millis;
@@ -14,7 +15,7 @@ use headroom_core::window::{CalendarUnit, WindowRule};
 use headroom_engine::admin::AdminError;
 use headroom_engine::digest::usage_row;
 use headroom_engine::engine::{EngineError, FeatureRequest, Reply, Wants};
-use headroom_engine::late::{CorrectRequest, LateError, LateRequest};
+use headroom_engine::late::{CorrectRequest, LateError, LateRequest, RestatedWindow};
 use headroom_engine::ports::{Archive, Table};
 use headroom_engine::subjects::{is_name, name_row, window_prefix};
 use headroom_sim::rng::Rng;
@@ -76,7 +77,7 @@ impl Stage {
         units: u64,
         at: i64,
         key: &str,
-    ) -> Result<Box<Reply>, LateError> {
+    ) -> Result<(Vec<RestatedWindow>, Box<Reply>), LateError> {
         let rq = LateRequest {
             account: "acme",
             feature: "tokens",
@@ -91,11 +92,22 @@ impl Stage {
         };
         let catalog = self.house.engine.catalog();
         let seen = self.house.engine.look_late(&catalog, &*self.house.store, &rq).unwrap();
-        Ok(self.house.engine.record_at(&catalog, &rq, &seen)?.reply)
+        let reply = self.house.engine.record_at(&catalog, &rq, &seen)?;
+        Ok((reply.windows, reply.reply))
+    }
+
+    fn late_windows(
+        &self,
+        name: &str,
+        units: u64,
+        at: i64,
+        key: &str,
+    ) -> (Vec<RestatedWindow>, Box<Reply>) {
+        self.house.caught_up(|| self.late_once(name, units, at, key)).unwrap()
     }
 
     fn late(&self, name: &str, units: u64, at: i64, key: &str) -> Box<Reply> {
-        self.house.caught_up(|| self.late_once(name, units, at, key)).unwrap()
+        self.late_windows(name, units, at, key).1
     }
 
     fn correct(
@@ -220,7 +232,7 @@ fn play(seed: u64, steps: u64) -> Met {
                 // Of a few there is much that came late.
                 let name = if rng.percent(50) { format!("user:u{}", rng.below(6)) } else { name };
                 let at = stage.now - rng.between(0, 2 * DAY_MS);
-                let first = stage.late_once(&name, units, at, &key);
+                let first = stage.late_once(&name, units, at, &key).map(|(_, reply)| reply);
                 met.behind += u64::from(matches!(first, Err(LateError::Behind { .. })));
                 let reply = first.unwrap_or_else(|_| stage.late(&name, units, at, &key));
                 assert!(!reply.replayed);
@@ -370,6 +382,37 @@ fn who_comes_under_an_erased_name_is_somebody_new() {
     let has_name = |bytes: &[u8]| bytes.windows(6).any(|six| six == b"user:a");
     let named = rows.iter().filter(|(key, value)| has_name(key) || has_name(value)).count();
     assert_eq!(named, 2, "the new one's name and number");
+}
+
+#[test]
+fn who_erases_again_at_once_erases_nobody() {
+    let stage = Stage::new();
+    stage.consume("user:a", 5, "a");
+    stage.house.store.project(stage.house.store.last());
+    assert_eq!(stage.erase("user:a"), 1);
+    assert_eq!(stage.erase("user:a"), 0, "also where the disk still has the name");
+    // Whoever came since under the name is another.
+    stage.consume("user:a", 5, "b");
+    assert_eq!(stage.erase("user:a"), 1);
+}
+
+/// Where the limit has left the catalog, nothing but the number says whose window it was.
+#[test]
+fn nobody_is_told_which_number_an_erased_name_has() {
+    let stage = Stage::new();
+    stage.late("user:a", 2, T0 - 1, "late");
+    let mut without = spec(1_000_000, Some("free"));
+    let (feature, limit) = ("tokens".to_owned(), "own".to_owned());
+    without.migrations.push(Migration::DropLimit { feature, limit });
+    stage.house.engine.install_catalog(without, "without", Millis(T0)).unwrap();
+    let whose = || {
+        let (windows, _) = stage.late_windows("user:a", 2, T0 - 1, "late");
+        windows.into_iter().map(|window| window.subject).collect::<Vec<_>>()
+    };
+    let named = [None, Some("user:a".to_owned())];
+    assert_eq!(whose(), named);
+    assert_eq!(stage.erase("user:a"), 1);
+    assert_eq!(whose(), named, "by the path that it was told for, which the caller knows");
 }
 
 /// A look that was made before the name was erased, or before its windows closed, decides nothing.

@@ -96,7 +96,12 @@ impl Model {
     }
 
     /// Changes what is known of an account, and what its pools have to do with that.
-    fn edit(&mut self, id: &str, now: i64, edit: impl FnOnce(&mut Account)) -> Result<(), Refused> {
+    pub(crate) fn edit(
+        &mut self,
+        id: &str,
+        now: i64,
+        edit: impl FnOnce(&mut Account),
+    ) -> Result<(), Refused> {
         self.known(id)?;
         self.before_edit(id, now);
         let before = self.accounts[id].clone();

@@ -150,9 +150,11 @@ impl Model {
     }
 
     /// Notes which plans of before a step had remembered though the rest of it was lost.
-    pub fn know_past(&mut self, id: &str, past: Vec<(i64, String)>, seen_at: i64) {
+    pub fn know_past(&mut self, id: &str, past: Vec<(i64, String)>, seen_at: i64, now: i64) {
         if let Some(account) = self.accounts.get_mut(id) {
+            let before = account.clone();
             (account.past, account.turns_seen_at) = (past, seen_at);
+            self.keep_names(id, &before, now);
         }
     }
 

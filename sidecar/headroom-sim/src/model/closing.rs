@@ -20,6 +20,25 @@ pub(crate) enum Then {
     Gone(String),
 }
 
+impl Then {
+    fn plan(&self) -> Option<&String> {
+        match self {
+            Then::Bucket => None,
+            Then::Terms(_, plan) | Then::NotGiven(plan) | Then::Gone(plan) => Some(plan),
+        }
+    }
+
+    /// The same of a plan of another name.
+    fn named(self, name: String) -> Then {
+        match self {
+            Then::Bucket => Then::Bucket,
+            Then::Terms(terms, _) => Then::Terms(terms, name),
+            Then::NotGiven(_) => Then::NotGiven(name),
+            Then::Gone(_) => Then::Gone(name),
+        }
+    }
+}
+
 impl Model {
     /// What a window is measured by: now, or at its end if that is over.
     pub(crate) fn then(&self, account: &Account, book: &Book, now: i64) -> Then {
@@ -55,7 +74,7 @@ impl Model {
     }
 
     /// Whether the catalog has a limit, of the account or of the subject whose account it is.
-    fn has_limit(&self, account: &Account, feature: &str, limit: &str) -> bool {
+    pub(crate) fn has_limit(&self, account: &Account, feature: &str, limit: &str) -> bool {
         let of_subject = account.whose.is_some();
         match self.feature(feature).map(|known| &known.kind) {
             Some(FeatureKindSpec::Quota { limits }) => {
@@ -95,6 +114,38 @@ impl Model {
         if is_past && page.slide.is_none() && !page.limit.slots {
             page.allowed = Some(self.allowed_then(account, &page.book, &page.limit, page.now));
         }
+    }
+
+    /// Lets plans have other names. What is over was measured under the name that its plan had then.
+    pub(crate) fn rename_plans(&mut self, moves: &[(String, String)], now: i64) {
+        for id in self.account_names() {
+            let before = self.accounts[&id].clone();
+            self.accounts.get_mut(&id).into_iter().for_each(|account| account.move_all(moves));
+            self.keep_names(&id, &before, now);
+        }
+    }
+
+    /// Lets windows that are over keep the names that their plans had by the account as it was before.
+    pub(crate) fn keep_names(&mut self, id: &str, before: &Account, now: i64) {
+        let Some(mut account) = self.accounts.get(id).cloned() else { return };
+        account.books = self.under_old_names(&account, before, now);
+        for name in before.subjects.keys() {
+            let mut inner = Model::inner(&account, name);
+            inner.books = self.under_old_names(&inner, before, now);
+            account.subjects.insert(name.clone(), inner);
+        }
+        self.accounts.insert(id.to_owned(), account);
+    }
+
+    fn under_old_names(&self, account: &Account, before: &Account, now: i64) -> Vec<Book> {
+        let mut books = account.books.clone();
+        for book in books.iter_mut().filter(|book| book.end <= now && book.then.is_none()) {
+            let (then, name) = (self.then(account, book, now), before.plan_then(book.end - 1));
+            if then.plan().is_some_and(|plan| *plan != name) {
+                book.then = Some(then.named(name));
+            }
+        }
+        books
     }
 
     /// As [`Model::keep_moved`], where no plan has another name.

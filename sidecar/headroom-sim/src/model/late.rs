@@ -10,6 +10,7 @@ use headroom_core::window::WindowRule;
 use headroom_engine::engine::{EngineError, Wants};
 use headroom_engine::ports::Seq;
 
+use super::erase::{counted_as, is_erased};
 use super::measure::Value;
 use super::page::Page;
 use super::paid::Paid;
@@ -95,6 +96,25 @@ pub(crate) struct Happened {
     pub(crate) subject: Option<String>,
     /// What credits paid for it.
     paid: Option<Paid>,
+}
+
+impl Given {
+    /// Lets it be about somebody of another name.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) {
+        let whose = self.windows.iter_mut().filter_map(|window| window.whose.as_mut());
+        whose.filter(|whose| *whose == from).for_each(|whose| to.clone_into(whose));
+    }
+}
+
+impl Happened {
+    /// Lets it be counted for somebody of another name.
+    pub(crate) fn rename(&mut self, from: &str, to: &str) {
+        for (whose, ..) in &mut self.books {
+            if whose.as_deref() == Some(from) {
+                *whose = Some(to.to_owned());
+            }
+        }
+    }
 }
 
 /// A window that an event counts in, as its answer says.
@@ -269,8 +289,20 @@ impl Model {
 
     /// The windows that the event of a request counts in.
     pub fn restated(&self, ask: &LateAsk) -> Vec<RestatedBook> {
-        let given = self.accounts.get(&ask.account).and_then(|all| all.given.get(&ask.key));
-        given.map_or_else(Vec::new, |given| given.windows.clone())
+        let Some(account) = self.accounts.get(&ask.account) else { return Vec::new() };
+        let Some(given) = account.given.get(&ask.key) else { return Vec::new() };
+        let mut windows = given.windows.clone();
+        for window in &mut windows {
+            let erased = window.whose.take_if(|whose| is_erased(whose));
+            if let Some(key) = erased {
+                // By which level of the path it was counted says the limit, if there is one.
+                let known =
+                    self.has_limit(&Model::inner(account, &key), &ask.feature, &window.limit);
+                let level = known.then(|| counted_as(&key));
+                window.whose = level.or_else(|| ask.subject.clone());
+            }
+        }
+        windows
     }
 
     /// Whether a key is that of a late write of lately, which nothing else may have.
@@ -353,6 +385,9 @@ impl Model {
             limits.iter().map(|limit| self.entry(account, feature, limit, at, now)).collect();
         for (name, limits) in self.levels(account, feature, ask.subject.as_deref(), now) {
             self.met.insert("a late event of a subject");
+            if account.has_erased(&name) {
+                self.met.insert("a late event of somebody new under an erased name");
+            }
             let inner = Model::inner(account, &name);
             let here = limits.iter().map(|limit| Entry {
                 whose: Some(name.clone()),
@@ -530,6 +565,9 @@ impl Model {
         if entries.iter().any(|entry| entry.whose.is_some()) {
             self.met.insert("an event of a subject corrected");
         }
+        if entries.iter().any(|entry| entry.whose.as_deref().is_some_and(is_erased)) {
+            self.met.insert("an event of whom is erased corrected");
+        }
         let is_counted = entries.iter().any(|entry| entry.whose.is_none());
         let bill = self.bill_of_change(account, happened.paid.as_ref(), change.1, now)?;
         let debt = self.enter(account, &ask.account, entries, change, (origin, now))?;
@@ -593,7 +631,12 @@ impl Model {
             then: None,
             closed: !live,
         };
-        let then = (!live).then(|| self.then(account, &book, now));
+        // It is measured as what it is, a window of its own.
+        let then = (!live).then(|| {
+            let mut with = account.clone();
+            with.books.push(book.clone());
+            self.then(&with, &book, now)
+        });
         let book = Book { then, ..book };
         Entry { whose: None, limit: limit.clone(), book, live, fresh: true }
     }

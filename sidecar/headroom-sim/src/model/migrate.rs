@@ -199,7 +199,9 @@ impl Model {
     pub(crate) fn carry_out(&mut self, now: i64) {
         let (lines, moves) = (self.catalog.migrations.clone(), self.moves());
         // Nothing but a name changes, so nobody looks.
-        self.accounts.values_mut().for_each(|account| account.move_all(&moves));
+        if !moves.is_empty() {
+            self.rename_plans(&moves, now);
+        }
         for line in lines {
             let Migration::EndLifetime { feature, limit } = line else { continue };
             let shape = self.shapes(&feature).iter().find(|shape| shape.limit == limit);

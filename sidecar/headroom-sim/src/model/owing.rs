@@ -35,11 +35,12 @@ impl Model {
     pub(crate) fn next_end(account: &Account, now: i64) -> Option<(i64, usize)> {
         let places = account.books.iter().enumerate().filter(|(_, book)| {
             let waits = !book.ended || book.debt() > 0 && !book.stays;
-            let is_last = !account
-                .books
-                .iter()
-                .any(|later| !later.closed && same_limit(book, later) && book.end <= later.start);
-            book.noted && waits && is_last && !book.closed && book.end <= now
+            // Of hundreds that carried on, few are asked about those after them.
+            let is_last = || {
+                let mut later = account.books.iter().filter(|later| !later.closed);
+                !later.any(|later| same_limit(book, later) && book.end <= later.start)
+            };
+            book.noted && waits && !book.closed && book.end <= now && is_last()
         });
         places.map(|(place, book)| (book.end, place)).min()
     }

@@ -237,14 +237,9 @@ impl Model {
         let (_, mut origin) = self.entitled(account, feature, now);
         if let SeatAsked::Release(member) = asked {
             let known = account.sitting(feature, member);
-            if let Some((_, until, _)) = &known {
-                if until.is_none() {
-                    page.book.undone.push((1, 0));
-                }
-                account.stand_up(feature, member);
-                page.reserved = account.invited(feature);
-                self.seats_left(&mut page, before);
-                self.keep(account, &mut page);
+            if known.is_some() {
+                self.leave_seat(account, feature, member, now);
+                page = self.seat_page(account, feature, now);
             }
             page.verdict = page.stands();
             if matches!(self.entitled(account, feature, now).0, Entitled::Nothing) {
@@ -339,6 +334,26 @@ impl Model {
         page.verdict = page.stands();
         let done = Done { shadow, ..self.done(account, feature, origin, &[page], now) };
         Ok((done, Some((member.clone(), until, now)), true))
+    }
+
+    /// Gives back the seat of a member.
+    pub(crate) fn leave_seat(
+        &mut self,
+        account: &mut Account,
+        feature: &str,
+        member: &str,
+        now: i64,
+    ) {
+        let Some((_, until, _)) = account.sitting(feature, member) else { return };
+        let mut page = self.seat_page(account, feature, now);
+        let before = (page.watched(), page.used());
+        if until.is_none() {
+            page.book.undone.push((1, 0));
+        }
+        account.stand_up(feature, member);
+        page.reserved = account.invited(feature);
+        self.seats_left(&mut page, before);
+        self.keep(account, &mut page);
     }
 
     /// Says that somebody was invited.

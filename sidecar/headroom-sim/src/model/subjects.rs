@@ -8,6 +8,7 @@ use headroom_core::reservation::ReservationId;
 use headroom_core::resolve::Origin;
 use headroom_engine::engine::EngineError;
 
+use super::erase::shown;
 use super::hold::Case;
 use super::measure::Bounds;
 use super::migrate::label;
@@ -433,7 +434,7 @@ impl Model {
         let place = pages.iter().position(|page| std::ptr::eq(page, binds));
         let name = place.and_then(|place| whose[place].clone());
         if let Some(binding) = &mut done.binding {
-            binding.subject = name;
+            binding.subject = name.as_deref().map(shown);
         }
         done
     }
@@ -584,9 +585,10 @@ impl Model {
             let inner = Model::inner(&account, name);
             let lines = self.lines_of(&inner, closed, now);
             if !lines.is_empty() {
-                all.push((name.clone(), lines));
+                all.push((shown(name), lines));
             }
         }
+        all.sort();
         all
     }
 }

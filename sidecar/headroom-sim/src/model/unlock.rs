@@ -38,7 +38,11 @@ impl Model {
                 && now < book.end
         });
         let used = book.map_or(0, |book| book.used());
-        account.earned.contains(feature) || used >= u128::from(after.units)
+        match account.earned.get(feature) {
+            // In a window that was over by then it was not earned yet.
+            Some(earned_at) => *earned_at <= now,
+            None => used >= u128::from(after.units),
+        }
     }
 
     /// What has to be used before a feature of the plan counts, and where that is from.
@@ -136,9 +140,10 @@ impl Model {
         for (feature, says) in plan.into_iter().flat_map(|plan| plan.entitlements) {
             let EntitlementSpec::Locked { after, .. } = says else { continue };
             let has_come = after.feature == book.feature && u128::from(after.units) <= book.used();
-            if !has_come || !account.earned.insert(feature.clone()) {
+            if !has_come || account.earned.contains_key(&feature) {
                 continue;
             }
+            account.earned.insert(feature.clone(), now);
             self.met.insert("earned by use");
             if !self.catalog.signals.unlock_earned {
                 continue;

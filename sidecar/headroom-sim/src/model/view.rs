@@ -1,9 +1,11 @@
 //! What can be asked of the model without deciding, and what the makers of histories look at.
 
+use headroom_core::catalog::Aggregation;
 use headroom_core::decide::{AllOp, FeatureOp};
 use headroom_core::reservation::ReservationId;
 use headroom_engine::engine::Wants;
 
+use super::erase::is_erased;
 use super::late::key_of;
 use super::{
     Account, Answer, Asked, Book, KEY_HORIZON_MS, KEY_STEP_MS, LimitAnswer, Line, Model,
@@ -91,6 +93,26 @@ impl Model {
         let books = books.filter(|book| book.feature == feature);
         let edges = books.flat_map(|book| [book.start, book.end]);
         edges.filter(|at| *at <= now && now - RESTATE_MS - 2 <= *at).collect()
+    }
+
+    /// Windows that are over and can be restated, of features whose uses do not add up: the feature, whose it is,
+    /// and from when until when.
+    pub fn windows_of_values(
+        &self,
+        account: &str,
+        now: i64,
+    ) -> Vec<(String, Option<String>, (i64, i64))> {
+        let Some(account) = self.accounts.get(account) else { return Vec::new() };
+        let named = account.subjects.iter().filter(|(name, _)| !is_erased(name));
+        let theirs =
+            named.flat_map(|(name, subject)| subject.books.iter().map(move |b| (Some(name), b)));
+        let own = account.books.iter().map(|book| (None, book));
+        let over = own.chain(theirs).filter(|(_, book)| {
+            let adds_up =
+                matches!(self.aggregation(&book.feature), Aggregation::Sum | Aggregation::Count);
+            !adds_up && book.end <= now && now - RESTATE_MS < book.end
+        });
+        over.map(|(whose, b)| (b.feature.clone(), whose.cloned(), (b.start, b.end))).collect()
     }
 
     /// Keys that can be corrected or could once, with the feature, the units and the subject they are of.

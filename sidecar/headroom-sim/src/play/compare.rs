@@ -21,6 +21,7 @@ use headroom_engine::record::{self, Record};
 use headroom_engine::subjects;
 use headroom_engine::tallies::TallyQuery;
 
+use super::terms::{ERASED, Names, plain_name};
 use super::{Met, Player, request_word};
 use crate::catalogs::DIMENSION;
 use crate::coverage::Coverage;
@@ -38,6 +39,19 @@ pub(super) fn same<T: PartialEq + Debug>(what: &str, engine: &T, model: &T) -> M
         these.lines().filter(ours).collect::<Vec<_>>().join("\n    ")
     };
     let (ours, theirs) = (only(&engine, &model), only(&model, &engine));
+    Err(format!("{what} differ\n  engine:\n    {ours}\n  model:\n    {theirs}"))
+}
+
+/// The same of lists of rows: those that only one has are told.
+pub(super) fn same_rows<T: PartialEq + Debug>(what: &str, engine: &[T], model: &[T]) -> Met {
+    if engine == model {
+        return Ok(());
+    }
+    let only = |these: &[T], those: &[T]| {
+        let ours = these.iter().filter(|row| !those.contains(row));
+        ours.map(|row| format!("{row:?}")).collect::<Vec<_>>().join("\n    ")
+    };
+    let (ours, theirs) = (only(engine, model), only(model, engine));
     Err(format!("{what} differ\n  engine:\n    {ours}\n  model:\n    {theirs}"))
 }
 
@@ -286,7 +300,16 @@ impl Player {
             RecordDigest.digest(seq, &stored.bytes, &mut ops);
             same("whether the digest has a use for it", &!ops.is_empty(), &stored.matter)?;
             for op in ops {
-                let ProjectionOp::Put { table, key, value } = op else { continue };
+                let (table, key, value) = match op {
+                    ProjectionOp::Put { table, key, value } => (table, key, value),
+                    ProjectionOp::Delete { table, key } => {
+                        if table == Table::Subjects {
+                            let known = of_subjects.remove(&key).is_some();
+                            same("a name that is forgotten once", &known, &true)?;
+                        }
+                        continue;
+                    }
+                };
                 let is_new = match table {
                     Table::Adjustments => note_line(&mut trail, &key, &value)?,
                     Table::Subjects if subjects::is_adjustment(&key) => {
@@ -345,6 +368,7 @@ impl Player {
             closed.entry(id.to_string()).or_default().push(observe::past(&catalog, &row.window));
         }
         self.compare_closed_of_subjects(&of_subjects)?;
+        self.compare_terms(&rows, &of_subjects)?;
         self.inspect_pool_histories()?;
         for id in &names {
             let mut lines = closed.remove(id).unwrap_or_default();
@@ -384,27 +408,28 @@ impl Player {
     fn compare_closed_of_subjects(&mut self, rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> Met {
         let catalog = self.engine.catalog();
         let serial = |key: &[u8]| key.first_chunk().map(|serial| u32::from_be_bytes(*serial));
-        let mut names = BTreeMap::new();
+        let names = Names::of(rows)?;
         let mut closed: BTreeMap<(u32, String), Vec<Line>> = BTreeMap::new();
-        for key in rows.keys() {
-            let serial = serial(key).ok_or("a short key")?;
-            if subjects::is_name(key) {
-                let (id, name) = subjects::name_row(key).ok_or("a name's row")?;
-                names.insert((serial, id), name);
-            }
-        }
         for (key, value) in rows.iter().filter(|(key, _)| subjects::is_window(key)) {
             let serial = serial(key).ok_or("a short key")?;
             let id = subjects::window_subject(key).ok_or("a window's row")?;
-            let name = names.get(&(serial, id)).ok_or("a subject without a name")?;
+            let name = names.of_number(serial, id);
             let window = usage_row(value).map_err(|error| error.to_string())?.window;
-            let lines = closed.entry((serial, name.clone())).or_default();
+            let lines = closed.entry((serial, name)).or_default();
             lines.push(observe::past(&catalog, &window));
         }
         drop(catalog);
         for (serial, id) in self.engine.account_ids(0, usize::MAX) {
-            for (name, expected) in self.model.subject_lines(&id, true, self.now) {
+            let mut all: BTreeMap<String, Vec<Line>> = BTreeMap::new();
+            for (name, lines) in self.model.subject_lines(&id, true, self.now) {
+                all.entry(plain_name(&name)).or_default().extend(lines);
+            }
+            for (name, mut expected) in all {
+                expected.sort();
                 self.coverage.note("closed window of a subject");
+                if name == ERASED {
+                    self.coverage.note("a closed window of whom is erased");
+                }
                 let mut lines = closed.remove(&(serial, name.clone())).unwrap_or_default();
                 lines.sort();
                 same(&format!("the closed windows of {name} of {id}"), &lines, &expected)?;

@@ -12,12 +12,14 @@ use headroom_core::owing::Owing;
 use headroom_core::time::Millis;
 use headroom_engine::ports::Seq;
 use headroom_engine::record::{self, Record};
-use headroom_engine::recovery::Recovery;
+use headroom_engine::recovery::{ClockMemory, Recovery};
 
+use super::erase::last_numbers;
 use super::{Met, Player, compare, options};
 use crate::catalogs;
 use crate::model::KEY_HORIZON_MS;
 use crate::observe;
+use crate::store::Checkpoint;
 
 impl Player {
     /// Ends the engine as kill -9 would, and starts another on what is left.
@@ -34,6 +36,7 @@ impl Player {
         let (checkpoint, tail) = self.store.found();
         // The whole journal says the same as a checkpoint and the records after it.
         let from_start = checkpoint.is_some() && self.history.rng.percent(30);
+        let from_start = from_start && !self.leans_on_checkpoint;
         if let Some(checkpoint) = checkpoint.filter(|_| !from_start) {
             self.coverage.note("restart from a checkpoint");
             for entry in &checkpoint.entries {
@@ -56,6 +59,7 @@ impl Player {
             &self.model.source.as_str(),
         )?;
         self.finish(recovery)?;
+        self.keep_what_a_start_found()?;
         // Under another catalog pools are looked at, and who looks lets go what else is over.
         if !lost && self.model.revision == revision {
             compare::same("the count of ledgers", &self.engine.counts().ledgers, &ledgers)?;
@@ -114,6 +118,24 @@ impl Player {
         compare::same("the revision", &installed.revision, &self.model.revision)
     }
 
+    /// A start without room cannot journal what windows that are over were measured by, and a kill before the next
+    /// checkpoint forgets it: so there is one, and nobody starts from the journal alone any more.
+    fn keep_what_a_start_found(&mut self) -> Met {
+        if self.model.takes() {
+            return Ok(());
+        }
+        let begun = self.store.last();
+        let clock = ClockMemory { test: false, high_water: Millis(self.now) };
+        let mut entries = Vec::new();
+        let last = self.engine.checkpoint(clock, |bytes| {
+            entries.push(bytes.to_vec());
+            Ok::<(), String>(())
+        })?;
+        self.store.keep(Checkpoint { begun, last, entries });
+        self.leans_on_checkpoint = true;
+        Ok(())
+    }
+
     /// Loses the records of some last steps, which nobody was told of; the model forgets them, too.
     fn lose_tail(&mut self) -> Result<bool, String> {
         let last = self.store.last();
@@ -156,7 +178,7 @@ impl Player {
                 let extra = profile.extra.as_deref();
                 let past = profile.past().iter().map(|past| (past.until.0, text(past.plan)));
                 let seen_at = extra.map_or(0, |extra| extra.seen_at.0);
-                self.model.know_past(account, past.collect(), seen_at);
+                self.model.know_past(account, past.collect(), seen_at, at.0);
             }
             // What its migrations say is done at the latest by the start.
             Record::Catalog { source, at, .. } => {
@@ -185,6 +207,7 @@ impl Player {
                     Effect::OfSubject(_, change) => {
                         matches!(**change, Effect::Ledger(_) | Effect::Owing(_))
                     }
+                    Effect::SubjectErased(..) => true,
                     _ => false,
                 };
                 if effects.iter().any(|effect| matches!(effect, Effect::PlansSeen(_))) {
@@ -200,13 +223,17 @@ impl Player {
                         self.model.know_pool(&id, catalog.text(pool), at.0);
                     }
                 }
+                for (name, number) in last_numbers(&effects) {
+                    self.model.call_erased(&id, &name, number);
+                }
                 let view = self.engine.subjects(&id, Millis(self.now));
                 for effect in &effects {
                     let (subject, change) = match effect {
                         Effect::OfSubject(of, change) => {
                             let mut known = view.iter().flat_map(|view| &view.subjects);
-                            let known = known.find(|subject| subject.id == *of);
-                            (known.map(|subject| subject.name.as_str()), &**change)
+                            let is_known = known.any(|subject| subject.id == *of);
+                            let whose = is_known.then(|| self.subject_numbered(&id, *of));
+                            (whose.flatten(), &**change)
                         }
                         effect => (None, effect),
                     };
@@ -215,7 +242,7 @@ impl Player {
                         let window = (ledger.window.start().0, ledger.window.end().0);
                         let feature = catalog.text(ledger.feature);
                         let limit = catalog.text(ledger.limit);
-                        self.model.know_ended((&id, subject), feature, limit, window);
+                        self.model.know_ended((&id, subject.as_deref()), feature, limit, window);
                     }
                     if let Effect::Ending(one) = effect {
                         let name =
@@ -231,6 +258,8 @@ impl Player {
                     }
                 }
             }
+            // Which values there were is forgotten, of whom nobody can ask.
+            Record::Forgotten { .. } => {}
             other => return Err(format!("a step does not go on after {other:?}")),
         }
         Ok(())

@@ -4,6 +4,7 @@ use crate::catalog::PlanLimit;
 use crate::closing;
 use crate::decide::meter::{self, LedgerNow};
 use crate::decide::{Context, sliding};
+use crate::effect::Effect;
 use crate::event::Restated;
 use crate::ledger::Ledger;
 use crate::names::NameId;
@@ -75,6 +76,10 @@ pub(in crate::decide) fn place(
     if counts_on_ms > 0 && now_start < window.end().plus(counts_on_ms) {
         return Place::Live(ledger, true);
     }
+    // What plans have a share of is this window, and not the one that the rule alone would make.
+    let mut seen = account.clone();
+    seen.apply(&Effect::Ledger(ledger));
+    let whose = Whose { account: &seen, ..whose };
     Place::Past(Restated::as_closed(ledger, closing::terms_at(cx, whose, None, &ledger)))
 }
 
