@@ -18,7 +18,7 @@ pub struct Announced {
     pub feature: NameId,
     /// The limit, or [`crate::signal::NO_LIMIT`].
     pub limit: NameId,
-    /// What it was told of: the start of a day or a window. Of slots, when.
+    /// What it was told of: the start of a day or a window. Of slots, when; of what use has unlocked, since when.
     pub of: Millis,
     /// The revision of the limit that it was told of.
     pub limit_revision: u16,

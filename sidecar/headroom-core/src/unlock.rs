@@ -111,11 +111,14 @@ pub(crate) fn earn(
             continue;
         }
         let (name, limit) = (SignalName::UnlockEarned, NO_LIMIT);
+        // Whoever had used enough when the lock came was never locked out: that is told now, and was so before.
+        let was_enough = after.units <= previous_units;
+        let of = if was_enough { ledger.window.start() } else { cx.now };
         effects.push(Effect::Announced(Box::new(Announced {
             name,
             feature: locked.feature,
             limit,
-            of: cx.now,
+            of,
             limit_revision: 1,
         })));
         if !cx.catalog.signals.raises(name) {

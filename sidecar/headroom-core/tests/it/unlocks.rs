@@ -124,8 +124,8 @@ fn whoever_is_given_it_by_hand_or_by_shadow_does_not_wait() {
     assert_eq!((shadowed.verdict, shadowed.shadow), (Verdict::Allowed, Some(Denial::NotInPlan)));
 }
 
-/// `calls` are locked until 10 tokens were used, and then 3 a day.
-fn locked_calls() -> World {
+/// `calls` are locked until so many tokens were used, and then 3 a day.
+fn locked_calls(units: u64) -> CatalogSpec {
     let mut catalog = catalog(10);
     let mut calls = catalog.features[0].clone();
     calls.feature = "calls".to_owned();
@@ -135,24 +135,15 @@ fn locked_calls() -> World {
     limits.truncate(1);
     limits[0].included_units = Some(3);
     limits[0].policy = Policy::Block;
-    let after = UnlockSpec { feature: "tokens".to_owned(), units: 10 };
+    let after = UnlockSpec { feature: "tokens".to_owned(), units };
     let given = Box::new(EntitlementSpec::Quota { limits });
     let locked = EntitlementSpec::Locked { after, given };
     catalog.plans[0].entitlements.push(("calls".to_owned(), locked));
-    World::of(catalog)
+    catalog
 }
 
-/// A row says what was in force in the last millisecond of its window.
-#[test]
-fn what_is_earned_later_measures_no_window_that_was_over() {
-    let mut world = locked_calls();
-    world.try_ask("calls", FeatureOp::Record { units: 2 }).unwrap();
-    world.now += DAY_MS;
-    world.consume(10);
-    for _ in 0..2 {
-        world.try_ask("calls", FeatureOp::Consume { units: 1 }).unwrap();
-        world.now += DAY_MS;
-    }
+/// The windows of `calls` that have closed: what was used and included.
+fn closed_calls(world: &World) -> Vec<(u64, Option<u64>)> {
     let calls = world.feature("calls").map(|ix| world.catalog.feature(ix).id);
     let closed = world.effects.iter().filter_map(|effect| match effect {
         Effect::LedgerClosed(ledger, terms) if Some(ledger.feature) == calls => {
@@ -160,13 +151,40 @@ fn what_is_earned_later_measures_no_window_that_was_over() {
         }
         _ => None,
     });
-    let closed: Vec<_> = closed.collect();
+    closed.collect()
+}
+
+/// A row says what was in force in the last millisecond of its window.
+#[test]
+fn what_is_earned_later_measures_no_window_that_was_over() {
+    let mut world = World::of(locked_calls(10));
+    world.try_ask("calls", FeatureOp::Record { units: 2 }).unwrap();
+    world.now += DAY_MS;
+    world.consume(10);
+    for _ in 0..2 {
+        world.try_ask("calls", FeatureOp::Consume { units: 1 }).unwrap();
+        world.now += DAY_MS;
+    }
+    let closed = closed_calls(&world);
     assert_eq!(closed, [(2, Some(0)), (1, Some(3))], "none were included before they were earned");
+}
+
+/// Nobody was told that it is unlocked: it was never locked for this account.
+#[test]
+fn who_had_used_enough_when_the_lock_came_was_never_locked_out() {
+    let mut world = World::of(locked_calls(20));
+    world.consume(10);
+    world.install(locked_calls(10));
+    world.try_ask("calls", FeatureOp::Consume { units: 2 }).unwrap();
+    world.now += DAY_MS;
+    world.consume(1);
+    world.try_ask("calls", FeatureOp::Consume { units: 1 }).unwrap();
+    assert_eq!(closed_calls(&world), [(2, Some(3))], "as it was included when it was used");
 }
 
 #[test]
 fn a_quota_may_be_locked_and_counts_by_its_limits_once_it_is_open() {
-    let mut world = locked_calls();
+    let mut world = World::of(locked_calls(10));
     let call = |world: &mut World| {
         world.try_ask("calls", FeatureOp::Consume { units: 2 }).unwrap().decision.verdict
     };

@@ -143,7 +143,9 @@ impl Model {
             if !has_come || account.earned.contains_key(&feature) {
                 continue;
             }
-            account.earned.insert(feature.clone(), now);
+            // Where there was enough before, nothing was locked as long as it was counted.
+            let was_enough = u128::from(after.units) <= previous;
+            account.earned.insert(feature.clone(), if was_enough { book.start } else { now });
             self.met.insert("earned by use");
             if !self.catalog.signals.unlock_earned {
                 continue;
